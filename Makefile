@@ -1,0 +1,74 @@
+# The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
+.PHONY: demo up down check format test test-e2e test-docker test-cluster demo-cluster lock \
+        bench-image bench-serving screenshots clean
+
+SHELL := /bin/sh
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := .uv/bin/uv
+BIN := .venv/bin
+ARGS ?=
+SUMMARY ?=
+# PyPI's wheels only, as locked: a local index must not slip in another build of torch.
+INSTALL = $(UV) pip sync --quiet --require-hashes --python $(BIN)/python
+
+export PYTHONUNBUFFERED := 1
+
+demo: .venv/.installed
+	$(BIN)/banana-delivery demo $(if $(SUMMARY),--summary $(SUMMARY))
+
+up: .venv/.installed
+	$(BIN)/banana-delivery up
+
+down: .venv/.installed
+	$(BIN)/banana-delivery down
+
+check: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: .venv/.installed
+	$(BIN)/pytest --numprocesses 2 $(ARGS)
+
+test-e2e: .venv/.installed
+	$(BIN)/pytest tests/e2e -m e2e --timeout 900 $(ARGS)
+
+test-docker: .venv/.installed
+	$(BIN)/pytest tests/docker -m docker --timeout 480 $(ARGS)
+
+test-cluster: .venv/.installed
+	$(BIN)/pytest tests/cluster -m cluster --timeout 600 $(ARGS)
+
+bench-image: .venv/.installed
+	$(BIN)/python -m benchmarks.image
+
+bench-serving: .venv/.installed
+	$(BIN)/python -m benchmarks.serving
+
+# Resolve requirements/*.in again. Serving is resolved against the product, so that what is tested is what is served.
+lock: $(UV)
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
+	  --override requirements/overrides.in requirements/runtime.in --output-file requirements/runtime.txt
+	for part in serving dev; do $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	  --no-annotate --no-header --override requirements/overrides.in --constraint requirements/runtime.txt \
+	  requirements/$$part.in --output-file requirements/$$part.txt || exit 1; done
+
+.venv/.installed: requirements/dev.txt pyproject.toml | $(UV)
+	@echo "Installing the locked dependencies into .venv (about a minute the first time)"
+	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	$(INSTALL) requirements/dev.txt
+	$(UV) pip install --quiet --no-deps --python $(BIN)/python --editable .
+	touch $@
+
+$(UV):
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .uv 2>/dev/null && .uv/bin/python -m pip install --quiet uv==$(UV_VERSION) \
+	  || { rm -rf .uv; $(PYTHON) -m pip install --quiet --target .uv uv==$(UV_VERSION); }
+
+clean:
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache

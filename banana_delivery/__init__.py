@@ -1,0 +1,1 @@
+"""Takes a YOLO detector from MLflow "Staging" to all of production's traffic, or safely back."""

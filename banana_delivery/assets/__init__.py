@@ -1,0 +1,1 @@
+"""The five assets, one file each, and the external ``rollout_log``."""

@@ -1,0 +1,82 @@
+"""``ab_report``: the candidate answers a tenth of production's users, and the same labelled images as production."""
+
+import time
+
+import dagster as dg
+
+from banana_delivery.assets.common import GROUP, OWNERS, POOL, attempting, image_of, lease, quality, quality_picture
+from banana_delivery.delivery.attempts import Attempting
+from banana_delivery.delivery.lease import Lease
+from banana_delivery.delivery.ready import wait_until_ready
+from banana_delivery.delivery.restore import guarded
+from banana_delivery.delivery.shift import Shift
+from banana_delivery.metadata import to_metadata
+from banana_delivery.partitions import MODEL_VERSIONS
+from banana_delivery.policy import rollout
+from banana_delivery.policy.gates import AbVerdict, Verdict
+from banana_delivery.policy.records import Environment, ImageRef, Phase
+from banana_delivery.policy.releases import AbRecord, ShiftStep
+from banana_delivery.policy.verdicts import ab_verdict
+from banana_delivery.reports.tables import quality_table, step_table
+from banana_delivery.services import Services
+
+
+@dg.asset(
+    partitions_def=MODEL_VERSIONS,
+    deps=["staging_release"],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"fastapi", "onnx"},
+    pool=POOL,
+    description="The candidate as the idle colour with 10 % of production's users, and beside production on the "
+    "same labelled images.",
+)
+def ab_report(context: dg.AssetExecutionContext, services: dg.ResourceParam[Services]) -> dg.MaterializeResult[None]:
+    """Judge the candidate under production traffic; the traffic is back with the active colour at the end."""
+    here = attempting(context, services)
+    with here.recorded(), lease(context, services, Environment.PRODUCTION) as held:
+        record = _report(here, services, held, image_of(here).ref)
+    steps = (record.traffic,) if record.traffic else ()
+    return dg.MaterializeResult(
+        metadata=to_metadata(
+            record,
+            verdict_of_report=dg.MetadataValue.text(record.verdict.verdict.value),
+            reason=dg.MetadataValue.text(record.verdict.reason),
+            traffic_table=dg.MetadataValue.md(step_table(steps)),
+            quality_table=dg.MetadataValue.md(quality_table(record.quality)),
+            **quality_picture(record.quality),
+        ),
+        data_version=dg.DataVersion(record.ref.digest),
+    )
+
+
+def _report(here: Attempting, services: Services, held: Lease, ref: ImageRef) -> AbRecord:
+    start = time.monotonic()
+    record = services.target.record(Environment.PRODUCTION)
+    live, candidate = record.live, record.idle
+    judged = quality(here, services, ref, fresh=Environment.PRODUCTION)
+    step = None if judged.verdict is Verdict.FAIL else _traffic(here, services, held, ref)
+    verdict, reason = ab_verdict(step, judged)
+    return AbRecord(
+        ref=ref,
+        colour=candidate,
+        against=live,
+        verdict=AbVerdict(verdict=verdict, digest=ref.digest, reason=reason, at=time.time()),
+        traffic=step.figures if step else None,
+        quality=judged,
+        seconds=time.monotonic() - start,
+    )
+
+
+def _traffic(here: Attempting, services: Services, held: Lease, ref: ImageRef) -> ShiftStep:
+    target, log = services.target, here.context.log.info
+    plan = rollout.PLANS[services.settings.plan]
+    candidate = target.record(Environment.PRODUCTION).idle
+    with guarded(target, held):
+        held.enter(Phase.DEPLOYING, candidate=ref, plan=plan.name, warm_until=None)
+        target.deploy(held.claim, candidate, ref, 1)
+        wait_until_ready(target, held, Environment.PRODUCTION, candidate, services.settings.ready_timeout_seconds, log)
+        with services.evidence.probe(target.probe_url(Environment.PRODUCTION, candidate)) as probe:
+            shift = Shift(target, held, plan, candidate, ref, probe, log, services.sleep)
+            shift.run(rollout.ab_step(plan))
+    return shift.steps[-1]

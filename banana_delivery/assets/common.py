@@ -1,0 +1,85 @@
+"""What every asset is declared with."""
+
+import dagster as dg
+
+from banana_delivery.delivery.attempts import Attempting
+from banana_delivery.delivery.lease import Lease
+from banana_delivery.delivery.worker import sign_in
+from banana_delivery.policy.judging import judge_quality
+from banana_delivery.policy.outcomes import is_redeploy
+from banana_delivery.policy.records import Environment, ImageRef
+from banana_delivery.policy.releases import ImageRecord, QualityRecord
+from banana_delivery.services import Services
+from banana_delivery.traffic.evidence import Answering
+
+GROUP = "delivery"
+OWNERS = ["team:ml-platform"]
+POOL = "delivery"
+"""One delivery at a time per environment: its three last assets share this pool, whose limit is 1 run."""
+
+
+def attempting(context: dg.AssetExecutionContext, services: Services) -> Attempting:
+    """The delivery under way; its process signs in, so that its death is noticed."""
+    sign_in(context.instance, context.run.run_id)
+    return Attempting(context, services)
+
+
+def lease(context: dg.AssetExecutionContext, services: Services, environment: Environment) -> Lease:
+    """This run's hold on an environment."""
+    return Lease(
+        services.target, environment, context.run.run_id, heartbeat_seconds=services.settings.heartbeat_seconds
+    )
+
+
+def redeploying(here: Attempting) -> bool:
+    """Whether this delivery repeats a version that was released and never revoked."""
+    return is_redeploy([record.attempt for record in here.history.attempts(here.version)])
+
+
+def image_of(here: Attempting) -> ImageRecord:
+    """The image that this version was built into.
+
+    Raises:
+        dagster.Failure: if there is none yet.
+    """
+    record = here.history.latest(ImageRecord, "image", here.version)
+    if record is None:
+        raise dg.Failure(
+            f"Version {here.version} has no image yet; deliver it as a whole: banana-delivery deliver {here.version}",
+            allow_retries=False,
+        )
+    return record
+
+
+def quality(here: Attempting, services: Services, ref: ImageRef, *, fresh: Environment) -> QualityRecord:
+    """The image as it runs in staging, judged alone and beside production on the same labelled images.
+
+    Args:
+        here: the delivery under way.
+        services: where the evidence comes from.
+        ref: the image that runs in staging.
+        fresh: whose answers are asked for in any case; earlier ones of the same digest will do for the other.
+    """
+    target, evidence, log = services.target, services.evidence, here.context.log.info
+    live = target.record(Environment.PRODUCTION).live
+    staged = Answering(target.url(Environment.STAGING), ref)
+    candidate = evidence.answers(staged, log, fresh=fresh is Environment.STAGING)
+    production = None
+    if live:
+        serving = Answering(target.url(Environment.PRODUCTION), live)
+        production = evidence.answers(serving, log, fresh=fresh is Environment.PRODUCTION)
+    record = judge_quality(
+        candidate, production, minimum_map50=services.settings.minimum_map50, waived=redeploying(here)
+    )
+    log(record.reason)
+    return record
+
+
+def quality_picture(judged: QualityRecord) -> dict[str, dg.MetadataValue]:
+    """The comparison as a picture; nothing where there was nothing to compare with."""
+    if judged.comparison is None:
+        return {}
+    from banana_delivery.reports.quality_plot import quality_plot
+    from banana_delivery.reports.style import embedded
+
+    return {"quality": dg.MetadataValue.md(embedded(quality_plot(judged.comparison), "Quality beside production"))}

@@ -1,0 +1,152 @@
+"""``image``: model and serving code as an image, pinned by its digest."""
+
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+import dagster as dg
+
+from banana_delivery.assets.common import GROUP, OWNERS, attempting, redeploying
+from banana_delivery.delivery.attempts import Attempting
+from banana_delivery.delivery.revision import git_revision
+from banana_delivery.images.base import BuildContext, BuiltImage, ImageError
+from banana_delivery.images.vulnerabilities import scan
+from banana_delivery.metadata import to_metadata
+from banana_delivery.partitions import MODEL_VERSIONS
+from banana_delivery.policy.records import COLOURS, ImageRef
+from banana_delivery.policy.releases import ArtifactRecord, ImageRecord
+from banana_delivery.services import Services
+from banana_delivery.settings import PROJECT_ROOT
+
+SERVING_CODE = PROJECT_ROOT / "serving"
+SERVING_LOCK = PROJECT_ROOT / "requirements" / "serving.txt"
+
+
+@dg.asset(
+    partitions_def=MODEL_VERSIONS,
+    deps=["model_artifact"],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"docker"},
+    description="Model and serving code as an image: found if it exists exactly so, built if not, pinned by digest.",
+)
+def image(context: dg.AssetExecutionContext, services: dg.ResourceParam[Services]) -> dg.MaterializeResult[None]:
+    """Find or build the image, tag it, test it, and make room; a redeploy takes its original digest."""
+    here = attempting(context, services)
+    with here.recorded():
+        record = (_original(here, services) if redeploying(here) else None) or _made(here, services)
+    return dg.MaterializeResult(metadata=to_metadata(record), data_version=dg.DataVersion(record.ref.digest))
+
+
+def _original(here: Attempting, services: Services) -> ImageRecord | None:
+    """The record of the digest that was released before.
+
+    Raises:
+        ImageError: if the store has it no more, and it may not be built again or does not come out the same.
+    """
+    earlier = here.history.latest(ImageRecord, "image", here.version)
+    if earlier is None:
+        return None
+    if services.images.resolve(earlier.ref.digest) is None:
+        return _rebuilt(here, services, earlier.ref)
+    here.context.log.info(f"Redeploy: taking the original image {earlier.ref.digest}")
+    return earlier.but(
+        reused=True, new_bytes=0, layers_new=(), layers_reused=earlier.layers_new + earlier.layers_reused, seconds=0.0
+    )
+
+
+def _rebuilt(here: Attempting, services: Services, original: ImageRef) -> ImageRecord:
+    """The original made again; builds are deterministic, so parity is the same digest."""
+    if not services.settings.rebuild_missing:
+        raise ImageError(
+            f"The original image {original.digest[:19]} of version {here.version} is gone from {original.repository}; "
+            "restore it there, or set BANANA_REBUILD_MISSING=true to build it again and have it compared."
+        )
+    again = _made(here, services)
+    if again.ref.digest != original.digest:
+        raise ImageError(
+            f"Version {here.version} built again is {again.ref.digest[:19]} and not the original "
+            f"{original.digest[:19]}: serving code, lock or base have changed; stage the version to deliver it anew."
+        )
+    return again
+
+
+def _made(here: Attempting, services: Services) -> ImageRecord:
+    start = time.monotonic()
+    artifact = here.history.latest(ArtifactRecord, "model_artifact", here.version)
+    if artifact is None:
+        raise ImageError(
+            f"Version {here.version} has no model artifact yet; "
+            f"deliver it as a whole: banana-delivery deliver {here.version}"
+        )
+    context = _context(artifact)
+    existing = services.images.find(services.images.key(context))
+    built = _found(existing) if existing else services.images.build(context, here.context.log.info)
+    services.images.tag(built.ref, {here.version, "latest", *_revision_tag()})
+    passed, detail = _self_test(services, built.ref)
+    decisions = services.images.prune(
+        services.settings.keep_versions, lambda: in_use(services, built.ref), dry_run=False
+    )
+    return ImageRecord(
+        ref=built.ref,
+        size_bytes=built.size_bytes,
+        new_bytes=built.new_bytes,
+        layers_new=built.layers_new,
+        layers_reused=built.layers_reused,
+        tags=tuple(sorted(services.images.tags(built.ref))),
+        self_test_passed=passed,
+        self_test_detail=detail,
+        pickles=services.images.pickles_inside(built.ref),
+        **_audit(services),
+        lock_difference=services.images.lock_difference(built.ref, SERVING_LOCK),
+        reused=existing is not None,
+        pruned=tuple(decision.ref.digest for decision in decisions if not decision.keep),
+        seconds=time.monotonic() - start,
+    )
+
+
+def _context(artifact: ArtifactRecord) -> BuildContext:
+    return BuildContext(
+        model_directory=Path(artifact.directory),
+        code_directory=SERVING_CODE,
+        lock_file=SERVING_LOCK,
+        version=artifact.version,
+        labels={
+            "banana.mlflow_run": artifact.mlflow_run_id,
+            "banana.checkpoint_sha256": artifact.checkpoint_sha256,
+        },
+    )
+
+
+def _found(ref: ImageRef) -> BuiltImage:
+    return BuiltImage(
+        ref=ref, size_bytes=0, new_bytes=0, layers_new=(), layers_reused=("code", "model", "version"), seconds=0.0
+    )
+
+
+def _revision_tag() -> set[str]:
+    revision = git_revision(PROJECT_ROOT)
+    return {f"sha-{revision}"} if revision else set()
+
+
+def _audit(services: Services) -> dict[str, str]:
+    """Only images that bring their packages along are scanned; the embedded ones run on this host's."""
+    if services.settings.target == "local":
+        return {}
+    found = scan(SERVING_LOCK, osv_url=services.settings.osv_url, accepted=services.settings.accepted_vulnerabilities)
+    return {"audit": found.audit.value, "audit_detail": found.sentence}
+
+
+def _self_test(services: Services, ref: ImageRef) -> tuple[bool, str]:
+    try:
+        return True, str(services.images.self_test(ref))
+    except ImageError as error:
+        return False, str(error)
+
+
+def in_use(services: Services, *about_to: ImageRef) -> Collection[str]:
+    """Digests that an environment runs or remembers, and those that are about to be deployed."""
+    records = [services.target.record(environment) for environment in COLOURS]
+    deployed = {deployment.image.digest for record in records for deployment in record.deployments.values()}
+    candidates = {record.candidate.digest for record in records if record.candidate}
+    return deployed | candidates | {ref.digest for ref in about_to}

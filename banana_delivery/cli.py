@@ -1,0 +1,176 @@
+"""The command line: ``banana-delivery``. Each command talks; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from banana_delivery.settings import BadSettingsError, Settings, load_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Takes a YOLO detector from MLflow Staging to all of production's traffic, or safely back.",
+)
+console = Console()
+Reason = Annotated[str, typer.Option(help="Why, in one sentence; it goes into the audit trail.")]
+Version = Annotated[str, typer.Argument(help="MLflow model version.")]
+
+
+@app.command()
+def up() -> None:
+    """Start the embedded stack and leave it running."""
+    from banana_delivery.stack.embedded import EmbeddedStack
+
+    settings = load_settings()
+    EmbeddedStack(settings).up(console.print)
+    console.print(f"Dagster     {settings.dagster_url}")
+    console.print(f"MLflow      {settings.mlflow_url}")
+    console.print(f"Production  http://127.0.0.1:{settings.production_port}/docs")
+
+
+@app.command()
+def down() -> None:
+    """Stop the embedded stack; what it knows stays."""
+    from banana_delivery.stack.embedded import EmbeddedStack
+
+    EmbeddedStack(load_settings()).down(console.print)
+
+
+@app.command()
+def demo(
+    summary: Annotated[Path | None, typer.Option(help="Write the figures here, as JSON.")] = None,
+) -> None:
+    """Play deliveries of real models through the embedded stack, under client load."""
+    from banana_delivery.demo.play import play
+
+    raise typer.Exit(0 if play(load_settings(), console, summary) else 1)
+
+
+@app.command()
+def status() -> None:
+    """Show environments, colours, digests, weights and the last outcomes."""
+    from banana_delivery.build import build_services
+    from banana_delivery.delivery.history import History
+    from banana_delivery.instance import open_instance
+    from banana_delivery.policy.records import Environment
+    from banana_delivery.reports.status import status_view
+
+    settings = load_settings()
+    services = build_services(settings)
+    records = [services.target.record(environment) for environment in Environment]
+    with open_instance(settings) as instance:
+        console.print(status_view(records, History(instance).attempts()[:10], time.time()))
+
+
+@app.command()
+def deliver(version: Version) -> None:
+    """Deliver a version as a whole, whether it is staged or not; `latest` is the highest number."""
+    settings = load_settings()
+    _launch(settings, "deliver", [version], "cli")
+
+
+@app.command()
+def redeploy(
+    versions: Annotated[list[str], typer.Argument(help="MLflow model versions, in the order wanted.")],
+) -> None:
+    """Put versions that were released before into production again, one after the other, in the order typed."""
+    _launch(load_settings(), "redeploy", versions, "redeploy")
+
+
+@app.command()
+def rollback(reason: Reason) -> None:
+    """Give production's traffic back to the release before, and revoke the present one."""
+    from banana_delivery.build import build_services
+    from banana_delivery.delivery.undo import roll_back
+    from banana_delivery.instance import open_instance
+
+    settings = load_settings()
+    with open_instance(settings) as instance:
+        done = roll_back(instance, build_services(settings), actor=getpass.getuser(), reason=reason, log=console.print)
+    console.print(
+        f"Version {done.version} is out of production; version {done.serving_version or 'none'} serves "
+        f"({done.rollback_seconds:.1f} s)."
+    )
+
+
+@app.command()
+def approve(version: Version, reason: Reason) -> None:
+    """Let a version into production whose A/B report was inconclusive."""
+    from banana_delivery.policy.gates import WordKind
+
+    _say(WordKind.APPROVAL, version, reason)
+    _launch(load_settings(), "deliver", [version], "cli", assets=["production_release"])
+
+
+@app.command()
+def override(version: Version, reason: Reason) -> None:
+    """Let a version into production that was revoked, or that a freeze window keeps out."""
+    from banana_delivery.policy.gates import WordKind
+
+    _say(WordKind.OVERRIDE, version, reason)
+    console.print(f"Recorded. To deliver it now, type: banana-delivery deliver {version}")
+
+
+@app.command()
+def resume(environment: Annotated[str, typer.Argument(help="staging or production")] = "production") -> None:
+    """End the hold after a hand edit: all traffic to the active colour, and deliveries may go on."""
+    from banana_delivery.build import build_services
+    from banana_delivery.delivery.restore import take_over
+    from banana_delivery.policy.records import Environment
+
+    services = build_services(load_settings())
+    take_over(services.target, Environment(environment), getpass.getuser())
+    console.print(f"{environment.capitalize()} is the pipeline's again.")
+
+
+def _say(kind: object, version: str, reason: str) -> None:
+    from banana_delivery.delivery.history import History
+    from banana_delivery.instance import open_instance
+    from banana_delivery.policy.gates import Word
+
+    word = Word.model_validate(
+        {"kind": kind, "version": version, "by": getpass.getuser(), "reason": reason, "at": time.time()}
+    )
+    with open_instance(load_settings()) as instance:
+        History(instance).say(word)
+
+
+def _launch(settings: Settings, job: str, versions: list[str], trigger: str, assets: list[str] | None = None) -> None:
+    """Run a job for one version after the other and show how each ended; the first failure ends it."""
+    from banana_delivery.build import build_services
+    from banana_delivery.delivery.launch import deliver_one
+
+    services = build_services(settings)
+    for asked in versions:
+        version = services.registry.describe(asked).version
+        attempt = deliver_one(settings, job, version, trigger, getpass.getuser(), assets or [], console)
+        if attempt is None or attempt.outcome.value not in {"released", "parked"}:
+            raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; what goes wrong is one sentence, not a stack trace."""
+    from banana_delivery.dagster_client import DagsterError
+    from banana_delivery.delivery.undo import NothingToRollBackError
+    from banana_delivery.registry.base import RegistryError
+    from banana_delivery.stack.errors import StackError
+    from banana_delivery.targets.base import TargetError
+
+    try:
+        app()
+    except (
+        BadSettingsError,
+        DagsterError,
+        NothingToRollBackError,
+        RegistryError,
+        StackError,
+        TargetError,
+    ) as error:
+        console.print(str(error), style="red", highlight=False)
+        raise SystemExit(2) from None

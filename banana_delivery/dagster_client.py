@@ -1,0 +1,153 @@
+"""Asking a running Dagster to do something: launch a run, launch a backfill, wait for the end. Plain GraphQL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import httpx
+
+LOCATION = "banana-delivery"
+REPOSITORY = "__repository__"
+FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
+
+LAUNCH_RUN = """
+mutation ($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
+}
+"""
+LAUNCH_BACKFILL = """
+mutation ($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}
+"""
+RUN_STATUS = """
+query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }
+"""
+BACKFILL_RUNS = """
+query ($id: String!) {
+  partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status runs { id status } } }
+}
+"""
+
+
+class DagsterError(Exception):
+    """Dagster cannot be reached or refused; one sentence."""
+
+
+class DagsterClient:
+    """A client of the Dagster webserver.
+
+    Args:
+        url: of the webserver, without a trailing slash.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def launch(self, job: str, version: str, tags: Mapping[str, str], assets: Sequence[str] = ()) -> str:
+        """Launch a job for one version, whole or for some of its assets.
+
+        Returns:
+            The run id.
+
+        Raises:
+            DagsterError: if it was not launched.
+        """
+        selector: dict[str, object] = {
+            "repositoryLocationName": LOCATION,
+            "repositoryName": REPOSITORY,
+            "jobName": job,
+        }
+        if assets:
+            selector["assetSelection"] = [{"path": [asset]} for asset in assets]
+        all_tags = {**tags, "dagster/partition": version}
+        params = {
+            "selector": selector,
+            "runConfigData": {},
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in all_tags.items()]},
+        }
+        answer = self._ask(LAUNCH_RUN, {"params": params})["launchRun"]
+        if "run" not in answer:
+            raise DagsterError(f"Dagster did not launch {job} for version {version}: {_why(answer)}")
+        return str(answer["run"]["runId"])
+
+    def backfill(self, assets: Sequence[str], versions: Sequence[str], tags: Mapping[str, str]) -> str:
+        """Launch a backfill of some assets over some versions.
+
+        Returns:
+            The backfill id.
+
+        Raises:
+            DagsterError: if it was not launched.
+        """
+        params = {
+            "assetSelection": [{"path": [asset]} for asset in assets],
+            "partitionNames": list(versions),
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        }
+        answer = self._ask(LAUNCH_BACKFILL, {"params": params})["launchPartitionBackfill"]
+        if "backfillId" not in answer:
+            raise DagsterError(f"Dagster did not launch the backfill: {_why(answer)}")
+        return str(answer["backfillId"])
+
+    def status(self, run_id: str) -> str:
+        """A run's status, by Dagster's own names."""
+        answer = self._ask(RUN_STATUS, {"id": run_id})["runOrError"]
+        if "status" not in answer:
+            raise DagsterError(f"Dagster knows no run {run_id}.")
+        return str(answer["status"])
+
+    def backfill_runs(self, backfill_id: str) -> dict[str, str]:
+        """The status of each run of a backfill, by run id."""
+        answer = self._ask(BACKFILL_RUNS, {"id": backfill_id})["partitionBackfillOrError"]
+        return {run["id"]: run["status"] for run in answer.get("runs", [])}
+
+    def wait(self, run_id: str, timeout_seconds: float, look: Callable[[], None] = lambda: None) -> str:
+        """Wait until a run has ended.
+
+        Args:
+            run_id: which one.
+            timeout_seconds: how long at most.
+            look: called every half second meanwhile, for progress.
+
+        Raises:
+            DagsterError: if it has not ended by then.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while (status := self.status(run_id)) not in FINISHED:
+            if time.monotonic() > deadline:
+                raise DagsterError(f"Run {run_id} is still {status} after {timeout_seconds:.0f} s; see {self._url}.")
+            look()
+            time.sleep(0.5)
+        return status
+
+    def _ask(self, query: str, variables: Mapping[str, object]) -> dict[str, dict]:  # type: ignore[type-arg]
+        try:
+            response = httpx.post(
+                f"{self._url}/graphql", json={"query": query, "variables": variables}, timeout=60.0, trust_env=False
+            )
+            body = response.raise_for_status().json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise DagsterError(
+                f"Dagster does not answer at {self._url} ({error}); start it by: banana-delivery up"
+            ) from error
+        if body.get("errors"):
+            raise DagsterError(f"Dagster refused: {body['errors'][0]['message']}")
+        return dict(body["data"])
+
+
+def _why(answer: Mapping[str, object]) -> str:
+    errors = answer.get("errors")
+    if isinstance(errors, list) and errors:
+        return str(errors[0]["message"])
+    return str(answer.get("message") or answer.get("__typename"))

@@ -1,0 +1,43 @@
+"""Launching a delivery from the command line and following it to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from banana_delivery.dagster_client import DagsterClient
+from banana_delivery.delivery.attempts import ACTOR_TAG, TRIGGER_TAG
+from banana_delivery.delivery.history import History
+from banana_delivery.instance import open_instance
+from banana_delivery.partitions import ensure_partition
+from banana_delivery.policy.releases import AttemptRecord
+from banana_delivery.settings import Settings
+
+LONGEST_DELIVERY_SECONDS = 3600.0
+
+
+def deliver_one(
+    settings: Settings,
+    job: str,
+    version: str,
+    trigger: str,
+    actor: str,
+    assets: Sequence[str],
+    console: Console,
+) -> AttemptRecord | None:
+    """Run a job for one version and show how it ended.
+
+    Returns:
+        The attempt as it was logged; None if the run did not come far enough to log one.
+    """
+    client = DagsterClient(settings.dagster_url)
+    with open_instance(settings) as instance:
+        ensure_partition(instance, version)
+        run_id = client.launch(job, version, {TRIGGER_TAG: trigger, ACTOR_TAG: actor}, assets)
+        console.print(f"Version {version}: {settings.dagster_url}/runs/{run_id}")
+        with console.status(f"Delivering version {version}"):
+            status = client.wait(run_id, LONGEST_DELIVERY_SECONDS)
+        attempt = History(instance).attempt_of(run_id, version)
+    console.print(f"Version {version}: {attempt.outcome}. {attempt.reason}" if attempt else f"The run ended {status}.")
+    return attempt

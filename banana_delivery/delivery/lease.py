@@ -1,0 +1,121 @@
+"""Holding an environment: claim it, show that we live while we work, give it back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+from banana_delivery.policy.records import Environment, Phase, RolloutRecord
+from banana_delivery.targets.base import Claim, ClaimRefusedError, FencedError, ReleaseTarget, TargetError
+
+COOLER, RECONCILER = "cool_down", "reconcile"
+TIDIERS = (COOLER, RECONCILER)
+"""Owners that give an environment back within seconds."""
+TIDYING_SECONDS = 30.0
+
+
+class HeldError(TargetError):
+    """The environment was changed by hand; the pipeline touches nothing until a person says so."""
+
+
+class Lease:
+    """A claim that stays fresh for as long as the block runs.
+
+    A thread beats the heart, so that work of any length between two calls does not look like death. Once the claim is
+    lost, the next ``check`` or mutation raises ``FencedError``.
+    """
+
+    def __init__(
+        self,
+        target: ReleaseTarget,
+        environment: Environment,
+        owner: str,
+        *,
+        heartbeat_seconds: float,
+        steal: bool = False,
+    ) -> None:
+        self._target = target
+        self._environment = environment
+        self._owner = owner
+        self._every = heartbeat_seconds
+        self._steal = steal
+        self._stop = threading.Event()
+        self._lost: FencedError | None = None
+        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{environment}", daemon=True)
+        self.claim: Claim
+
+    def __enter__(self) -> Lease:
+        """Claim the environment.
+
+        Raises:
+            HeldError: if it is held after a hand edit.
+            ClaimRefusedError: if another owner lives.
+        """
+        record = self._target.record(self._environment)
+        if record.phase is Phase.HELD and not self._steal:
+            raise HeldError(
+                f"{self._environment.capitalize()} is held: {record.note} "
+                f"When it is as you want it, type: banana-delivery resume {self._environment}"
+            )
+        self.claim = self._patient_claim()
+        self._thread.start()
+        return self
+
+    def _patient_claim(self) -> Claim:
+        """Claim; the sensors that tidy up hold an environment for seconds only, and nobody fails because of them."""
+        deadline = time.monotonic() + TIDYING_SECONDS
+        while True:
+            try:
+                return self._target.claim(self._environment, self._owner, steal=self._steal)
+            except ClaimRefusedError:
+                holder = self._target.record(self._environment).owner
+                if holder not in {None, *TIDIERS} or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give the environment back; a claim that was lost is not ours to give."""
+        self._stop.set()
+        self._thread.join(timeout=10 * self._every)
+        self._target.release(self.claim)
+
+    def enter(self, phase: Phase, **facts: object) -> RolloutRecord:
+        """Write the phase, and whatever else is known, into the durable record.
+
+        Raises:
+            FencedError: if somebody else has taken the environment over.
+        """
+        record = self._target.record(self._environment)
+        return self._target.write(self.claim, record.but(phase=phase, **facts))
+
+    def check(self) -> None:
+        """Stop here if somebody else has taken the environment over.
+
+        Raises:
+            FencedError: if so.
+        """
+        if self._lost:
+            raise self._lost
+
+    def prove(self) -> None:
+        """Ask the environment itself whether it is still ours, where evidence depends on nobody having meddled.
+
+        Raises:
+            FencedError: if somebody else has taken it over.
+        """
+        self._target.beat(self.claim)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._every):
+            try:
+                self._target.beat(self.claim)
+            except FencedError as lost:
+                self._lost = lost
+                return
+            except TargetError:
+                # An API server that is away for some seconds is no reason to stop; staying away too long makes us
+                # stale, and then whoever takes over fences us.
+                continue

@@ -1,0 +1,77 @@
+"""Writing an attempt down, with its report and pictures, and everything that follows from it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TypeVar
+
+import dagster as dg
+
+from banana_delivery.delivery.history import History
+from banana_delivery.policy.releases import AbRecord, AttemptRecord, StagingRecord
+from banana_delivery.policy.rollout import PLANS
+from banana_delivery.services import Services
+
+LOG = logging.getLogger(__name__)
+Found = TypeVar("Found", StagingRecord, AbRecord)
+
+
+def record(instance: dg.DagsterInstance, services: Services, attempt: AttemptRecord) -> None:
+    """Log an attempt unless its run has one, then let the registry and the people know."""
+    history = History(instance)
+    if attempt.run_id and history.attempt_of(attempt.run_id, attempt.version):
+        return
+    history.log(attempt, **_pictures(services, history, attempt))
+    services.aftermath.settle(attempt)
+
+
+def _pictures(services: Services, history: History, attempt: AttemptRecord) -> dict[str, dg.MetadataValue]:
+    """The report as a file, and the rollout as a picture; failing to draw never loses the attempt."""
+    try:
+        shown: dict[str, dg.MetadataValue] = {
+            "report": dg.MetadataValue.path(_write_report(services, history, attempt))
+        }
+        if attempt.steps:
+            shown["rollout"] = dg.MetadataValue.md(rollout_picture(services, attempt))
+    except Exception:
+        LOG.exception("The report about version %s could not be drawn.", attempt.version)
+        return {}
+    return shown
+
+
+def rollout_picture(services: Services, attempt: AttemptRecord) -> str:
+    """What moved when, as markdown that carries its own picture."""
+    from banana_delivery.reports.rollout_plot import rollout_plot
+    from banana_delivery.reports.style import embedded
+
+    if attempt.colour is None:
+        return ""
+    title = f"Version {attempt.version}"
+    drawn = rollout_plot(attempt.steps, attempt.colour, budget_seconds=_budget(services), title=title)
+    return embedded(drawn, title)
+
+
+def _write_report(services: Services, history: History, attempt: AttemptRecord) -> Path:
+    from banana_delivery.reports.page import html_report
+
+    page = html_report(
+        attempt,
+        budget_seconds=_budget(services),
+        staging=_of_this_image(history.latest(StagingRecord, "staging_release", attempt.version), attempt),
+        ab=_of_this_image(history.latest(AbRecord, "ab_report", attempt.version), attempt),
+        links={"run": f"{services.settings.dagster_url}/runs/{attempt.run_id}"} if attempt.run_id else {},
+    )
+    file = services.settings.home / "reports" / f"version-{attempt.version}-{attempt.at:.0f}-{attempt.outcome}.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(page, encoding="utf-8")
+    return file
+
+
+def _of_this_image(found: Found | None, attempt: AttemptRecord) -> Found | None:
+    """What was recorded about another image of the version is no evidence here."""
+    return found if found and found.ref.digest == attempt.digest else None
+
+
+def _budget(services: Services) -> float:
+    return PLANS[services.settings.plan].latency_budget_seconds

@@ -1,0 +1,133 @@
+"""The loop of a release: look, let the policy judge, do what it says. Nothing is decided here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from banana_delivery.delivery.lease import HeldError, Lease
+from banana_delivery.policy import rollout
+from banana_delivery.policy.records import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
+from banana_delivery.policy.releases import ShiftStep
+from banana_delivery.targets.base import FencedError, Observed, ReleaseTarget, TargetError
+from banana_delivery.traffic.evidence import Load, Log
+
+LOOK_SECONDS = 1.0
+OUTAGE_SECONDS = 60.0
+"""How long the place may fail to answer before a release gives up; the replicas serve on meanwhile."""
+
+PHASES = {
+    rollout.StepKind.AB: Phase.COMPARING,
+    rollout.StepKind.SHIFT: Phase.SHIFTING,
+    rollout.StepKind.WATCH: Phase.WATCHING,
+}
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Shift:
+    """Moves user traffic to a candidate colour step by step, and keeps what it saw.
+
+    Attributes:
+        target: where releases run.
+        lease: our hold on production.
+        plan: the rollout plan.
+        candidate: the colour that gets traffic.
+        image: what must be answering there.
+        probe: internal load on the candidate.
+        log: told one line a step.
+        sleep: waits so many seconds between two looks.
+        steps: what was seen so far.
+    """
+
+    target: ReleaseTarget
+    lease: Lease
+    plan: rollout.Plan
+    candidate: Colour
+    image: ImageRef
+    probe: Load
+    log: Log
+    sleep: Callable[[float], None] = time.sleep
+    steps: list[ShiftStep] = field(default_factory=list)
+
+    def run(self, step: rollout.Step) -> rollout.Action:
+        """Give the candidate the step's share and look every second until the policy knows what to do.
+
+        Raises:
+            FencedError: if somebody else took production over.
+            HeldError: if somebody changed production by hand.
+            TargetError: if the place did not answer for ``OUTAGE_SECONDS``.
+        """
+        self._weigh(step.weight)
+        snapshot = self._patiently(lambda: self.target.traffic(Environment.PRODUCTION))
+        self._patiently(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
+        action, judgement = self._look_until_decided(rollout.begin(self.plan, step, snapshot))
+        self.steps.append(ShiftStep(figures=judgement.figures, decision=action.kind.value, reason=judgement.reason))
+        self.log(f"{step.kind.value} at {step.weight} %: {judgement.reason} -> {action.kind.value}")
+        return action
+
+    def _look_until_decided(self, state: rollout.StepState) -> tuple[rollout.Action, rollout.Judgement]:
+        while True:
+            self.lease.check()
+            snapshot = self._patiently(self._look)
+            judgement, state = rollout.judge(self.plan, state, snapshot, self.candidate, self.image.digest)
+            action = rollout.next_action(self.plan, state, judgement)
+            if action.kind is not rollout.ActionKind.WAIT:
+                return action, judgement
+            self.probe.set_rate(rollout.probe_rate(self.plan, state, snapshot, self.candidate))
+            self.sleep(LOOK_SECONDS)
+
+    def _look(self) -> TrafficSnapshot:
+        record = self.target.record(Environment.PRODUCTION)
+        difference = hand_edit(record, self.target.observed(Environment.PRODUCTION))
+        if difference:
+            self.lease.enter(Phase.HELD, note=difference)
+            raise HeldError(
+                f"Somebody changed production by hand during a release: {difference} Nothing more was touched. "
+                "When it is as you want it, type: banana-delivery resume production"
+            )
+        return self.target.traffic(Environment.PRODUCTION)
+
+    def _weigh(self, weight: int) -> None:
+        """The candidate's percent of user traffic; before the first release there is nobody to share with."""
+        record = self.target.record(Environment.PRODUCTION)
+        if record.active is None and weight < 100:
+            return
+        other = {} if record.active is None else {self.candidate.other: 100 - weight}
+        self._patiently(lambda: self.target.set_weights(self.lease.claim, {self.candidate: weight, **other}))
+
+    def _patiently(self, ask: Callable[[], Result]) -> Result:
+        return patiently(ask, self.lease.check, self.log)
+
+
+def patiently(ask: Callable[[], Result], check: Callable[[], None], log: Log) -> Result:
+    """Ask again while the place does not answer, as long as we still hold it."""
+    deadline = time.monotonic() + OUTAGE_SECONDS
+    while True:
+        try:
+            return ask()
+        except (FencedError, HeldError):
+            raise
+        except TargetError as error:
+            if time.monotonic() > deadline:
+                raise
+            log(f"No answer, trying again: {error}")
+            check()
+            time.sleep(LOOK_SECONDS)
+
+
+def hand_edit(record: RolloutRecord, observed: Observed) -> str:
+    """One sentence about what somebody else changed; empty if everything is as the pipeline left it."""
+    for colour, deployment in record.deployments.items():
+        if observed.replicas.get(colour, 0) != deployment.replicas:
+            return f"{colour} has {observed.replicas.get(colour, 0)} replicas instead of {deployment.replicas}."
+        digest = observed.digests.get(colour)
+        if digest is not None and digest != deployment.image.digest:
+            return f"{colour} runs {digest[:19]} instead of {deployment.image.digest[:19]}."
+    for colour, weight in record.weights.items():
+        if observed.weights.get(colour, 0) != weight:
+            return f"{colour} has {observed.weights.get(colour, 0)} % of the traffic instead of {weight} %."
+    return ""

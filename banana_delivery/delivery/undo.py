@@ -1,0 +1,119 @@
+"""Rolling production back because a person, or the watch after a promotion, says so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import dagster as dg
+
+from banana_delivery.delivery.history import History
+from banana_delivery.delivery.lease import Lease
+from banana_delivery.delivery.ready import wait_until_ready
+from banana_delivery.delivery.recording import record
+from banana_delivery.delivery.restore import cool_down, restore_traffic
+from banana_delivery.policy.outcomes import Outcome
+from banana_delivery.policy.records import Environment, ImageRef, Phase, RolloutRecord
+from banana_delivery.policy.releases import AttemptRecord
+from banana_delivery.services import Services
+from banana_delivery.traffic.evidence import Log
+
+
+class NothingToRollBackError(Exception):
+    """Production has no release to go back to; one sentence."""
+
+
+def roll_back(
+    instance: dg.DagsterInstance,
+    services: Services,
+    *,
+    actor: str,
+    reason: str,
+    run_id: str = "",
+    log: Log,
+) -> AttemptRecord:
+    """Give production's traffic back to the release before, and revoke the one that had it.
+
+    A release under way is fenced off and undone. After a promotion the colour before takes over: at once while it is
+    warm, after one start of its replicas when it is not.
+
+    Raises:
+        NothingToRollBackError: if there is no release to go back to.
+        TargetError: if production cannot be changed.
+    """
+    target = services.target
+    before = target.record(Environment.PRODUCTION)
+    under_way = before.candidate is not None and (before.owner is not None or before.phase is Phase.HELD)
+    bad, good = _sides(instance, before, under_way=under_way)
+    start = time.monotonic()
+    owner = run_id or f"{actor} (rollback)"
+    with Lease(
+        target, Environment.PRODUCTION, owner, heartbeat_seconds=services.settings.heartbeat_seconds, steal=True
+    ) as held:
+        if good and not under_way:
+            _make_active(services, held, good, log)
+        held.enter(Phase.ROLLING_BACK, warm_until=None)
+        restore_traffic(target, held.claim)
+        seconds = time.monotonic() - start
+        cool_down(target, held.claim)
+        held.enter(Phase.IDLE, candidate=None, note="")
+        attempt = AttemptRecord(
+            version=bad.version,
+            outcome=Outcome.ROLLED_BACK,
+            reason=f"{actor} rolled production back: {reason}",
+            digest=bad.digest,
+            previous_digest=good.digest if good else "",
+            serving_version=good.version if good else "",
+            colour=before.idle if under_way else before.active,
+            rollback_seconds=seconds,
+            trigger="rollback",
+            actor=actor,
+            run_id=before.owner or "" if under_way else run_id,
+            at=time.time(),
+            seconds=seconds,
+            revoked=True,
+        )
+        record(instance, services, attempt)
+    return attempt
+
+
+def _sides(
+    instance: dg.DagsterInstance, production: RolloutRecord, *, under_way: bool
+) -> tuple[ImageRef, ImageRef | None]:
+    """What is taken out, and what serves afterwards: never something that was not released before."""
+    if under_way and production.candidate:
+        return production.candidate, production.live
+    history = History(instance)
+    previous = previous_release(history.attempts(), production.live.digest) if production.live else None
+    ref = history.image(previous.version, previous.digest) if previous else None
+    if production.live is None or ref is None:
+        raise NothingToRollBackError(
+            "Production has no release before the present one to go back to; deliver a good version instead."
+        )
+    return production.live, ref
+
+
+def previous_release(attempts: Sequence[AttemptRecord], live_digest: str) -> AttemptRecord | None:
+    """The newest release of another digest whose version was not revoked since.
+
+    Args:
+        attempts: the whole audit trail, newest first.
+        live_digest: what production serves now.
+    """
+    revoked = set()
+    for attempt in attempts:
+        if attempt.revoked:
+            revoked.add(attempt.version)
+        elif attempt.outcome is Outcome.RELEASED and attempt.digest != live_digest and attempt.version not in revoked:
+            return attempt
+    return None
+
+
+def _make_active(services: Services, held: Lease, good: ImageRef, log: Log) -> None:
+    """The idle colour runs the release before, started first if it is cold, and becomes the active one."""
+    target = services.target
+    colour = target.record(Environment.PRODUCTION).idle
+    held.enter(Phase.SCALING)
+    target.deploy(held.claim, colour, good, target.default_replicas(Environment.PRODUCTION))
+    wait_until_ready(target, held, Environment.PRODUCTION, colour, services.settings.ready_timeout_seconds, log)
+    held.enter(Phase.ROLLING_BACK, active=colour, candidate=None)

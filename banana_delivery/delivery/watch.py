@@ -1,0 +1,57 @@
+"""Keeping an eye on production after a promotion, from sensor tick to sensor tick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from banana_delivery.policy import rollout
+from banana_delivery.policy.records import RolloutRecord, TrafficSnapshot, Value
+
+
+class _Cursor(Value):
+    digest: str
+    state: rollout.StepState
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What one look found.
+
+    Attributes:
+        cursor: for the next look.
+        reason: why production must be rolled back; empty if it need not.
+        detail: one sentence about the look.
+    """
+
+    cursor: str
+    reason: str
+    detail: str
+
+
+def look_after(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, now: float, plan: str) -> Watched:
+    """Judge the active colour as the watch step of a release does, for as long as the one before it is warm."""
+    if record.live is None or record.active is None or record.owner is not None:
+        return Watched("", "", "Nothing to watch: production is empty or a delivery is under way.")
+    if record.warm_until is None or now >= record.warm_until:
+        return Watched("", "", "Nothing to watch: the last promotion is long past.")
+    rules = rollout.PLANS[plan]
+    state = _state(cursor, record.live.digest) or rollout.begin(rules, rollout.release_steps(rules)[-1], snapshot)
+    judgement, state = rollout.judge(rules, state, snapshot, record.active, record.live.digest)
+    if judgement.verdict is rollout.Verdict.FAIL and not judgement.wrong_release:
+        return Watched("", judgement.reason, judgement.reason)
+    if judgement.verdict is not rollout.Verdict.CONTINUE:
+        return Watched("", "", judgement.reason)
+    return Watched(_Cursor(digest=record.live.digest, state=state).model_dump_json(), "", judgement.reason)
+
+
+def _state(cursor: str | None, digest: str) -> rollout.StepState | None:
+    """What the last look left, if it was about the same release."""
+    if not cursor:
+        return None
+    try:
+        kept = _Cursor.model_validate_json(cursor)
+    except ValidationError:
+        return None
+    return kept.state if kept.digest == digest else None

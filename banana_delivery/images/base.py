@@ -1,0 +1,182 @@
+"""What the pipeline needs from the place that builds and keeps images."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from banana_delivery.images.parity import Parity
+from banana_delivery.policy.records import ImageRef, Value
+
+Progress = Callable[[str], None]
+"""Called with one line of text as a build or push moves on."""
+
+
+class ImageError(Exception):
+    """An image could not be built, found, pushed or removed; one sentence: what, where, what to do."""
+
+
+class ImageKey(Value):
+    """Everything that decides what an image is; two equal keys are the same image.
+
+    Attributes:
+        model: sha256 hex of ``model.onnx``.
+        version_file: sha256 hex of ``version.json``.
+        code: sha256 hex of the serving code (see ``banana_delivery.images.context``).
+        lock: sha256 hex of the serving lock file.
+        base: digest of the base image, or a name of what stands in for it.
+        platform: for example ``linux/amd64``.
+    """
+
+    model: str
+    version_file: str
+    code: str
+    lock: str
+    base: str
+    platform: str
+
+    @property
+    def sha256(self) -> str:
+        """One sha256 hex over all of them, the form in which the key is stored with an image."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What goes into a release image.
+
+    Attributes:
+        model_directory: holds ``model.onnx`` and ``version.json``.
+        code_directory: the ``serving`` package.
+        lock_file: the serving lock with hashes.
+        version: the MLflow model version.
+        labels: OCI labels (``org.opencontainers.image.*`` and ``banana.*``), all of them deterministic.
+    """
+
+    model_directory: Path
+    code_directory: Path
+    lock_file: Path
+    version: str
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """A build's result.
+
+    Attributes:
+        ref: the image, pinned.
+        size_bytes: sum of its layers as stored.
+        new_bytes: of these, what the store did not have before.
+        layers_new: names of layers that were written.
+        layers_reused: names of layers that were there already.
+        seconds: wall-clock time.
+    """
+
+    ref: ImageRef
+    size_bytes: int
+    new_bytes: int
+    layers_new: tuple[str, ...]
+    layers_reused: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PruneDecision:
+    """What retention says of one image, and why.
+
+    Attributes:
+        ref: the image.
+        keep: whether it stays.
+        reason: one clause, for example ``runs in production``.
+        freed_bytes: what removing it frees; 0 if it stays.
+    """
+
+    ref: ImageRef
+    keep: bool
+    reason: str
+    freed_bytes: int = 0
+
+
+class ImageStore(ABC):
+    """A place that builds and keeps images. Every implementation passes ``tests/contract/test_image_store.py``."""
+
+    @abstractmethod
+    def key(self, context: BuildContext) -> ImageKey:
+        """The identity of what ``build`` would make of this context, on this store's base and platform."""
+
+    @abstractmethod
+    def find(self, key: ImageKey) -> ImageRef | None:
+        """The image that already is exactly this, verified to be whole; None if there is none.
+
+        Raises:
+            ImageError: if the store cannot be reached.
+        """
+
+    @abstractmethod
+    def build(self, context: BuildContext, progress: Progress) -> BuiltImage:
+        """Build and store the image; equal contexts give equal digests, and nothing half-done is ever visible.
+
+        Raises:
+            ImageError: if it cannot be built or stored; the next try starts clean.
+        """
+
+    @abstractmethod
+    def rebuild(self, context: BuildContext, ref: ImageRef, progress: Progress) -> Parity:
+        """Build a context again from nothing and compare it with the image it should equal; keeps nothing of it.
+
+        Raises:
+            ImageError: if it cannot be built, or the image is not here.
+        """
+
+    @abstractmethod
+    def resolve(self, reference: str) -> ImageRef | None:
+        """The image behind a tag or a digest; None if there is none."""
+
+    @abstractmethod
+    def tag(self, ref: ImageRef, tags: Collection[str]) -> None:
+        """Make each tag point at the image, moving it if it pointed elsewhere."""
+
+    def lock_difference(self, ref: ImageRef, host_lock: Path) -> str:  # noqa: ARG002
+        """How the libraries it will run with differ from those it was built with; empty for one that brings its own."""
+        return ""
+
+    @abstractmethod
+    def tags(self, ref: ImageRef) -> frozenset[str]:
+        """Every tag that points at the image now."""
+
+    @abstractmethod
+    def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
+        """Forget all but the newest versions, what is in use and what is tagged ``stable``.
+
+        Args:
+            keep_versions: how many of the newest images stay in any case.
+            in_use: digests that an environment runs, ran within its rollback window or is about to run; asked again
+                right before each removal, so that a concurrent release is never cut off.
+            dry_run: decide and say, but remove nothing.
+
+        Returns:
+            A decision for each image, newest first.
+        """
+
+    @abstractmethod
+    def self_test(self, ref: ImageRef) -> dict[str, object]:
+        """Run ``python -m serving.selftest`` inside the image: exactly what will serve, nothing of this host's.
+
+        Returns:
+            What the self-test reported.
+
+        Raises:
+            ImageError: if it failed or could not run; one sentence with its reason.
+        """
+
+    @abstractmethod
+    def pickles_inside(self, ref: ImageRef) -> tuple[str, ...]:
+        """Paths inside the image's own layers that would be unpickled if loaded; none in a good release.
+
+        Raises:
+            ImageError: if the image cannot be read.
+        """

@@ -1,0 +1,173 @@
+"""An image store in memory, which passes the same contract suite as the real ones: for tests of what uses a store."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+
+from banana_delivery.images.base import (
+    BuildContext,
+    BuiltImage,
+    ImageError,
+    ImageKey,
+    ImageStore,
+    Progress,
+    PruneDecision,
+)
+from banana_delivery.images.context import key_of, labels_of, layer_members
+from banana_delivery.images.layers import write_tar
+from banana_delivery.images.parity import Contents, Parity, compare
+from banana_delivery.images.pickles import pickles_in
+from banana_delivery.images.retention import Stored, decide, keep_reason
+from banana_delivery.images.tags import checked_tags
+from banana_delivery.policy.records import ImageRef
+
+
+@dataclass
+class _Image:
+    ref: ImageRef
+    layers: dict[str, bytes]
+    labels: dict[str, str]
+    built_at: float
+    used_at: float
+    tags: frozenset[str] = frozenset()
+    doomed: bool = False
+
+
+@dataclass
+class FakeImages(ImageStore):
+    """An image store in memory.
+
+    Attributes:
+        self_test_report: what the self-test answers for every image.
+        self_test_failure: if set, the self-test fails with this sentence.
+        lease_seconds: how long an image that was built or asked for is safe from retention.
+        clock: seconds since the epoch.
+    """
+
+    self_test_report: dict[str, object] = field(default_factory=lambda: {"ok": True})
+    self_test_failure: str = ""
+    lease_seconds: float = 3600.0
+    clock: Callable[[], float] = time.time
+    _images: dict[str, _Image] = field(default_factory=dict, init=False)
+
+    def key(self, context: BuildContext) -> ImageKey:
+        """See ``ImageStore``."""
+        return key_of(context, "memory", "linux/amd64")
+
+    def find(self, key: ImageKey) -> ImageRef | None:
+        """See ``ImageStore``."""
+        return self._lend(lambda image: image.ref.key == key.sha256)
+
+    def build(self, context: BuildContext, progress: Progress) -> BuiltImage:
+        """See ``ImageStore``."""
+        key = self.key(context)
+        layers = {name: _tar(context, name) for name in layer_members(context)}
+        labels = labels_of(context, key)
+        identity = json.dumps([labels, _digests(layers)])
+        ref = ImageRef(repository="memory", digest=_sha256(identity.encode()), version=context.version, key=key.sha256)
+        kept = {tar for image in self._images.values() for tar in image.layers.values()}
+        new = {name: tar for name, tar in layers.items() if tar not in kept}
+        known = self._images.get(ref.digest)
+        built_at, tags = (known.built_at, known.tags) if known else (self.clock(), frozenset[str]())
+        self._images[ref.digest] = _Image(ref, layers, labels, built_at, self.clock(), tags)
+        progress(f"image of version {context.version}: {ref.digest}")
+        return BuiltImage(
+            ref=ref,
+            size_bytes=sum(map(len, layers.values())),
+            new_bytes=sum(map(len, new.values())),
+            layers_new=tuple(new),
+            layers_reused=tuple(name for name in layers if name not in new),
+            seconds=0.0,
+        )
+
+    def rebuild(self, context: BuildContext, ref: ImageRef, progress: Progress) -> Parity:
+        """See ``ImageStore``."""
+        then = self._image(ref)
+        fresh = FakeImages()
+        now = fresh._image(fresh.build(context, progress).ref)
+        return compare(ref, *(Contents(_digests(image.layers), image.labels) for image in (then, now)))
+
+    def resolve(self, reference: str) -> ImageRef | None:
+        """See ``ImageStore``."""
+        return self._lend(lambda image: reference == image.ref.digest or reference in image.tags)
+
+    def tag(self, ref: ImageRef, tags: Collection[str]) -> None:
+        """See ``ImageStore``."""
+        wanted = checked_tags(tags)
+        self._image(ref)
+        for image in self._images.values():
+            image.tags = image.tags | wanted if image.ref.digest == ref.digest else image.tags - wanted
+
+    def tags(self, ref: ImageRef) -> frozenset[str]:
+        """See ``ImageStore``."""
+        return self._image(ref).tags
+
+    def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
+        """See ``ImageStore``."""
+        images = [_stored(image) for image in self._images.values()]
+        decisions = decide(images, keep_versions, in_use(), self.clock(), self.lease_seconds)
+        if dry_run:
+            return decisions
+        return [decision if decision.keep else self._remove(decision, in_use) for decision in decisions]
+
+    def self_test(self, ref: ImageRef) -> dict[str, object]:
+        """See ``ImageStore``; answers what it was told to."""
+        self._image(ref)
+        if self.self_test_failure:
+            raise ImageError(self.self_test_failure)
+        return self.self_test_report
+
+    def pickles_inside(self, ref: ImageRef) -> tuple[str, ...]:
+        """See ``ImageStore``."""
+        found = []
+        for layer in self._image(ref).layers.values():
+            with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+                found += pickles_in(tar)
+        return tuple(found)
+
+    def _lend(self, wanted: Callable[[_Image], bool]) -> ImageRef | None:
+        newest_first = sorted(self._images.values(), key=lambda image: -image.built_at)
+        image = next((image for image in newest_first if not image.doomed and wanted(image)), None)
+        if image is None:
+            return None
+        image.used_at = self.clock()
+        return image.ref
+
+    def _remove(self, decision: PruneDecision, in_use: Callable[[], Collection[str]]) -> PruneDecision:
+        image = self._image(decision.ref)
+        image.doomed = True
+        if reason := keep_reason(_stored(image), in_use(), self.clock(), self.lease_seconds):
+            image.doomed = False
+            return replace(decision, keep=True, reason=reason, freed_bytes=0)
+        del self._images[decision.ref.digest]
+        return decision
+
+    def _image(self, ref: ImageRef) -> _Image:
+        if ref.digest not in self._images:
+            raise ImageError(f"Memory holds no image {ref.digest}; build it again.")
+        return self._images[ref.digest]
+
+
+def _stored(image: _Image) -> Stored:
+    blobs = {_sha256(tar): len(tar) for tar in image.layers.values()}
+    return Stored(image.ref, image.built_at, image.used_at, image.tags, blobs)
+
+
+def _tar(context: BuildContext, name: str) -> bytes:
+    out = io.BytesIO()
+    write_tar(layer_members(context)[name], out)
+    return out.getvalue()
+
+
+def _digests(layers: dict[str, bytes]) -> dict[str, str]:
+    return {name: _sha256(tar) for name, tar in layers.items()}
+
+
+def _sha256(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -1,0 +1,163 @@
+"""The files of an OCI image layout: blobs named by their sha256, and the index that names the images.
+
+Every write goes to a temporary file first and takes its place by a rename, so a crash or a full disk leaves the layout
+as it was. Whoever changes it holds its lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+
+from banana_delivery.images.base import ImageError
+
+_LOCK_SECONDS = 120.0
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class LayoutFiles:
+    """Atomic access to the files of one layout.
+
+    Args:
+        root: the layout's directory; made when first written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.blobs = root / "blobs" / "sha256"
+
+    def blob(self, digest: str) -> Path:
+        """Where the blob ``sha256:<hex>`` lies, whether or not it exists."""
+        return self.blobs / digest.removeprefix("sha256:")
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the layout's lock; anything the system refuses becomes one sentence.
+
+        Raises:
+            ImageError: if the disk is full, the directory cannot be written, or another process holds it too long.
+        """
+        try:
+            self.blobs.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.root / "index.lock", timeout=_LOCK_SECONDS):
+                for orphan in [*self.root.glob(".new-*"), *self.blobs.glob(".new-*")]:
+                    orphan.unlink()
+                marker = self.root / "oci-layout"
+                if not marker.exists():
+                    self._replace(marker, lambda file: _write_json(file, {"imageLayoutVersion": "1.0.0"}))
+                yield
+        except Timeout as error:
+            raise ImageError(
+                f"Another process has been changing {self.root} for {_LOCK_SECONDS:.0f} s; try again when it is done."
+            ) from error
+        except OSError as error:
+            raise ImageError(disk_sentence(self.root, error)) from error
+
+    def write_blob(self, write: Callable[[BinaryIO], None]) -> tuple[str, int, bool]:
+        """Store what ``write`` writes.
+
+        Returns:
+            Digest, size in bytes, and whether the layout did not have it (whole) before.
+        """
+        with self._temporary(self.blobs) as temporary:
+            with temporary.open("wb") as file:
+                write(file)
+                _settle(file)
+            digest, size = sha256_of(temporary), temporary.stat().st_size
+            if self.is_whole(digest, size):
+                return digest, size, False
+            temporary.replace(self.blob(digest))
+            return digest, size, True
+
+    def write_json_blob(self, value: dict[str, Any]) -> tuple[str, int, bool]:
+        """Store a JSON document in its one canonical form; see ``write_blob``."""
+        return self.write_blob(lambda file: _write_json(file, value))
+
+    def read_json_blob(self, digest: str) -> dict[str, Any]:
+        """Read a JSON document, verified against its digest.
+
+        Raises:
+            ImageError: if the blob is missing or altered.
+        """
+        path = self.blob(digest)
+        if not path.is_file() or sha256_of(path) != digest:
+            raise ImageError(f"{path} is missing or was altered; build that version again, or restore the file.")
+        document: dict[str, Any] = json.loads(path.read_bytes())
+        return document
+
+    def is_whole(self, digest: str, size: int) -> bool:
+        """Whether a blob exists and its bytes are what its name says."""
+        path = self.blob(digest)
+        return path.is_file() and path.stat().st_size == size and sha256_of(path) == digest
+
+    def read_index(self) -> list[dict[str, Any]]:
+        """The descriptors in ``index.json``; none if nothing was ever built.
+
+        Raises:
+            ImageError: if the file is not a valid index.
+        """
+        path = self.root / "index.json"
+        try:
+            descriptors: list[dict[str, Any]] = json.loads(path.read_bytes())["manifests"]
+        except FileNotFoundError:
+            return []
+        except (ValueError, KeyError, TypeError) as error:
+            raise ImageError(f"{path} is not an OCI index ({error}); move {self.root} away and build again.") from error
+        return descriptors
+
+    def write_index(self, descriptors: list[dict[str, Any]]) -> None:
+        """Replace ``index.json`` in one step."""
+        index = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": descriptors,
+        }
+        self._replace(self.root / "index.json", lambda file: _write_json(file, index))
+
+    def _replace(self, path: Path, write: Callable[[BinaryIO], None]) -> None:
+        with self._temporary(path.parent) as temporary:
+            with temporary.open("wb") as file:
+                write(file)
+                _settle(file)
+            temporary.replace(path)
+
+    @contextmanager
+    def _temporary(self, directory: Path) -> Iterator[Path]:
+        handle, name = tempfile.mkstemp(prefix=".new-", dir=directory)
+        os.close(handle)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file in the form ``sha256:<hex>``."""
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def disk_sentence(root: Path, error: OSError) -> str:
+    """One sentence for a person about what the file system refused."""
+    if error.errno in _FULL:
+        return f"The disk that holds {root} is full; free some space and try again; nothing half-done was kept."
+    what = error.filename or root
+    return f"{what} cannot be used ({error.strerror or error}); check the path and its permissions, then try again."
+
+
+def _write_json(file: BinaryIO, value: dict[str, Any]) -> None:
+    file.write(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _settle(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())

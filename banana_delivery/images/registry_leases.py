@@ -1,0 +1,51 @@
+"""Leases and dooms: how pipelines that share only a registry agree on what retention may remove.
+
+Both are tags on the image itself, because tags are the one thing that every registry lets everybody see and set. Who is
+given an image first puts a lease on it and then looks for a doom; retention first puts a doom on an image and then
+looks for leases. Whichever order the two fall in, at least one of them sees the other: the image is then withheld (and
+built again), or kept. A doom that came to nothing is pardoned by name, since registries cannot remove single tags.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+
+_LEASE = re.compile(r"lease-(\d+)-[0-9a-f]{16}")
+_DOOM = re.compile(r"(doomed|pardoned)-([0-9a-f]{16})-([0-9a-f]{8})")
+_BOOKKEEPING = re.compile(r"(lease|doomed|pardoned|key)-.*")
+
+
+def short(digest: str) -> str:
+    """The start of a digest's hex, which names it in tags."""
+    return digest.removeprefix("sha256:")[:16]
+
+
+def lease_tag(digest: str, now: float) -> str:
+    """The tag that leases an image from now on."""
+    return f"lease-{int(now)}-{short(digest)}"
+
+
+def leased_at(tags: Iterable[str]) -> float:
+    """When the newest of an image's leases began, seconds since the epoch; 0 if it has none."""
+    return max((float(match[1]) for tag in tags if (match := _LEASE.fullmatch(tag))), default=0.0)
+
+
+def doom_tag(digest: str) -> str:
+    """A new tag that dooms an image."""
+    return f"doomed-{short(digest)}-{uuid.uuid4().hex[:8]}"
+
+
+def pardons_for(tags: Iterable[str], digest: str) -> list[str]:
+    """The tags that pardon an image of each doom that still stands; none if it is not doomed."""
+    dooms: dict[str, set[str]] = {"doomed": set(), "pardoned": set()}
+    for tag in tags:
+        if (match := _DOOM.fullmatch(tag)) and match[2] == short(digest):
+            dooms[match[1]].add(match[3])
+    return [f"pardoned-{short(digest)}-{name}" for name in sorted(dooms["doomed"] - dooms["pardoned"])]
+
+
+def for_people(tags: Iterable[str]) -> frozenset[str]:
+    """The tags without those that only this bookkeeping reads."""
+    return frozenset(tag for tag in tags if not _BOOKKEEPING.fullmatch(tag))

@@ -1,0 +1,64 @@
+"""Which images stay and which go: a pure decision that every store shares."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from banana_delivery.images.base import PruneDecision
+from banana_delivery.policy.records import ImageRef
+
+STABLE = "stable"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An image as a store has it.
+
+    Attributes:
+        ref: the image.
+        built_at: seconds since the epoch.
+        used_at: when somebody was last given this image, seconds since the epoch; protects who is about to deploy it.
+        tags: the tags that point at it.
+        blobs: size in bytes of everything it consists of, by digest.
+    """
+
+    ref: ImageRef
+    built_at: float
+    used_at: float
+    tags: frozenset[str]
+    blobs: dict[str, int]
+
+
+def decide(
+    images: Iterable[Stored], keep_versions: int, in_use: Collection[str], now: float, lease_seconds: float
+) -> list[PruneDecision]:
+    """Decide for each image, newest first, whether it stays, why, and what its removal frees."""
+    ordered = sorted(images, key=lambda image: (-image.built_at, image.ref.digest))
+    reasons = {
+        image.ref.digest: keep_reason(image, in_use, now, lease_seconds)
+        or (f"one of the newest {keep_versions}" if rank < keep_versions else "")
+        for rank, image in enumerate(ordered)
+    }
+    counted = {blob for image in ordered if reasons[image.ref.digest] for blob in image.blobs}
+    decisions = []
+    for image in ordered:
+        if reason := reasons[image.ref.digest]:
+            decisions.append(PruneDecision(image.ref, keep=True, reason=reason))
+            continue
+        freed = sum(size for blob, size in image.blobs.items() if blob not in counted)
+        counted.update(image.blobs)
+        gone = f"older than the newest {keep_versions}, and nothing runs it"
+        decisions.append(PruneDecision(image.ref, keep=False, reason=gone, freed_bytes=freed))
+    return decisions
+
+
+def keep_reason(image: Stored, in_use: Collection[str], now: float, lease_seconds: float) -> str:
+    """Why an image must stay however old it is; empty if nothing protects it."""
+    if image.ref.digest in in_use:
+        return "an environment runs it, ran it lately or is about to"
+    if STABLE in image.tags:
+        return f"tagged {STABLE}"
+    if now - image.used_at < lease_seconds:
+        return f"built or asked for less than {lease_seconds / 60:.0f} minutes ago"
+    return ""

@@ -1,0 +1,174 @@
+"""Every way a delivery can end, and what follows from it: run status, registry, who is told, how it counts.
+
+The table is the single source: the pipeline, the sensors, the scorecard and the documentation read it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from banana_delivery.policy.records import Value
+
+
+class Outcome(StrEnum):
+    """How an attempt to deliver a version ended."""
+
+    RELEASED = "released"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+    PARKED = "parked"
+    SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+class RunStatus(StrEnum):
+    """How the Dagster run of an attempt ends (Dagster's own names)."""
+
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    CANCELED = "CANCELED"
+
+
+class Urgency(StrEnum):
+    """How loudly people are told."""
+
+    QUIET = "quiet"
+    NORMAL = "normal"
+    ASKS = "asks"
+    URGENT = "urgent"
+
+
+class Score(StrEnum):
+    """How an attempt counts in the success rate."""
+
+    GOOD = "good"
+    BAD = "bad"
+    NEUTRAL = "neutral"
+    BAD_IF_HEALTHY = "bad_if_healthy"
+
+
+class Consequence(Value):
+    """What follows from an outcome.
+
+    Attributes:
+        run_status: how the run ends.
+        clears_staging: whether the version leaves the set of staged versions.
+        promotes: whether the registry's ``production`` alias and stage move to this version.
+        revokes: whether releasing the version again needs a recorded override.
+        urgency: how loudly people are told.
+        score: how it counts.
+    """
+
+    run_status: RunStatus
+    clears_staging: bool
+    promotes: bool
+    revokes: bool
+    urgency: Urgency
+    score: Score
+
+
+def _row(
+    run_status: RunStatus,
+    urgency: Urgency,
+    score: Score,
+    *,
+    clears_staging: bool = False,
+    promotes: bool = False,
+    revokes: bool = False,
+) -> Consequence:
+    return Consequence(
+        run_status=run_status,
+        clears_staging=clears_staging,
+        promotes=promotes,
+        revokes=revokes,
+        urgency=urgency,
+        score=score,
+    )
+
+
+CONSEQUENCES: dict[Outcome, Consequence] = {
+    Outcome.RELEASED: _row(RunStatus.SUCCESS, Urgency.NORMAL, Score.GOOD, clears_staging=True, promotes=True),
+    Outcome.REJECTED: _row(RunStatus.FAILURE, Urgency.NORMAL, Score.GOOD, clears_staging=True),
+    Outcome.ROLLED_BACK: _row(
+        RunStatus.FAILURE, Urgency.URGENT, Score.BAD_IF_HEALTHY, clears_staging=True, revokes=True
+    ),
+    Outcome.PARKED: _row(RunStatus.SUCCESS, Urgency.ASKS, Score.GOOD),
+    Outcome.SUPERSEDED: _row(RunStatus.CANCELED, Urgency.QUIET, Score.GOOD, clears_staging=True),
+    Outcome.CANCELLED: _row(RunStatus.CANCELED, Urgency.NORMAL, Score.NEUTRAL),
+    Outcome.ERROR: _row(RunStatus.FAILURE, Urgency.NORMAL, Score.BAD),
+}
+
+
+class RegistryMark(Value):
+    """What the model registry is to say after an attempt.
+
+    Attributes:
+        outcome: how it ended.
+        reason: one sentence with the numbers.
+        digest: the image it was about; empty if none was built.
+        run_id: the Dagster run, or the person, that did it.
+        clear_staging: take the version out of the staged set (alias ``staging`` removed).
+        serving: the version that production really serves now: gets alias ``production`` and stage "Production",
+            and every other version in stage "Production" becomes "Archived". None leaves both alone.
+    """
+
+    outcome: Outcome
+    reason: str
+    digest: str = ""
+    run_id: str = ""
+    clear_staging: bool = False
+    serving: str | None = None
+
+
+def registry_mark(outcome: Outcome, reason: str, digest: str, run_id: str, serving: str | None) -> RegistryMark:
+    """The registry's side of an outcome; ``serving`` is the version that production really serves now."""
+    consequence = CONSEQUENCES[outcome]
+    return RegistryMark(
+        outcome=outcome,
+        reason=reason,
+        digest=digest,
+        run_id=run_id,
+        clear_staging=consequence.clears_staging,
+        serving=serving,
+    )
+
+
+class Attempt(Value):
+    """One line of the audit trail: an attempt to deliver a version, or a person's word about it.
+
+    Attributes:
+        outcome: how it ended.
+        version: MLflow model version.
+        digest: image digest; empty if none was built.
+        at: seconds since the epoch.
+        revoked: whether this attempt took the version out of service for being bad.
+    """
+
+    outcome: Outcome
+    version: str
+    digest: str
+    at: float
+    revoked: bool = False
+
+
+def is_redeploy(history: list[Attempt]) -> bool:
+    """Whether delivering the version again is a redeploy: it was released and never revoked since.
+
+    Args:
+        history: all attempts at this one version, in any order.
+    """
+    latest = _latest_decisive(history)
+    return latest is not None and latest.outcome is Outcome.RELEASED
+
+
+def is_revoked(history: list[Attempt]) -> bool:
+    """Whether the version was rolled back, by us or by a person, and not released again since."""
+    latest = _latest_decisive(history)
+    return latest is not None and latest.revoked
+
+
+def _latest_decisive(history: list[Attempt]) -> Attempt | None:
+    """The latest attempt that says something about the version itself in production."""
+    decisive = [attempt for attempt in history if attempt.outcome is Outcome.RELEASED or attempt.revoked]
+    return max(decisive, key=lambda attempt: attempt.at, default=None)

@@ -1,0 +1,1 @@
+"""Where model versions come from: one interface, one file a kind of registry."""

@@ -1,0 +1,133 @@
+"""The figures of a release as tables. ``*_grid`` is the table itself, ``*_table`` the same in GitHub's markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from banana_delivery.policy.disagreements import Disagreement
+from banana_delivery.policy.quality import AbsoluteQuality, QualityComparison
+from banana_delivery.policy.records import Stratum
+from banana_delivery.policy.releases import QualityRecord, TestRow
+from banana_delivery.policy.rollout import StepFigures, StepKind, TrafficFigures
+from banana_delivery.reports.grid import Grid
+
+STEP_NAMES = {StepKind.AB: "A/B", StepKind.SHIFT: "shift", StepKind.WATCH: "watch"}
+STEP_HEADERS = (
+    "step",
+    "weight",
+    "seconds",
+    "requests",
+    "of users",
+    "failed",
+    "turned away",
+    "p95",
+    "other's failed",
+    "other's p95",
+)
+NOTHING = "–"
+
+
+def test_table(rows: Iterable[TestRow]) -> str:
+    """The tests of a release, failed ones first."""
+    return test_grid(rows).markdown()
+
+
+def step_table(steps: Iterable[StepFigures]) -> str:
+    """What the candidate did at each step, and the other colour beside it."""
+    return step_grid(steps).markdown()
+
+
+def quality_table(quality: QualityRecord) -> str:
+    """The verdict, the AP50 of every class, and the images to look at."""
+    parts = [f"**{quality.verdict}** {quality.reason}", quality_grid(quality).markdown()]
+    if quality.comparison and quality.comparison.disagreements:
+        parts += ["Images on which they differ most:", disagreement_grid(quality.comparison.disagreements).markdown()]
+    return "\n\n".join(parts)
+
+
+def test_grid(rows: Iterable[TestRow]) -> Grid:
+    """The tests of a release, failed ones first."""
+    ordered = sorted(rows, key=lambda row: row.passed)
+    cells = [["✅" if row.passed else "❌", row.name, row.detail, f"{row.seconds:.2f}"] for row in ordered]
+    return Grid(("", "test", "seen", "seconds"), cells, frozenset({3}))
+
+
+def step_grid(steps: Iterable[StepFigures]) -> Grid:
+    """What the candidate did at each step, and the other colour beside it."""
+    return Grid(STEP_HEADERS, [_step_cells(step) for step in steps], frozenset(range(1, len(STEP_HEADERS))))
+
+
+def _step_cells(step: StepFigures) -> list[str]:
+    users = step.strata.get(Stratum.USER)
+    return [
+        STEP_NAMES[step.kind],
+        f"{step.weight} %",
+        f"{step.seconds:.0f}",
+        f"{step.requests:,}",
+        f"{users.requests:,}" if users else NOTHING,
+        _share(step),
+        f"{step.overloads:,}",
+        milliseconds(step.p95_seconds),
+        _share(step.active),
+        milliseconds(step.active.p95_seconds),
+    ]
+
+
+def _share(traffic: TrafficFigures) -> str:
+    if not traffic.failed:
+        return "0"
+    return f"{traffic.failed:,} ({traffic.failed / traffic.requests:.1%})"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A latency as people read it."""
+    return NOTHING if seconds is None else f"{1000 * seconds:.0f} ms"
+
+
+def quality_grid(quality: QualityRecord) -> Grid:
+    """The AP50 of every class, beside production's if it was compared."""
+    if quality.comparison is None:
+        return _alone(quality.absolute)
+    return _compared(quality.comparison)
+
+
+def _alone(quality: AbsoluteQuality) -> Grid:
+    rows = [[name, _ap(value)] for name, value in quality.per_class.items()]
+    return Grid(("class", "AP50"), [*rows, ["all (mAP50)", _ap(quality.map50)]], frozenset({1}))
+
+
+def _compared(comparison: QualityComparison) -> Grid:
+    rows = [
+        [name, f"{one.objects:,}", _ap(one.candidate), _ap(one.production), _difference(one.candidate, one.production)]
+        for name, one in comparison.per_class.items()
+    ]
+    objects = sum(one.objects for one in comparison.per_class.values())
+    ours, theirs = comparison.candidate_map50, comparison.production_map50
+    total = ["all (mAP50)", f"{objects:,}", _ap(ours), _ap(theirs), _difference(ours, theirs)]
+    headers = ("class", "labelled objects", "candidate AP50", "production AP50", "difference")
+    return Grid(headers, [*rows, total], frozenset({1, 2, 3, 4}))
+
+
+def disagreement_grid(disagreements: Iterable[Disagreement]) -> Grid:
+    """The images on which the models differ most."""
+    rows = [
+        [
+            one.image,
+            f"{one.candidate_missed}",
+            f"{one.candidate_false}",
+            f"{one.production_missed}",
+            f"{one.production_false}",
+            "production" if one.extra_errors > 0 else "candidate" if one.extra_errors < 0 else "equal",
+        ]
+        for one in disagreements
+    ]
+    headers = ("image", "candidate missed", "candidate false", "production missed", "production false", "better")
+    return Grid(headers, rows, frozenset({1, 2, 3, 4}))
+
+
+def _ap(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def _difference(ours: float | None, theirs: float | None) -> str:
+    return NOTHING if ours is None or theirs is None else f"{ours - theirs:+.3f}"

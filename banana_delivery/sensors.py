@@ -1,0 +1,193 @@
+"""The sensors: each does the talking around a pure decision.
+
+``staged_versions`` starts deliveries; ``after_*`` make good what a run could not do itself; ``reconcile`` finds the
+dead; ``production_watch`` keeps an eye on a release after its promotion; ``cool_down`` lets the replaced colour go.
+"""
+
+import time
+from collections.abc import Iterator
+
+import dagster as dg
+
+from banana_delivery.delivery.attempts import (
+    PARTITION_TAG,
+    STAGED_AT_TAG,
+    TRIGGER_TAG,
+    attempt_of_run,
+)
+from banana_delivery.delivery.cooling import cool_down_if_due
+from banana_delivery.delivery.ending import end_of_run
+from banana_delivery.delivery.history import History
+from banana_delivery.delivery.reconcile import dead_runs, fail_run, orphaned, reclaim
+from banana_delivery.delivery.recording import record
+from banana_delivery.delivery.supersede import deliveries_under_way, supersede
+from banana_delivery.delivery.watch import look_after
+from banana_delivery.partitions import MODEL_VERSIONS
+from banana_delivery.policy import staging
+from banana_delivery.policy.outcomes import Outcome
+from banana_delivery.policy.records import COLOURS, Environment
+from banana_delivery.policy.releases import AttemptRecord
+from banana_delivery.registry.base import RegistryError, StagedVersion
+from banana_delivery.services import Services
+from banana_delivery.targets.base import TargetError
+
+RUNNING = dg.DefaultSensorStatus.RUNNING
+
+
+@dg.sensor(
+    job_name="deliver",
+    minimum_interval_seconds=5,
+    default_status=RUNNING,
+    description="Starts a delivery for every version that is newly staged in MLflow, by stage or by alias.",
+)
+def staged_versions(
+    context: dg.SensorEvaluationContext, services: dg.ResourceParam[Services]
+) -> dg.SensorResult | dg.SkipReason:
+    """Ask the registry once, and deliver what is new."""
+    try:
+        staged = services.registry.staged()
+    except RegistryError as error:
+        return dg.SkipReason(f"The registry does not answer, nothing is lost, the next tick asks again: {error}")
+    now = [_staging(one) for one in staged]
+    cursor, triggers = staging.look(staging.parse_cursor(context.cursor), now, time.time())
+    winner = staging.newest(triggers)
+    if winner is None:
+        context.update_cursor(cursor.model_dump_json())
+        return dg.SkipReason(f"{len(now)} versions are staged, none of them newly.")
+    for trigger in triggers[:-1]:
+        _never_started(context.instance, services, trigger, winner)
+    for run in staging.superseded(deliveries_under_way(context.instance), winner):
+        supersede(context.instance, run.run_id, winner.version)
+    return dg.SensorResult(
+        run_requests=[_request(winner)],
+        dynamic_partitions_requests=[MODEL_VERSIONS.build_add_request([winner.version])],
+        cursor=cursor.model_dump_json(),
+    )
+
+
+def _staging(one: StagedVersion) -> staging.Staging:
+    return staging.Staging(version=one.version, staged_at=one.staged_at if one.by_stage else None)
+
+
+def _request(trigger: staging.Trigger) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=trigger.run_key,
+        partition_key=trigger.version,
+        tags={TRIGGER_TAG: "sensor", STAGED_AT_TAG: f"{trigger.staged_at:.3f}"},
+    )
+
+
+def _never_started(
+    instance: dg.DagsterInstance, services: Services, trigger: staging.Trigger, winner: staging.Trigger
+) -> None:
+    """A version that a later staging overtook before its run existed still gets its line in the audit trail."""
+    attempt = AttemptRecord(
+        version=trigger.version,
+        outcome=Outcome.SUPERSEDED,
+        reason=f"Version {winner.version} was staged later, before this delivery started.",
+        trigger="sensor",
+        run_id=trigger.run_key,
+        at=time.time(),
+    )
+    record(instance, services, attempt)
+
+
+def _after(status: dg.DagsterRunStatus, name: str) -> dg.SensorDefinition:
+    @dg.run_status_sensor(
+        run_status=status,
+        name=name,
+        default_status=RUNNING,
+        minimum_interval_seconds=5,
+        description=f"Writes down how a delivery ended in {status.value}, if its run could not, and tells people.",
+    )
+    def after(context: dg.RunStatusSensorContext, services: dg.ResourceParam[Services]) -> None:
+        run, version = context.dagster_run, context.dagster_run.tags.get(PARTITION_TAG)
+        if version is None:
+            return
+        attempt = History(context.instance).attempt_of(run.run_id, version)
+        if attempt:
+            services.aftermath.settle(attempt)
+            return
+        live = services.target.record(Environment.PRODUCTION).live
+        end = end_of_run(context.instance, run, live.digest if live else "")
+        if end:
+            ended = attempt_of_run(context.instance, run, end.outcome, end.reason, digest=end.digest)
+            record(context.instance, services, ended)
+
+    return after
+
+
+@dg.sensor(
+    minimum_interval_seconds=10,
+    default_status=RUNNING,
+    description="Finds deliveries whose process died, restores one stable colour and fails their runs.",
+)
+def reconcile(context: dg.SensorEvaluationContext, services: dg.ResourceParam[Services]) -> dg.SkipReason:
+    """Environments first, since users are waiting; then the runs."""
+    done = []
+    for environment in COLOURS:
+        try:
+            found = services.target.record(environment)
+            if orphaned(context.instance, services, found):
+                reclaim(services, found)
+                done.append(f"{environment} was taken back from {found.owner}")
+        except TargetError as error:
+            done.append(f"{environment} does not answer: {error}")
+    for run in dead_runs(context.instance):
+        fail_run(context.instance, run)
+        done.append(f"run {run.run_id[:8]} had died")
+    return dg.SkipReason("; ".join(done) or "Everybody lives.")
+
+
+@dg.sensor(
+    job_name="rollback",
+    minimum_interval_seconds=5,
+    default_status=RUNNING,
+    description="Watches production after a promotion, while the release before is warm; rising errors roll it back.",
+)
+def production_watch(
+    context: dg.SensorEvaluationContext, services: dg.ResourceParam[Services]
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Compare the counters with those of the last look."""
+    try:
+        production = services.target.record(Environment.PRODUCTION)
+        snapshot = services.target.traffic(Environment.PRODUCTION)
+    except TargetError as error:
+        yield dg.SkipReason(f"Production does not answer: {error}")
+        return
+    watched = look_after(production, snapshot, context.cursor, time.time(), services.settings.plan)
+    context.update_cursor(watched.cursor)
+    if watched.reason and production.live:
+        config = {"reason": watched.reason, "actor": "production_watch"}
+        yield dg.RunRequest(
+            run_key=f"{production.live.digest}@{production.generation}",
+            run_config={"ops": {"roll_back_production": {"config": config}}},
+        )
+        return
+    yield dg.SkipReason(watched.detail)
+
+
+@dg.sensor(
+    minimum_interval_seconds=15,
+    default_status=RUNNING,
+    description="Scales the replaced colour down once its time to stay warm is over.",
+)
+def cool_down(services: dg.ResourceParam[Services]) -> dg.SkipReason:
+    """Only at rest, and only under a claim of its own."""
+    try:
+        return dg.SkipReason(cool_down_if_due(services, time.time()))
+    except TargetError as error:
+        return dg.SkipReason(f"Not now: {error}")
+
+
+def build_sensors() -> list[dg.SensorDefinition]:
+    """All sensors."""
+    return [
+        staged_versions,
+        _after(dg.DagsterRunStatus.SUCCESS, "after_success"),
+        _after(dg.DagsterRunStatus.FAILURE, "after_failure"),
+        _after(dg.DagsterRunStatus.CANCELED, "after_cancel"),
+        reconcile,
+        production_watch,
+        cool_down,
+    ]

@@ -1,0 +1,56 @@
+"""What the assets, checks, sensors and the command line work with, as one Dagster resource."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from banana_delivery.conversion.artifact import Artifact
+from banana_delivery.delivery.aftermath import Aftermath
+from banana_delivery.images.base import ImageStore
+from banana_delivery.notifications import Notifier
+from banana_delivery.registry.base import ModelRegistry, ModelVersion
+from banana_delivery.settings import Settings
+from banana_delivery.targets.base import ReleaseTarget
+from banana_delivery.traffic.evidence import Evidence, Log
+
+Convert = Callable[[Path, Path, ModelVersion, Sequence[Path], Log], Artifact]
+"""Checkpoint, directory for the result, whose it is, labelled images, progress: the exported model, proven alike."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """Every side effect of the pipeline. Tests replace single ones by their fakes.
+
+    Attributes:
+        settings: all settings.
+        registry: where model versions come from.
+        images: where images are built and kept.
+        target: where releases run.
+        evidence: where measurements come from.
+        notifier: how people are told.
+        convert: how a checkpoint becomes what is served.
+        sleep: how the rollout waits between two looks, in seconds.
+    """
+
+    settings: Settings
+    registry: ModelRegistry
+    images: ImageStore
+    target: ReleaseTarget
+    evidence: Evidence
+    notifier: Notifier
+    convert: Convert
+    sleep: Callable[[float], None] = time.sleep
+
+    @property
+    def aftermath(self) -> Aftermath:
+        """What follows once an attempt is written down."""
+        return Aftermath(
+            registry=self.registry,
+            target=self.target,
+            notifier=self.notifier,
+            model=self.settings.model_name,
+            dagster_url=self.settings.dagster_url,
+        )

@@ -1,0 +1,135 @@
+"""Every setting: its variable, default and unit. Nothing else reads the environment.
+
+Each field ``name`` is the environment variable ``BANANA_NAME``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """The product's settings, read once per process."""
+
+    model_config = SettingsConfigDict(env_prefix="BANANA_", frozen=True, extra="ignore")
+
+    home: Path = Field(default=PROJECT_ROOT / ".banana", description="Everything the embedded stack keeps.")
+    target: Literal["local", "kubernetes"] = Field(default="local", description="Where releases run.")
+    model_name: str = Field(default="banana_sigatoka_detector", description="Registered model in MLflow.")
+
+    # The embedded stack's ports, all on 127.0.0.1.
+    dagster_port: int = Field(default=3000, ge=1, le=65535, description="Dagster's pages.")
+    mlflow_port: int = Field(default=5001, ge=1, le=65535, description="The MLflow server.")
+    production_port: int = Field(default=8080, ge=1, le=65535, description="Where users reach production.")
+    staging_port: int = Field(default=8081, ge=1, le=65535, description="Where staging answers.")
+    probe_port: int = Field(default=8082, ge=1, le=65535, description="The router's internal routes to one colour.")
+    router_api_port: int = Field(default=8083, ge=1, le=65535, description="The router's own API and metrics.")
+    replica_port_base: int = Field(default=18000, ge=1024, le=65000, description="First port tried for a replica.")
+
+    # Releases.
+    staging_replicas: int = Field(default=1, ge=1, description="Replicas of staging, in the embedded stack.")
+    production_replicas: int = Field(default=2, ge=1, description="Replicas of a colour, in the embedded stack.")
+    plan: Literal["standard", "seed", "demo"] = Field(default="standard", description="Rollout plan.")
+    heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often an owner shows that it lives.")
+    stale_after_seconds: float = Field(default=20.0, gt=0, description="A silent owner is dead after so long.")
+    ready_timeout_seconds: float = Field(default=120.0, gt=0, description="Deadline for replicas to answer.")
+    warm_seconds: float = Field(
+        default=1800.0, ge=0, description="How long the replaced colour stays at full strength."
+    )
+    freeze: bool = Field(default=False, description="A freeze window: deliveries are parked before production.")
+    rebuild_missing: bool = Field(
+        default=False, description="Build a redeploy's image again if it is gone; it must come out the same."
+    )
+    keep_versions: int = Field(default=10, ge=1, description="Images kept whatever happens.")
+    serving_database_url: SecretStr = Field(default=SecretStr(""), description="Prediction log of the replicas.")
+    drill_faults: dict[str, str] = Field(
+        default={}, description="Rehearsals: model version to serving FAULT switch, as JSON. Empty in earnest."
+    )
+
+    # Kubernetes.
+    kubernetes_staging_context: str = Field(
+        default="", description="Context of the kubeconfig; empty: the cluster we run in, or the current one."
+    )
+    kubernetes_production_context: str = Field(default="", description="The same for production.")
+    kubernetes_staging_namespace: str = Field(default="staging", description="Namespace of staging.")
+    kubernetes_production_namespace: str = Field(default="production", description="Namespace of production.")
+    kubernetes_routing: Literal["gateway", "endpoints"] = Field(
+        default="gateway", description="Who splits production's traffic: a Gateway, or the endpoints of one Service."
+    )
+    kubernetes_route_timeout_seconds: float = Field(
+        default=10.0, ge=0, description="After which the Gateway answers 504, where it can; 0: never."
+    )
+    kubernetes_prometheus_url: str = Field(
+        default="", description="Prometheus that scrapes the Gateway; its figures come first."
+    )
+    kubernetes_prometheus_queries: dict[str, str] = Field(
+        default={}, description="PromQL by name (requests, gave_up), as JSON; empty: Traefik's."
+    )
+    kubernetes_router_metrics_url: str = Field(
+        default="", description="Traefik's metrics page, used without Prometheus; empty: the replicas' own figures."
+    )
+
+    # Images.
+    registry_repository: str = Field(default="", description="Where releases are pushed, host/path without a tag.")
+    registry_username: str = Field(default="", description="Login there; empty: what docker login left.")
+    registry_password: SecretStr = Field(default=SecretStr(""), description="Its password or access token.")
+    base_image: str = Field(default="python:3.11-slim", description="What the runtime image is built on.")
+    build_network: str = Field(default="", description="Network of builds, for example host; empty: the engine's own.")
+    osv_url: str = Field(
+        default="", description="Query address of an OSV vulnerability database; empty: the package index's own."
+    )
+    accepted_vulnerabilities: list[str] = Field(
+        default=[], description="Ids or aliases that do not block a release, as JSON."
+    )
+
+    # Evidence.
+    holdout: Path | None = Field(
+        default=None, description="Labelled images (labels.json beside them); None: generated."
+    )
+    holdout_images: int = Field(default=1000, ge=100, description="How many labelled images judge the quality.")
+    minimum_map50: float = Field(default=0.5, ge=0, le=1, description="What every release must reach.")
+
+    # People.
+    notify_urls: list[SecretStr] = Field(default=[], description="Apprise URLs, one a channel, as JSON.")
+
+    @field_validator("home", "holdout")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().resolve() if path else path
+
+    @property
+    def mlflow_url(self) -> str:
+        """Where the embedded MLflow answers; a server elsewhere is named by MLFLOW_TRACKING_URI."""
+        return f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def dagster_url(self) -> str:
+        """Where the Dagster pages are."""
+        return f"http://127.0.0.1:{self.dagster_port}"
+
+
+class BadSettingsError(Exception):
+    """A setting cannot be used; one sentence: which variable, what is wrong with it."""
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        BadSettingsError: if a variable has a value that cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        message = f"BANANA_{name.removeprefix('BANANA_')} cannot be used: {first['msg']} (it is {first['input']!r})."
+        raise BadSettingsError(message) from None
+    except SettingsError as error:
+        raise BadSettingsError(f"A BANANA_* variable that must be JSON is not: {error}.") from None

@@ -1,0 +1,189 @@
+"""What the pipeline needs from the place that releases run in.
+
+A target keeps one durable, fenced ``RolloutRecord`` per environment. Whoever wants to change an environment claims it
+first; every change carries the claim and fails with ``Fenced`` once somebody else has taken over. So a process that
+was thought dead and wakes up, or a second pipeline, cannot move traffic.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from banana_delivery.policy.records import Colour, Environment, ImageRef, RolloutRecord, TrafficSnapshot
+
+
+class TargetError(Exception):
+    """The place could not do what was asked; the message is one sentence for a person: what, where, what to do."""
+
+
+class ClaimRefusedError(TargetError):
+    """Another owner holds the environment and its heartbeat is fresh."""
+
+
+class FencedError(TargetError):
+    """The environment was taken over since this claim was made; the holder must stop and touch nothing more."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to change one environment, as long as nobody takes it over.
+
+    Attributes:
+        environment: which one.
+        owner: who holds it: a Dagster run id or a person.
+        generation: the record's generation when the claim was made.
+    """
+
+    environment: Environment
+    owner: str
+    generation: int
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """How far the replicas of a colour are.
+
+    Attributes:
+        ready: replicas that answer, with the digest that was deployed.
+        wanted: replicas asked for.
+        failure: set when waiting longer cannot help (crash loop, image cannot be pulled): one sentence that says why.
+        waiting_for: what the missing replicas are doing, for progress lines and the sentence at the deadline.
+        place_at_fault: whether it is the place that keeps them from starting (image cannot be pulled, no node takes
+            them) and not the release.
+    """
+
+    ready: int
+    wanted: int
+    failure: str = ""
+    waiting_for: str = ""
+    place_at_fault: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every replica asked for answers."""
+        return not self.failure and self.ready >= self.wanted
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What really is, whatever the record says; a difference that the pipeline did not make is a hand edit.
+
+    Attributes:
+        weights: percent of user traffic by colour, as the router has it.
+        replicas: replicas asked for by colour, as the place has it.
+        digests: image digest by colour, as the place has it; absent for a colour that was never deployed.
+        shares: percent of user traffic by colour that the place can really give for these weights; empty where the
+            router is exact.
+    """
+
+    weights: dict[Colour, int]
+    replicas: dict[Colour, int]
+    digests: dict[Colour, str]
+    shares: dict[Colour, float] = field(default_factory=dict)
+
+
+class ReleaseTarget(ABC):
+    """A place where releases run. Every implementation passes ``tests/contract/test_release_target.py``.
+
+    Rules that hold for all of them:
+        - ``record`` of an environment that was never used is ``RolloutRecord(environment=...)``.
+        - A mutation under a stale claim raises ``FencedError`` and changes nothing.
+        - ``deploy``, ``scale`` and ``set_weights`` update the record in the same breath.
+        - Methods may block for seconds (a router reload), never for minutes: waiting is the caller's, by ``readiness``.
+    """
+
+    @abstractmethod
+    def record(self, environment: Environment) -> RolloutRecord:
+        """The durable record of an environment.
+
+        Raises:
+            TargetError: if the place cannot be reached or its record cannot be read.
+        """
+
+    @abstractmethod
+    def claim(self, environment: Environment, owner: str, *, steal: bool = False) -> Claim:
+        """Become the owner of an environment.
+
+        The same owner may claim again and keeps its generation. An owner whose heartbeat is older than the target's
+        ``stale_after_seconds`` may be replaced; ``steal`` replaces a living one too. Both bump the generation.
+
+        Raises:
+            ClaimRefusedError: if another owner's heartbeat is fresh and ``steal`` is not set.
+        """
+
+    @abstractmethod
+    def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
+        """Store what the owner knows (phase, candidate, active, plan, baseline, warm_until, note) and beat the heart.
+
+        ``environment``, ``generation``, ``owner``, ``heartbeat``, ``deployments`` and ``weights`` are the target's own:
+        whatever ``record`` says of them is ignored. Returns the record as stored.
+
+        Raises:
+            FencedError: if the claim is stale.
+        """
+
+    @abstractmethod
+    def beat(self, claim: Claim) -> None:
+        """Show that the owner lives; changes nothing but the heartbeat.
+
+        Raises:
+            FencedError: if the claim is stale.
+        """
+
+    @abstractmethod
+    def release(self, claim: Claim) -> None:
+        """Give the environment back: no owner, and phase ``idle`` unless it is ``held``. Stale claims are ignored."""
+
+    @abstractmethod
+    def deploy(self, claim: Claim, colour: Colour, image: ImageRef, replicas: int) -> None:
+        """Make ``colour`` run exactly ``image`` with so many replicas. Deploying what already runs changes nothing.
+
+        Returns when the place has accepted the wish; ``readiness`` tells when it has come true.
+
+        Raises:
+            FencedError: if the claim is stale.
+            TargetError: if the place refuses or cannot be reached.
+        """
+
+    @abstractmethod
+    def scale(self, claim: Claim, colour: Colour, replicas: int) -> None:
+        """Change the number of replicas; the ones that go finish what they have accepted. 0 makes the colour cold.
+
+        Raises:
+            FencedError: if the claim is stale.
+            TargetError: if the colour was never deployed, or the place cannot be reached.
+        """
+
+    @abstractmethod
+    def set_weights(self, claim: Claim, weights: dict[Colour, int]) -> None:
+        """Give each production colour its percent of user traffic (whole numbers, sum 100) and wait until it is so.
+
+        Raises:
+            FencedError: if the claim is stale.
+            TargetError: if the weights do not sum to 100, or the router does not take them up in time.
+        """
+
+    @abstractmethod
+    def readiness(self, environment: Environment, colour: Colour) -> Readiness:
+        """How far the replicas of a colour are."""
+
+    @abstractmethod
+    def observed(self, environment: Environment) -> Observed:
+        """What the router and the place really have, read from them and not from the record."""
+
+    @abstractmethod
+    def traffic(self, environment: Environment) -> TrafficSnapshot:
+        """Cumulative counters per backend as the router saw them; latency as the replicas measured it themselves."""
+
+    @abstractmethod
+    def url(self, environment: Environment) -> str:
+        """Where users reach an environment, without a trailing slash."""
+
+    @abstractmethod
+    def probe_url(self, environment: Environment, colour: Colour) -> str:
+        """The internal route to one colour, counted as stratum ``probe``; nobody outside can reach it."""
+
+    @abstractmethod
+    def default_replicas(self, environment: Environment) -> int:
+        """How many replicas a colour has when it carries the environment's traffic."""

@@ -1,0 +1,253 @@
+"""Releases on Kubernetes: Deployments made from the platform's PodTemplates, and one fenced record per environment.
+
+Each change goes the same way: first the record, under its resourceVersion and the claim; then the objects beside it,
+each stamped with the claim's generation. A claim that takes over stamps them before it does anything else, so whatever
+an older owner still has in its hands is refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from banana_delivery.policy.records import (
+    COLOURS,
+    Colour,
+    Deployment,
+    Environment,
+    ImageRef,
+    RolloutRecord,
+    TrafficSnapshot,
+)
+from banana_delivery.targets import fencing
+from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget, TargetError
+from banana_delivery.targets.kubernetes_api import ConflictError, Json, KubernetesApi
+from banana_delivery.targets.kubernetes_objects import (
+    GENERATION_KEY,
+    REPLICAS_KEY,
+    Place,
+    annotate,
+    annotation,
+    asked_replicas,
+    deployment_of,
+    digest_in,
+    image_in,
+)
+from banana_delivery.targets.kubernetes_readiness import readiness_of
+from banana_delivery.targets.kubernetes_record import Change, RecordStore, change_stamped
+from banana_delivery.targets.kubernetes_routing import Routing
+from banana_delivery.targets.kubernetes_sources import RouterSource, Traffic
+
+
+@dataclass(frozen=True)
+class Site:
+    """One environment in its cluster.
+
+    Attributes:
+        api: the cluster.
+        place: the environment's namespace.
+        routing: how users reach its colours.
+        router: where the router's figures come from; None: from the replicas themselves.
+    """
+
+    api: KubernetesApi
+    place: Place
+    routing: Routing
+    router: RouterSource | None = None
+
+    @cached_property
+    def store(self) -> RecordStore:
+        """The environment's record."""
+        return RecordStore(self.api, self.routing.carrier, self.place.environment)
+
+    @cached_property
+    def traffic(self) -> Traffic:
+        """The environment's figures."""
+        return Traffic(self.api, self.place, self.router)
+
+
+@dataclass
+class KubernetesTarget(ReleaseTarget):
+    """Staging and production on Kubernetes, in one cluster or two.
+
+    Attributes:
+        sites: where each environment is.
+        stale_after_seconds: an owner silent for longer is dead.
+        faults: rehearsals: model version to the serving application's FAULT switch.
+        clock: seconds since the epoch.
+    """
+
+    sites: Mapping[Environment, Site]
+    stale_after_seconds: float
+    faults: Mapping[str, str] = field(default_factory=dict)
+    clock: Callable[[], float] = time.time
+
+    def record(self, environment: Environment) -> RolloutRecord:
+        """The annotation, parsed."""
+        return self.sites[environment].store.read()[1]
+
+    def claim(self, environment: Environment, owner: str, *, steal: bool = False) -> Claim:
+        """Take the record, then close everything beside it to older generations."""
+        site = self.sites[environment]
+
+        def change(carrier: Json, record: RolloutRecord) -> RolloutRecord:
+            site.routing.begin(carrier)
+            return fencing.claimed(record, owner, self.clock(), self.stale_after_seconds, steal=steal)
+
+        claim = fencing.claim_on(site.store.change(change)[1])
+        site.routing.take_over(claim.generation)
+        for colour in COLOURS[environment]:
+            change_stamped(site.api, site.place.deployment(colour), claim.generation, lambda _: None)
+        return claim
+
+    def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
+        """Store what the owner knows."""
+        return self._change(claim, lambda _, now: fencing.written(now, claim, record, self.clock()))[1]
+
+    def beat(self, claim: Claim) -> None:
+        """Show life."""
+        self._change(claim, lambda _, now: fencing.beaten(now, claim, self.clock()))
+
+    def release(self, claim: Claim) -> None:
+        """Give the environment back."""
+        self._change(claim, lambda _, now: fencing.released(now, claim))
+
+    def deploy(self, claim: Claim, colour: Colour, image: ImageRef, replicas: int) -> None:
+        """Make the colour's Deployment, or turn it into this release."""
+        site = self.sites[claim.environment]
+        self._record(claim, lambda now: fencing.deployed(now, colour, image, replicas))
+        _set_floor(site, colour, replicas)
+        template = site.api.get(site.place.template(colour))
+        if template is None:
+            raise TargetError(
+                f"PodTemplate {site.place.namespace}/{site.place.name(colour)} does not exist; "
+                "apply the manifests in k8s/."
+            )
+        fault = self.faults.get(image.version, "")
+        wanted = deployment_of(site.place, colour, template, Deployment(image=image, replicas=replicas), fault)
+        self._put(site, colour, claim, wanted)
+
+    def scale(self, claim: Claim, colour: Colour, replicas: int) -> None:
+        """Change the Deployment's replicas; its pods finish what they have accepted, as their PodTemplate says."""
+        site = self.sites[claim.environment]
+        self._record(claim, lambda now: fencing.scaled(now, colour, replicas))
+        _set_floor(site, colour, replicas)
+
+        def change(deployment: Json) -> None:
+            deployment["spec"]["replicas"] = replicas
+            annotate(deployment, REPLICAS_KEY, str(replicas))
+
+        if change_stamped(site.api, site.place.deployment(colour), claim.generation, change) is None:
+            raise TargetError(
+                f"Deployment {site.place.namespace}/{site.place.name(colour)} was deleted; redeploy its version."
+            )
+
+    def set_weights(self, claim: Claim, weights: dict[Colour, int]) -> None:
+        """Change weights and record in one write, then wait until the router has followed."""
+        routing = self.sites[claim.environment].routing
+        record = self.record(claim.environment)
+        fencing.check(record, claim)
+        split = fencing.weighted(record, weights).weights
+        prepared = routing.prepare(split, claim.generation)
+
+        def change(carrier: Json, now: RolloutRecord) -> RolloutRecord:
+            fencing.check(now, claim)
+            becomes = fencing.weighted(now, split).but(heartbeat=self.clock())
+            routing.steer(carrier, split, prepared)
+            return becomes
+
+        carrier, _ = self._change(claim, change)
+        routing.settle(carrier, prepared)
+        routing.follow(split, claim.generation)
+
+    def readiness(self, environment: Environment, colour: Colour) -> Readiness:
+        """How far the pods are."""
+        site = self.sites[environment]
+        found = site.api.get(site.place.pods, labelSelector=site.place.selector(colour)) or {"items": []}
+        deployment = site.api.get(site.place.deployment(colour))
+        if deployment is None:
+            return Readiness(0, 0, failure=fencing.never_deployed(environment, colour))
+        return readiness_of(deployment, found["items"])
+
+    def observed(self, environment: Environment) -> Observed:
+        """What the route, the Deployments and the autoscalers say."""
+        site = self.sites[environment]
+        carrier, _ = site.store.read()
+        found = {colour: site.api.get(site.place.deployment(colour)) for colour in COLOURS[environment]}
+        deployments = {colour: deployment for colour, deployment in found.items() if deployment}
+        return Observed(
+            weights=site.routing.weights(carrier),
+            replicas={colour: _replicas(site, colour, deployment) for colour, deployment in deployments.items()},
+            digests={colour: digest_in(deployment) for colour, deployment in deployments.items()},
+            shares=site.routing.shares(carrier),
+        )
+
+    def traffic(self, environment: Environment) -> TrafficSnapshot:
+        """Router and replicas, added up since this process first looked."""
+        return self.sites[environment].traffic.snapshot()
+
+    def url(self, environment: Environment) -> str:
+        """Where users reach the environment."""
+        return self.sites[environment].routing.url()
+
+    def probe_url(self, environment: Environment, colour: Colour) -> str:
+        """The internal way to one colour."""
+        return self.sites[environment].routing.probe_url(colour)
+
+    def default_replicas(self, environment: Environment) -> int:
+        """What the PodTemplate says, or as many as the active colour has grown to under load."""
+        site, record = self.sites[environment], self.record(environment)
+        colour = record.active or COLOURS[environment][0]
+        template = site.api.get(site.place.template(colour)) or {"metadata": {}}
+        active = site.api.get(site.place.deployment(colour)) if record.active else None
+        grown = int(active["spec"]["replicas"]) if active else 0
+        return max(int(annotation(template, REPLICAS_KEY) or 1), grown)
+
+    def _record(self, claim: Claim, become: Callable[[RolloutRecord], RolloutRecord]) -> None:
+        """Change the record alone, under the claim."""
+
+        def change(_: Json, now: RolloutRecord) -> RolloutRecord:
+            fencing.check(now, claim)
+            return become(now).but(heartbeat=self.clock())
+
+        self._change(claim, change)
+
+    def _change(self, claim: Claim, change: Change) -> tuple[Json, RolloutRecord]:
+        return self.sites[claim.environment].store.change(change)
+
+    def _put(self, site: Site, colour: Colour, claim: Claim, wanted: Json) -> None:
+        """Create the Deployment, or make the one that exists like it."""
+        annotate(wanted, GENERATION_KEY, str(claim.generation))
+
+        def change(deployment: Json) -> None:
+            annotate(deployment, REPLICAS_KEY, str(wanted["spec"]["replicas"]))
+            running = int(deployment["spec"]["replicas"]) > 0 and image_in(deployment) == image_in(wanted)
+            deployment["spec"]["replicas"] = wanted["spec"]["replicas"]
+            if not running:
+                # A PodTemplate that was changed meanwhile takes effect with a release, never under a running one.
+                deployment["spec"]["template"] = wanted["spec"]["template"]
+                deployment["spec"]["strategy"] = wanted["spec"]["strategy"]
+
+        if change_stamped(site.api, site.place.deployment(colour), claim.generation, change) is None:
+            try:
+                site.api.create(site.place.deployments, wanted)
+            except ConflictError:
+                self._put(site, colour, claim, wanted)
+
+
+def _set_floor(site: Site, colour: Colour, replicas: int) -> None:
+    """Let the autoscaler, if there is one, not go below what the pipeline asks for; at 0 it sleeps by itself."""
+    if replicas:
+        site.api.patch(site.place.autoscaler(colour), {"spec": {"minReplicas": replicas}})
+
+
+def _replicas(site: Site, colour: Colour, deployment: Json) -> int:
+    """Replicas asked for, not counting those that the autoscaler added: those are nobody's hand edit."""
+    live, asked = int(deployment["spec"]["replicas"]), asked_replicas(deployment)
+    if live == asked:
+        return asked
+    autoscaler = site.api.get(site.place.autoscaler(colour)) or {}
+    wanted = autoscaler.get("status", {}).get("desiredReplicas")
+    return asked if live > asked > 0 and wanted == live else live

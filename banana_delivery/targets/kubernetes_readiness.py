@@ -1,0 +1,107 @@
+"""How far a Deployment's pods are, and whether waiting can still help. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from banana_delivery.targets.base import Readiness
+from banana_delivery.targets.kubernetes_api import Json
+from banana_delivery.targets.kubernetes_objects import CONTAINER, asked_replicas, container_of, image_in
+
+HOPELESS = {
+    "ImagePullBackOff": "the image cannot be pulled",
+    "InvalidImageName": "the image's name is not valid",
+    "ErrImageNeverPull": "the image is not on the node and may not be pulled",
+    "CreateContainerConfigError": "its configuration is incomplete",
+    "CreateContainerError": "its container cannot be created",
+    "RunContainerError": "its container cannot be started",
+}
+CRASHES = 2
+"""A replica that ended so often by itself does not get better by waiting."""
+
+
+def readiness_of(deployment: Json, pods: list[Json]) -> Readiness:
+    """How far the replicas of a colour are.
+
+    Args:
+        deployment: the colour's Deployment.
+        pods: every pod of the colour, whatever its age.
+    """
+    wanted = asked_replicas(deployment)
+    image = image_in(deployment)
+    staying = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    ours = [pod for pod in staying if container_of(pod["spec"])["image"] == image]
+    if _unnoticed(deployment):
+        return Readiness(0, wanted, waiting_for="The cluster has not looked at the change yet.")
+    ready = sum(is_ready(pod) for pod in ours)
+    failure = _refusal(deployment) or next(filter(None, map(_hopeless, ours)), "")
+    replaced = len(staying) - len(ours)
+    if replaced and ready >= wanted:
+        # They still get their part of the colour's traffic, and they run another digest.
+        return Readiness(min(ready, wanted - 1), wanted, waiting_for=f"{replaced} replaced replicas have yet to go.")
+    return Readiness(ready, wanted, failure=failure, waiting_for=_doings(ours))
+
+
+def is_ready(pod: Json) -> bool:
+    """Whether a pod answers and is not about to go."""
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in pod.get("status", {}).get("conditions", [])
+    )
+
+
+def _unnoticed(deployment: Json) -> bool:
+    return int(deployment.get("status", {}).get("observedGeneration", 0)) < int(deployment["metadata"]["generation"])
+
+
+def _refusal(deployment: Json) -> str:
+    """Why the cluster makes no pods at all, for example a quota."""
+    for condition in deployment.get("status", {}).get("conditions", []):
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            return f"The cluster refuses to make its pods: {condition.get('message', condition.get('reason', ''))}"
+    return ""
+
+
+def _status(pod: Json) -> Json:
+    """The state of the serving container; empty while there is none."""
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return next((status for status in statuses if status["name"] == CONTAINER), {})
+
+
+def _hopeless(pod: Json) -> str:
+    """Why waiting for this pod cannot help; empty if it may."""
+    name, status = pod["metadata"]["name"], _status(pod)
+    waiting = status.get("state", {}).get("waiting") or {}
+    reason = waiting.get("reason", "")
+    if reason in HOPELESS:
+        return f"Pod {name}: {HOPELESS[reason]} ({reason}: {waiting.get('message', '')})."
+    ended = (status.get("lastState", {}) or {}).get("terminated") or {}
+    if int(status.get("restartCount", 0)) >= CRASHES and not status.get("ready"):
+        how = ended.get("reason", "Error")
+        return f"Pod {name} crashed {status['restartCount']} times, the last time with {how}, {_exit(ended)}."
+    return ""
+
+
+def _exit(ended: Json) -> str:
+    return f"exit code {ended['exitCode']}" if "exitCode" in ended else "no exit code known"
+
+
+def _doings(pods: list[Json]) -> str:
+    """What the pods that are not ready do, for a person."""
+    doings = Counter(_doing(pod) for pod in pods if not is_ready(pod))
+    return " ".join(f"{count} x {what}." for what, count in doings.items())
+
+
+def _doing(pod: Json) -> str:
+    status = pod.get("status", {})
+    for condition in status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"no node takes it ({condition.get('reason', '')}: {condition.get('message', '')})"
+    state = _status(pod).get("state", {})
+    if "waiting" in state:
+        return str(state["waiting"].get("reason", "starting"))
+    if "running" in state:
+        return "running, but not ready"
+    return str(status.get("phase", "Pending")).lower()

@@ -1,0 +1,138 @@
+"""Where the figures come from: Prometheus or Traefik for what the router saw, the pods for what only they know."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+
+from banana_delivery.policy.records import COLOURS, Backend, Colour, Stratum, TrafficSnapshot
+from banana_delivery.targets.base import TargetError
+from banana_delivery.targets.kubernetes_api import Json, KubernetesApi
+from banana_delivery.targets.kubernetes_gateway import PROBE_ROUTE, USER_ROUTE
+from banana_delivery.targets.kubernetes_metrics import (
+    LEFT_EARLY,
+    LEFT_EARLY_SOON,
+    Meter,
+    Sample,
+    digest_of,
+    pod_samples,
+    traefik_samples,
+)
+from banana_delivery.targets.kubernetes_objects import COLOUR_KEY, Place, container_port
+
+TRAEFIK_QUERIES = {
+    "requests": "sum by (code) (traefik_service_requests_total"
+    '{service=~"httproute-{namespace}-{route}-gw-.+-svc-{namespace}-{service}-.*"})',
+    "gave_up": "sum(traefik_service_request_duration_seconds_count"
+    '{code="499",service=~"httproute-{namespace}-{route}-gw-.+-svc-{namespace}-{service}-.*"})'
+    " - sum(traefik_service_request_duration_seconds_bucket"
+    '{code="499",le=~"5([.]0)?",service=~"httproute-{namespace}-{route}-gw-.+-svc-{namespace}-{service}-.*"})',
+}
+"""For Traefik's Gateway API provider; docs/kubernetes.md has those for other Gateways."""
+
+RouterSource = Callable[[Place], Iterator[Sample]]
+"""Reads the cumulative figures of an environment's router.
+
+Raises ``TargetError`` if it does not answer.
+"""
+
+
+class Traffic:
+    """Measures one environment; keeps what it saw, so that pods and routers may come and go.
+
+    Args:
+        api: the cluster.
+        place: the environment's namespace.
+        router: reads the router's figures; None: the replicas' own answers stand in for them, and what never reached
+            a replica is not seen.
+    """
+
+    def __init__(self, api: KubernetesApi, place: Place, router: RouterSource | None) -> None:
+        self._api = api
+        self._place = place
+        self._router = router
+        self._meter = Meter()
+
+    def snapshot(self) -> TrafficSnapshot:
+        """What was counted so far. The router is read first: its overloads are then known to the pods already."""
+        if self._router:
+            self._meter.take(list(self._router(self._place)))
+        digests: dict[str, set[str]] = {}
+        for pod in self._pods():
+            text = self._api.text(self._place.metrics(pod["metadata"]["name"], container_port(pod)))
+            colour = Colour(pod["metadata"]["labels"][COLOUR_KEY])
+            if text is None:
+                continue
+            self._meter.take(pod_samples(text, pod["metadata"]["uid"], colour, router=self._router is None))
+            if digest_of(text) and not pod["metadata"].get("deletionTimestamp"):
+                digests.setdefault(str(colour), set()).add(digest_of(text))
+        # Two digests in one colour equal no single one, so nobody takes them for the one that was meant.
+        return self._meter.snapshot(time.time(), {colour: " ".join(sorted(seen)) for colour, seen in digests.items()})
+
+    def _pods(self) -> list[Json]:
+        found = self._api.get(self._place.pods, labelSelector=self._place.selector()) or {"items": []}
+        return [pod for pod in found["items"] if pod.get("status", {}).get("phase") == "Running"]
+
+
+def traefik(url: str) -> RouterSource:
+    """Traefik's own metrics page at ``url``."""
+
+    def read(place: Place) -> Iterator[Sample]:
+        return traefik_samples(_asked(url, "Traefik's metrics", {}).text, place.namespace)
+
+    return read
+
+
+def prometheus(url: str, queries: dict[str, str]) -> RouterSource:
+    """A Prometheus server.
+
+    Args:
+        url: its address.
+        queries: ``requests``: cumulative requests by status, grouped by exactly one label that holds the status.
+            ``gave_up`` (may be empty): cumulative requests whose client hung up after waiting too long, one number.
+            ``{namespace}``, ``{route}`` and ``{service}`` in them stand for a backend.
+    """
+
+    def read(place: Place) -> Iterator[Sample]:
+        for colour in COLOURS[place.environment]:
+            for stratum, route in ((Stratum.USER, USER_ROUTE), (Stratum.PROBE, PROBE_ROUTE)):
+                backend = Backend(colour=colour, stratum=stratum).key
+                names = {"namespace": place.namespace, "route": route, "service": place.name(colour)}
+                yield from _answers(backend, names)
+
+    def _answers(backend: str, names: dict[str, str]) -> Iterator[Sample]:
+        for status, value in _query(url, _filled(queries["requests"], names)):
+            if status != LEFT_EARLY:
+                yield Sample(backend, status, f"requests {backend} {status}", value)
+        for _, value in _query(url, _filled(queries["gave_up"], names)) if queries.get("gave_up") else []:
+            yield Sample(backend, LEFT_EARLY, f"gave_up {backend}", value)
+            yield Sample(backend, LEFT_EARLY_SOON, f"soon {backend}", 0)
+
+    return read
+
+
+def _filled(query: str, names: dict[str, str]) -> str:
+    """A query for one backend; braces that are PromQL's own stay as they are."""
+    for name, value in names.items():
+        query = query.replace(f"{{{name}}}", value)
+    return query
+
+
+def _query(url: str, query: str) -> Iterator[tuple[str, int]]:
+    """The one label's value, empty if there is none, and the count, for each series that Prometheus answers."""
+    answer = _asked(f"{url.rstrip('/')}/api/v1/query", "Prometheus", {"query": query}).json()
+    for series in answer["data"]["result"]:
+        labels = [value for key, value in series["metric"].items() if key != "__name__"]
+        yield (labels[0] if labels else ""), int(float(series["value"][1]))
+
+
+def _asked(url: str, what: str, params: dict[str, str]) -> httpx.Response:
+    try:
+        return httpx.get(url, params=params, timeout=5.0).raise_for_status()
+    except httpx.HTTPError as error:
+        raise TargetError(
+            f"{what} at {url} did not answer ({error or repr(error)}); a release without figures is not judged. "
+            "Bring it back, or set another source (docs/kubernetes.md)."
+        ) from error

@@ -1,0 +1,50 @@
+"""Who takes part in the serving benchmark: how each is started, and what a request to it looks like."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PEER_PYTHON = ".banana/bench-venv/bin/python"
+BOUNDARY = "benchmark"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server: `command` starts it with PORT in its environment; `route` answers predictions."""
+
+    name: str
+    command: list[str]
+    route: str = "/predict"
+    as_json: bool = False
+
+    def request(self, jpeg: bytes) -> bytes:
+        """The bytes of one HTTP request that predicts on an image."""
+        if self.as_json:
+            record = {"dataframe_records": [{"image": base64.b64encode(jpeg).decode()}]}
+            return _post(self.route, "application/json", json.dumps(record).encode())
+        part = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="x.jpg"\r\n'
+        head = f"{part}Content-Type: image/jpeg\r\n\r\n".encode()
+        body = head + jpeg + f"\r\n--{BOUNDARY}--\r\n".encode()
+        return _post(self.route, f"multipart/form-data; boundary={BOUNDARY}", body)
+
+
+def _post(route: str, content_type: str, body: bytes) -> bytes:
+    head = f"POST {route} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def contenders(peer_python: str) -> list[Contender]:
+    """Ours first, then the peers."""
+    bento = str(Path(peer_python).with_name("bentoml"))
+    return [
+        Contender("ours", [sys.executable, "-m", "serving"]),
+        Contender("plain FastAPI + ultralytics", [peer_python, "-m", "benchmarks.peers.plain"]),
+        Contender("LitServe", [peer_python, "-m", "benchmarks.peers.lit"]),
+        Contender("BentoML", [bento, "serve", "benchmarks.peers.bento:Bananas"]),
+        Contender("mlflow models serve", [peer_python, "-m", "benchmarks.peers.mlflow_model"], "/invocations", True),
+        Contender("Ray Serve", [peer_python, "-m", "benchmarks.peers.ray_serve"]),
+    ]

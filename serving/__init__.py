@@ -1,0 +1,5 @@
+"""The serving application: an ONNX detector behind HTTP.
+
+It runs inside the release image and as a local replica. It never imports the delivery pipeline, Dagster, PyTorch or
+ultralytics: what a farmer's phone talks to carries nothing that only building a release needs.
+"""

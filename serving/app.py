@@ -1,0 +1,86 @@
+"""Puts the application together: routes, error answers, start and stop."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from serving.envelope import Envelope
+from serving.errors import RequestError, invalid_request
+from serving.replica import Replica
+from serving.routes import predictions, status
+from serving.schemas import ErrorDetail, ErrorResponse
+
+logger = logging.getLogger("serving")
+
+CLIENT_CLOSED_REQUEST = 499
+DESCRIPTION = (
+    "Finds objects in images with one version of an exported detector. "
+    "Every answer says which model version and which image digest gave it."
+)
+
+
+def create_app(replica: Replica) -> Envelope:
+    """Returns the ASGI application; the model is loaded in the background once it starts."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(asyncio.to_thread(replica.load))
+        yield
+        await loading
+        await asyncio.to_thread(replica.close)
+
+    api = FastAPI(
+        title="Banana detector",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    api.include_router(predictions.router(replica))
+    api.include_router(status.router(replica))
+    _answer_errors(api, replica)
+    return Envelope(api, replica.identity, replica.lifecycle, replica.metrics)
+
+
+def _answer_errors(api: FastAPI, replica: Replica) -> None:
+    """Gives every error the one documented shape."""
+
+    @api.exception_handler(RequestError)
+    async def request_error(request: Request, error: RequestError) -> Response:
+        if error.code == "overloaded":
+            replica.metrics.overload.labels(request.state.traffic).inc()
+        return _error_response(request, error)
+
+    @api.exception_handler(RequestValidationError)
+    async def validation_error(request: Request, error: RequestValidationError) -> Response:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        return _error_response(request, invalid_request(problems))
+
+    @api.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        response = _error_response(request, RequestError(error.status_code, "http_error", error.detail))
+        response.headers.update(error.headers or {})
+        return response
+
+    @api.exception_handler(ClientDisconnect)
+    async def client_gone(request: Request, _: ClientDisconnect) -> Response:
+        gone = RequestError(CLIENT_CLOSED_REQUEST, "client_closed_request", "The client went away.")
+        return _error_response(request, gone)
+
+    @api.exception_handler(Exception)
+    async def unexpected(request: Request, _: Exception) -> Response:
+        message = "This replica failed to answer; its log has the details under this request id."
+        logger.error("Request %s failed.", request.state.request_id)
+        return _error_response(request, RequestError(500, "internal_error", message))
+
+
+def _error_response(request: Request, error: RequestError) -> Response:
+    body = ErrorResponse(request_id=request.state.request_id, error=ErrorDetail(code=error.code, message=error.message))
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return Response(body.model_dump_json(), error.status, headers, media_type="application/json")

@@ -1,0 +1,34 @@
+"""From MODEL_PATH to something that predicts, with every check on the way."""
+
+from dataclasses import dataclass
+
+from serving.engine import Engine
+from serving.model import ModelVersion, verified_bytes
+from serving.predictor import Predictor
+from serving.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that passed every check, ready to predict."""
+
+    version: ModelVersion
+    predictor: Predictor
+    precision: str
+
+
+def load_model(settings: Settings, version: ModelVersion, workers: int) -> LoadedModel:
+    """Verifies and compiles the model that `version` describes, for `workers` threads.
+
+    Raises:
+        ConfigurationError: if the file is not the promised one, or not a detector of the promised shape.
+    """
+    engine = Engine(
+        verified_bytes(settings.model_path, version.onnx_sha256),
+        classes=len(version.classes),
+        input_size=version.input_size,
+        workers=workers,
+        threads=settings.inference_threads,
+        precision=settings.inference_precision,
+    )
+    return LoadedModel(version, Predictor(engine, settings.max_image_pixels), engine.precision)

@@ -1,0 +1,60 @@
+"""The model on disk: version.json, and the proof that the ONNX file is the one it describes."""
+
+import hashlib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from serving.errors import ConfigurationError
+
+
+class ModelVersion(BaseModel):
+    """The contents of version.json; keys this application does not know are kept and shown."""
+
+    model_config = ConfigDict(protected_namespaces=(), frozen=True, extra="allow")
+
+    model_name: str
+    version: str = Field(pattern="^[ -~]+$", description="Goes into a response header, so printable ASCII.")
+    mlflow_run_id: str
+    source: str
+    classes: list[str] = Field(min_length=1)
+    input_size: int = Field(ge=32, le=4096, multiple_of=32)
+    checkpoint_sha256: str
+    onnx_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    exported_with: str
+
+
+def read_version(model_path: Path) -> ModelVersion:
+    """Reads version.json beside the model.
+
+    Raises:
+        ConfigurationError: if the file is missing or not what it must be.
+    """
+    path = model_path.with_name("version.json")
+    try:
+        return ModelVersion.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"Cannot read {path}: {error.strerror}; MODEL_PATH must lie beside it.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ConfigurationError(f"{path} does not describe a model: {where}: {first['msg']}.") from None
+
+
+def verified_bytes(model_path: Path, expected_sha256: str) -> bytes:
+    """Reads the ONNX file and proves that it is the one version.json promises.
+
+    Raises:
+        ConfigurationError: if the file is unreadable or its SHA-256 differs.
+    """
+    try:
+        content = model_path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"Cannot read the model {model_path}: {error.strerror}.") from None
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != expected_sha256:
+        raise ConfigurationError(
+            f"{model_path} has SHA-256 {actual}, but version.json promises {expected_sha256}; "
+            "the model was changed after its export, so build the image again."
+        )
+    return content

@@ -1,0 +1,202 @@
+"""One replica: the model, the pool that runs it, and what it reports; everything the routes need."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from serving.annotate import annotated_jpeg
+from serving.cpu import usable_cpus
+from serving.engine import ENGINE
+from serving.errors import ConfigurationError, not_ready
+from serving.faults import FaultSwitch, parse_fault
+from serving.lifecycle import Lifecycle
+from serving.loading import LoadedModel, load_model
+from serving.metrics import Metrics
+from serving.model import read_version
+from serving.pool import WorkPool
+from serving.prediction_log import LOGGED_DETECTIONS, PredictionLog, PredictionRecord, PredictionStore
+from serving.predictor import Prediction
+from serving.settings import Settings
+from serving.upload import UploadReader
+
+logger = logging.getLogger("serving")
+
+OpenStore = Callable[[Mapping[str, str]], PredictionStore]
+
+
+@dataclass(slots=True)
+class Replica:
+    """The state of this process."""
+
+    settings: Settings
+    pool: WorkPool
+    uploads: UploadReader
+    faults: FaultSwitch
+    open_store: OpenStore | None
+    metrics: Metrics = field(default_factory=Metrics)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    identity: dict[str, str] = field(default_factory=dict)
+    _model: LoadedModel | None = None
+    _log: PredictionLog | None = None
+
+    @classmethod
+    def build(cls, settings: Settings) -> "Replica":
+        """Builds an unready replica.
+
+        Raises:
+            ConfigurationError: if FAULT or DATABASE_URL cannot be understood.
+        """
+        fault = parse_fault(settings.fault)
+        if fault is not None:
+            logger.warning("FAULT IS ON: /predict will be broken on purpose: %s", fault)
+        replica = cls(
+            settings=settings,
+            pool=WorkPool(settings.inference_workers or usable_cpus(), settings.queue_size),
+            uploads=UploadReader(settings.max_upload_bytes, settings.max_buffered_bytes, settings.upload_seconds),
+            faults=FaultSwitch(fault, settings.environment),
+            open_store=store_opener(settings.database_url),
+        )
+        replica.metrics.watch_queue(lambda: replica.pool.waiting)
+        replica._identify("unknown")
+        return replica
+
+    def load(self) -> None:
+        """Loads, checks and warms the model; then the replica is ready, or refuses to be, with the reason."""
+        settings = self.settings
+        try:
+            version = read_version(settings.model_path)
+            self._identify(version.version)
+            model = load_model(settings, version, self.pool.workers)
+            self._log = self._open_log(version.version)
+        except ConfigurationError as error:
+            logger.error("Not serving: %s", error)  # noqa: TRY400 - the sentence says it all
+            self.lifecycle.refuse(str(error))
+            return
+        self.pool.run_on_every_worker(model.predictor.warm)
+        self._model = model
+        self.metrics.describe_model(version.version, settings.image_digest, settings.environment, settings.colour)
+        self.lifecycle.become_ready()
+        logger.info("Serving %s version %s in %s.", version.model_name, version.version, model.precision)
+
+    @property
+    def model(self) -> LoadedModel:
+        """The model being served.
+
+        Raises:
+            RequestError: 503, if there is none (yet).
+        """
+        if self._model is None or not self.lifecycle.can_predict:
+            raise not_ready(self.lifecycle.message)
+        return self._model
+
+    def describe(self) -> dict[str, object]:
+        """Returns version.json with the image's digest and what runs it."""
+        model = self.model
+        return model.version.model_dump() | {
+            "digest": self.settings.image_digest,
+            "environment": self.settings.environment,
+            "colour": self.settings.colour,
+            "engine": ENGINE,
+            "precision": model.precision,
+        }
+
+    def check_room(self) -> None:
+        """Refuses a request early, before its body is read.
+
+        Raises:
+            RequestError: 503, if the replica is not ready or its queue is full.
+        """
+        if self.model:
+            self.pool.check_room()
+
+    def start(self, images: list[bytes], confidence: float, max_detections: int) -> list[asyncio.Future[Prediction]]:
+        """Puts images into the pool, all or none.
+
+        Raises:
+            RequestError: 503, if the replica is not ready or its queue is full.
+        """
+        predictor = self.model.predictor
+        return self.pool.submit([partial(predictor.predict, data, confidence, max_detections) for data in images])
+
+    async def draw(self, image: bytes, confidence: float, max_detections: int) -> tuple[Prediction, bytes]:
+        """Predicts and draws what was found, as a JPEG.
+
+        Raises:
+            RequestError: as `start` does, or if the bytes are not an acceptable image.
+        """
+        model = self.model
+
+        def work() -> tuple[Prediction, bytes]:
+            prediction = model.predictor.predict(image, confidence, max_detections)
+            limit = self.settings.max_image_pixels
+            return prediction, annotated_jpeg(image, prediction.boxes, model.version.classes, limit)
+
+        [future] = self.pool.submit([work])
+        return await future
+
+    def record(self, request_id: str, traffic: str, prediction: Prediction) -> None:
+        """Counts a prediction, and hands it to the prediction log if there is one."""
+        self.metrics.inference.observe(prediction.seconds)
+        if self._log is not None:
+            self._log.append(
+                PredictionRecord(
+                    request_id=request_id,
+                    at=datetime.now(UTC),
+                    traffic=traffic,
+                    width=prediction.width,
+                    height=prediction.height,
+                    boxes=prediction.boxes.first(LOGGED_DETECTIONS).copy(),
+                    seconds=prediction.seconds,
+                )
+            )
+
+    def close(self) -> None:
+        """Ends the pool once its work is done, and writes the rest of the log."""
+        self.pool.close()
+        if self._log is not None:
+            self._log.close()
+
+    def _open_log(self, version: str) -> PredictionLog | None:
+        settings = self.settings
+        if self.open_store is None:
+            return None
+        labels = {
+            "model_version": version,
+            "digest": settings.image_digest,
+            "environment": settings.environment,
+            "colour": settings.colour,
+        }
+        return PredictionLog(
+            self.open_store(labels),
+            capacity=settings.prediction_log_capacity,
+            retention=timedelta(days=settings.prediction_log_retention_days),
+            on_drop=self.metrics.log_dropped.inc,
+        )
+
+    def _identify(self, version: str) -> None:
+        self.identity.update(
+            {
+                "X-Model-Version": version,
+                "X-Image-Digest": self.settings.image_digest,
+                "X-Colour": self.settings.colour,
+                "X-Environment": self.settings.environment,
+            }
+        )
+
+
+def store_opener(database_url: str) -> OpenStore | None:
+    """Returns what opens the prediction log's store, given the columns that never change; None without a database.
+
+    Raises:
+        ConfigurationError: if the URL is not that of a supported database.
+    """
+    if not database_url:
+        return None
+    # SQLAlchemy takes a third of the start-up time, so only a replica that logs pays for it.
+    from serving.prediction_store import SqlPredictionStore, connect
+
+    engine = connect(database_url)
+    return lambda labels: SqlPredictionStore(engine, labels)

@@ -1,0 +1,121 @@
+"""The versioned response models of the API."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+SCHEMA_VERSION: Literal["1"] = "1"
+
+_EXAMPLE_DETECTION: JsonDict = {
+    "box": [12.5, 40.25, 210.0, 188.5],
+    "class_id": 0,
+    "class_name": "sigatoka",
+    "score": 0.87,
+}
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(protected_namespaces=(), frozen=True)
+
+
+class Detection(_Model):
+    """One object found in an image."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE_DETECTION})
+
+    box: tuple[float, float, float, float] = Field(
+        description="x1, y1, x2, y2 in pixels of the image as displayed (EXIF orientation applied)."
+    )
+    class_id: int = Field(ge=0, description="Index into the model's classes.")
+    class_name: str
+    score: float = Field(ge=0, le=1)
+
+
+class ImageSize(_Model):
+    """Size of the image as displayed, in pixels."""
+
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+
+
+class Identity(_Model):
+    """What answered: every prediction can be traced to a model version and an image digest."""
+
+    schema_version: Literal["1"] = SCHEMA_VERSION
+    request_id: str
+    model_version: str
+    digest: str
+
+
+class ImagePrediction(_Model):
+    """Everything found in one image, by falling score."""
+
+    image: ImageSize
+    detections: list[Detection]
+    seconds: float = Field(ge=0, description="Time the network took, in seconds.")
+
+
+class PredictResponse(Identity, ImagePrediction):
+    """Answer of POST /predict."""
+
+
+class ErrorDetail(_Model):
+    """Why a request, or one image of a batch, was not answered."""
+
+    code: str = Field(description="Stable name of the error, for programs.")
+    message: str = Field(description="One sentence, for people.")
+
+
+class ErrorResponse(_Model):
+    """Every answer that is not a success."""
+
+    schema_version: Literal["1"] = SCHEMA_VERSION
+    request_id: str
+    error: ErrorDetail
+
+
+class BatchSuccess(ImagePrediction):
+    """One image of a batch that was answered."""
+
+    outcome: Literal["predicted"] = "predicted"
+
+
+class BatchFailure(_Model):
+    """One image of a batch that could not be answered; the others are."""
+
+    outcome: Literal["failed"] = "failed"
+    error: ErrorDetail
+
+
+class BatchResponse(Identity):
+    """Answer of POST /predict/batch: one result for each image, in the order sent."""
+
+    results: list[Annotated[BatchSuccess | BatchFailure, Field(discriminator="outcome")]]
+
+
+class StatusResponse(_Model):
+    """Answer of /health and /ready."""
+
+    status: str
+
+
+class VersionResponse(BaseModel):
+    """Answer of GET /version: version.json as it lies beside the model, and what runs it."""
+
+    model_config = ConfigDict(protected_namespaces=(), frozen=True, extra="allow")
+
+    model_name: str
+    version: str
+    mlflow_run_id: str
+    source: str
+    classes: list[str]
+    input_size: int
+    checkpoint_sha256: str
+    onnx_sha256: str
+    exported_with: str
+    digest: str
+    environment: str
+    colour: str
+    engine: str
+    precision: str

@@ -1,0 +1,90 @@
+"""`python -m serving.selftest`: proves, without a port, that this image can serve its model.
+
+It loads the model as the server does, predicts on the packaged sample images, checks the answers, and prints one line
+of JSON. The exit status is 0 if everything holds, else 1.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from serving.engine import ENGINE
+from serving.errors import ConfigurationError, RequestError
+from serving.loading import LoadedModel, load_model
+from serving.model import read_version
+from serving.predictor import Prediction
+from serving.settings import load_settings
+
+SAMPLES = Path(__file__).with_name("samples")
+
+
+class SelftestError(Exception):
+    """The model answers, but not as a detector must."""
+
+
+def check(prediction: Prediction, classes: int, name: str) -> None:
+    """Checks one answer.
+
+    Raises:
+        SelftestError: if a box, score or class is impossible.
+    """
+    boxes = prediction.boxes
+    edges = np.array([prediction.width, prediction.height] * 2)
+    if not np.isfinite(boxes.corners).all() or not np.isfinite(boxes.scores).all():
+        raise SelftestError(f"The model answered {name} with numbers that are not finite.")
+    if (boxes.corners < 0).any() or (boxes.corners > edges).any():
+        raise SelftestError(f"The model answered {name} with a box outside the image.")
+    if (boxes.scores < 0).any() or (boxes.scores > 1).any():
+        raise SelftestError(f"The model answered {name} with a score outside 0..1.")
+    if (boxes.class_ids < 0).any() or (boxes.class_ids >= classes).any():
+        raise SelftestError(f"The model answered {name} with a class that version.json does not name.")
+
+
+def predict_samples(model: LoadedModel) -> int:
+    """Predicts on each sample twice and compares; returns the number of samples."""
+    samples = sorted(path for path in SAMPLES.iterdir() if path.suffix in {".jpg", ".png", ".webp"})
+    for path in samples:
+        first, second = (model.predictor.predict(path.read_bytes(), 0.001, 300) for _ in range(2))
+        check(first, len(model.version.classes), path.name)
+        if not np.array_equal(first.boxes.scores, second.boxes.scores):
+            raise SelftestError(f"The model answered {path.name} differently the second time.")
+    if not samples:
+        raise SelftestError(f"There are no sample images in {SAMPLES}; the image was built without them.")
+    return len(samples)
+
+
+def run() -> dict[str, object]:
+    """Runs the self-test; returns what it found."""
+    started = time.perf_counter()
+    settings = load_settings()
+    version = read_version(settings.model_path)
+    model = load_model(settings, version, workers=1)
+    images = predict_samples(model)
+    return {
+        "ok": True,
+        "model_name": version.model_name,
+        "model_version": version.version,
+        "onnx_sha256": version.onnx_sha256,
+        "digest": settings.image_digest,
+        "engine": ENGINE,
+        "precision": model.precision,
+        "images": images,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+
+
+def main() -> int:
+    """Prints the result as one line; returns the exit status."""
+    try:
+        result = run()
+    except (ConfigurationError, RequestError, SelftestError) as error:
+        result = {"ok": False, "error": str(error)}
+    sys.stdout.write(json.dumps(result) + "\n")
+    return 0 if result["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Working on a real cluster from a test: kubectl, and the target that is tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from banana_delivery.policy.records import COLOURS, Colour, Environment, ImageRef
+from banana_delivery.settings import Settings
+from banana_delivery.targets.base import Claim, Readiness
+from banana_delivery.targets.kubernetes import KubernetesTarget
+from banana_delivery.targets.kubernetes_api import KubernetesApi
+from banana_delivery.targets.kubernetes_connect import kubernetes_target
+from banana_delivery.targets.kubernetes_gateway import PROBE_ROUTE, USER_ROUTE
+from banana_delivery.targets.kubernetes_objects import GENERATION_KEY, RECORD_KEY, Place
+
+ROOT = Path(__file__).parents[2]
+PRODUCTION = Environment.PRODUCTION
+Way = Literal["gateway", "endpoints"]
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
+    """Wait for something that must come true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
+        time.sleep(0.2)
+
+
+class Cluster:
+    """The cluster that KUBECONFIG leads to."""
+
+    def __init__(self) -> None:
+        self.api = KubernetesApi()
+        self.kubeconfig = os.environ["KUBECONFIG"]
+
+    def kubectl(self, *arguments: str, check: bool = True, stdin: str | None = None) -> str:
+        """Run kubectl; returns what it printed."""
+        command = ["kubectl", "--kubeconfig", self.kubeconfig, *arguments]
+        ran = subprocess.run(command, check=False, capture_output=True, text=True, input=stdin, timeout=120)
+        assert not check or ran.returncode == 0, f"kubectl {' '.join(arguments)}: {ran.stderr}"
+        return ran.stdout
+
+    def get(self, *arguments: str) -> Any:
+        """What `kubectl get ... -o json` says."""
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def apply(self, folder: str) -> str:
+        """Apply manifests as a platform engineer does."""
+        return self.kubectl("apply", "-k", str(ROOT / folder))
+
+    def target(self, routing: Way, **settings: Any) -> KubernetesTarget:
+        """The target, as the pipeline would make it."""
+        return kubernetes_target(
+            Settings(
+                target="kubernetes",
+                kubernetes_routing=routing,
+                kubernetes_router_metrics_url=os.environ["GATEWAY_METRICS_URL"],
+                stale_after_seconds=5.0,
+                **settings,
+            )
+        )
+
+    def reset(self) -> None:
+        """Forget every release; the manifests stay."""
+        replicas = ("-A", "-l", "app.kubernetes.io/name=banana-api", "--grace-period=0", "--force", "--wait=false")
+        self.kubectl("delete", "deployments,replicasets,pods", *replicas)
+        for environment in Environment:
+            self._forget(Place(environment, str(environment)))
+        until(lambda: not self.pods("production") and not self.pods("staging"), "the end of old pods")
+
+    def _forget(self, place: Place) -> None:
+        annotations = {"annotations": {RECORD_KEY: None, GENERATION_KEY: None}}
+        service = self.get("service", place.users_service, "-n", place.namespace)
+        platform = service["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]
+        ours = service["spec"]["selector"].keys() - json.loads(platform)["spec"]["selector"].keys()
+        selector = {"selector": dict.fromkeys(ours)}
+        self.api.patch(place.service(place.users_service), {"metadata": annotations, "spec": selector})
+        for colour in COLOURS[place.environment]:
+            self.api.patch(place.autoscaler(colour), {"spec": {"minReplicas": 1}})
+        if place.environment is PRODUCTION:
+            for route in (USER_ROUTE, PROBE_ROUTE):
+                self.api.patch(place.route(route), {"metadata": annotations, "spec": {"rules": None}})
+
+    def pods(self, namespace: str, colour: str = "") -> list[Any]:
+        """The pods of a namespace, or of one colour in it."""
+        selector = f"banana-delivery/colour={colour}" if colour else "banana-delivery/colour"
+        return list(self.get("pods", "-n", namespace, "-l", selector)["items"])
+
+
+class Production:
+    """A claimed production, and the moves of a release on it."""
+
+    def __init__(self, target: KubernetesTarget, owner: str = "a test", *, steal: bool = False) -> None:
+        self.target = target
+        self.claim: Claim = target.claim(PRODUCTION, owner, steal=steal)
+
+    def deploy(self, colour: Colour, image: ImageRef, replicas: int = 1) -> None:
+        """Deploy and wait."""
+        self.target.deploy(self.claim, colour, image, replicas)
+        self.wait(colour)
+
+    def scale(self, colour: Colour, replicas: int) -> None:
+        """Scale and wait."""
+        self.target.scale(self.claim, colour, replicas)
+        self.wait(colour)
+
+    def wait(self, colour: Colour) -> Readiness:
+        """Until every replica asked for answers."""
+        until(lambda: self.readiness(colour).complete, f"{colour} ready")
+        return self.readiness(colour)
+
+    def readiness(self, colour: Colour) -> Readiness:
+        """How far a colour is; giving up at once when it is hopeless."""
+        now = self.target.readiness(PRODUCTION, colour)
+        assert not now.failure, now.failure
+        return now
+
+    def weigh(self, colour: Colour, percent: int) -> None:
+        """Give a colour its share, and the other one the rest."""
+        self.target.set_weights(self.claim, {colour: percent, colour.other: 100 - percent})
+
+    def promote(self, colour: Colour) -> None:
+        """Make a colour the active one."""
+        self.target.write(self.claim, self.target.record(PRODUCTION).but(active=colour))
+
+    def first_release(self, image: ImageRef, replicas: int = 1) -> None:
+        """Blue has everything."""
+        self.deploy(Colour.BLUE, image, replicas)
+        self.target.set_weights(self.claim, {Colour.BLUE: 100})
+        self.promote(Colour.BLUE)
+
+    def end(self) -> None:
+        """Give production back."""
+        self.target.release(self.claim)
+
+
+class Routed:
+    """An empty production with one of the two ways of routing."""
+
+    def __init__(self, cluster: Cluster, way: Way) -> None:
+        self.cluster = cluster
+        self.way: Way = way
+        self.target = cluster.target(way)

@@ -1,0 +1,77 @@
+"""A real cluster: `../shared/cluster/up` starts one, `eval "$(../shared/cluster/env)"` says where it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from banana_delivery.policy.records import ImageRef
+from banana_delivery.targets.kubernetes import KubernetesTarget
+from tests.cluster.cluster import ROOT, Cluster, Routed
+from tests.cluster.releases import build_releases
+
+MEASURED: list[str] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/cluster" in item.nodeid:
+            item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.timeout(400))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was measured belongs to the result, passed or not."""
+    if MEASURED:
+        terminalreporter.section("measured on the cluster")
+        for line in MEASURED:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    """Lines for the summary."""
+    lines: list[str] = []
+    yield lines
+    MEASURED.extend(f"{request.node.name}: {line}" for line in lines)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The cluster of the environment, with its manifests applied."""
+    missing = [
+        name for name in ("KUBECONFIG", "REGISTRY", "BASE_IMAGE", "GATEWAY_METRICS_URL") if name not in os.environ
+    ]
+    if missing:
+        raise pytest.UsageError(f'{", ".join(missing)} not set: start a cluster, then eval "$(../shared/cluster/env)".')
+    found = Cluster()
+    found.apply("k8s/overlays/dev-older-api")
+    yield found
+    found.reset()
+
+
+@pytest.fixture(scope="session")
+def releases(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ImageRef]:
+    """Release images of the real serving application, by model version; `sick` can never become ready."""
+    return build_releases(ROOT, tmp_path_factory.mktemp("releases"), os.environ["REGISTRY"], os.environ["BASE_IMAGE"])
+
+
+@pytest.fixture
+def empty(cluster: Cluster) -> Cluster:
+    """Both environments as on the first day."""
+    cluster.reset()
+    return cluster
+
+
+@pytest.fixture
+def behind_gateway(empty: Cluster) -> KubernetesTarget:
+    """Production behind the Gateway."""
+    return empty.target("gateway")
+
+
+@pytest.fixture(params=["gateway", "endpoints"])
+def routed(request: pytest.FixtureRequest, empty: Cluster) -> Routed:
+    """Production both ways: behind the Gateway, and behind a Service alone."""
+    return Routed(empty, request.param)

@@ -1,0 +1,42 @@
+"""Breaking parts of the cluster for real; its scripts keep a pid file for each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.cluster.cluster import ROOT, until
+
+HOME = Path(os.environ.get("CLUSTER_HOME", Path.home() / ".local-cluster"))
+
+
+@contextmanager
+def frozen(part: str, seconds: float) -> Iterator[None]:
+    """A part does not answer for some seconds, counted from the beginning of the block."""
+    pid = _pid(part)
+    os.kill(pid, signal.SIGSTOP)
+    thaw = threading.Timer(seconds, os.kill, (pid, signal.SIGCONT))
+    thaw.start()
+    try:
+        yield
+        thaw.join()
+    finally:
+        thaw.cancel()
+        os.kill(pid, signal.SIGCONT)
+
+
+def restart(part: str) -> None:
+    """End a part and let the cluster's own script start it again."""
+    pid = _pid(part)
+    os.kill(pid, signal.SIGTERM)
+    until(lambda: not Path(f"/proc/{pid}").exists(), f"the end of {part}")
+    subprocess.run([ROOT.parent / "shared" / "cluster" / "up"], check=True, capture_output=True, timeout=300)
+
+
+def _pid(part: str) -> int:
+    return int((HOME / "run" / f"{part}.pid").read_text().split()[0])

@@ -1,0 +1,51 @@
+"""An autoscaler that moves replicas during a shift confuses neither the share nor the end of a colour."""
+
+from __future__ import annotations
+
+from banana_delivery.delivery.shift import hand_edit
+from banana_delivery.policy.records import Colour, ImageRef
+from tests.cluster.cluster import PRODUCTION, Production, Routed, until
+
+BLUE, GREEN = Colour.BLUE, Colour.GREEN
+
+
+def test_replicas_added_by_the_autoscaler_are_nobodys_hand_edit_and_change_no_share(
+    routed: Routed, releases: dict[str, ImageRef]
+) -> None:
+    cluster, target = routed.cluster, routed.target
+    production = Production(target)
+    production.first_release(releases["1"])
+    production.deploy(GREEN, releases["2"])
+    production.weigh(GREEN, 50)
+    before = target.observed(PRODUCTION)
+
+    for colour in (BLUE, GREEN):
+        autoscaler = f"hpa/banana-api-{colour}"
+        cluster.kubectl("patch", autoscaler, "-n", "production", "--type=merge", "-p", '{"spec":{"minReplicas":2}}')
+    until(lambda: _live(routed, BLUE) == _live(routed, GREEN) == 2, "the autoscaler adding replicas")
+
+    after = target.observed(PRODUCTION)
+    assert after == before
+    assert hand_edit(target.record(PRODUCTION), after) == ""
+    assert target.default_replicas(PRODUCTION) == 2
+
+    production.weigh(GREEN, 100)
+    production.promote(GREEN)
+    target.scale(production.claim, BLUE, 0)
+    until(lambda: not cluster.pods("production", "blue"), "the end of blue")
+    assert target.observed(PRODUCTION).replicas[BLUE] == 0
+
+
+def test_a_person_who_scales_is_noticed(routed: Routed, releases: dict[str, ImageRef]) -> None:
+    production = Production(routed.target)
+    production.first_release(releases["1"])
+
+    routed.cluster.kubectl("scale", "deployment/banana-api-blue", "-n", "production", "--replicas=3")
+
+    observed = routed.target.observed(PRODUCTION)
+    assert "blue has 3 replicas instead of 1" in hand_edit(routed.target.record(PRODUCTION), observed)
+
+
+def _live(routed: Routed, colour: Colour) -> int:
+    found = routed.cluster.get(f"deployment/banana-api-{colour}", "-n", "production")
+    return int(found["spec"]["replicas"])

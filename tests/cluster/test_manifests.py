@@ -1,0 +1,117 @@
+"""The manifests are valid today, apply to an older cluster, and never undo what the pipeline has done."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from banana_delivery.policy.records import Colour, Environment, ImageRef
+from banana_delivery.targets.kubernetes_objects import COLOUR_KEY, ENVIRONMENT_KEY, NAME_KEY, Place, container_of
+from tests.cluster.cluster import PRODUCTION, ROOT, Cluster, Production, Routed
+
+BLUE, GREEN = Colour.BLUE, Colour.GREEN
+TODAY = [
+    "staging",
+    "production",
+    "gateway",
+    "pipeline/gateway",
+    "pipeline/endpoints",
+    "overlays/dev",
+    "overlays/dev-without-gateway",
+]
+OLDER = ["overlays/dev-older-api", "overlays/dev-older-api-without-gateway"]
+PIPELINES = {
+    "Deployment": ("metadata", "spec"),
+    "HTTPRoute": ("metadata", "spec"),
+    "Service": ("metadata", "spec"),
+    "HorizontalPodAutoscaler": ("spec",),
+}
+
+
+def rendered(cluster: Cluster, folder: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(cluster.kubectl("kustomize", str(ROOT / "k8s" / folder))))
+
+
+@pytest.mark.parametrize("folder", TODAY)
+def test_every_object_is_valid_for_the_versions_in_support(cluster: Cluster, folder: str) -> None:
+    for thing in rendered(cluster, folder):
+        if "gateway.networking" not in thing["apiVersion"]:  # The server that runs the Gateway API checks those.
+            for version in ("1.30", "1.33", kubernetes_validate.latest_version()):
+                kubernetes_validate.validate(thing, version, strict=True)
+
+
+@pytest.mark.parametrize("folder", OLDER)
+def test_the_older_server_here_accepts_everything(cluster: Cluster, folder: str) -> None:
+    cluster.kubectl("apply", "--dry-run=server", "-k", str(ROOT / "k8s" / folder))
+
+
+def test_the_names_in_the_manifests_are_the_names_in_the_code(cluster: Cluster) -> None:
+    found = {
+        (thing["kind"], thing["metadata"].get("namespace"), thing["metadata"]["name"])
+        for thing in rendered(cluster, "overlays/dev")
+    }
+
+    for environment, colours in ((PRODUCTION, (BLUE, GREEN)), (Environment.STAGING, (Colour.SOLE,))):
+        place = Place(environment, str(environment))
+        wanted = {("Service", place.namespace, place.users_service)}
+        for colour in colours:
+            kinds = ("PodTemplate", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget")
+            wanted |= {(kind, place.namespace, place.name(colour)) for kind in kinds}
+        assert wanted <= found
+
+
+def test_a_replica_runs_restricted_and_within_limits(cluster: Cluster) -> None:
+    for folder in ("staging", "production"):
+        for template in (thing for thing in rendered(cluster, folder) if thing["kind"] == "PodTemplate"):
+            pod, container = template["template"]["spec"], container_of(template["template"]["spec"])
+            assert pod["securityContext"]["runAsNonRoot"] and not pod["automountServiceAccountToken"]
+            assert container["securityContext"]["readOnlyRootFilesystem"]
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert set(container["resources"]) == {"requests", "limits"}
+            assert {NAME_KEY, ENVIRONMENT_KEY, COLOUR_KEY} <= set(template["template"]["metadata"]["labels"])
+
+
+def test_applying_at_any_moment_changes_nothing_that_the_pipeline_owns(
+    routed: Routed, releases: dict[str, ImageRef]
+) -> None:
+    """At rest on green, and again in the middle of the next shift."""
+    cluster = routed.cluster
+    production = Production(routed.target)
+    production.first_release(releases["1"])
+    production.deploy(GREEN, releases["2"])
+    production.weigh(GREEN, 100)
+    production.promote(GREEN)
+    for share in (0, 40):
+        if share:
+            production.deploy(BLUE, releases["3"])
+            production.weigh(BLUE, share)
+        before, record, pods = _owned(cluster), routed.target.record(PRODUCTION), _names(cluster)
+
+        cluster.apply("k8s/overlays/dev-older-api")
+
+        assert _owned(cluster) == before
+        assert routed.target.record(PRODUCTION) == record
+        assert _names(cluster) == pods
+
+
+def _owned(cluster: Cluster) -> dict[str, Any]:
+    """Everything that the pipeline writes, without what the API server adds to any write."""
+    noise = {"managedFields", "resourceVersion", "generation"}
+    owned = {}
+    for kind, parts in PIPELINES.items():
+        for thing in cluster.get(kind, "-n", "production")["items"]:
+            content = {part: {k: v for k, v in thing[part].items() if k not in noise} for part in parts}
+            annotations = content.get("metadata", {}).get("annotations", {})
+            noisy = ("kubectl.kubernetes.io/", "autoscaling.alpha.", "deployment.kubernetes.io/")
+            for key in [key for key in annotations if key.startswith(noisy)]:
+                del annotations[key]
+            owned[f"{kind}/{thing['metadata']['name']}"] = json.loads(json.dumps(content))
+    return owned
+
+
+def _names(cluster: Cluster) -> set[str]:
+    return {pod["metadata"]["name"] for pod in cluster.pods("production")}

@@ -1,0 +1,144 @@
+"""The contract of a release target, kept on a real cluster, behind a Gateway and without one."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import httpx
+import pytest
+
+from banana_delivery.policy.records import Colour, Environment, ImageRef, Stratum
+from banana_delivery.targets.base import Claim, ReleaseTarget
+from banana_delivery.targets.kubernetes_endpoints import MEMBER_PREFIX
+from banana_delivery.targets.kubernetes_objects import COLOUR_KEY, Place
+from tests.cluster.cluster import Cluster, Way
+from tests.cluster.load import IMAGE
+from tests.contract.release_target_contract import (
+    BLUE,
+    GREEN,
+    PRODUCTION,
+    Bench,
+    ReleaseTargetContract,
+    bring_up,
+    counters,
+    eventually,
+)
+
+FAILING, BROKEN = "4", "3"
+
+
+class ClusterBench(Bench):
+    """The Kubernetes target, with a clock that can be moved on."""
+
+    stale_after_seconds = 20.0
+
+    def __init__(self, cluster: Cluster, way: Way, releases: dict[str, ImageRef]) -> None:
+        self._cluster = cluster
+        self._way: Way = way
+        self._releases = releases
+        self._place = Place(PRODUCTION, "production")
+        self._ahead = 0.0
+        self.target: ReleaseTarget = self.another_target()
+
+    def another_target(self) -> ReleaseTarget:
+        # A FAULT that the serving application does not understand ends it at once: a crash loop.
+        target = self._cluster.target(self._way, drill_faults={FAILING: "error", BROKEN: "no such fault"})
+        target.stale_after_seconds = self.stale_after_seconds
+        target.clock = lambda: time.time() + self._ahead
+        return target
+
+    def image(self, version: str, *, failing: bool = False, broken: bool = False) -> ImageRef:
+        assert not failing or version == FAILING
+        assert not broken or version == BROKEN
+        known = self._releases.get(version) or self._releases["3"]
+        return known.but(version=version)
+
+    def advance(self, seconds: float) -> None:
+        self._ahead += seconds
+
+    def send(self, environment: Environment, requests: int) -> None:
+        _predict(self.target.url(environment), requests)
+
+    def probe(self, environment: Environment, colour: Colour, requests: int) -> None:
+        # What a router would say of the request, and overwrite, the probe has to say itself where there is none.
+        _predict(self.target.probe_url(environment, colour), requests, {"X-Banana-Traffic": "probe"})
+
+    def pose_as_probe(self, environment: Environment, colour: Colour) -> None:
+        _predict(self.target.url(environment), 1, {"X-Banana-Traffic": "probe"})
+
+    def edit_weights(self, weights: dict[Colour, int]) -> None:
+        if self._way == "endpoints":
+            by_hand = "-".join(f"{colour}{weight}" for colour, weight in weights.items())
+            selector = {COLOUR_KEY: None, f"{MEMBER_PREFIX}by-hand": by_hand}
+            self._cluster.api.patch(self._place.service("banana-api-service"), {"spec": {"selector": selector}})
+            return
+        backends = [
+            {"name": f"banana-api-{colour}", "port": 80, "weight": weight} for colour, weight in weights.items()
+        ]
+        patch = [{"op": "replace", "path": "/spec/rules/0/backendRefs", "value": backends}]
+        route = ("httproute", "banana-api", "-n", "production")
+        self._cluster.kubectl("patch", *route, "--type=json", "-p", json.dumps(patch))
+
+    def replicas(self, environment: Environment, colour: Colour) -> set[str]:
+        pods = self._cluster.pods(environment, colour)
+        return {pod["metadata"]["name"] for pod in pods if not pod["metadata"].get("deletionTimestamp")}
+
+
+def _predict(url: str, requests: int, headers: dict[str, str] | None = None) -> None:
+    with httpx.Client(timeout=20, headers=headers) as client:
+        for _ in range(requests):
+            client.post(f"{url}/predict", files={"image": ("leaf.jpg", IMAGE, "image/jpeg")})
+
+
+class TestBehindAGateway(ReleaseTargetContract):
+    @pytest.fixture
+    def bench(self, empty: Cluster, releases: dict[str, ImageRef]) -> Bench:
+        return ClusterBench(empty, "gateway", releases)
+
+
+class TestWithoutAGateway(ReleaseTargetContract):
+    """The same promises, but for what only a router can do."""
+
+    @pytest.fixture
+    def bench(self, empty: Cluster, releases: dict[str, ImageRef]) -> Bench:
+        return ClusterBench(empty, "endpoints", releases)
+
+    def test_users_are_split_by_weight_and_counted_where_they_went(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        bring_up(target, claim, BLUE, bench.image("1"))
+        bring_up(target, claim, GREEN, bench.image("2"))
+
+        target.set_weights(claim, {BLUE: 75, GREEN: 25})
+
+        observed = target.observed(PRODUCTION)
+        assert target.record(PRODUCTION).weights == {BLUE: 75, GREEN: 25} == observed.weights
+        assert observed.shares == {BLUE: 50, GREEN: 50}, "one pod each can give no other share, and says so"
+        for _ in range(20):
+            bench.send(PRODUCTION, 1)
+        eventually(lambda: counters(target, BLUE).requests + counters(target, GREEN).requests == 20)
+        assert counters(target, BLUE).requests and counters(target, GREEN).requests
+
+    def test_nobody_outside_can_pose_as_the_probe(self, bench: Bench, claim: Claim) -> None:
+        """Without a router a request is what it says it is; the ways are apart all the same."""
+        target = bench.target
+        bring_up(target, claim, BLUE, bench.image("1"))
+        target.set_weights(claim, {BLUE: 100})
+
+        bench.pose_as_probe(PRODUCTION, BLUE)
+
+        eventually(lambda: counters(target, BLUE, Stratum.PROBE).requests == 1)
+        assert not target.probe_url(PRODUCTION, BLUE).startswith(target.url(PRODUCTION))
+
+    def test_failures_are_counted_where_they_happened(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        bring_up(target, claim, BLUE, bench.image("1"))
+        bring_up(target, claim, GREEN, bench.image("4", failing=True))
+        target.set_weights(claim, {BLUE: 50, GREEN: 50})
+
+        for _ in range(20):
+            bench.send(PRODUCTION, 1)
+
+        eventually(lambda: counters(target, BLUE).requests + counters(target, GREEN).requests == 20)
+        assert counters(target, GREEN).failures["5xx"] == counters(target, GREEN).requests > 0
+        assert counters(target, BLUE).failed == 0

@@ -1,0 +1,98 @@
+"""What people and training pipelines do to a registry, spelled for each kind, so that one suite can ask it of all."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from pathlib import Path
+from uuid import uuid4
+
+from mlflow import MlflowClient
+
+from banana_delivery.registry.base import ModelRegistry
+from banana_delivery.registry.fake import FakeRegistry
+from banana_delivery.registry.mlflow import MlflowRegistry
+
+
+class World(ABC):
+    """A registry and the people around it."""
+
+    registry: ModelRegistry
+
+    @abstractmethod
+    def publish(self, checkpoint: bytes | None = b"weights") -> str:
+        """A training pipeline registers a version."""
+
+    @abstractmethod
+    def stage(self, version: str, stage: str = "Staging") -> None:
+        """A person moves a version to a stage."""
+
+    @abstractmethod
+    def alias(self, version: str, alias: str = "staging") -> None:
+        """A person points an alias at a version."""
+
+    @abstractmethod
+    def unreachable(self) -> ModelRegistry:
+        """The same registry, which answers no more."""
+
+
+class FakeWorld(World):
+    def __init__(self) -> None:
+        self.registry: FakeRegistry = FakeRegistry()
+
+    def publish(self, checkpoint: bytes | None = b"weights") -> str:
+        return self.registry.publish(checkpoint, {"mAP50": 0.5})
+
+    def stage(self, version: str, stage: str = "Staging") -> None:
+        self.registry.stage(version, stage)
+
+    def alias(self, version: str, alias: str = "staging") -> None:
+        self.registry.alias(version, alias)
+
+    def unreachable(self) -> ModelRegistry:
+        self.registry.go_down()
+        return self.registry
+
+
+class MlflowWorld(World):
+    """A model of its own in an MLflow that other tests share, since making MLflow's tables takes seconds."""
+
+    def __init__(self, tracking_uri: str, scratch: Path) -> None:
+        self.name = f"detector-{uuid4().hex[:8]}"
+        self.registry: MlflowRegistry = MlflowRegistry(self.name, tracking_uri)
+        self.client = MlflowClient(tracking_uri)
+        self.client.create_registered_model(self.name)
+        self.experiment = self.client.create_experiment(self.name)
+        self._scratch = scratch
+
+    def publish(self, checkpoint: bytes | None = b"weights", folder: str = "weights") -> str:
+        run = self.client.create_run(self.experiment)
+        self.client.log_metric(run.info.run_id, "mAP50", 0.5)
+        file = self._scratch / ("best.pt" if checkpoint is not None else "notes.txt")
+        file.write_bytes(checkpoint or b"no model here")
+        self.client.log_artifact(run.info.run_id, str(file), folder)
+        self.client.set_terminated(run.info.run_id)
+        return self.register(f"runs:/{run.info.run_id}", run.info.run_id)
+
+    def register(self, source: str, run_id: str | None = None) -> str:
+        return str(self.client.create_model_version(self.name, source, run_id, await_creation_for=0).version)
+
+    def stage(self, version: str, stage: str = "Staging") -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            self.client.transition_model_version_stage(self.name, version, stage)
+
+    def alias(self, version: str, alias: str = "staging") -> None:
+        self.client.set_registered_model_alias(self.name, alias, version)
+
+    def unreachable(self) -> ModelRegistry:
+        return MlflowRegistry(self.name, "http://127.0.0.1:9")
+
+
+def sqlite_mlflow(folder: Path) -> str:
+    """Make the tables of an MLflow in ``folder`` and return its address."""
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's SQL store warns about itself while it is imported
+        MlflowClient(uri).search_registered_models()
+    return uri

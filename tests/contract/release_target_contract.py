@@ -1,0 +1,471 @@
+"""What every release target promises, as tests that any implementation inherits.
+
+An implementation subclasses ``ReleaseTargetContract`` and overrides the fixture ``bench``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import pytest
+
+from banana_delivery.policy.records import Colour, Counters, Environment, ImageRef, Phase, RolloutRecord, Stratum
+from banana_delivery.targets.base import (
+    Claim,
+    ClaimRefusedError,
+    FencedError,
+    ReleaseTarget,
+    TargetError,
+)
+
+PRODUCTION, STAGING = Environment.PRODUCTION, Environment.STAGING
+BLUE, GREEN, SOLE = Colour.BLUE, Colour.GREEN, Colour.SOLE
+PATIENCE_SECONDS = 60.0
+
+
+class Bench(ABC):
+    """A target to be tried, and what the tests do around it."""
+
+    target: ReleaseTarget
+    stale_after_seconds: float
+
+    @abstractmethod
+    def another_target(self) -> ReleaseTarget:
+        """A second target object on the same place, as another process would have it."""
+
+    @abstractmethod
+    def image(self, version: str, *, failing: bool = False, broken: bool = False) -> ImageRef:
+        """An image that runs; ``failing`` answers every prediction with 500, ``broken`` never gets ready."""
+
+    @abstractmethod
+    def advance(self, seconds: float) -> None:
+        """Let time pass for every target on the place."""
+
+    @abstractmethod
+    def send(self, environment: Environment, requests: int) -> None:
+        """Users send so many predictions."""
+
+    @abstractmethod
+    def probe(self, environment: Environment, colour: Colour, requests: int) -> None:
+        """The probe sends so many predictions to one colour."""
+
+    @abstractmethod
+    def pose_as_probe(self, environment: Environment, colour: Colour) -> None:
+        """A user tries one request that looks like the probe's."""
+
+    @abstractmethod
+    def edit_weights(self, weights: dict[Colour, int]) -> None:
+        """A person changes production's weights by hand."""
+
+    @abstractmethod
+    def replicas(self, environment: Environment, colour: Colour) -> set[str]:
+        """What tells the running replicas of a colour apart from any that are started later."""
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "It did not come true in time."
+        time.sleep(0.05)
+
+
+def bring_up(target: ReleaseTarget, claim: Claim, colour: Colour, image: ImageRef, replicas: int = 1) -> None:
+    target.deploy(claim, colour, image, replicas)
+    wait_until_ready(target, claim.environment, colour)
+
+
+def wait_until_ready(target: ReleaseTarget, environment: Environment, colour: Colour) -> None:
+    def complete() -> bool:
+        readiness = target.readiness(environment, colour)
+        assert not readiness.failure, readiness.failure
+        return readiness.complete
+
+    eventually(complete)
+
+
+def counters(target: ReleaseTarget, colour: Colour, stratum: Stratum = Stratum.USER) -> Counters:
+    environment = STAGING if colour is SOLE else PRODUCTION
+    return target.traffic(environment).of(colour, stratum)
+
+
+class ReleaseTargetContract:
+    """The promises."""
+
+    @pytest.fixture
+    def bench(self) -> Bench:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def target(self, bench: Bench) -> ReleaseTarget:
+        return bench.target
+
+    @pytest.fixture
+    def claim(self, target: ReleaseTarget) -> Claim:
+        return target.claim(PRODUCTION, "run-1")
+
+    # Claims.
+
+    def test_an_environment_that_was_never_used_has_a_blank_record(self, target: ReleaseTarget) -> None:
+        for environment in Environment:
+            assert target.record(environment) == RolloutRecord(environment=environment)
+
+    def test_a_claim_is_written_into_the_record(self, target: ReleaseTarget) -> None:
+        claim = target.claim(PRODUCTION, "run-1")
+
+        record = target.record(PRODUCTION)
+        assert (record.owner, record.generation) == (claim.owner, claim.generation) == ("run-1", 1)
+        assert target.record(STAGING).owner is None
+
+    def test_the_same_owner_may_claim_again_and_keeps_its_generation(self, target: ReleaseTarget) -> None:
+        assert target.claim(PRODUCTION, "run-1") == target.claim(PRODUCTION, "run-1")
+
+    def test_a_claim_is_refused_while_another_owner_shows_life(self, bench: Bench, claim: Claim) -> None:
+        bench.advance(bench.stale_after_seconds - 1)
+        bench.target.beat(claim)
+        bench.advance(bench.stale_after_seconds - 1)
+        before = bench.target.record(PRODUCTION)
+
+        with pytest.raises(ClaimRefusedError, match="run-1"):
+            bench.target.claim(PRODUCTION, "run-2")
+        assert bench.target.record(PRODUCTION) == before
+
+    def test_a_silent_owner_may_be_replaced(self, bench: Bench, claim: Claim) -> None:
+        bench.advance(bench.stale_after_seconds + 1)
+
+        taken = bench.another_target().claim(PRODUCTION, "run-2")
+
+        assert taken.generation > claim.generation
+        assert bench.target.record(PRODUCTION).owner == "run-2"
+
+    def test_a_living_owner_is_replaced_on_purpose_only(self, target: ReleaseTarget, claim: Claim) -> None:
+        stolen = target.claim(PRODUCTION, "person", steal=True)
+
+        assert stolen.generation > claim.generation
+        with pytest.raises(FencedError):
+            target.beat(claim)
+
+    def test_of_many_that_claim_at_once_one_wins(self, bench: Bench) -> None:
+        won: list[Claim] = []
+        refused: list[ClaimRefusedError] = []
+        start = threading.Barrier(6)
+
+        def claim(owner: str) -> None:
+            target = bench.another_target()
+            start.wait()
+            try:
+                won.append(target.claim(PRODUCTION, owner))
+            except ClaimRefusedError as error:
+                refused.append(error)
+
+        threads = [threading.Thread(target=claim, args=(f"run-{number}",)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert (len(won), len(refused)) == (1, 5)
+        assert bench.target.record(PRODUCTION).owner == won[0].owner
+
+    def test_an_environment_given_back_can_be_claimed_at_once(self, target: ReleaseTarget, claim: Claim) -> None:
+        target.write(claim, target.record(PRODUCTION).but(phase=Phase.SHIFTING, note="half way"))
+
+        target.release(claim)
+
+        record = target.record(PRODUCTION)
+        assert (record.owner, record.phase, record.note) == (None, Phase.IDLE, "half way")
+        assert target.claim(PRODUCTION, "run-2").generation > claim.generation
+
+    def test_a_hold_outlasts_the_owner(self, target: ReleaseTarget, claim: Claim) -> None:
+        target.write(claim, target.record(PRODUCTION).but(phase=Phase.HELD))
+
+        target.release(claim)
+
+        assert target.record(PRODUCTION).phase is Phase.HELD
+
+    def test_a_dead_owner_that_wakes_up_changes_nothing(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        target.deploy(claim, BLUE, bench.image("1"), 1)
+        bench.advance(bench.stale_after_seconds + 1)
+        bench.another_target().claim(PRODUCTION, "run-2")
+        record, observed = target.record(PRODUCTION), target.observed(PRODUCTION)
+        mutations: list[Callable[[], object]] = [
+            lambda: target.write(claim, record.but(phase=Phase.SHIFTING)),
+            lambda: target.beat(claim),
+            lambda: target.deploy(claim, BLUE, bench.image("2"), 2),
+            lambda: target.scale(claim, BLUE, 0),
+            lambda: target.set_weights(claim, {BLUE: 100, GREEN: 0}),
+        ]
+
+        for mutate in mutations:
+            with pytest.raises(FencedError, match="run-1"):
+                mutate()
+        target.release(claim)
+
+        assert target.record(PRODUCTION) == record
+        assert target.observed(PRODUCTION) == observed
+
+    # The record.
+
+    def test_the_owner_writes_what_it_knows_and_nothing_else(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        image = bench.image("7")
+        bench.advance(3)
+        known = {"phase": Phase.WATCHING, "candidate": image, "active": GREEN, "plan": "demo", "warm_until": 12.5}
+        lies = {"generation": 99, "owner": "nobody", "weights": {BLUE: 100}, "environment": STAGING, "heartbeat": 1.0}
+        before = target.record(PRODUCTION)
+
+        stored = target.write(claim, before.but(**known, **lies))
+
+        assert stored == target.record(PRODUCTION) == before.but(**known, heartbeat=stored.heartbeat)
+        assert stored.heartbeat > before.heartbeat
+
+    def test_a_heartbeat_changes_nothing_but_the_heartbeat(self, bench: Bench, claim: Claim) -> None:
+        before = bench.target.record(PRODUCTION)
+        bench.advance(3)
+
+        bench.target.beat(claim)
+
+        after = bench.target.record(PRODUCTION)
+        assert after.heartbeat > before.heartbeat
+        assert after == before.but(heartbeat=after.heartbeat)
+
+    def test_the_record_and_the_claim_survive_the_process(self, bench: Bench, claim: Claim) -> None:
+        bench.target.write(claim, bench.target.record(PRODUCTION).but(phase=Phase.SHIFTING, baseline=None, note="x"))
+
+        other = bench.another_target()
+
+        assert other.record(PRODUCTION) == bench.target.record(PRODUCTION)
+        other.beat(claim)
+
+    # Replicas.
+
+    def test_a_deployed_colour_gets_ready_with_the_digest_that_was_deployed(self, bench: Bench, claim: Claim) -> None:
+        image = bench.image("1")
+
+        bring_up(bench.target, claim, BLUE, image, replicas=2)
+
+        assert bench.target.readiness(PRODUCTION, BLUE).ready == 2
+        deployment = bench.target.record(PRODUCTION).deployments[BLUE]
+        assert (deployment.image, deployment.replicas) == (image, 2)
+        observed = bench.target.observed(PRODUCTION)
+        assert (observed.digests[BLUE], observed.replicas[BLUE]) == (image.digest, 2)
+        eventually(lambda: bench.target.traffic(PRODUCTION).digests == {BLUE: image.digest})
+
+    def test_deploying_what_runs_changes_nothing(self, bench: Bench, claim: Claim) -> None:
+        bring_up(bench.target, claim, BLUE, bench.image("1"))
+        running, record = bench.replicas(PRODUCTION, BLUE), bench.target.record(PRODUCTION)
+
+        bench.target.deploy(claim, BLUE, bench.image("1"), 1)
+
+        assert bench.target.readiness(PRODUCTION, BLUE).complete
+        assert bench.replicas(PRODUCTION, BLUE) == running
+        assert bench.target.record(PRODUCTION) == record.but(heartbeat=bench.target.record(PRODUCTION).heartbeat)
+
+    def test_another_digest_replaces_the_one_on_an_idle_colour(self, bench: Bench, claim: Claim) -> None:
+        bring_up(bench.target, claim, BLUE, bench.image("1"))
+        before = bench.replicas(PRODUCTION, BLUE)
+
+        bring_up(bench.target, claim, BLUE, bench.image("2"))
+
+        assert not before & bench.replicas(PRODUCTION, BLUE)
+        assert bench.target.observed(PRODUCTION).digests[BLUE] == bench.image("2").digest
+        eventually(lambda: bench.target.traffic(PRODUCTION).digests == {BLUE: bench.image("2").digest})
+
+    def test_another_digest_never_replaces_one_that_carries_users(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        bring_up(target, claim, BLUE, bench.image("1"))
+        target.set_weights(claim, {BLUE: 100, GREEN: 0})
+        record, observed = target.record(PRODUCTION), target.observed(PRODUCTION)
+
+        with pytest.raises(TargetError, match="100 % of production's traffic"):
+            target.deploy(claim, BLUE, bench.image("2"), 1)
+        with pytest.raises(TargetError, match="cannot be scaled to 0"):
+            target.scale(claim, BLUE, 0)
+
+        assert (target.record(PRODUCTION), target.observed(PRODUCTION)) == (record, observed)
+
+    def test_scaling_up_keeps_the_replicas_that_run(self, bench: Bench, claim: Claim) -> None:
+        bring_up(bench.target, claim, BLUE, bench.image("1"))
+        before = bench.replicas(PRODUCTION, BLUE)
+
+        bench.target.scale(claim, BLUE, 2)
+        wait_until_ready(bench.target, PRODUCTION, BLUE)
+
+        assert before < bench.replicas(PRODUCTION, BLUE)
+        assert bench.target.record(PRODUCTION).deployments[BLUE].replicas == 2
+
+    def test_a_cold_colour_is_remembered_and_comes_back(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        bring_up(target, claim, BLUE, bench.image("1"))
+
+        target.scale(claim, BLUE, 0)
+
+        assert target.readiness(PRODUCTION, BLUE).complete
+        assert target.record(PRODUCTION).deployments[BLUE].image == bench.image("1")
+        assert target.observed(PRODUCTION).replicas.get(BLUE, 0) == 0
+        eventually(lambda: not bench.replicas(PRODUCTION, BLUE))
+        target.scale(claim, BLUE, 1)
+        wait_until_ready(target, PRODUCTION, BLUE)
+
+    def test_a_colour_that_was_never_deployed_cannot_be_scaled_nor_get_ready(
+        self, target: ReleaseTarget, claim: Claim
+    ) -> None:
+        with pytest.raises(TargetError, match="ever deployed on the green colour"):
+            target.scale(claim, GREEN, 1)
+        assert not target.readiness(PRODUCTION, GREEN).complete
+        assert "ever deployed" in target.readiness(PRODUCTION, GREEN).failure
+
+    def test_a_release_that_cannot_start_is_reported_in_a_sentence(self, bench: Bench, claim: Claim) -> None:
+        bench.target.deploy(claim, BLUE, bench.image("3", broken=True), 1)
+
+        eventually(lambda: bool(bench.target.readiness(PRODUCTION, BLUE).failure))
+
+        assert not bench.target.readiness(PRODUCTION, BLUE).complete
+
+    def test_a_colour_of_another_environment_is_refused(self, bench: Bench, claim: Claim) -> None:
+        with pytest.raises(TargetError, match="no colour sole"):
+            bench.target.deploy(claim, SOLE, bench.image("1"), 1)
+
+    # Traffic.
+
+    @pytest.mark.parametrize("weights", [{BLUE: 60, GREEN: 50}, {BLUE: 110, GREEN: -10}, {BLUE: 40}, {}])
+    def test_weights_that_are_no_split_are_refused(
+        self, bench: Bench, claim: Claim, weights: dict[Colour, int]
+    ) -> None:
+        bench.target.write(claim, bench.target.record(PRODUCTION).but(active=BLUE))
+        record = bench.target.record(PRODUCTION)
+
+        with pytest.raises(TargetError, match="sum to 100"):
+            bench.target.set_weights(claim, weights)
+
+        assert bench.target.record(PRODUCTION) == record
+
+    def test_users_are_never_sent_to_a_colour_without_replicas(self, bench: Bench, claim: Claim) -> None:
+        bench.target.deploy(claim, BLUE, bench.image("1"), 0)
+
+        for colour in (BLUE, GREEN):
+            with pytest.raises(TargetError, match="no replicas"):
+                bench.target.set_weights(claim, {colour: 100})
+
+    def test_a_first_release_can_be_taken_back_to_no_traffic_at_all(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        bring_up(target, claim, BLUE, bench.image("1"))
+        target.set_weights(claim, {BLUE: 100})
+
+        target.set_weights(claim, target.record(PRODUCTION).resting_weights)
+
+        assert not any(target.observed(PRODUCTION).weights.values())
+
+    def test_users_are_split_by_weight_and_counted_where_they_went(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        target.deploy(claim, BLUE, bench.image("1"), 1)
+        target.deploy(claim, GREEN, bench.image("2"), 1)
+        wait_until_ready(target, PRODUCTION, BLUE)
+        wait_until_ready(target, PRODUCTION, GREEN)
+        before = {colour: counters(target, colour) for colour in (BLUE, GREEN)}
+
+        target.set_weights(claim, {BLUE: 75, GREEN: 25})
+
+        assert target.record(PRODUCTION).weights == {BLUE: 75, GREEN: 25} == target.observed(PRODUCTION).weights
+        bench.send(PRODUCTION, 20)
+
+        def sent(colour: Colour) -> int:
+            return counters(target, colour).requests - before[colour].requests
+
+        eventually(lambda: sent(BLUE) + sent(GREEN) == 20)
+        assert (sent(BLUE), sent(GREEN)) == (15, 5)
+        assert counters(target, BLUE).failed == before[BLUE].failed
+        eventually(lambda: counters(target, BLUE).latency.get("+Inf", 0) - before[BLUE].latency.get("+Inf", 0) == 15)
+
+    def test_the_probe_and_the_users_are_counted_apart(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        bring_up(target, claim, BLUE, bench.image("1"))
+        target.set_weights(claim, {BLUE: 100})
+        before = {stratum: counters(target, BLUE, stratum).requests for stratum in Stratum}
+
+        bench.send(PRODUCTION, 3)
+        bench.probe(PRODUCTION, BLUE, 5)
+
+        def counted() -> list[int]:
+            return [counters(target, BLUE, stratum).requests - before[stratum] for stratum in before]
+
+        eventually(lambda: counted() == [3, 5])
+
+    def test_nobody_outside_can_pose_as_the_probe(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        bring_up(target, claim, BLUE, bench.image("1"))
+        target.set_weights(claim, {BLUE: 100})
+        before = {stratum: counters(target, BLUE, stratum) for stratum in Stratum}
+
+        bench.pose_as_probe(PRODUCTION, BLUE)
+
+        eventually(lambda: counters(target, BLUE).requests > before[Stratum.USER].requests)
+        probed = counters(target, BLUE, Stratum.PROBE)
+        assert (probed.requests, probed.latency) == (before[Stratum.PROBE].requests, before[Stratum.PROBE].latency)
+        assert not target.probe_url(PRODUCTION, BLUE).startswith(target.url(PRODUCTION) + "/")
+
+    def test_failures_are_counted_where_they_happened(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        target.deploy(claim, BLUE, bench.image("1"), 1)
+        target.deploy(claim, GREEN, bench.image("4", failing=True), 1)
+        wait_until_ready(target, PRODUCTION, BLUE)
+        wait_until_ready(target, PRODUCTION, GREEN)
+        target.set_weights(claim, {BLUE: 50, GREEN: 50})
+        before = {colour: counters(target, colour) for colour in (BLUE, GREEN)}
+
+        bench.send(PRODUCTION, 10)
+
+        eventually(lambda: counters(target, GREEN).requests == before[GREEN].requests + 5)
+        assert counters(target, GREEN).failures["5xx"] == before[GREEN].failures["5xx"] + 5
+        assert counters(target, BLUE).failed == before[BLUE].failed
+
+    def test_a_hand_edit_shows_in_what_is_observed_and_not_in_the_record(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        target.deploy(claim, BLUE, bench.image("1"), 1)
+        target.set_weights(claim, {BLUE: 100})
+
+        bench.edit_weights({BLUE: 70, GREEN: 30})
+
+        eventually(lambda: target.observed(PRODUCTION).weights == {BLUE: 70, GREEN: 30})
+        assert target.record(PRODUCTION).weights == {BLUE: 100, GREEN: 0}
+
+    def test_a_deployment_leaves_a_hand_edit_of_the_weights_alone(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        target.deploy(claim, BLUE, bench.image("1"), 1)
+        target.set_weights(claim, {BLUE: 100})
+        bench.edit_weights({BLUE: 70, GREEN: 30})
+        eventually(lambda: target.observed(PRODUCTION).weights == {BLUE: 70, GREEN: 30})
+
+        target.deploy(claim, GREEN, bench.image("2"), 1)
+
+        assert target.observed(PRODUCTION).weights == {BLUE: 70, GREEN: 30}
+
+    def test_stagings_sole_colour_carries_all_of_its_traffic(self, bench: Bench) -> None:
+        target = bench.target
+        claim = target.claim(STAGING, "run-1")
+        bring_up(target, claim, SOLE, bench.image("1"))
+        bring_up(target, claim, SOLE, bench.image("2"))
+        before = counters(target, SOLE)
+
+        bench.send(STAGING, 2)
+
+        assert target.record(STAGING).weights == {SOLE: 100} == target.observed(STAGING).weights
+        eventually(lambda: counters(target, SOLE).requests == before.requests + 2)
+        assert target.record(PRODUCTION) == RolloutRecord(environment=PRODUCTION)
+
+    def test_every_environment_and_colour_has_an_address_of_its_own(self, target: ReleaseTarget) -> None:
+        addresses = [
+            target.url(STAGING),
+            target.url(PRODUCTION),
+            target.probe_url(STAGING, SOLE),
+            target.probe_url(PRODUCTION, BLUE),
+            target.probe_url(PRODUCTION, GREEN),
+        ]
+
+        assert len(set(addresses)) == len(addresses)
+        assert not any(address.endswith("/") for address in addresses)
+        assert all(target.default_replicas(environment) >= 1 for environment in Environment)

@@ -1,0 +1,210 @@
+"""What every model registry promises, asked of the fake and of MLflow on SQLite."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from banana_delivery.policy.outcomes import Outcome, RegistryMark
+from banana_delivery.registry.base import MissingCheckpointError, RegistryError, UnknownVersionError
+from tests.contract.registries import FakeWorld, MlflowWorld, World, sqlite_mlflow
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return sqlite_mlflow(tmp_path_factory.mktemp("mlflow"))
+
+
+@pytest.fixture(params=["fake", "mlflow"])
+def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    if request.param == "fake":
+        return FakeWorld()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.chdir(tmp_path)  # without a server, MLflow keeps artifacts in ./mlruns
+    return MlflowWorld(request.getfixturevalue("mlflow_uri"), tmp_path)
+
+
+def staged_versions(world: World) -> list[str]:
+    return [one.version for one in world.registry.staged()]
+
+
+def test_nothing_is_staged_until_somebody_says_so(world: World) -> None:
+    world.publish()
+    assert world.registry.staged() == []
+
+
+def test_stage_and_alias_of_one_version_are_one_staging(world: World) -> None:
+    version = world.publish()
+    world.stage(version)
+    world.alias(version)
+    [staged] = world.registry.staged()
+    assert (staged.version, staged.by_stage, staged.by_alias) == (version, True, True)
+
+
+@pytest.mark.parametrize("alias", ["staging", "Staging"])
+def test_an_alias_alone_stages_however_it_is_capitalised(world: World, alias: str) -> None:
+    version = world.publish()
+    world.alias(version, alias)
+    [staged] = world.registry.staged()
+    assert (staged.version, staged.by_stage, staged.by_alias) == (version, False, True)
+
+
+def test_versions_come_in_the_order_of_their_staging_not_of_their_numbers(world: World) -> None:
+    first, second = world.publish(), world.publish()
+    world.stage(second)
+    time.sleep(0.002)  # MLflow counts in milliseconds
+    world.stage(first)
+    assert staged_versions(world) == [second, first]
+
+
+def test_staging_again_moves_the_time_of_staging(world: World) -> None:
+    version = world.publish()
+    world.stage(version)
+    before = world.registry.staged()[0].staged_at
+    time.sleep(0.002)
+    world.stage(version)
+    assert world.registry.staged()[0].staged_at > before
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PARKED, Outcome.CANCELLED, Outcome.ERROR])
+def test_marking_an_outcome_that_leaves_it_staged_never_looks_like_a_staging(world: World, outcome: Outcome) -> None:
+    serving, by_stage, by_alias = world.publish(), world.publish(), world.publish()
+    world.stage(by_stage)
+    world.alias(by_alias)
+    before = world.registry.staged()
+    for version in (by_stage, by_alias):
+        world.registry.mark(version, RegistryMark(outcome=outcome, reason="0 of 0", serving=serving))
+    assert world.registry.staged() == before
+
+
+def test_latest_is_the_highest_number(world: World) -> None:
+    world.publish()
+    newest = world.publish()
+    world.stage("1")
+    described = world.registry.describe("latest")
+    assert described.version == newest
+    assert described.metrics == {"mAP50": 0.5}
+
+
+def test_describing_tells_stage_aliases_and_run(world: World) -> None:
+    version = world.publish()
+    world.stage(version, "Production")
+    world.alias(version, "champion")
+    described = world.registry.describe(version)
+    assert (described.stage, described.aliases) == ("Production", ("champion",))
+    assert described.run_id
+    assert described.source
+
+
+@pytest.mark.parametrize("version", ["99", "v1", "", "-1"])
+def test_an_unknown_version_is_one_sentence_that_names_the_known_ones(world: World, version: str) -> None:
+    known = world.publish()
+    for ask in (world.registry.describe, lambda v: world.registry.download(v, Path("unused"))):
+        with pytest.raises(UnknownVersionError, match=f"no version '{version}'.*{known}"):
+            ask(version)
+    with pytest.raises(UnknownVersionError):
+        world.registry.mark(version, RegistryMark(outcome=Outcome.REJECTED, reason="unknown", clear_staging=True))
+
+
+def test_a_checkpoint_arrives_whole_and_alone(world: World, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 1000
+    path = world.registry.download(world.publish(content), tmp_path / "deep" / "folder")
+    assert path == tmp_path / "deep" / "folder" / "best.pt"
+    assert path.read_bytes() == content
+    assert [entry.name for entry in path.parent.iterdir()] == ["best.pt"]
+
+
+def test_a_version_without_a_checkpoint_is_one_sentence_and_leaves_nothing(world: World, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with pytest.raises(MissingCheckpointError, match=r"no best\.pt.*version 1"):
+        world.registry.download(world.publish(None), target)
+    assert not target.exists()
+
+
+def test_a_release_becomes_the_one_production_version(world: World) -> None:
+    old, new = world.publish(), world.publish()
+    world.stage(old, "Production")
+    world.alias(old, "production")
+    world.stage(new)
+    world.alias(new)
+    world.registry.mark(
+        new, RegistryMark(outcome=Outcome.RELEASED, reason="100 %", clear_staging=True, serving=new, digest="sha256:1")
+    )
+    assert world.registry.describe(old).stage == "Archived"
+    described = world.registry.describe(new)
+    assert (described.stage, described.aliases) == ("Production", ("production",))
+    assert described.tags["banana.outcome"] == "released"
+    assert described.tags["banana.digest"] == "sha256:1"
+    assert world.registry.staged() == []
+
+
+def test_a_rejection_clears_the_staging_and_says_why(world: World) -> None:
+    serving, version = world.publish(), world.publish()
+    world.stage(serving, "Production")
+    world.stage(version)
+    world.alias(version, "Staging")
+    world.registry.mark(
+        version,
+        RegistryMark(
+            outcome=Outcome.REJECTED, reason="mAP50 0.41 < 0.60", clear_staging=True, serving=serving, run_id="r1"
+        ),
+    )
+    described = world.registry.describe(version)
+    assert (described.stage, described.aliases) == ("None", ())
+    assert described.tags["banana.reason"] == "mAP50 0.41 < 0.60"
+    assert described.tags["banana.run"] == "r1"
+    assert world.registry.describe(serving).stage == "Production"
+
+
+def test_clearing_one_version_leaves_the_staging_of_another(world: World) -> None:
+    superseded, wanted = world.publish(), world.publish()
+    world.stage(superseded)
+    world.stage(wanted)
+    world.alias(wanted)
+    world.registry.mark(superseded, RegistryMark(outcome=Outcome.SUPERSEDED, reason="by 2", clear_staging=True))
+    [staged] = world.registry.staged()
+    assert (staged.version, staged.by_stage, staged.by_alias) == (wanted, True, True)
+
+
+def test_marking_twice_is_marking_once(world: World) -> None:
+    version = world.publish()
+    world.stage(version)
+    mark = RegistryMark(outcome=Outcome.RELEASED, reason="100 %", clear_staging=True, serving=version)
+    world.registry.mark(version, mark)
+    once = world.registry.describe(version)
+    world.registry.mark(version, mark)
+    assert world.registry.describe(version) == once
+
+
+def test_a_reason_of_any_length_is_taken(world: World) -> None:
+    version = world.publish()
+    world.registry.mark(version, RegistryMark(outcome=Outcome.ERROR, reason="x" * 200_000))
+    assert world.registry.describe(version).tags["banana.reason"].startswith("xxx")
+
+
+def test_a_serving_version_that_was_deleted_does_not_keep_the_rest_from_being_written(world: World) -> None:
+    version = world.publish()
+    world.stage(version)
+    with pytest.raises(UnknownVersionError, match="99"):
+        world.registry.mark(
+            version, RegistryMark(outcome=Outcome.REJECTED, reason="bad", clear_staging=True, serving="99")
+        )
+    assert world.registry.staged() == []
+    assert world.registry.describe(version).tags["banana.outcome"] == "rejected"
+
+
+def test_an_unreachable_registry_is_one_sentence(world: World, tmp_path: Path) -> None:
+    version = world.publish()
+    registry = world.unreachable()
+    for ask in (
+        registry.staged,
+        lambda: registry.describe(version),
+        lambda: registry.download(version, tmp_path / "target"),
+        lambda: registry.mark(version, RegistryMark(outcome=Outcome.ERROR, reason="x")),
+    ):
+        with pytest.raises(RegistryError) as caught:
+            ask()
+        assert not isinstance(caught.value, UnknownVersionError | MissingCheckpointError)
+        assert "\n" not in str(caught.value)

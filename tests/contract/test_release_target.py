@@ -1,0 +1,65 @@
+"""The contract of a release target, kept by the implementations that run without a cluster."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from banana_delivery.policy.records import Colour, Environment, ImageRef
+from banana_delivery.targets.base import ReleaseTarget
+from banana_delivery.targets.fake import FakeTarget
+from banana_delivery.targets.fake_place import Behaviour
+from tests.contract.local_bench import LocalBench
+from tests.contract.release_target_contract import Bench, ReleaseTargetContract
+
+
+class FakeBench(Bench):
+    """The fake on its place, with a clock of its own."""
+
+    stale_after_seconds = 20.0
+
+    def __init__(self) -> None:
+        self._now = 1_000.0
+        self._fake = FakeTarget(stale_after_seconds=self.stale_after_seconds, clock=lambda: self._now)
+        self.target: ReleaseTarget = self._fake
+
+    def another_target(self) -> ReleaseTarget:
+        return FakeTarget(self._fake.place, stale_after_seconds=self.stale_after_seconds, clock=lambda: self._now)
+
+    def image(self, version: str, *, failing: bool = False, broken: bool = False) -> ImageRef:
+        digest = "sha256:" + hashlib.sha256(version.encode()).hexdigest()
+        unready = "The process ends at once." if broken else ""
+        self._fake.place.behaviours[digest] = Behaviour(error_rate=float(failing), unready=unready)
+        return ImageRef(repository="fake", digest=digest, version=version, key="key")
+
+    def advance(self, seconds: float) -> None:
+        self._now += seconds
+
+    def send(self, environment: Environment, requests: int) -> None:
+        self._fake.place.serve(environment, requests)
+
+    def probe(self, environment: Environment, colour: Colour, requests: int) -> None:
+        self._fake.place.probe(environment, colour, requests)
+
+    def pose_as_probe(self, environment: Environment, colour: Colour) -> None:
+        self._fake.place.serve(environment, 1)
+
+    def edit_weights(self, weights: dict[Colour, int]) -> None:
+        self._fake.place.edit_weights(Environment.PRODUCTION, weights)
+
+    def replicas(self, environment: Environment, colour: Colour) -> set[str]:
+        deployment = self._fake.place.deployments[environment].get(colour)
+        return {f"{deployment.image.digest}-{number}" for number in range(deployment.replicas)} if deployment else set()
+
+
+class TestFakeTarget(ReleaseTargetContract):
+    @pytest.fixture
+    def bench(self) -> Bench:
+        return FakeBench()
+
+
+class TestLocalTarget(ReleaseTargetContract):
+    @pytest.fixture
+    def bench(self, local_bench: LocalBench) -> Bench:
+        return local_bench

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from banana_delivery.policy import judging, quality
+from banana_delivery.reports import page, quality_plot, rollout_plot
+from tests.integration.delivery.serving import Serving, serve
+from tests.world import World, open_world
+
+
+@pytest.fixture
+def empty_world(tmp_path: Path) -> Iterator[World]:
+    """A world in which nothing was ever delivered."""
+    with open_world(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def serving(tmp_path_factory: pytest.TempPathFactory, _databases_on_slow_disks_do_not_slow_tests: None) -> Serving:
+    """What is left of a world in which version 1 was released."""
+    return serve(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def world(serving: Serving, tmp_path: Path) -> Iterator[World]:
+    """A world in which version 1 serves."""
+    with serving.open(tmp_path / "world") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _databases_on_slow_disks_do_not_slow_tests() -> Iterator[None]:
+    """A test survives no power failure, so SQLite need not wait for the disk at every event."""
+
+    def hurry(connection: object, _: object) -> None:
+        # Tests of other databases may share this process.
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous=OFF")
+
+    event.listen(Engine, "connect", hurry)
+    yield
+    event.remove(Engine, "connect", hurry)
+
+
+@pytest.fixture
+def unabridged() -> None:
+    """A test that asks for this has its plots drawn and all resamples taken."""
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples_and_no_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer than all the rest of a delivery, and their own unit tests look at each of them."""
+    if "unabridged" in request.fixturenames:
+        return
+    monkeypatch.setattr(judging, "compare", partial(quality.compare, resample_count=200))
+    for module in (page, rollout_plot):
+        monkeypatch.setattr(module, "rollout_plot", lambda *facts, **options: b"a picture")
+    for module in (page, quality_plot):
+        monkeypatch.setattr(module, "quality_plot", lambda *facts, **options: b"a picture")

@@ -1,0 +1,24 @@
+"""A row of the outcome table, looked for in everything that it has consequences for."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from banana_delivery.policy.outcomes import CONSEQUENCES, Outcome
+from banana_delivery.policy.records import Environment, Phase
+from tests.world import World
+
+
+def ends(world: World, version: str, run: dg.DagsterRun, outcome: Outcome) -> None:
+    """One attempt was logged, and everything that follows from its outcome is so."""
+    (attempt,) = [one for one in world.attempts(version) if one.run_id == run.run_id]
+    row = CONSEQUENCES[outcome]
+    assert attempt.outcome is outcome
+    assert run.status.value == row.run_status
+    described = world.registry.describe(version)
+    assert described.tags["banana.outcome"] == outcome
+    assert (described.stage != "Staging") is row.clears_staging
+    assert [notice.urgency for notice in world.told if notice.key.startswith(run.run_id)] == [row.urgency]
+    record = world.target.record(Environment.PRODUCTION)
+    assert (record.owner, record.phase) == (None, Phase.IDLE)
+    assert sorted(world.weights.values()) in ([0, 100], [0, 0], [])

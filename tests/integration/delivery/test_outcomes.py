@@ -1,0 +1,177 @@
+"""Every row of the outcome table, played through real assets, checks and sensors on a SQLite instance."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from banana_delivery.delivery.attempts import SUPERSEDED_TAG, TRIGGER_TAG
+from banana_delivery.delivery.history import History
+from banana_delivery.delivery.undo import roll_back
+from banana_delivery.policy.gates import Word, WordKind
+from banana_delivery.policy.outcomes import Outcome
+from banana_delivery.policy.records import Colour, Environment, Phase
+from tests.integration.delivery.outcome_rows import ends
+from tests.integration.delivery.serving import FIRST
+from tests.world import World
+from tests.world_edges import Moment
+
+BETTER = 0.999
+OLD_ONE_ALONE = {Colour.BLUE: 100, Colour.GREEN: 0}
+
+
+def test_a_first_release_takes_all_traffic_and_the_registry_says_so(empty_world: World) -> None:
+    version = empty_world.stage()
+    run = empty_world.run(version)
+    ends(empty_world, version, run, Outcome.RELEASED)
+    assert empty_world.weights == OLD_ONE_ALONE
+    described = empty_world.registry.describe(version)
+    assert (described.stage, described.aliases) == ("Production", ("production",))
+
+
+@pytest.mark.usefixtures("unabridged")
+def test_the_second_release_goes_step_by_step_to_the_other_colour(world: World) -> None:
+    second = world.stage(BETTER)
+    ends(world, second, world.run(second), Outcome.RELEASED)
+    assert world.weights == {Colour.BLUE: 0, Colour.GREEN: 100}
+    assert world.registry.describe(FIRST).stage == "Archived"
+    shifted = [step.figures.weight for step in world.attempts(second)[0].steps]
+    assert shifted == [20, 40, 60, 80, 100, 100]
+    (report,) = (world.services.settings.home / "reports").glob(f"version-{second}-*.html")
+    assert "data:image/png;base64,iVBOR" in report.read_text()
+
+
+@pytest.mark.usefixtures("unabridged")
+def test_a_regressed_model_is_rejected_in_numbers_before_it_meets_a_user(world: World) -> None:
+    second = world.stage(found=0.7)
+    run = world.run(second)
+    ends(world, second, run, Outcome.REJECTED)
+    assert "on 1,000 labelled images" in world.attempts(second)[0].reason
+    assert (world.serving, world.weights) == (FIRST, OLD_ONE_ALONE)
+
+
+def test_a_release_that_fails_its_tests_is_rejected(world: World) -> None:
+    version = world.stage()
+    world.evidence.broken[version] = "status 500 instead of 200"
+    run = world.run(version)
+    ends(world, version, run, Outcome.REJECTED)
+    assert "status 500" in world.attempts(version)[0].reason
+
+
+def test_one_that_breaks_in_the_shift_is_rolled_back_and_revoked(world: World) -> None:
+    second = world.stage(BETTER)
+    world.target.at[Moment(Environment.PRODUCTION, Phase.SHIFTING)] = lambda: world.break_candidate(error_rate=0.5)
+    ends(world, second, world.run(second), Outcome.ROLLED_BACK)
+    attempt = world.attempts(second)[0]
+    assert (world.serving, world.weights) == (FIRST, OLD_ONE_ALONE)
+    assert attempt.revoked
+    assert attempt.rollback_seconds is not None
+    assert world.registry.describe(FIRST).stage == "Production"
+
+
+def test_one_that_fails_under_a_tenth_of_the_users_is_rejected_by_the_report(world: World) -> None:
+    second = world.stage(BETTER)
+    world.target.at[Moment(Environment.PRODUCTION, Phase.COMPARING)] = lambda: world.break_candidate(error_rate=1.0)
+    ends(world, second, world.run(second), Outcome.REJECTED)
+    assert (world.serving, world.weights) == (FIRST, OLD_ONE_ALONE)
+
+
+def test_an_undecided_report_is_parked_until_a_person_approves(world: World) -> None:
+    second = world.stage(found=0.885)
+    run = world.run(second)
+    ends(world, second, run, Outcome.PARKED)
+    assert f"banana-delivery approve {second}" in world.attempts(second)[0].reason
+    word = Word(kind=WordKind.APPROVAL, version=second, by="Ada", reason="I looked.", at=world.clock.far)
+    History(world.instance).say(word)
+    ends(world, second, world.run(second, assets=("production_release",)), Outcome.RELEASED)
+    assert world.attempts(second)[0].basis == "approval"
+
+
+def test_a_router_that_is_away_for_a_moment_is_asked_again(world: World) -> None:
+    second = world.stage(BETTER)
+    world.target.place.fail_next("set_weights", "The router does not answer.")
+    ends(world, second, world.run(second), Outcome.RELEASED)
+
+
+def test_a_place_that_fails_is_an_error_with_nothing_half_done(world: World) -> None:
+    second = world.stage(BETTER)
+    world.target.place.fail_next("deploy", "The disk of the router is full; make room and deliver again.")
+    run = world.run(second)
+    ends(world, second, run, Outcome.ERROR)
+    assert "disk of the router" in world.attempts(second)[0].reason
+    assert (world.serving, world.weights) == (FIRST, OLD_ONE_ALONE)
+
+
+def test_a_freeze_window_parks_what_would_enter_production(world: World) -> None:
+    world.change(settings=world.services.settings.model_copy(update={"freeze": True}))
+    version = world.stage(BETTER)
+    ends(world, version, world.run(version), Outcome.PARKED)
+    assert "freeze window" in world.attempts(version)[0].reason
+
+
+@pytest.mark.parametrize(
+    ("tags", "outcome"), [({}, Outcome.CANCELLED), ({TRIGGER_TAG: "sensor", SUPERSEDED_TAG: "9"}, Outcome.SUPERSEDED)]
+)
+def test_a_cancelled_run_is_logged_by_the_sensor(world: World, tags: dict[str, str], outcome: Outcome) -> None:
+    version = world.stage()
+    run = world.cancelled(version, tags)
+    ends(world, version, run, outcome)
+
+
+def test_redeploying_reuses_the_original_digest_and_waives_the_comparison(world: World) -> None:
+    digest = world.attempts(FIRST)[0].digest
+    second = world.stage(BETTER)
+    world.run(second)
+    run = world.run(FIRST)
+    ends(world, FIRST, run, Outcome.RELEASED)
+    attempt = world.attempts(FIRST)[0]
+    assert (attempt.digest, attempt.basis, world.serving) == (digest, "redeploy", FIRST)
+
+
+def test_delivering_what_is_live_changes_nothing(world: World) -> None:
+    changes = [call for call in world.target.calls if "production" in call]
+    ends(world, FIRST, world.run(FIRST, assets=("production_release",)), Outcome.RELEASED)
+    assert [call for call in world.target.calls if "production" in call] == changes
+
+
+def test_a_revoked_version_is_refused_until_somebody_overrides(world: World) -> None:
+    second = world.stage(BETTER)
+    world.run(second)
+    roll_back(world.instance, world.services, actor="Ada", reason="It looks wrong.", log=print)
+    assert world.serving == FIRST
+    refused = world.run(second)
+    assert world.attempts(second)[0].outcome is Outcome.REJECTED
+    assert refused.status is dg.DagsterRunStatus.FAILURE
+    word = Word(kind=WordKind.OVERRIDE, version=second, by="Ada", reason="I was wrong.", at=world.clock.far)
+    History(world.instance).say(word)
+    ends(world, second, world.run(second), Outcome.RELEASED)
+    assert world.attempts(second)[0].basis == "override"
+
+
+def test_production_release_alone_is_refused_for_what_nobody_vouches_for(world: World) -> None:
+    version = world.stage()
+    world.run(version, assets=("model_artifact", "image"))
+    ends(world, version, world.run(version, assets=("production_release",)), Outcome.REJECTED)
+    assert world.serving == FIRST
+
+
+def test_materializing_one_asset_alone_is_no_attempt(world: World) -> None:
+    version = world.stage()
+    run = world.run(version, assets=("model_artifact",))
+    assert run.status is dg.DagsterRunStatus.SUCCESS
+    assert world.attempts(version) == []
+
+
+def test_a_hand_edit_during_the_shift_holds_production_and_touches_nothing_more(world: World) -> None:
+    second = world.stage(BETTER)
+    edited = {Colour.BLUE: 55, Colour.GREEN: 45}
+    world.target.at[Moment(Environment.PRODUCTION, Phase.SHIFTING)] = lambda: world.target.place.edit_weights(
+        Environment.PRODUCTION, edited
+    )
+    world.run(second)
+    record = world.target.record(Environment.PRODUCTION)
+    assert (record.phase, world.weights) == (Phase.HELD, edited)
+    assert "by hand" in world.attempts(second)[0].reason
+    again = world.run(second)
+    assert again.status is dg.DagsterRunStatus.FAILURE
+    assert world.weights == edited

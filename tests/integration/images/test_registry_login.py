@@ -1,0 +1,89 @@
+"""Logging in to a registry that sends its clients to a token issuer, as the public registries do."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from banana_delivery.images.base import ImageError
+from banana_delivery.images.credentials import Credentials
+from banana_delivery.images.reference import Repository
+from banana_delivery.images.registry_client import RegistryClient
+from banana_delivery.images.retrying import Retries
+from tests.contract.image_store_contract import quiet
+
+BASIC = "Basic " + base64.b64encode(b"banana:right").decode()
+
+
+class Registry(BaseHTTPRequestHandler):
+    """A registry and its issuer in one; tags need a token, tokens need a login."""
+
+    scopes: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        if url.path == "/token":
+            self._issue(parse_qs(url.query), self.headers.get("Authorization") == BASIC)
+        elif self.headers.get("Authorization") == "Bearer issued":
+            self._answer(200, {"tags": ["1", "latest"]})
+        else:
+            challenge = (
+                f'Bearer realm="http://{self.headers["Host"]}/token",service="registry",scope="repository:x:pull"'
+            )
+            self._answer(401, {}, {"WWW-Authenticate": challenge})
+
+    def do_POST(self) -> None:
+        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self._issue(form, form["refresh_token"] == ["identity"])
+
+    def _issue(self, query: dict[str, list[str]], allowed: bool) -> None:
+        self.scopes.extend(query["scope"])
+        self._answer(200, {"token": "issued"}) if allowed else self._answer(401, {"error": "wrong"})
+
+    def _answer(self, code: int, body: dict[str, object], headers: dict[str, str] | None = None) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(code)
+        for name, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def host() -> Iterator[str]:
+    Registry.scopes.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def tags(host: str, credentials: Credentials) -> list[str]:
+    client = RegistryClient(Repository.parse(f"{host}/acme/banana"), credentials, Retries(attempts=1), quiet)
+    with closing(client):
+        return client.tags()
+
+
+@pytest.mark.parametrize("credentials", [Credentials("banana", "right"), Credentials(identity_token="identity")])
+def test_a_token_is_fetched_for_all_that_is_ever_done_with_the_repository(host: str, credentials: Credentials) -> None:
+    assert tags(host, credentials) == ["1", "latest"]
+    assert Registry.scopes == ["repository:acme/banana:pull,push,delete"]
+
+
+def test_an_issuer_that_refuses_is_named_and_the_password_is_not(host: str) -> None:
+    with pytest.raises(ImageError, match="refused the credentials") as refusal:
+        tags(host, Credentials("banana", "secret-but-wrong"))
+
+    assert "secret-but-wrong" not in str(refusal.value)
+    assert "secret-but-wrong" not in repr(Credentials("banana", "secret-but-wrong"))

@@ -1,0 +1,80 @@
+"""A real PostgreSQL server for tests, from the machine's own packages (Debian: postgresql)."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class Postgres:
+    """A running server; `folder` is its data directory."""
+
+    url: str
+    folder: Path
+
+    def freeze(self) -> None:
+        """Stops every process of the server from running: connections stay open and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets the server run again."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        main = int((self.folder / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        for pid in [main, *map(int, children)]:
+            os.kill(pid, number)
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[Postgres]:
+    """Runs a server with an empty database `banana` until the block ends."""
+    user = _unprivileged_user()
+    data, sockets = folder / "data", folder / "sockets"
+    for path in (folder, sockets):
+        path.mkdir(parents=True, exist_ok=True)
+        if user is not None:
+            shutil.chown(path, user)
+    if user is not None:
+        for parent in folder.parents[:2]:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    _run(user, "initdb", "-D", data, "-U", "banana", "--auth=trust", "--no-sync")
+    options = f"-p {port} -k {sockets} -c listen_addresses=127.0.0.1 -c fsync=off"
+    _run(user, "pg_ctl", "start", "-w", "-D", data, "-o", options, "-l", folder / "log")
+    server = Postgres(f"postgresql://banana@127.0.0.1:{port}/postgres", data)
+    try:
+        yield server
+    finally:
+        server.thaw()
+        _run(user, "pg_ctl", "stop", "-D", data, "-m", "immediate")
+
+
+def _unprivileged_user() -> str | None:
+    """PostgreSQL refuses to run as root."""
+    return "nobody" if os.geteuid() == 0 else None
+
+
+def _run(user: str | None, program: str, *arguments: str | Path) -> None:
+    group = None if user is None else pwd.getpwnam(user).pw_gid
+    command = [_find(program), *map(str, arguments)]
+    subprocess.run(
+        command, check=True, timeout=60, stdout=subprocess.DEVNULL, user=user, group=group, extra_groups=None, cwd="/"
+    )
+
+
+def _find(program: str) -> str:
+    found = shutil.which(program) or next(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{program}")), None)
+    if found is None:
+        raise AssertionError(f"{program} is not installed; install PostgreSQL (Debian: apt-get install postgresql).")
+    return found

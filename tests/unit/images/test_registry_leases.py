@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from banana_delivery.images.registry_leases import doom_tag, for_people, lease_tag, leased_at, pardons_for
+
+ONE, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+
+
+def test_the_newest_lease_counts() -> None:
+    assert leased_at([lease_tag(ONE, 10.9), lease_tag(ONE, 20.0), "latest"]) == 20.0
+    assert leased_at(["latest", "lease-soon"]) == 0.0
+
+
+def test_a_doom_stands_until_it_is_pardoned_by_name_and_concerns_no_other_image() -> None:
+    first, second = doom_tag(ONE), doom_tag(ONE)
+    (pardon,) = pardons_for([first], ONE)
+
+    assert pardons_for([first, pardon], ONE) == []
+    assert len(pardons_for([first, second, pardon], ONE)) == 1
+    assert pardons_for([first, second], OTHER) == []
+
+
+def test_people_see_only_the_tags_that_were_given() -> None:
+    tags = [lease_tag(ONE, 1.0), doom_tag(ONE), "key-0123", "7", "latest", "sha-abc"]
+
+    assert for_people(tags) == {"7", "latest", "sha-abc"}

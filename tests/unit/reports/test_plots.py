@@ -1,0 +1,65 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from banana_delivery.policy.records import Colour
+from banana_delivery.policy.releases import ShiftStep
+from banana_delivery.policy.rollout import ActionKind
+from banana_delivery.reports.quality_plot import quality_plot
+from banana_delivery.reports.rollout_plot import rollout_plot
+from banana_delivery.reports.style import BAD, DOUBT, GOOD, embedded
+from tests.unit.reports import scenes
+
+SIZE_LIMIT = 100_000
+
+
+def share_of(png: bytes, colour: str) -> float:
+    """The share of the picture's pixels that have exactly this colour."""
+    with Image.open(io.BytesIO(png)) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    wanted = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+    return float((pixels == wanted).all(axis=2).mean())
+
+
+def drawn(steps: tuple[ShiftStep, ...]) -> bytes:
+    return rollout_plot(steps, Colour.GREEN, budget_seconds=1.0, title="Version 7")
+
+
+def test_a_promotion_is_drawn_in_green_and_small_enough_for_metadata() -> None:
+    png = drawn(scenes.promoted_steps())
+    assert len(png) < SIZE_LIMIT
+    assert share_of(png, GOOD) > 0.001
+
+
+def test_a_rollback_stands_out_in_red() -> None:
+    png = drawn(scenes.rolled_back_steps())
+    assert share_of(png, BAD) > 0.003
+    assert share_of(png, GOOD) == 0
+
+
+def test_a_rollout_without_any_traffic_can_be_drawn() -> None:
+    silent = scenes.traffic(0, p95=None)
+    one = scenes.step(20, 0.0, ActionKind.PARK)
+    figures = one.figures.but(requests=0, p95_seconds=None, active=silent, strata={})
+    assert share_of(drawn((one.but(figures=figures),)), DOUBT) > 0
+
+
+@pytest.mark.parametrize("noise", [1.5, 7.0])
+def test_quality_is_drawn_small_enough_for_metadata(noise: float) -> None:
+    comparison = scenes.comparison(noise)
+    png = quality_plot(comparison)
+    assert len(png) < SIZE_LIMIT
+    assert share_of(png, BAD) > 0.001
+
+
+def test_a_class_that_no_image_shows_is_said_to_be_missing_not_zero() -> None:
+    comparison = scenes.comparison(1.5)
+    streak = comparison.per_class["streak"].but(candidate=None, production=None, objects=0)
+    without = comparison.but(per_class={**comparison.per_class, "streak": streak})
+    assert quality_plot(without) != quality_plot(comparison)
+
+
+def test_a_picture_travels_within_markdown() -> None:
+    assert embedded(b"abc", "Rollout") == "![Rollout](data:image/png;base64,YWJj)"

@@ -1,0 +1,102 @@
+"""When waiting for pods makes sense, and what it is that is waited for."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from banana_delivery.targets.kubernetes_readiness import readiness_of
+
+OURS, OLD = "registry/banana@sha256:new", "registry/banana@sha256:old"
+
+
+def deployment(replicas: int = 2, *, noticed: bool = True, conditions: list[Any] | None = None) -> dict[str, Any]:
+    return {
+        "metadata": {"generation": 3, "annotations": {"banana-delivery/replicas": str(replicas)}},
+        "spec": {
+            "template": {"spec": {"containers": [{"name": "mesh", "image": "x"}, {"name": "api", "image": OURS}]}}
+        },
+        "status": {"observedGeneration": 3 if noticed else 2, "conditions": conditions or []},
+    }
+
+
+def pod(
+    image: str = OURS, *, ready: bool = True, going: bool = False, restarts: int = 0, **state: Any
+) -> dict[str, Any]:
+    container = {"name": "api", "state": state or {"running": {}}, "restartCount": restarts, "ready": ready}
+    if restarts:
+        container["lastState"] = {"terminated": {"reason": "Error", "exitCode": 2}}
+    return {
+        "metadata": {"name": "pod-1", **({"deletionTimestamp": "now"} if going else {})},
+        "spec": {"containers": [{"name": "api", "image": image}]},
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": str(ready)}],
+            "containerStatuses": [container],
+        },
+    }
+
+
+def test_a_colour_is_ready_when_all_its_pods_run_the_digest_and_answer() -> None:
+    assert readiness_of(deployment(2), [pod(), pod()]).complete
+    assert not readiness_of(deployment(2), [pod(), pod(ready=False)]).complete
+    assert not readiness_of(deployment(2), [pod(), pod(going=True)]).complete
+
+
+def test_pods_that_run_the_digest_before_are_waited_out() -> None:
+    mixed = readiness_of(deployment(1), [pod(), pod(OLD)])
+
+    assert not mixed.complete
+    assert mixed.waiting_for == "1 replaced replicas have yet to go."
+    assert readiness_of(deployment(1), [pod(), pod(OLD, going=True)]).complete
+
+
+def test_a_change_that_the_cluster_has_not_looked_at_yet_is_not_ready() -> None:
+    assert not readiness_of(deployment(2, noticed=False), [pod(), pod()]).complete
+
+
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        (pod(ready=False, waiting={"reason": "ImagePullBackOff", "message": "manifest unknown"}), "cannot be pulled"),
+        (pod(ready=False, waiting={"reason": "CreateContainerConfigError"}), "configuration is incomplete"),
+        (pod(ready=False, restarts=2, waiting={"reason": "CrashLoopBackOff"}), "crashed 2 times.*exit code 2"),
+    ],
+)
+def test_what_does_not_get_better_by_waiting_is_a_failure_at_once(broken: dict[str, Any], sentence: str) -> None:
+    assert re.search(sentence, readiness_of(deployment(1), [broken]).failure)
+
+
+@pytest.mark.parametrize(
+    "patient",
+    [
+        pod(ready=False, waiting={"reason": "ErrImagePull"}),
+        pod(ready=False, restarts=1, waiting={"reason": "CrashLoopBackOff"}),
+        pod(ready=False),
+        pod(ready=True, restarts=5),
+    ],
+)
+def test_a_first_stumble_is_not_a_failure(patient: dict[str, Any]) -> None:
+    assert not readiness_of(deployment(1), [patient]).failure
+
+
+def test_a_pod_that_no_node_takes_says_why() -> None:
+    homeless = pod(ready=False)
+    homeless["status"] = {
+        "phase": "Pending",
+        "conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient cpu"}
+        ],
+    }
+
+    assert (
+        readiness_of(deployment(1), [homeless]).waiting_for == "1 x no node takes it (Unschedulable: Insufficient cpu)."
+    )
+
+
+def test_a_cluster_that_makes_no_pods_is_quoted() -> None:
+    refused = deployment(1, conditions=[{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}])
+
+    assert "exceeded quota" in readiness_of(refused, []).failure
