@@ -58,7 +58,7 @@ def kill_at(moment: Moment, world: World, version: str) -> None:
 
 
 def cancel_at(moment: Moment, world: World, version: str) -> None:
-    """Let somebody press Terminate at a moment of the delivery of a version: Dagster notes it and interrupts the run."""
+    """Let somebody press Terminate at a moment of a delivery: Dagster notes it and interrupts the run."""
 
     def cancel() -> None:
         filters = dg.RunsFilter(tags={PARTITION_TAG: version}, statuses=[dg.DagsterRunStatus.STARTED])
