@@ -12,7 +12,7 @@ from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.ready import wait_until_ready
 from banana_delivery.delivery.recording import rollout_picture
 from banana_delivery.delivery.restore import Guard, guarded
-from banana_delivery.delivery.shift import Shift
+from banana_delivery.delivery.shift import Shift, patiently
 from banana_delivery.metadata import to_metadata
 from banana_delivery.partitions import MODEL_VERSIONS
 from banana_delivery.policy import rollout
@@ -155,12 +155,12 @@ class _Release:
 
     def _promote(self, before: RolloutRecord, guard: Guard) -> None:
         """The candidate becomes the active colour; the one before it stays warm for a while."""
-        self.held.enter(
-            Phase.PROMOTING,
-            active=before.idle,
-            candidate=None,
-            warm_until=time.time() + self.services.settings.warm_seconds,
-        )
+        facts = {
+            "active": before.idle,
+            "candidate": None,
+            "warm_until": time.time() + self.services.settings.warm_seconds,
+        }
+        patiently(lambda: self.held.enter(Phase.PROMOTING, **facts), self.held.check, self.here.context.log.info)
         guard.promoted = True
         self.services.images.tag(self.ref, {"stable"})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,17 +30,24 @@ def restore_traffic(target: ReleaseTarget, claim: Claim) -> float:
         TargetError: if it could not be done in time.
     """
     start = time.monotonic()
-    weights = target.record(claim.environment).resting_weights
+    _insist(lambda: target.set_weights(claim, target.record(claim.environment).resting_weights))
+    return time.monotonic() - start
+
+
+def _insist(do: Callable[[], object]) -> None:
+    """Do it again while the place does not answer, for at most ``RESTORE_SECONDS``."""
+    deadline = time.monotonic() + RESTORE_SECONDS
     while True:
         try:
-            target.set_weights(claim, weights)
-            return time.monotonic() - start
+            do()
         except FencedError:
             raise
         except TargetError:
-            if time.monotonic() - start > RESTORE_SECONDS:
+            if time.monotonic() > deadline:
                 raise
             time.sleep(1.0)
+        else:
+            return
 
 
 def cool_down(target: ReleaseTarget, claim: Claim) -> None:
@@ -95,7 +102,7 @@ def _go_back_undisturbed(target: ReleaseTarget, lease: Lease) -> float:
 
 
 def _go_back(target: ReleaseTarget, lease: Lease) -> float:
-    lease.enter(Phase.ROLLING_BACK)
+    _insist(lambda: lease.enter(Phase.ROLLING_BACK))
     seconds = restore_traffic(target, lease.claim)
     cool_down(target, lease.claim)
     lease.enter(Phase.ROLLING_BACK, candidate=None)

@@ -101,7 +101,7 @@ def test_a_run_that_is_killed_in_the_shift_leaves_one_stable_colour_and_loses_no
         until(lambda: stack.production.phase is Phase.SHIFTING, "the shift")
         run_id = stack.production.owner
         assert run_id is not None
-        os.kill(int(stack.run_of(run_id).tags[WORKER_TAG].split(":")[1]), signal.SIGKILL)
+        os.kill(int(stack.run_of(run_id).tags[WORKER_TAG].split(":")[2]), signal.SIGKILL)
         until(lambda: stack.production.owner is None, "taking production back", 90)
         until(lambda: stack.run_of(run_id).is_finished, "failing the run", 60)
         until(lambda: stack.outcomes(version) == [Outcome.ERROR], "writing the attempt down", 60)

@@ -152,3 +152,15 @@ def test_traffic_that_a_run_could_not_bring_back_is_brought_back_by_the_sensor(
     assert world.weights == {Colour.BLUE: 80, Colour.GREEN: 20}
     world.tick("reconcile")
     is_at_rest(world, FIRST)
+
+
+def test_a_place_that_is_away_at_the_verdict_gets_the_traffic_back_as_soon_as_it_answers(world: World) -> None:
+    second = world.stage(BETTER)
+
+    def break_candidate_and_lose_the_place() -> None:
+        world.break_candidate(error_rate=1.0)
+        world.target.place.fail_next("write", "The place does not answer.")
+
+    while_shifting(world, break_candidate_and_lose_the_place)
+    ends(world, second, world.run(second), Outcome.ROLLED_BACK)
+    is_at_rest(world, FIRST)
