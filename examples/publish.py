@@ -53,7 +53,7 @@ def publish(
     client = MlflowClient(tracking_uri)
     run_id = _log_run(client, model_name, checkpoint, metrics, params)
     _ensure_registered(client, model_name)
-    version = client.create_model_version(model_name, f"runs:/{run_id}/{ARTIFACT_PATH}", run_id)
+    version = client.create_model_version(model_name, f"runs:/{run_id}/{ARTIFACT_PATH}", run_id, await_creation_for=0)
     if stage is not None:
         _move_to_stage(client, model_name, version.version, stage)
     if alias is not None:

@@ -170,6 +170,7 @@ PLANS: dict[str, Plan] = {
             step_minimum_seconds=3,
             watch_minimum_seconds=10,
             restart_seconds=5,
+            probe_limit=50,
         ),
     )
 }
