@@ -16,6 +16,8 @@ HOPELESS = {
     "CreateContainerError": "its container cannot be created",
     "RunContainerError": "its container cannot be started",
 }
+OWN_FAULT = "RunContainerError"
+"""Of these, the one that the image itself is to blame for: the program that it names does not start."""
 CRASHES = 2
 """A replica that ended so often by itself does not get better by waiting."""
 
@@ -32,14 +34,21 @@ def readiness_of(deployment: Json, pods: list[Json]) -> Readiness:
     staying = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
     ours = [pod for pod in staying if container_of(pod["spec"])["image"] == image]
     if _unnoticed(deployment):
-        return Readiness(0, wanted, waiting_for="The cluster has not looked at the change yet.")
+        return Readiness(0, wanted, waiting_for="The cluster has not looked at the change yet.", place_at_fault=True)
     ready = sum(is_ready(pod) for pod in ours)
-    failure = _refusal(deployment) or next(filter(None, map(_hopeless, ours)), "")
     replaced = len(staying) - len(ours)
     if replaced and ready >= wanted:
         # They still get their part of the colour's traffic, and they run another digest.
-        return Readiness(min(ready, wanted - 1), wanted, waiting_for=f"{replaced} replaced replicas have yet to go.")
-    return Readiness(ready, wanted, failure=failure, waiting_for=_doings(ours))
+        going = f"{replaced} replaced replicas have yet to go."
+        return Readiness(min(ready, wanted - 1), wanted, waiting_for=going, place_at_fault=True)
+    missing = [pod for pod in ours if not is_ready(pod)]
+    if refusal := _refusal(deployment):
+        return Readiness(ready, wanted, failure=refusal, place_at_fault=True)
+    # One that ran and ended tells of the release, whatever keeps others from starting.
+    if hopeless := sorted(filter(_hopeless, missing), key=_never_ran):
+        return Readiness(ready, wanted, failure=_hopeless(hopeless[0]), place_at_fault=_never_ran(hopeless[0]))
+    kept = ready < wanted and all(map(_never_ran, missing))
+    return Readiness(ready, wanted, waiting_for=_doings(missing), place_at_fault=kept)
 
 
 def is_ready(pod: Json) -> bool:
@@ -84,13 +93,23 @@ def _hopeless(pod: Json) -> str:
     return ""
 
 
+def _never_ran(pod: Json) -> bool:
+    """Whether the release never had its say: no node, no image, no volume, no configuration."""
+    status = _status(pod)
+    state = status.get("state", {})
+    if state.get("waiting", {}).get("reason") == OWN_FAULT:
+        return False
+    began = state.keys() & {"running", "terminated"} or status.get("lastState") or status.get("restartCount")
+    return not began
+
+
 def _exit(ended: Json) -> str:
     return f"exit code {ended['exitCode']}" if "exitCode" in ended else "no exit code known"
 
 
 def _doings(pods: list[Json]) -> str:
-    """What the pods that are not ready do, for a person."""
-    doings = Counter(_doing(pod) for pod in pods if not is_ready(pod))
+    """What pods that are not ready do, for a person."""
+    doings = Counter(map(_doing, pods))
     return " ".join(f"{count} x {what}." for what, count in doings.items())
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from banana_delivery.delivery.lease import Lease
-from banana_delivery.delivery.ready import NeverReadyError, wait_until_ready
+from banana_delivery.delivery.ready import NeverReadyError, NotReadyError, wait_until_ready
 from banana_delivery.delivery.shift import hand_edit
 from banana_delivery.policy.records import Colour, ImageRef
 from banana_delivery.targets.kubernetes import KubernetesTarget
@@ -39,14 +39,18 @@ def no_node(cluster: Cluster) -> Iterator[None]:
     cluster.kubectl("patch", *template, "--type=merge", "-p", json.dumps(patch))
 
 
-def _wait(production: Production, image: ImageRef, seconds: float) -> str:
-    """Deploy green as a delivery does; returns the sentence with which it gives up."""
+def _wait(production: Production, image: ImageRef, seconds: float, error: type[NotReadyError]) -> str:
+    """Deploy green as a delivery does; returns the sentence with which it gives up.
+
+    ``NeverReadyError`` rejects a release; ``NotReadyError`` itself blames the cluster, and the version stays staged.
+    """
     with (
         Lease(production.target, PRODUCTION, "a test", heartbeat_seconds=1) as lease,
-        pytest.raises(NeverReadyError) as gave_up,
+        pytest.raises(error) as gave_up,
     ):
         production.target.deploy(lease.claim, GREEN, image, 1)
         wait_until_ready(production.target, lease, PRODUCTION, GREEN, seconds, lambda _: None)
+    assert type(gave_up.value) is error
     return str(gave_up.value)
 
 
@@ -55,19 +59,19 @@ def test_an_image_that_cannot_be_pulled_ends_the_wait_at_once(
 ) -> None:
     missing = releases["2"].but(digest="sha256:" + "0" * 64)
 
-    assert "the image cannot be pulled" in _wait(production, missing, 120)
+    assert "the image cannot be pulled" in _wait(production, missing, 120, NotReadyError)
 
 
 def test_a_crash_loop_ends_the_wait_and_names_the_exit_code(empty: Cluster, releases: dict[str, ImageRef]) -> None:
     production = Production(empty.target("gateway", drill_faults={"2": "no such fault"}))
 
-    assert "exit code 2" in _wait(production, releases["2"], 120)
+    assert "exit code 2" in _wait(production, releases["2"], 120, NeverReadyError)
 
 
 def test_a_replica_that_never_gets_ready_is_given_up_at_the_deadline(
     production: Production, releases: dict[str, ImageRef]
 ) -> None:
-    sentence = _wait(production, releases["sick"], 15)
+    sentence = _wait(production, releases["sick"], 15, NeverReadyError)
 
     assert "was not ready after 15 s: 0 of 1 replicas answer. 1 x running, but not ready." in sentence
 
@@ -76,7 +80,7 @@ def test_a_replica_that_never_gets_ready_is_given_up_at_the_deadline(
 def test_a_replica_that_no_node_takes_is_given_up_with_the_schedulers_words(
     production: Production, releases: dict[str, ImageRef]
 ) -> None:
-    assert "Unschedulable" in _wait(production, releases["2"], 5)
+    assert "Unschedulable" in _wait(production, releases["2"], 5, NotReadyError)
 
 
 def test_another_image_put_there_by_hand_is_noticed(

@@ -82,21 +82,66 @@ def test_a_first_stumble_is_not_a_failure(patient: dict[str, Any]) -> None:
     assert not readiness_of(deployment(1), [patient]).failure
 
 
-def test_a_pod_that_no_node_takes_says_why() -> None:
-    homeless = pod(ready=False)
-    homeless["status"] = {
+def homeless() -> dict[str, Any]:
+    pending = pod(ready=False)
+    pending["status"] = {
         "phase": "Pending",
         "conditions": [
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient cpu"}
         ],
     }
+    return pending
 
-    assert (
-        readiness_of(deployment(1), [homeless]).waiting_for == "1 x no node takes it (Unschedulable: Insufficient cpu)."
-    )
+
+def test_a_pod_that_no_node_takes_says_why() -> None:
+    waiting = readiness_of(deployment(1), [homeless()])
+
+    assert waiting.waiting_for == "1 x no node takes it (Unschedulable: Insufficient cpu)."
+
+
+UNPULLED = pod(ready=False, waiting={"reason": "ImagePullBackOff"})
+CRASHED = pod(ready=False, restarts=2, waiting={"reason": "CrashLoopBackOff"})
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [
+        [UNPULLED],
+        [pod(ready=False, waiting={"reason": "CreateContainerConfigError"})],
+        [pod(ready=False, waiting={"reason": "ContainerCreating"})],
+        [homeless()],
+        [pod(), homeless()],
+        [],
+    ],
+    ids=["unpulled", "misconfigured", "creating", "homeless", "one-homeless", "none-made"],
+)
+def test_a_release_that_never_ran_is_not_to_blame(pods: list[Any]) -> None:
+    assert readiness_of(deployment(2), pods).place_at_fault
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [
+        [CRASHED],
+        [UNPULLED, CRASHED],
+        [pod(ready=False)],
+        [pod(ready=False), homeless()],
+        [pod(ready=False, waiting={"reason": "RunContainerError"})],
+    ],
+    ids=["crashed", "one-crashed", "never-ready", "one-never-ready", "not-runnable"],
+)
+def test_a_release_that_ran_and_did_not_answer_is_to_blame(pods: list[Any]) -> None:
+    assert not readiness_of(deployment(2), pods).place_at_fault
+
+
+def test_a_change_that_nobody_carries_out_is_the_places_fault() -> None:
+    assert readiness_of(deployment(1, noticed=False), []).place_at_fault
+    assert readiness_of(deployment(1), [pod(), pod(OLD)]).place_at_fault
 
 
 def test_a_cluster_that_makes_no_pods_is_quoted() -> None:
     refused = deployment(1, conditions=[{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}])
 
-    assert "exceeded quota" in readiness_of(refused, []).failure
+    for pods in ([], [pod(ready=False)]):
+        assert "exceeded quota" in readiness_of(refused, pods).failure
+        assert readiness_of(refused, pods).place_at_fault
