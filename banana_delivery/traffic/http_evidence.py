@@ -16,7 +16,7 @@ from banana_delivery.traffic.evidence import Answering, Evidence, EvidenceError,
 from banana_delivery.traffic.http_checks import integration, smoke
 from banana_delivery.traffic.labelled import INDEX, LabelledImage, LabelledImagesError, load
 from banana_delivery.traffic.performance import performance
-from banana_delivery.traffic.probe import Probe
+from banana_delivery.traffic.probe import AS_PROBE, Probe
 
 TEST_IMAGES = 8
 
@@ -96,4 +96,4 @@ class HttpEvidence(Evidence):
 
     def probe(self, url: str) -> AbstractContextManager[Load]:
         """See ``Evidence``."""
-        return Probe(url, self.images)
+        return Probe(url, self.images, headers=AS_PROBE)

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -21,6 +21,8 @@ from banana_delivery.traffic.labelled import LabelledImage
 from banana_delivery.traffic.prediction import PREDICT
 from banana_delivery.traffic.tally import FailedRequest, LoadCounts, Tally
 
+AS_PROBE = {"X-Banana-Traffic": "probe"}
+"""How a request says that it is the probe's. A router overwrites it; where there is none, nobody else would say so."""
 LONGEST_BACKLOG_SECONDS = 1.0
 """A load that fell behind, because its machine stood still, makes up for no more than this."""
 
@@ -39,6 +41,7 @@ class Probe:
         rate: float = 0.0,
         in_flight: int = 16,
         timeout: float = 10.0,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Prepare the load; nothing is sent yet.
 
@@ -48,6 +51,7 @@ class Probe:
             rate: requests a second to begin with; 0 waits for `set_rate`.
             in_flight: requests under way at once, at most.
             timeout: for a whole answer, in seconds; later it counts as failed.
+            headers: of every request.
         """
         if not images:
             raise ValueError("A probe needs at least one labelled image to send.")
@@ -56,6 +60,7 @@ class Probe:
         self._rate = rate
         self._in_flight = in_flight
         self._timeout = timeout
+        self._headers = dict(headers or {})
         self._under_way = 0
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -100,7 +105,7 @@ class Probe:
         self._ready.set()
         limits = httpx.Limits(max_connections=self._in_flight, max_keepalive_connections=self._in_flight)
         async with (
-            httpx.AsyncClient(timeout=self._timeout, limits=limits, trust_env=False) as client,
+            httpx.AsyncClient(timeout=self._timeout, limits=limits, headers=self._headers, trust_env=False) as client,
             asyncio.TaskGroup() as requests,
         ):
             due = loop.time()

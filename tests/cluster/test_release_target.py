@@ -12,6 +12,7 @@ from banana_delivery.policy.records import Colour, Environment, ImageRef, Stratu
 from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.targets.kubernetes_endpoints import MEMBER_PREFIX
 from banana_delivery.targets.kubernetes_objects import COLOUR_KEY, Place
+from banana_delivery.traffic.probe import AS_PROBE
 from tests.cluster.cluster import Cluster, Way
 from tests.cluster.load import IMAGE
 from tests.contract.release_target_contract import (
@@ -61,11 +62,10 @@ class ClusterBench(Bench):
         _predict(self.target.url(environment), requests)
 
     def probe(self, environment: Environment, colour: Colour, requests: int) -> None:
-        # What a router would say of the request, and overwrite, the probe has to say itself where there is none.
-        _predict(self.target.probe_url(environment, colour), requests, {"X-Banana-Traffic": "probe"})
+        _predict(self.target.probe_url(environment, colour), requests, AS_PROBE)
 
     def pose_as_probe(self, environment: Environment, colour: Colour) -> None:
-        _predict(self.target.url(environment), 1, {"X-Banana-Traffic": "probe"})
+        _predict(self.target.url(environment), 1, AS_PROBE)
 
     def edit_weights(self, weights: dict[Colour, int]) -> None:
         if self._way == "endpoints":

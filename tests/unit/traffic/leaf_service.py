@@ -37,6 +37,7 @@ class LeafService:
         detections: what it finds on every image.
         asked: how many uploads came.
         most_at_once: how many uploads were under way at once, at most.
+        traffic: whose requests the uploads said they were.
     """
 
     digest: str = DIGEST
@@ -47,6 +48,7 @@ class LeafService:
     detections: list[dict[str, Any]] = field(default_factory=list)
     asked: int = 0
     most_at_once: int = 0
+    traffic: set[str] = field(default_factory=set)
     url: str = ""
     _under_way: int = 0
 
@@ -69,6 +71,7 @@ class LeafService:
     async def _predict(self, request: Request) -> Response:
         self.asked += 1
         self._under_way += 1
+        self.traffic.add(request.headers.get("X-Banana-Traffic", "nobody's"))
         self.most_at_once = max(self.most_at_once, self._under_way)
         await asyncio.sleep(self.delay)
         response = await self._answer(request)

@@ -1,8 +1,11 @@
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from banana_delivery.settings import Settings
+from banana_delivery.traffic.http_evidence import HttpEvidence
 from banana_delivery.traffic.labelled import LabelledImage
 from banana_delivery.traffic.probe import Probe
 from tests.unit.traffic.leaf_service import DIGEST, LeafService
@@ -40,6 +43,21 @@ def test_nothing_is_sent_until_a_rate_is_set_and_nothing_after_it_is_zero(
         sent = probe.counts().sent
         time.sleep(0.1)
         assert probe.counts().sent <= sent + 1
+
+
+def test_the_pipelines_probe_says_that_it_is_one_and_clients_do_not(
+    service: LeafService, leaves: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Probe(service.url, leaves, rate=100) as clients:
+        wait_until(lambda: clients.counts().answered >= 1)
+    assert service.traffic == {"nobody's"}
+    service.traffic.clear()
+    evidence = HttpEvidence(Settings(home=tmp_path))
+    monkeypatch.setattr(evidence, "images", leaves)
+    with evidence.probe(service.url) as probe:
+        probe.set_rate(100)
+        wait_until(lambda: bool(service.traffic))
+    assert service.traffic == {"probe"}
 
 
 def test_the_rate_is_kept_by_the_clock(service: LeafService, leaves: list[LabelledImage]) -> None:
