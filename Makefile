@@ -1,6 +1,6 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
 .PHONY: demo up down check format test test-e2e test-docker test-cluster demo-cluster lock \
-        bench-image bench-serving screenshots clean
+        bench-image bench-serving clean
 
 SHELL := /bin/sh
 PYTHON ?= python3

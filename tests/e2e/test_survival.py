@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -75,8 +76,9 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 240.0) -> N
 
 @pytest.fixture(scope="module")
 def stack(stack_environment: dict[str, str], program: str) -> Iterator[Stack]:
-    """The stack, up, on the demonstration's plan, with its first release in production."""
-    environment = {**stack_environment, "BANANA_PLAN": "demo"}
+    """The stack, up, with a release in production: what the demonstration left, or a first one."""
+    home = str(Path(stack_environment["BANANA_HOME"]) / "demo")
+    environment = {**stack_environment, "BANANA_HOME": home, "BANANA_PLAN": "demo"}
     with pytest.MonkeyPatch.context() as patched:
         for name, value in environment.items():
             patched.setenv(name, value)
@@ -85,8 +87,9 @@ def stack(stack_environment: dict[str, str], program: str) -> Iterator[Stack]:
         try:
             said = running.command("up")
             assert str(running.services.settings.production_port) in said
-            version = running.stage("modest")
-            until(lambda: Outcome.RELEASED in running.outcomes(version), "the first release")
+            if running.production.live is None:
+                version = running.stage("modest")
+                until(lambda: Outcome.RELEASED in running.outcomes(version), "the first release")
             yield running
         finally:
             subprocess.run([program, "down"], env=environment, check=False, timeout=120)
