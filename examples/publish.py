@@ -48,6 +48,7 @@ def publish(
         tracking_uri: MLflow server or store; None for what MLFLOW_TRACKING_URI says.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient  # takes seconds
 
     client = MlflowClient(tracking_uri)
