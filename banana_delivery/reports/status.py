@@ -42,7 +42,7 @@ def _role(record: RolloutRecord, colour: Colour, now: float) -> str:
     if colour is record.active:
         return "active"
     if record.warm_until is not None and record.warm_until > now:
-        return f"warm for {record.warm_until - now:.0f} s"
+        return f"warm {record.warm_until - now:.0f} s"
     return "idle"
 
 

@@ -47,7 +47,7 @@ def row_of(text: str, colour: str) -> list[str]:
 def test_each_colour_is_one_line_on_eighty_columns() -> None:
     text = shown(AT_REST)
     assert "Production: idle\n" in text
-    assert row_of(text, "blue") == ["blue", "41", DIGEST[:19], "2", "0 %", "warm for 90 s"]
+    assert row_of(text, "blue") == ["blue", "41", DIGEST[:19], "2", "0 %", "warm 90 s"]
     assert row_of(text, "green") == ["green", "42", DIGEST[:19], "3", "100 %", "active"]
     assert "rolled_back" in text
 
