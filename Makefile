@@ -1,5 +1,5 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
-.PHONY: demo up down check format test test-e2e test-docker test-cluster demo-cluster lock \
+.PHONY: demo up down check format test test-e2e test-outages test-docker test-cluster demo-cluster lock \
         bench-image bench-serving clean
 
 SHELL := /bin/sh
@@ -16,6 +16,15 @@ export PYTHONUNBUFFERED := 1
 
 demo: .venv/.installed
 	$(BIN)/banana-delivery demo $(if $(SUMMARY),--summary $(SUMMARY))
+
+# The same on a Kubernetes cluster. Builds use the host's network, where the package index is surely reached.
+demo-cluster: .venv/.installed
+	@for name in KUBECONFIG REGISTRY BASE_IMAGE GATEWAY_URL GATEWAY_METRICS_URL; do \
+	  printenv "$$name" >/dev/null || { echo "$$name is not set; docs/kubernetes.md says what it has to name." >&2; exit 2; }; done
+	@BANANA_TARGET=kubernetes BANANA_REGISTRY_REPOSITORY="$$REGISTRY/banana-demo/banana" \
+	  BANANA_BASE_IMAGE="$$BASE_IMAGE" BANANA_BUILD_NETWORK="$${BANANA_BUILD_NETWORK-host}" \
+	  BANANA_KUBERNETES_ROUTER_METRICS_URL="$$GATEWAY_METRICS_URL" \
+	  $(BIN)/banana-delivery demo --gateway "$$GATEWAY_URL" $(if $(SUMMARY),--summary $(SUMMARY))
 
 up: .venv/.installed
 	$(BIN)/banana-delivery up
@@ -37,6 +46,10 @@ test: .venv/.installed
 
 test-e2e: .venv/.installed
 	$(BIN)/pytest tests/e2e -m e2e --timeout 900 $(ARGS)
+
+# Half an hour: each part of the stack is killed at each phase of a delivery.
+test-outages: .venv/.installed
+	$(BIN)/pytest tests/e2e -m outages --timeout 900 $(ARGS)
 
 test-docker: .venv/.installed
 	$(BIN)/pytest tests/docker -m docker --timeout 480 $(ARGS)

@@ -31,7 +31,8 @@ def up() -> None:
     EmbeddedStack(settings).up(console.print)
     console.print(f"Dagster     {settings.dagster_url}")
     console.print(f"MLflow      {settings.mlflow_url}")
-    console.print(f"Production  http://127.0.0.1:{settings.production_port}/docs")
+    if settings.target == "local":
+        console.print(f"Production  http://127.0.0.1:{settings.production_port}/docs")
 
 
 @app.command()
@@ -45,11 +46,14 @@ def down() -> None:
 @app.command()
 def demo(
     summary: Annotated[Path | None, typer.Option(help="Write the figures here, as JSON.")] = None,
+    gateway: Annotated[
+        str, typer.Option(help="Where the cluster's Gateway answers, with BANANA_TARGET=kubernetes.")
+    ] = "",
 ) -> None:
-    """Play deliveries of real models through the embedded stack, under client load."""
+    """Play deliveries of real models through the stack, under client load."""
     from banana_delivery.demo.play import play
 
-    raise typer.Exit(0 if play(load_settings(), console, summary) else 1)
+    raise typer.Exit(0 if play(load_settings(), console, summary, gateway) else 1)
 
 
 @app.command()
@@ -158,6 +162,7 @@ def main() -> None:
     """Run the command line; what goes wrong is one sentence, not a stack trace."""
     from banana_delivery.dagster_client import DagsterError
     from banana_delivery.delivery.undo import NothingToRollBackError
+    from banana_delivery.demo.errors import DemoError
     from banana_delivery.registry.base import RegistryError
     from banana_delivery.stack.errors import StackError
     from banana_delivery.targets.base import TargetError
@@ -167,6 +172,7 @@ def main() -> None:
     except (
         BadSettingsError,
         DagsterError,
+        DemoError,
         NothingToRollBackError,
         RegistryError,
         StackError,

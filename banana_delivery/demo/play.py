@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.live import Live
 
 from banana_delivery.build import build_services
-from banana_delivery.demo.acts import ACTS, Act, faults
+from banana_delivery.demo.acts import ACTS, Act
+from banana_delivery.demo.place import demo_settings, empty_place
 from banana_delivery.demo.stage import Stage
 from banana_delivery.demo.summary import DeliverySummary, Ending, Summary, outside, table, told, write
 from banana_delivery.demo.view import view
@@ -26,23 +27,30 @@ CLIENT_RATE = 20.0
 """Client requests a second on production; two cores also build, test and measure meanwhile."""
 
 
-def play(settings: Settings, console: Console, summary_file: Path | None) -> bool:
-    """Play all acts in a folder of their own, on the configured ports.
+def play(settings: Settings, console: Console, summary_file: Path | None, gateway: str = "") -> bool:
+    """Play all acts in a folder of their own, on the configured ports or on a cluster.
+
+    Args:
+        settings: what it is played with.
+        console: where it is shown.
+        summary_file: where the figures go, if anywhere.
+        gateway: where a cluster's Gateway answers.
 
     Returns:
         Whether every act ended as told and no client request failed outside a deliberately broken release.
     """
-    home = settings.home / "demo"
-    shown = settings.model_copy(update={"home": home, "plan": "demo", "drill_faults": faults(ACTS)})
+    shown = demo_settings(settings)
+    services = build_services(shown)
     stack = EmbeddedStack(shown)
     stack.down(console.print)
-    shutil.rmtree(home, ignore_errors=True)
-    try:
-        stack.up(console.print)
-        console.print(f"Watch it live: Dagster {shown.dagster_url}, MLflow {shown.mlflow_url}")
-        endings, summary = _play_acts(shown, console)
-    finally:
-        stack.down(console.print)
+    shutil.rmtree(shown.home, ignore_errors=True)
+    with empty_place(shown, gateway, console.print):
+        try:
+            stack.up(console.print)
+            console.print(f"Watch it live: Dagster {shown.dagster_url}, MLflow {shown.mlflow_url}")
+            endings, summary = _play_acts(services, console)
+        finally:
+            stack.down(console.print)
     console.print(table(endings))
     console.print(
         f"{summary.requests:,} client requests; {summary.failed_outside_faulty_colour} failed outside the release "
@@ -53,12 +61,11 @@ def play(settings: Settings, console: Console, summary_file: Path | None) -> boo
     return all(ending.as_told for ending in endings) and summary.failed_outside_faulty_colour == 0
 
 
-def _play_acts(settings: Settings, console: Console) -> tuple[list[Ending], Summary]:
-    services = build_services(settings)
-    images = HttpEvidence(settings).images
+def _play_acts(services: Services, console: Console) -> tuple[list[Ending], Summary]:
+    images = HttpEvidence(services.settings).images
     endings: list[Ending] = []
     with (
-        open_instance(settings) as instance,
+        open_instance(services.settings) as instance,
         Probe(services.target.url(Environment.PRODUCTION), images) as clients,
         Live(console=console, refresh_per_second=4, transient=True) as live,
     ):

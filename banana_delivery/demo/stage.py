@@ -12,16 +12,13 @@ from banana_delivery.dagster_client import DagsterClient
 from banana_delivery.delivery.attempts import ACTOR_TAG
 from banana_delivery.delivery.history import History
 from banana_delivery.demo.acts import Act
+from banana_delivery.demo.errors import DemoError
 from banana_delivery.jobs import PIPELINE
 from banana_delivery.policy.releases import AttemptRecord
 from banana_delivery.services import Services
 
-LONGEST_ACT_SECONDS = 300.0
+LONGEST_ACT_SECONDS = 480.0
 FRAME_SECONDS = 0.5
-
-
-class DemoError(Exception):
-    """The demonstration cannot go on; one sentence."""
 
 
 @dataclass

@@ -98,8 +98,9 @@ class EmbeddedStack:
             if others:
                 progress(f"stopping {', '.join(others)}")
                 self._supervisor.stop(*others, wait=True)
-            progress("stopping the router and the replicas")
-            self._supervisor.stop(ROUTER, wait=True)
+            if len(others) < len(self._services):
+                progress("stopping the router and the replicas")
+                self._supervisor.stop(ROUTER, wait=True)
             self._daemon.end()
             progress("The stack is down; what it knows is kept.")
 

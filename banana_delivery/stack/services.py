@@ -43,9 +43,12 @@ class Service:
 
 
 def embedded_services(settings: Settings) -> list[Service]:
-    """All of them, in the order in which they start; they stop in the reverse order, the router last."""
+    """All of them, in the order in which they start; they stop in the reverse order, the router last.
+
+    Where releases run on Kubernetes, its Gateway is the router.
+    """
     return [
-        router(settings),
+        *([router(settings)] if settings.target == "local" else []),
         mlflow(settings),
         code_server(settings),
         dagster_webserver(settings),

@@ -28,6 +28,15 @@ def test_everything_is_to_start_in_the_order_of_its_priority_and_what_launches_w
     assert (names[0], names[-1]) == (ROUTER, "dagster-daemon")
 
 
+def test_where_kubernetes_routes_there_is_no_router_beside_it(tmp_path: Path) -> None:
+    here, there = (
+        [service.program.name for service in embedded_services(Settings(home=tmp_path, target=target))]
+        for target in ("local", "kubernetes")
+    )
+
+    assert there == [name for name in here if name != ROUTER]
+
+
 def test_every_port_is_that_of_a_setting_and_of_one_service_alone(settings: Settings) -> None:
     ports = [item for service in embedded_services(settings) for item in service.ports.items()]
 
