@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from banana_delivery.build import build_services
+from banana_delivery.policy.outcomes import Outcome
+from banana_delivery.settings import Settings
+from tests.e2e.stack import Stack, until
 
 PORTS = ("dagster", "mlflow", "production", "staging", "probe", "router_api")
 
@@ -34,3 +40,24 @@ def _free_port(held: ExitStack) -> int:
 def program() -> str:
     """The command line as people run it."""
     return str(Path(sys.executable).parent / "banana-delivery")
+
+
+@pytest.fixture(scope="module")
+def stack(stack_environment: dict[str, str], program: str) -> Iterator[Stack]:
+    """The stack, up, with a release in production: what the demonstration left, or a first one."""
+    home = str(Path(stack_environment["BANANA_HOME"]) / "demo")
+    environment = {**stack_environment, "BANANA_HOME": home, "BANANA_PLAN": "demo"}
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        patched.delenv("DAGSTER_HOME", raising=False)
+        running = Stack(program, environment, build_services(Settings()))
+        try:
+            said = running.command("up")
+            assert str(running.services.settings.production_port) in said
+            if running.production.live is None:
+                version = running.stage("modest")
+                until(lambda: Outcome.RELEASED in running.outcomes(version), "the first release")
+            yield running
+        finally:
+            subprocess.run([program, "down"], env=environment, check=False, timeout=120)

@@ -1,0 +1,70 @@
+"""A running stack, as its users and the people on call reach it."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import dagster as dg
+
+from banana_delivery.delivery.history import History
+from banana_delivery.instance import open_instance
+from banana_delivery.policy.outcomes import Outcome
+from banana_delivery.policy.records import Environment, RolloutRecord
+from banana_delivery.services import Services
+from banana_delivery.traffic.http_evidence import HttpEvidence
+from banana_delivery.traffic.probe import Probe
+from examples.publish import publish, sample_run
+
+
+@dataclass
+class Stack:
+    """A running stack, as its users reach it."""
+
+    program: str
+    environment: dict[str, str]
+    services: Services
+
+    def command(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [self.program, *arguments],
+            env={**self.environment, "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def stage(self, sample: str) -> str:
+        checkpoint, metrics, params = sample_run(sample)
+        return publish(checkpoint, metrics=metrics, params=params, tracking_uri=self.services.settings.mlflow_url)
+
+    def clients(self, rate: float) -> Probe:
+        """Users of production, so many requests a second."""
+        images = HttpEvidence(self.services.settings).images
+        return Probe(self.services.target.url(Environment.PRODUCTION), images, rate=rate)
+
+    @property
+    def production(self) -> RolloutRecord:
+        return self.services.target.record(Environment.PRODUCTION)
+
+    def outcomes(self, version: str) -> list[Outcome]:
+        with open_instance(self.services.settings) as instance:
+            return [attempt.outcome for attempt in History(instance).attempts(version)]
+
+    def run_of(self, run_id: str) -> dg.DagsterRun:
+        with open_instance(self.services.settings) as instance:
+            run = instance.get_run_by_id(run_id)
+        assert run is not None
+        return run
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 240.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
+        time.sleep(0.2)

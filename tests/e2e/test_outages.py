@@ -1,0 +1,128 @@
+"""Parts of the stack are killed at every phase of a delivery: it ends right all the same, and users are served on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from banana_delivery.policy.outcomes import Outcome
+from banana_delivery.policy.records import Environment, Phase
+from banana_delivery.targets.local_paths import LocalPaths
+from banana_delivery.targets.supervisor import Supervisor
+from tests.e2e.stack import Stack, until
+from tests.integration.delivery.moments import MOMENTS
+from tests.world_edges import Moment
+
+pytestmark = pytest.mark.outages
+LOOK_SECONDS = 0.005
+"""The shortest phases last some hundredths of a second."""
+
+
+class Striker(threading.Thread):
+    """Does something at the first sight of each moment of a delivery.
+
+    Attributes:
+        seen: the moments that were struck, in order.
+    """
+
+    def __init__(self, stack: Stack, strike: Callable[[Moment], object]) -> None:
+        super().__init__(daemon=True)
+        self.seen: list[Moment] = []
+        self._stack = stack
+        self._strike = strike
+        self._stop_asked = threading.Event()
+
+    def run(self) -> None:
+        while not self._stop_asked.wait(LOOK_SECONDS):
+            for environment in Environment:
+                record = self._stack.services.target.record(environment)
+                moment = Moment(environment, record.phase)
+                if record.owner and record.phase is not Phase.IDLE and moment not in self.seen:
+                    self.seen.append(moment)
+                    self._strike(moment)
+
+    def stop(self) -> None:
+        self._stop_asked.set()
+        self.join(timeout=60)
+
+
+def supervisor(stack: Stack) -> Supervisor:
+    return Supervisor(LocalPaths(stack.services.settings.home))
+
+
+def kill_service(stack: Stack, name: str) -> None:
+    """SIGKILL a service, if it runs: it may still be on its way back from the last time."""
+    pid = supervisor(stack).processes()[name].pid
+    if pid:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def kill_supervisord(stack: Stack) -> None:
+    os.kill(int(LocalPaths(stack.services.settings.home).supervisor_pid.read_text()), signal.SIGKILL)
+
+
+def is_at_rest(stack: Stack) -> bool:
+    record = stack.production
+    weights = stack.services.target.observed(Environment.PRODUCTION).weights
+    return record.owner is None and record.phase is Phase.IDLE and weights == record.resting_weights
+
+
+@pytest.mark.parametrize("name", ["mlflow", "dagster-daemon", "dagster-webserver"])
+def test_a_service_killed_at_every_phase_delays_a_delivery_and_loses_no_request(stack: Stack, name: str) -> None:
+    striker = Striker(stack, lambda moment: kill_service(stack, name))
+    with stack.clients(rate=10.0) as clients:
+        version = stack.stage("better")
+        striker.start()
+        until(lambda: bool(stack.outcomes(version)), "the delivery")
+        striker.stop()
+    assert set(striker.seen) == set(MOMENTS)
+    assert stack.outcomes(version) == [Outcome.RELEASED]
+    assert clients.failed_requests() == []
+    assert is_at_rest(stack)
+    until(lambda: stack.services.registry.describe(version).stage == "Production", "telling the registry")
+
+
+def test_a_router_killed_at_every_phase_comes_back_and_nobody_is_blamed_for_it(stack: Stack) -> None:
+    striker = Striker(stack, lambda moment: kill_service(stack, "router"))
+    version = stack.stage("better")
+    striker.start()
+    until(lambda: bool(stack.outcomes(version)), "the delivery")
+    striker.stop()
+    assert set(striker.seen) == set(MOMENTS)
+    assert stack.outcomes(version) == [Outcome.RELEASED]
+    until(lambda: is_at_rest(stack), "the router's return", 30)
+
+
+@pytest.mark.parametrize("moment", MOMENTS, ids=str)
+def test_users_are_served_on_when_supervisord_is_killed_and_up_mends_the_stack(stack: Stack, moment: Moment) -> None:
+    struck = threading.Event()
+
+    def strike(seen: Moment) -> None:
+        if seen == moment:
+            kill_supervisord(stack)
+            struck.set()
+
+    striker = Striker(stack, strike)
+    before = stack.production.live
+    with stack.clients(rate=10.0) as clients:
+        version = stack.stage("better")
+        striker.start()
+        until(struck.is_set, f"coming to {moment}")
+        until(lambda: bool(stack.outcomes(version)), "the delivery's end")
+        striker.stop()
+        until(lambda: stack.production.owner is None, "giving production back", 90)
+    (outcome,) = stack.outcomes(version)
+    live = stack.production.live
+    assert live is not None
+    assert outcome in {Outcome.RELEASED, Outcome.ERROR}
+    assert (live.version == version) if outcome is Outcome.RELEASED else (live == before)
+    assert clients.failed_requests() == []
+    stack.command("up")
+    assert stack.production.live == live
+    assert is_at_rest(stack)
