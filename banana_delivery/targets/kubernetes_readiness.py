@@ -31,14 +31,14 @@ def readiness_of(deployment: Json, pods: list[Json]) -> Readiness:
     """
     wanted = asked_replicas(deployment)
     image = image_in(deployment)
-    staying = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
-    ours = [pod for pod in staying if container_of(pod["spec"])["image"] == image]
+    of_image = [pod for pod in pods if container_of(pod["spec"])["image"] == image]
+    ours = [pod for pod in of_image if not pod["metadata"].get("deletionTimestamp")]
     if _unnoticed(deployment):
         return Readiness(0, wanted, waiting_for="The cluster has not looked at the change yet.", place_at_fault=True)
     ready = sum(is_ready(pod) for pod in ours)
-    replaced = len(staying) - len(ours)
+    replaced = len(pods) - len(of_image)
     if replaced and ready >= wanted:
-        # They still get their part of the colour's traffic, and they run another digest.
+        # They run another digest, and one that is told to go still gets requests until every proxy has heard of it.
         going = f"{replaced} replaced replicas have yet to go."
         return Readiness(min(ready, wanted - 1), wanted, waiting_for=going, place_at_fault=True)
     missing = [pod for pod in ours if not is_ready(pod)]

@@ -45,12 +45,17 @@ def test_a_colour_is_ready_when_all_its_pods_run_the_digest_and_answer() -> None
     assert not readiness_of(deployment(2), [pod(), pod(going=True)]).complete
 
 
-def test_pods_that_run_the_digest_before_are_waited_out() -> None:
-    mixed = readiness_of(deployment(1), [pod(), pod(OLD)])
+@pytest.mark.parametrize("going", [False, True])
+def test_pods_that_run_the_digest_before_are_waited_out(*, going: bool) -> None:
+    mixed = readiness_of(deployment(1), [pod(), pod(OLD, going=going)])
 
     assert not mixed.complete
     assert mixed.waiting_for == "1 replaced replicas have yet to go."
-    assert readiness_of(deployment(1), [pod(), pod(OLD, going=True)]).complete
+    assert readiness_of(deployment(1), [pod()]).complete
+
+
+def test_pods_of_the_same_digest_that_go_are_not_waited_for() -> None:
+    assert readiness_of(deployment(1), [pod(), pod(going=True)]).complete
 
 
 def test_a_change_that_the_cluster_has_not_looked_at_yet_is_not_ready() -> None:
