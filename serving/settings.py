@@ -41,7 +41,8 @@ class Settings(BaseSettings):
     inference_workers: int | None = Field(None, ge=1, description="Images in work at once; default: the CPU limit.")
     inference_threads: int = Field(1, ge=1, description="Threads each image's inference uses.")
     inference_precision: Literal["auto", "f32", "bf16"] = Field(
-        "auto", description="Arithmetic of the network; auto is bf16 where the CPU computes it natively, else f32."
+        "f32",
+        description="Arithmetic of the network; auto is bf16, faster and less exact, where the CPU has it, else f32.",
     )
     queue_size: int = Field(16, ge=0, description="Images that may wait for a worker; the next one is answered 503.")
 

@@ -16,7 +16,7 @@ import pandas as pd
 class Bananas(mlflow.pyfunc.model.PythonModel):  # type: ignore[misc,name-defined]
     """Loads the detector once for each worker process."""
 
-    def load_context(self, _context: Any) -> None:
+    def load_context(self, context: Any) -> None:  # noqa: ARG002 - mlflow passes it by this name
         """Loads the model."""
         from benchmarks.peers.detector import Detector
 
