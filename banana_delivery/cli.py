@@ -133,6 +133,25 @@ def resume(environment: Annotated[str, typer.Argument(help="staging or productio
     console.print(f"{environment.capitalize()} is the pipeline's again.")
 
 
+@app.command()
+def prune(
+    delete: Annotated[bool, typer.Option("--delete", help="Remove what goes, instead of only showing it.")] = False,
+) -> None:
+    """Show which images stay, which go, and why."""
+    from banana_delivery.build import build_services
+    from banana_delivery.delivery.usage import in_use
+    from banana_delivery.instance import open_instance
+    from banana_delivery.reports.retention import retention_view
+
+    settings = load_settings()
+    services = build_services(settings)
+    with open_instance(settings) as instance:
+        decisions = services.images.prune(
+            settings.keep_versions, lambda: in_use(instance, services), dry_run=not delete
+        )
+    console.print(retention_view(decisions, dry_run=not delete))
+
+
 def _say(kind: object, version: str, reason: str) -> None:
     from banana_delivery.delivery.history import History
     from banana_delivery.instance import open_instance
@@ -163,6 +182,7 @@ def main() -> None:
     from banana_delivery.dagster_client import DagsterError
     from banana_delivery.delivery.undo import NothingToRollBackError
     from banana_delivery.demo.errors import DemoError
+    from banana_delivery.images.base import ImageError
     from banana_delivery.registry.base import RegistryError
     from banana_delivery.stack.errors import StackError
     from banana_delivery.targets.base import TargetError
@@ -173,6 +193,7 @@ def main() -> None:
         BadSettingsError,
         DagsterError,
         DemoError,
+        ImageError,
         NothingToRollBackError,
         RegistryError,
         StackError,

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
         default=False, description="Build a redeploy's image again if it is gone; it must come out the same."
     )
     keep_versions: int = Field(default=10, ge=1, description="Images kept whatever happens.")
+    rollback_window_days: float = Field(
+        default=30.0, ge=0, description="What production served in so many days keeps its image."
+    )
     serving_database_url: SecretStr = Field(default=SecretStr(""), description="Prediction log of the replicas.")
     drill_faults: dict[str, str] = Field(
         default={}, description="Rehearsals: model version to serving FAULT switch, as JSON. Empty in earnest."

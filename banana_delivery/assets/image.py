@@ -1,7 +1,6 @@
 """``image``: model and serving code as an image, pinned by its digest."""
 
 import time
-from collections.abc import Collection
 from pathlib import Path
 
 import dagster as dg
@@ -9,11 +8,12 @@ import dagster as dg
 from banana_delivery.assets.common import GROUP, OWNERS, attempting, redeploying
 from banana_delivery.delivery.attempts import Attempting
 from banana_delivery.delivery.revision import git_revision
+from banana_delivery.delivery.usage import in_use
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageError
 from banana_delivery.images.vulnerabilities import scan
 from banana_delivery.metadata import to_metadata
 from banana_delivery.partitions import MODEL_VERSIONS
-from banana_delivery.policy.records import COLOURS, ImageRef
+from banana_delivery.policy.records import ImageRef
 from banana_delivery.policy.releases import ArtifactRecord, ImageRecord
 from banana_delivery.services import Services
 from banana_delivery.settings import PROJECT_ROOT
@@ -81,11 +81,11 @@ def _made(here: Attempting, services: Services) -> ImageRecord:
         )
     context = _context(artifact)
     existing = services.images.find(services.images.key(context))
-    built = _found(existing) if existing else services.images.build(context, here.context.log.info)
+    built = _found(existing, here) if existing else services.images.build(context, here.context.log.info)
     services.images.tag(built.ref, {here.version, "latest", *_revision_tag()})
     passed, detail = _self_test(services, built.ref)
     decisions = services.images.prune(
-        services.settings.keep_versions, lambda: in_use(services, built.ref), dry_run=False
+        services.settings.keep_versions, lambda: in_use(here.context.instance, services, built.ref), dry_run=False
     )
     return ImageRecord(
         ref=built.ref,
@@ -118,10 +118,12 @@ def _context(artifact: ArtifactRecord) -> BuildContext:
     )
 
 
-def _found(ref: ImageRef) -> BuiltImage:
-    return BuiltImage(
-        ref=ref, size_bytes=0, new_bytes=0, layers_new=(), layers_reused=("code", "model", "version"), seconds=0.0
-    )
+def _found(ref: ImageRef, here: Attempting) -> BuiltImage:
+    """Nothing new was written; how large it is was recorded when it was built, unless that was elsewhere."""
+    earlier = here.history.latest(ImageRecord, "image", here.version)
+    size = earlier.size_bytes if earlier and earlier.ref.digest == ref.digest else 0
+    layers = ("code", "model", "version")
+    return BuiltImage(ref=ref, size_bytes=size, new_bytes=0, layers_new=(), layers_reused=layers, seconds=0.0)
 
 
 def _revision_tag() -> set[str]:
@@ -142,11 +144,3 @@ def _self_test(services: Services, ref: ImageRef) -> tuple[bool, str]:
         return True, str(services.images.self_test(ref))
     except ImageError as error:
         return False, str(error)
-
-
-def in_use(services: Services, *about_to: ImageRef) -> Collection[str]:
-    """Digests that an environment runs or remembers, and those that are about to be deployed."""
-    records = [services.target.record(environment) for environment in COLOURS]
-    deployed = {deployment.image.digest for record in records for deployment in record.deployments.values()}
-    candidates = {record.candidate.digest for record in records if record.candidate}
-    return deployed | candidates | {ref.digest for ref in about_to}

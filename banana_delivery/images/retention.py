@@ -56,7 +56,7 @@ def decide(
 def keep_reason(image: Stored, in_use: Collection[str], now: float, lease_seconds: float) -> str:
     """Why an image must stay however old it is; empty if nothing protects it."""
     if image.ref.digest in in_use:
-        return "an environment runs it, ran it lately or is about to"
+        return "an environment runs it, served it lately or is about to"
     if STABLE in image.tags:
         return f"tagged {STABLE}"
     if now - image.used_at < lease_seconds:
