@@ -14,7 +14,7 @@ from banana_delivery.conversion.parity import Agreement, Parity
 from banana_delivery.policy.records import Colour, Environment, Phase, RolloutRecord
 from banana_delivery.registry.base import ModelVersion
 from banana_delivery.services import Convert
-from banana_delivery.targets.base import Claim
+from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.targets.fake import FakeTarget
 from banana_delivery.traffic.evidence import Log
 from banana_delivery.traffic.fake_evidence import FakeEvidence
@@ -34,22 +34,24 @@ class Moment(NamedTuple):
         return f"{self.phase} in {self.environment}"
 
 
-class WatchedTarget(FakeTarget):
-    """A fake target at which something can be made to happen as soon as its record shows a phase.
+class Watched(ReleaseTarget):
+    """A target at which something can be made to happen as soon as its record shows a phase; mixed into any other.
 
     Attributes:
         passed: every moment so far, in order.
         at: what happens at a moment, once.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__(clock=clock)
-        self.passed: list[Moment] = []
-        self.at: dict[Moment, Callable[[], object]] = {}
+    passed: list[Moment]
+    at: dict[Moment, Callable[[], object]]
+
+    def watch(self) -> None:
+        """Begin with nothing passed and nothing to happen."""
+        self.passed, self.at = [], {}
 
     def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
         """As any target, and then whatever is to happen at this moment."""
-        written = super().write(claim, record)
+        written = super().write(claim, record)  # type: ignore[safe-super]  # the other base class has it
         moment = Moment(written.environment, written.phase)
         if self.passed[-1:] != [moment]:
             self.passed.append(moment)
@@ -57,6 +59,14 @@ class WatchedTarget(FakeTarget):
         if happens:
             happens()
         return written
+
+
+class WatchedTarget(Watched, FakeTarget):
+    """A fake target that is watched."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock=clock)
+        self.watch()
 
 
 @dataclass

@@ -1,0 +1,93 @@
+"""The five acts on a real cluster, and what keeps them from being played on somebody's production."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from banana_delivery.delivery.history import History
+from banana_delivery.demo.acts import ACTS
+from banana_delivery.demo.cluster import DemoCluster
+from banana_delivery.demo.errors import DemoError
+from banana_delivery.policy.records import Colour, Environment
+from tests.cluster.cluster import ROOT, Cluster
+
+BLUE, GREEN = Colour.BLUE, Colour.GREEN
+GATEWAY = "k8s/gateway"
+
+
+@pytest.fixture
+def unrouted(empty: Cluster) -> Iterator[Cluster]:
+    """A cluster whose Gateway leads nowhere."""
+    empty.kubectl("delete", "-k", str(ROOT / GATEWAY), "--ignore-not-found")
+    yield empty
+    empty.apply("k8s/overlays/dev-older-api")
+
+
+@pytest.mark.timeout(900)
+def test_every_act_ends_as_told_the_colours_swap_and_no_client_request_is_lost(
+    unrouted: Cluster, tmp_path: Path, measured: list[str]
+) -> None:
+    file = tmp_path / "summary.json"
+    done = subprocess.run(
+        ["make", "demo-cluster", f"SUMMARY={file}"],
+        cwd=ROOT,
+        env={**os.environ, **_free_ports(), "BANANA_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=840,
+    )
+    assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    summary = json.loads(file.read_text())
+    measured.append(", ".join(f"{one['outcome']} in {one['seconds']:.0f} s" for one in summary["deliveries"]))
+    assert [delivery["outcome"] for delivery in summary["deliveries"]] == [act.outcome for act in ACTS]
+    assert summary["failed_outside_faulty_colour"] == 0
+    assert summary["requests"] > 500
+    rolled_back = summary["deliveries"][3]
+    assert rolled_back["failed"] > 0, "the fault never met a client"
+    assert rolled_back["rollback_seconds"] is not None
+    assert _colours(tmp_path / "demo") == [BLUE, GREEN, None, BLUE, BLUE]
+
+
+def _free_ports() -> dict[str, str]:
+    """Ports that nobody listens on, for what the stack runs beside the cluster."""
+    with socket.socket() as one, socket.socket() as other:
+        for listener in (one, other):
+            listener.bind(("127.0.0.1", 0))
+        return {
+            "BANANA_DAGSTER_PORT": str(one.getsockname()[1]),
+            "BANANA_MLFLOW_PORT": str(other.getsockname()[1]),
+        }
+
+
+def _colours(home: Path) -> list[Colour | None]:
+    """The colour that each delivery took in production, the oldest first."""
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        return [attempt.colour for attempt in reversed(History(instance).attempts())]
+
+
+def test_a_namespace_of_its_name_that_is_somebodys_is_left_alone(unrouted: Cluster) -> None:
+    namespace = "banana-demo-production"
+    unrouted.kubectl("delete", "namespace", namespace, "--ignore-not-found")
+    unrouted.kubectl("create", "namespace", namespace)
+    try:
+        with pytest.raises(DemoError, match=f"Namespace {namespace} exists and is not the demonstration's"):
+            DemoCluster(os.environ["GATEWAY_URL"], print).prepare()
+        assert unrouted.get("namespace", namespace)["status"]["phase"] == "Active"
+    finally:
+        unrouted.kubectl("delete", "namespace", namespace)
+
+
+def test_a_gateway_that_leads_somewhere_is_left_alone(empty: Cluster) -> None:
+    with pytest.raises(DemoError, match=r"leads somewhere already .*HTTPRoute production/banana-api"):
+        DemoCluster(os.environ["GATEWAY_URL"], print).prepare()
+    assert Environment.PRODUCTION in empty.kubectl("get", "namespaces", "-o", "name")
+    assert "banana-demo" not in empty.kubectl("get", "namespaces", "-o", "name")

@@ -1,0 +1,78 @@
+"""Killed or cancelled at one phase after the other on a real cluster: one stable colour, told once, no request lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from banana_delivery.policy.outcomes import Outcome
+from banana_delivery.policy.records import Environment, ImageRef, Phase
+from tests.cluster.cluster import PRODUCTION, Cluster
+from tests.cluster.load import Users
+from tests.cluster.releases import HEALTHY
+from tests.cluster.world import ClusterWorld, open_cluster_world
+from tests.integration.delivery.moments import PROMOTED, cancel_at
+from tests.integration.delivery.test_every_phase import GOOD, run_of_version, was_told_once
+from tests.world_edges import Moment
+
+KILLED = (
+    Moment(Environment.STAGING, Phase.DEPLOYING),
+    Moment(PRODUCTION, Phase.DEPLOYING),
+    Moment(PRODUCTION, Phase.COMPARING),
+    Moment(PRODUCTION, Phase.SHIFTING),
+    Moment(PRODUCTION, Phase.WATCHING),
+    PROMOTED,
+)
+CANCELLED = (Moment(PRODUCTION, Phase.COMPARING), Moment(PRODUCTION, Phase.SHIFTING))
+SETTLED = 50
+"""Requests that users send after a recovery; whatever it broke would show in them."""
+
+
+@pytest.fixture(scope="module")
+def here(
+    cluster: Cluster, releases: dict[str, ImageRef], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ClusterWorld]:
+    """One world for the whole module, with a first release: each test has to leave it fit for the next delivery."""
+    cluster.reset()
+    pushed = [releases[version] for version in HEALTHY]
+    with open_cluster_world(tmp_path_factory.mktemp("world") / "home", cluster, pushed) as opened:
+        first = opened.world.stage(GOOD)
+        assert opened.world.run(first).status is dg.DagsterRunStatus.SUCCESS, opened.world.attempts(first)
+        yield opened
+
+
+@pytest.mark.parametrize("moment", KILLED, ids=str)
+def test_a_killed_run_is_found_and_undone(here: ClusterWorld, moment: Moment, measured: list[str]) -> None:
+    world = here.world
+    live, version = world.serving, world.stage(GOOD)
+    with Users(world.services.target.url(PRODUCTION)) as users:
+        here.kill_at(moment, version)
+        dead = run_of_version(world, version)
+        record = world.services.target.record(moment.environment)
+        assert (dead.status, record.owner, record.phase) == (dg.DagsterRunStatus.STARTED, dead.run_id, moment.phase)
+        world.tick("reconcile")
+        users.more(SETTLED)
+    measured.append(users.summary())
+    here.is_at_rest(version if moment == PROMOTED else live)
+    failed = world.run_of(dead.run_id)
+    assert failed.status is dg.DagsterRunStatus.FAILURE
+    world.after(failed)
+    was_told_once(world, failed, Outcome.RELEASED if moment == PROMOTED else Outcome.ERROR)
+    assert users.failures == []
+
+
+@pytest.mark.parametrize("moment", CANCELLED, ids=str)
+def test_a_cancelled_run_restores_the_traffic(here: ClusterWorld, moment: Moment, measured: list[str]) -> None:
+    world = here.world
+    live, version = world.serving, world.stage(GOOD)
+    with Users(world.services.target.url(PRODUCTION)) as users:
+        cancel_at(moment, world, version)
+        run = world.run(version)
+        users.more(SETTLED)
+    measured.append(users.summary())
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    here.is_at_rest(live)
+    was_told_once(world, run, Outcome.CANCELLED)
+    assert users.failures == []

@@ -1,0 +1,145 @@
+"""The pipeline's test world with a real cluster at its edge: real replicas, a real Gateway, a real probe."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from banana_delivery.images.base import BuildContext, BuiltImage, Progress
+from banana_delivery.images.fake import FakeImages
+from banana_delivery.policy.records import Colour, Environment, ImageRef, Phase
+from banana_delivery.targets.kubernetes import KubernetesTarget
+from banana_delivery.traffic.fake_evidence import FakeEvidence
+from banana_delivery.traffic.labelled import LabelledImage
+from banana_delivery.traffic.probe import AS_PROBE, Probe
+from tests.cluster.cluster import PRODUCTION, Cluster
+from tests.cluster.load import IMAGE
+from tests.world import World, open_world
+from tests.world_edges import Moment, Watched
+
+LEAF = LabelledImage(
+    name="leaf.jpg",
+    jpeg=IMAGE,
+    width=1,
+    height=1,
+    boxes=np.empty((0, 4)),
+    classes=np.empty(0, np.int64),
+    class_names=("streak",),
+)
+
+
+class WatchedCluster(Watched, KubernetesTarget):
+    """The target that is tested, watched."""
+
+
+@dataclass
+class ProbingEvidence(FakeEvidence):
+    """Whatever is asked about quality is as good as a test says; the probe asks real replicas."""
+
+    @contextmanager
+    def probe(self, url: str) -> Iterator[Probe]:  # type: ignore[override]
+        """See ``Evidence``."""
+        with Probe(url, [LEAF], headers=AS_PROBE) as probe:
+            yield probe
+
+
+@dataclass
+class PushedImages(FakeImages):
+    """Builds nothing: every version gets an image that is in the registry already, and not in production.
+
+    Attributes:
+        pushed: two of them will do.
+        live: the digest in production.
+    """
+
+    pushed: Sequence[ImageRef] = ()
+    live: Callable[[], str] = str
+
+    def build(self, context: BuildContext, progress: Progress) -> BuiltImage:
+        """See ``ImageStore``."""
+        built = super().build(context, progress)
+        image = self._images.pop(built.ref.digest)
+        live = self.live()
+        pushed = next(ref for ref in self.pushed if ref.digest != live)
+        image.ref = pushed.but(version=context.version, key=built.ref.key)
+        self._images[pushed.digest] = image
+        return replace(built, ref=image.ref)
+
+
+@dataclass
+class ClusterWorld:
+    """A world that releases to a cluster.
+
+    Attributes:
+        world: the pipeline, and the edges that are not the cluster.
+        cluster: where it releases to.
+    """
+
+    world: World
+    cluster: Cluster
+
+    def connect(self) -> WatchedCluster:
+        """Give the pipeline a target with connections of its own, as every process has."""
+        made = self.cluster.target("gateway")
+        target = WatchedCluster(made.sites, made.stale_after_seconds)
+        target.watch()
+        self.world.target = target  # type: ignore[assignment]
+        self.world.change(target=target)
+        return target
+
+    def live(self) -> str:
+        """The digest in production; empty before the first release."""
+        live = self.world.services.target.record(PRODUCTION).live
+        return live.digest if live else ""
+
+    def kill_at(self, moment: Moment, version: str) -> None:
+        """Deliver a version in a process of its own, which SIGKILL ends at a moment."""
+        with warnings.catch_warnings():
+            # Python 3.12 warns of forks beside threads; the child never comes back to whatever they hold.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            try:
+                self.connect().at[moment] = lambda: os.kill(os.getpid(), signal.SIGKILL)
+                self.world.run_alone(version)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status), f"The delivery of version {version} never came to {moment}."
+
+    def is_at_rest(self, serving: str | None) -> None:
+        """Nobody owns anything; the cluster routes all users to one colour, which serves this version."""
+        target = self.world.services.target
+        for environment in Environment:
+            record = target.record(environment)
+            assert (record.owner, record.phase) == (None, Phase.IDLE)
+        record, observed = target.record(PRODUCTION), target.observed(PRODUCTION)
+        assert (self.world.serving, record.candidate) == (serving, None)
+        assert observed.weights == record.resting_weights
+        assert sorted(observed.weights.values()) == [0, 100]
+        live = record.live
+        assert live is not None
+        assert record.active is not None
+        assert observed.digests[record.active] == live.digest
+        idle: Colour = record.idle
+        assert observed.replicas.get(idle, 0) == 0 or record.warm_until is not None
+
+
+@contextmanager
+def open_cluster_world(home: Path, cluster: Cluster, pushed: Sequence[ImageRef]) -> Iterator[ClusterWorld]:
+    """A world whose releases run on a cluster."""
+    with open_world(home) as world:
+        here = ClusterWorld(world, cluster)
+        world.evidence = ProbingEvidence()
+        images = PushedImages(pushed=pushed, live=here.live)
+        world.change(evidence=world.evidence, images=images, sleep=time.sleep)
+        here.connect()
+        yield here
