@@ -12,6 +12,7 @@ from banana_delivery.targets.kubernetes import KubernetesTarget
 from tests.cluster.cluster import ROOT, Cluster, Routed
 from tests.cluster.releases import build_releases
 
+NEEDED = ("KUBECONFIG", "REGISTRY", "BASE_IMAGE", "GATEWAY_URL", "GATEWAY_METRICS_URL")
 MEASURED: list[str] = []
 
 
@@ -41,15 +42,15 @@ def measured(request: pytest.FixtureRequest) -> Iterator[list[str]]:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The cluster of the environment, with its manifests applied."""
-    missing = [
-        name for name in ("KUBECONFIG", "REGISTRY", "BASE_IMAGE", "GATEWAY_METRICS_URL") if name not in os.environ
-    ]
+    missing = [name for name in NEEDED if name not in os.environ]
     if missing:
         raise pytest.UsageError(f'{", ".join(missing)} not set: start a cluster, then eval "$(../shared/cluster/env)".')
     found = Cluster()
     found.apply("k8s/overlays/dev-older-api")
     yield found
     found.reset()
+    # The Gateway's address is free again for whoever plays on this cluster next.
+    found.kubectl("delete", "-k", str(ROOT / "k8s" / "gateway"))
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from tests.contract.release_target_contract import (
     PRODUCTION,
     Bench,
     ReleaseTargetContract,
+    RoutingContract,
     bring_up,
     counters,
     eventually,
@@ -97,8 +98,8 @@ class TestBehindAGateway(ReleaseTargetContract):
         return ClusterBench(empty, "gateway", releases)
 
 
-class TestWithoutAGateway(ReleaseTargetContract):
-    """The same promises, but for what only a router can do."""
+class TestWithoutAGateway(RoutingContract):
+    """What has to do with routing, but for what only a router can do."""
 
     @pytest.fixture
     def bench(self, empty: Cluster, releases: dict[str, ImageRef]) -> Bench:

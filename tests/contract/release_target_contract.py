@@ -92,8 +92,8 @@ def counters(target: ReleaseTarget, colour: Colour, stratum: Stratum = Stratum.U
     return target.traffic(environment).of(colour, stratum)
 
 
-class ReleaseTargetContract:
-    """The promises."""
+class _Contract:
+    """What both parts of the contract stand on."""
 
     @pytest.fixture
     def bench(self) -> Bench:
@@ -106,6 +106,10 @@ class ReleaseTargetContract:
     @pytest.fixture
     def claim(self, target: ReleaseTarget) -> Claim:
         return target.claim(PRODUCTION, "run-1")
+
+
+class PlaceContract(_Contract):
+    """The claims, the record and the replicas: to be kept once by each place, however its users are routed."""
 
     # Claims.
 
@@ -186,28 +190,6 @@ class ReleaseTargetContract:
 
         assert target.record(PRODUCTION).phase is Phase.HELD
 
-    def test_a_dead_owner_that_wakes_up_changes_nothing(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        target.deploy(claim, BLUE, bench.image("1"), 1)
-        bench.advance(bench.stale_after_seconds + 1)
-        bench.another_target().claim(PRODUCTION, "run-2")
-        record, observed = target.record(PRODUCTION), target.observed(PRODUCTION)
-        mutations: list[Callable[[], object]] = [
-            lambda: target.write(claim, record.but(phase=Phase.SHIFTING)),
-            lambda: target.beat(claim),
-            lambda: target.deploy(claim, BLUE, bench.image("2"), 2),
-            lambda: target.scale(claim, BLUE, 0),
-            lambda: target.set_weights(claim, {BLUE: 100, GREEN: 0}),
-        ]
-
-        for mutate in mutations:
-            with pytest.raises(FencedError, match="run-1"):
-                mutate()
-        target.release(claim)
-
-        assert target.record(PRODUCTION) == record
-        assert target.observed(PRODUCTION) == observed
-
     # The record.
 
     def test_the_owner_writes_what_it_knows_and_nothing_else(self, bench: Bench, claim: Claim) -> None:
@@ -275,19 +257,6 @@ class ReleaseTargetContract:
         assert bench.target.observed(PRODUCTION).digests[BLUE] == bench.image("2").digest
         eventually(lambda: bench.target.traffic(PRODUCTION).digests == {BLUE: bench.image("2").digest})
 
-    def test_another_digest_never_replaces_one_that_carries_users(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        bring_up(target, claim, BLUE, bench.image("1"))
-        target.set_weights(claim, {BLUE: 100, GREEN: 0})
-        record, observed = target.record(PRODUCTION), target.observed(PRODUCTION)
-
-        with pytest.raises(TargetError, match="100 % of production's traffic"):
-            target.deploy(claim, BLUE, bench.image("2"), 1)
-        with pytest.raises(TargetError, match="cannot be scaled to 0"):
-            target.scale(claim, BLUE, 0)
-
-        assert (target.record(PRODUCTION), target.observed(PRODUCTION)) == (record, observed)
-
     def test_scaling_up_keeps_the_replicas_that_run(self, bench: Bench, claim: Claim) -> None:
         bring_up(bench.target, claim, BLUE, bench.image("1"))
         before = bench.replicas(PRODUCTION, BLUE)
@@ -330,7 +299,57 @@ class ReleaseTargetContract:
         with pytest.raises(TargetError, match="no colour sole"):
             bench.target.deploy(claim, SOLE, bench.image("1"), 1)
 
-    # Traffic.
+    def test_stagings_sole_colour_carries_all_of_its_traffic(self, bench: Bench) -> None:
+        target = bench.target
+        claim = target.claim(STAGING, "run-1")
+        bring_up(target, claim, SOLE, bench.image("1"))
+        bring_up(target, claim, SOLE, bench.image("2"))
+        before = counters(target, SOLE)
+
+        bench.send(STAGING, 2)
+
+        assert target.record(STAGING).weights == {SOLE: 100} == target.observed(STAGING).weights
+        eventually(lambda: counters(target, SOLE).requests == before.requests + 2)
+        assert target.record(PRODUCTION) == RolloutRecord(environment=PRODUCTION)
+
+
+class RoutingContract(_Contract):
+    """How users get to the replicas, and who may change it: to be kept once by each way of routing."""
+
+    def test_a_dead_owner_that_wakes_up_changes_nothing(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        target.deploy(claim, BLUE, bench.image("1"), 1)
+        bench.advance(bench.stale_after_seconds + 1)
+        bench.another_target().claim(PRODUCTION, "run-2")
+        record, observed = target.record(PRODUCTION), target.observed(PRODUCTION)
+        mutations: list[Callable[[], object]] = [
+            lambda: target.write(claim, record.but(phase=Phase.SHIFTING)),
+            lambda: target.beat(claim),
+            lambda: target.deploy(claim, BLUE, bench.image("2"), 2),
+            lambda: target.scale(claim, BLUE, 0),
+            lambda: target.set_weights(claim, {BLUE: 100, GREEN: 0}),
+        ]
+
+        for mutate in mutations:
+            with pytest.raises(FencedError, match="run-1"):
+                mutate()
+        target.release(claim)
+
+        assert target.record(PRODUCTION) == record
+        assert target.observed(PRODUCTION) == observed
+
+    def test_another_digest_never_replaces_one_that_carries_users(self, bench: Bench, claim: Claim) -> None:
+        target = bench.target
+        bring_up(target, claim, BLUE, bench.image("1"))
+        target.set_weights(claim, {BLUE: 100, GREEN: 0})
+        record, observed = target.record(PRODUCTION), target.observed(PRODUCTION)
+
+        with pytest.raises(TargetError, match="100 % of production's traffic"):
+            target.deploy(claim, BLUE, bench.image("2"), 1)
+        with pytest.raises(TargetError, match="cannot be scaled to 0"):
+            target.scale(claim, BLUE, 0)
+
+        assert (target.record(PRODUCTION), target.observed(PRODUCTION)) == (record, observed)
 
     @pytest.mark.parametrize("weights", [{BLUE: 60, GREEN: 50}, {BLUE: 110, GREEN: -10}, {BLUE: 40}, {}])
     def test_weights_that_are_no_split_are_refused(
@@ -444,19 +463,6 @@ class ReleaseTargetContract:
 
         assert target.observed(PRODUCTION).weights == {BLUE: 70, GREEN: 30}
 
-    def test_stagings_sole_colour_carries_all_of_its_traffic(self, bench: Bench) -> None:
-        target = bench.target
-        claim = target.claim(STAGING, "run-1")
-        bring_up(target, claim, SOLE, bench.image("1"))
-        bring_up(target, claim, SOLE, bench.image("2"))
-        before = counters(target, SOLE)
-
-        bench.send(STAGING, 2)
-
-        assert target.record(STAGING).weights == {SOLE: 100} == target.observed(STAGING).weights
-        eventually(lambda: counters(target, SOLE).requests == before.requests + 2)
-        assert target.record(PRODUCTION) == RolloutRecord(environment=PRODUCTION)
-
     def test_every_environment_and_colour_has_an_address_of_its_own(self, target: ReleaseTarget) -> None:
         addresses = [
             target.url(STAGING),
@@ -469,3 +475,7 @@ class ReleaseTargetContract:
         assert len(set(addresses)) == len(addresses)
         assert not any(address.endswith("/") for address in addresses)
         assert all(target.default_replicas(environment) >= 1 for environment in Environment)
+
+
+class ReleaseTargetContract(PlaceContract, RoutingContract):
+    """All that a release target promises."""
