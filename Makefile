@@ -1,5 +1,5 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
-.PHONY: demo up down check format test test-e2e test-outages test-docker test-cluster demo-cluster lock \
+.PHONY: demo up down check format test test-e2e test-long test-docker test-cluster demo-cluster lock \
         bench-image bench-serving clean
 
 SHELL := /bin/sh
@@ -47,9 +47,9 @@ test: .venv/.installed
 test-e2e: .venv/.installed
 	$(BIN)/pytest tests/e2e -m e2e --timeout 900 $(ARGS)
 
-# Half an hour: each part of the stack is killed at each phase of a delivery.
-test-outages: .venv/.installed
-	$(BIN)/pytest tests/e2e -m outages --timeout 900 $(ARGS)
+# Half an hour: every outcome by the daemon, and each part of the stack killed at each phase of a delivery.
+test-long: .venv/.installed
+	$(BIN)/pytest tests/e2e -m long --timeout 900 $(ARGS)
 
 test-docker: .venv/.installed
 	$(BIN)/pytest tests/docker -m docker --timeout 480 $(ARGS)

@@ -28,7 +28,14 @@ class Stack:
     services: Services
 
     def command(self, *arguments: str) -> str:
-        done = subprocess.run(
+        """Type a command that has to succeed."""
+        done = self.try_command(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def try_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Type a command."""
+        return subprocess.run(
             [self.program, *arguments],
             env={**self.environment, "COLUMNS": "200"},
             capture_output=True,
@@ -36,8 +43,6 @@ class Stack:
             check=False,
             timeout=300,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
     def stage(self, sample: str) -> str:
         checkpoint, metrics, params = sample_run(sample)

@@ -18,7 +18,7 @@ from tests.e2e.stack import Stack, until
 from tests.integration.delivery.moments import MOMENTS
 from tests.world_edges import Moment
 
-pytestmark = pytest.mark.outages
+pytestmark = pytest.mark.long
 LOOK_SECONDS = 0.005
 """The shortest phases last some hundredths of a second."""
 
@@ -84,7 +84,7 @@ def test_a_service_killed_at_every_phase_delays_a_delivery_and_loses_no_request(
     assert set(striker.seen) == set(MOMENTS)
     assert stack.outcomes(version) == [Outcome.RELEASED]
     assert clients.failed_requests() == []
-    assert is_at_rest(stack)
+    until(lambda: is_at_rest(stack), "giving production back", 30)
     until(lambda: stack.services.registry.describe(version).stage == "Production", "telling the registry")
 
 

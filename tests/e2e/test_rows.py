@@ -1,0 +1,93 @@
+"""Rows of the outcome table as people meet them: by the sensor, the daemon, the pages' API and the command line."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from dagster_graphql import DagsterGraphQLClient
+
+from banana_delivery.dagster_client import DagsterClient
+from banana_delivery.jobs import PIPELINE
+from banana_delivery.policy.outcomes import Outcome
+from banana_delivery.policy.records import Environment, Phase
+from tests.e2e.stack import Stack, until
+
+pytestmark = pytest.mark.long
+CANCEL_BACKFILL = "mutation ($id: String!) { cancelPartitionBackfill(backfillId: $id) { __typename } }"
+
+
+def comes_to(stack: Stack, environment: Environment, phase: Phase) -> str:
+    """Wait for a phase and say which run it is in."""
+    until(lambda: stack.services.target.record(environment).phase is phase, f"{phase} in {environment}")
+    owner = stack.services.target.record(environment).owner
+    assert owner is not None
+    return owner
+
+
+def test_a_version_staged_later_supersedes_one_that_is_not_in_production_yet(stack: Stack) -> None:
+    earlier = stack.stage("better")
+    run_id = comes_to(stack, Environment.STAGING, Phase.TESTING)
+    later = stack.stage("better")
+    until(lambda: stack.outcomes(earlier) == [Outcome.SUPERSEDED], "superseding")
+    until(lambda: stack.outcomes(later) == [Outcome.RELEASED], "the later one's release")
+    assert stack.run_of(run_id).status.value == "CANCELED"
+    assert stack.services.registry.describe(earlier).stage != "Staging"
+    assert stack.services.registry.describe(later).stage == "Production"
+
+
+def test_terminating_a_run_in_the_pages_restores_the_traffic_and_is_not_retried(stack: Stack) -> None:
+    live = stack.production.live
+    version = stack.stage("better")
+    run_id = comes_to(stack, Environment.PRODUCTION, Phase.SHIFTING)
+    with stack.clients(rate=10.0) as clients:
+        DagsterGraphQLClient("127.0.0.1", port_number=stack.services.settings.dagster_port).terminate_run(run_id)
+        until(lambda: stack.production.weights == stack.production.resting_weights, "restoring the traffic", 30)
+        until(lambda: stack.outcomes(version) == [Outcome.CANCELLED], "writing it down", 60)
+    assert clients.failed_requests() == []
+    assert (stack.production.live, stack.production.phase, stack.production.owner) == (live, Phase.IDLE, None)
+    assert stack.run_of(run_id).status.value == "CANCELED"
+    assert stack.services.registry.describe(version).stage == "Staging"
+
+
+def test_cancelling_a_backfill_leaves_one_stable_colour_and_the_rest_unlaunched(stack: Stack) -> None:
+    live = stack.production.live
+    assert live is not None
+    released = sorted({v for v in map(str, range(1, 20)) if Outcome.RELEASED in stack.outcomes(v)} - {live.version})
+    client = DagsterClient(stack.services.settings.dagster_url)
+    backfill = client.backfill(PIPELINE, released[:2], {})
+    comes_to(stack, Environment.PRODUCTION, Phase.SHIFTING)
+    request = {"query": CANCEL_BACKFILL, "variables": {"id": backfill}}
+    httpx.post(f"{stack.services.settings.dagster_url}/graphql", json=request, timeout=30).raise_for_status()
+    until(lambda: stack.production.owner is None, "giving production back", 60)
+    until(lambda: set(client.backfill_runs(backfill).values()) == {"CANCELED"}, "the end of its runs", 60)
+    assert stack.production.live == live
+    assert stack.production.weights == stack.production.resting_weights
+
+
+def test_a_revoked_version_is_refused_until_somebody_overrides(stack: Stack) -> None:
+    version = stack.stage("better")
+    until(lambda: stack.outcomes(version) == [Outcome.RELEASED], "the release")
+    stack.command("rollback", "--reason", "The night shift did not like it.")
+    refused = stack.try_command("deliver", version)
+    assert refused.returncode == 1
+    assert f"banana-delivery override {version}" in " ".join(refused.stdout.split())
+    stack.command("override", version, "--reason", "The night shift looked at the wrong page.")
+    stack.command("deliver", version)
+    assert stack.outcomes(version)[0] is Outcome.RELEASED
+    live = stack.production.live
+    assert live is not None
+    assert live.version == version
+
+
+def test_a_freeze_parks_a_delivery_until_somebody_overrides(stack: Stack) -> None:
+    live = stack.production.live
+    stack.command("down")
+    stack.environment["BANANA_FREEZE"] = "true"
+    stack.command("up")
+    version = stack.stage("better")
+    until(lambda: stack.outcomes(version) == [Outcome.PARKED], "parking")
+    assert stack.production.live == live
+    assert stack.services.registry.describe(version).stage == "Staging"
+    stack.command("override", version, "--reason", "The freeze is for the web shop.")
+    stack.command("deliver", version)
+    assert stack.outcomes(version)[0] is Outcome.RELEASED
