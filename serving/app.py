@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,6 +16,7 @@ from serving.errors import RequestError, invalid_request
 from serving.replica import Replica
 from serving.routes import predictions, status
 from serving.schemas import ErrorDetail, ErrorResponse
+from serving.shortcut import Shortcut
 
 logger = logging.getLogger("serving")
 
@@ -45,17 +47,17 @@ def create_app(replica: Replica) -> Envelope:
     api.include_router(predictions.router(replica))
     api.include_router(status.router(replica))
     _answer_errors(api, replica)
-    return Envelope(api, replica.identity, replica.lifecycle, replica.metrics)
+    shortcut = Shortcut(api, "/predict", partial(predictions.predict, replica), partial(_answer_error, replica))
+    return Envelope(shortcut, replica.identity, replica.lifecycle, replica.metrics)
 
 
 def _answer_errors(api: FastAPI, replica: Replica) -> None:
     """Gives every error the one documented shape."""
 
     @api.exception_handler(RequestError)
-    async def request_error(request: Request, error: RequestError) -> Response:
-        if error.code == "overloaded":
-            replica.metrics.overload.labels(request.state.traffic).inc()
-        return _error_response(request, error)
+    @api.exception_handler(ClientDisconnect)
+    async def known_error(request: Request, error: Exception) -> Response:
+        return _answer_error(replica, request, error)
 
     @api.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> Response:
@@ -68,16 +70,23 @@ def _answer_errors(api: FastAPI, replica: Replica) -> None:
         response.headers.update(error.headers or {})
         return response
 
-    @api.exception_handler(ClientDisconnect)
-    async def client_gone(request: Request, _: ClientDisconnect) -> Response:
+    @api.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        return _answer_error(replica, request, error)
+
+
+def _answer_error(replica: Replica, request: Request, error: Exception) -> Response:
+    """Answers what a route that predicts may raise."""
+    if isinstance(error, RequestError):
+        if error.code == "overloaded":
+            replica.metrics.overload.labels(request.state.traffic).inc()
+        return _error_response(request, error)
+    if isinstance(error, ClientDisconnect):
         gone = RequestError(CLIENT_CLOSED_REQUEST, "client_closed_request", "The client went away.")
         return _error_response(request, gone)
-
-    @api.exception_handler(Exception)
-    async def unexpected(request: Request, _: Exception) -> Response:
-        message = "This replica failed to answer; its log has the details under this request id."
-        logger.error("Request %s failed.", request.state.request_id)
-        return _error_response(request, RequestError(500, "internal_error", message))
+    logger.error("Request %s failed.", request.state.request_id, exc_info=error)
+    message = "This replica failed to answer; its log has the details under this request id."
+    return _error_response(request, RequestError(500, "internal_error", message))
 
 
 def _error_response(request: Request, error: RequestError) -> Response:

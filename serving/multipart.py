@@ -52,6 +52,9 @@ class _Collector:
             self.found.append(b"".join(self._data))
 
 
+CALLBACKS = tuple(name for name in vars(_Collector) if name.startswith("on_"))
+
+
 def images_in(body: bytes, content_type: str, field: str) -> list[bytes]:
     """Returns the contents of every part named `field`, in order, at least one.
 
@@ -63,7 +66,7 @@ def images_in(body: bytes, content_type: str, field: str) -> list[bytes]:
     if kind != b"multipart/form-data" or not boundary:
         raise unsupported_media(f"Send the image as multipart/form-data with a boundary, in a field named {field!r}.")
     collector = _Collector(field)
-    callbacks = {name: getattr(collector, name) for name in dir(collector) if name.startswith("on_")}
+    callbacks = {name: getattr(collector, name) for name in CALLBACKS}
     try:
         parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
         parser.write(body)

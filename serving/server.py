@@ -98,6 +98,8 @@ def build_server(settings: Settings) -> DrainingServer:
         ws="none",
         lifespan="on",
         access_log=False,
+        # Nothing here asks who the client is.
+        proxy_headers=False,
         log_config=None,
         server_header=False,
         timeout_keep_alive=settings.keep_alive_seconds,

@@ -52,17 +52,11 @@ def router(replica: Replica) -> APIRouter:
     routes = APIRouter(tags=["predictions"], responses=ERRORS)
 
     @routes.post("/predict", response_model=PredictResponse, openapi_extra=_form("image", _FILE))
-    async def predict(
+    async def predict_one(
         request: Request, confidence: Confidence = DEFAULT_CONFIDENCE, max_detections: MaxDetections = MAX_DETECTIONS
     ) -> Response:
         """Finds objects in one image."""
-        with replica.uploads.upload(request) as upload:
-            [image] = await _images(replica, request, upload, "image", most=1)
-            await _suffer(replica.faults.strike(request.state.traffic), request)
-            [future] = replica.start([image], confidence, max_detections)
-            prediction = await future
-        _record(replica, request, [prediction])
-        return _json(PredictResponse(**_identity(replica, request), **_found(replica, prediction)))
+        return await predict(replica, request, confidence, max_detections)
 
     @routes.post(
         "/predict/batch",
@@ -93,6 +87,24 @@ def router(replica: Replica) -> APIRouter:
         return Response(jpeg, media_type="image/jpeg")
 
     return routes
+
+
+async def predict(
+    replica: Replica, request: Request, confidence: float = DEFAULT_CONFIDENCE, max_detections: int = MAX_DETECTIONS
+) -> Response:
+    """Answers `POST /predict`; `serving.shortcut` calls it without FastAPI when there are no parameters.
+
+    Raises:
+        RequestError: what the client did wrong, or why this replica cannot answer now.
+        ClientDisconnect: if the client went away.
+    """
+    with replica.uploads.upload(request) as upload:
+        [image] = await _images(replica, request, upload, "image", most=1)
+        await _suffer(replica.faults.strike(request.state.traffic), request)
+        [future] = replica.start([image], confidence, max_detections)
+        prediction = await future
+    _record(replica, request, [prediction])
+    return _json(PredictResponse(**_identity(replica, request), **_found(replica, prediction)))
 
 
 def _form(field: str, schema: dict[str, Any]) -> dict[str, Any]:
