@@ -14,7 +14,6 @@ from banana_delivery.settings import Settings
 from banana_delivery.stack.environment import children_environment
 from banana_delivery.stack.errors import StackError
 
-POOL = "delivery"
 LIMIT = 1
 TIMEOUT_SECONDS = 120
 
@@ -40,6 +39,8 @@ def limit_delivery_pool(settings: Settings) -> None:
 
 if __name__ == "__main__":
     import dagster as dg
+
+    from banana_delivery.assets.common import POOL
 
     with dg.DagsterInstance.get() as instance:
         instance.event_log_storage.set_concurrency_slots(POOL, LIMIT)
