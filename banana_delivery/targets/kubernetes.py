@@ -35,9 +35,9 @@ from banana_delivery.targets.kubernetes_objects import (
     digest_in,
     image_in,
 )
-from banana_delivery.targets.kubernetes_readiness import readiness_of
+from banana_delivery.targets.kubernetes_readiness import not_led_there, readiness_of
 from banana_delivery.targets.kubernetes_record import Change, RecordStore, change_stamped
-from banana_delivery.targets.kubernetes_routing import Routing
+from banana_delivery.targets.kubernetes_routing import Routing, digest_at
 from banana_delivery.targets.kubernetes_sources import RouterSource, Traffic
 
 
@@ -163,13 +163,18 @@ class KubernetesTarget(ReleaseTarget):
         routing.follow(split, claim.generation)
 
     def readiness(self, environment: Environment, colour: Colour) -> Readiness:
-        """How far the pods are."""
+        """How far the pods are; once they are ready, whether the proxies before them have followed."""
         site = self.sites[environment]
         found = site.api.get(site.place.pods, labelSelector=site.place.selector(colour)) or {"items": []}
         deployment = site.api.get(site.place.deployment(colour))
         if deployment is None:
             return Readiness(0, 0, failure=fencing.never_deployed(environment, colour))
-        return readiness_of(deployment, found["items"])
+        now = readiness_of(deployment, found["items"])
+        if not now.complete or not now.wanted:
+            return now
+        entrance = site.routing.entrance(colour)
+        said = digest_at(entrance)
+        return now if said == digest_in(deployment) else not_led_there(now, entrance, said)
 
     def observed(self, environment: Environment) -> Observed:
         """What the route, the Deployments and the autoscalers say."""

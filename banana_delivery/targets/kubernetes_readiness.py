@@ -51,6 +51,18 @@ def readiness_of(deployment: Json, pods: list[Json]) -> Readiness:
     return Readiness(ready, wanted, waiting_for=_doings(missing), place_at_fault=kept)
 
 
+def not_led_there(pods: Readiness, url: str, said: str) -> Readiness:
+    """Pods that are ready, but not reached yet: kube-proxy or the Gateway has not heard of them.
+
+    Args:
+        pods: how far the pods themselves are.
+        url: where they were to be reached.
+        said: what is there instead.
+    """
+    waiting_for = f"{url} does not lead there yet, it says {said!r}."
+    return Readiness(min(pods.ready, pods.wanted - 1), pods.wanted, waiting_for=waiting_for, place_at_fault=True)
+
+
 def is_ready(pod: Json) -> bool:
     """Whether a pod answers and is not about to go."""
     if pod["metadata"].get("deletionTimestamp"):

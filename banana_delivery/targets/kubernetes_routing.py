@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import httpx
+
 from banana_delivery.policy.records import Colour
 from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes_api import Json, KubernetesApi
@@ -64,6 +66,10 @@ class Routing(ABC):
     def probe_url(self, colour: Colour) -> str:
         """The internal way to one colour."""
 
+    def entrance(self, colour: Colour) -> str:
+        """Where evidence of a colour is gathered before it gets users."""
+        return self.probe_url(colour)
+
     def service_url(self, name: str) -> str:
         """Where a Service answers: what its annotation says, else its address inside the cluster.
 
@@ -98,3 +104,16 @@ class SoleRouting(Routing):
     def probe_url(self, colour: Colour) -> str:
         """A Service of its own to the same replicas."""
         return self.service_url(self.place.name(colour))
+
+    def entrance(self, colour: Colour) -> str:  # noqa: ARG002 - there is one
+        """Where its users are, who are testers."""
+        return self.url()
+
+
+def digest_at(url: str) -> str:
+    """The digest that answers at an address, or what went wrong instead."""
+    try:
+        answer = httpx.get(f"{url}/ready", timeout=2.0, trust_env=False)
+    except httpx.HTTPError as error:
+        return str(error) or repr(error)
+    return answer.headers.get("X-Image-Digest", "") if answer.is_success else f"HTTP {answer.status_code}"

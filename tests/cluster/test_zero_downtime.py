@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from banana_delivery.policy.records import Colour, ImageRef
+from banana_delivery.targets.kubernetes_routing import digest_at
 from tests.cluster.cluster import PRODUCTION, Production, Routed
 from tests.cluster.load import Users
 
@@ -30,6 +31,16 @@ def test_three_kinds_of_users_notice_nothing_of_a_release_and_of_all_that_follow
     assert len(users.answers) >= REQUESTS
     assert users.seconds and len(users.answers) / users.seconds >= 30
     assert {"blue", "green"} == {answer.colour for answer in users.answers}
+
+
+def test_a_colour_that_is_ready_answers_at_once_and_only_with_its_digest(
+    routed: Routed, releases: dict[str, ImageRef]
+) -> None:
+    production = Production(routed.target)
+    for version in ("1", "2"):
+        production.deploy(GREEN, releases[version])
+        answers = {digest_at(routed.target.probe_url(PRODUCTION, GREEN)) for _ in range(30)}
+        assert answers == {releases[version].digest}
 
 
 def _release(production: Production, users: Users, candidate: Colour, image: ImageRef) -> None:
