@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,6 +14,8 @@ from banana_delivery.delivery.ready import NeverReadyError, NotReadyError, wait_
 from banana_delivery.delivery.shift import hand_edit
 from banana_delivery.policy.records import Colour, ImageRef
 from banana_delivery.targets.kubernetes import KubernetesTarget
+from banana_delivery.targets.kubernetes_api import Json
+from banana_delivery.targets.kubernetes_objects import Place, container_of
 from tests.cluster.cluster import PRODUCTION, Cluster, Production, Routed
 from tests.cluster.faults import frozen, restart
 from tests.cluster.load import Users
@@ -28,15 +31,41 @@ def production(behind_gateway: KubernetesTarget, releases: dict[str, ImageRef]) 
     return production
 
 
+@contextmanager
+def green_with(cluster: Cluster, change: Callable[[Json], None]) -> Iterator[None]:
+    """Green's replicas are made from a PodTemplate that somebody has changed."""
+    path = Place(PRODUCTION, "production").template(GREEN)
+    before = cluster.api.get(path)
+    assert before is not None
+    changed = copy.deepcopy(before)
+    change(changed["template"]["spec"])
+    cluster.api.replace(path, changed)
+    yield
+    del before["metadata"]["resourceVersion"]
+    cluster.api.replace(path, before)
+
+
 @pytest.fixture
 def no_node(cluster: Cluster) -> Iterator[None]:
     """Green's replicas want a node that does not exist."""
-    patch = {"template": {"spec": {"nodeSelector": {"no-such": "node"}}}}
-    template = ("podtemplate", "banana-api-green", "-n", "production")
-    cluster.kubectl("patch", *template, "--type=merge", "-p", json.dumps(patch))
+    with green_with(cluster, lambda spec: spec.update(nodeSelector={"no-such": "node"})):
+        yield
+
+
+@pytest.fixture
+def no_secret(cluster: Cluster) -> Iterator[None]:
+    """Green's replicas want a Secret that nobody has made."""
+    missing = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "no-such-secret", "key": "token"}}}
+    with green_with(cluster, lambda spec: container_of(spec)["env"].append(missing)):
+        yield
+
+
+@pytest.fixture
+def no_room(cluster: Cluster, production: Production) -> Iterator[None]:
+    """Production may not have any more pods than it has."""
+    cluster.kubectl("create", "quota", "full", "-n", "production", "--hard=pods=1")
     yield
-    patch["template"]["spec"]["nodeSelector"] = None  # type: ignore[assignment]
-    cluster.kubectl("patch", *template, "--type=merge", "-p", json.dumps(patch))
+    cluster.kubectl("delete", "quota", "full", "-n", "production")
 
 
 def _wait(production: Production, image: ImageRef, seconds: float, error: type[NotReadyError]) -> str:
@@ -81,6 +110,20 @@ def test_a_replica_that_no_node_takes_is_given_up_with_the_schedulers_words(
     production: Production, releases: dict[str, ImageRef]
 ) -> None:
     assert "Unschedulable" in _wait(production, releases["2"], 5, NotReadyError)
+
+
+@pytest.mark.usefixtures("no_secret")
+def test_a_secret_that_is_missing_ends_the_wait_and_is_named(
+    production: Production, releases: dict[str, ImageRef]
+) -> None:
+    assert "no-such-secret" in _wait(production, releases["2"], 60, NotReadyError)
+
+
+@pytest.mark.usefixtures("no_room")
+def test_a_quota_that_is_used_up_ends_the_wait_and_is_named(
+    production: Production, releases: dict[str, ImageRef]
+) -> None:
+    assert "exceeded quota: full" in _wait(production, releases["2"], 60, NotReadyError)
 
 
 def test_another_image_put_there_by_hand_is_noticed(

@@ -22,6 +22,7 @@ TODAY = [
     "pipeline/endpoints",
     "overlays/dev",
     "overlays/dev-without-gateway",
+    "overlays/demo",
 ]
 OLDER = ["overlays/dev-older-api", "overlays/dev-older-api-without-gateway"]
 PIPELINES = {
