@@ -14,12 +14,17 @@ BOUNDARY = "benchmark"
 
 @dataclass(frozen=True)
 class Contender:
-    """A server: `command` starts it with PORT in its environment; `route` answers predictions."""
+    """A server: `command` starts it, with PORT in its environment; `route` answers predictions."""
 
     name: str
     command: list[str]
     route: str = "/predict"
     as_json: bool = False
+
+    @property
+    def key(self) -> str:
+        """The name as part of a file's name."""
+        return self.name.lower().replace(" ", "-")
 
     def request(self, jpeg: bytes) -> bytes:
         """The bytes of one HTTP request that predicts on an image."""
@@ -37,14 +42,16 @@ def _post(route: str, content_type: str, body: bytes) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def contenders(peer_python: str) -> list[Contender]:
-    """Ours first, then the peers."""
-    bento = str(Path(peer_python).with_name("bentoml"))
+OURS = Contender("ours", [sys.executable, "-m", "serving"])
+
+
+def peers(python: str) -> list[Contender]:
+    """The others, run by the Python of their own environment."""
+    bento = str(Path(python).with_name("bentoml"))
     return [
-        Contender("ours", [sys.executable, "-m", "serving"]),
-        Contender("plain FastAPI + ultralytics", [peer_python, "-m", "benchmarks.peers.plain"]),
-        Contender("LitServe", [peer_python, "-m", "benchmarks.peers.lit"]),
-        Contender("BentoML", [bento, "serve", "benchmarks.peers.bento:Bananas"]),
-        Contender("mlflow models serve", [peer_python, "-m", "benchmarks.peers.mlflow_model"], "/invocations", True),
-        Contender("Ray Serve", [peer_python, "-m", "benchmarks.peers.ray_serve"]),
+        Contender("plain FastAPI + ultralytics", [python, "-m", "benchmarks.peers.plain"]),
+        Contender("LitServe", [python, "-m", "benchmarks.peers.lit"]),
+        Contender("BentoML", [bento, "serve", "benchmarks.peers.bento:Bananas", "--port", "{port}"]),
+        Contender("mlflow models serve", [python, "-m", "benchmarks.peers.mlflow_model"], "/invocations", as_json=True),
+        Contender("Ray Serve", [python, "-m", "benchmarks.peers.ray_serve"]),
     ]

@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from benchmarks.serving_load import WARM_UP_SECONDS, summary
+from benchmarks.serving_window import WARM_UP_SECONDS, Window, measured
 from serving.cpu import usable_cpus
 from serving.loading import load_model
 from serving.model import read_version
@@ -19,28 +19,26 @@ from serving.settings import load_settings
 
 
 def main() -> None:
-    """Runs the loop and prints throughput and latencies."""
+    """Runs the loop and prints what `serving_window.measured` tells about it."""
     seconds, images = float(sys.argv[1]), [Path(name).read_bytes() for name in sys.argv[2:]]
     settings = load_settings()
     workers = settings.inference_workers or usable_cpus()
     predictor = load_model(settings, read_version(settings.model_path), workers).predictor
-    latencies: list[list[float]] = [[] for _ in range(workers)]
-    begin = time.perf_counter() + WARM_UP_SECONDS
+    window = Window(time.perf_counter() + WARM_UP_SECONDS, seconds)
 
-    def run(number: int) -> None:
-        turn = number
-        while (started := time.perf_counter()) < begin + seconds:
+    def run(turn: int) -> None:
+        while (started := time.perf_counter()) < window.end:
             predictor.predict(images[turn % len(images)], 0.25, 300)
+            window.completed(started)
             turn += 1
-            if started >= begin:
-                latencies[number].append(time.perf_counter() - started)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(workers)]
     for thread in threads:
         thread.start()
+    result = measured(window, None)
     for thread in threads:
         thread.join()
-    print(json.dumps(summary([value for each in latencies for value in each], time.perf_counter() - begin)))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

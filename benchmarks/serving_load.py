@@ -1,25 +1,22 @@
 """A closed-loop HTTP client that costs little: raw sockets, requests prepared in advance, one thread a connection.
 
-    python -m benchmarks.serving_load PORT CONCURRENCY SECONDS REQUEST_FILE...
+    python -m benchmarks.serving_load SERVER_PID PORT CONCURRENCY SECONDS REQUEST_FILE...
 
-Every thread sends the prepared requests in turn on one kept-alive connection and waits for each answer. It prints JSON:
-requests, errors, seconds, latencies in milliseconds, and the CPU seconds the client itself used.
+Every thread sends the prepared requests in turn on one kept-alive connection and waits for each answer. What completes
+within the window after the warm-up is counted, whenever it was sent: to leave out what was in flight at its edges would
+take sixteen requests off a run at concurrency 16, and make every server look worse the more is asked of it at once.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import socket
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-WARM_UP_SECONDS = 1.0
+from benchmarks.serving_window import WARM_UP_SECONDS, Window, measured
 
 
 class Connection:
@@ -55,58 +52,33 @@ class Connection:
         return data
 
 
-def client_cpu() -> float:
-    """CPU seconds this process has used."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def load(port: int, concurrency: int, seconds: float, requests: list[bytes]) -> dict[str, Any]:
-    """Runs the load; the first second is not counted."""
-    latencies: list[list[float]] = [[] for _ in range(concurrency)]
+def load(server: int, port: int, concurrency: int, seconds: float, requests: list[bytes]) -> dict[str, object]:
+    """Runs the load; returns what `serving_window.measured` tells about it, and the number of errors."""
     errors = [0] * concurrency
-    begin = time.perf_counter() + WARM_UP_SECONDS
-    end = begin + seconds
+    window = Window(time.perf_counter() + WARM_UP_SECONDS, seconds)
 
     def run(number: int) -> None:
         connection = Connection(port)
         turn = number
-        while (started := time.perf_counter()) < end:
-            status = connection.ask(requests[turn % len(requests)])
+        while (started := time.perf_counter()) < window.end:
+            errors[number] += connection.ask(requests[turn % len(requests)]) != 200
+            window.completed(started)
             turn += 1
-            if started >= begin:
-                latencies[number].append(time.perf_counter() - started)
-                errors[number] += status != 200
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(concurrency)]
     for thread in threads:
         thread.start()
-    time.sleep(max(0.0, begin - time.perf_counter()))
-    cpu = client_cpu()
+    result = measured(window, server)
     for thread in threads:
         thread.join()
-    return summary([value for each in latencies for value in each], time.perf_counter() - begin) | {
-        "errors": sum(errors),
-        "client_cpu_seconds": round(client_cpu() - cpu, 3),
-    }
-
-
-def summary(latencies: list[float], seconds: float) -> dict[str, Any]:
-    """Throughput and latencies (milliseconds) of the requests measured."""
-    p50, p99 = np.quantile(latencies, [0.5, 0.99]) * 1000
-    return {
-        "requests": len(latencies),
-        "seconds": round(seconds, 3),
-        "per_second": round(len(latencies) / seconds, 2),
-        "p50_ms": round(float(p50), 2),
-        "p99_ms": round(float(p99), 2),
-    }
+    return result | {"errors": sum(errors)}
 
 
 def main() -> None:
     """Reads the command line and prints the result."""
-    port, concurrency, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    print(json.dumps(load(port, concurrency, seconds, [Path(name).read_bytes() for name in sys.argv[4:]])))
+    server, port, concurrency = (int(argument) for argument in sys.argv[1:4])
+    requests = [Path(name).read_bytes() for name in sys.argv[5:]]
+    print(json.dumps(load(server, port, concurrency, float(sys.argv[4]), requests)))
 
 
 if __name__ == "__main__":

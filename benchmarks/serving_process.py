@@ -1,0 +1,106 @@
+"""A contender as a running process: started, waited for, asked, weighed and ended with all its children."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.serving_contenders import Contender
+from benchmarks.serving_load import Connection
+from benchmarks.serving_material import Material
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 120.0
+END_SECONDS = 30
+
+
+@dataclass
+class RunningServer:
+    """A server that has given its first answer.
+
+    Attributes:
+        first_answer_seconds: from the start of its process.
+        peak_mb: its memory and its children's, shared pages counted once, the highest seen after any run.
+    """
+
+    process: psutil.Process
+    port: int
+    requests: list[Path]
+    first_answer_seconds: float
+    peak_mb: int = 0
+
+    def load(self, concurrency: int, seconds: float) -> dict[str, Any]:
+        """Asks it for `seconds`; see `serving_window.measured` for the result."""
+        arguments = [self.process.pid, self.port, concurrency, seconds, *self.requests]
+        result = run_module("benchmarks.serving_load", *map(str, arguments))
+        everyone = [self.process, *self.process.children(recursive=True)]
+        memory = sum(one.memory_full_info().pss for one in everyone if one.is_running())
+        self.peak_mb = max(self.peak_mb, round(memory / 1e6))
+        return result
+
+
+def run_module(module: str, *arguments: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
+    """Runs a module of the benchmark in a process of its own; returns the JSON it prints."""
+    command = [sys.executable, "-m", module, *arguments]
+    run = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, timeout=300)
+    return dict(json.loads(run.stdout))
+
+
+@contextmanager
+def running(contender: Contender, material: Material) -> Iterator[RunningServer]:
+    """Starts a contender, and ends it with the block.
+
+    Raises:
+        RuntimeError: if it does not answer a prediction in time; the message ends with the end of its log.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log, requests = material.folder / f"{contender.key}.log", []
+    for number, image in enumerate(material.images):
+        requests.append(material.folder / f"{contender.key}-{number}")
+        requests[-1].write_bytes(contender.request(image.read_bytes()))
+    command = [part.format(port=port) for part in contender.command]
+    started = time.perf_counter()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=material.environment(port), stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        if not _answers(port, requests[-1].read_bytes(), process):
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise RuntimeError(f"no answer, exit status {process.poll()}: {' '.join(last)}")
+        yield RunningServer(psutil.Process(process.pid), port, requests, time.perf_counter() - started)
+    finally:
+        _end(process)
+
+
+def _answers(port: int, request: bytes, process: subprocess.Popen[bytes]) -> bool:
+    """Asks until a prediction is answered with 200."""
+    deadline = time.perf_counter() + START_SECONDS
+    while time.perf_counter() < deadline and process.poll() is None:
+        with suppress(OSError):
+            if Connection(port).ask(request) == 200:
+                return True
+        time.sleep(0.02)
+    return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kills a contender and everything it started."""
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+    process.kill()
+    process.wait(timeout=END_SECONDS)
