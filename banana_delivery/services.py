@@ -52,5 +52,5 @@ class Services:
             target=self.target,
             notifier=self.notifier,
             model=self.settings.model_name,
-            dagster_url=self.settings.dagster_url,
+            dagster_url=self.settings.pages_url,
         )

@@ -32,6 +32,12 @@ class Settings(BaseSettings):
     router_api_port: int = Field(default=8083, ge=1, le=65535, description="The router's own API and metrics.")
     replica_port_base: int = Field(default=18000, ge=1024, le=65000, description="First port tried for a replica.")
 
+    # Dagster's pages, where they are not on this machine.
+    dagster_host: str = Field(default="127.0.0.1", description="Where the command line finds Dagster's pages.")
+    dagster_public_url: str = Field(
+        default="", description="Where people find them, for links; empty: where the command line does."
+    )
+
     # Releases.
     staging_replicas: int = Field(default=1, ge=1, description="Replicas of staging, in the embedded stack.")
     production_replicas: int = Field(default=2, ge=1, description="Replicas of a colour, in the embedded stack.")
@@ -113,8 +119,13 @@ class Settings(BaseSettings):
 
     @property
     def dagster_url(self) -> str:
-        """Where the Dagster pages are."""
-        return f"http://127.0.0.1:{self.dagster_port}"
+        """Where this process reaches the Dagster pages."""
+        return f"http://{self.dagster_host}:{self.dagster_port}"
+
+    @property
+    def pages_url(self) -> str:
+        """Where people reach the Dagster pages."""
+        return self.dagster_public_url.rstrip("/") or self.dagster_url
 
 
 class BadSettingsError(Exception):

@@ -69,7 +69,7 @@ def _failed_blocking_check(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 def _failure_message(instance: dg.DagsterInstance, run_id: str) -> str:
-    """The last thing that Dagster said about the failure."""
+    """The last thing that Dagster said about the failure, without the logs that it may add to it."""
     records = instance.get_records_for_run(
         run_id, of_type={DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}
     ).records
@@ -80,4 +80,6 @@ def _failure_message(instance: dg.DagsterInstance, run_id: str) -> str:
     messages = [
         record.event_log_entry.dagster_event.message for record in records if record.event_log_entry.dagster_event
     ]
-    return next((message for message in messages if message), "The run failed without saying why.")
+    return next(
+        (message.strip().splitlines()[0] for message in messages if message), "The run failed without saying why."
+    )

@@ -35,7 +35,7 @@ def deliver_one(
     with open_instance(settings) as instance:
         ensure_partition(instance, version)
         run_id = client.launch(job, version, {TRIGGER_TAG: trigger, ACTOR_TAG: actor}, assets)
-        console.print(f"Version {version}: {settings.dagster_url}/runs/{run_id}")
+        console.print(f"Version {version}: {settings.pages_url}/runs/{run_id}")
         with console.status(f"Delivering version {version}"):
             status = client.wait(run_id, LONGEST_DELIVERY_SECONDS)
         attempt = History(instance).attempt_of(run_id, version)

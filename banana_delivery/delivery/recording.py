@@ -60,7 +60,7 @@ def _write_report(services: Services, history: History, attempt: AttemptRecord) 
         budget_seconds=_budget(services),
         staging=_of_this_image(history.latest(StagingRecord, "staging_release", attempt.version), attempt),
         ab=_of_this_image(history.latest(AbRecord, "ab_report", attempt.version), attempt),
-        links={"run": f"{services.settings.dagster_url}/runs/{attempt.run_id}"} if attempt.run_id else {},
+        links={"run": f"{services.settings.pages_url}/runs/{attempt.run_id}"} if attempt.run_id else {},
     )
     file = services.settings.home / "reports" / f"version-{attempt.version}-{attempt.at:.0f}-{attempt.outcome}.html"
     file.parent.mkdir(parents=True, exist_ok=True)

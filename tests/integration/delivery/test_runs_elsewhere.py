@@ -1,0 +1,75 @@
+"""Runs whose process is on another host, as the pods of a cluster are: only Dagster and the heartbeat speak of them."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from banana_delivery.delivery.worker import WORKER_TAG
+from banana_delivery.partitions import ensure_partition
+from banana_delivery.policy.outcomes import Outcome
+from banana_delivery.policy.records import Colour, Environment, Phase
+from tests.integration.delivery.serving import FIRST
+from tests.world import World
+
+PRODUCTION = Environment.PRODUCTION
+# As Dagster's run monitoring says it, with what it knows of the pod.
+POD_DIED = (
+    "Detected run worker status FAILED. Marking the run as failed.\nDebug information for pod p:\n\nPod status: Failed"
+)
+
+
+@pytest.fixture
+def shifting(world: World) -> dg.DagsterRun:
+    """A run in a pod, in the middle of a shift."""
+    version = world.stage()
+    ensure_partition(world.instance, version)
+    run = world.instance.create_run_for_job(
+        world.defs.resolve_job_def("deliver"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": version},
+    )
+    world.instance.add_run_tags(run.run_id, {WORKER_TAG: f"{run.run_id}:dagster-run-0-abcde:1:1700000000"})
+    split_production(world, run.run_id)
+    return world.run_of(run.run_id)
+
+
+def split_production(world: World, owner: str) -> None:
+    claim = world.target.claim(PRODUCTION, owner)
+    record = world.target.record(PRODUCTION)
+    assert record.live is not None and record.active is Colour.BLUE
+    world.target.deploy(claim, Colour.GREEN, record.live.but(digest="sha256:" + "c" * 64), 1)
+    world.target.write(claim, world.target.record(PRODUCTION).but(phase=Phase.SHIFTING))
+    world.target.set_weights(claim, {Colour.BLUE: 60, Colour.GREEN: 40})
+
+
+def test_a_run_in_another_pod_is_not_taken_for_dead(world: World, shifting: dg.DagsterRun) -> None:
+    world.tick("reconcile")
+
+    assert world.run_of(shifting.run_id).status is dg.DagsterRunStatus.STARTED
+    assert (world.target.record(PRODUCTION).owner, world.weights[Colour.GREEN]) == (shifting.run_id, 40)
+
+
+def test_a_pod_that_falls_silent_loses_production_before_anybody_knows_how_its_run_ended(
+    world: World, shifting: dg.DagsterRun
+) -> None:
+    world.clock.now -= 3600
+    world.target.beat(world.target.claim(PRODUCTION, shifting.run_id))
+
+    world.tick("reconcile")
+
+    assert world.weights[Colour.BLUE] == 100 and world.serving == FIRST
+    assert world.run_of(shifting.run_id).status is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_that_monitoring_failed_gives_production_back_at_once_and_is_told_in_one_line(
+    world: World, shifting: dg.DagsterRun
+) -> None:
+    world.instance.report_run_failed(shifting, POD_DIED)
+
+    world.tick("reconcile")
+    world.after(world.run_of(shifting.run_id))
+
+    assert world.weights[Colour.BLUE] == 100 and world.target.record(PRODUCTION).owner is None
+    attempt = world.attempts(shifting.tags["dagster/partition"])[0]
+    assert (attempt.outcome, attempt.reason) == (Outcome.ERROR, POD_DIED.splitlines()[0])
