@@ -90,8 +90,9 @@ class _OpenVinoSlot:
 def _accept_pixels(network: ov.Model, size: int) -> ov.Model:
     """Moves what is left of preprocessing into the network, where it costs nothing: it takes four-byte pixels."""
     pixels = ops.parameter([1, size, size, 4], np.uint8)
-    colours = ops.convert(ops.gather(pixels, np.array([0, 1, 2]), np.array(3)), "f32")
-    planes = ops.multiply(ops.transpose(colours, np.array([0, 3, 1, 2])), np.float32(1 / 255))
+    # A slice is a fast copy; a gather of the same three bytes took a thirtieth of the whole network's time.
+    colours = ops.slice(pixels, np.array([0]), np.array([3]), np.array([1]), np.array([3]))
+    planes = ops.multiply(ops.transpose(ops.convert(colours, "f32"), np.array([0, 3, 1, 2])), np.float32(1 / 255))
     network.inputs[0].replace(planes.output(0))
     return ov.Model(network.outputs[0].get_node(), [pixels])
 
