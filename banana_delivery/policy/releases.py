@@ -85,7 +85,15 @@ class ImageRecord(Value):
 
 
 class TestRow(Value):
-    """One line of a test table."""
+    """One line of a test table.
+
+    Attributes:
+        name: what was looked at.
+        passed: whether it was as it should be.
+        detail: what was seen.
+        seconds: how long it took.
+        unreached: whether it failed because a connection was refused or broke off, for which a release may be innocent.
+    """
 
     __test__ = False  # Not a test itself, whatever its name suggests to pytest.
 
@@ -93,6 +101,7 @@ class TestRow(Value):
     passed: bool
     detail: str
     seconds: float = Field(ge=0)
+    unreached: bool = False
 
 
 class QualityRecord(Value):

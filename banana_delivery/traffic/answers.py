@@ -13,10 +13,12 @@ from pydantic import ValidationError
 
 from banana_delivery.policy.matching import MAX_DETECTIONS, Detections, Labelled, Matches, match_answers
 from banana_delivery.traffic.labelled import LabelledImage
-from banana_delivery.traffic.prediction import Prediction, is_overload, upload
+from banana_delivery.traffic.prediction import UNREACHED, Prediction, is_overload, upload
 
-OVERLOAD_TRIES = 8
+TRIES = 8
+"""For one image: a service may be overloaded, or its router start again."""
 LONGEST_PAUSE_SECONDS = 5.0
+UNREACHED_PAUSE_SECONDS = 1.0
 
 Progress = Callable[[int, int], object]
 """Called with how many images are done and how many there are."""
@@ -118,12 +120,15 @@ class _Reply:
     prediction: Prediction | None = None
     detections: Detections | None = None
     failure: str = ""
+    unreached: bool = False
     seconds: float = 0.0
     overloads: int = 0
 
 
 def _collect(answers: Answers, reply: _Reply, expected_digest: str | None, url: str) -> None:
     answers.overloads += reply.overloads
+    if reply.unreached:
+        raise UnansweredError(f"{url} cannot be reached: {reply.failure}; see to what leads there, then try again.")
     if reply.prediction is None or reply.detections is None:
         answers.failures[reply.name] = reply.failure
         return
@@ -155,15 +160,19 @@ class _Asker:
         )
 
     def ask(self, image: LabelledImage) -> _Reply:
-        """Ask until there is an answer, a failure, or too many pleas to come back later."""
+        """Ask until there is an answer, a failure, or nobody to be reached for too long."""
         reply = _Reply(image.name)
-        for _ in range(OVERLOAD_TRIES):
+        for _ in range(TRIES):
             started = time.perf_counter()
             try:
                 response = upload(self.client, self._url, image.name, image.jpeg, **self._query)
             except httpx.HTTPError as error:
                 reply.failure = f"{type(error).__name__} {error}".strip()
-                return reply
+                reply.unreached = isinstance(error, UNREACHED)
+                if not reply.unreached or self.stop.wait(UNREACHED_PAUSE_SECONDS):
+                    break
+                continue
+            reply.unreached = False
             reply.seconds = time.perf_counter() - started
             if not is_overload(response):
                 return self._read(response, reply)

@@ -14,6 +14,7 @@ from banana_delivery.policy.releases import TestRow
 from banana_delivery.traffic import contract_checks as contract
 from banana_delivery.traffic.contract_checks import CONCURRENT_REQUESTS, Check, CheckFailedError, Subject
 from banana_delivery.traffic.labelled import LabelledImage
+from banana_delivery.traffic.prediction import UNREACHED
 
 TIMEOUT_SECONDS = 15.0
 NOT_AN_IMAGE = b"This is a sentence, not a picture of a leaf."
@@ -58,11 +59,13 @@ def _table(
 
 def _run_check(name: str, check: Check, subject: Subject) -> TestRow:
     """Run one check; no answer, or one that cannot be read, is a failed row."""
-    started = time.perf_counter()
+    started, unreached = time.perf_counter(), False
     try:
         passed, detail = True, check(subject)
     except CheckFailedError as failure:
         passed, detail = False, str(failure)
     except httpx.HTTPError as error:
         passed, detail = False, f"no answer: {type(error).__name__} {error}".strip()
-    return TestRow(name=name, passed=passed, detail=detail, seconds=time.perf_counter() - started)
+        unreached = isinstance(error, UNREACHED)
+    seconds = time.perf_counter() - started
+    return TestRow(name=name, passed=passed, detail=detail, seconds=seconds, unreached=unreached)

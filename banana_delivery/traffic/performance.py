@@ -14,7 +14,7 @@ import httpx
 
 from banana_delivery.policy.releases import TestRow
 from banana_delivery.traffic.labelled import LabelledImage
-from banana_delivery.traffic.prediction import is_overload, upload
+from banana_delivery.traffic.prediction import UNREACHED, is_overload, upload
 
 TOLERATED_SLOW_SHARE = 0.05
 
@@ -28,12 +28,14 @@ class Measured:
         failures: one sentence each.
         overloads: how often the service asked to come back later, which is its right under load.
         seconds: how long the clients asked.
+        unreached: whether a connection was refused or broke off.
     """
 
     latencies: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     overloads: int = 0
     seconds: float = 0.0
+    unreached: bool = False
 
 
 def performance(
@@ -57,6 +59,7 @@ def performance(
         passed=passed,
         detail=", ".join(_facts(measured, slow)),
         seconds=measured.seconds,
+        unreached=measured.unreached,
     )
 
 
@@ -99,6 +102,7 @@ def _ask(client: httpx.Client, url: str, image: LabelledImage) -> tuple[httpx.Re
 def _note(measured: Measured, result: httpx.Response | httpx.HTTPError, latency: float) -> None:
     if isinstance(result, httpx.HTTPError):
         measured.failures.append(f"{type(result).__name__} {result}".strip())
+        measured.unreached |= isinstance(result, UNREACHED)
     elif result.status_code == httpx.codes.OK:
         measured.latencies.append(latency)
     elif is_overload(result):

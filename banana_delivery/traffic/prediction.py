@@ -21,6 +21,9 @@ COLOUR_HEADER = "X-Colour"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
+UNREACHED = (httpx.NetworkError, httpx.RemoteProtocolError)
+"""A connection was refused or broke off, as when a router dies; one that lives answers for a replica that does not."""
+
 
 class Detection(BaseModel):
     """One detected object: x1 y1 x2 y2 in pixels of the image that was sent."""

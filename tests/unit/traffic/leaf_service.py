@@ -117,10 +117,10 @@ class LeafService:
 
 
 @contextmanager
-def running() -> Iterator[LeafService]:
-    """The service on a free port of the loopback address, for as long as the block lasts."""
+def running(port: int = 0) -> Iterator[LeafService]:
+    """The service on a port of the loopback address, a free one by default, for as long as the block lasts."""
     service = LeafService()
-    server = uvicorn.Server(uvicorn.Config(service.app(), port=0, log_level="critical", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(service.app(), port=port, log_level="critical", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
