@@ -23,7 +23,7 @@ def orphaned(instance: dg.DagsterInstance, services: Services, record: RolloutRe
         return unsettled(record)
     silent = time.time() - record.heartbeat > services.settings.stale_after_seconds
     run = instance.get_run_by_id(record.owner)
-    return silent or (run is not None and (run.is_finished or is_dead(run)))
+    return silent or (run is not None and (run.is_finished or is_dead(instance, run)))
 
 
 def unsettled(record: RolloutRecord) -> bool:
@@ -49,7 +49,7 @@ def dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     """Deliveries that Dagster believes to be running although their process is gone."""
     running = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     runs = instance.get_runs(filters=dg.RunsFilter(statuses=running))
-    return [run for run in runs if PARTITION_TAG in run.tags and is_dead(run)]
+    return [run for run in runs if PARTITION_TAG in run.tags and is_dead(instance, run)]
 
 
 def fail_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:

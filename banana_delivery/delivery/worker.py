@@ -1,7 +1,8 @@
 """Whether the process of a run lives.
 
 Dagster's default launcher does not notice that a run's process was killed: the run stays STARTED and keeps its slot.
-So a run signs in with its process, and the reconcile sensor looks whether that process is still there.
+So a run signs in with its process, and the reconcile sensor looks whether that process is still there. The Kubernetes
+launcher watches the pods of its runs by itself.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ def sign_in(instance: dg.DagsterInstance, run_id: str) -> None:
     instance.add_run_tags(run_id, {WORKER_TAG: identity(run_id, psutil.Process())})
 
 
-def is_dead(run: dg.DagsterRun) -> bool:
+def is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether the process that signed in is gone. A process on another host cannot be seen and counts as alive.
+
+    Where the launcher watches its runs, it is asked by Dagster and not by us: pods may share their node's name, but
+    not its process ids.
 
     A re-execution inherits the tags of the run before it; until it has signed in itself it counts as alive.
     """
     signed = run.tags.get(WORKER_TAG)
-    if not signed:
+    if not signed or instance.run_launcher.supports_check_run_worker_health:
         return False
     run_id, host, pid, _ = signed.split(":")
     if (run_id, host) != (run.run_id, socket.gethostname()):

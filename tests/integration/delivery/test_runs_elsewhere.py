@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import dagster as dg
+import psutil
 import pytest
 
-from banana_delivery.delivery.worker import WORKER_TAG
+from banana_delivery.delivery.worker import WORKER_TAG, identity, is_dead
 from banana_delivery.partitions import ensure_partition
 from banana_delivery.policy.outcomes import Outcome
 from banana_delivery.policy.records import Colour, Environment, Phase
 from tests.integration.delivery.serving import FIRST
+from tests.unit.stack.dagster_manifests import launcher
 from tests.world import World
 
 PRODUCTION = Environment.PRODUCTION
@@ -48,6 +54,20 @@ def test_a_run_in_another_pod_is_not_taken_for_dead(world: World, shifting: dg.D
 
     assert world.run_of(shifting.run_id).status is dg.DagsterRunStatus.STARTED
     assert (world.target.record(PRODUCTION).owner, world.weights[Colour.GREEN]) == (shifting.run_id, 40)
+
+
+@pytest.mark.parametrize("watched", [False, True], ids=["by nobody", "by the launcher of pods"])
+def test_a_process_that_is_gone_is_looked_for_only_where_the_launcher_does_not_watch_it(
+    world: World, shifting: dg.DagsterRun, watched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pods that use their node's network have its name, and process ids of their own."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        gone = identity(shifting.run_id, psutil.Process(process.pid))
+    world.instance.add_run_tags(shifting.run_id, {WORKER_TAG: gone})
+    if watched:
+        monkeypatch.setattr(dg.DagsterInstance, "run_launcher", launcher(tmp_path))
+
+    assert is_dead(world.instance, world.run_of(shifting.run_id)) is not watched
 
 
 def test_a_pod_that_falls_silent_loses_production_before_anybody_knows_how_its_run_ended(
