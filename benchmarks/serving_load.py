@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 from benchmarks.serving_window import WARM_UP_SECONDS, Window, measured
@@ -35,6 +36,10 @@ class Connection:
         head, _, body = received.partition(b"\r\n\r\n")
         self._read_body(head.lower(), body)
         return int(head.split(b" ", 2)[1])
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._socket.close()
 
     def _read_body(self, head: bytes, body: bytes) -> None:
         if b"transfer-encoding: chunked" in head:
@@ -58,12 +63,12 @@ def load(server: int, port: int, concurrency: int, seconds: float, requests: lis
     window = Window(time.perf_counter() + WARM_UP_SECONDS, seconds)
 
     def run(number: int) -> None:
-        connection = Connection(port)
         turn = number
-        while (started := time.perf_counter()) < window.end:
-            errors[number] += connection.ask(requests[turn % len(requests)]) != 200
-            window.completed(started)
-            turn += 1
+        with closing(Connection(port)) as connection:
+            while (started := time.perf_counter()) < window.end:
+                errors[number] += connection.ask(requests[turn % len(requests)]) != 200
+                window.completed(started)
+                turn += 1
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(concurrency)]
     for thread in threads:

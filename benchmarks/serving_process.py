@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,8 @@ def _answers(port: int, request: bytes, process: subprocess.Popen[bytes]) -> boo
     """Asks until a prediction is answered with 200."""
     deadline = time.perf_counter() + START_SECONDS
     while time.perf_counter() < deadline and process.poll() is None:
-        with suppress(OSError):
-            if Connection(port).ask(request) == 200:
+        with suppress(OSError), closing(Connection(port)) as connection:
+            if connection.ask(request) == 200:
                 return True
         time.sleep(0.02)
     return False

@@ -1,0 +1,59 @@
+import os
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.serving_load import load
+from benchmarks.serving_report import over_limit
+
+PLACES, WORK_SECONDS = 2, 0.05
+CAPACITY = PLACES / WORK_SECONDS
+REQUEST = b"POST /predict HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class TwoAtATime(socketserver.StreamRequestHandler):
+    """Works on two requests at once, on each for a fixed time, however many wait."""
+
+    places = threading.Semaphore(PLACES)
+
+    def handle(self) -> None:
+        while self.rfile.readline() != b"":
+            while self.rfile.readline() != b"\r\n":
+                pass
+            with self.places:
+                time.sleep(WORK_SECONDS)
+            self.wfile.write(ANSWER)
+
+
+class ManyConnections(socketserver.ThreadingTCPServer):
+    request_queue_size = 32
+    daemon_threads = True
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with ManyConnections(("127.0.0.1", 0), TwoAtATime) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def test_a_long_queue_does_not_make_a_server_look_slower(port: int) -> None:
+    """What is in flight when the window opens and closes is a third of all requests here."""
+    run = load(os.getpid(), port, 16, 1.0, [REQUEST])
+    assert run["errors"] == 0
+    assert run["per_second"] == pytest.approx(CAPACITY, rel=0.15)
+
+
+def test_what_the_client_costs_is_taken_off_ours_and_not_off_the_bare_loop() -> None:
+    ours = {"per_second": 80.0, "core_ms": 25.0, "client_ms": 5.0}
+    bare = {"per_second": 100.0, "core_ms": 20.0, "client_ms": 19.0}
+    assert over_limit({4: [(ours, bare)]}) == {
+        "ours_over_limit": {"4": 0.8},
+        "ours_over_limit_by_core_time": {"4": 0.8},
+        "ours_over_limit_net_of_client": {"4": 1.0},
+    }
