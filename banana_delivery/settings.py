@@ -6,7 +6,7 @@ Each field ``name`` is the environment variable ``BANANA_NAME``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -142,8 +142,14 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
-        message = f"BANANA_{name.removeprefix('BANANA_')} cannot be used: {first['msg']} (it is {first['input']!r})."
-        raise BadSettingsError(message) from None
+        field = str(first["loc"][0]).lower().removeprefix("banana_")
+        was = "what it is stays secret" if _is_secret(field) else f"it is {first['input']!r}"
+        raise BadSettingsError(f"BANANA_{field.upper()} cannot be used: {first['msg']} ({was}).") from None
     except SettingsError as error:
         raise BadSettingsError(f"A BANANA_* variable that must be JSON is not: {error}.") from None
+
+
+def _is_secret(field: str) -> bool:
+    """Whether a field is a secret or a list of them; what was typed there is one even where it cannot be used."""
+    annotation = Settings.model_fields[field].annotation
+    return SecretStr in (annotation, *get_args(annotation))

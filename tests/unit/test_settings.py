@@ -23,6 +23,22 @@ def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.Monke
     assert "hunter2" not in repr(load_settings())
 
 
+@pytest.mark.parametrize(
+    "unusable", ['"slack://hunter2/secret"', '{"team": "slack://hunter2"}', '[["slack://hunter2"]]']
+)
+def test_a_secret_that_cannot_be_used_is_not_repeated(monkeypatch: pytest.MonkeyPatch, unusable: str) -> None:
+    monkeypatch.setenv("BANANA_NOTIFY_URLS", unusable)
+    with pytest.raises(BadSettingsError, match=r"^BANANA_NOTIFY_URLS cannot be used: ") as refusal:
+        load_settings()
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_an_entry_that_cannot_be_used_is_shown_with_the_variable_that_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BANANA_DRILL_FAULTS", '{"7": [1]}')
+    with pytest.raises(BadSettingsError, match=r"^BANANA_DRILL_FAULTS cannot be used: .*\[1\]"):
+        load_settings()
+
+
 def test_a_relative_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BANANA_HOME", "somewhere")
     assert load_settings().home.is_absolute()
