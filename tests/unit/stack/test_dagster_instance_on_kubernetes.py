@@ -21,7 +21,8 @@ def test_the_instance_is_the_embedded_one_but_for_where_it_keeps_and_runs_things
     elsewhere = {"storage", "local_artifact_storage", "compute_logs", "run_launcher"}
     (tmp_path / "dagster.yaml").write_text((BASE / "dagster.yaml").read_text())
 
-    InstanceRef.from_dir(str(tmp_path))  # Dagster's own check of the whole file.
+    ref = InstanceRef.from_dir(str(tmp_path))  # Dagster's own check of the whole file.
+    assert ref.local_artifact_storage and ref.compute_log_manager and ref.run_coordinator
 
     assert {key: value for key, value in INSTANCE.items() if key not in elsewhere} == embedded
 
