@@ -22,7 +22,7 @@ MARK = f"{DOMAIN}/demo"
 NEWER_API = "/apis/autoscaling/v2"
 """A server that lacks it, as all before 1.23, gets the manifests for older ones."""
 KUBECTL_SECONDS = 300
-UNROUTED_SECONDS = 20.0
+UNROUTED_SECONDS = 5.0
 
 
 class DemoCluster:
