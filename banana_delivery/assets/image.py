@@ -17,6 +17,7 @@ from banana_delivery.policy.records import ImageRef
 from banana_delivery.policy.releases import ArtifactRecord, ImageRecord
 from banana_delivery.services import Services
 from banana_delivery.settings import PROJECT_ROOT
+from banana_delivery.targets.base import TargetError
 
 SERVING_CODE = PROJECT_ROOT / "serving"
 SERVING_LOCK = PROJECT_ROOT / "requirements" / "serving.txt"
@@ -84,9 +85,7 @@ def _made(here: Attempting, services: Services) -> ImageRecord:
     built = _found(existing, here) if existing else services.images.build(context, here.context.log.info)
     services.images.tag(built.ref, {here.version, "latest", *_revision_tag()})
     passed, detail = _self_test(services, built.ref)
-    decisions = services.images.prune(
-        services.settings.keep_versions, lambda: in_use(here.context.instance, services, built.ref), dry_run=False
-    )
+    pruned, prune_trouble = _make_room(here, services, built.ref)
     return ImageRecord(
         ref=built.ref,
         size_bytes=built.size_bytes,
@@ -100,7 +99,8 @@ def _made(here: Attempting, services: Services) -> ImageRecord:
         **_audit(services),
         lock_difference=services.images.lock_difference(built.ref, SERVING_LOCK),
         reused=existing is not None,
-        pruned=tuple(decision.ref.digest for decision in decisions if not decision.keep),
+        pruned=pruned,
+        prune_trouble=prune_trouble,
         seconds=time.monotonic() - start,
     )
 
@@ -129,6 +129,18 @@ def _found(ref: ImageRef, here: Attempting) -> BuiltImage:
 def _revision_tag() -> set[str]:
     revision = git_revision(PROJECT_ROOT)
     return {f"sha-{revision}"} if revision else set()
+
+
+def _make_room(here: Attempting, services: Services, ref: ImageRef) -> tuple[tuple[str, ...], str]:
+    """The digests of old images that were removed, or why none could be, which never stops a delivery."""
+    try:
+        decisions = services.images.prune(
+            services.settings.keep_versions, lambda: in_use(here.context.instance, services, ref), dry_run=False
+        )
+    except (ImageError, TargetError) as error:
+        here.context.log.warning(f"Old images were not removed: {error}")
+        return (), str(error)
+    return tuple(decision.ref.digest for decision in decisions if not decision.keep), ""
 
 
 def _audit(services: Services) -> dict[str, str]:

@@ -160,6 +160,10 @@ class ImageStore(ABC):
 
         Returns:
             A decision for each image, newest first.
+
+        Raises:
+            ImageError: if one cannot be removed; that one is given to whoever asks for it, as before, and the rest
+                waits for the next time.
         """
 
     @abstractmethod

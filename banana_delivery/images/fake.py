@@ -46,12 +46,14 @@ class FakeImages(ImageStore):
     Attributes:
         self_test_report: what the self-test answers for every image.
         self_test_failure: if set, the self-test fails with this sentence.
+        removal_failure: if set, no image can be removed, for which this sentence is the reason.
         lease_seconds: how long an image that was built or asked for is safe from retention.
         clock: seconds since the epoch.
     """
 
     self_test_report: dict[str, object] = field(default_factory=lambda: {"ok": True})
     self_test_failure: str = ""
+    removal_failure: str = ""
     lease_seconds: float = 3600.0
     clock: Callable[[], float] = time.time
     _images: dict[str, _Image] = field(default_factory=dict, init=False)
@@ -142,9 +144,14 @@ class FakeImages(ImageStore):
     def _remove(self, decision: PruneDecision, in_use: Callable[[], Collection[str]]) -> PruneDecision:
         image = self._image(decision.ref)
         image.doomed = True
-        if reason := keep_reason(_stored(image), in_use(), self.clock(), self.lease_seconds):
+        try:
+            reason = keep_reason(_stored(image), in_use(), self.clock(), self.lease_seconds)
+        finally:
             image.doomed = False
+        if reason:
             return replace(decision, keep=True, reason=reason, freed_bytes=0)
+        if self.removal_failure:
+            raise ImageError(self.removal_failure)
         del self._images[decision.ref.digest]
         return decision
 

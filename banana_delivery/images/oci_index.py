@@ -10,6 +10,7 @@ from typing import Any
 
 from banana_delivery.images.base import ImageError
 from banana_delivery.images.oci_blobs import LayoutFiles
+from banana_delivery.images.retention import void_before
 from banana_delivery.policy.records import Value
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -27,7 +28,7 @@ class Entry(Value):
         built_at: seconds since the epoch.
         used_at: when it was last built, found or resolved, seconds since the epoch.
         tags: tags that point at it.
-        doomed: set once retention has chosen it; from then on nobody is given it any more.
+        doomed_at: when retention last chose it, seconds since the epoch; nobody is given it for a while. None: never.
     """
 
     digest: str
@@ -37,7 +38,11 @@ class Entry(Value):
     built_at: float
     used_at: float
     tags: frozenset[str] = frozenset()
-    doomed: bool = False
+    doomed_at: float | None = None
+
+    def is_doomed(self, now: float) -> bool:
+        """Whether it is about to be removed, so that nobody may be given it."""
+        return self.doomed_at is not None and self.doomed_at >= void_before(now)
 
 
 def to_descriptors(entries: list[Entry]) -> list[dict[str, Any]]:
@@ -66,7 +71,7 @@ def from_descriptors(descriptors: list[dict[str, Any]]) -> list[Entry]:
             key=notes["banana.key"],
             built_at=float(notes["banana.built-at"]),
             used_at=float(notes["banana.used-at"]),
-            doomed="banana.doomed" in notes,
+            doomed_at=float(notes["banana.doomed-at"]) if "banana.doomed-at" in notes else None,
         )
         entries[digest] = entry.but(tags=entry.tags | {notes[TAG]}) if TAG in notes else entry
     return list(entries.values())
@@ -78,7 +83,7 @@ def _descriptor(entry: Entry, tag: dict[str, str]) -> dict[str, Any]:
         "banana.key": entry.key,
         "banana.built-at": repr(entry.built_at),
         "banana.used-at": repr(entry.used_at),
-        **({"banana.doomed": "true"} if entry.doomed else {}),
+        **({} if entry.doomed_at is None else {"banana.doomed-at": repr(entry.doomed_at)}),
         **tag,
     }
     return {"mediaType": MANIFEST_TYPE, "digest": entry.digest, "size": entry.size, "annotations": notes}
@@ -143,7 +148,7 @@ class LayoutIndex:
 
     def lend(self, wanted: Callable[[Entry], bool], now: float) -> Entry | None:
         """The newest image that is wanted, marked as used now; None if there is none."""
-        entry = next((entry for entry in self.entries() if not entry.doomed and wanted(entry)), None)
+        entry = next((entry for entry in self.entries() if not entry.is_doomed(now) and wanted(entry)), None)
         if entry is None:
             return None
         self.put(entry.but(used_at=now))

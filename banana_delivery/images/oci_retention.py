@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -20,7 +21,7 @@ class LayoutRetention:
 
     Removal takes two steps. First the image is marked, so that nobody is given it any more; then those who were given
     it before are asked for, and only if there are none does it go. Whichever comes first, a release or its removal, the
-    other one sees it.
+    other one sees it. A removal that fails takes its mark back.
 
     Args:
         files: the layout.
@@ -54,22 +55,36 @@ class LayoutRetention:
 
     def _remove(self, decision: PruneDecision, in_use: Callable[[], Collection[str]]) -> PruneDecision:
         digest = decision.ref.digest
-        with self._files.changing():
-            if (entry := self._index.get(digest)) is None:
-                return decision  # Somebody else's retention was faster.
-            self._index.put(entry.but(doomed=True))
-        # Asked without the lock: an environment may hold its own lock while it waits for ours to unpack a release.
-        used = in_use()
+        if not self._mark(digest, self._clock()):
+            return decision  # Somebody else's retention was faster.
+        try:
+            # Asked without the lock: an environment may hold its own lock while it waits for ours to unpack a release.
+            return self._remove_marked(decision, in_use())
+        except BaseException:
+            with contextlib.suppress(ImageError):  # Where even this fails, time makes the mark void.
+                self._mark(digest, None)
+            raise
+
+    def _remove_marked(self, decision: PruneDecision, used: Collection[str]) -> PruneDecision:
+        digest = decision.ref.digest
         with self._files.changing():
             if (entry := self._index.get(digest)) is None:
                 return decision
             reason = keep_reason(self._stored(entry), used, self._clock(), self._lease_seconds)
             if reason:
-                self._index.put(entry.but(doomed=False))
+                self._index.put(entry.but(doomed_at=None))
                 return replace(decision, keep=True, reason=reason, freed_bytes=0)
             self._index.drop(digest)
             self._sweep()
         return decision
+
+    def _mark(self, digest: str, doomed_at: float | None) -> bool:
+        """Doom an image, or pardon it; says whether it is still there."""
+        with self._files.changing():
+            if (entry := self._index.get(digest)) is None:
+                return False
+            self._index.put(entry.but(doomed_at=doomed_at))
+        return True
 
     def _sweep(self) -> None:
         digests = {entry.digest for entry in self._index.entries()}

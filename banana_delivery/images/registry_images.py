@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection
@@ -14,7 +15,7 @@ from banana_delivery.images.base import ImageError, PruneDecision
 from banana_delivery.images.context import KEY_LABEL, VERSION_LABEL
 from banana_delivery.images.reference import Repository
 from banana_delivery.images.registry_client import Manifest, RegistryClient
-from banana_delivery.images.retention import Stored, decide, keep_reason
+from banana_delivery.images.retention import Stored, decide, keep_reason, too_late, void_before
 from banana_delivery.policy.records import ImageRef
 
 
@@ -106,12 +107,13 @@ class RegistryImages:
         digest, now = image.ref.digest, self._clock()
         if now - leases.leased_at(self._own(self._client.tags(), digest)) > self._lease_seconds / 2:
             self._client.put_manifest(leases.lease_tag(digest, now), image.manifest)
-        return None if leases.pardons_for(self._client.tags(), digest) else image
+        return None if leases.standing_dooms(self._client.tags(), digest, void_before(now)) else image
 
     def publish(self, image: RemoteImage) -> None:
         """Lease a new image; it was just built, so a doom that its digest carries is void."""
         self._client.put_manifest(leases.lease_tag(image.ref.digest, self._clock()), image.manifest)
-        self._pardon(image.manifest)
+        for doom in leases.standing_dooms(self._client.tags(), image.ref.digest, 0.0):
+            self._client.put_manifest(leases.pardon_tag(doom), image.manifest)
 
     def tag(self, digest: str, tags: Collection[str]) -> None:
         """Make tags point at an image.
@@ -151,21 +153,28 @@ class RegistryImages:
         manifest = self._client.manifest(digest)
         if manifest is None:
             return decision  # Somebody else's retention was faster.
-        self._client.put_manifest(leases.doom_tag(digest), manifest)
-        used = in_use()
+        marked = self._clock()
+        doom = leases.doom_tag(digest, marked)
+        try:
+            self._client.put_manifest(doom, manifest)
+            if not (reason := self._objection(stored, in_use, marked)):
+                self._client.delete_manifest(digest)
+                return decision
+        except BaseException:
+            with contextlib.suppress(ImageError):  # Where even this fails, time makes the doom void.
+                self._client.put_manifest(leases.pardon_tag(doom), manifest)
+            raise
+        self._client.put_manifest(leases.pardon_tag(doom), manifest)
+        return replace(decision, keep=True, reason=reason, freed_bytes=0)
+
+    def _objection(self, stored: Stored, in_use: Callable[[], Collection[str]], marked: float) -> str:
+        """Why an image must stay after all, asked once it is doomed; empty if nothing speaks for it."""
+        digest, used = stored.ref.digest, in_use()
         tags = self._own(self._client.tags(), digest)
         # `stable` may have moved here meanwhile; the other tags name the image and cannot protect it.
         moved = {"stable"} if self._client.digest_of("stable") == digest else set()
         now = replace(stored, used_at=leases.leased_at(tags), tags=frozenset(moved))
-        if reason := keep_reason(now, used, self._clock(), self._lease_seconds):
-            self._pardon(manifest)
-            return replace(decision, keep=True, reason=reason, freed_bytes=0)
-        self._client.delete_manifest(digest)
-        return decision
-
-    def _pardon(self, manifest: Manifest) -> None:
-        for pardon in leases.pardons_for(self._client.tags(), manifest.digest):
-            self._client.put_manifest(pardon, manifest)
+        return keep_reason(now, used, self._clock(), self._lease_seconds) or too_late(marked, self._clock())
 
     def _stored(self) -> list[Stored]:
         tags_of: dict[str, set[str]] = defaultdict(set)

@@ -3,7 +3,8 @@
 Both are tags on the image itself, because tags are the one thing that every registry lets everybody see and set. Who is
 given an image first puts a lease on it and then looks for a doom; retention first puts a doom on an image and then
 looks for leases. Whichever order the two fall in, at least one of them sees the other: the image is then withheld (and
-built again), or kept. A doom that came to nothing is pardoned by name, since registries cannot remove single tags.
+built again), or kept. A doom that came to nothing is pardoned by name, since registries cannot remove single tags; one
+that nobody lived to carry out or to pardon is void after a while.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import uuid
 from collections.abc import Iterable
 
 _LEASE = re.compile(r"lease-(\d+)-[0-9a-f]{16}")
-_DOOM = re.compile(r"(doomed|pardoned)-([0-9a-f]{16})-([0-9a-f]{8})")
+_DOOM = re.compile(r"(doomed|pardoned)-([0-9a-f]{16})-((\d+)-[0-9a-f]{8})")
 _BOOKKEEPING = re.compile(r"(lease|doomed|pardoned|key)-.*")
 
 
@@ -32,18 +33,23 @@ def leased_at(tags: Iterable[str]) -> float:
     return max((float(match[1]) for tag in tags if (match := _LEASE.fullmatch(tag))), default=0.0)
 
 
-def doom_tag(digest: str) -> str:
-    """A new tag that dooms an image."""
-    return f"doomed-{short(digest)}-{uuid.uuid4().hex[:8]}"
+def doom_tag(digest: str, now: float) -> str:
+    """A new tag that dooms an image from now on."""
+    return f"doomed-{short(digest)}-{int(now)}-{uuid.uuid4().hex[:8]}"
 
 
-def pardons_for(tags: Iterable[str], digest: str) -> list[str]:
-    """The tags that pardon an image of each doom that still stands; none if it is not doomed."""
+def pardon_tag(doom: str) -> str:
+    """The tag that pardons an image of one doom."""
+    return doom.replace("doomed", "pardoned", 1)
+
+
+def standing_dooms(tags: Iterable[str], digest: str, since: float) -> list[str]:
+    """The tags that doom an image, are not pardoned and were made since a moment; none if it is not doomed."""
     dooms: dict[str, set[str]] = {"doomed": set(), "pardoned": set()}
     for tag in tags:
-        if (match := _DOOM.fullmatch(tag)) and match[2] == short(digest):
+        if (match := _DOOM.fullmatch(tag)) and match[2] == short(digest) and float(match[4]) >= since:
             dooms[match[1]].add(match[3])
-    return [f"pardoned-{short(digest)}-{name}" for name in sorted(dooms["doomed"] - dooms["pardoned"])]
+    return [f"doomed-{short(digest)}-{name}" for name in sorted(dooms["doomed"] - dooms["pardoned"])]
 
 
 def for_people(tags: Iterable[str]) -> frozenset[str]:

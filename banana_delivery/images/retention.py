@@ -9,6 +9,9 @@ from banana_delivery.images.base import PruneDecision
 from banana_delivery.policy.records import ImageRef
 
 STABLE = "stable"
+REMOVAL_SECONDS = 600.0
+"""How long a removal may take from marking an image to deleting it. A mark twice as old is void: whoever made it died,
+or could not take it back, and nobody would be given that image ever again."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,18 @@ def decide(
         gone = f"older than the newest {keep_versions}, and nothing runs it"
         decisions.append(PruneDecision(image.ref, keep=False, reason=gone, freed_bytes=freed))
     return decisions
+
+
+def void_before(now: float) -> float:
+    """A mark made before this moment, in seconds since the epoch, dooms an image no more."""
+    return now - 2 * REMOVAL_SECONDS
+
+
+def too_late(marked_at: float, now: float) -> str:
+    """Why a removal that took too long must be given up, before its mark is void; empty if it may go on."""
+    if now - marked_at < REMOVAL_SECONDS:
+        return ""
+    return f"its removal took longer than {REMOVAL_SECONDS / 60:.0f} minutes and was given up"
 
 
 def keep_reason(image: Stored, in_use: Collection[str], now: float, lease_seconds: float) -> str:

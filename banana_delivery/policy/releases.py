@@ -64,6 +64,7 @@ class ImageRecord(Value):
         lock_difference: one sentence if it will run on other libraries than it was built with; empty otherwise.
         reused: whether the digest existed before.
         pruned: digests that retention removed.
+        prune_trouble: why older images could not be removed, as a sentence; empty if they could.
         seconds: wall-clock time.
     """
 
@@ -81,6 +82,7 @@ class ImageRecord(Value):
     lock_difference: str
     reused: bool
     pruned: tuple[str, ...]
+    prune_trouble: str = ""
     seconds: float
 
 

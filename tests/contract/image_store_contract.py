@@ -11,6 +11,7 @@ import pytest
 
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageError, ImageStore
 from banana_delivery.policy.records import ImageRef
+from banana_delivery.targets.base import TargetError
 
 HOUR = 3600.0
 
@@ -259,6 +260,25 @@ class ImageStoreContract:
         decisions = store.prune(1, lambda: next(asked), dry_run=False)
 
         assert all(decision.keep for decision in decisions)
+        assert store.resolve(old.digest) == old
+
+    @pytest.mark.parametrize("broken_off_by", [TargetError("Production is away."), KeyboardInterrupt()])
+    def test_an_image_whose_removal_is_broken_off_is_still_given_to_whoever_asks(
+        self, store: ImageStore, sources: Sources, clock: Clock, broken_off_by: BaseException
+    ) -> None:
+        old, _ = self.versions(store, sources, 2)
+        clock.now += 2 * HOUR
+        asked: list[bool] = []
+
+        def answer_once() -> Collection[str]:
+            if asked:
+                raise broken_off_by
+            asked.append(True)
+            return ()
+
+        with pytest.raises(type(broken_off_by)):
+            store.prune(1, answer_once, dry_run=False)
+
         assert store.resolve(old.digest) == old
 
     def test_a_removed_image_can_be_built_again(self, store: ImageStore, sources: Sources, clock: Clock) -> None:

@@ -90,9 +90,10 @@ class OwnEngine(Daemon):
 
 
 @contextmanager
-def own_registry(directory: Path, *, with_login: bool = False) -> Iterator[OwnRegistry]:
-    """A registry on a free port, with deletes on."""
+def own_registry(directory: Path, *, with_login: bool = False, deletes: bool = True) -> Iterator[OwnRegistry]:
+    """A registry on a free port."""
     port, config = free_port(), directory / "registry.yml"
+    delete = f"delete: {{enabled: {str(deletes).lower()}}}"
     directory.mkdir(parents=True, exist_ok=True)
     login = ""
     if with_login:
@@ -100,7 +101,7 @@ def own_registry(directory: Path, *, with_login: bool = False) -> Iterator[OwnRe
         login = f"auth: {{htpasswd: {{realm: test, path: {directory / 'htpasswd'}}}}}\n"
     config.write_text(
         "version: 0.1\nlog: {level: warn}\n"
-        f"storage: {{filesystem: {{rootdirectory: {directory / 'data'}}}, delete: {{enabled: true}}}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {directory / 'data'}}}, {delete}}}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\n{login}"
     )
     registry = OwnRegistry(

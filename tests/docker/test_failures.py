@@ -237,6 +237,48 @@ def test_images_that_are_pruned_go_from_the_engine_too_and_so_do_runtimes_that_n
         assert engine.labelled("banana.key", new.key) != []
 
 
+def test_a_registry_that_allows_no_deletes_says_so_and_gives_out_the_old_images_all_the_same(
+    tmp_path: Path, make_scene: Callable[[OwnEngine, OwnRegistry], Scene]
+) -> None:
+    with own_registry(tmp_path / "registry", deletes=False) as registry, own_engine() as engine:
+        scene = make_scene(engine, registry)
+        now = [time.time()]
+        store = scene.store(clock=lambda: now[0])
+        old = store.build(scene.sources.context("1"), quiet).ref
+        store.build(scene.sources.context("2", model=b"2"), quiet)
+        now[0] += 7200
+
+        with pytest.raises(ImageError, match="does not allow deletes"):
+            store.prune(1, lambda: (), dry_run=False)
+
+        assert store.resolve(old.digest) == old
+
+
+def test_a_registry_that_dies_while_it_removes_an_image_withholds_that_one_for_minutes_and_not_for_ever(
+    scene: Scene,
+) -> None:
+    now = [time.time()]
+    store = scene.store(clock=lambda: now[0])
+    old = store.build(scene.sources.context("1"), quiet).ref
+    store.build(scene.sources.context("2", model=b"2"), quiet)
+    now[0] += 7200
+    asked: list[bool] = []
+
+    def die_when_asked_again() -> tuple[str, ...]:
+        if asked:
+            scene.registry.kill()
+        asked.append(True)
+        return ()
+
+    with pytest.raises(ImageError, match=r"does not answer .*Tried 3 times"):
+        store.prune(1, die_when_asked_again, dry_run=False)
+
+    scene.registry.start()
+    assert store.resolve(old.digest) is None
+    now[0] += 1800
+    assert store.resolve(old.digest) == old
+
+
 def runtimes(scene: Scene) -> set[str]:
     repository = Repository.parse(f"{scene.registry.host}/banana-runtime")
     with contextlib.closing(RegistryClient(repository, Credentials(), Retries(), quiet)) as client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from banana_delivery.images.oci_layout import OciLayoutImages
@@ -18,6 +19,18 @@ root, version = pathlib.Path(sys.argv[1]), sys.argv[2]
 context = Sources(root / ("sources" + version)).context(version, model=version.encode() * 100_000)
 slow = lambda line: (print(line, flush=True), sys.stdin.readline())
 OciLayoutImages(root / "images").build(context, slow)
+"""
+PRUNE = """
+import os, pathlib, sys, time
+from banana_delivery.images.oci_layout import OciLayoutImages
+answers = iter([(), None])
+def dies_when_asked_again():
+    if (answer := next(answers)) is None:
+        os.kill(os.getpid(), 9)
+    return answer
+later = time.time() + 7200
+store = OciLayoutImages(pathlib.Path(sys.argv[1]) / "images", clock=lambda: later)
+store.prune(1, dies_when_asked_again, dry_run=False)
 """
 
 
@@ -54,3 +67,16 @@ def test_a_build_killed_halfway_is_invisible_and_holds_nobody_up(tmp_path: Path)
     assert store.prune(9, lambda: (), dry_run=True) == []
     built = store.build(Sources(tmp_path / "again").context("1"), quiet)
     assert store.find(store.key(Sources(tmp_path / "same").context("1"))) == built.ref
+
+
+def test_an_image_whose_removal_was_killed_halfway_is_withheld_for_minutes_and_not_for_ever(tmp_path: Path) -> None:
+    store = OciLayoutImages(tmp_path / "images")
+    sources = Sources(tmp_path / "sources")
+    old, _ = (store.build(sources.context(version, model=version.encode()), quiet).ref for version in "12")
+
+    killed = subprocess.run([sys.executable, "-c", PRUNE, str(tmp_path)], cwd=Path(__file__).parents[3], check=False)
+
+    assert killed.returncode == -signal.SIGKILL
+    later = time.time() + 7200
+    assert OciLayoutImages(tmp_path / "images", clock=lambda: later).resolve(old.digest) is None
+    assert OciLayoutImages(tmp_path / "images", clock=lambda: later + 1800).resolve(old.digest) == old

@@ -1,6 +1,13 @@
 from __future__ import annotations
 
-from banana_delivery.images.registry_leases import doom_tag, for_people, lease_tag, leased_at, pardons_for
+from banana_delivery.images.registry_leases import (
+    doom_tag,
+    for_people,
+    lease_tag,
+    leased_at,
+    pardon_tag,
+    standing_dooms,
+)
 
 ONE, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 
@@ -11,15 +18,28 @@ def test_the_newest_lease_counts() -> None:
 
 
 def test_a_doom_stands_until_it_is_pardoned_by_name_and_concerns_no_other_image() -> None:
-    first, second = doom_tag(ONE), doom_tag(ONE)
-    (pardon,) = pardons_for([first], ONE)
+    first, second = doom_tag(ONE, 100.0), doom_tag(ONE, 100.0)
 
-    assert pardons_for([first, pardon], ONE) == []
-    assert len(pardons_for([first, second, pardon], ONE)) == 1
-    assert pardons_for([first, second], OTHER) == []
+    assert standing_dooms([first, pardon_tag(first)], ONE, 0.0) == []
+    assert standing_dooms([first, second, pardon_tag(first)], ONE, 0.0) == [second]
+    assert standing_dooms([first, second], OTHER, 0.0) == []
+
+
+def test_a_doom_that_nobody_lived_to_pardon_is_void_after_a_while() -> None:
+    old, fresh = doom_tag(ONE, 100.0), doom_tag(ONE, 200.0)
+
+    assert standing_dooms([old, fresh], ONE, 150.0) == [fresh]
 
 
 def test_people_see_only_the_tags_that_were_given() -> None:
-    tags = [lease_tag(ONE, 1.0), doom_tag(ONE), "key-0123", "7", "latest", "sha-abc"]
+    tags = [
+        lease_tag(ONE, 1.0),
+        doom_tag(ONE, 1.0),
+        pardon_tag(doom_tag(ONE, 1.0)),
+        "key-0123",
+        "7",
+        "latest",
+        "sha-abc",
+    ]
 
     assert for_people(tags) == {"7", "latest", "sha-abc"}
