@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from banana_delivery.delivery.shift import hand_edit
 from banana_delivery.policy.records import Colour, ImageRef
-from tests.cluster.cluster import PRODUCTION, Production, Routed, until
+from banana_delivery.targets.kubernetes import KubernetesTarget
+from tests.cluster.cluster import PRODUCTION, Cluster, Production, Routed, until
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
 
@@ -36,14 +37,15 @@ def test_replicas_added_by_the_autoscaler_are_nobodys_hand_edit_and_change_no_sh
     assert target.observed(PRODUCTION).replicas[BLUE] == 0
 
 
-def test_a_person_who_scales_is_noticed(routed: Routed, releases: dict[str, ImageRef]) -> None:
-    production = Production(routed.target)
-    production.first_release(releases["1"])
+def test_a_person_who_scales_is_noticed(
+    empty: Cluster, behind_gateway: KubernetesTarget, releases: dict[str, ImageRef]
+) -> None:
+    Production(behind_gateway).first_release(releases["1"])
 
-    routed.cluster.kubectl("scale", "deployment/banana-api-blue", "-n", "production", "--replicas=3")
+    empty.kubectl("scale", "deployment/banana-api-blue", "-n", "production", "--replicas=3")
 
-    observed = routed.target.observed(PRODUCTION)
-    assert "blue has 3 replicas instead of 1" in hand_edit(routed.target.record(PRODUCTION), observed)
+    observed = behind_gateway.observed(PRODUCTION)
+    assert "blue has 3 replicas instead of 1" in hand_edit(behind_gateway.record(PRODUCTION), observed)
 
 
 def _live(routed: Routed, colour: Colour) -> int:

@@ -138,7 +138,12 @@ def test_another_image_put_there_by_hand_is_noticed(
     assert "green runs" in hand_edit(production.target.record(PRODUCTION), observed)
 
 
-@pytest.mark.parametrize("all_of_them", [False, True], ids=["one", "all"])
+@pytest.mark.parametrize(
+    ("routed", "all_of_them"),
+    [("gateway", False), ("gateway", True), ("endpoints", True)],
+    indirect=["routed"],
+    ids=["gateway-one", "gateway-all", "endpoints-all"],
+)
 def test_pods_of_the_new_colour_killed_in_a_shift_are_counted_and_the_way_back_is_open(
     routed: Routed, releases: dict[str, ImageRef], measured: list[str], *, all_of_them: bool
 ) -> None:
