@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from banana_delivery.policy.records import Environment
 from banana_delivery.settings import BadSettingsError, Settings, load_settings
 
 app = typer.Typer(
@@ -62,7 +63,6 @@ def status() -> None:
     from banana_delivery.build import build_services
     from banana_delivery.delivery.history import History
     from banana_delivery.instance import open_instance
-    from banana_delivery.policy.records import Environment
     from banana_delivery.reports.status import status_view
 
     settings = load_settings()
@@ -122,14 +122,13 @@ def override(version: Version, reason: Reason) -> None:
 
 
 @app.command()
-def resume(environment: Annotated[str, typer.Argument(help="staging or production")] = "production") -> None:
-    """End the hold after a hand edit: all traffic to the active colour, and deliveries may go on."""
+def resume(environment: Annotated[Environment, typer.Argument()] = Environment.PRODUCTION) -> None:
+    """End the hold after a hand edit: the active colour as recorded, with all traffic, and deliveries may go on."""
     from banana_delivery.build import build_services
-    from banana_delivery.delivery.restore import take_over
-    from banana_delivery.policy.records import Environment
+    from banana_delivery.delivery import restore
 
     services = build_services(load_settings())
-    take_over(services.target, Environment(environment), getpass.getuser())
+    restore.resume(services.target, environment, getpass.getuser())
     console.print(f"{environment.capitalize()} is the pipeline's again.")
 
 

@@ -17,10 +17,12 @@ class RollbackConfig(dg.Config):
     Attributes:
         reason: one sentence for the audit trail.
         actor: who asked for it.
+        digest: the image that has to go; empty for whatever is under way or else in production.
     """
 
     reason: str
     actor: str = "Dagster"
+    digest: str = ""
 
 
 @dg.op(description="Production's traffic back to the colour before, by one weight change; the version is revoked.")
@@ -34,6 +36,7 @@ def roll_back_production(
         actor=config.actor,
         reason=config.reason,
         run_id=context.run.run_id,
+        digest=config.digest,
         log=context.log.info,
     )
     context.log.info(done.reason)

@@ -5,18 +5,13 @@ dead; ``production_watch`` keeps an eye on a release after its promotion; ``cool
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from banana_delivery.delivery.attempts import (
-    PARTITION_TAG,
-    STAGED_AT_TAG,
-    TRIGGER_TAG,
-    attempt_of_run,
-)
+from banana_delivery.delivery.attempts import PARTITION_TAG, STAGED_AT_TAG, TRIGGER_TAG
 from banana_delivery.delivery.cooling import cool_down_if_due
-from banana_delivery.delivery.ending import end_of_run
+from banana_delivery.delivery.ending import unwritten, write_down
 from banana_delivery.delivery.history import History
 from banana_delivery.delivery.reconcile import dead_runs, fail_run, orphaned, reclaim
 from banana_delivery.delivery.recording import record
@@ -50,6 +45,8 @@ def staged_versions(
         return dg.SkipReason(f"The registry does not answer, nothing is lost, the next tick asks again: {error}")
     now = [_staging(one) for one in staged]
     cursor, triggers = staging.look(staging.parse_cursor(context.cursor), now, time.time())
+    if not context.cursor:
+        triggers = [trigger for trigger in triggers if not _tried_before(context.instance, trigger, now)]
     winner = staging.newest(triggers)
     if winner is None:
         context.update_cursor(cursor.model_dump_json())
@@ -67,6 +64,12 @@ def staged_versions(
 
 def _staging(one: StagedVersion) -> staging.Staging:
     return staging.Staging(version=one.version, staged_at=one.staged_at if one.by_stage else None)
+
+
+def _tried_before(instance: dg.DagsterInstance, trigger: staging.Trigger, now: Sequence[staging.Staging]) -> bool:
+    """Whether the audit trail knows of this staging, since the cursor does not: parked versions stay staged, too."""
+    staged_at = next(one.staged_at for one in now if one.version == trigger.version)
+    return any(staged_at is None or attempt.at >= staged_at for attempt in History(instance).attempts(trigger.version))
 
 
 def _request(trigger: staging.Trigger) -> dg.RunRequest:
@@ -101,18 +104,8 @@ def _after(status: dg.DagsterRunStatus, name: str) -> dg.SensorDefinition:
         description=f"Writes down how a delivery ended in {status.value}, if its run could not, and tells people.",
     )
     def after(context: dg.RunStatusSensorContext, services: dg.ResourceParam[Services]) -> None:
-        run, version = context.dagster_run, context.dagster_run.tags.get(PARTITION_TAG)
-        if version is None:
-            return
-        attempt = History(context.instance).attempt_of(run.run_id, version)
-        if attempt:
-            services.aftermath.settle(attempt)
-            return
-        live = services.target.record(Environment.PRODUCTION).live
-        end = end_of_run(context.instance, run, live.digest if live else "")
-        if end:
-            ended = attempt_of_run(context.instance, run, end.outcome, end.reason, digest=end.digest)
-            record(context.instance, services, ended)
+        if PARTITION_TAG in context.dagster_run.tags:
+            write_down(context.instance, services, context.dagster_run)
 
     return after
 
@@ -136,6 +129,9 @@ def reconcile(context: dg.SensorEvaluationContext, services: dg.ResourceParam[Se
     for run in dead_runs(context.instance):
         fail_run(context.instance, run)
         done.append(f"run {run.run_id[:8]} had died")
+    for run in unwritten(context.instance, time.time()):
+        write_down(context.instance, services, run)
+        done.append(f"run {run.run_id[:8]} had no line in the audit trail")
     return dg.SkipReason("; ".join(done) or "Everybody lives.")
 
 
@@ -158,7 +154,7 @@ def production_watch(
     watched = look_after(production, snapshot, context.cursor, time.time(), services.settings.plan)
     context.update_cursor(watched.cursor)
     if watched.reason and production.live:
-        config = {"reason": watched.reason, "actor": "production_watch"}
+        config = {"reason": watched.reason, "actor": "production_watch", "digest": production.live.digest}
         yield dg.RunRequest(
             run_key=f"{production.live.digest}@{production.generation}",
             run_config={"ops": {"roll_back_production": {"config": config}}},

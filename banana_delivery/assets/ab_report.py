@@ -5,7 +5,7 @@ import time
 import dagster as dg
 
 from banana_delivery.assets.common import GROUP, OWNERS, POOL, attempting, image_of, lease, quality, quality_picture
-from banana_delivery.delivery.attempts import Attempting
+from banana_delivery.delivery.attempts import Attempting, GateError
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.ready import wait_until_ready
 from banana_delivery.delivery.restore import guarded
@@ -13,7 +13,7 @@ from banana_delivery.delivery.shift import Shift
 from banana_delivery.metadata import to_metadata
 from banana_delivery.partitions import MODEL_VERSIONS
 from banana_delivery.policy import rollout
-from banana_delivery.policy.gates import AbVerdict, Verdict
+from banana_delivery.policy.gates import AbVerdict, GateDecision, Passage, Verdict, barrier
 from banana_delivery.policy.records import Environment, ImageRef, Phase
 from banana_delivery.policy.releases import AbRecord, ShiftStep
 from banana_delivery.policy.verdicts import ab_verdict
@@ -55,8 +55,14 @@ def _report(here: Attempting, services: Services, held: Lease, ref: ImageRef) ->
     record = services.target.record(Environment.PRODUCTION)
     live, candidate = record.live, record.idle
     judged = quality(here, services, ref, fresh=Environment.PRODUCTION)
-    step = None if judged.verdict is Verdict.FAIL else _traffic(here, services, held, ref)
-    verdict, reason = ab_verdict(step, judged)
+    closed = _barrier(here, services, ref)
+    if closed and closed.passage is Passage.REFUSED:
+        raise GateError(closed.reason)
+    step = None if closed or judged.verdict is Verdict.FAIL else _traffic(here, services, held, ref)
+    if closed and judged.verdict is not Verdict.FAIL:
+        verdict, reason = Verdict.INCONCLUSIVE, closed.reason
+    else:
+        verdict, reason = ab_verdict(step, judged)
     return AbRecord(
         ref=ref,
         colour=candidate,
@@ -65,6 +71,18 @@ def _report(here: Attempting, services: Services, held: Lease, ref: ImageRef) ->
         traffic=step.figures if step else None,
         quality=judged,
         seconds=time.monotonic() - start,
+    )
+
+
+def _barrier(here: Attempting, services: Services, ref: ImageRef) -> GateDecision | None:
+    """Users of production are part of this report, so what may not meet them is kept away here already."""
+    history = here.history
+    return barrier(
+        here.version,
+        ref.digest,
+        history=[record.attempt for record in history.attempts(here.version)],
+        words=history.words(here.version),
+        frozen=services.settings.freeze,
     )
 
 

@@ -13,6 +13,7 @@ from banana_delivery.delivery.ready import wait_until_ready
 from banana_delivery.delivery.recording import rollout_picture
 from banana_delivery.delivery.restore import Guard, guarded
 from banana_delivery.delivery.shift import Shift, patiently
+from banana_delivery.images.base import ImageError
 from banana_delivery.metadata import to_metadata
 from banana_delivery.partitions import MODEL_VERSIONS
 from banana_delivery.policy import rollout
@@ -124,7 +125,10 @@ class _Release:
                 action = self._shift(shift)
             if action.kind is rollout.ActionKind.PROMOTE:
                 self._promote(before, guard)
-        return self._ended(before, shift, action, guard)
+        attempt = self._ended(before, shift, action, guard)
+        if guard.promoted:
+            self._tag_stable()
+        return attempt
 
     @property
     def _plan(self) -> rollout.Plan:
@@ -162,7 +166,13 @@ class _Release:
         }
         patiently(lambda: self.held.enter(Phase.PROMOTING, **facts), self.held.check, self.here.context.log.info)
         guard.promoted = True
-        self.services.images.tag(self.ref, {"stable"})
+
+    def _tag_stable(self) -> None:
+        """The release is out whatever the registry says; only whoever pulls `stable` by hand gets the one before."""
+        try:
+            self.services.images.tag(self.ref, {"stable"})
+        except ImageError as error:
+            self.here.context.log.warning(f"The tag stable was not moved to {self.ref.digest}: {error}")
 
     def _ended(self, before: RolloutRecord, shift: Shift, action: rollout.Action, guard: Guard) -> AttemptRecord:
         outcomes = {
@@ -171,7 +181,7 @@ class _Release:
             rollout.ActionKind.ROLL_BACK: Outcome.ERROR if action.wrong_release else Outcome.ROLLED_BACK,
         }
         outcome = outcomes[action.kind]
-        live = self.services.target.record(Environment.PRODUCTION).live
+        live = self.ref if guard.promoted else before.live
         figures = [step.figures for step in shift.steps]
         return self.here.ended(
             outcome,

@@ -16,6 +16,7 @@ from banana_delivery.policy.outcomes import Outcome
 from banana_delivery.policy.releases import AttemptRecord
 from banana_delivery.registry.base import MissingCheckpointError, UnknownVersionError
 from banana_delivery.services import Services
+from banana_delivery.targets.base import FencedError
 
 TRIGGER_TAG = "banana/trigger"
 ACTOR_TAG = "banana/actor"
@@ -76,12 +77,15 @@ class Attempting:
     def recorded(self) -> Iterator[None]:
         """Log how the block fails before the op raises, and raise what Dagster shows as one sentence.
 
-        A cancel is not caught: the status sensor logs it once the run has really ended.
+        Two ends are left to the status sensor, once the run has really ended: a cancel, and an environment that was
+        taken over, since whoever took it may write down why.
         """
         try:
             yield
         except dg.Failure:
             raise
+        except FencedError as lost:
+            raise dg.Failure(str(lost), allow_retries=False) from lost
         except REJECTIONS as rejection:
             self.ended(Outcome.REJECTED, str(rejection))
             raise dg.Failure(str(rejection), allow_retries=False) from rejection

@@ -36,6 +36,11 @@ class History:
         """What the log says of a run, if it says anything yet."""
         return next((one for one in self.attempts(version) if one.run_id == run_id), None)
 
+    def knows(self, attempt: AttemptRecord) -> bool:
+        """Whether the run of an attempt has one already; that its version was revoked is news all the same."""
+        known = self.attempt_of(attempt.run_id, attempt.version) if attempt.run_id else None
+        return known is not None and known.revoked >= attempt.revoked
+
     def verdicts(self, version: str) -> list[AbVerdict]:
         """All A/B verdicts about a version."""
         return [report.verdict for report in self._materialized(AbRecord, AB_REPORT, version)]
@@ -57,9 +62,9 @@ class History:
         return [from_metadata(Word, one.metadata) for one in observations if one and RECORD_KEY in one.metadata]
 
     def log(self, attempt: AttemptRecord, **pictures: dg.MetadataValue) -> None:
-        """Add an attempt; the second one of the same run is not added."""
+        """Add an attempt, unless it is known."""
         ensure_partition(self.instance, attempt.version)
-        if attempt.run_id and self.attempt_of(attempt.run_id, attempt.version):
+        if self.knows(attempt):
             return
         self.instance.report_runless_asset_event(
             dg.AssetMaterialization(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from banana_delivery.policy.records import Environment, Phase, RolloutRecord
@@ -80,7 +81,9 @@ class Lease:
         """Give the environment back; a claim that was lost is not ours to give."""
         self._stop.set()
         self._thread.join(timeout=10 * self._every)
-        self._target.release(self.claim)
+        # Whoever cannot give it back has ended all the same: the reconcile sensor finds an owner that is gone.
+        with suppress(TargetError):
+            self._target.release(self.claim)
 
     def enter(self, phase: Phase, **facts: object) -> RolloutRecord:
         """Write the phase, and whatever else is known, into the durable record.

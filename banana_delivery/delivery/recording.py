@@ -9,21 +9,43 @@ from typing import TypeVar
 import dagster as dg
 
 from banana_delivery.delivery.history import History
-from banana_delivery.policy.releases import AbRecord, AttemptRecord, StagingRecord
+from banana_delivery.policy.records import Environment
+from banana_delivery.policy.releases import AbRecord, AttemptRecord, ImageRecord, StagingRecord
 from banana_delivery.policy.rollout import PLANS
 from banana_delivery.services import Services
+from banana_delivery.targets.base import TargetError
 
 LOG = logging.getLogger(__name__)
+UNKNOWN = "unknown"
+"""What production serves while it cannot be asked."""
 Found = TypeVar("Found", StagingRecord, AbRecord)
 
 
 def record(instance: dg.DagsterInstance, services: Services, attempt: AttemptRecord) -> None:
-    """Log an attempt unless its run has one, then let the registry and the people know."""
+    """Log an attempt unless it is known, then let the registry and the people know."""
     history = History(instance)
-    if attempt.run_id and history.attempt_of(attempt.run_id, attempt.version):
+    if history.knows(attempt):
         return
+    attempt = _completed(services, history, attempt)
     history.log(attempt, **_pictures(services, history, attempt))
     services.aftermath.settle(attempt)
+
+
+def _completed(services: Services, history: History, attempt: AttemptRecord) -> AttemptRecord:
+    """With the image and what serves, where whoever made the attempt did not know them."""
+    image = None if attempt.digest else history.latest(ImageRecord, "image", attempt.version)
+    return attempt.but(
+        digest=image.ref.digest if image else attempt.digest,
+        serving_version=attempt.serving_version or _serving(services),
+    )
+
+
+def _serving(services: Services) -> str:
+    try:
+        live = services.target.record(Environment.PRODUCTION).live
+    except TargetError:
+        return UNKNOWN
+    return live.version if live else ""
 
 
 def _pictures(services: Services, history: History, attempt: AttemptRecord) -> dict[str, dg.MetadataValue]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from banana_delivery.delivery.lease import HeldError, Lease
 from banana_delivery.policy.records import COLOURS, Environment, Phase
 from banana_delivery.targets.base import Claim, FencedError, ReleaseTarget, TargetError
 
+LOG = logging.getLogger(__name__)
 RESTORE_SECONDS = 120.0
 """How long restoring traffic is tried before the reconcile sensor has to do it."""
 
@@ -61,6 +63,20 @@ def cool_down(target: ReleaseTarget, claim: Claim) -> None:
             target.scale(claim, colour, 0)
 
 
+def cool_down_if_possible(target: ReleaseTarget, claim: Claim) -> None:
+    """The same where users are safe already: what cannot be scaled down now is left to the sensor that does it.
+
+    Raises:
+        FencedError: if somebody else has taken the environment over.
+    """
+    try:
+        cool_down(target, claim)
+    except FencedError:
+        raise
+    except TargetError as error:
+        LOG.warning("The colour without traffic was not scaled down yet: %s", error)
+
+
 @dataclass
 class Guard:
     """What ``guarded`` needs to know at its end.
@@ -104,9 +120,29 @@ def _go_back_undisturbed(target: ReleaseTarget, lease: Lease) -> float:
 def _go_back(target: ReleaseTarget, lease: Lease) -> float:
     _insist(lambda: lease.enter(Phase.ROLLING_BACK))
     seconds = restore_traffic(target, lease.claim)
-    cool_down(target, lease.claim)
-    lease.enter(Phase.ROLLING_BACK, candidate=None)
+    cool_down_if_possible(target, lease.claim)
+    _insist(lambda: lease.enter(Phase.ROLLING_BACK, candidate=None))
     return seconds
+
+
+def resume(target: ReleaseTarget, environment: Environment, owner: str) -> None:
+    """End the hold after a hand edit: the active colour runs as recorded and has all traffic, and work may go on.
+
+    Raises:
+        TargetError: if the environment is not held, or the place cannot be reached.
+    """
+    record = target.record(environment)
+    if record.phase is not Phase.HELD:
+        raise TargetError(f"{environment.capitalize()} is not held, so there is nothing to resume.")
+    claim = target.claim(environment, owner, steal=True)
+    deployment = record.deployments.get(record.active) if record.active else None
+    if record.active and deployment:
+        observed = target.observed(environment)
+        if observed.digests.get(record.active) != deployment.image.digest:
+            target.deploy(claim, record.active, deployment.image, deployment.replicas)
+        elif observed.replicas.get(record.active) != deployment.replicas:
+            target.scale(claim, record.active, deployment.replicas)
+    _settle(target, claim)
 
 
 def take_over(target: ReleaseTarget, environment: Environment, owner: str, *, steal: bool = True) -> None:
@@ -115,9 +151,12 @@ def take_over(target: ReleaseTarget, environment: Environment, owner: str, *, st
     Raises:
         TargetError: if the place cannot be reached, or it may not be stolen and somebody has it.
     """
-    claim = target.claim(environment, owner, steal=steal)
-    if environment is Environment.PRODUCTION:
+    _settle(target, target.claim(environment, owner, steal=steal))
+
+
+def _settle(target: ReleaseTarget, claim: Claim) -> None:
+    if claim.environment is Environment.PRODUCTION:
         restore_traffic(target, claim)
-        cool_down(target, claim)
-    target.write(claim, target.record(environment).but(phase=Phase.IDLE, candidate=None, note=""))
+        cool_down_if_possible(target, claim)
+    target.write(claim, target.record(claim.environment).but(phase=Phase.IDLE, candidate=None, note=""))
     target.release(claim)

@@ -11,7 +11,7 @@ from banana_delivery.delivery.history import History
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.ready import wait_until_ready
 from banana_delivery.delivery.recording import record
-from banana_delivery.delivery.restore import cool_down, restore_traffic
+from banana_delivery.delivery.restore import cool_down_if_possible, restore_traffic
 from banana_delivery.policy.outcomes import Outcome
 from banana_delivery.policy.records import Environment, ImageRef, Phase, RolloutRecord
 from banana_delivery.policy.releases import AttemptRecord
@@ -30,6 +30,7 @@ def roll_back(
     actor: str,
     reason: str,
     run_id: str = "",
+    digest: str = "",
     log: Log,
 ) -> AttemptRecord:
     """Give production's traffic back to the release before, and revoke the one that had it.
@@ -37,14 +38,24 @@ def roll_back(
     A release under way is fenced off and undone. After a promotion the colour before takes over: at once while it is
     warm, after one start of its replicas when it is not.
 
+    Args:
+        instance: where the audit trail is.
+        services: what the pipeline works with.
+        actor: who wants it.
+        reason: why, in one sentence.
+        run_id: the run that does it; empty if a person does.
+        digest: the image that has to go; empty for whatever is under way or else in production. Something else that is
+            under way is fenced off without being revoked.
+        log: told what is waited for.
+
     Raises:
         NothingToRollBackError: if there is no release to go back to.
         TargetError: if production cannot be changed.
     """
     target = services.target
     before = target.record(Environment.PRODUCTION)
-    under_way = before.candidate is not None and (before.owner is not None or before.phase is Phase.HELD)
-    bad, good = _sides(instance, before, under_way=under_way)
+    under_way = _is_under_way(before, digest)
+    bad, good = _sides(instance, before, digest, under_way=under_way)
     start = time.monotonic()
     owner = run_id or f"{actor} (rollback)"
     with Lease(
@@ -55,8 +66,6 @@ def roll_back(
         held.enter(Phase.ROLLING_BACK, warm_until=None)
         restore_traffic(target, held.claim)
         seconds = time.monotonic() - start
-        cool_down(target, held.claim)
-        held.enter(Phase.IDLE, candidate=None, note="")
         attempt = AttemptRecord(
             version=bad.version,
             outcome=Outcome.ROLLED_BACK,
@@ -73,16 +82,27 @@ def roll_back(
             seconds=seconds,
             revoked=True,
         )
+        # Before anything else: the run that was fenced off is about to notice, and would write down less.
         record(instance, services, attempt)
+        cool_down_if_possible(target, held.claim)
+        held.enter(Phase.IDLE, candidate=None, note="")
     return attempt
 
 
+def _is_under_way(production: RolloutRecord, digest: str) -> bool:
+    if production.candidate is None or (production.owner is None and production.phase is not Phase.HELD):
+        return False
+    return digest in {"", production.candidate.digest}
+
+
 def _sides(
-    instance: dg.DagsterInstance, production: RolloutRecord, *, under_way: bool
+    instance: dg.DagsterInstance, production: RolloutRecord, digest: str, *, under_way: bool
 ) -> tuple[ImageRef, ImageRef | None]:
     """What is taken out, and what serves afterwards: never something that was not released before."""
     if under_way and production.candidate:
         return production.candidate, production.live
+    if digest and (production.live is None or production.live.digest != digest):
+        raise NothingToRollBackError(f"{digest[:19]} is not in production any more; nothing was changed.")
     history = History(instance)
     previous = previous_release(history.attempts(), production.live.digest) if production.live else None
     ref = history.image(previous.version, previous.digest) if previous else None
@@ -114,6 +134,8 @@ def _make_active(services: Services, held: Lease, good: ImageRef, log: Log) -> N
     target = services.target
     colour = target.record(Environment.PRODUCTION).idle
     held.enter(Phase.SCALING)
+    # The idle colour has users if somebody else's candidate was being tried there; it cannot be replaced under them.
+    restore_traffic(target, held.claim)
     target.deploy(held.claim, colour, good, target.default_replicas(Environment.PRODUCTION))
     wait_until_ready(target, held, Environment.PRODUCTION, colour, services.settings.ready_timeout_seconds, log)
     held.enter(Phase.ROLLING_BACK, active=colour, candidate=None)

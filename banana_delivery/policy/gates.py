@@ -102,19 +102,12 @@ def gate(
         frozen: whether a freeze window is open.
     """
     latest = max((one for one in verdicts if one.digest == digest), key=lambda one: one.at, default=None)
-    override = _word(words, WordKind.OVERRIDE, digest, after=_settled_at(history))
+    override = _override(words, digest, history)
     if override:
         return _open("override", f"{override.by} overrode the gate: {override.reason}")
-    if is_revoked(list(history)):
-        return _refused(
-            f"Version {version} was rolled back before; "
-            f"to release it all the same, type: banana-delivery override {version} --reason '...'"
-        )
-    if frozen:
-        return _parked(
-            f"A freeze window is open; version {version} waits. When it is over, or if it cannot wait, "
-            f"type: banana-delivery override {version} --reason '...'"
-        )
+    closed = barrier(version, digest, history=history, words=words, frozen=frozen)
+    if closed:
+        return closed
     if is_redeploy(list(history)) and digest in {one.digest for one in history if one.outcome is Outcome.RELEASED}:
         return _open("redeploy", f"Version {version} was released before and never revoked.")
     if latest and latest.verdict is Verdict.PASS:
@@ -132,6 +125,37 @@ def gate(
         f"Nothing vouches for version {version} as {digest[:19]}: no A/B report of this image exists. "
         f"Deliver it as a whole, type: banana-delivery deliver {version}"
     )
+
+
+def barrier(
+    version: str, digest: str, *, history: Sequence[Attempt], words: Sequence[Word], frozen: bool
+) -> GateDecision | None:
+    """What keeps a version away from production's users whatever the evidence; None if nothing does.
+
+    Args:
+        version: MLflow model version.
+        digest: the image that would meet users.
+        history: all attempts at this version, in any order.
+        words: all that people said of this version, in any order.
+        frozen: whether a freeze window is open.
+    """
+    if _override(words, digest, history):
+        return None
+    if is_revoked(list(history)):
+        return _refused(
+            f"Version {version} was rolled back before; "
+            f"to release it all the same, type: banana-delivery override {version} --reason '...'"
+        )
+    if frozen:
+        return _parked(
+            f"A freeze window is open; version {version} waits. When it is over, type: banana-delivery deliver "
+            f"{version}; if it cannot wait, type before that: banana-delivery override {version} --reason '...'"
+        )
+    return None
+
+
+def _override(words: Sequence[Word], digest: str, history: Sequence[Attempt]) -> Word | None:
+    return _word(words, WordKind.OVERRIDE, digest, after=_settled_at(history))
 
 
 def _settled_at(history: Sequence[Attempt]) -> float | None:

@@ -76,9 +76,13 @@ class Router:
         """The split of the users that is in force.
 
         Raises:
-            TargetError: if Traefik does not answer.
+            TargetError: if Traefik does not answer, or has not read its folder in time.
         """
-        split = self._service(traefik.split_name(environment)).get("weighted", {}).get("services", [])
+        name = traefik.split_name(environment)
+        if self._file(f"{environment}-weights").exists():
+            # A Traefik that has just started answers some tenths of a second before it has read its folder.
+            self._await(lambda: bool(self._service(name)), f"the weights of {environment}")
+        split = self._service(name).get("weighted", {}).get("services", [])
         by_name = {service["name"]: service.get("weight", 0) for service in split}
         return {
             colour: by_name[name]
