@@ -210,3 +210,15 @@ def test_weights_can_be_moved_right_after_the_router_was_killed(local_bench: Loc
     local_bench.target.set_weights(claim, {GREEN: 100})
 
     assert local_bench.predict(url).headers["X-Colour"] == "green"
+
+
+def test_a_router_that_is_starting_again_is_not_taken_for_a_hand_edit(local_bench: LocalBench, claim: Claim) -> None:
+    serve_blue(local_bench, claim)
+    before = local_bench.target.observed(PRODUCTION)
+    for _ in range(3):
+        pid = local_bench.supervisor.processes()["router"].pid
+        os.kill(pid, signal.SIGKILL)
+        while local_bench.supervisor.processes()["router"].pid in {0, pid}:
+            assert local_bench.target.observed(PRODUCTION) == before
+        for _ in range(40):
+            assert local_bench.target.observed(PRODUCTION) == before
