@@ -7,9 +7,10 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from filelock import FileLock
+from pydantic import ValidationError
 
 from banana_delivery.policy.messages import Notice
 from banana_delivery.policy.outcomes import Urgency
@@ -42,8 +43,8 @@ class Notifier:
         with FileLock(f"{self._file}.lock"):
             if any(told.key == notice.key for told in self.told()):
                 return False
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(notice.model_dump_json() + "\n")
+            with self._file.open("ab+") as file:
+                file.write(_fresh_line(file) + notice.model_dump_json().encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         LOG.log(
@@ -54,11 +55,11 @@ class Notifier:
         return True
 
     def told(self) -> list[Notice]:
-        """Everything that was told, oldest first."""
+        """Everything that was told, oldest first; a line that a full disk or a power cut tore is left out."""
         if not self._file.exists():
             return []
-        lines = self._file.read_text(encoding="utf-8").splitlines()
-        return [Notice.model_validate_json(line) for line in lines if line]
+        notices = (_read(line) for line in self._file.read_bytes().split(b"\n"))
+        return [notice for notice in notices if notice]
 
     def _send(self, notice: Notice) -> None:
         """Send to every channel at once and wait a bounded time; the URLs hold secrets and are never logged."""
@@ -90,3 +91,18 @@ def _send_one(number: int, channel: NotifyBase, notice: Notice, kind: NotifyType
         return
     if not taken:
         LOG.warning("Notification channel %d did not take the message about %r.", number, notice.title)
+
+
+def _read(line: bytes) -> Notice | None:
+    try:
+        return Notice.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def _fresh_line(file: BinaryIO) -> bytes:
+    """What has to come first so that a torn last line does not swallow the next one."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return b""
+    file.seek(-1, os.SEEK_END)
+    return b"" if file.read(1) == b"\n" else b"\n"

@@ -85,3 +85,17 @@ def test_a_failing_channel_neither_raises_nor_shows_its_secret_nor_stops_the_oth
     assert "channel 2" in caplog.text
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("banana_delivery")]
     assert not any("hunter2" in message for message in ours)
+
+
+def test_a_torn_line_costs_that_line_alone(tmp_path: Path) -> None:
+    file = tmp_path / "told"
+    second, third = NOTICE.but(key="second", body="two\u2028lines"), NOTICE.but(key="third")
+    Notifier(file).tell(NOTICE)
+    with file.open("ab") as lines:
+        lines.write(
+            NOTICE.but(key="torn", title="Blätter").model_dump_json().encode().partition("ä".encode())[0] + b"\xc3"
+        )
+    assert Notifier(file).tell(second)
+    assert Notifier(file).tell(third)
+    assert not Notifier(file).tell(second)
+    assert Notifier(file).told() == [NOTICE, second, third]
