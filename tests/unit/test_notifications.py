@@ -3,7 +3,10 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -25,15 +28,37 @@ ATTEMPT = AttemptRecord(
 NOTICE = notice("leaves", ATTEMPT, "http://127.0.0.1:3000")
 
 
-@pytest.fixture
-def channel() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A real HTTP endpoint that Apprise's json:// channel posts to."""
-    received: list[dict[str, str]] = []
+@dataclass
+class Channel:
+    """A real HTTP endpoint that Apprise's json:// channel posts to.
+
+    Attributes:
+        url: for Apprise.
+        received: the titles that it took.
+        up: whether it takes anything.
+        refused: a title that it never takes.
+        seconds: how long it thinks.
+    """
+
+    url: str = ""
+    received: list[str] = field(default_factory=list)
+    up: bool = True
+    refused: str = ""
+    seconds: float = 0.0
+
+
+@contextmanager
+def open_channel() -> Iterator[Channel]:
+    channel = Channel()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
+            message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            time.sleep(channel.seconds)
+            takes = channel.up and message["title"] != channel.refused
+            if takes:
+                channel.received.append(message["title"])
+            self.send_response(200 if takes else 503)
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
@@ -41,9 +66,22 @@ def channel() -> Iterator[tuple[str, list[dict[str, str]]]]:
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"json://127.0.0.1:{server.server_port}", received
+    channel.url = f"json://127.0.0.1:{server.server_port}"
+    yield channel
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def channel() -> Iterator[Channel]:
+    with open_channel() as opened:
+        yield opened
+
+
+@pytest.fixture
+def other() -> Iterator[Channel]:
+    with open_channel() as opened:
+        yield opened
 
 
 def test_the_message_says_what_why_and_what_to_type() -> None:
@@ -61,30 +99,87 @@ def test_an_event_is_told_once_even_after_a_restart(tmp_path: Path) -> None:
     assert Notifier(file).told() == [NOTICE]
 
 
-def test_a_channel_gets_the_message(tmp_path: Path, channel: tuple[str, list[dict[str, str]]]) -> None:
-    url, received = channel
-    Notifier(tmp_path / "told", [url]).tell(NOTICE)
-    assert [message["title"] for message in received] == [NOTICE.title]
+def test_a_channel_gets_the_message(tmp_path: Path, channel: Channel) -> None:
+    Notifier(tmp_path / "told", [channel.url]).tell(NOTICE)
+    assert channel.received == [NOTICE.title]
 
 
-def test_a_quiet_notice_goes_to_the_file_alone(tmp_path: Path, channel: tuple[str, list[dict[str, str]]]) -> None:
-    url, received = channel
+def test_a_quiet_notice_goes_to_the_file_alone(tmp_path: Path, channel: Channel) -> None:
     quiet = Notice(key="k", title="t", body="b", urgency=Urgency.QUIET)
-    assert Notifier(tmp_path / "told", [url]).tell(quiet)
-    assert received == []
+    assert Notifier(tmp_path / "told", [channel.url]).tell(quiet)
+    assert channel.received == []
 
 
 def test_a_failing_channel_neither_raises_nor_shows_its_secret_nor_stops_the_others(
-    tmp_path: Path, channel: tuple[str, list[dict[str, str]]], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, channel: Channel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    url, received = channel
     bad = ["json://user:hunter2@127.0.0.1:1/", "no url at all"]
-    Notifier(tmp_path / "told", [*bad, url]).tell(NOTICE)
-    assert len(received) == 1
+    Notifier(tmp_path / "told", [*bad, channel.url]).tell(NOTICE)
+    assert channel.received == [NOTICE.title]
     assert "channel 1" in caplog.text
     assert "channel 2" in caplog.text
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("banana_delivery")]
     assert not any("hunter2" in message for message in ours)
+    assert not any("hunter2" in file.read_text() for file in tmp_path.iterdir())
+
+
+def test_a_channel_that_was_down_gets_the_message_when_it_is_told_again_and_the_others_get_it_once(
+    tmp_path: Path, channel: Channel, other: Channel
+) -> None:
+    urls = [channel.url, other.url]
+    channel.up = False
+    assert Notifier(tmp_path / "told", urls).tell(NOTICE)
+    channel.up = True
+    for _ in range(2):
+        assert not Notifier(tmp_path / "told", urls).tell(NOTICE)
+    assert (channel.received, other.received) == ([NOTICE.title], [NOTICE.title])
+
+
+def test_what_nobody_tells_again_is_caught_up_with_ever_less_often(tmp_path: Path, channel: Channel) -> None:
+    now = [1_700_000_000.0]
+    notifier = Notifier(tmp_path / "told", [channel.url], clock=lambda: now[0])
+    channel.up = False
+    notifier.tell(NOTICE)
+    now[0] += 30
+    notifier.catch_up()
+    channel.up = True
+    now[0] += 30
+    notifier.catch_up()
+    assert channel.received == []
+    now[0] += 30
+    for _ in range(2):
+        notifier.catch_up()
+    assert channel.received == [NOTICE.title]
+
+
+def test_a_message_that_a_channel_never_takes_does_not_hold_up_the_next_one(tmp_path: Path, channel: Channel) -> None:
+    channel.refused = "first"
+    for title in ("first", "second"):
+        Notifier(tmp_path / "told", [channel.url]).tell(NOTICE.but(key=title, title=title))
+    assert channel.received == ["second"]
+
+
+def test_a_channel_that_is_added_later_gets_nothing_old_and_one_that_is_removed_is_owed_nothing(
+    tmp_path: Path, channel: Channel, other: Channel
+) -> None:
+    channel.up = False
+    Notifier(tmp_path / "told", [channel.url]).tell(NOTICE)
+    Notifier(tmp_path / "told", [other.url]).tell(NOTICE)
+    channel.up = True
+    Notifier(tmp_path / "told", [channel.url, other.url]).tell(NOTICE)
+    assert (channel.received, other.received) == ([], [])
+
+
+def test_two_processes_that_tell_the_same_at_once_send_it_once(tmp_path: Path, channel: Channel) -> None:
+    channel.seconds = 0.3
+    tellers = [
+        threading.Thread(target=Notifier(tmp_path / "told", [channel.url]).tell, args=(NOTICE,)) for _ in range(3)
+    ]
+    for teller in tellers:
+        teller.start()
+    for teller in tellers:
+        teller.join()
+    assert channel.received == [NOTICE.title]
 
 
 def test_a_torn_line_costs_that_line_alone(tmp_path: Path) -> None:
@@ -99,3 +194,9 @@ def test_a_torn_line_costs_that_line_alone(tmp_path: Path) -> None:
     assert Notifier(file).tell(third)
     assert not Notifier(file).tell(second)
     assert Notifier(file).told() == [NOTICE, second, third]
+
+
+def test_an_outbox_that_cannot_be_read_stops_nobody(tmp_path: Path, channel: Channel) -> None:
+    (tmp_path / "told.outbox.json").write_bytes(b"{")
+    Notifier(tmp_path / "told", [channel.url]).tell(NOTICE)
+    assert channel.received == [NOTICE.title]
