@@ -9,6 +9,7 @@ from pathlib import Path
 
 from banana_delivery.conversion.artifact import Artifact
 from banana_delivery.delivery.aftermath import Aftermath
+from banana_delivery.delivery.untold import Untold
 from banana_delivery.images.base import ImageStore
 from banana_delivery.notifications import Notifier
 from banana_delivery.registry.base import ModelRegistry, ModelVersion
@@ -51,6 +52,7 @@ class Services:
             registry=self.registry,
             target=self.target,
             notifier=self.notifier,
+            untold=Untold(self.settings.home / "untold"),
             model=self.settings.model_name,
             dagster_url=self.settings.pages_url,
         )
