@@ -105,9 +105,15 @@ class RegistryImages:
     def lend(self, image: RemoteImage) -> RemoteImage | None:
         """Lease an image for whoever asked for it; None if it is about to be removed. The order of steps matters."""
         digest, now = image.ref.digest, self._clock()
-        if now - leases.leased_at(self._own(self._client.tags(), digest)) > self._lease_seconds / 2:
+        before = set(self._own(self._client.tags(), digest))
+        if not before and self._client.digest_of(digest) is None:
+            return None
+        if now - leases.leased_at(before) > self._lease_seconds / 2:
             self._client.put_manifest(leases.lease_tag(digest, now), image.manifest)
-        return None if leases.standing_dooms(self._client.tags(), digest, void_before(now)) else image
+        after = self._client.tags()
+        # A lease on an image that was removed a moment ago brings it back, without the tags it had.
+        removed = before and before.isdisjoint(after)
+        return None if removed or leases.standing_dooms(after, digest, void_before(now)) else image
 
     def publish(self, image: RemoteImage) -> None:
         """Lease a new image; it was just built, so a doom that its digest carries is void."""
