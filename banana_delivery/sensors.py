@@ -38,7 +38,8 @@ RUNNING = dg.DefaultSensorStatus.RUNNING
 def staged_versions(
     context: dg.SensorEvaluationContext, services: dg.ResourceParam[Services]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Ask the registry once, and deliver what is new."""
+    """Ask the registry once, and deliver what is new; before that, tell what could not be told when it happened."""
+    services.aftermath.catch_up()
     try:
         staged = services.registry.staged()
     except RegistryError as error:

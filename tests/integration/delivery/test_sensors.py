@@ -20,6 +20,7 @@ from banana_delivery.policy.records import Colour, Environment, Phase
 from banana_delivery.targets.fake_place import Behaviour
 from tests.integration.delivery.serving import FIRST
 from tests.world import World
+from tests.world_edges import Moment
 
 
 def tick(world: World, cursor: str | None = None) -> dg.SensorResult:
@@ -59,6 +60,16 @@ def test_a_registry_that_is_down_skips_and_loses_nothing(world: World) -> None:
     assert isinstance(world.tick("staged_versions"), dg.SkipReason)
     world.registry.come_back()
     assert [request.partition_key for request in tick(world).run_requests or []] == [version]
+
+
+def test_what_the_registry_could_not_be_told_it_is_told_at_the_next_look(world: World) -> None:
+    version = world.stage(0.999)
+    world.target.at[Moment(Environment.PRODUCTION, Phase.WATCHING)] = world.registry.go_down
+    world.run(version)
+    world.registry.come_back()
+    assert world.registry.describe(version).stage == "Staging"
+    world.tick("staged_versions")
+    assert world.registry.describe(version).stage == "Production"
 
 
 def test_of_two_versions_staged_between_two_looks_the_last_is_delivered_and_the_other_logged(world: World) -> None:
