@@ -163,8 +163,8 @@ PLANS: dict[str, Plan] = {
         ),
         Plan(
             name="demo",
-            ab_seconds=14,
-            step_seconds=6,
+            ab_seconds=15,
+            step_seconds=10,
             watch_seconds=15,
             ab_minimum_seconds=5,
             step_minimum_seconds=3,
