@@ -23,6 +23,12 @@ LONGEST_MEMORY_SECONDS = 3600.0
 MOST_RUNS = 20
 
 
+STOPPED = (
+    "The run was stopped, though nobody cancelled it: its pod was deleted, its node drained, or its machine shut down. "
+    "The traffic is where it was."
+)
+
+
 @dataclass(frozen=True)
 class End:
     """How a run ended.
@@ -123,6 +129,8 @@ def _failure_message(instance: dg.DagsterInstance, run_id: str) -> str:
     for one in records:
         event = one.event_log_entry.dagster_event
         if event and event.event_type is DagsterEventType.STEP_FAILURE and event.step_failure_data.error:
+            if event.step_failure_data.error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+                return STOPPED
             said = event.step_failure_data.user_failure_data
             if said and said.description:
                 return said.description

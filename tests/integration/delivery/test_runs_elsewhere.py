@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import dagster as dg
 import psutil
 import pytest
 
+from banana_delivery.delivery.ending import STOPPED
 from banana_delivery.delivery.worker import WORKER_TAG, identity, is_dead
 from banana_delivery.partitions import ensure_partition
 from banana_delivery.policy.outcomes import Outcome
@@ -17,6 +19,7 @@ from banana_delivery.policy.records import Colour, Environment, Phase
 from tests.integration.delivery.serving import FIRST
 from tests.unit.stack.dagster_manifests import launcher
 from tests.world import World
+from tests.world_edges import Moment
 
 PRODUCTION = Environment.PRODUCTION
 # As Dagster's run monitoring says it, with what it knows of the pod.
@@ -93,3 +96,15 @@ def test_a_run_that_monitoring_failed_gives_production_back_at_once_and_is_told_
     assert world.weights[Colour.BLUE] == 100 and world.target.record(PRODUCTION).owner is None
     attempt = world.attempts(shifting.tags["dagster/partition"])[0]
     assert (attempt.outcome, attempt.reason) == (Outcome.ERROR, POD_DIED.splitlines()[0])
+
+
+def test_a_run_whose_pod_is_deleted_brings_the_traffic_back_itself_and_says_what_happened(world: World) -> None:
+    """Dagster's runs take SIGTERM, which such a pod gets, for SIGINT."""
+    version = world.stage(found=0.999)
+    world.target.at[Moment(PRODUCTION, Phase.SHIFTING)] = lambda: signal.raise_signal(signal.SIGINT)
+
+    run = world.run(version)
+
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert world.weights[Colour.BLUE] == 100 and world.serving == FIRST
+    assert (world.attempts(version)[0].outcome, world.attempts(version)[0].reason) == (Outcome.ERROR, STOPPED)
