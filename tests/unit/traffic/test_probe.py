@@ -46,14 +46,14 @@ def test_nothing_is_sent_until_a_rate_is_set_and_nothing_after_it_is_zero(
 
 
 def test_the_pipelines_probe_says_that_it_is_one_and_clients_do_not(
-    service: LeafService, leaves: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: LeafService, leaves: list[LabelledImage], tmp_path: Path
 ) -> None:
     with Probe(service.url, leaves, rate=100) as clients:
         wait_until(lambda: clients.counts().answered >= 1)
     assert service.traffic == {"nobody's"}
     service.traffic.clear()
     evidence = HttpEvidence(Settings(home=tmp_path))
-    monkeypatch.setattr(evidence, "images", leaves)
+    evidence.__dict__["images"] = leaves
     with evidence.probe(service.url) as probe:
         probe.set_rate(100)
         wait_until(lambda: bool(service.traffic))

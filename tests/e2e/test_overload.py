@@ -1,3 +1,5 @@
+"""A replica that is asked for ten times what it can do."""
+
 import asyncio
 import time
 from collections.abc import Iterator
@@ -7,10 +9,10 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.integration.serving.processes import RunningReplica, replica
 from tests.unit.serving.images import encode, picture
 
-from .processes import RunningReplica, replica
-
+pytestmark = pytest.mark.long
 PLACES = 4
 """One worker and three that wait."""
 
