@@ -72,6 +72,18 @@ def test_cancelling_a_backfill_leaves_one_stable_colour_and_the_rest_unlaunched(
     assert stack.production.weights == stack.production.resting_weights
 
 
+def test_what_was_delivered_by_command_can_be_rolled_back_by_command(stack: Stack) -> None:
+    first = stack.production.live
+    stack.command("deliver", "latest")
+    second = stack.production.live
+    assert first is not None
+    assert second is not None
+    assert second.digest != first.digest
+    stack.command("rollback", "--reason", "The night shift did not like it.")
+    assert stack.production.live == first
+    assert stack.outcomes(second.version)[0] is Outcome.ROLLED_BACK
+
+
 def test_a_revoked_version_is_refused_until_somebody_overrides(stack: Stack) -> None:
     version = stack.stage("better")
     until(lambda: stack.outcomes(version) == [Outcome.RELEASED], "the release")

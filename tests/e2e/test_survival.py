@@ -47,15 +47,3 @@ def test_production_serves_the_same_release_after_down_and_up(stack: Stack) -> N
     observed = stack.services.target.observed(Environment.PRODUCTION)
     assert observed.weights == before.weights
     assert before.live.digest[:19] in stack.command("status")
-
-
-def test_what_was_delivered_by_command_can_be_rolled_back_by_command(stack: Stack) -> None:
-    first = stack.production.live
-    stack.command("deliver", "latest")
-    second = stack.production.live
-    assert first is not None
-    assert second is not None
-    assert second.digest != first.digest
-    stack.command("rollback", "--reason", "The night shift did not like it.")
-    assert stack.production.live == first
-    assert stack.outcomes(second.version)[0] is Outcome.ROLLED_BACK
