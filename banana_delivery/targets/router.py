@@ -79,10 +79,12 @@ class Router:
             TargetError: if Traefik does not answer, or has not read its folder in time.
         """
         name = traefik.split_name(environment)
-        if self._file(f"{environment}-weights").exists():
+        service = self._service(name)
+        if not service and self._file(f"{environment}-weights").exists():
             # A Traefik that has just started answers some tenths of a second before it has read its folder.
             self._await(lambda: bool(self._service(name)), f"the weights of {environment}")
-        split = self._service(name).get("weighted", {}).get("services", [])
+            service = self._service(name)
+        split = service.get("weighted", {}).get("services", [])
         by_name = {service["name"]: service.get("weight", 0) for service in split}
         return {
             colour: by_name[name]
