@@ -4,7 +4,17 @@ import time
 
 import dagster as dg
 
-from banana_delivery.assets.common import GROUP, OWNERS, POOL, attempting, image_of, lease, quality, quality_picture
+from banana_delivery.assets.common import (
+    GROUP,
+    OWNERS,
+    POOL,
+    attempting,
+    image_of,
+    lease,
+    quality,
+    quality_picture,
+    situation,
+)
 from banana_delivery.delivery.attempts import Attempting, GateError
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.ready import wait_until_ready
@@ -13,7 +23,7 @@ from banana_delivery.delivery.shift import Shift
 from banana_delivery.metadata import to_metadata
 from banana_delivery.partitions import MODEL_VERSIONS
 from banana_delivery.policy import rollout
-from banana_delivery.policy.gates import AbVerdict, GateDecision, Passage, Verdict, barrier
+from banana_delivery.policy.gates import AbVerdict, Passage, Verdict, barrier
 from banana_delivery.policy.records import Environment, ImageRef, Phase
 from banana_delivery.policy.releases import AbRecord, ShiftStep
 from banana_delivery.policy.verdicts import ab_verdict
@@ -54,10 +64,11 @@ def _report(here: Attempting, services: Services, held: Lease, ref: ImageRef) ->
     start = time.monotonic()
     record = services.target.record(Environment.PRODUCTION)
     live, candidate = record.live, record.idle
-    judged = quality(here, services, ref, fresh=Environment.PRODUCTION)
-    closed = _barrier(here, services, ref)
+    # Users of production are part of this report, so what may not meet them is kept away here already.
+    closed = barrier(here.version, ref.digest, **situation(here, services))
     if closed and closed.passage is Passage.REFUSED:
         raise GateError(closed.reason)
+    judged = quality(here, services, ref, fresh=Environment.PRODUCTION)
     step = None if closed or judged.verdict is Verdict.FAIL else _traffic(here, services, held, ref)
     if closed and judged.verdict is not Verdict.FAIL:
         verdict, reason = Verdict.INCONCLUSIVE, closed.reason
@@ -71,18 +82,6 @@ def _report(here: Attempting, services: Services, held: Lease, ref: ImageRef) ->
         traffic=step.figures if step else None,
         quality=judged,
         seconds=time.monotonic() - start,
-    )
-
-
-def _barrier(here: Attempting, services: Services, ref: ImageRef) -> GateDecision | None:
-    """Users of production are part of this report, so what may not meet them is kept away here already."""
-    history = here.history
-    return barrier(
-        here.version,
-        ref.digest,
-        history=[record.attempt for record in history.attempts(here.version)],
-        words=history.words(here.version),
-        frozen=services.settings.freeze,
     )
 
 

@@ -5,6 +5,7 @@ import dagster as dg
 from banana_delivery.delivery.attempts import Attempting
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.worker import sign_in
+from banana_delivery.policy.gates import Situation
 from banana_delivery.policy.judging import judge_quality
 from banana_delivery.policy.outcomes import is_redeploy
 from banana_delivery.policy.records import Environment, ImageRef
@@ -34,6 +35,15 @@ def lease(context: dg.AssetExecutionContext, services: Services, environment: En
 def redeploying(here: Attempting) -> bool:
     """Whether this delivery repeats a version that was released and never revoked."""
     return is_redeploy([record.attempt for record in here.history.attempts(here.version)])
+
+
+def situation(here: Attempting, services: Services) -> Situation:
+    """What a gate goes by beside the evidence."""
+    return Situation(
+        history=[record.attempt for record in here.history.attempts(here.version)],
+        words=here.history.words(here.version),
+        frozen=services.settings.freeze,
+    )
 
 
 def image_of(here: Attempting) -> ImageRecord:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from banana_delivery.assets.common import GROUP, OWNERS, POOL, attempting, image_of, lease
+from banana_delivery.assets.common import GROUP, OWNERS, POOL, attempting, image_of, lease, situation
 from banana_delivery.delivery.attempts import Attempting, GateError
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.ready import wait_until_ready
 from banana_delivery.delivery.recording import rollout_picture
 from banana_delivery.delivery.restore import Guard, guarded
-from banana_delivery.delivery.shift import Shift, patiently
+from banana_delivery.delivery.shift import Shift
 from banana_delivery.images.base import ImageError
 from banana_delivery.metadata import to_metadata
 from banana_delivery.partitions import MODEL_VERSIONS
@@ -56,7 +56,8 @@ def production_release(
 
 def _deliver(here: Attempting, services: Services) -> AttemptRecord:
     ref = image_of(here).ref
-    decision = _gate(here, services, ref)
+    verdicts = here.history.verdicts(here.version)
+    decision = gate(here.version, ref.digest, verdicts=verdicts, **situation(here, services))
     if decision.passage is Passage.REFUSED:
         raise GateError(decision.reason)
     if decision.passage is Passage.PARKED:
@@ -67,18 +68,6 @@ def _deliver(here: Attempting, services: Services) -> AttemptRecord:
             return _already_live(here, ref, decision)
         release = _Release(here, services, held, ref, decision)
         return release.run()
-
-
-def _gate(here: Attempting, services: Services, ref: ImageRef) -> GateDecision:
-    history = here.history
-    return gate(
-        here.version,
-        ref.digest,
-        verdicts=history.verdicts(here.version),
-        history=[record.attempt for record in history.attempts(here.version)],
-        words=history.words(here.version),
-        frozen=services.settings.freeze,
-    )
 
 
 def _already_live(here: Attempting, ref: ImageRef, decision: GateDecision) -> AttemptRecord:
@@ -124,7 +113,7 @@ class _Release:
                 )
                 action = self._shift(shift)
             if action.kind is rollout.ActionKind.PROMOTE:
-                self._promote(before, guard)
+                self._promote(before, shift, guard)
         attempt = self._ended(before, shift, action, guard)
         if guard.promoted:
             self._tag_stable()
@@ -157,14 +146,14 @@ class _Release:
             step = action.step
         return action
 
-    def _promote(self, before: RolloutRecord, guard: Guard) -> None:
+    def _promote(self, before: RolloutRecord, shift: Shift, guard: Guard) -> None:
         """The candidate becomes the active colour; the one before it stays warm for a while."""
         facts = {
             "active": before.idle,
             "candidate": None,
             "warm_until": time.time() + self.services.settings.warm_seconds,
         }
-        patiently(lambda: self.held.enter(Phase.PROMOTING, **facts), self.held.check, self.here.context.log.info)
+        shift.patiently(lambda: self.held.enter(Phase.PROMOTING, **facts))
         guard.promoted = True
 
     def _tag_stable(self) -> None:

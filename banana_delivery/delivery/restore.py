@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import dagster as dg
 
 from banana_delivery.delivery.lease import HeldError, Lease
+from banana_delivery.delivery.patience import patiently
 from banana_delivery.policy.records import COLOURS, Environment, Phase
 from banana_delivery.targets.base import Claim, FencedError, ReleaseTarget, TargetError
 
@@ -32,24 +33,8 @@ def restore_traffic(target: ReleaseTarget, claim: Claim) -> float:
         TargetError: if it could not be done in time.
     """
     start = time.monotonic()
-    _insist(lambda: target.set_weights(claim, target.record(claim.environment).resting_weights))
+    patiently(lambda: target.set_weights(claim, target.record(claim.environment).resting_weights), RESTORE_SECONDS)
     return time.monotonic() - start
-
-
-def _insist(do: Callable[[], object]) -> None:
-    """Do it again while the place does not answer, for at most ``RESTORE_SECONDS``."""
-    deadline = time.monotonic() + RESTORE_SECONDS
-    while True:
-        try:
-            do()
-        except FencedError:
-            raise
-        except TargetError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1.0)
-        else:
-            return
 
 
 def cool_down(target: ReleaseTarget, claim: Claim) -> None:
@@ -118,10 +103,10 @@ def _go_back_undisturbed(target: ReleaseTarget, lease: Lease) -> float:
 
 
 def _go_back(target: ReleaseTarget, lease: Lease) -> float:
-    _insist(lambda: lease.enter(Phase.ROLLING_BACK))
+    patiently(lambda: lease.enter(Phase.ROLLING_BACK), RESTORE_SECONDS)
     seconds = restore_traffic(target, lease.claim)
     cool_down_if_possible(target, lease.claim)
-    _insist(lambda: lease.enter(Phase.ROLLING_BACK, candidate=None))
+    patiently(lambda: lease.enter(Phase.ROLLING_BACK, candidate=None), RESTORE_SECONDS)
     return seconds
 
 

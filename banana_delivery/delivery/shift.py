@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from banana_delivery.delivery.lease import HeldError, Lease
+from banana_delivery.delivery.patience import patiently
 from banana_delivery.policy import rollout
 from banana_delivery.policy.records import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
 from banana_delivery.policy.releases import ShiftStep
-from banana_delivery.targets.base import FencedError, Observed, ReleaseTarget, TargetError
+from banana_delivery.targets.base import Observed, ReleaseTarget, TargetError
 from banana_delivery.traffic.evidence import Load, Log
 
 LOOK_SECONDS = 1.0
@@ -62,8 +63,8 @@ class Shift:
             TargetError: if the place did not answer for ``OUTAGE_SECONDS``.
         """
         self._weigh(step.weight)
-        snapshot = self._patiently(lambda: self.target.traffic(Environment.PRODUCTION))
-        self._patiently(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
+        snapshot = self.patiently(lambda: self.target.traffic(Environment.PRODUCTION))
+        self.patiently(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
         action, judgement = self._look_until_decided(rollout.begin(self.plan, step, snapshot))
         self.steps.append(ShiftStep(figures=judgement.figures, decision=action.kind.value, reason=judgement.reason))
         self.log(f"{step.kind.value} at {step.weight} %: {judgement.reason} -> {action.kind.value}")
@@ -72,7 +73,7 @@ class Shift:
     def _look_until_decided(self, state: rollout.StepState) -> tuple[rollout.Action, rollout.Judgement]:
         while True:
             self.lease.check()
-            snapshot = self._patiently(self._look)
+            snapshot = self.patiently(self._look)
             judgement, state = rollout.judge(self.plan, state, snapshot, self.candidate, self.image.digest)
             action = rollout.next_action(self.plan, state, judgement)
             if action.kind is not rollout.ActionKind.WAIT:
@@ -97,26 +98,15 @@ class Shift:
         if record.active is None and weight < 100:
             return
         other = {} if record.active is None else {self.candidate.other: 100 - weight}
-        self._patiently(lambda: self.target.set_weights(self.lease.claim, {self.candidate: weight, **other}))
+        self.patiently(lambda: self.target.set_weights(self.lease.claim, {self.candidate: weight, **other}))
 
-    def _patiently(self, ask: Callable[[], Result]) -> Result:
-        return patiently(ask, self.lease.check, self.log)
+    def patiently(self, ask: Callable[[], Result]) -> Result:
+        """What the place answers; it may be away for ``OUTAGE_SECONDS`` as long as we still hold it."""
+        return patiently(ask, OUTAGE_SECONDS, meanwhile=self._say)
 
-
-def patiently(ask: Callable[[], Result], check: Callable[[], None], log: Log) -> Result:
-    """Ask again while the place does not answer, as long as we still hold it."""
-    deadline = time.monotonic() + OUTAGE_SECONDS
-    while True:
-        try:
-            return ask()
-        except (FencedError, HeldError):
-            raise
-        except TargetError as error:
-            if time.monotonic() > deadline:
-                raise
-            log(f"No answer, trying again: {error}")
-            check()
-            time.sleep(LOOK_SECONDS)
+    def _say(self, error: TargetError) -> None:
+        self.log(f"No answer, trying again: {error}")
+        self.lease.check()
 
 
 def hand_edit(record: RolloutRecord, observed: Observed) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import TypedDict
 
 from banana_delivery.policy.outcomes import Attempt, Outcome, is_redeploy, is_revoked
 from banana_delivery.policy.records import Value
@@ -80,6 +81,20 @@ class GateDecision(Value):
     passage: Passage
     basis: str
     reason: str
+
+
+class Situation(TypedDict):
+    """What a gate goes by beside the evidence.
+
+    Attributes:
+        history: all attempts at the version, in any order.
+        words: all that people said of it, in any order.
+        frozen: whether a freeze window is open.
+    """
+
+    history: Sequence[Attempt]
+    words: Sequence[Word]
+    frozen: bool
 
 
 def gate(
