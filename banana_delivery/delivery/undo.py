@@ -132,10 +132,10 @@ def previous_release(attempts: Sequence[AttemptRecord], live_digest: str) -> Att
 def _make_active(services: Services, held: Lease, good: ImageRef, log: Log) -> None:
     """The idle colour runs the release before, started first if it is cold, and becomes the active one."""
     target = services.target
-    colour = target.record(Environment.PRODUCTION).idle
-    held.enter(Phase.SCALING)
-    # The idle colour has users if somebody else's candidate was being tried there; it cannot be replaced under them.
-    restore_traffic(target, held.claim)
+    colour = held.enter(Phase.SCALING).idle
+    if target.observed(Environment.PRODUCTION).weights.get(colour):
+        # Somebody else's candidate was being tried there; it cannot be replaced under its users.
+        restore_traffic(target, held.claim)
     target.deploy(held.claim, colour, good, target.default_replicas(Environment.PRODUCTION))
     wait_until_ready(target, held, Environment.PRODUCTION, colour, services.settings.ready_timeout_seconds, log)
     held.enter(Phase.ROLLING_BACK, active=colour, candidate=None)
