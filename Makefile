@@ -47,9 +47,9 @@ test: .venv/.installed
 test-e2e: .venv/.installed
 	$(BIN)/pytest tests/e2e -m e2e --timeout 900 $(ARGS)
 
-# Half an hour: every outcome by the daemon, and each part of the stack killed at each phase of a delivery.
+# Half an hour: every outcome by the daemon, each part of the stack killed at each phase, serving at ten times its load.
 test-long: .venv/.installed
-	$(BIN)/pytest tests/e2e -m long --timeout 900 $(ARGS)
+	$(BIN)/pytest tests/integration/serving tests/e2e -m long --timeout 900 $(ARGS)
 
 test-docker: .venv/.installed
 	$(BIN)/pytest tests/docker -m docker --timeout 480 $(ARGS)

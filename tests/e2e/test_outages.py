@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import pytest
@@ -73,15 +73,21 @@ def is_at_rest(stack: Stack) -> bool:
     return record.owner is None and record.phase is Phase.IDLE and weights == record.resting_weights
 
 
+def deliver(stack: Stack, strike: Callable[[Moment], object], *, past: Sequence[Moment] = MOMENTS) -> str:
+    """Deliver a version while something is done at each moment; its version number. It must come past these moments."""
+    striker = Striker(stack, strike)
+    version = stack.stage("better")
+    striker.start()
+    until(lambda: bool(stack.outcomes(version)), "the delivery's end")
+    striker.stop()
+    assert set(past) <= set(striker.seen)
+    return version
+
+
 @pytest.mark.parametrize("name", ["mlflow", "dagster-daemon", "dagster-webserver"])
 def test_a_service_killed_at_every_phase_delays_a_delivery_and_loses_no_request(stack: Stack, name: str) -> None:
-    striker = Striker(stack, lambda moment: kill_service(stack, name))
     with stack.clients(rate=10.0) as clients:
-        version = stack.stage("better")
-        striker.start()
-        until(lambda: bool(stack.outcomes(version)), "the delivery")
-        striker.stop()
-    assert set(striker.seen) == set(MOMENTS)
+        version = deliver(stack, lambda moment: kill_service(stack, name))
     assert stack.outcomes(version) == [Outcome.RELEASED]
     assert clients.failed_requests() == []
     until(lambda: is_at_rest(stack), "giving production back", 30)
@@ -89,33 +95,16 @@ def test_a_service_killed_at_every_phase_delays_a_delivery_and_loses_no_request(
 
 
 def test_a_router_killed_at_every_phase_comes_back_and_nobody_is_blamed_for_it(stack: Stack) -> None:
-    striker = Striker(stack, lambda moment: kill_service(stack, "router"))
-    version = stack.stage("better")
-    striker.start()
-    until(lambda: bool(stack.outcomes(version)), "the delivery")
-    striker.stop()
-    assert set(striker.seen) == set(MOMENTS)
+    version = deliver(stack, lambda moment: kill_service(stack, "router"))
     assert stack.outcomes(version) == [Outcome.RELEASED]
     until(lambda: is_at_rest(stack), "the router's return", 30)
 
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=str)
 def test_users_are_served_on_when_supervisord_is_killed_and_up_mends_the_stack(stack: Stack, moment: Moment) -> None:
-    struck = threading.Event()
-
-    def strike(seen: Moment) -> None:
-        if seen == moment:
-            kill_supervisord(stack)
-            struck.set()
-
-    striker = Striker(stack, strike)
     before = stack.production.live
     with stack.clients(rate=10.0) as clients:
-        version = stack.stage("better")
-        striker.start()
-        until(struck.is_set, f"coming to {moment}")
-        until(lambda: bool(stack.outcomes(version)), "the delivery's end")
-        striker.stop()
+        version = deliver(stack, lambda seen: kill_supervisord(stack) if seen == moment else None, past=[moment])
         until(lambda: stack.production.owner is None, "giving production back", 90)
     (outcome,) = stack.outcomes(version)
     live = stack.production.live
