@@ -68,19 +68,18 @@ def quality(here: Attempting, services: Services, ref: ImageRef, *, fresh: Envir
         here: the delivery under way.
         services: where the evidence comes from.
         ref: the image that runs in staging.
-        fresh: whose answers are asked for in any case; earlier ones of the same digest will do for the other.
+        fresh: whose answers are asked for in any case; earlier ones of the same digest will do for the other. For a
+            redeploy they will do for both: its image was judged by them, and a comparison decides nothing.
     """
     target, evidence, log = services.target, services.evidence, here.context.log.info
-    live = target.record(Environment.PRODUCTION).live
+    live, waived = target.record(Environment.PRODUCTION).live, redeploying(here)
     staged = Answering(target.url(Environment.STAGING), ref)
-    candidate = evidence.answers(staged, log, fresh=fresh is Environment.STAGING)
+    candidate = evidence.answers(staged, log, fresh=fresh is Environment.STAGING and not waived)
     production = None
     if live:
         serving = Answering(target.url(Environment.PRODUCTION), live)
-        production = evidence.answers(serving, log, fresh=fresh is Environment.PRODUCTION)
-    record = judge_quality(
-        candidate, production, minimum_map50=services.settings.minimum_map50, waived=redeploying(here)
-    )
+        production = evidence.answers(serving, log, fresh=fresh is Environment.PRODUCTION and not waived)
+    record = judge_quality(candidate, production, minimum_map50=services.settings.minimum_map50, waived=waived)
     log(record.reason)
     return record
 

@@ -20,6 +20,8 @@ def children_environment(settings: Settings) -> dict[str, str]:
         **inherited,
         **settings_environment(settings),
         "DAGSTER_HOME": str(settings.home / "dagster"),
+        # The daemon is up before it knows the assets; without this it gives up a backfill that was under way.
+        "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "true",
         "DO_NOT_TRACK": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),

@@ -36,11 +36,13 @@ class FakeEvidence(Evidence):
         found: share of the labelled objects that a version finds, by version; others find 90 %.
         broken: why a version's tests fail, by version.
         loads: the probes that run now.
+        asked: the versions whose answers were asked for afresh, in that order.
     """
 
     found: dict[str, float] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     loads: list[FakeLoad] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
     def sample_images(self, count: int) -> list[Path]:
         """See ``Evidence``; there are no files."""
@@ -54,6 +56,8 @@ class FakeEvidence(Evidence):
 
     def answers(self, release: Answering, log: Log, *, fresh: bool) -> Matches:
         """See ``Evidence``: one object an image, found or not; other versions miss other images."""
+        if fresh:
+            self.asked.append(release.ref.version)
         log(f"version {release.ref.version} answered{' afresh' if fresh else ''}")
         share = self.found.get(release.ref.version, 0.9)
         draws = np.random.default_rng(sum(release.ref.version.encode())).random(IMAGES)

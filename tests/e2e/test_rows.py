@@ -72,6 +72,17 @@ def test_cancelling_a_backfill_leaves_one_stable_colour_and_the_rest_unlaunched(
     assert stack.production.weights == stack.production.resting_weights
 
 
+def test_a_backfill_goes_on_after_the_stack_was_down(stack: Stack) -> None:
+    live = stack.production.live
+    assert live is not None
+    client = DagsterClient(stack.services.settings.dagster_url)
+    backfill = client.backfill(PIPELINE, [live.version], {})
+    stack.command("down")
+    stack.command("up")
+    until(lambda: set(client.backfill_runs(backfill).values()) == {"SUCCESS"}, "the end of its run", 120)
+    assert stack.outcomes(live.version)[0] is Outcome.RELEASED
+
+
 def test_what_was_delivered_by_command_can_be_rolled_back_by_command(stack: Stack) -> None:
     first = stack.production.live
     stack.command("deliver", "latest")

@@ -122,8 +122,10 @@ def test_redeploying_reuses_the_original_digest_and_waives_the_comparison(world:
     digest = world.attempts(FIRST)[0].digest
     second = world.stage(BETTER)
     world.run(second)
+    asked = list(world.evidence.asked)
     run = world.run(FIRST)
     ends(world, FIRST, run, Outcome.RELEASED)
+    assert asked == [second, FIRST] == world.evidence.asked, "a redeploy was compared anew"
     attempt = world.attempts(FIRST)[0]
     assert (attempt.digest, attempt.basis, world.serving) == (digest, "redeploy", FIRST)
 

@@ -46,6 +46,7 @@ def test_children_use_this_python_and_this_checkout_and_phone_nobody(
     assert environment["MLFLOW_TRACKING_URI"] == settings.mlflow_url
     assert environment["DAGSTER_HOME"] == str(tmp_path / "dagster")
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == environment["DO_NOT_TRACK"] == "true"
+    assert environment["DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"] == "true"
     assert "SUPERVISOR_SERVER_URL" not in environment
 
 
