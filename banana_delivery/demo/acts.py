@@ -34,7 +34,7 @@ ACTS = (
         "One that breaks only under production traffic is rolled back",
         Outcome.ROLLED_BACK,
         sample="better",
-        fault="error:rate=0.7,after=70,environment=production,traffic=user",
+        fault="error:rate=0.7,after=40,environment=production,traffic=user",
     ),
     Act("The first one is redeployed by a backfill", Outcome.RELEASED, redeploys=1),
 )

@@ -167,10 +167,10 @@ PLANS: dict[str, Plan] = {
             step_seconds=10,
             watch_seconds=15,
             ab_minimum_seconds=5,
-            step_minimum_seconds=3,
-            watch_minimum_seconds=10,
+            step_minimum_seconds=2,
+            watch_minimum_seconds=8,
             restart_seconds=5,
-            probe_limit=50,
+            probe_limit=70,
         ),
     )
 }
