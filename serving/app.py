@@ -10,13 +10,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.envelope import Envelope
 from serving.errors import RequestError, invalid_request
 from serving.replica import Replica
 from serving.routes import predictions, status
 from serving.schemas import ErrorDetail, ErrorResponse
-from serving.shortcut import Shortcut
+from serving.shortcut import ErrorHandler, Shortcut
 
 logger = logging.getLogger("serving")
 
@@ -25,6 +26,27 @@ DESCRIPTION = (
     "Finds objects in images with one version of an exported detector. "
     "Every answer says which model version and which image digest gave it."
 )
+
+
+class AnswerFailures:
+    """Turns what no handler knows into an answer, on this side of Starlette's own outermost layer.
+
+    A handler registered for `Exception` would run in that layer, which raises the exception again once it is answered,
+    so that the server logs it too: every failure would be in the log twice, the second time without its request.
+    """
+
+    def __init__(self, app: ASGIApp, on_error: ErrorHandler) -> None:
+        self._app = app
+        self._on_error = on_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one ASGI connection."""
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:
+            if scope["type"] != "http":  # start and stop have nobody to answer
+                raise
+            await self._on_error(Request(scope), error)(scope, receive, send)
 
 
 def create_app(replica: Replica) -> Envelope:
@@ -46,18 +68,15 @@ def create_app(replica: Replica) -> Envelope:
     )
     api.include_router(predictions.router(replica))
     api.include_router(status.router(replica))
-    _answer_errors(api, replica)
-    shortcut = Shortcut(api, "/predict", partial(predictions.predict, replica), partial(_answer_error, replica))
+    on_error = partial(_answer_error, replica)
+    _answer_errors(api, on_error)
+    shortcut = Shortcut(api, "/predict", partial(predictions.predict, replica), on_error)
     return Envelope(shortcut, replica.identity, replica.lifecycle, replica.metrics)
 
 
-def _answer_errors(api: FastAPI, replica: Replica) -> None:
+def _answer_errors(api: FastAPI, on_error: ErrorHandler) -> None:
     """Gives every error the one documented shape."""
-
-    @api.exception_handler(RequestError)
-    @api.exception_handler(ClientDisconnect)
-    async def known_error(request: Request, error: Exception) -> Response:
-        return _answer_error(replica, request, error)
+    api.add_middleware(AnswerFailures, on_error=on_error)
 
     @api.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> Response:
@@ -69,10 +88,6 @@ def _answer_errors(api: FastAPI, replica: Replica) -> None:
         response = _error_response(request, RequestError(error.status_code, "http_error", error.detail))
         response.headers.update(error.headers or {})
         return response
-
-    @api.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        return _answer_error(replica, request, error)
 
 
 def _answer_error(replica: Replica, request: Request, error: Exception) -> Response:

@@ -34,8 +34,7 @@ def build_replica(folder: Path, **settings: Any) -> Replica:
 @contextmanager
 def client_of(replica: Replica) -> Iterator[TestClient]:
     """Starts the application and waits until its model is loaded or refused."""
-    app = create_app(replica)
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(create_app(replica)) as client:
         wait_until_loaded(client)
         yield client
 

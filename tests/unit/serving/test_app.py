@@ -1,0 +1,57 @@
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from serving.predictor import Predictor
+from serving.server import build_server
+from serving.settings import Settings
+
+from .detectors import write_model
+from .images import encode, picture
+
+PREDICT: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("/predict", {}),
+    ("/predict", {"confidence": 0.3}),
+    ("/predict/annotated", {}),
+)
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[httpx.Client]:
+    """The real HTTP server on a free port, in a thread: who writes what to the log is its doing too."""
+    settings = {"model_path": write_model(folder), "port": 0, "inference_workers": 1}
+    running = build_server(Settings.model_validate(settings))
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        while not running.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        port = running.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            while client.get("/ready").status_code != 200:
+                time.sleep(0.01)
+            yield client
+    finally:
+        running.should_exit = True
+        thread.join()
+
+
+def test_a_failure_of_ours_is_written_to_the_log_once_with_its_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("of the test")
+
+    with server(tmp_path) as client:
+        monkeypatch.setattr(Predictor, "predict", fail)
+        answers = [client.post(path, params=query, files={"image": encode(picture())}) for path, query in PREDICT]
+    assert [answer.status_code for answer in answers] == [500] * len(PREDICT)
+    tracebacks = [record.getMessage() for record in caplog.records if record.exc_info]
+    assert tracebacks == [f"Request {answer.headers['X-Request-Id']} failed." for answer in answers]
