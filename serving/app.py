@@ -16,6 +16,7 @@ from serving.envelope import Envelope
 from serving.errors import RequestError, invalid_request
 from serving.replica import Replica
 from serving.routes import predictions, status
+from serving.routes.docs import add_docs
 from serving.schemas import ErrorDetail, ErrorResponse
 from serving.shortcut import ErrorHandler, Shortcut
 
@@ -64,10 +65,14 @@ def create_app(replica: Replica) -> Envelope:
         version="1",
         description=DESCRIPTION,
         lifespan=lifespan,
+        # FastAPI's own pages load their scripts from a CDN.
+        docs_url=None,
+        redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     api.include_router(predictions.router(replica))
     api.include_router(status.router(replica))
+    add_docs(api)
     on_error = partial(_answer_error, replica)
     _answer_errors(api, on_error)
     shortcut = Shortcut(api, "/predict", partial(predictions.predict, replica), on_error)
