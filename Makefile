@@ -1,6 +1,6 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
 .PHONY: demo up down check format test test-e2e test-long test-docker test-cluster demo-cluster lock \
-        bench-image bench-serving clean
+        bench-image bench-serving bench-prediction-log clean
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -62,6 +62,9 @@ bench-image: .venv/.installed
 
 bench-serving: .venv/.installed
 	$(BIN)/python -m benchmarks.serving
+
+bench-prediction-log: .venv/.installed
+	$(BIN)/python -m benchmarks.prediction_log
 
 # Resolve requirements/*.in again. Serving is resolved against the product, so that what is tested is what is served.
 lock: $(UV)

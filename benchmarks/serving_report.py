@@ -23,9 +23,19 @@ def per_second(run: Run) -> float:
     return float(run["per_second"])
 
 
+def p50(run: Run) -> float:
+    """Median latency in milliseconds."""
+    return float(np.quantile(run["latencies_ms"], 0.5))
+
+
 def p99(run: Run) -> float:
     """99th percentile of latency in milliseconds."""
     return float(np.quantile(run["latencies_ms"], 0.99))
+
+
+def server_ms(run: Run) -> float:
+    """Milliseconds of CPU time the server itself took for a request, in all its threads."""
+    return float(run["server_ms"])
 
 
 def per_core_second(run: Run) -> float:

@@ -87,6 +87,7 @@ def measured(window: Window, server: int | None) -> dict[str, object]:
         "per_second": round(len(window.latencies) / window.seconds, 2),
         "latencies_ms": [round(seconds * 1000, 2) for seconds in window.latencies],
         "core_ms": round((used.idle + used.server + used.client) / requests * 1000, 3),
+        "server_ms": round(used.server / requests * 1000, 3),
         "client_ms": round(used.client / requests * 1000, 3),
         "others_cores": round((used.busy - used.server - used.client) / window.seconds, 2),
     }
