@@ -84,9 +84,12 @@ def write(summary: Summary, file: Path) -> None:
 
 def table(endings: Sequence[Ending]) -> Table:
     """The closing table; the reasons were told when each act ended."""
-    shown = Table(title="What happened", title_justify="left")
-    for heading in ("Act", "Version", "Outcome", "Seconds", "Requests", "Failed", "Rolled back in"):
-        shown.add_column(heading, overflow="fold")
+    shown = Table(title="What happened", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    shown.add_column("Act")
+    shown.add_column("Version", no_wrap=True)
+    shown.add_column("Outcome")
+    for heading in ("Seconds", "Requests", "Failed", "Back in"):
+        shown.add_column(heading, no_wrap=True, justify="right")
     for ending in endings:
         one = ending.delivery
         back = f"{one.rollback_seconds:.2f} s" if one.rollback_seconds is not None else ""
