@@ -23,8 +23,8 @@ class Slot(Protocol):
 
     square: Pixels
 
-    def run(self, confidence: float) -> Boxes:
-        """Runs the network on `square`; returns boxes in pixels of the square, by falling score."""
+    def run(self, confidence: float, at_most: int) -> Boxes:
+        """Runs the network on `square`; returns the best boxes in pixels of the square, by falling score."""
 
 
 class Engine:
@@ -82,9 +82,9 @@ class _OpenVinoSlot:
         self._request.set_input_tensor(ov.Tensor(batch, shared_memory=True))
         self.square = batch[0]
 
-    def run(self, confidence: float) -> Boxes:
+    def run(self, confidence: float, at_most: int) -> Boxes:
         self._request.infer()
-        return self._parse(self._request.get_output_tensor(0).data[0], confidence)
+        return self._parse(self._request.get_output_tensor(0).data[0], confidence, at_most)
 
 
 def _accept_pixels(network: ov.Model, size: int) -> ov.Model:

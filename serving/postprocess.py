@@ -30,14 +30,14 @@ class Boxes:
         return Boxes(self.corners.copy(), self.scores.copy(), self.class_ids.copy())
 
 
-def from_end_to_end(rows: Floats, confidence: float) -> Boxes:
+def from_end_to_end(rows: Floats, confidence: float, at_most: int) -> Boxes:
     """Reads rows (n, 6) of x1, y1, x2, y2, score, class."""
     kept = rows[rows[:, 4] > confidence]
-    kept = kept[np.argsort(-kept[:, 4], kind="stable")]
+    kept = kept[np.argsort(-kept[:, 4], kind="stable")][:at_most]
     return Boxes(kept[:, :4], kept[:, 4], kept[:, 5].astype(np.int64))
 
 
-def from_raw(output: Floats, confidence: float) -> Boxes:
+def from_raw(output: Floats, confidence: float, at_most: int) -> Boxes:
     """Reads (4 + classes, anchors) of centre x, centre y, width, height and class scores; best class an anchor."""
     class_scores = output[4:]
     scores = class_scores.max(axis=0)
@@ -49,15 +49,18 @@ def from_raw(output: Floats, confidence: float) -> Boxes:
         scores[candidates],
         class_scores[:, candidates].argmax(axis=0),
     )
-    kept = suppress(boxes)
+    kept = suppress(boxes, at_most)
     return Boxes(boxes.corners[kept], boxes.scores[kept], boxes.class_ids[kept])
 
 
-def suppress(boxes: Boxes) -> NDArray[np.int64]:
-    """Greedy non-maximum suppression within each class; returns the indices kept, by falling score."""
+def suppress(boxes: Boxes, at_most: int) -> NDArray[np.int64]:
+    """Greedy non-maximum suppression within each class; returns the indices of the best kept, by falling score.
+
+    It goes no further than it has to: with every candidate wanted, one request took fifteen times the network's time.
+    """
     remaining = np.arange(len(boxes.scores))
     kept: list[int] = []
-    while remaining.size:
+    while remaining.size and len(kept) < at_most:
         best, rest = remaining[0], remaining[1:]
         kept.append(int(best))
         same_class = boxes.class_ids[rest] == boxes.class_ids[best]

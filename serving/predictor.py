@@ -44,14 +44,14 @@ class Predictor:
         slot = self._slot()
         fill(slot.square, image.pixels, image.orientation, box)
         started = time.perf_counter()
-        found = slot.run(confidence).first(max_detections)
+        found = slot.run(confidence, max_detections)
         seconds = time.perf_counter() - started
         boxes = Boxes(box.to_image(found.corners), found.scores, found.class_ids)
         return Prediction(boxes, image.width, image.height, seconds)
 
     def warm(self) -> None:
         """Runs this thread's slot once, so that the first request does not pay for the first run."""
-        self._slot().run(confidence=1.0)
+        self._slot().run(confidence=1.0, at_most=1)
 
     def _slot(self) -> Slot:
         slot: Slot | None = getattr(self._local, "slot", None)
