@@ -54,8 +54,9 @@ test-long: .venv/.installed
 test-docker: .venv/.installed
 	$(BIN)/pytest tests/docker -m docker --timeout 480 $(ARGS)
 
+# Without the five acts, which take as long as half of the rest: make test-cluster ARGS="-m 'cluster and long'".
 test-cluster: .venv/.installed
-	$(BIN)/pytest tests/cluster -m cluster --timeout 600 $(ARGS)
+	$(BIN)/pytest tests/cluster -m "cluster and not long" --timeout 600 $(ARGS)
 
 bench-image: .venv/.installed
 	$(BIN)/python -m benchmarks.image

@@ -20,8 +20,8 @@ from tests.cluster.cluster import ROOT
 
 IMAGE = (ROOT / "serving" / "samples" / "leaf.jpg").read_bytes()
 LONGEST_SECONDS = 300.0
-PERIODS = {"new": 1 / 14, "kept": 1 / 14, "slow": 1 / 7}
-"""Seconds between two requests of each kind: 35 a second together."""
+PERIODS = {"new": 1 / 20, "kept": 1 / 20, "slow": 1 / 10}
+"""Seconds between two requests of each kind: 50 a second together."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ def unrouted(empty: Cluster) -> Iterator[Cluster]:
     empty.apply("k8s/overlays/dev-older-api")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_every_act_ends_as_told_the_colours_swap_and_no_client_request_is_lost(
     unrouted: Cluster, tmp_path: Path, measured: list[str]
