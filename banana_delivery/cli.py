@@ -151,6 +151,22 @@ def prune(
     console.print(retention_view(decisions, dry_run=not delete))
 
 
+@app.command()
+def rebuild(version: Version) -> None:
+    """Build a version's image once more, keeping nothing, and say whether it is the same or what differs."""
+    from banana_delivery.build import build_services
+    from banana_delivery.delivery.building import rebuild as build_again
+    from banana_delivery.instance import open_instance
+
+    settings = load_settings()
+    with open_instance(settings) as instance:
+        parity = build_again(instance, build_services(settings), version, console.print)
+    found = "; ".join(parity.differences) or "the same in every layer and label"
+    console.print(f"Version {version} built again, beside {parity.ref.digest[:19]}: {found}.")
+    if not parity.proven:
+        raise typer.Exit(1)
+
+
 def _say(kind: object, version: str, reason: str) -> None:
     from banana_delivery.delivery.history import History
     from banana_delivery.instance import open_instance

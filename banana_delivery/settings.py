@@ -50,7 +50,8 @@ class Settings(BaseSettings):
     )
     freeze: bool = Field(default=False, description="A freeze window: deliveries are parked before production.")
     rebuild_missing: bool = Field(
-        default=False, description="Build a redeploy's image again if it is gone; it must come out the same."
+        default=False,
+        description="Build a redeploy's image again if it is gone and what went into it is still the same.",
     )
     keep_versions: int = Field(default=10, ge=1, description="Images kept whatever happens.")
     rollback_window_days: float = Field(

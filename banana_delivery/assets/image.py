@@ -1,26 +1,23 @@
 """``image``: model and serving code as an image, pinned by its digest."""
 
 import time
-from pathlib import Path
 
 import dagster as dg
 
 from banana_delivery.assets.common import GROUP, OWNERS, attempting, redeploying
 from banana_delivery.delivery.attempts import Attempting
+from banana_delivery.delivery.building import SERVING_LOCK, build_context
 from banana_delivery.delivery.revision import git_revision
 from banana_delivery.delivery.usage import in_use
-from banana_delivery.images.base import BuildContext, BuiltImage, ImageError
+from banana_delivery.images.base import BuiltImage, ImageError
 from banana_delivery.images.vulnerabilities import scan
 from banana_delivery.metadata import to_metadata
 from banana_delivery.partitions import MODEL_VERSIONS
 from banana_delivery.policy.records import ImageRef
-from banana_delivery.policy.releases import ArtifactRecord, ImageRecord
+from banana_delivery.policy.releases import ImageRecord
 from banana_delivery.services import Services
 from banana_delivery.settings import PROJECT_ROOT
 from banana_delivery.targets.base import TargetError
-
-SERVING_CODE = PROJECT_ROOT / "serving"
-SERVING_LOCK = PROJECT_ROOT / "requirements" / "serving.txt"
 
 
 @dg.asset(
@@ -43,7 +40,7 @@ def _original(here: Attempting, services: Services) -> ImageRecord | None:
     """The record of the digest that was released before.
 
     Raises:
-        ImageError: if the store has it no more, and it may not be built again or does not come out the same.
+        ImageError: if the store has it no more, and it may not be built again or would not come out the same.
     """
     earlier = here.history.latest(ImageRecord, "image", here.version)
     if earlier is None:
@@ -57,30 +54,23 @@ def _original(here: Attempting, services: Services) -> ImageRecord | None:
 
 
 def _rebuilt(here: Attempting, services: Services, original: ImageRef) -> ImageRecord:
-    """The original made again; builds are deterministic, so parity is the same digest."""
+    """The original made again, if what went into it is still the same: the same inputs give the same layers."""
     if not services.settings.rebuild_missing:
         raise ImageError(
             f"The original image {original.digest[:19]} of version {here.version} is gone from {original.repository}; "
-            "restore it there, or set BANANA_REBUILD_MISSING=true to build it again and have it compared."
+            "restore it there, or set BANANA_REBUILD_MISSING=true to have the same built again."
         )
-    again = _made(here, services)
-    if again.ref.digest != original.digest:
+    if services.images.key(build_context(here.history, here.version)).sha256 != original.key:
         raise ImageError(
-            f"Version {here.version} built again is {again.ref.digest[:19]} and not the original "
-            f"{original.digest[:19]}: serving code, lock or base have changed; stage the version to deliver it anew."
+            f"The original image {original.digest[:19]} of version {here.version} is gone and cannot be built again: "
+            "its serving code, lock or base was another; publish the model as a new version to deliver it with today's."
         )
-    return again
+    return _made(here, services)
 
 
 def _made(here: Attempting, services: Services) -> ImageRecord:
     start = time.monotonic()
-    artifact = here.history.latest(ArtifactRecord, "model_artifact", here.version)
-    if artifact is None:
-        raise ImageError(
-            f"Version {here.version} has no model artifact yet; "
-            f"deliver it as a whole: banana-delivery deliver {here.version}"
-        )
-    context = _context(artifact)
+    context = build_context(here.history, here.version)
     existing = services.images.find(services.images.key(context))
     built = _found(existing, here) if existing else services.images.build(context, here.context.log.info)
     services.images.tag(built.ref, {here.version, "latest", *_revision_tag()})
@@ -102,19 +92,6 @@ def _made(here: Attempting, services: Services) -> ImageRecord:
         pruned=pruned,
         prune_trouble=prune_trouble,
         seconds=time.monotonic() - start,
-    )
-
-
-def _context(artifact: ArtifactRecord) -> BuildContext:
-    return BuildContext(
-        model_directory=Path(artifact.directory),
-        code_directory=SERVING_CODE,
-        lock_file=SERVING_LOCK,
-        version=artifact.version,
-        labels={
-            "banana.mlflow_run": artifact.mlflow_run_id,
-            "banana.checkpoint_sha256": artifact.checkpoint_sha256,
-        },
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from banana_delivery.assets.image import SERVING_CODE, SERVING_LOCK
+from banana_delivery.delivery.building import SERVING_CODE, SERVING_LOCK
 from banana_delivery.settings import PROJECT_ROOT
 from tests.unit.stack.dagster_manifests import K8S, PODS, containers
 
