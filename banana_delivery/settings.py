@@ -100,9 +100,11 @@ class Settings(BaseSettings):
 
     # Evidence.
     holdout: Path | None = Field(
-        default=None, description="Labelled images (labels.json beside them); None: generated."
+        default=None, description="Folder with labelled JPEGs and their labels.json; empty: generated."
     )
-    holdout_images: int = Field(default=1000, ge=100, description="How many labelled images judge the quality.")
+    holdout_images: int = Field(
+        default=1000, ge=100, description="Labelled images to generate; fewer than 1,000 never settle a comparison."
+    )
     minimum_map50: float = Field(default=0.5, ge=0, le=1, description="What every release must reach.")
 
     # People.

@@ -1,6 +1,6 @@
 """What things are called in a cluster, and the Deployment that the pipeline makes. Pure: JSON in, JSON out.
 
-The manifests in ``k8s/`` use the same names; ``tests/unit/targets/test_kubernetes_manifests.py`` holds both together.
+The manifests in ``k8s/`` use the same names; ``tests/cluster/test_manifests.py`` holds both together.
 """
 
 from __future__ import annotations

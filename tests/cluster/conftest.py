@@ -1,4 +1,4 @@
-"""A real cluster: `../shared/cluster/up` starts one, `eval "$(../shared/cluster/env)"` says where it is."""
+"""A real cluster that may be broken: KUBECONFIG and four more variables say where it is."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def cluster() -> Iterator[Cluster]:
     """The cluster of the environment, with its manifests applied."""
     missing = [name for name in NEEDED if name not in os.environ]
     if missing:
-        raise pytest.UsageError(f'{", ".join(missing)} not set: start a cluster, then eval "$(../shared/cluster/env)".')
+        raise pytest.UsageError(
+            f"{', '.join(missing)} not set: start a cluster; docs/kubernetes.md says what they name."
+        )
     found = Cluster()
     found.apply("k8s/overlays/dev-older-api")
     yield found

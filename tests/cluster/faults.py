@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.cluster.cluster import ROOT, until
 
 HOME = Path(os.environ.get("CLUSTER_HOME", Path.home() / ".local-cluster"))
+COMMANDS = Path(os.environ.get("CLUSTER", "../shared/cluster"))
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def restart(part: str) -> None:
     pid = _pid(part)
     os.kill(pid, signal.SIGTERM)
     until(lambda: not Path(f"/proc/{pid}").exists(), f"the end of {part}")
-    subprocess.run([ROOT.parent / "shared" / "cluster" / "up"], check=True, capture_output=True, timeout=300)
+    subprocess.run([COMMANDS / "up"], cwd=ROOT, check=True, capture_output=True, timeout=300)
 
 
 def _pid(part: str) -> int:

@@ -1,4 +1,4 @@
-"""A real Docker engine and registry: `../shared/cluster/up` starts both, its `env` says where they are."""
+"""A real Docker engine and registry: REGISTRY and BASE_IMAGE say where they are."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def required(variable: str) -> str:
     if value := os.environ.get(variable):
         return value
     raise pytest.UsageError(
-        f'{variable} is not set: start an engine and a registry, then eval "$(../shared/cluster/env)".'
+        f"{variable} is not set: start a Docker engine and a registry, and export REGISTRY and BASE_IMAGE for them."
     )
 
 
