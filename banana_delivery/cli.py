@@ -161,10 +161,12 @@ def rebuild(version: Version) -> None:
     settings = load_settings()
     with open_instance(settings) as instance:
         parity = build_again(instance, build_services(settings), version, console.print)
-    found = "; ".join(parity.differences) or "the same in every layer and label"
-    console.print(f"Version {version} built again, beside {parity.ref.digest[:19]}: {found}.")
-    if not parity.proven:
-        raise typer.Exit(1)
+    image = f"version {version}, {parity.ref.digest[:19]}"
+    if parity.proven:
+        console.print(f"Building {image} again gives the same in every layer and label.")
+        return
+    console.print(f"Building {image} again gives something else:", *parity.differences, sep="\n  ")
+    raise typer.Exit(1)
 
 
 def _say(kind: object, version: str, reason: str) -> None:
