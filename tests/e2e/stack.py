@@ -61,6 +61,11 @@ class Stack:
         with open_instance(self.services.settings) as instance:
             return [attempt.outcome for attempt in History(instance).attempts(version)]
 
+    def has_started(self, run_id: str) -> bool:
+        with open_instance(self.services.settings) as instance:
+            record = instance.get_run_record_by_id(run_id)
+        return record is not None and record.start_time is not None
+
     def run_of(self, run_id: str) -> dg.DagsterRun:
         with open_instance(self.services.settings) as instance:
             run = instance.get_run_by_id(run_id)

@@ -64,10 +64,12 @@ def test_cancelling_a_backfill_leaves_one_stable_colour_and_the_rest_unlaunched(
     live = stack.production.live
     client = DagsterClient(stack.services.settings.dagster_url)
     backfill = client.backfill(PIPELINE, [before.version, newer], {})
-    comes_to(stack, Environment.PRODUCTION, Phase.SHIFTING)
+    # Dagster cancels the runs with the next look of its daemon, up to 30 s later: the first one is in production then.
+    run_id = comes_to(stack, Environment.STAGING, Phase.TESTING)
     ask_dagster(stack, CANCEL_BACKFILL, backfill)
-    until(lambda: stack.production.owner is None, "giving production back", 60)
     until(lambda: set(client.backfill_runs(backfill).values()) == {"CANCELED"}, "the end of its runs")
+    until(lambda: stack.production.owner is None, "giving production back", 60)
+    assert [run for run in client.backfill_runs(backfill) if stack.has_started(run)] == [run_id]
     assert stack.production.live == live
     assert stack.production.weights == stack.production.resting_weights
 
