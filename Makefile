@@ -47,7 +47,7 @@ test: .venv/.installed
 test-e2e: .venv/.installed
 	$(BIN)/pytest tests/e2e -m e2e --timeout 900 $(ARGS)
 
-# Half an hour: every outcome by the daemon, each part of the stack killed at each phase, serving at ten times its load.
+# Most of an hour: every outcome by the daemon, each part of the stack killed at each phase, serving at ten times its load.
 test-long: .venv/.installed
 	$(BIN)/pytest tests/integration/serving tests/e2e -m long --timeout 900 $(ARGS)
 
