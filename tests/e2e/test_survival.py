@@ -16,6 +16,11 @@ from tests.e2e.stack import Stack, until
 pytestmark = pytest.mark.e2e
 
 
+def told(stack: Stack, run_id: str) -> list[str]:
+    """What people were told of a run."""
+    return [notice.title for notice in stack.services.notifier.told() if notice.key.startswith(run_id)]
+
+
 def test_a_run_that_is_killed_in_the_shift_leaves_one_stable_colour_and_loses_no_request(stack: Stack) -> None:
     live = stack.production.live
     assert live is not None
@@ -33,8 +38,7 @@ def test_a_run_that_is_killed_in_the_shift_leaves_one_stable_colour_and_loses_no
     assert record.weights == record.resting_weights
     assert stack.run_of(run_id).status is dg.DagsterRunStatus.FAILURE
     assert clients.failed_requests() == []
-    told = [notice for notice in stack.services.notifier.told() if notice.key.startswith(run_id)]
-    assert len(told) == 1
+    until(lambda: len(told(stack, run_id)) == 1, "telling people, once", 30)
 
 
 def test_production_serves_the_same_release_after_down_and_up(stack: Stack) -> None:
