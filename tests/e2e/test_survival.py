@@ -13,14 +13,13 @@ from banana_delivery.policy.outcomes import Outcome
 from banana_delivery.policy.records import Environment, Phase
 from tests.e2e.stack import Stack, until
 
-pytestmark = pytest.mark.e2e
-
 
 def told(stack: Stack, run_id: str) -> list[str]:
     """What people were told of a run."""
     return [notice.title for notice in stack.services.notifier.told() if notice.key.startswith(run_id)]
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_in_the_shift_leaves_one_stable_colour_and_loses_no_request(stack: Stack) -> None:
     live = stack.production.live
     assert live is not None
@@ -41,6 +40,7 @@ def test_a_run_that_is_killed_in_the_shift_leaves_one_stable_colour_and_loses_no
     until(lambda: len(told(stack, run_id)) == 1, "telling people, once", 30)
 
 
+@pytest.mark.e2e
 def test_production_serves_the_same_release_after_down_and_up(stack: Stack) -> None:
     before = stack.production
     stack.command("down")
