@@ -12,14 +12,11 @@ FROM ${BASE_IMAGE} AS packages
 SHELL ["/bin/sh", "-eu", "-c"]
 COPY requirements/serving.txt /tmp/requirements.txt
 # Only wheels, and only what the lock names: nothing is compiled or resolved here. What serving never touches goes: test
-# suites (some ship pickles, of which none may be inside), C headers, and OpenVINO's plugins for hardware that a replica
-# does not have, a third of its size.
+# suites (some ship pickles, of which none may be inside) and C headers.
 RUN python3 -m venv --without-pip /opt/venv \
     && python3 -m pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes \
        --only-binary=:all: --requirement /tmp/requirements.txt \
     && find /opt/venv -depth -type d \( -name tests -o -name include \) -path '*/site-packages/*' -exec rm -rf {} + \
-    && find /opt/venv -path '*/openvino/libs/*' \( -name '*_gpu_plugin.so' -o -name '*_npu_plugin.so' -o -name cache.json \) \
-       -delete \
     && pickles=$(find /opt/venv -type f \( -name '*.pkl' -o -name '*.pickle' -o -name '*.pt' \)) \
     && if [ -n "$pickles" ]; then echo "pickles in the packages: $pickles" >&2; exit 1; fi \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib

@@ -23,7 +23,7 @@ def main() -> None:
     seconds, images = float(sys.argv[1]), [Path(name).read_bytes() for name in sys.argv[2:]]
     settings = load_settings()
     workers = settings.inference_workers or usable_cpus()
-    predictor = load_model(settings, read_version(settings.model_path), workers).predictor
+    predictor = load_model(settings, read_version(settings.model_path)).predictor
     window = Window(time.perf_counter() + WARM_UP_SECONDS, seconds)
 
     def run(turn: int) -> None:

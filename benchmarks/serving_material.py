@@ -47,7 +47,7 @@ def prepare(folder: Path) -> Material:
     """Makes everything in `folder`."""
     program = (
         "from ultralytics.models import YOLO; import torch; torch.manual_seed(0); model = YOLO('yolo26n.yaml');"
-        f"model.save('best.pt'); YOLO('best.pt').export(format='onnx', imgsz={INPUT_SIZE}, simplify=True)"
+        f"model.save('best.pt'); YOLO('best.pt').export(format='onnx', imgsz={INPUT_SIZE}, dynamic=True, simplify=True)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, capture_output=True, timeout=EXPORT_SECONDS)
     (folder / "best.onnx").rename(folder / "model.onnx")

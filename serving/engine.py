@@ -1,107 +1,87 @@
-"""The network: an exported ONNX detector in OpenVINO on the CPU."""
-
-from typing import Literal, Protocol
+"""The network: an exported ONNX detector in ONNX Runtime on the CPU, in 32-bit arithmetic."""
 
 import numpy as np
-import openvino as ov  # type: ignore[import-untyped]
-from openvino import opset13 as ops
+import onnxruntime as ort  # type: ignore[import-untyped]
 
 from serving.errors import ConfigurationError
-from serving.postprocess import Boxes, from_end_to_end, from_raw
-from serving.preprocess import Pixels
+from serving.postprocess import Boxes, Floats, from_end_to_end, from_raw
+from serving.preprocess import STRIDE, Planes
 
-Precision = Literal["f32", "bf16"]
-ENGINE = f"openvino {ov.get_version().split('-')[0]}"
+ENGINE = f"onnxruntime {ort.__version__}"
+PRECISION = "f32"
 
+ANCHOR_STRIDES = (8, 16, 32)
+"""The detector has one anchor for each cell of the grids with these steps."""
 
-class Slot(Protocol):
-    """What one worker runs images through; not shared between threads.
-
-    Attributes:
-        square: input of the next run, size x size pixels.
-    """
-
-    square: Pixels
-
-    def run(self, confidence: float, at_most: int) -> Boxes:
-        """Runs the network on `square`; returns the best boxes in pixels of the square, by falling score."""
+# ONNX Runtime warns of every machine without a GPU.
+ort.set_default_logger_severity(3)
 
 
 class Engine:
-    """A compiled network, able to run `workers` images at once on `threads` threads each."""
+    """A network that any thread may run, on as many images at once as there are callers.
 
-    def __init__(
-        self,
-        onnx: bytes,
-        *,
-        classes: int,
-        input_size: int,
-        workers: int,
-        threads: int,
-        precision: Literal["auto", "f32", "bf16"],
-    ) -> None:
-        """Compiles the network.
+    Attributes:
+        input_size: pixels of the longer side of what goes in.
+        shortest_side: pixels that the other side must have at least; `input_size` if the network takes squares alone.
+        end_to_end: whether the network itself chooses among its boxes.
+    """
+
+    def __init__(self, onnx: bytes, *, classes: int, input_size: int, threads: int) -> None:
+        """Loads the network and runs it once.
+
+        Args:
+            onnx: contents of the ONNX file.
+            classes: how many the detector must know.
+            input_size: pixels.
+            threads: how many a run may use: the caller's, and helpers that all callers share.
 
         Raises:
             ConfigurationError: if the file is not a detector with this input size and number of classes.
         """
-        core = ov.Core()
         self.input_size = input_size
-        self.precision = choose_precision(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         try:
-            network = core.read_model(onnx)
-            network.reshape([1, 3, input_size, input_size])
-        except RuntimeError as error:
+            self._session = ort.InferenceSession(onnx, _options(threads), providers=["CPUExecutionProvider"])
+            [given] = self._session.get_inputs()
+            self._input = given.name
+            answer = self._run(np.zeros((3, input_size, input_size), np.float32))
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime has a dozen without a common base, and all mean this
             raise ConfigurationError(
-                f"model.onnx is not a network OpenVINO can read at 1x3x{input_size}x{input_size}: {error}"
+                f"model.onnx is not a network ONNX Runtime can run at 1x3x{input_size}x{input_size}: {error}"
             ) from None
-        self.end_to_end = is_end_to_end(tuple(network.output(0).shape), classes)
-        self._compiled = core.compile_model(
-            _accept_pixels(network, input_size),
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "THROUGHPUT",
-                "NUM_STREAMS": workers,
-                "INFERENCE_NUM_THREADS": workers * threads,
-                "INFERENCE_PRECISION_HINT": self.precision,
-                # Replicas share a machine; pinned, they would all sit on the first core.
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
+        self.end_to_end = is_end_to_end(answer.shape, classes)
+        squares_alone = isinstance(given.shape[2], int)
+        rows = answer.shape[1] if self.end_to_end else 0
+        self.shortest_side = input_size if squares_alone else shortest_side(input_size, rows)
 
-    def slot(self) -> Slot:
-        """Returns a new slot for one worker thread."""
-        return _OpenVinoSlot(self._compiled, self.input_size, self.end_to_end)
+    def run(self, planes: Planes, confidence: float, at_most: int) -> Boxes:
+        """Runs the network; returns the best boxes in pixels of `planes`, by falling score."""
+        parse = from_end_to_end if self.end_to_end else from_raw
+        return parse(self._run(planes)[0], confidence, at_most)
+
+    def _run(self, planes: Planes) -> Floats:
+        answer: Floats = self._session.run(None, {self._input: planes[None]})[0]
+        return answer
 
 
-class _OpenVinoSlot:
-    def __init__(self, compiled: ov.CompiledModel, size: int, end_to_end: bool) -> None:
-        self._request = compiled.create_infer_request()
-        self._parse = from_end_to_end if end_to_end else from_raw
-        batch = np.zeros((1, size, size, 4), np.uint8)
-        self._request.set_input_tensor(ov.Tensor(batch, shared_memory=True))
-        self.square = batch[0]
-
-    def run(self, confidence: float, at_most: int) -> Boxes:
-        self._request.infer()
-        return self._parse(self._request.get_output_tensor(0).data[0], confidence, at_most)
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Helpers that wait busily take the cores of other requests.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
-def _accept_pixels(network: ov.Model, size: int) -> ov.Model:
-    """Moves what is left of preprocessing into the network, where it costs nothing: it takes four-byte pixels."""
-    pixels = ops.parameter([1, size, size, 4], np.uint8)
-    # A slice is a fast copy; a gather of the same three bytes took a thirtieth of the whole network's time.
-    colours = ops.slice(pixels, np.array([0]), np.array([3]), np.array([1]), np.array([3]))
-    planes = ops.multiply(ops.transpose(ops.convert(colours, "f32"), np.array([0, 3, 1, 2])), np.float32(1 / 255))
-    network.inputs[0].replace(planes.output(0))
-    return ov.Model(network.outputs[0].get_node(), [pixels])
+def shortest_side(longer: int, rows: int) -> int:
+    """Returns the shortest other side, in whole strides, on which a network has `rows` anchors.
 
-
-def choose_precision(wanted: Literal["auto", "f32", "bf16"], capabilities: list[str]) -> Precision:
-    """Resolves `auto`: bf16 only where the CPU has instructions for it, because emulated it is slow and no better."""
-    if wanted != "auto":
-        return wanted
-    return "bf16" if "BF16" in capabilities else "f32"
+    An end-to-end head always chooses as many as it was exported for, and fails where there are fewer; a raw head
+    chooses none.
+    """
+    side = STRIDE
+    while side < longer and sum((longer // step) * (side // step) for step in ANCHOR_STRIDES) < rows:
+        side += STRIDE
+    return side
 
 
 def is_end_to_end(shape: tuple[int, ...], classes: int) -> bool:

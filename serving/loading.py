@@ -14,11 +14,10 @@ class LoadedModel:
 
     version: ModelVersion
     predictor: Predictor
-    precision: str
 
 
-def load_model(settings: Settings, version: ModelVersion, workers: int) -> LoadedModel:
-    """Verifies and compiles the model that `version` describes, for `workers` threads.
+def load_model(settings: Settings, version: ModelVersion) -> LoadedModel:
+    """Verifies and loads the model that `version` describes.
 
     Raises:
         ConfigurationError: if the file is not the promised one, or not a detector of the promised shape.
@@ -27,8 +26,6 @@ def load_model(settings: Settings, version: ModelVersion, workers: int) -> Loade
         verified_bytes(settings.model_path, version.onnx_sha256),
         classes=len(version.classes),
         input_size=version.input_size,
-        workers=workers,
         threads=settings.inference_threads,
-        precision=settings.inference_precision,
     )
-    return LoadedModel(version, Predictor(engine, settings.max_image_pixels), engine.precision)
+    return LoadedModel(version, Predictor(engine, settings.max_image_pixels))

@@ -4,10 +4,12 @@ import threading
 import time
 from dataclasses import dataclass
 
+import numpy as np
+
 from serving.decode import decode
-from serving.engine import Engine, Slot
+from serving.engine import Engine
 from serving.postprocess import Boxes
-from serving.preprocess import Letterbox, fill
+from serving.preprocess import Letterbox, Planes, fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class Prediction:
 
 
 class Predictor:
-    """Runs images through the engine; each calling thread gets its own slot."""
+    """Runs images through the engine; each calling thread prepares its own in a buffer of its own."""
 
     def __init__(self, engine: Engine, max_pixels: int) -> None:
         self._engine = engine
@@ -40,21 +42,24 @@ class Predictor:
             RequestError: if the bytes are not an acceptable image.
         """
         image = decode(data, self._max_pixels)
-        box = Letterbox.fit(image.width, image.height, self._engine.input_size)
-        slot = self._slot()
-        fill(slot.square, image.pixels, image.orientation, box)
+        box = Letterbox.fit(image.width, image.height, self._engine.input_size, self._engine.shortest_side)
+        planes = self._planes(box.frame_width, box.frame_height)
+        fill(planes, image.pixels, image.orientation, box)
         started = time.perf_counter()
-        found = slot.run(confidence, max_detections)
+        found = self._engine.run(planes, confidence, max_detections)
         seconds = time.perf_counter() - started
         boxes = Boxes(box.to_image(found.corners), found.scores, found.class_ids)
         return Prediction(boxes, image.width, image.height, seconds)
 
     def warm(self) -> None:
-        """Runs this thread's slot once, so that the first request does not pay for the first run."""
-        self._slot().run(confidence=1.0, at_most=1)
+        """Runs the network once in this thread, so that the first request does not pay for the first run."""
+        planes = self._planes(self._engine.input_size, self._engine.input_size)
+        planes[...] = 0
+        self._engine.run(planes, confidence=1.0, at_most=1)
 
-    def _slot(self) -> Slot:
-        slot: Slot | None = getattr(self._local, "slot", None)
-        if slot is None:
-            slot = self._local.slot = self._engine.slot()
-        return slot
+    def _planes(self, width: int, height: int) -> Planes:
+        """Room for a network input, the same memory each time."""
+        buffer: Planes | None = getattr(self._local, "buffer", None)
+        if buffer is None:
+            buffer = self._local.buffer = np.empty(3 * self._engine.input_size**2, np.float32)
+        return buffer[: 3 * width * height].reshape(3, height, width)

@@ -9,7 +9,7 @@ from functools import partial
 
 from serving.annotate import annotated_jpeg
 from serving.cpu import usable_cpus
-from serving.engine import ENGINE
+from serving.engine import ENGINE, PRECISION
 from serving.errors import ConfigurationError, not_ready
 from serving.faults import FaultSwitch, parse_fault
 from serving.lifecycle import Lifecycle
@@ -69,7 +69,7 @@ class Replica:
         try:
             version = read_version(settings.model_path)
             self._identify(version.version)
-            model = load_model(settings, version, self.pool.workers)
+            model = load_model(settings, version)
             self._log = self._open_log(version.version)
         except ConfigurationError as error:
             logger.error("Not serving: %s", error)  # noqa: TRY400 - the sentence says it all
@@ -79,7 +79,7 @@ class Replica:
         self._model = model
         self.metrics.describe_model(version.version, settings.image_digest, settings.environment, settings.colour)
         self.lifecycle.become_ready()
-        logger.info("Serving %s version %s in %s.", version.model_name, version.version, model.precision)
+        logger.info("Serving %s version %s.", version.model_name, version.version)
 
     @property
     def model(self) -> LoadedModel:
@@ -100,7 +100,7 @@ class Replica:
             "environment": self.settings.environment,
             "colour": self.settings.colour,
             "engine": ENGINE,
-            "precision": model.precision,
+            "precision": PRECISION,
         }
 
     def check_room(self) -> None:

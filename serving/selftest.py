@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.engine import ENGINE
+from serving.engine import ENGINE, PRECISION
 from serving.errors import ConfigurationError, RequestError
 from serving.loading import LoadedModel, load_model
 from serving.model import read_version
@@ -61,7 +61,7 @@ def run() -> dict[str, object]:
     started = time.perf_counter()
     settings = load_settings()
     version = read_version(settings.model_path)
-    model = load_model(settings, version, workers=1)
+    model = load_model(settings, version)
     images = predict_samples(model)
     return {
         "ok": True,
@@ -70,7 +70,7 @@ def run() -> dict[str, object]:
         "onnx_sha256": version.onnx_sha256,
         "digest": settings.image_digest,
         "engine": ENGINE,
-        "precision": model.precision,
+        "precision": PRECISION,
         "images": images,
         "seconds": round(time.perf_counter() - started, 3),
     }

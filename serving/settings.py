@@ -39,11 +39,7 @@ class Settings(BaseSettings):
     max_batch_images: int = Field(16, ge=1, le=256, description="Most images in one batch request.")
 
     inference_workers: int | None = Field(None, ge=1, description="Images in work at once; default: the CPU limit.")
-    inference_threads: int = Field(1, ge=1, description="Threads each image's inference uses.")
-    inference_precision: Literal["auto", "f32", "bf16"] = Field(
-        "f32",
-        description="Arithmetic of the network; auto is bf16, faster and less exact, where the CPU has it, else f32.",
-    )
+    inference_threads: int = Field(1, ge=1, description="Threads one image may use; all but the first are shared.")
     queue_size: int = Field(16, ge=0, description="Images that may wait for a worker; the next one is answered 503.")
 
     pre_stop_seconds: float = Field(0.0, ge=0, description="After SIGTERM: not ready, but still accepting, this long.")

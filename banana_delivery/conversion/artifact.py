@@ -31,7 +31,7 @@ class Artifact(Value):
         checkpoint_sha256: of ``best.pt``, hex.
         onnx_sha256: of ``model.onnx``, hex.
         classes: names, in the order of their ids.
-        input_size: pixels, square.
+        input_size: pixels of the longer side.
         exported_with: programs and versions that made the export.
         parity: how alike checkpoint and export answer.
         seconds: wall-clock time.
@@ -94,19 +94,19 @@ def export(checkpoint: Path, to: Path, images: tuple[Path, ...], scratch: Path, 
         RejectedModelError: if the model must not be delivered.
         ConversionError: if the subprocess dies or takes too long.
     """
-    squares = scratch / "squares"
-    squares.mkdir()
-    request = ExportRequest(checkpoint=checkpoint, onnx=to, images=images, squares=squares, confidence=ASKED_FROM)
+    frames = scratch / "frames"
+    frames.mkdir()
+    request = ExportRequest(checkpoint=checkpoint, onnx=to, images=images, frames=frames, confidence=ASKED_FROM)
     return sandbox.run(_EXPORT_WORKER, request, Exported, scratch, timeout)
 
 
 def parity(model: Path, exported: Exported, images: tuple[Path, ...], scratch: Path, timeout: float) -> Parity:
     """Let the serving code answer with ``model`` what the checkpoint was asked, and compare the answers."""
-    request = ServeRequest(model=model, images=(*exported.squares, *images), confidence=ASKED_FROM)
+    request = ServeRequest(model=model, images=(*exported.frames, *images), confidence=ASKED_FROM)
     answers = sandbox.run(_SERVING_WORKER, request, Served, scratch, timeout).answers
-    count = len(exported.squares)
+    count = len(exported.frames)
     return judge(
-        compare(exported.square_answers, answers[:count]), compare(exported.answers, answers[count:]), len(images)
+        compare(exported.frame_answers, answers[:count]), compare(exported.answers, answers[count:]), len(images)
     )
 
 

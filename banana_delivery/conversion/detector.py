@@ -42,12 +42,14 @@ class Detector:
     Attributes:
         yolo: the loaded model.
         classes: names, in the order of their ids.
-        input_size: pixels, square: what it was trained on.
+        input_size: pixels of the longer side: what it was trained on.
+        takes_frames: whether the other side may be shorter, as long as it is a multiple of `STRIDE`.
     """
 
     yolo: YOLO
     classes: tuple[str, ...]
     input_size: int
+    takes_frames: bool
 
 
 def load(checkpoint: Path) -> Detector:
@@ -71,7 +73,14 @@ def load(checkpoint: Path) -> Detector:
             "trained with task 'detect'."
         )
     _check_weights(checkpoint.name, yolo.model)
-    return Detector(yolo, _classes(checkpoint.name, yolo.names), _input_size(checkpoint.name, yolo))
+    network: Any = yolo.model
+    return Detector(
+        yolo,
+        _classes(checkpoint.name, yolo.names),
+        _input_size(checkpoint.name, yolo),
+        # With a coarser grid, other sides than the trained one may not divide.
+        takes_frames=int(network.stride.max()) == STRIDE,
+    )
 
 
 def answer(detector: Detector, image: Path, confidence: float) -> tuple[Detection, ...]:
@@ -81,9 +90,8 @@ def answer(detector: Detector, image: Path, confidence: float) -> tuple[Detectio
     suppression that ultralytics brings along, and torchvision imports torch's compiler.
     """
     pixels = _read(image)
-    size = detector.input_size
-    square = _letterbox(pixels, size)
-    batch = torch.from_numpy(np.ascontiguousarray(square[..., ::-1].transpose(2, 0, 1)))[None].float() / 255
+    frame = _letterbox(detector, pixels)
+    batch = torch.from_numpy(np.ascontiguousarray(frame[..., ::-1].transpose(2, 0, 1)))[None].float() / 255
     with torch.no_grad():
         network: Any = detector.yolo.model
         [found] = non_max_suppression(
@@ -94,16 +102,16 @@ def answer(detector: Detector, image: Path, confidence: float) -> tuple[Detectio
             nc=len(detector.classes),
             end2end=bool(getattr(network, "end2end", False)),
         )
-    found[:, :4] = scale_boxes((size, size), found[:, :4], pixels.shape)
+    found[:, :4] = scale_boxes(frame.shape[:2], found[:, :4], pixels.shape)
     return tuple(
         Detection(class_id=int(class_id), score=score, box=(x1, y1, x2, y2))
         for x1, y1, x2, y2, score, class_id in found[:, :6].tolist()
     )
 
 
-def write_square(detector: Detector, image: Path, to: Path) -> Path:
+def write_frame(detector: Detector, image: Path, to: Path) -> Path:
     """Write an image as the network sees it, letterboxed, into a lossless file."""
-    if not cv2.imwrite(str(to), _letterbox(_read(image), detector.input_size)):
+    if not cv2.imwrite(str(to), _letterbox(detector, _read(image))):
         raise OSError(f"{to} could not be written.")
     return to
 
@@ -115,9 +123,10 @@ def _read(image: Path) -> Pixels:
     return pixels
 
 
-def _letterbox(pixels: Pixels, size: int) -> Pixels:
-    square: Any = LetterBox((size, size), auto=False, stride=STRIDE)(image=pixels)
-    return np.asarray(square, np.uint8)
+def _letterbox(detector: Detector, pixels: Pixels) -> Pixels:
+    size = (detector.input_size, detector.input_size)
+    frame: Any = LetterBox(size, auto=detector.takes_frames, stride=STRIDE)(image=pixels)
+    return np.asarray(frame, np.uint8)
 
 
 def _check_weights(name: str, network: Any) -> None:

@@ -26,16 +26,22 @@ def export(request: ExportRequest) -> Exported:
     from banana_delivery.conversion import detector
 
     model = detector.load(request.checkpoint)
-    squares = tuple(
-        detector.write_square(model, image, request.squares / f"{index}.png")
+    frames = tuple(
+        detector.write_frame(model, image, request.frames / f"{index}.png")
         for index, image in enumerate(request.images)
     )
-    answers, square_answers = (
+    answers, frame_answers = (
         tuple(detector.answer(model, image, request.confidence) for image in images)
-        for images in (request.images, squares)
+        for images in (request.images, frames)
     )
     written = model.yolo.export(
-        format="onnx", imgsz=model.input_size, batch=1, dynamic=False, simplify=False, device="cpu", verbose=False
+        format="onnx",
+        imgsz=model.input_size,
+        batch=1,
+        dynamic=model.takes_frames,
+        simplify=False,
+        device="cpu",
+        verbose=False,
     )
     steady(Path(written), request.onnx)
     return Exported(
@@ -43,8 +49,8 @@ def export(request: ExportRequest) -> Exported:
         input_size=model.input_size,
         exported_with=exporters(),
         answers=answers,
-        squares=squares,
-        square_answers=square_answers,
+        frames=frames,
+        frame_answers=frame_answers,
     )
 
 

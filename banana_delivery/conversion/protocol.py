@@ -44,14 +44,14 @@ class ExportRequest(Value):
         checkpoint: the scanned ``best.pt``.
         onnx: where the export goes.
         images: what the checkpoint itself answers.
-        squares: existing folder for the images as the network sees them.
+        frames: existing folder for the images as the network sees them.
         confidence: lowest score of its answers.
     """
 
     checkpoint: Path
     onnx: Path
     images: tuple[Path, ...]
-    squares: Path
+    frames: Path
     confidence: float
 
 
@@ -60,19 +60,19 @@ class Exported(Value):
 
     Attributes:
         classes: names, in the order of their ids.
-        input_size: pixels, square.
+        input_size: pixels of the longer side.
         exported_with: programs and versions that decide the bytes of the export.
         answers: the checkpoint's own.
-        squares: each image as the network saw it, letterboxed, in a lossless file.
-        square_answers: the checkpoint's own to these, in pixels of the square.
+        frames: each image as the network saw it, letterboxed, in a lossless file.
+        frame_answers: the checkpoint's own to these, in pixels of the frame.
     """
 
     classes: tuple[str, ...]
     input_size: int
     exported_with: str
     answers: Answers
-    squares: tuple[Path, ...]
-    square_answers: Answers
+    frames: tuple[Path, ...]
+    frame_answers: Answers
 
 
 class ServeRequest(Value):

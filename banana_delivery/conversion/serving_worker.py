@@ -22,13 +22,10 @@ MAX_PIXELS = 100_000_000
 def answer(request: ServeRequest) -> Served:
     """Answer every image.
 
-    The network runs in 32-bit arithmetic, so that the comparison is about the export and the serving code. What a
-    shorter arithmetic costs is judged later, by the quality of the staged release on all labelled images.
-
     Raises:
         UnsupportedModelError: if the serving code does not take the model.
     """
-    from serving.engine import ENGINE, Engine
+    from serving.engine import ENGINE, PRECISION, Engine
     from serving.errors import ConfigurationError
     from serving.model import read_version, verified_bytes
     from serving.predictor import Predictor
@@ -39,15 +36,13 @@ def answer(request: ServeRequest) -> Served:
             verified_bytes(request.model, version.onnx_sha256),
             classes=len(version.classes),
             input_size=version.input_size,
-            workers=1,
             threads=1,
-            precision="f32",
         )
     except ConfigurationError as error:
         raise UnsupportedModelError(f"The exported model cannot be served: {error}") from error
     predictor = Predictor(engine, MAX_PIXELS)
     answers = tuple(_detections(predictor, image.read_bytes(), request.confidence) for image in request.images)
-    return Served(answers=answers, engine=f"{ENGINE}, {engine.precision}")
+    return Served(answers=answers, engine=f"{ENGINE}, {PRECISION}")
 
 
 def _detections(predictor: Predictor, image: bytes, confidence: float) -> tuple[Detection, ...]:

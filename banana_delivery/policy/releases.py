@@ -25,7 +25,7 @@ class ArtifactRecord(Value):
         checkpoint_sha256: of ``best.pt``.
         onnx_sha256: of ``model.onnx``.
         classes: names, in the order of their ids.
-        input_size: pixels, square.
+        input_size: pixels of the longer side of what the network sees.
         parity_passed: whether the export answers as the checkpoint does.
         parity_reason: one sentence with the numbers.
         reused: whether the files of an earlier delivery were taken.

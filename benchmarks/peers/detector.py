@@ -19,7 +19,7 @@ class Detector:
     def predict(self, jpeg: bytes) -> list[dict[str, Any]]:
         """Decodes and detects."""
         image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-        [result] = self._model.predict(image, imgsz=self._size, rect=False, verbose=False)
+        [result] = self._model.predict(image, imgsz=self._size, verbose=False)
         boxes: Any = result.boxes  # type: ignore[union-attr]
         return [
             {"box": box, "class_id": int(class_id), "score": score}

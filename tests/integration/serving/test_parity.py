@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from examples.leaves import CLASSES, make
-from serving.engine import Engine, Precision
+from serving.engine import Engine
 from serving.postprocess import Boxes
 from serving.predictor import Predictor
 from tests.unit.serving.images import encode, noise
@@ -29,15 +29,14 @@ class Exported:
 
     theirs: Any
     onnx: bytes
+    end_to_end: bool
 
-    def predictor(self, precision: Precision) -> Predictor:
-        engine = Engine(
-            self.onnx, classes=len(CLASSES), input_size=INPUT_SIZE, workers=1, threads=1, precision=precision
-        )
+    def predictor(self) -> Predictor:
+        engine = Engine(self.onnx, classes=len(CLASSES), input_size=INPUT_SIZE, threads=1)
         return Predictor(engine, max_pixels=25_000_000)
 
-    def answer(self, bgr: NDArray[np.uint8]) -> Boxes:
-        [result] = self.theirs.predict(bgr, imgsz=INPUT_SIZE, conf=CONFIDENCE, rect=False, verbose=False)
+    def answer(self, bgr: NDArray[np.uint8], **options: Any) -> Boxes:
+        [result] = self.theirs.predict(bgr, conf=CONFIDENCE, verbose=False, **{"imgsz": INPUT_SIZE, **options})
         boxes = result.boxes.cpu().numpy()
         return Boxes(boxes.xyxy, boxes.conf, boxes.cls.astype(np.int64))
 
@@ -53,10 +52,12 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with warnings.catch_warnings():
         # torch traces the model with its older exporter, and warns of both.
         warnings.simplefilter("ignore")
-        path = YOLO(checkpoint).export(format="onnx", imgsz=INPUT_SIZE, simplify=False, verbose=False, **options)
+        path = YOLO(checkpoint).export(
+            format="onnx", imgsz=INPUT_SIZE, dynamic=True, simplify=False, verbose=False, **options
+        )
     # The checkpoint itself, but its end-to-end head can only be asked for in an export.
     theirs = YOLO(path if end_to_end else checkpoint, task="detect")
-    yield Exported(theirs, Path(path).read_bytes())
+    yield Exported(theirs, Path(path).read_bytes(), end_to_end)
 
 
 def photographs() -> Iterator[tuple[bytes, NDArray[np.uint8]]]:
@@ -67,8 +68,8 @@ def photographs() -> Iterator[tuple[bytes, NDArray[np.uint8]]]:
         yield jpeg, np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
 
 
-def test_in_f32_every_box_and_score_is_that_of_ultralytics(exported: Exported) -> None:
-    ours, found = exported.predictor("f32"), 0
+def test_every_box_and_score_is_that_of_ultralytics(exported: Exported) -> None:
+    ours, found = exported.predictor(), 0
     for jpeg, bgr in photographs():
         mine, theirs = ours.predict(jpeg, CONFIDENCE, 300).boxes, exported.answer(bgr)
         assert mine.class_ids.tolist() == theirs.class_ids.tolist()
@@ -78,30 +79,21 @@ def test_in_f32_every_box_and_score_is_that_of_ultralytics(exported: Exported) -
     assert found > IMAGES
 
 
-def test_in_bf16_nine_of_ten_boxes_and_scores_are_those_of_ultralytics(exported: Exported) -> None:
-    """Half the mantissa moves scores near the limit by more than 0.01; the quality gate judges what is served."""
-    ours = exported.predictor("bf16")
-    same = total = 0
-    for jpeg, bgr in photographs():
-        mine, theirs = ours.predict(jpeg, CONFIDENCE - 0.02, 300).boxes, exported.answer(bgr)
-        same += sum(_has(mine, theirs, index) for index in range(len(theirs.scores)))
-        total += len(theirs.scores)
-    assert same / total >= 0.9
-
-
-def _has(boxes: Boxes, others: Boxes, index: int) -> bool:
-    """Whether `boxes` has a box of the same class within a pixel and 0.01 of score."""
-    near = np.abs(boxes.corners - others.corners[index]).max(axis=1, initial=0) <= 1
-    alike = np.abs(boxes.scores - others.scores[index]) <= 0.01
-    return bool((near & alike & (boxes.class_ids == others.class_ids[index])).any())
-
-
-@pytest.mark.parametrize("size", [(1280, 720), (640, 480), (37, 500)])
+@pytest.mark.parametrize("size", [(1280, 720), (640, 480), (480, 640), (500, 500)])
 def test_sizes_and_formats_change_nothing_of_that(exported: Exported, size: tuple[int, int]) -> None:
-    ours = exported.predictor("f32")
     for kind in ("JPEG", "PNG"):
-        data = encode(noise(*size), kind)
-        bgr = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-        mine, theirs = ours.predict(data, CONFIDENCE, 300).boxes, exported.answer(bgr)
-        assert mine.scores == pytest.approx(theirs.scores, abs=1e-4)
-        assert mine.corners == pytest.approx(theirs.corners, abs=0.1)
+        assert_parity(exported, encode(noise(*size), kind))
+
+
+def test_a_strip_gets_the_frame_its_head_needs(exported: Exported) -> None:
+    """ultralytics fails on a strip with an end-to-end head, which wants more anchors than its frame has."""
+    needed = {"imgsz": (INPUT_SIZE, 96), "rect": False} if exported.end_to_end else {}
+    assert_parity(exported, encode(noise(37, 500)), **needed)
+
+
+def assert_parity(exported: Exported, data: bytes, **options: Any) -> None:
+    """Asserts that both find the same in an image; `options` are for ultralytics' prediction."""
+    bgr = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+    mine, theirs = exported.predictor().predict(data, CONFIDENCE, 300).boxes, exported.answer(bgr, **options)
+    assert mine.scores == pytest.approx(theirs.scores, abs=1e-4)
+    assert mine.corners == pytest.approx(theirs.corners, abs=0.1)

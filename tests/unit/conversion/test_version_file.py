@@ -23,8 +23,8 @@ EXPORTED = Exported(
     input_size=160,
     exported_with="ultralytics 8",
     answers=(),
-    squares=(),
-    square_answers=(),
+    frames=(),
+    frame_answers=(),
 )
 
 

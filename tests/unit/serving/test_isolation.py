@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-FORBIDDEN = ("dagster", "torch", "ultralytics", "banana_delivery", "cv2", "mlflow", "onnxruntime", "openvino_telemetry")
+FORBIDDEN = ("dagster", "torch", "ultralytics", "banana_delivery", "cv2", "mlflow", "onnx")
 
 PROGRAM = """
 import importlib, pkgutil, sys

@@ -38,7 +38,7 @@ def test_a_draining_replica_is_not_ready_but_still_answers(tmp_path: Path) -> No
         ({"onnx_sha256": "0" * 64}, "the model was changed after its export"),
         ({"classes": ["red", "blue", "green"]}, "do not belong together"),
         ({"classes": []}, "classes"),
-        ({"input_size": 128}, "not a network OpenVINO can read at 1x3x128x128"),
+        ({"input_size": 128}, "not a network ONNX Runtime can run at 1x3x128x128"),
         ({"version": "v\n7"}, "version"),
     ],
 )

@@ -3,7 +3,7 @@ import pytest
 import torch
 from ultralytics.utils.nms import non_max_suppression
 
-from serving.engine import choose_precision, is_end_to_end
+from serving.engine import is_end_to_end, shortest_side
 from serving.errors import ConfigurationError
 from serving.postprocess import from_end_to_end, from_raw
 
@@ -48,7 +48,10 @@ def test_the_head_is_told_by_the_shape_even_with_two_classes() -> None:
         is_end_to_end((1, 7, 2100), 2)
 
 
-def test_bf16_is_chosen_only_where_the_cpu_computes_it() -> None:
-    assert choose_precision("auto", ["FP32", "INT8"]) == "f32"
-    assert choose_precision("auto", ["BF16", "FP32"]) == "bf16"
-    assert choose_precision("f32", ["BF16", "FP32"]) == "f32"
+@pytest.mark.parametrize(("longer", "rows", "side"), [(640, 300, 32), (320, 300, 64), (160, 300, 96), (64, 84, 64)])
+def test_an_end_to_end_head_is_never_given_fewer_anchors_than_it_chooses(longer: int, rows: int, side: int) -> None:
+    assert shortest_side(longer, rows) == side
+
+
+def test_a_raw_head_takes_frames_of_a_single_stride() -> None:
+    assert shortest_side(320, 0) == 32

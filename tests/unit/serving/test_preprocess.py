@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from ultralytics.data.augment import LetterBox
 from ultralytics.utils.ops import scale_boxes
 
-from serving.preprocess import Letterbox, Pixels, fill, orient, resize
+from serving.preprocess import STRIDE, Letterbox, Pixels, fill, orient, resize
 
 from .images import noise, rotated
 
@@ -25,28 +25,31 @@ def test_resizing_equals_opencvs_bilinear_bit_for_bit(width: int, height: int, t
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(8, 2000), st.integers(8, 2000), st.sampled_from([64, 320, 640]))
-def test_the_letterbox_is_that_of_ultralytics(width: int, height: int, size: int) -> None:
+@given(st.integers(8, 2000), st.integers(8, 2000), st.sampled_from([64, 320, 640]), st.booleans())
+def test_the_letterbox_is_that_of_ultralytics(width: int, height: int, size: int, square: bool) -> None:
     pixels = pixels_of(width, height)
-    square = np.empty((size, size, 4), np.uint8)
-    fill(square, pixels, 1, Letterbox.fit(width, height, size))
-    theirs = LetterBox((size, size), auto=False)(image=pixels[:, :, :3].copy())
+    box = Letterbox.fit(width, height, size, size if square else STRIDE)
+    ours = np.empty((3, box.frame_height, box.frame_width), np.float32)
+    fill(ours, pixels, 1, box)
+    theirs = LetterBox((size, size), auto=not square)(image=pixels[:, :, :3].copy())
     assert isinstance(theirs, np.ndarray)
-    assert np.array_equal(square[:, :, :3], theirs)
+    assert np.array_equal(ours, theirs.transpose(2, 0, 1).astype(np.float32) / 255)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(8, 5000), st.integers(8, 5000), st.sampled_from([64, 320, 640]))
 def test_boxes_are_mapped_back_as_ultralytics_maps_them(width: int, height: int, size: int) -> None:
     boxes = np.random.default_rng(width).uniform(-20, size + 20, (12, 4)).astype(np.float32)
-    ours = Letterbox.fit(width, height, size).to_image(boxes)
-    theirs = scale_boxes((size, size), boxes.copy(), (height, width))
+    box = Letterbox.fit(width, height, size, STRIDE)
+    ours = box.to_image(boxes)
+    theirs = scale_boxes((box.frame_height, box.frame_width), boxes.copy(), (height, width))
     assert ours == pytest.approx(theirs, abs=0.01)
 
 
 def test_the_thinnest_image_still_fills_one_row() -> None:
-    box = Letterbox.fit(20_000, 1, 320)
+    box = Letterbox.fit(20_000, 1, 320, STRIDE)
     assert (box.inner_width, box.inner_height) == (320, 1)
+    assert (box.frame_width, box.frame_height) == (320, STRIDE)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
