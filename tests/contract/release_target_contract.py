@@ -17,6 +17,7 @@ from banana_delivery.targets.base import (
     Claim,
     ClaimRefusedError,
     FencedError,
+    Readiness,
     ReleaseTarget,
     TargetError,
 )
@@ -65,26 +66,30 @@ class Bench(ABC):
         """What tells the running replicas of a colour apart from any that are started later."""
 
 
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
+def eventually(holds: Callable[[], bool], explain: Callable[[], str] = lambda: "") -> None:
+    """Wait until something holds; ``explain`` says what was there instead."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not holds():
-        assert time.monotonic() < deadline, "It did not come true in time."
+        assert time.monotonic() < deadline, f"It did not come true in time. {explain()}"
         time.sleep(0.05)
 
 
-def bring_up(target: ReleaseTarget, claim: Claim, colour: Colour, image: ImageRef, replicas: int = 1) -> None:
+def bring_up(target: ReleaseTarget, claim: Claim, colour: Colour, image: ImageRef, replicas: int = 1) -> Readiness:
     target.deploy(claim, colour, image, replicas)
-    wait_until_ready(target, claim.environment, colour)
+    return wait_until_ready(target, claim.environment, colour)
 
 
-def wait_until_ready(target: ReleaseTarget, environment: Environment, colour: Colour) -> None:
+def wait_until_ready(target: ReleaseTarget, environment: Environment, colour: Colour) -> Readiness:
+    """Waiting, because what runs may miss a single question: a place stalls for a moment now and then."""
+    seen: list[Readiness] = []
+
     def complete() -> bool:
-        readiness = target.readiness(environment, colour)
-        assert not readiness.failure, readiness.failure
-        return readiness.complete
+        seen.append(target.readiness(environment, colour))
+        assert not seen[-1].failure, seen[-1].failure
+        return seen[-1].complete
 
-    eventually(complete)
+    eventually(complete, lambda: f"Seen last: {seen[-1]}")
+    return seen[-1]
 
 
 def counters(target: ReleaseTarget, colour: Colour, stratum: Stratum = Stratum.USER) -> Counters:
@@ -228,9 +233,9 @@ class PlaceContract(_Contract):
     def test_a_deployed_colour_gets_ready_with_the_digest_that_was_deployed(self, bench: Bench, claim: Claim) -> None:
         image = bench.image("1")
 
-        bring_up(bench.target, claim, BLUE, image, replicas=2)
+        readiness = bring_up(bench.target, claim, BLUE, image, replicas=2)
 
-        assert bench.target.readiness(PRODUCTION, BLUE).ready == 2
+        assert readiness.ready == 2
         deployment = bench.target.record(PRODUCTION).deployments[BLUE]
         assert (deployment.image, deployment.replicas) == (image, 2)
         observed = bench.target.observed(PRODUCTION)
@@ -241,9 +246,8 @@ class PlaceContract(_Contract):
         bring_up(bench.target, claim, BLUE, bench.image("1"))
         running, record = bench.replicas(PRODUCTION, BLUE), bench.target.record(PRODUCTION)
 
-        bench.target.deploy(claim, BLUE, bench.image("1"), 1)
+        bring_up(bench.target, claim, BLUE, bench.image("1"))
 
-        assert bench.target.readiness(PRODUCTION, BLUE).complete
         assert bench.replicas(PRODUCTION, BLUE) == running
         assert bench.target.record(PRODUCTION) == record.but(heartbeat=bench.target.record(PRODUCTION).heartbeat)
 
