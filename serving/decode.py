@@ -27,7 +27,7 @@ class Decoded:
     """A decoded image.
 
     Attributes:
-        pixels: not yet turned by `orientation`; may be a reduced decode of the image.
+        pixels: not yet turned by `orientation`.
         orientation: EXIF orientation, 1 to 8.
         width: columns of the image as displayed.
         height: rows of the image as displayed.
