@@ -9,7 +9,7 @@ from banana_delivery.assets.common import (
     OWNERS,
     POOL,
     attempting,
-    image_of,
+    image_to_deliver,
     lease,
     quality,
     quality_picture,
@@ -45,7 +45,7 @@ def ab_report(context: dg.AssetExecutionContext, services: dg.ResourceParam[Serv
     """Judge the candidate under production traffic; the traffic is back with the active colour at the end."""
     here = attempting(context, services)
     with here.recorded(), lease(context, services, Environment.PRODUCTION) as held:
-        record = _report(here, services, held, image_of(here).ref)
+        record = _report(here, services, held, image_to_deliver(here))
     steps = (record.traffic,) if record.traffic else ()
     return dg.MaterializeResult(
         metadata=to_metadata(

@@ -3,13 +3,15 @@
 import dagster as dg
 
 from banana_delivery.delivery.attempts import Attempting
+from banana_delivery.delivery.building import image_of
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.worker import sign_in
+from banana_delivery.images.base import ImageError
 from banana_delivery.policy.gates import Situation
 from banana_delivery.policy.judging import judge_quality
 from banana_delivery.policy.outcomes import is_redeploy
 from banana_delivery.policy.records import Environment, ImageRef
-from banana_delivery.policy.releases import ImageRecord, QualityRecord
+from banana_delivery.policy.releases import QualityRecord
 from banana_delivery.services import Services
 from banana_delivery.traffic.evidence import Answering
 
@@ -46,19 +48,16 @@ def situation(here: Attempting, services: Services) -> Situation:
     )
 
 
-def image_of(here: Attempting) -> ImageRecord:
+def image_to_deliver(here: Attempting) -> ImageRef:
     """The image that this version was built into.
 
     Raises:
         dagster.Failure: if there is none yet.
     """
-    record = here.history.latest(ImageRecord, "image", here.version)
-    if record is None:
-        raise dg.Failure(
-            f"Version {here.version} has no image yet; deliver it as a whole: banana-delivery deliver {here.version}",
-            allow_retries=False,
-        )
-    return record
+    try:
+        return image_of(here.history, here.version).ref
+    except ImageError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
 
 
 def quality(here: Attempting, services: Services, ref: ImageRef, *, fresh: Environment) -> QualityRecord:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from banana_delivery.assets.common import GROUP, OWNERS, POOL, attempting, image_of, lease, situation
+from banana_delivery.assets.common import GROUP, OWNERS, POOL, attempting, image_to_deliver, lease, situation
 from banana_delivery.delivery.attempts import Attempting, GateError
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.ready import wait_until_ready
@@ -55,7 +55,7 @@ def production_release(
 
 
 def _deliver(here: Attempting, services: Services) -> AttemptRecord:
-    ref = image_of(here).ref
+    ref = image_to_deliver(here)
     verdicts = here.history.verdicts(here.version)
     decision = gate(here.version, ref.digest, verdicts=verdicts, **situation(here, services))
     if decision.passage is Passage.REFUSED:

@@ -4,7 +4,16 @@ import time
 
 import dagster as dg
 
-from banana_delivery.assets.common import GROUP, OWNERS, POOL, attempting, image_of, lease, quality, quality_picture
+from banana_delivery.assets.common import (
+    GROUP,
+    OWNERS,
+    POOL,
+    attempting,
+    image_to_deliver,
+    lease,
+    quality,
+    quality_picture,
+)
 from banana_delivery.conversion.errors import RejectedModelError
 from banana_delivery.delivery.attempts import Attempting
 from banana_delivery.delivery.lease import Lease
@@ -33,7 +42,7 @@ def staging_release(
     """Deploy the digest to staging, wait until it is ready, test it and measure its quality."""
     here = attempting(context, services)
     with here.recorded(), lease(context, services, Environment.STAGING) as held:
-        record = _release(here, services, held, image_of(here).ref)
+        record = _release(here, services, held, image_to_deliver(here))
     return dg.MaterializeResult(
         metadata=to_metadata(
             record,

@@ -40,6 +40,20 @@ def build_context(history: History, version: str) -> BuildContext:
     )
 
 
+def image_of(history: History, version: str) -> ImageRecord:
+    """The image that a version was built into.
+
+    Raises:
+        ImageError: if there is none yet.
+    """
+    record = history.latest(ImageRecord, "image", version)
+    if record is None:
+        raise ImageError(
+            f"Version {version} has no image yet; deliver it as a whole: banana-delivery deliver {version}"
+        )
+    return record
+
+
 def rebuild(instance: dg.DagsterInstance, services: Services, version: str, progress: Progress) -> Parity:
     """Build a version's image once more and compare it with the one that was recorded; nothing of it is kept.
 
@@ -47,9 +61,5 @@ def rebuild(instance: dg.DagsterInstance, services: Services, version: str, prog
         ImageError: if the version has no image, or it is gone.
     """
     history = History(instance)
-    record = history.latest(ImageRecord, "image", version)
-    if record is None:
-        raise ImageError(
-            f"Version {version} has no image yet; deliver it as a whole: banana-delivery deliver {version}"
-        )
-    return services.images.rebuild(build_context(history, version), record.ref, progress)
+    original = image_of(history, version).ref
+    return services.images.rebuild(build_context(history, version), original, progress)
