@@ -3,3 +3,9 @@
 It runs inside the release image and as a local replica. It never imports the delivery pipeline, Dagster, PyTorch or
 ultralytics: what a farmer's phone talks to carries nothing that only building a release needs.
 """
+
+import os
+
+# ONNX Runtime reads it when it is loaded. It would report its use from every replica, and keep a database for that in
+# the home folder.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"

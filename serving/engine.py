@@ -13,8 +13,8 @@ PRECISION = "f32"
 ANCHOR_STRIDES = (8, 16, 32)
 """The detector has one anchor for each cell of the grids with these steps."""
 
-# ONNX Runtime warns of every machine without a GPU.
-ort.set_default_logger_severity(3)
+# What goes wrong is raised as well, and it warns of every machine without a GPU.
+ort.set_default_logger_severity(4)
 
 
 class Engine:
@@ -43,20 +43,36 @@ class Engine:
             self._session = ort.InferenceSession(onnx, _options(threads), providers=["CPUExecutionProvider"])
             [given] = self._session.get_inputs()
             self._input = given.name
-            answer = self._run(np.zeros((3, input_size, input_size), np.float32))
+            answer = self._run_blank(input_size, input_size)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - ONNX Runtime has a dozen without a common base, and all mean this
             raise ConfigurationError(
-                f"model.onnx is not a network ONNX Runtime can run at 1x3x{input_size}x{input_size}: {error}"
+                f"model.onnx is not a network ONNX Runtime can run at 1x3x{input_size}x{input_size}: "
+                f"{' '.join(str(error).split())}"
             ) from None
         self.end_to_end = is_end_to_end(answer.shape, classes)
-        squares_alone = isinstance(given.shape[2], int)
-        rows = answer.shape[1] if self.end_to_end else 0
-        self.shortest_side = input_size if squares_alone else shortest_side(input_size, rows)
+        shortest = shortest_side(input_size, rows=answer.shape[1] if self.end_to_end else 0)
+        self.shortest_side = shortest if self._takes(shortest) else input_size
 
     def run(self, planes: Planes, confidence: float, at_most: int) -> Boxes:
         """Runs the network; returns the best boxes in pixels of `planes`, by falling score."""
         parse = from_end_to_end if self.end_to_end else from_raw
         return parse(self._run(planes)[0], confidence, at_most)
+
+    def _takes(self, side: int) -> bool:
+        """Tells whether it runs on frames with this shorter side: not if its size is fixed, or its grid coarser."""
+        try:
+            self._run_blank(side, self.input_size)
+            self._run_blank(self.input_size, side)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - as above
+            return False
+        return True
+
+    def _run_blank(self, height: int, width: int) -> Floats:
+        return self._run(np.zeros((3, height, width), np.float32))
 
     def _run(self, planes: Planes) -> Floats:
         answer: Floats = self._session.run(None, {self._input: planes[None]})[0]

@@ -79,7 +79,7 @@ def load(checkpoint: Path) -> Detector:
         _classes(checkpoint.name, yolo.names),
         _input_size(checkpoint.name, yolo),
         # With a coarser grid, other sides than the trained one may not divide.
-        takes_frames=int(network.stride.max()) == STRIDE,
+        takes_frames=int(network.stride.max()) <= STRIDE,
     )
 
 
