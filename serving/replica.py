@@ -65,21 +65,15 @@ class Replica:
 
     def load(self) -> None:
         """Loads, checks and warms the model; then the replica is ready, or refuses to be, with the reason."""
-        settings = self.settings
         try:
-            version = read_version(settings.model_path)
-            self._identify(version.version)
-            model = load_model(settings, version)
-            self._log = self._open_log(version.version)
+            self._load()
         except ConfigurationError as error:
             logger.error("Not serving: %s", error)  # noqa: TRY400 - the sentence says it all
             self.lifecycle.refuse(str(error))
-            return
-        self.pool.run_on_every_worker(model.predictor.warm)
-        self._model = model
-        self.metrics.describe_model(version.version, settings.image_digest, settings.environment, settings.colour)
-        self.lifecycle.become_ready()
-        logger.info("Serving %s version %s.", version.model_name, version.version)
+        except Exception as error:
+            # Nobody waits for this thread; unsaid, the replica would seem to load for ever.
+            logger.exception("Not serving.")
+            self.lifecycle.refuse(f"The model cannot be loaded: {error!r}; the log says where.")
 
     @property
     def model(self) -> LoadedModel:
@@ -158,6 +152,18 @@ class Replica:
         self.pool.close()
         if self._log is not None:
             self._log.close()
+
+    def _load(self) -> None:
+        settings = self.settings
+        version = read_version(settings.model_path)
+        self._identify(version.version)
+        model = load_model(settings, version)
+        self._log = self._open_log(version.version)
+        self.pool.run_on_every_worker(model.predictor.warm)
+        self._model = model
+        self.metrics.describe_model(version.version, settings.image_digest, settings.environment, settings.colour)
+        self.lifecycle.become_ready()
+        logger.info("Serving %s version %s.", version.model_name, version.version)
 
     def _open_log(self, version: str) -> PredictionLog | None:
         settings = self.settings

@@ -49,8 +49,21 @@ def test_a_model_that_is_not_the_promised_one_never_gets_ready(
     with client_of(build_replica(tmp_path)) as client:
         answer = client.get("/ready")
         assert answer.status_code == 503
-        assert sentence in answer.json()["error"]["message"]
+        message = answer.json()["error"]["message"]
+        assert sentence in message
+        assert "\n" not in message
         assert client.get("/health").status_code == 200
+
+
+def test_whatever_else_keeps_a_model_from_loading_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: object) -> None:
+        raise MemoryError("no room for the weights")
+
+    monkeypatch.setattr("serving.replica.load_model", out_of_memory)
+    with client_of(build_replica(tmp_path)) as client:
+        answer = client.get("/ready")
+        assert answer.status_code == 503
+        assert "no room for the weights" in answer.json()["error"]["message"]
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
