@@ -93,7 +93,7 @@ class Benchmark:
         self.results[name] = {
             "runs": {str(concurrency): summary(each) for concurrency, each in runs.items()},
             "first_answer_seconds": round(server.first_answer_seconds, 2),
-            "peak_mb": server.peak_mb,
+            "peak_rss_mb": server.peak_rss_mb,
         }
 
     def _say(self, what: str, run: Run) -> None:

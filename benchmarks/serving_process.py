@@ -30,23 +30,30 @@ class RunningServer:
 
     Attributes:
         first_answer_seconds: from the start of its process.
-        peak_mb: its memory and its children's, shared pages counted once, the highest seen after any run.
+        peak_rss_mb: the sum of what each of its processes held at most; shared pages count each time.
     """
 
     process: psutil.Process
     port: int
     requests: list[Path]
     first_answer_seconds: float
-    peak_mb: int = 0
+    peak_rss_mb: int = 0
 
     def load(self, concurrency: int, seconds: float) -> dict[str, Any]:
         """Asks it for `seconds`; see `serving_window.measured` for the result."""
         arguments = [self.process.pid, self.port, concurrency, seconds, *self.requests]
         result = run_module("benchmarks.serving_load", *map(str, arguments))
         everyone = [self.process, *self.process.children(recursive=True)]
-        memory = sum(one.memory_full_info().pss for one in everyone if one.is_running())
-        self.peak_mb = max(self.peak_mb, round(memory / 1e6))
+        self.peak_rss_mb = max(self.peak_rss_mb, round(sum(map(_peak_rss, everyone)) / 1e6))
         return result
+
+
+def _peak_rss(process: psutil.Process) -> int:
+    """The most memory a process held so far, in bytes; 0 if it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    return 0
 
 
 def run_module(module: str, *arguments: str, environment: dict[str, str] | None = None) -> dict[str, Any]:

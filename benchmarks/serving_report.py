@@ -91,7 +91,7 @@ def table(report: dict[str, Any], concurrencies: Sequence[int]) -> str:
             continue
         runs = [result["runs"][str(c)] for c in concurrencies]
         cells = [f"{run['per_second']:.0f}, {run['p50_ms']:.0f} ms, {run['p99_ms']:.0f} ms" for run in runs]
-        last = f"{result['peak_mb']} | {result['first_answer_seconds']:.1f} s"
+        last = f"{result['peak_rss_mb']} | {result['first_answer_seconds']:.1f} s"
         lines.append(f"| {name} | {' | '.join(cells)} | {last} |")
     bare = report["limit"]
     return "\n".join([*lines, f"| bare loop, no HTTP | {bare['per_second']:.0f} |" + " |" * (len(heads) + 1)])
