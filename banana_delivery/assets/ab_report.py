@@ -29,6 +29,7 @@ from banana_delivery.policy.releases import AbRecord, ShiftStep
 from banana_delivery.policy.verdicts import ab_verdict
 from banana_delivery.reports.tables import quality_table, step_table
 from banana_delivery.services import Services
+from banana_delivery.targets.base import TargetError
 
 
 @dg.asset(
@@ -95,5 +96,8 @@ def _traffic(here: Attempting, services: Services, held: Lease, ref: ImageRef) -
         wait_until_ready(target, held, Environment.PRODUCTION, candidate, services.settings.ready_timeout_seconds, log)
         with services.evidence.probe(target.probe_url(Environment.PRODUCTION, candidate)) as probe:
             shift = Shift(target, held, plan, candidate, ref, probe, log, services.sleep)
-            shift.run(rollout.ab_step(plan))
+            action = shift.run(rollout.ab_step(plan))
+        if action.wrong_release:
+            # A report would hold against the model what went wrong with its delivery.
+            raise TargetError(action.reason)
     return shift.steps[-1]

@@ -43,7 +43,7 @@ def production_release(
     here = attempting(context, services)
     with here.recorded():
         attempt = _deliver(here, services)
-    if attempt.outcome is Outcome.ROLLED_BACK:
+    if attempt.outcome in {Outcome.ROLLED_BACK, Outcome.ERROR}:
         raise dg.Failure(attempt.reason, allow_retries=False)
     if attempt.outcome is Outcome.RELEASED:
         table = dg.MetadataValue.md(step_table([step.figures for step in attempt.steps]))

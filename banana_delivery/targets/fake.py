@@ -99,7 +99,9 @@ class FakeTarget(ReleaseTarget):
                 return Readiness(ready=0, wanted=0, failure=fencing.never_deployed(environment, colour))
             behaviour = self.place.behaviour(environment, colour)
             ready = 0 if behaviour.unready or behaviour.starting else deployment.replicas
-            return Readiness(ready, deployment.replicas, failure=behaviour.unready, waiting_for=behaviour.starting)
+            return Readiness(
+                ready, deployment.replicas, behaviour.unready, behaviour.starting, behaviour.place_at_fault
+            )
 
     def observed(self, environment: Environment) -> Observed:
         """What the place has, hand edits included."""

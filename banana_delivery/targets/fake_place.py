@@ -36,6 +36,7 @@ class Behaviour:
         slow_rate: share of requests answered later than one second.
         unready: why its replicas never get ready; empty if they do.
         starting: what its replicas are still doing; empty if they are up at once.
+        place_at_fault: whether it is the place that keeps them from getting ready.
         reports: the digest its replicas claim to be; empty for the true one.
     """
 
@@ -45,6 +46,7 @@ class Behaviour:
     slow_rate: float = 0.0
     unready: str = ""
     starting: str = ""
+    place_at_fault: bool = False
     reports: str = ""
 
 

@@ -11,6 +11,7 @@ from banana_delivery.delivery.undo import roll_back
 from banana_delivery.policy.gates import Word, WordKind
 from banana_delivery.policy.outcomes import Outcome
 from banana_delivery.policy.records import Colour, Environment, Phase
+from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
 from tests.world import World
@@ -102,6 +103,60 @@ def test_a_place_that_fails_is_an_error_with_nothing_half_done(world: World) -> 
     assert (world.serving, world.weights) == (FIRST, OLD_ONE_ALONE)
 
 
+@pytest.mark.parametrize(
+    ("moment", "where"),
+    [
+        (Moment(Environment.STAGING, Phase.DEPLOYING), "Staging sole"),
+        (Moment(Environment.PRODUCTION, Phase.DEPLOYING), "Production green"),
+        (Moment(Environment.PRODUCTION, Phase.SCALING), "Production green"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ({"unready": "the image cannot be pulled."}, "{} cannot get ready: the image cannot be pulled."),
+        (
+            {"starting": "No node takes them."},
+            "{} was not ready after 0 s: 0 of {} replicas answer. No node takes them.",
+        ),
+    ],
+    ids=["image cannot be pulled", "unschedulable"],
+)
+def test_a_place_that_keeps_replicas_from_starting_is_an_error_and_no_fault_of_the_model(
+    world: World, moment: Moment, where: str, state: dict[str, str], sentence: str
+) -> None:
+    world.change(settings=world.services.settings.model_copy(update={"ready_timeout_seconds": 0.001}))
+    version = world.stage(BETTER)
+
+    def keep_from_starting() -> None:
+        candidate = world.target.record(moment.environment).candidate
+        assert candidate is not None
+        world.break_image(candidate.digest, place_at_fault=True, **state)
+
+    world.target.at[moment] = keep_from_starting
+    ends(world, version, world.run(version), Outcome.ERROR)
+    replicas = 2 if moment.phase is Phase.SCALING else 1
+    reason = sentence.format(where, replicas)
+    assert world.attempts(version)[0].reason == reason
+    assert world.told[-1].body.startswith(reason)
+    is_at_rest(world, FIRST)
+
+
+@pytest.mark.parametrize("phase", [Phase.COMPARING, Phase.SHIFTING, Phase.WATCHING])
+def test_another_digest_than_meant_is_an_error_and_no_fault_of_the_model(world: World, phase: Phase) -> None:
+    version = world.stage(BETTER)
+    other = "sha256:" + "f" * 64
+    world.target.at[Moment(Environment.PRODUCTION, phase)] = lambda: world.break_candidate(reports=other)
+    ends(world, version, world.run(version), Outcome.ERROR)
+    (attempt,) = world.attempts(version)
+    assert attempt.reason.startswith(f"Green runs {other[:19]}, not ")
+    assert attempt.reason.endswith(": another release was measured.")
+    assert world.told[-1].body.startswith(attempt.reason)
+    assert not attempt.revoked
+    is_at_rest(world, FIRST)
+
+
 def test_a_freeze_window_parks_what_would_enter_production(world: World) -> None:
     world.change(settings=world.services.settings.model_copy(update={"freeze": True}))
     version = world.stage(BETTER)
@@ -170,10 +225,14 @@ def test_a_hand_edit_during_the_shift_holds_production_and_touches_nothing_more(
     world.target.at[Moment(Environment.PRODUCTION, Phase.SHIFTING)] = lambda: world.target.place.edit_weights(
         Environment.PRODUCTION, edited
     )
-    world.run(second)
+    run = world.run(second)
     record = world.target.record(Environment.PRODUCTION)
     assert (record.phase, world.weights) == (Phase.HELD, edited)
-    assert "by hand" in world.attempts(second)[0].reason
+    reason = world.attempts(second)[0].reason
+    assert "by hand" in reason
+    (told,) = [notice for notice in world.told if notice.key.startswith(run.run_id)]
+    assert told.body.startswith(reason)
+    assert "banana-delivery resume production" in told.body
     again = world.run(second)
     assert again.status is dg.DagsterRunStatus.FAILURE
     assert world.weights == edited
