@@ -122,17 +122,41 @@ def _filled(query: str, names: dict[str, str]) -> str:
 
 def _query(url: str, query: str) -> Iterator[tuple[str, int]]:
     """The one label's value, empty if there is none, and the count, for each series that Prometheus answers."""
-    answer = _asked(f"{url.rstrip('/')}/api/v1/query", "Prometheus", {"query": query}).json()
-    for series in answer["data"]["result"]:
-        labels = [value for key, value in series["metric"].items() if key != "__name__"]
-        yield (labels[0] if labels else ""), int(float(series["value"][1]))
+    where = f"{url.rstrip('/')}/api/v1/query"
+    answer = _asked(where, "Prometheus", {"query": query})
+    try:
+        found = answer.json()["data"]["result"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _no_figures(where, "Prometheus", _said(answer)) from error
+    for series in found:
+        labels = {key: value for key, value in series["metric"].items() if key != "__name__"}
+        if len(labels) > 1:
+            why = f"{query} is grouped by {', '.join(labels)}, and the status must be its only label"
+            raise _no_figures(where, "Prometheus", why)
+        yield next(iter(labels.values()), ""), int(float(series["value"][1]))
 
 
 def _asked(url: str, what: str, params: dict[str, str]) -> httpx.Response:
     try:
-        return httpx.get(url, params=params, timeout=5.0).raise_for_status()
+        answer = httpx.get(url, params=params, timeout=5.0)
     except httpx.HTTPError as error:
-        raise TargetError(
-            f"{what} at {url} did not answer ({error or repr(error)}); a release without figures is not judged. "
-            "Bring it back, or set another source (docs/kubernetes.md)."
-        ) from error
+        raise _no_figures(url, what, str(error) or repr(error)) from error
+    if not answer.is_success:
+        raise _no_figures(url, what, _said(answer))
+    return answer
+
+
+def _said(answer: httpx.Response) -> str:
+    """An answer without figures in one line: Prometheus' own words if there are any, else how its text begins."""
+    try:
+        words = str(answer.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        words = answer.text
+    return f"{answer.status_code} {answer.reason_phrase}: {' '.join(words.split())[:200]}".removesuffix(": ")
+
+
+def _no_figures(url: str, what: str, why: str) -> TargetError:
+    return TargetError(
+        f"{what} at {url} gave no figures ({why}); a release without figures is not judged. "
+        "Bring it back, or set another source (docs/kubernetes.md)."
+    )

@@ -13,12 +13,15 @@ import pytest
 from banana_delivery.delivery.history import History
 from banana_delivery.demo.cluster import DemoCluster
 from banana_delivery.demo.errors import DemoError
+from banana_delivery.policy.outcomes import Outcome
 from banana_delivery.policy.records import Colour, Environment
 from tests.cluster.cluster import ROOT, Cluster
 from tests.demonstration import play
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
 GATEWAY = "k8s/gateway"
+ROLLBACK_SECONDS = 2
+"""What a Gateway promises: all traffic is back on the old colour within this time of the verdict."""
 
 
 @pytest.fixture
@@ -39,6 +42,8 @@ def test_every_act_ends_as_told_the_colours_swap_and_no_client_request_is_lost(
     deliveries = play(["make", "demo-cluster", f"SUMMARY={file}"], file, environment, ROOT)
     measured.append(", ".join(f"{one['outcome']} in {one['seconds']:.0f} s" for one in deliveries))
     assert _colours(tmp_path / "demo") == [BLUE, GREEN, None, BLUE, BLUE]
+    (back,) = (one["rollback_seconds"] for one in deliveries if one["outcome"] == Outcome.ROLLED_BACK)
+    assert back < ROLLBACK_SECONDS
 
 
 def _free_ports() -> dict[str, str]:
