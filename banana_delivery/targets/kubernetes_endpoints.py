@@ -5,6 +5,9 @@ each step labels its pods anew under a label key not in use and then moves the s
 is one write to the Service, and both colours keep all their replicas. The keys carry the generation of the claim:
 labels that a dead owner still hands out select nothing. The share is what a head count can give; who asks for 10 % and
 has two old pods gets a third, and is told so.
+
+The whole selector is ours and in no manifest: to the API server it is one value, so whoever applied a part of it would
+take the rest away.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from itertools import product
 from banana_delivery.policy.records import COLOURS, Colour, Environment
 from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes_api import Json, KubernetesApi
-from banana_delivery.targets.kubernetes_objects import COLOUR_KEY, DOMAIN, Place
+from banana_delivery.targets.kubernetes_objects import COLOUR_KEY, DOMAIN, Place, selector_text
 from banana_delivery.targets.kubernetes_readiness import is_ready
 from banana_delivery.targets.kubernetes_routing import Routing
 
@@ -64,14 +67,14 @@ def free_key(selector: dict[str, str], generation: int) -> str:
     return second if first in selector else first
 
 
-def selecting(selector: dict[str, str], key: str, value: str) -> dict[str, str]:
-    """The selector that selects by one key of ours, the platform's own keys kept."""
-    return {**{name: text for name, text in selector.items() if not _is_ours(name)}, key: value}
+def selecting(place: Place, key: str, value: str) -> dict[str, str]:
+    """The selector of those replicas of the environment that carry a label."""
+    return {**place.labels, key: value}
 
 
-def closed(selector: dict[str, str]) -> dict[str, str]:
+def closed(place: Place, selector: dict[str, str]) -> dict[str, str]:
     """The selector as it is, or one that lets nobody in if the pipeline has never decided who may."""
-    return selector if any(map(_is_ours, selector)) else selecting(selector, COLOUR_KEY, NOBODY)
+    return selector if any(map(_is_ours, selector)) else selecting(place, COLOUR_KEY, NOBODY)
 
 
 def whole(weights: dict[Colour, int]) -> str:
@@ -87,7 +90,7 @@ class EndpointRouting(Routing):
 
     def begin(self, carrier: Json) -> None:
         """Before the first release the Service must not lead to a candidate."""
-        carrier["spec"]["selector"] = closed(carrier["spec"].get("selector", {}))
+        carrier["spec"]["selector"] = closed(self.place, carrier["spec"].get("selector", {}))
 
     def prepare(self, weights: dict[Colour, int], generation: int) -> Json:
         """Label the pods of the next step; nobody selects them yet."""
@@ -105,11 +108,11 @@ class EndpointRouting(Routing):
 
     def steer(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:  # noqa: ARG002 - in prepared
         """Select the pods of the step."""
-        carrier["spec"]["selector"] = selecting(carrier["spec"]["selector"], prepared["key"], prepared["value"])
+        carrier["spec"]["selector"] = selecting(self.place, prepared["key"], prepared["value"])
 
     def settle(self, carrier: Json, prepared: Json) -> None:
         """Wait until the Service leads to the pods of the step, and kube-proxy has had the time to follow."""
-        selector = ",".join(f"{key}={value}" for key, value in carrier["spec"]["selector"].items())
+        selector = selector_text(carrier["spec"]["selector"])
         deadline = time.monotonic() + SETTLE_SECONDS
         somebody = prepared["value"] != NOBODY
         while (expected := self._addresses(selector)) != (found := self._endpoints()) or bool(expected) != somebody:
@@ -128,8 +131,9 @@ class EndpointRouting(Routing):
 
     def shares(self, carrier: Json) -> dict[Colour, float]:
         """What the head count gives, however it came about."""
-        selector = ",".join(f"{key}={value}" for key, value in carrier["spec"].get("selector", {}).items())
-        pods = self._pods(selector)
+        selector = carrier["spec"].get("selector", {})
+        # To a Service, no selector means nobody; to a search it means everybody.
+        pods = self._pods(selector_text(selector)) if selector else []
         colours = [pod["metadata"]["labels"][COLOUR_KEY] for pod in pods]
         return shares({colour: colours.count(str(colour)) for colour in COLOURS[self.place.environment]})
 

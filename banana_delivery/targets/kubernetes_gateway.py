@@ -124,7 +124,7 @@ class GatewayRouting(Routing):
 
     def take_over(self, generation: int) -> None:
         """Close the Service for clients inside the cluster to older generations, and to everybody before a release."""
-        change_stamped(self.api, self._service, generation, _close)
+        change_stamped(self.api, self._service, generation, self._close)
 
     def prepare(self, weights: dict[Colour, int], generation: int) -> Json:  # noqa: ARG002 - one write carries all
         """Make sure that the probe has its route, and name the change."""
@@ -157,7 +157,7 @@ class GatewayRouting(Routing):
     def follow(self, weights: dict[Colour, int], generation: int) -> None:
         """Clients inside the cluster are moved as a whole, by their Service, once a colour has everything."""
         if set(weights.values()) <= {0, 100}:
-            change_stamped(self.api, self._service, generation, partial(_select, colour=whole(weights)))
+            change_stamped(self.api, self._service, generation, partial(self._select, colour=whole(weights)))
 
     def weights(self, carrier: Json) -> dict[Colour, int]:
         """What the route asks for."""
@@ -175,6 +175,12 @@ class GatewayRouting(Routing):
     @property
     def _service(self) -> str:
         return self.place.service(self.place.users_service)
+
+    def _close(self, service: Json) -> None:
+        service["spec"]["selector"] = closed(self.place, service["spec"].get("selector", {}))
+
+    def _select(self, service: Json, colour: str) -> None:
+        service["spec"]["selector"] = selecting(self.place, COLOUR_KEY, colour)
 
     def _key(self) -> str:
         """The secret; made, and the probe's route written, when it is asked for the first time."""
@@ -196,14 +202,6 @@ class GatewayRouting(Routing):
                 "BANANA_KUBERNETES_ROUTING=endpoints where there is no Gateway."
             )
         return route
-
-
-def _close(service: Json) -> None:
-    service["spec"]["selector"] = closed(service["spec"].get("selector", {}))
-
-
-def _select(service: Json, colour: str) -> None:
-    service["spec"]["selector"] = selecting(service["spec"].get("selector", {}), COLOUR_KEY, colour)
 
 
 def _traffic(kind: str) -> Json:

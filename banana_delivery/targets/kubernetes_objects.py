@@ -86,12 +86,14 @@ class Place:
         """Name of the Service that clients inside the cluster use; without a Gateway, all users."""
         return "banana-api-staging-service" if self.environment is Environment.STAGING else "banana-api-service"
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """What every replica of the environment carries."""
+        return {NAME_KEY: "banana-api", ENVIRONMENT_KEY: str(self.environment)}
+
     def selector(self, colour: Colour | None = None) -> str:
         """Label selector of the replicas of an environment, or of one colour of it."""
-        labels = {NAME_KEY: "banana-api", ENVIRONMENT_KEY: str(self.environment)}
-        if colour:
-            labels[COLOUR_KEY] = str(colour)
-        return ",".join(f"{key}={value}" for key, value in labels.items())
+        return selector_text({**self.labels, COLOUR_KEY: str(colour)} if colour else self.labels)
 
     @property
     def _core(self) -> str:
@@ -133,6 +135,11 @@ def deployment_of(place: Place, colour: Colour, template: Json, release: Deploym
             "template": pod,
         },
     }
+
+
+def selector_text(labels: dict[str, str]) -> str:
+    """Labels as the API server is asked for them."""
+    return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
 def container_of(spec: Json) -> Json:

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import kubernetes_validate
+import yaml
+
 from banana_delivery.policy.records import COLOURS, Colour, Environment, ImageRef
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import Claim, Readiness
@@ -22,6 +25,8 @@ from banana_delivery.targets.kubernetes_objects import GENERATION_KEY, RECORD_KE
 ROOT = Path(__file__).parents[2]
 PRODUCTION = Environment.PRODUCTION
 Way = Literal["gateway", "endpoints"]
+VERSIONS = ("1.30", "1.33", kubernetes_validate.latest_version())
+"""The oldest and the newest for which manifests without a component are made, and one in between."""
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
@@ -50,9 +55,13 @@ class Cluster:
         """What `kubectl get ... -o json` says."""
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
-    def apply(self, folder: str) -> str:
+    def apply(self, folder: str, *options: str) -> str:
         """Apply manifests as a platform engineer does."""
-        return self.kubectl("apply", "-k", str(ROOT / folder))
+        return self.kubectl("apply", *options, "-k", str(ROOT / folder))
+
+    def rendered(self, folder: str) -> list[dict[str, Any]]:
+        """The objects of a folder of k8s/, as they would be applied."""
+        return list(yaml.safe_load_all(self.kubectl("kustomize", str(ROOT / "k8s" / folder))))
 
     def target(self, routing: Way, **settings: Any) -> KubernetesTarget:
         """The target, as the pipeline would make it."""
@@ -76,16 +85,21 @@ class Cluster:
 
     def _forget(self, place: Place) -> None:
         annotations = {"annotations": {RECORD_KEY: None, GENERATION_KEY: None}}
-        service = self.get("service", place.users_service, "-n", place.namespace)
-        platform = service["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]
-        ours = service["spec"]["selector"].keys() - json.loads(platform)["spec"]["selector"].keys()
-        selector = {"selector": dict.fromkeys(ours)}
-        self.api.patch(place.service(place.users_service), {"metadata": annotations, "spec": selector})
+        ours = {"selector": None} if place.environment is PRODUCTION else {}
+        self.api.patch(place.service(place.users_service), {"metadata": annotations, "spec": ours})
         for colour in COLOURS[place.environment]:
             self.api.patch(place.autoscaler(colour), {"spec": {"minReplicas": 1}})
         if place.environment is PRODUCTION:
             for route in (USER_ROUTE, PROBE_ROUTE):
                 self.api.patch(place.route(route), {"metadata": annotations, "spec": {"rules": None}})
+
+    def edit_route(self, weights: dict[Colour, int]) -> None:
+        """Change the weights of production's users behind the Gateway by hand."""
+        backends = [
+            {"name": f"banana-api-{colour}", "port": 80, "weight": weight} for colour, weight in weights.items()
+        ]
+        patch = [{"op": "replace", "path": "/spec/rules/0/backendRefs", "value": backends}]
+        self.kubectl("patch", "httproute", "banana-api", "-n", "production", "--type=json", "-p", json.dumps(patch))
 
     def pods(self, namespace: str, colour: str = "") -> list[Any]:
         """The pods of a namespace, or of one colour in it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import httpx
@@ -20,6 +19,7 @@ from tests.contract.release_target_contract import (
     GREEN,
     PRODUCTION,
     Bench,
+    RecordContract,
     ReleaseTargetContract,
     RoutingContract,
     bring_up,
@@ -74,12 +74,7 @@ class ClusterBench(Bench):
             selector = {COLOUR_KEY: None, f"{MEMBER_PREFIX}by-hand": by_hand}
             self._cluster.api.patch(self._place.service("banana-api-service"), {"spec": {"selector": selector}})
             return
-        backends = [
-            {"name": f"banana-api-{colour}", "port": 80, "weight": weight} for colour, weight in weights.items()
-        ]
-        patch = [{"op": "replace", "path": "/spec/rules/0/backendRefs", "value": backends}]
-        route = ("httproute", "banana-api", "-n", "production")
-        self._cluster.kubectl("patch", *route, "--type=json", "-p", json.dumps(patch))
+        self._cluster.edit_route(weights)
 
     def replicas(self, environment: Environment, colour: Colour) -> set[str]:
         pods = self._cluster.pods(environment, colour)
@@ -98,8 +93,8 @@ class TestBehindAGateway(ReleaseTargetContract):
         return ClusterBench(empty, "gateway", releases)
 
 
-class TestWithoutAGateway(RoutingContract):
-    """What has to do with routing, but for what only a router can do."""
+class TestWithoutAGateway(RecordContract, RoutingContract):
+    """What has to do with routing and its carrier, but for what only a router can do."""
 
     @pytest.fixture
     def bench(self, empty: Cluster, releases: dict[str, ImageRef]) -> Bench:

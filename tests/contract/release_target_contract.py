@@ -113,10 +113,8 @@ class _Contract:
         return target.claim(PRODUCTION, "run-1")
 
 
-class PlaceContract(_Contract):
-    """The claims, the record and the replicas: to be kept once by each place, however its users are routed."""
-
-    # Claims.
+class RecordContract(_Contract):
+    """The claims and the record: to be kept by each way of routing, since each has a carrier of its own for them."""
 
     def test_an_environment_that_was_never_used_has_a_blank_record(self, target: ReleaseTarget) -> None:
         for environment in Environment:
@@ -228,7 +226,9 @@ class PlaceContract(_Contract):
         assert other.record(PRODUCTION) == bench.target.record(PRODUCTION)
         other.beat(claim)
 
-    # Replicas.
+
+class ReplicaContract(_Contract):
+    """The replicas: to be kept once by each place, however its users are routed."""
 
     def test_a_deployed_colour_gets_ready_with_the_digest_that_was_deployed(self, bench: Bench, claim: Claim) -> None:
         image = bench.image("1")
@@ -481,5 +481,5 @@ class RoutingContract(_Contract):
         assert all(target.default_replicas(environment) >= 1 for environment in Environment)
 
 
-class ReleaseTargetContract(PlaceContract, RoutingContract):
+class ReleaseTargetContract(RecordContract, ReplicaContract, RoutingContract):
     """All that a release target promises."""

@@ -38,7 +38,9 @@ def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
 
 def named(kind: str) -> set[str]:
     return {
-        thing["metadata"]["name"] for thing in [*OBJECTS, *objects_in(K8S / "pipeline/base")] if thing["kind"] == kind
+        thing["metadata"]["name"]
+        for thing in [*OBJECTS, *objects_in(K8S / "pipeline/base/account")]
+        if thing["kind"] == kind
     }
 
 

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from banana_delivery.policy.records import Colour
+from banana_delivery.policy.records import Colour, Environment
 from banana_delivery.targets.base import TargetError
+from banana_delivery.targets.kubernetes_api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes_endpoints import (
+    EndpointRouting,
     closed,
     free_key,
     members,
@@ -17,10 +19,10 @@ from banana_delivery.targets.kubernetes_endpoints import (
     weights_in,
     whole,
 )
-from banana_delivery.targets.kubernetes_objects import COLOUR_KEY
+from banana_delivery.targets.kubernetes_objects import COLOUR_KEY, Place
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
-PLATFORM = {"app.kubernetes.io/name": "banana-api"}
+PLACE = Place(Environment.PRODUCTION, "production")
 
 
 @pytest.mark.parametrize(
@@ -64,22 +66,41 @@ def test_a_colour_without_ready_pods_gets_no_traffic_and_says_so() -> None:
 def test_a_selector_by_label_stands_for_the_weights_it_was_made_for(weights: dict[Colour, int]) -> None:
     value = f"blue{weights[BLUE]}-green{weights[GREEN]}-0f3a"
 
-    assert weights_in(selecting(PLATFORM, free_key(PLATFORM, 7), value)) == weights
+    assert weights_in(selecting(PLACE, free_key({}, 7), value)) == weights
 
 
 def test_a_selector_by_colour_stands_for_everything_or_nothing() -> None:
-    assert weights_in(selecting(PLATFORM, COLOUR_KEY, whole({BLUE: 0, GREEN: 100}))) == {BLUE: 0, GREEN: 100}
-    assert weights_in(closed(PLATFORM)) == {BLUE: 0, GREEN: 0}
-    assert weights_in({**PLATFORM, "banana-delivery/member-7-a": "somebody-else"}) == {BLUE: 0, GREEN: 0}
+    assert weights_in(selecting(PLACE, COLOUR_KEY, whole({BLUE: 0, GREEN: 100}))) == {BLUE: 0, GREEN: 100}
+    assert weights_in(selecting(PLACE, "banana-delivery/member-7-a", "somebody-else")) == {BLUE: 0, GREEN: 0}
 
 
-def test_moving_the_selector_keeps_the_platforms_keys_and_none_of_our_old_ones() -> None:
-    first = selecting(closed(PLATFORM), free_key(PLATFORM, 7), "x")
-    second = selecting(first, free_key(first, 7), "y")
+@pytest.mark.parametrize("selector", [{}, {"app.kubernetes.io/name": "banana-api"}])
+def test_a_service_about_which_the_pipeline_never_decided_lets_nobody_in(selector: dict[str, str]) -> None:
+    assert weights_in(selector) == {BLUE: 0, GREEN: 0}
+    assert closed(PLACE, selector) == {**PLACE.labels, COLOUR_KEY: "none"}
 
-    assert first == {**PLATFORM, "banana-delivery/member-7-a": "x"}
-    assert second == {**PLATFORM, "banana-delivery/member-7-b": "y"}
-    assert closed(second) == second
+
+def test_a_service_without_a_selector_gives_nobody_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search for pods without one would find them all."""
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    pods = {"items": [{"metadata": {"name": "p", "labels": {COLOUR_KEY: "green"}}, "status": ready}]}
+    monkeypatch.setattr(KubernetesApi, "get", lambda *_, **__: pods)
+    service: Json = {"spec": {}}
+    routing = EndpointRouting(KubernetesApi(), PLACE)
+
+    assert routing.shares(service) == {BLUE: 0, GREEN: 0}
+    routing.begin(service)
+    assert routing.shares(service) == {BLUE: 0, GREEN: 100}, "what the cluster finds for a selector is what counts"
+
+
+def test_each_step_selects_by_one_label_of_the_environments_own_replicas() -> None:
+    first = selecting(PLACE, free_key({}, 7), "x")
+    second = selecting(PLACE, free_key(first, 7), "y")
+
+    ours = {"app.kubernetes.io/name": "banana-api", "banana-delivery/environment": "production"}
+    assert first == {**ours, "banana-delivery/member-7-a": "x"}
+    assert second == {**ours, "banana-delivery/member-7-b": "y"}
+    assert closed(PLACE, second) == second
 
 
 def test_labels_of_another_generation_can_never_be_selected_by_mistake() -> None:

@@ -1,0 +1,81 @@
+"""Staging and production may be two clusters: each one is asked for its own things, and for nothing else."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from banana_delivery.policy.records import Environment
+from banana_delivery.settings import Settings
+from banana_delivery.targets.kubernetes_connect import kubernetes_target
+
+
+@contextmanager
+def api_server() -> Iterator[tuple[str, set[str]]]:
+    """A cluster before its first release; writes down in which namespaces something was asked for."""
+    namespaces: set[str] = set()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            namespaces.add(self.path.split("/namespaces/")[1].split("/")[0])
+            there = not self.path.startswith("/apis/apps/")
+            body = json.dumps({"metadata": {}, "spec": {}, "items": []}).encode()
+            self.send_response(200 if there else 404)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """What was asked is in ``namespaces``."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", namespaces
+        server.shutdown()
+
+
+def kubeconfig(file: Path, **servers: str) -> Path:
+    """One with a context of the same name for each server; the current one leads nowhere."""
+    everywhere = {"nowhere": "http://127.0.0.1:9", **servers}
+    config = {
+        "current-context": "nowhere",
+        "contexts": [{"name": name, "context": {"cluster": name, "user": "nobody"}} for name in everywhere],
+        "clusters": [{"name": name, "cluster": {"server": url}} for name, url in everywhere.items()],
+        "users": [{"name": "nobody", "user": {}}],
+    }
+    file.write_text(yaml.safe_dump(config))
+    return file
+
+
+@pytest.mark.parametrize("routing", ["gateway", "endpoints"])
+def test_each_environment_is_asked_for_in_the_cluster_of_its_own_context(
+    routing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with api_server() as (staging, asked_of_staging), api_server() as (production, asked_of_production):
+        file = kubeconfig(tmp_path / "kubeconfig", **{"staging-cluster": staging, "production-cluster": production})
+        monkeypatch.setenv("KUBECONFIG", str(file))
+        settings = Settings.model_validate(
+            {
+                "kubernetes_routing": routing,
+                "kubernetes_staging_context": "staging-cluster",
+                "kubernetes_production_context": "production-cluster",
+            }
+        )
+        target = kubernetes_target(settings)
+
+        for environment in Environment:
+            assert target.record(environment).environment is environment
+            target.observed(environment)
+            target.traffic(environment)
+            target.default_replicas(environment)
+
+    assert asked_of_staging == {"staging"}
+    assert asked_of_production == {"production"}
