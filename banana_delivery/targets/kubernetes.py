@@ -35,7 +35,7 @@ from banana_delivery.targets.kubernetes_objects import (
     digest_in,
     image_in,
 )
-from banana_delivery.targets.kubernetes_readiness import not_led_there, readiness_of
+from banana_delivery.targets.kubernetes_readiness import not_led_there, readiness_of, serves
 from banana_delivery.targets.kubernetes_record import Change, RecordStore, change_stamped
 from banana_delivery.targets.kubernetes_routing import Routing, digest_at
 from banana_delivery.targets.kubernetes_sources import RouterSource, Traffic
@@ -225,13 +225,15 @@ class KubernetesTarget(ReleaseTarget):
     def _put(self, site: Site, colour: Colour, claim: Claim, wanted: Json) -> None:
         """Create the Deployment, or make the one that exists like it."""
         annotate(wanted, GENERATION_KEY, str(claim.generation))
+        # So that what an earlier attempt left behind is replaced, and not taken for replicas of this one.
+        annotate(wanted["spec"]["template"], GENERATION_KEY, str(claim.generation))
 
         def change(deployment: Json) -> None:
             annotate(deployment, REPLICAS_KEY, str(wanted["spec"]["replicas"]))
-            running = int(deployment["spec"]["replicas"]) > 0 and image_in(deployment) == image_in(wanted)
+            kept = serves(deployment) and image_in(deployment) == image_in(wanted)
             deployment["spec"]["replicas"] = wanted["spec"]["replicas"]
-            if not running:
-                # A PodTemplate that was changed meanwhile takes effect with a release, never under a running one.
+            if not kept:
+                # A PodTemplate that was changed meanwhile takes effect with a release, never under one that serves.
                 deployment["spec"]["template"] = wanted["spec"]["template"]
                 deployment["spec"]["strategy"] = wanted["spec"]["strategy"]
 

@@ -6,7 +6,13 @@ from collections import Counter
 
 from banana_delivery.targets.base import Readiness
 from banana_delivery.targets.kubernetes_api import Json
-from banana_delivery.targets.kubernetes_objects import CONTAINER, asked_replicas, container_of, image_in
+from banana_delivery.targets.kubernetes_objects import (
+    CONTAINER,
+    GENERATION_KEY,
+    annotation,
+    asked_replicas,
+    container_of,
+)
 
 HOPELESS = {
     "ImagePullBackOff": "the image cannot be pulled",
@@ -30,15 +36,15 @@ def readiness_of(deployment: Json, pods: list[Json]) -> Readiness:
         pods: every pod of the colour, whatever its age.
     """
     wanted = asked_replicas(deployment)
-    image = image_in(deployment)
-    of_image = [pod for pod in pods if container_of(pod["spec"])["image"] == image]
-    ours = [pod for pod in of_image if not pod["metadata"].get("deletionTimestamp")]
+    template = deployment["spec"]["template"]
+    current = [pod for pod in pods if _made_as(pod) == _made_as(template)]
+    ours = [pod for pod in current if not pod["metadata"].get("deletionTimestamp")]
     if _unnoticed(deployment):
         return Readiness(0, wanted, waiting_for="The cluster has not looked at the change yet.", place_at_fault=True)
     ready = sum(is_ready(pod) for pod in ours)
-    replaced = len(pods) - len(of_image)
+    replaced = len(pods) - len(current)
     if replaced and ready >= wanted:
-        # They run another digest, and one that is told to go still gets requests until every proxy has heard of it.
+        # They were deployed earlier, and one that is told to go still gets requests until every proxy has heard of it.
         going = f"{replaced} replaced replicas have yet to go."
         return Readiness(min(ready, wanted - 1), wanted, waiting_for=going, place_at_fault=True)
     missing = [pod for pod in ours if not is_ready(pod)]
@@ -63,6 +69,13 @@ def not_led_there(pods: Readiness, url: str, said: str) -> Readiness:
     return Readiness(min(pods.ready, pods.wanted - 1), pods.wanted, waiting_for=waiting_for, place_at_fault=True)
 
 
+def serves(deployment: Json) -> bool:
+    """Whether something of what a Deployment asks for is there and ready, and nothing of what it asked for before."""
+    status = deployment.get("status", {})
+    updated = status.get("updatedReplicas", 0) == status.get("replicas", 0)
+    return bool(deployment["spec"]["replicas"] and updated and status.get("readyReplicas"))
+
+
 def is_ready(pod: Json) -> bool:
     """Whether a pod answers and is not about to go."""
     if pod["metadata"].get("deletionTimestamp"):
@@ -71,6 +84,11 @@ def is_ready(pod: Json) -> bool:
         condition["type"] == "Ready" and condition["status"] == "True"
         for condition in pod.get("status", {}).get("conditions", [])
     )
+
+
+def _made_as(pod: Json) -> tuple[str, str]:
+    """The image of a pod, or of a template, and the claim under which it was deployed."""
+    return container_of(pod["spec"])["image"], annotation(pod, GENERATION_KEY)
 
 
 def _unnoticed(deployment: Json) -> bool:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import dagster as dg
 import pytest
 
 from banana_delivery.policy.records import ImageRef
 from banana_delivery.targets.kubernetes import KubernetesTarget
 from tests.cluster.cluster import ROOT, Cluster, Routed
-from tests.cluster.releases import build_releases
+from tests.cluster.releases import HEALTHY, build_releases
+from tests.cluster.world import ClusterWorld, open_cluster_world
+from tests.integration.delivery.test_every_phase import GOOD
 
 NEEDED = ("KUBECONFIG", "REGISTRY", "BASE_IMAGE", "GATEWAY_URL", "GATEWAY_METRICS_URL")
 MEASURED: list[str] = []
@@ -78,3 +81,16 @@ def behind_gateway(empty: Cluster) -> KubernetesTarget:
 def routed(request: pytest.FixtureRequest, empty: Cluster) -> Routed:
     """Production both ways: behind the Gateway, and behind a Service alone."""
     return Routed(empty, request.param)
+
+
+@pytest.fixture(scope="module")
+def here(
+    cluster: Cluster, releases: dict[str, ImageRef], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ClusterWorld]:
+    """One world for the whole module, with a first release: each test has to leave it fit for the next delivery."""
+    cluster.reset()
+    pushed = [releases[version] for version in HEALTHY]
+    with open_cluster_world(tmp_path_factory.mktemp("world") / "home", cluster, pushed) as opened:
+        first = opened.world.stage(GOOD)
+        assert opened.world.run(first).status is dg.DagsterRunStatus.SUCCESS, opened.world.attempts(first)
+        yield opened

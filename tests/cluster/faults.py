@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cluster.cluster import ROOT, until
+from banana_delivery.policy.records import Colour, Environment
+from banana_delivery.targets.kubernetes_api import Json
+from banana_delivery.targets.kubernetes_objects import Place
+from tests.cluster.cluster import ROOT, Cluster, until
 
 HOME = Path(os.environ.get("CLUSTER_HOME", Path.home() / ".local-cluster"))
 COMMANDS = Path(os.environ.get("CLUSTER", "../shared/cluster"))
@@ -41,3 +45,19 @@ def restart(part: str) -> None:
 
 def _pid(part: str) -> int:
     return int((HOME / "run" / f"{part}.pid").read_text().split()[0])
+
+
+@contextmanager
+def changed_template(
+    cluster: Cluster, environment: Environment, colour: Colour, change: Callable[[Json], None]
+) -> Iterator[None]:
+    """A colour's replicas are made from a PodTemplate whose pod's spec somebody has changed."""
+    path = Place(environment, str(environment)).template(colour)
+    before = cluster.api.get(path)
+    assert before is not None
+    changed = copy.deepcopy(before)
+    change(changed["template"]["spec"])
+    cluster.api.replace(path, changed)
+    yield
+    del before["metadata"]["resourceVersion"]
+    cluster.api.replace(path, before)

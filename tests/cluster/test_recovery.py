@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import dagster as dg
 import pytest
 
 from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Environment, ImageRef, Phase
-from tests.cluster.cluster import PRODUCTION, Cluster
+from banana_delivery.policy.records import Environment, Phase
+from tests.cluster.cluster import PRODUCTION
 from tests.cluster.load import Users
-from tests.cluster.releases import HEALTHY
-from tests.cluster.world import ClusterWorld, open_cluster_world
+from tests.cluster.world import ClusterWorld
 from tests.integration.delivery.moments import cancel_at
 from tests.integration.delivery.test_every_phase import GOOD, run_of_version, was_told_once
 from tests.world_edges import Moment
@@ -27,19 +24,6 @@ KILLED = (
 """Every one that has a way back of its own; tests/integration/delivery strikes the others, at a place in memory."""
 SETTLED = 50
 """Requests that users send after a recovery; whatever it broke would show in them."""
-
-
-@pytest.fixture(scope="module")
-def here(
-    cluster: Cluster, releases: dict[str, ImageRef], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ClusterWorld]:
-    """One world for the whole module, with a first release: each test has to leave it fit for the next delivery."""
-    cluster.reset()
-    pushed = [releases[version] for version in HEALTHY]
-    with open_cluster_world(tmp_path_factory.mktemp("world") / "home", cluster, pushed) as opened:
-        first = opened.world.stage(GOOD)
-        assert opened.world.run(first).status is dg.DagsterRunStatus.SUCCESS, opened.world.attempts(first)
-        yield opened
 
 
 @pytest.mark.parametrize("moment", KILLED, ids=str)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from banana_delivery.targets.kubernetes_readiness import readiness_of
+from banana_delivery.targets.kubernetes_readiness import readiness_of, serves
 
 OURS, OLD = "registry/banana@sha256:new", "registry/banana@sha256:old"
 
@@ -16,20 +16,27 @@ def deployment(replicas: int = 2, *, noticed: bool = True, conditions: list[Any]
     return {
         "metadata": {"generation": 3, "annotations": {"banana-delivery/replicas": str(replicas)}},
         "spec": {
-            "template": {"spec": {"containers": [{"name": "mesh", "image": "x"}, {"name": "api", "image": OURS}]}}
+            "template": {
+                "metadata": {"annotations": {"banana-delivery/generation": "5"}},
+                "spec": {"containers": [{"name": "mesh", "image": "x"}, {"name": "api", "image": OURS}]},
+            }
         },
         "status": {"observedGeneration": 3 if noticed else 2, "conditions": conditions or []},
     }
 
 
 def pod(
-    image: str = OURS, *, ready: bool = True, going: bool = False, restarts: int = 0, **state: Any
+    image: str = OURS, *, ready: bool = True, going: bool = False, restarts: int = 0, generation: int = 5, **state: Any
 ) -> dict[str, Any]:
     container = {"name": "api", "state": state or {"running": {}}, "restartCount": restarts, "ready": ready}
     if restarts:
         container["lastState"] = {"terminated": {"reason": "Error", "exitCode": 2}}
     return {
-        "metadata": {"name": "pod-1", **({"deletionTimestamp": "now"} if going else {})},
+        "metadata": {
+            "name": "pod-1",
+            "annotations": {"banana-delivery/generation": str(generation)},
+            **({"deletionTimestamp": "now"} if going else {}),
+        },
         "spec": {"containers": [{"name": "api", "image": image}]},
         "status": {
             "phase": "Running",
@@ -51,6 +58,14 @@ def test_pods_that_run_the_digest_before_are_waited_out(*, going: bool) -> None:
 
     assert not mixed.complete
     assert mixed.waiting_for == "1 replaced replicas have yet to go."
+    assert readiness_of(deployment(1), [pod()]).complete
+
+
+def test_what_became_of_an_earlier_attempt_with_the_same_digest_tells_nothing_of_this_one() -> None:
+    crashed = pod(ready=False, restarts=2, generation=4, waiting={"reason": "CrashLoopBackOff"})
+
+    assert not readiness_of(deployment(1), [crashed, pod(ready=False)]).failure
+    assert readiness_of(deployment(1), [crashed, pod()]).waiting_for == "1 replaced replicas have yet to go."
     assert readiness_of(deployment(1), [pod()]).complete
 
 
@@ -150,3 +165,21 @@ def test_a_cluster_that_makes_no_pods_is_quoted() -> None:
     for pods in ([], [pod(ready=False)]):
         assert "exceeded quota" in readiness_of(refused, pods).failure
         assert readiness_of(refused, pods).place_at_fault
+
+
+@pytest.mark.parametrize(
+    ("replicas", "status", "expected"),
+    [
+        (2, {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}, True),
+        (2, {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 1}, True),
+        (2, {"replicas": 2, "updatedReplicas": 2}, False),
+        (1, {"replicas": 2, "updatedReplicas": 1, "readyReplicas": 1}, False),
+        (0, {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}, False),
+        (1, {}, False),
+    ],
+    ids=["all", "one of two", "none", "that of an earlier deployment", "told to go", "just made"],
+)
+def test_a_deployment_serves_once_replicas_of_its_own_are_ready(
+    replicas: int, status: dict[str, int], *, expected: bool
+) -> None:
+    assert serves({"spec": {"replicas": replicas}, "status": status}) is expected

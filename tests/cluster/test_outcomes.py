@@ -1,0 +1,158 @@
+"""What clusters do to deliveries, done for real to the whole pipeline: each ends as promised, and is told once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+import pytest
+
+from banana_delivery.delivery.restore import resume
+from banana_delivery.policy.outcomes import CONSEQUENCES, Outcome
+from banana_delivery.policy.records import Colour, Environment, ImageRef, Phase
+from banana_delivery.targets.kubernetes_objects import container_of
+from tests.cluster.cluster import PRODUCTION
+from tests.cluster.faults import changed_template, frozen, restart
+from tests.cluster.load import Users
+from tests.cluster.world import ClusterWorld
+from tests.integration.delivery.test_every_phase import GOOD, run_of_version, was_told_once
+from tests.world_edges import Moment
+
+STAGING, SOLE = Environment.STAGING, Colour.SOLE
+SHIFTING = Moment(PRODUCTION, Phase.SHIFTING)
+SETTLED = 50
+"""Requests that users send afterwards; whatever broke would show in them."""
+ROUTES_KNOWN_SECONDS = 5.0
+EVERY_NODE = ("-l", "kubernetes.io/hostname")
+
+Fault = Callable[[ClusterWorld, dict[str, ImageRef]], AbstractContextManager[None]]
+
+
+@contextmanager
+def image_gone(here: ClusterWorld, releases: dict[str, ImageRef]) -> Iterator[None]:
+    with here.pushing(releases["2"].but(digest="sha256:" + "0" * 64)):
+        yield
+
+
+@contextmanager
+def no_node(here: ClusterWorld, _: dict[str, ImageRef]) -> Iterator[None]:
+    with changed_template(here.cluster, STAGING, SOLE, lambda spec: spec.update(nodeSelector={"no-such": "node"})):
+        yield
+
+
+@contextmanager
+def crash_loop(here: ClusterWorld, _: dict[str, ImageRef]) -> Iterator[None]:
+    ends = {"command": ["python", "-c", "raise SystemExit(3)"]}
+    with changed_template(here.cluster, STAGING, SOLE, lambda spec: container_of(spec).update(ends)):
+        yield
+
+
+@contextmanager
+def never_ready(here: ClusterWorld, releases: dict[str, ImageRef]) -> Iterator[None]:
+    with here.pushing(releases["sick"]):
+        yield
+
+
+def ends(here: ClusterWorld, version: str, outcome: Outcome, reason: str) -> None:
+    """The run's end, the attempt, the registry and what people read say the same."""
+    world = here.world
+    run = run_of_version(world, version)
+    was_told_once(world, run, outcome)
+    (attempt,) = world.attempts(version)
+    assert reason in attempt.reason
+    (told,) = [notice for notice in world.told if notice.key.startswith(run.run_id)]
+    assert attempt.reason in told.body
+    assert run.status.value == CONSEQUENCES[outcome].run_status
+    assert (world.registry.describe(version).stage != "Staging") is CONSEQUENCES[outcome].clears_staging
+
+
+@pytest.mark.parametrize(
+    ("fault", "patience", "outcome", "reason"),
+    [
+        (image_gone, 120.0, Outcome.ERROR, "the image cannot be pulled"),
+        (no_node, 5.0, Outcome.ERROR, "Unschedulable"),
+        (crash_loop, 120.0, Outcome.REJECTED, "exit code 3"),
+        (never_ready, 10.0, Outcome.REJECTED, "running, but not ready"),
+    ],
+)
+def test_a_release_without_replicas_is_rejected_if_it_is_to_blame_and_an_error_if_the_cluster_is(
+    here: ClusterWorld,
+    releases: dict[str, ImageRef],
+    fault: Fault,
+    patience: float,
+    outcome: Outcome,
+    reason: str,
+) -> None:
+    live, version = here.world.serving, here.world.stage(GOOD)
+    with fault(here, releases), here.patience(patience):
+        here.world.run(version)
+    ends(here, version, outcome, reason)
+    here.is_at_rest(live)
+
+
+def struck_in_the_shift(here: ClusterWorld, strike: Callable[[], object]) -> tuple[str, Users]:
+    """Deliver a version under users' load; something happens as its shift begins."""
+    version = here.world.stage(GOOD)
+    here.connect().at[SHIFTING] = strike
+    with Users(here.world.services.target.url(PRODUCTION)) as users:
+        here.world.run(version)
+        users.more(SETTLED)
+    return version, users
+
+
+def test_an_api_server_away_for_15_seconds_delays_a_release_and_costs_users_nothing(
+    here: ClusterWorld, measured: list[str]
+) -> None:
+    with ExitStack() as away:
+        version, users = struck_in_the_shift(here, lambda: away.enter_context(frozen("kube-apiserver", 15)))
+    measured.append(users.summary())
+    ends(here, version, Outcome.RELEASED, "")
+    here.is_at_rest(version)
+    assert users.failures == []
+
+
+def test_a_router_restarted_in_the_shift_is_waited_for(here: ClusterWorld, measured: list[str]) -> None:
+    back: list[float] = []
+
+    def restarted() -> None:
+        restart("traefik")
+        back.append(time.monotonic())
+
+    version, users = struck_in_the_shift(here, restarted)
+    measured.append(users.summary())
+    ends(here, version, Outcome.RELEASED, "")
+    here.is_at_rest(version)
+    # One that has just started answers 404 until it knows its routes.
+    assert [answer for answer in users.failures if answer.sent > back[0] + ROUTES_KNOWN_SECONDS] == []
+
+
+def test_a_release_whose_replicas_all_die_for_good_is_rolled_back(here: ClusterWorld, measured: list[str]) -> None:
+    live = here.world.serving
+
+    def die() -> None:
+        here.cluster.kubectl("cordon", *EVERY_NODE)
+        colour = here.world.services.target.record(PRODUCTION).idle
+        force = ("--grace-period=0", "--force", "--wait=false")
+        here.cluster.kubectl("delete", "pods", "-n", "production", "-l", f"banana-delivery/colour={colour}", *force)
+
+    try:
+        version, users = struck_in_the_shift(here, die)
+    finally:
+        here.cluster.kubectl("uncordon", *EVERY_NODE)
+    measured.append(users.summary())
+    ends(here, version, Outcome.ROLLED_BACK, "gave no sign of life")
+    here.is_at_rest(live)
+    assert users.failures and len(users.failures) < len(users.answers) / 20
+    assert all(answer.status == 200 for answer in users.answers[-SETTLED:])
+
+
+def test_a_hand_edit_in_the_shift_holds_production_as_it_is_until_somebody_resumes(here: ClusterWorld) -> None:
+    live = here.world.serving
+    by_hand = {Colour.BLUE: 55, Colour.GREEN: 45}
+    version, _ = struck_in_the_shift(here, lambda: here.cluster.edit_route(by_hand))
+    target = here.world.services.target
+    ends(here, version, Outcome.ERROR, "by hand")
+    assert (target.record(PRODUCTION).phase, target.observed(PRODUCTION).weights) == (Phase.HELD, by_hand)
+    resume(target, PRODUCTION, "Ada")
+    here.is_at_rest(live)
