@@ -49,6 +49,7 @@ class StepState(Value):
         windows: counts since the step began and since each restart.
         share_evidence: log likelihood ratios of candidate against active, see ``statistics.add_share_evidence``.
         ceilings: how often the step's ceiling may pass; 2 once the first one found too small a sample.
+        silent_looks: how many looks in a row have found no trace of the candidate.
     """
 
     step: Step
@@ -58,6 +59,7 @@ class StepState(Value):
     windows: tuple[Window, ...] = (Window(index=0),)
     share_evidence: tuple[float, ...] = statistics.NO_SHARE_EVIDENCE
     ceilings: int = Field(default=1, ge=1, le=2)
+    silent_looks: int = Field(default=0, ge=0)
 
     @property
     def seconds(self) -> float:
@@ -121,7 +123,9 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
         Window(index=window.index, tallies={stratum: window.of(stratum) + tallies[stratum] for stratum in STRATA})
         for window in state.windows
     )
+    heard = candidate in snapshot.digests or any(tallies[stratum].requests for stratum in STRATA)
     return state.but(
+        silent_looks=0 if heard else state.silent_looks + 1,
         seen=snapshot.but(backends={**state.seen.backends, **backends}),
         totals={**state.totals, **{key: add(state.totals.get(key, Counters()), new) for key, new in news.items()}},
         windows=grown + _restart(plan, state, snapshot.at),

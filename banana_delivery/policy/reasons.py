@@ -60,6 +60,14 @@ def unidentified(state: StepState, candidate: Colour) -> str:
     )
 
 
+def silent(state: StepState, candidate: Colour) -> str:
+    """It is given requests, and nobody is there."""
+    return (
+        f"{candidate.capitalize()} gave no sign of life at {state.silent_looks} looks in a row at {state.step.weight} %"
+        ": no replica reported, and none answered a request."
+    )
+
+
 def wrong_release(candidate: Colour, reported: str, meant: str) -> str:
     """Something else was measured than was meant."""
     return f"{candidate.capitalize()} runs {_short(reported)}, not {_short(meant)}: another release was measured."

@@ -41,6 +41,10 @@ __all__ = [
 ]
 
 
+SILENT_LOOKS = 3
+"""A router has no replica to count the failure of a request on when there is none, so that no test would ever tell."""
+
+
 class Verdict(StrEnum):
     """What one look says of a step."""
 
@@ -122,6 +126,8 @@ def judge(
     if reported not in (None, digest):
         reason = reasons.wrong_release(candidate, str(reported), digest)
         return Judgement(verdict=Verdict.FAIL, reason=reason, figures=figures, wrong_release=True), state
+    if state.silent_looks >= SILENT_LOOKS:
+        return Judgement(verdict=Verdict.FAIL, reason=reasons.silent(state, candidate), figures=figures), state
     against = findings(plan, state, candidate)
     for finding in against:
         if finding.excess >= 0 and finding.bad >= plan.minimum_failures:

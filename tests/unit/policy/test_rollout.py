@@ -184,6 +184,32 @@ def test_a_release_that_does_not_say_which_it_is_cannot_pass() -> None:
     assert "did not report which release it runs" in scene.judgements[-1].reason
 
 
+def test_a_release_without_a_trace_of_life_is_turned_back_though_no_failure_was_counted() -> None:
+    scene = Scene()
+    scene.serve(GREEN, USER, 20)
+    scene.look()
+    scene.digests = {}
+    assert [scene.look().verdict for _ in range(3)] == [Verdict.CONTINUE, Verdict.CONTINUE, Verdict.FAIL]
+    judgement = scene.judgements[-1]
+    assert (judgement.limit, judgement.wrong_release, scene.action().kind) == (None, False, ActionKind.ROLL_BACK)
+    assert judgement.reason == (
+        "Green gave no sign of life at 3 looks in a row at 20 %: no replica reported, and none answered a request."
+    )
+
+
+@pytest.mark.parametrize("sign", ["a report", "a request"])
+def test_a_sign_of_life_ends_the_silence(sign: str) -> None:
+    scene = Scene(digests={})
+    for _ in range(4):
+        scene.look()
+        scene.look()
+        scene.digests = {"green": DIGEST} if sign == "a report" else {}
+        if sign == "a request":
+            scene.serve(GREEN, USER, 1)
+        assert scene.look().verdict is Verdict.CONTINUE
+        scene.digests = {}
+
+
 def test_what_the_colour_did_before_the_step_is_not_held_against_it() -> None:
     scene = Scene(backends={"green/user": counters(1000, failed=1000)})
     scene.serve(GREEN, USER, 200)
