@@ -22,6 +22,10 @@ BATCH_SIZE = 500
 FLUSH_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 30.0
 PURGE_SECONDS = 3600.0
+PURGE_RETRY_SECONDS = 60.0
+PURGE_BATCH_SIZE = 1000
+"""Few enough that deleting them is far from the database's timeout, and that the next write is soon."""
+
 CLOSE_SECONDS = 5.0
 LOGGED_DETECTIONS = 50
 """Only so many detections of an image are logged, the highest scores; it bounds the memory of the buffer."""
@@ -46,8 +50,8 @@ class PredictionStore(Protocol):
     def write(self, records: Sequence[PredictionRecord]) -> None:
         """Stores all records, or none if it raises."""
 
-    def delete_before(self, moment: datetime) -> int:
-        """Deletes older rows; returns how many."""
+    def delete_before(self, moment: datetime, limit: int) -> int:
+        """Deletes at most `limit` older rows; returns how many."""
 
     def close(self) -> None:
         """Releases connections."""
@@ -73,6 +77,7 @@ class PredictionLog:
         self._buffer: deque[PredictionRecord] = deque()
         self._closing = threading.Event()
         self._next_purge = time.monotonic()
+        self._purged = 0
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 
@@ -94,17 +99,19 @@ class PredictionLog:
     def _run(self) -> None:
         backoff = self._flush_seconds
         while not self._closing.wait(backoff):
-            backoff = self._flush_seconds if self._try_work() else min(backoff * 2, MAX_BACKOFF_SECONDS)
-        self._try_work()
+            if self._try_write():
+                backoff = self._flush_seconds
+                self._try_purge()
+            else:
+                backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
+        self._try_write()
         self._store.close()
 
-    def _try_work(self) -> bool:
-        """Writes everything buffered and purges when it is time; returns False if the database failed."""
+    def _try_write(self) -> bool:
+        """Writes everything buffered; returns False if the database failed."""
         try:
             while self._buffer:
                 self._write_batch()
-            if not self._closing.is_set() and time.monotonic() >= self._next_purge:
-                self._purge()
         except Exception as error:  # noqa: BLE001 - whatever the driver raises, serving goes on
             logger.warning("The prediction log could not be written, will try again: %s", type(error).__name__)
             return False
@@ -116,8 +123,20 @@ class PredictionLog:
         for _ in batch:
             self._buffer.popleft()
 
-    def _purge(self) -> None:
-        deleted = self._store.delete_before(datetime.now(UTC) - self._retention)
+    def _try_purge(self) -> None:
+        """Deletes one batch of old rows when it is time; the next comes after the next write, so none waits for all."""
+        if self._closing.is_set() or time.monotonic() < self._next_purge:
+            return
+        try:
+            deleted = self._store.delete_before(datetime.now(UTC) - self._retention, PURGE_BATCH_SIZE)
+        except Exception as error:  # noqa: BLE001 - as above
+            logger.warning("Old predictions could not be deleted, will try again: %s", type(error).__name__)
+            self._next_purge = time.monotonic() + PURGE_RETRY_SECONDS
+            return
+        self._purged += deleted
+        if deleted >= PURGE_BATCH_SIZE:
+            return
+        if self._purged:
+            logger.info("Deleted %d predictions older than %s from the log.", self._purged, self._retention)
+        self._purged = 0
         self._next_purge = time.monotonic() + PURGE_SECONDS
-        if deleted:
-            logger.info("Deleted %d predictions older than %s from the log.", deleted, self._retention)

@@ -116,11 +116,22 @@ class SqlPredictionStore:
         with self._engine.begin() as connection:
             connection.execute(predictions.insert(), [self._row(record) for record in records])
 
-    def delete_before(self, moment: datetime) -> int:
-        """Deletes rows predicted before `moment`; returns how many."""
+    def delete_before(self, moment: datetime, limit: int) -> int:
+        """Deletes at most `limit` rows predicted before `moment`, the oldest; returns how many."""
         self._migrate_once()
+        oldest = (
+            sa.select(predictions.c.id)
+            .where(predictions.c.predicted_at < moment)
+            .order_by(predictions.c.predicted_at)
+            .limit(limit)
+            # Replicas that delete at the same time take other rows instead of waiting; SQLite has one writer anyway.
+            .with_for_update(skip_locked=True)
+        )
         with self._engine.begin() as connection:
-            return connection.execute(predictions.delete().where(predictions.c.predicted_at < moment)).rowcount
+            # Not in one statement: PostgreSQL may run a subquery again for each row, and find `limit` more each time.
+            ids = connection.execute(oldest).scalars().all()
+            connection.execute(predictions.delete().where(predictions.c.id.in_(ids)))
+        return len(ids)
 
     def close(self) -> None:
         """Closes the connection."""

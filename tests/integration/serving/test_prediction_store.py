@@ -49,11 +49,30 @@ def test_a_prediction_is_stored_whole(database: sa.Engine) -> None:
     assert first["detections"] == [{"box": [1.23, 2, 3, 4], "class_id": 1, "score": 0.875}]
 
 
-def test_only_rows_older_than_the_retention_are_deleted(database: sa.Engine) -> None:
+def test_only_rows_older_than_the_retention_are_deleted_the_oldest_first_and_a_batch_at_a_time(
+    database: sa.Engine,
+) -> None:
     store = SqlPredictionStore(database, LABELS)
-    store.write([record("old", days_ago=40), record("young", days_ago=20)])
-    assert store.delete_before(datetime.now(UTC) - timedelta(days=30)) == 1
-    assert [row["request_id"] for row in rows(database)] == ["young"]
+    days = [20, 36, 38, 40, 37, 39, 10]
+    store.write([record(f"{age} days", days_ago=age) for age in days])
+    moment = datetime.now(UTC) - timedelta(days=30)
+    assert store.delete_before(moment, limit=2) == 2
+    assert [row["request_id"] for row in rows(database)] == ["20 days", "36 days", "38 days", "37 days", "10 days"]
+    assert [store.delete_before(moment, limit=2) for _ in range(3)] == [2, 1, 0]
+    assert [row["request_id"] for row in rows(database)] == ["20 days", "10 days"]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_replicas_that_delete_at_the_same_time_do_not_wait_for_each_other(database: sa.Engine) -> None:
+    store = SqlPredictionStore(database, LABELS)
+    store.write([record("held by another", days_ago=41), record("free", days_ago=40)])
+    another = connect(database.url.render_as_string(hide_password=False))
+    with another.begin() as connection:
+        connection.execute(predictions.delete().where(predictions.c.request_id == "held by another"))
+        # Waiting would end in the timeout of a statement, and raise.
+        assert store.delete_before(datetime.now(UTC), limit=10) == 1
+    another.dispose()
+    assert rows(database) == []
 
 
 def _add_column(connection: sa.Connection) -> None:
