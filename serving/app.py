@@ -51,13 +51,14 @@ class AnswerFailures:
 
 
 def create_app(replica: Replica) -> Envelope:
-    """Returns the ASGI application; the model is loaded in the background once it starts."""
+    """Returns the ASGI application; it starts by loading the model."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(asyncio.to_thread(replica.load))
+        # Nobody is listening yet, so a router that has no idea of readiness tries another replica. A listening one that
+        # still loads would have to turn its request away.
+        await asyncio.to_thread(replica.load)
         yield
-        await loading
         await asyncio.to_thread(replica.close)
 
     api = FastAPI(

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 
-from banana_delivery.policy.records import Colour, Counters, Environment, Stratum
+import serving
+from banana_delivery.policy.records import Colour, Counters, Environment, ImageRef, Stratum
 from banana_delivery.targets.base import Claim
 from tests.contract.local_bench import LocalBench
 from tests.contract.release_target_contract import bring_up, counters, eventually, wait_until_ready
 from tests.integration.targets.load import Load
+from tests.unit.serving.detectors import write_model
+from tests.unit.serving.images import encode, noise
 
 PRODUCTION = Environment.PRODUCTION
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
+USERS, WARM, REQUESTS = 16, 5, 25
+"""How many users there are, what each asks before a replica is killed, and in all."""
 
 
 @pytest.fixture
@@ -62,6 +70,58 @@ def test_a_killed_replica_loses_nobody_while_another_one_lives(local_bench: Loca
     eventually(lambda: gained(local_bench, BLUE, before).requests == 20)
     assert gained(local_bench, BLUE, before).failed == 0
     assert gained(local_bench, BLUE, before).retries > 0
+    wait_until_ready(local_bench.target, PRODUCTION, BLUE)
+
+
+def real_release(bench: LocalBench) -> ImageRef:
+    """A release of the serving application itself, with a tiny detector."""
+    image = ImageRef(repository="real", digest="sha256:" + "5" * 64, version="7", key="7")
+    folder = bench.releases.unpack(image)
+    code = Path(serving.__file__).parent
+    shutil.copytree(code, folder / "app" / "serving", ignore=shutil.ignore_patterns("__pycache__"))
+    write_model(folder / "model")
+    return image
+
+
+def test_a_killed_replica_takes_only_what_it_had_in_hand_with_it_and_that_is_counted(
+    local_bench: LocalBench, claim: Claim
+) -> None:
+    bring_up(local_bench.target, claim, BLUE, real_release(local_bench), replicas=2)
+    local_bench.target.set_weights(claim, {BLUE: 100})
+    url, photo = local_bench.target.url(PRODUCTION), {"image": encode(noise(1600, 1200))}
+    before, warm = counters(local_bench.target, BLUE), threading.Barrier(USERS + 1)
+    gone = threading.Event()
+
+    def use() -> list[tuple[bool, int]]:
+        """What each request of one user got, and whether the replica was gone before it was sent."""
+        answers = []
+        with httpx.Client(timeout=30.0, trust_env=False) as client:
+            for number in range(REQUESTS):
+                if number == WARM:
+                    warm.wait(60)
+                later = gone.is_set()
+                answers.append((later, client.post(f"{url}/predict", files=photo).status_code))
+        return answers
+
+    with ThreadPoolExecutor(USERS) as pool:
+        users = [pool.submit(use) for _ in range(USERS)]
+        warm.wait(60)
+        # So much work takes longer than that: the replicas have it in hand.
+        time.sleep(0.1)
+        killed = pids(local_bench, BLUE)[0]
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda: killed not in pids(local_bench, BLUE))
+        gone.set()
+        answers = [answer for user in users for answer in user.result()]
+
+    lost = [later for later, status in answers if status != httpx.codes.OK]
+    assert {status for _, status in answers} == {httpx.codes.OK, httpx.codes.BAD_GATEWAY}
+    assert 0 < len(lost) <= USERS
+    assert not any(lost)
+    assert sum(later for later, _ in answers) > USERS
+    eventually(lambda: gained(local_bench, BLUE, before).requests == len(answers))
+    assert gained(local_bench, BLUE, before).failures == failures(connection=len(lost))
+    assert gained(local_bench, BLUE, before).overloads == 0
     wait_until_ready(local_bench.target, PRODUCTION, BLUE)
 
 

@@ -1,6 +1,5 @@
 """Runs the real application, with the real engine, inside the test process."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,20 +32,9 @@ def build_replica(folder: Path, **settings: Any) -> Replica:
 
 @contextmanager
 def client_of(replica: Replica) -> Iterator[TestClient]:
-    """Starts the application and waits until its model is loaded or refused."""
+    """Starts the application; its model is then loaded or refused."""
     with TestClient(create_app(replica)) as client:
-        wait_until_loaded(client)
         yield client
-
-
-def wait_until_loaded(client: TestClient) -> None:
-    """Polls /ready until the replica has made up its mind."""
-    for _ in range(2000):
-        answer = client.get("/ready")
-        if answer.status_code == 200 or "being loaded" not in answer.text:
-            return
-        time.sleep(0.005)
-    raise AssertionError("the model was neither loaded nor refused")
 
 
 def post(client: TestClient, image: bytes, path: str = "/predict", **kwargs: Any) -> Any:

@@ -35,8 +35,6 @@ def server(folder: Path) -> Iterator[httpx.Client]:
             time.sleep(0.01)
         port = running.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            while client.get("/ready").status_code != 200:
-                time.sleep(0.01)
             yield client
     finally:
         running.should_exit = True

@@ -22,6 +22,11 @@ def test_before_the_model_is_warm_requests_are_told_to_come_back(tmp_path: Path)
     assert client.get("/health").status_code == 200
 
 
+def test_the_model_is_warm_before_anybody_can_connect(tmp_path: Path) -> None:
+    with client_of(build_replica(tmp_path)) as client:
+        assert client.get("/ready").status_code == 200
+
+
 def test_a_draining_replica_is_not_ready_but_still_answers(tmp_path: Path) -> None:
     replica = build_replica(tmp_path)
     with client_of(replica) as client:
