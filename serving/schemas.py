@@ -13,6 +13,14 @@ _EXAMPLE_DETECTION: JsonDict = {
     "class_name": "sigatoka",
     "score": 0.87,
 }
+_EXAMPLE_FOUND: JsonDict = {
+    "image": {"width": 640, "height": 480},
+    "detections": [_EXAMPLE_DETECTION],
+    "seconds": 0.0121,
+}
+_EXAMPLE_REQUEST: JsonDict = {"schema_version": "1", "request_id": "phone-17"}
+_EXAMPLE_IDENTITY: JsonDict = _EXAMPLE_REQUEST | {"model_version": "7", "digest": "sha256:" + "0a1b2c3d" * 8}
+_EXAMPLE_ERROR: JsonDict = {"code": "corrupt_image", "message": "The image is empty (0 bytes)."}
 
 
 class _Model(BaseModel):
@@ -59,6 +67,8 @@ class ImagePrediction(_Model):
 class PredictResponse(Identity, ImagePrediction):
     """Answer of POST /predict."""
 
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE_FOUND | _EXAMPLE_IDENTITY})
+
 
 class ErrorDetail(_Model):
     """Why a request, or one image of a batch, was not answered."""
@@ -69,6 +79,8 @@ class ErrorDetail(_Model):
 
 class ErrorResponse(_Model):
     """Every answer that is not a success."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE_REQUEST | {"error": _EXAMPLE_ERROR}})
 
     schema_version: Literal["1"] = SCHEMA_VERSION
     request_id: str
@@ -90,6 +102,18 @@ class BatchFailure(_Model):
 
 class BatchResponse(Identity):
     """Answer of POST /predict/batch: one result for each image, in the order sent."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": _EXAMPLE_IDENTITY
+            | {
+                "results": [
+                    _EXAMPLE_FOUND | {"outcome": "predicted"},
+                    {"outcome": "failed", "error": _EXAMPLE_ERROR},
+                ]
+            }
+        }
+    )
 
     results: list[Annotated[BatchSuccess | BatchFailure, Field(discriminator="outcome")]]
 

@@ -42,10 +42,11 @@ class DrainingServer(uvicorn.Server):
 
 
 class ImpatientProtocol(HttpToolsProtocol):
-    """Closes a connection that does not finish the head of a request in time.
+    """Closes a connection that does not finish the head of a request in time, and answers one that says no more.
 
     uvicorn waits for ever for the first head, and a client that sends one byte a minute would hold its connection open.
-    Bodies have a limit of their own in `serving.upload`.
+    Bodies have a limit of their own in `serving.upload`. uvicorn also drops the request of a client that closes its
+    writing side once it has sent everything, as HTTP allows.
     """
 
     header_seconds = 10.0
@@ -65,6 +66,17 @@ class ImpatientProtocol(HttpToolsProtocol):
         """The head is complete in time."""
         self._stop_clock()
         super().on_headers_complete()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keeps the connection for the answer to a request that is complete, and closes any other.
+
+        A client that went away looks the same as one that waits, so the answer has only so long.
+        """
+        waits_for_answer = self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
+        if waits_for_answer:
+            self.cycle.keep_alive = False
+            self._start_clock()
+        return waits_for_answer
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the clock with the connection."""

@@ -33,12 +33,59 @@ def test_a_body_that_does_not_arrive_is_answered_408(shared_replica: RunningRepl
         assert connection.recv(12) == b"HTTP/1.1 408"
 
 
-def test_half_closed_connections_are_released(shared_replica: RunningReplica) -> None:
-    for _ in range(30):
-        with open_socket(shared_replica, b"GET /health HTTP/1.1\r\nHost: x\r\n") as connection:
+def test_half_closed_connections_without_a_whole_request_are_released(shared_replica: RunningReplica) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n"
+    pieces = [b"", head, head + b"\r\n", head + b"\r\n--B\r\n"] * 15
+    connections = [open_socket(shared_replica, piece) for piece in pieces]
+    for connection in connections:
+        connection.shutdown(socket.SHUT_WR)
+    for connection in connections:
+        assert connection.recv(1) == b""
+        connection.close()
+    assert httpx.get(f"{shared_replica.url}/health").status_code == 200
+
+
+def whole_request() -> bytes:
+    request = httpx.Request("POST", "http://x/predict", files={"image": encode(picture())})
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    return f"POST /predict HTTP/1.1\r\n{head}\r\n".encode() + request.read()
+
+
+def test_clients_that_close_their_writing_side_after_a_whole_request_are_answered(tmp_path: Path) -> None:
+    # Late answers, so that none is sent before the end of its request is seen.
+    with replica(tmp_path, FAULT="slow:seconds=1") as running:
+        connections = [open_socket(running, whole_request()) for _ in range(12)]
+        for connection in connections:
+            connection.shutdown(socket.SHUT_WR)
+        for connection in connections:
+            with connection, connection.makefile("rb") as file:
+                answer = file.read()
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert b"connection: close" in answer.lower()
+
+
+def test_a_half_closed_connection_is_not_kept_for_an_answer_that_never_comes(tmp_path: Path) -> None:
+    with replica(tmp_path, FAULT="hang", HEADER_SECONDS="1") as running:
+        with open_socket(running, whole_request()) as connection:
             connection.shutdown(socket.SHUT_WR)
             assert connection.recv(1) == b""
-    assert httpx.get(f"{shared_replica.url}/health").status_code == 200
+        assert running.stop() == 0
+
+
+def test_bodies_that_trickle_in_over_many_connections_stop_nobody(tmp_path: Path) -> None:
+    request = whole_request()
+    body = request.index(b"\r\n\r\n") + 4
+    with replica(tmp_path) as running:
+        slow = [open_socket(running, request[:body]) for _ in range(100)]
+        for at in range(body, body + 5):
+            for connection in slow:
+                connection.sendall(request[at : at + 1])
+            assert httpx.post(f"{running.url}/predict", files={"image": encode(picture())}).status_code == 200
+        for connection in slow[:12]:
+            connection.sendall(request[body + 5 :])
+            assert connection.recv(12) == b"HTTP/1.1 200"
+        for connection in slow:
+            connection.close()
 
 
 async def send_many(url: str, image: bytes, requests: int) -> list[httpx.Response]:

@@ -1,11 +1,16 @@
+import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from starlette.testclient import TestClient
 
+from serving.multipart import images_in
+from serving.routes import predictions
 from serving.schemas import BatchResponse, ErrorResponse, PredictResponse
 
 from .clients import DIGEST, build_replica, client_of, post
@@ -116,6 +121,13 @@ def test_bad_input_gets_one_documented_error(
     assert len(error.error.message) > 20
 
 
+@pytest.mark.parametrize("path", ["/predict", "/predict/annotated"])
+def test_what_a_file_is_is_told_by_its_bytes_whatever_its_name_and_type_say(client: TestClient, path: str) -> None:
+    image = client.post(path, files={"image": ("leaf.jpg", encode(picture(), "PNG"), "image/jpeg")})
+    text = client.post(path, files={"image": ("leaf.png", b"Dear all, here is the leaf.", "image/png")})
+    assert (image.status_code, text.status_code) == (200, 415)
+
+
 def test_a_corrupt_image_does_not_spoil_its_batch(client: TestClient) -> None:
     good, bad = encode(picture()), encode(picture())[:300]
     files = [("images", good), ("images", bad), ("images", encode(picture(), "PNG"))]
@@ -144,6 +156,22 @@ def test_the_annotated_image_shows_the_box(client: TestClient) -> None:
     assert drawn.convert("RGB").getpixel((33, 40)) != Image.open(io.BytesIO(plain)).convert("RGB").getpixel((33, 40))
 
 
+@pytest.mark.parametrize(("padding", "on_the_loop"), [(0, True), (2 * 1024 * 1024, False)])
+def test_a_large_form_is_not_taken_apart_on_the_event_loop(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, padding: int, on_the_loop: bool
+) -> None:
+    seen: list[bool] = []
+
+    def spy(body: bytes, content_type: str, field: str) -> list[bytes]:
+        with suppress(RuntimeError):
+            seen.append(asyncio.get_running_loop().is_running())
+        return images_in(body, content_type, field)
+
+    monkeypatch.setattr(predictions, "images_in", spy)
+    assert post(client, encode(picture()) + bytes(padding)).status_code == 200
+    assert seen == [True] * on_the_loop
+
+
 def test_version_is_version_json_and_what_runs_it(client: TestClient) -> None:
     version = client.get("/version").json()
     assert version["source"] == "models:/banana_sigatoka_detector/7"
@@ -167,3 +195,14 @@ def test_a_second_worker_gives_the_same_answer(tmp_path: Path) -> None:
         files = [("images", image)] * 12
         results = client.post("/predict/batch", files=files, params={"confidence": 0}).json()["results"]
     assert len({json.dumps(result["detections"]) for result in results}) == 1
+
+
+@pytest.mark.parametrize("model", [PredictResponse, BatchResponse, ErrorResponse])
+def test_the_example_of_an_answer_is_such_an_answer_whole(client: TestClient, model: type[BaseModel]) -> None:
+    example = client.get("/openapi.json").json()["components"]["schemas"][model.__name__]["example"]
+    assert model.model_validate(example).model_dump(mode="json") == example
+
+
+def test_the_example_of_a_batch_has_an_image_that_was_answered_and_one_that_failed(client: TestClient) -> None:
+    example = client.get("/openapi.json").json()["components"]["schemas"]["BatchResponse"]["example"]
+    assert [result["outcome"] for result in example["results"]] == ["predicted", "failed"]
