@@ -58,6 +58,8 @@ def changed_template(
     changed = copy.deepcopy(before)
     change(changed["template"]["spec"])
     cluster.api.replace(path, changed)
-    yield
-    del before["metadata"]["resourceVersion"]
-    cluster.api.replace(path, before)
+    try:
+        yield
+    finally:
+        del before["metadata"]["resourceVersion"]
+        cluster.api.replace(path, before)

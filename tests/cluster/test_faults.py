@@ -1,6 +1,6 @@
 """What clusters do to releases, done for real: each fault is named in a sentence, and users have a way back.
 
-How a whole delivery ends that is struck by them: test_outcomes.py.
+How a whole delivery ends that is struck by them: test_pipeline_faults.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from banana_delivery.policy.records import Colour, ImageRef
 from banana_delivery.targets.kubernetes import KubernetesTarget
 from banana_delivery.targets.kubernetes_objects import container_of
 from tests.cluster.cluster import PRODUCTION, Cluster, Production, Routed, until
-from tests.cluster.faults import changed_template, frozen, restart
+from tests.cluster.faults import changed_template, frozen
 from tests.cluster.load import Users
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
@@ -101,11 +101,11 @@ def test_another_image_put_there_by_hand_is_noticed(
 
 @pytest.mark.parametrize(
     ("routed", "all_of_them"),
-    [("gateway", False), ("gateway", True), ("endpoints", True)],
+    [("gateway", False), ("endpoints", True)],
     indirect=["routed"],
-    ids=["gateway-one", "gateway-all", "endpoints-all"],
+    ids=["gateway-one", "endpoints-all"],
 )
-def test_pods_of_the_new_colour_killed_in_a_shift_are_counted_and_the_way_back_is_open(
+def test_pods_of_the_new_colour_killed_in_a_shift_leave_the_way_back_open(
     routed: Routed, releases: dict[str, ImageRef], measured: list[str], *, all_of_them: bool
 ) -> None:
     production = Production(routed.target)
@@ -146,26 +146,3 @@ def test_an_api_server_away_for_15_seconds_delays_a_shift_and_costs_users_nothin
 
     assert users.failures == []
     assert production.target.record(PRODUCTION).weights == {BLUE: 0, GREEN: 100}
-
-
-def test_a_router_restarted_in_a_shift_comes_back_with_the_weights_and_its_counts_go_on(
-    production: Production, releases: dict[str, ImageRef], measured: list[str]
-) -> None:
-    target = production.target
-    production.deploy(GREEN, releases["2"])
-    with Users(target.url(PRODUCTION)) as users:
-        production.weigh(GREEN, 50)
-        users.more(100)
-        before = target.traffic(PRODUCTION)
-        restart("traefik")
-        production.weigh(GREEN, 60)
-        # A router that has just started answers 404 until it knows its routes; now it has named this change.
-        back = time.monotonic()
-        users.more(200)
-        after = target.traffic(PRODUCTION)
-    measured.append(users.summary())
-
-    assert [answer for answer in users.failures if answer.sent > back] == []
-    for key, counters in before.backends.items():
-        assert after.backends[key].requests >= counters.requests
-    assert sum(counters.failed for counters in after.backends.values()) == 0

@@ -101,16 +101,20 @@ class ClusterWorld:
         images = self.world.services.images
         assert isinstance(images, PushedImages)
         before, images.pushed = images.pushed, pushed
-        yield
-        images.pushed = before
+        try:
+            yield
+        finally:
+            images.pushed = before
 
     @contextmanager
     def patience(self, seconds: float) -> Iterator[None]:
         """The pipeline waits so long for replicas."""
         before = self.world.services.settings
         self.world.change(settings=before.model_copy(update={"ready_timeout_seconds": seconds}))
-        yield
-        self.world.change(settings=before)
+        try:
+            yield
+        finally:
+            self.world.change(settings=before)
 
     def live(self) -> str:
         """The digest in production; empty before the first release."""
