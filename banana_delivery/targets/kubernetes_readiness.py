@@ -42,9 +42,8 @@ def readiness_of(deployment: Json, pods: list[Json]) -> Readiness:
     if _unnoticed(deployment):
         return Readiness(0, wanted, waiting_for="The cluster has not looked at the change yet.", place_at_fault=True)
     ready = sum(is_ready(pod) for pod in ours)
-    replaced = len(pods) - len(current)
+    replaced = sum(_is_in_the_way(pod, template) for pod in pods)
     if replaced and ready >= wanted:
-        # They were deployed earlier, and one that is told to go still gets requests until every proxy has heard of it.
         going = f"{replaced} replaced replicas have yet to go."
         return Readiness(min(ready, wanted - 1), wanted, waiting_for=going, place_at_fault=True)
     missing = [pod for pod in ours if not is_ready(pod)]
@@ -89,6 +88,17 @@ def is_ready(pod: Json) -> bool:
 def _made_as(pod: Json) -> tuple[str, str]:
     """The image of a pod, or of a template, and the claim under which it was deployed."""
     return container_of(pod["spec"])["image"], annotation(pod, GENERATION_KEY)
+
+
+def _is_in_the_way(pod: Json, template: Json) -> bool:
+    """Whether a colour is not itself while this pod is there.
+
+    One that is told to go still gets requests until every proxy has heard of it; that matters if its digest is another.
+    """
+    if _made_as(pod) == _made_as(template):
+        return False
+    same_image = container_of(pod["spec"])["image"] == container_of(template["spec"])["image"]
+    return not (same_image and pod["metadata"].get("deletionTimestamp"))
 
 
 def _unnoticed(deployment: Json) -> bool:

@@ -71,6 +71,7 @@ def test_what_became_of_an_earlier_attempt_with_the_same_digest_tells_nothing_of
 
 def test_pods_of_the_same_digest_that_go_are_not_waited_for() -> None:
     assert readiness_of(deployment(1), [pod(), pod(going=True)]).complete
+    assert readiness_of(deployment(1), [pod(), pod(going=True, generation=4)]).complete
 
 
 def test_a_change_that_the_cluster_has_not_looked_at_yet_is_not_ready() -> None:
