@@ -5,6 +5,7 @@ from __future__ import annotations
 from banana_delivery.delivery.shift import hand_edit
 from banana_delivery.policy.records import Colour, ImageRef
 from banana_delivery.targets.kubernetes import KubernetesTarget
+from banana_delivery.targets.kubernetes_api import Json
 from tests.cluster.cluster import PRODUCTION, Cluster, Production, Routed, until
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
@@ -33,7 +34,7 @@ def test_replicas_added_by_the_autoscaler_are_nobodys_hand_edit_and_change_no_sh
     production.weigh(GREEN, 100)
     production.promote(GREEN)
     target.scale(production.claim, BLUE, 0)
-    until(lambda: not cluster.pods("production", "blue"), "the end of blue")
+    until(lambda: all(map(_goes, cluster.pods("production", "blue"))), "blue's replicas being told to go")
     assert target.observed(PRODUCTION).replicas[BLUE] == 0
 
 
@@ -46,6 +47,10 @@ def test_a_person_who_scales_is_noticed(
 
     observed = behind_gateway.observed(PRODUCTION)
     assert "blue has 3 replicas instead of 1" in hand_edit(behind_gateway.record(PRODUCTION), observed)
+
+
+def _goes(pod: Json) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
 
 
 def _live(routed: Routed, colour: Colour) -> int:
