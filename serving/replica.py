@@ -71,7 +71,7 @@ class Replica:
             logger.error("Not serving: %s", error)  # noqa: TRY400 - the sentence says it all
             self.lifecycle.refuse(str(error))
         except Exception as error:
-            # Nobody waits for this thread; unsaid, the replica would seem to load for ever.
+            # Raised, it would end the process, and whoever asks why would find a connection refused.
             logger.exception("Not serving.")
             self.lifecycle.refuse(f"The model cannot be loaded: {error!r}; the log says where.")
 

@@ -25,6 +25,8 @@ from banana_delivery.targets.kubernetes_objects import GENERATION_KEY, RECORD_KE
 ROOT = Path(__file__).parents[2]
 PRODUCTION = Environment.PRODUCTION
 Way = Literal["gateway", "endpoints"]
+AT_ONCE = ("--grace-period=0", "--force", "--wait=false")
+"""How to delete pods without their graceful end."""
 VERSIONS = ("1.30", "1.33", kubernetes_validate.latest_version())
 """The oldest and the newest for which manifests without a component are made, and one in between."""
 
@@ -77,7 +79,7 @@ class Cluster:
 
     def reset(self) -> None:
         """Forget every release; the manifests stay."""
-        replicas = ("-A", "-l", "app.kubernetes.io/name=banana-api", "--grace-period=0", "--force", "--wait=false")
+        replicas = ("-A", "-l", "app.kubernetes.io/name=banana-api", *AT_ONCE)
         self.kubectl("delete", "deployments,replicasets,pods", *replicas)
         for environment in Environment:
             self._forget(Place(environment, str(environment)))

@@ -16,7 +16,7 @@ from banana_delivery.delivery.shift import hand_edit
 from banana_delivery.policy.records import Colour, ImageRef
 from banana_delivery.targets.kubernetes import KubernetesTarget
 from banana_delivery.targets.kubernetes_objects import container_of
-from tests.cluster.cluster import PRODUCTION, Cluster, Production, Routed, until
+from tests.cluster.cluster import AT_ONCE, PRODUCTION, Cluster, Production, Routed, until
 from tests.cluster.faults import changed_template, frozen
 from tests.cluster.load import Users
 
@@ -115,8 +115,7 @@ def test_pods_of_the_new_colour_killed_in_a_shift_leave_the_way_back_open(
         production.weigh(GREEN, 60)
         users.more(100)
         killed = [pod["metadata"]["name"] for pod in routed.cluster.pods("production", "green")]
-        force = ("--grace-period=0", "--force", "--wait=false")
-        routed.cluster.kubectl("delete", "pods", "-n", "production", *killed[: 2 if all_of_them else 1], *force)
+        routed.cluster.kubectl("delete", "pods", "-n", "production", *killed[: 2 if all_of_them else 1], *AT_ONCE)
         users.more(60)
         production.weigh(GREEN, 0)
         back = time.monotonic()

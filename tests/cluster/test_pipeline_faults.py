@@ -12,7 +12,7 @@ from banana_delivery.delivery.restore import resume
 from banana_delivery.policy.outcomes import CONSEQUENCES, Outcome
 from banana_delivery.policy.records import Colour, Environment, ImageRef, Phase
 from banana_delivery.targets.kubernetes_objects import container_of
-from tests.cluster.cluster import PRODUCTION
+from tests.cluster.cluster import AT_ONCE, PRODUCTION
 from tests.cluster.faults import changed_template, frozen, restart
 from tests.cluster.load import Users
 from tests.cluster.world import ClusterWorld
@@ -130,8 +130,7 @@ def test_a_release_whose_replicas_all_die_for_good_is_rolled_back(here: ClusterW
     def die() -> None:
         here.cluster.kubectl("cordon", *EVERY_NODE)
         colour = here.world.services.target.record(PRODUCTION).idle
-        force = ("--grace-period=0", "--force", "--wait=false")
-        here.cluster.kubectl("delete", "pods", "-n", "production", "-l", f"banana-delivery/colour={colour}", *force)
+        here.cluster.kubectl("delete", "pods", "-n", "production", "-l", f"banana-delivery/colour={colour}", *AT_ONCE)
 
     try:
         version, users = struck(here, {SHIFTING: die})
