@@ -20,6 +20,8 @@ Json = dict[str, Any]
 
 TIMEOUT_SECONDS = (3.0, 10.0)
 """To connect, and between two pieces of an answer."""
+PAGE_SECONDS = (1.0, 2.0)
+"""The same for a pod's own page. Behind the proxy, a pod that is no more looks like one that takes its time."""
 OUTAGE_SECONDS = 25.0
 """How long an API server that does not answer is asked again. Every request here may be repeated: writes carry a
 resourceVersion or say the same thing twice."""
@@ -110,7 +112,7 @@ class KubernetesApi:
                     auth_settings=["BearerToken"],
                     _preload_content=False,
                     _return_http_data_only=True,
-                    _request_timeout=TIMEOUT_SECONDS,
+                    _request_timeout=TIMEOUT_SECONDS if patient else PAGE_SECONDS,
                 )
                 return int(response.status), bytes(response.data).decode()
             except ApiException as error:

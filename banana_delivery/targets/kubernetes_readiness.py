@@ -85,6 +85,11 @@ def is_ready(pod: Json) -> bool:
     )
 
 
+def has_ended(pod: Json) -> bool:
+    """Whether a pod was told to go and has stopped. The cluster takes some seconds more to put it away."""
+    return bool(pod["metadata"].get("deletionTimestamp")) and "terminated" in _status(pod).get("state", {})
+
+
 def _made_as(pod: Json) -> tuple[str, str]:
     """The image of a pod, or of a template, and the claim under which it was deployed."""
     return container_of(pod["spec"])["image"], annotation(pod, GENERATION_KEY)
@@ -95,7 +100,7 @@ def _is_in_the_way(pod: Json, template: Json) -> bool:
 
     One that is told to go still gets requests until every proxy has heard of it; that matters if its digest is another.
     """
-    if _made_as(pod) == _made_as(template):
+    if _made_as(pod) == _made_as(template) or has_ended(pod):
         return False
     same_image = container_of(pod["spec"])["image"] == container_of(template["spec"])["image"]
     return not (same_image and pod["metadata"].get("deletionTimestamp"))

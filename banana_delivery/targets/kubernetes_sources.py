@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
@@ -21,6 +22,10 @@ from banana_delivery.targets.kubernetes_metrics import (
     traefik_samples,
 )
 from banana_delivery.targets.kubernetes_objects import COLOUR_KEY, Place, container_port
+from banana_delivery.targets.kubernetes_readiness import has_ended
+
+READERS = 8
+"""Pods that are asked at the same time."""
 
 TRAEFIK_QUERIES = {
     "requests": "sum by (code) (traefik_service_requests_total"
@@ -60,8 +65,11 @@ class Traffic:
         if self._router:
             self._meter.take(list(self._router(self._place)))
         digests: dict[str, set[str]] = {}
-        for pod in self._pods():
-            text = self._api.text(self._place.metrics(pod["metadata"]["name"], container_port(pod)))
+        pods = self._pods()
+        # Together, so that one that does not answer costs a look no more than its own patience.
+        with ThreadPoolExecutor(READERS, "pages") as readers:
+            texts = list(readers.map(self._page, pods))
+        for pod, text in zip(pods, texts, strict=True):
             colour = Colour(pod["metadata"]["labels"][COLOUR_KEY])
             if text is None:
                 continue
@@ -71,9 +79,12 @@ class Traffic:
         # Two digests in one colour equal no single one, so nobody takes them for the one that was meant.
         return self._meter.snapshot(time.time(), {colour: " ".join(sorted(seen)) for colour, seen in digests.items()})
 
+    def _page(self, pod: Json) -> str | None:
+        return self._api.text(self._place.metrics(pod["metadata"]["name"], container_port(pod)))
+
     def _pods(self) -> list[Json]:
         found = self._api.get(self._place.pods, labelSelector=self._place.selector()) or {"items": []}
-        return [pod for pod in found["items"] if pod.get("status", {}).get("phase") == "Running"]
+        return [pod for pod in found["items"] if pod.get("status", {}).get("phase") == "Running" and not has_ended(pod)]
 
 
 def traefik(url: str) -> RouterSource:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
+import dagster as dg
 import pytest
 
 from banana_delivery.delivery.restore import resume
+from banana_delivery.delivery.shift import hand_edit
 from banana_delivery.policy.outcomes import CONSEQUENCES, Outcome
 from banana_delivery.policy.records import Colour, Environment, ImageRef, Phase
-from banana_delivery.targets.kubernetes_objects import container_of
+from banana_delivery.targets.kubernetes_api import Json
+from banana_delivery.targets.kubernetes_objects import CONTAINER, container_of
 from tests.cluster.cluster import AT_ONCE, PRODUCTION
 from tests.cluster.faults import changed_template, frozen, restart
 from tests.cluster.load import Users
 from tests.cluster.world import ClusterWorld
-from tests.integration.delivery.test_every_phase import GOOD, run_of_version, was_told_once
+from tests.integration.delivery.test_every_phase import GOOD, was_told_once
 from tests.world_edges import Moment
 
 STAGING, SOLE = Environment.STAGING, Colour.SOLE
@@ -26,6 +30,8 @@ SETTLED = 50
 UPLOAD_SECONDS = 2.0
 """The slowest of the users need no longer to send an image."""
 ROUTES_KNOWN_SECONDS = 5.0
+MID_SHIFT_SECONDS = 5.0
+"""After so long the candidate has a good part of the users, and not yet all of them."""
 EVERY_NODE = ("-l", "kubernetes.io/hostname")
 
 Fault = Callable[[ClusterWorld, dict[str, ImageRef]], AbstractContextManager[None]]
@@ -56,12 +62,11 @@ def never_ready(here: ClusterWorld, releases: dict[str, ImageRef]) -> Iterator[N
         yield
 
 
-def ends(here: ClusterWorld, version: str, outcome: Outcome, reason: str) -> None:
+def ends(here: ClusterWorld, run: dg.DagsterRun, outcome: Outcome, reason: str) -> None:
     """The run's end, the attempt, the registry and what people read say the same."""
-    world = here.world
-    run = run_of_version(world, version)
+    world, version = here.world, run.tags["dagster/partition"]
     was_told_once(world, run, outcome)
-    (attempt,) = world.attempts(version)
+    (attempt,) = [attempt for attempt in world.attempts(version) if attempt.run_id == run.run_id]
     assert reason in attempt.reason
     (told,) = [notice for notice in world.told if notice.key.startswith(run.run_id)]
     assert attempt.reason in told.body
@@ -87,24 +92,25 @@ def test_a_release_without_replicas_is_rejected_if_it_is_to_blame_and_an_error_i
     reason: str,
 ) -> None:
     live, version = here.world.serving, here.world.stage(GOOD)
-    with fault(here, releases), here.patience(patience):
-        here.world.run(version)
-    ends(here, version, outcome, reason)
+    with fault(here, releases), here.setting(ready_timeout_seconds=patience):
+        run = here.world.run(version)
+    ends(here, run, outcome, reason)
     here.is_at_rest(live)
 
 
-def struck(here: ClusterWorld, strikes: Mapping[Moment, Callable[[], object]]) -> tuple[str, Users]:
+def struck(
+    here: ClusterWorld, strikes: Mapping[Moment, Callable[[], object]], version: str = "", assets: Sequence[str] = ()
+) -> tuple[dg.DagsterRun, Users]:
     """Deliver a version under users' load; something happens at some moments, of which users see nothing afterwards."""
-    version = here.world.stage(GOOD)
     here.connect().at.update(strikes)
     with Users(here.world.services.target.url(PRODUCTION)) as users:
-        here.world.run(version)
+        run = here.world.run(version or here.world.stage(GOOD), assets=assets)
         ended = time.monotonic()
         users.more(SETTLED)
     # By when it was sent: a slow upload is answered long after that.
     afterwards = [answer.status for answer in users.answers if answer.sent > ended]
     assert set(afterwards) == {200}
-    return version, users
+    return run, users
 
 
 def test_an_api_server_away_and_a_router_restarted_delay_a_release(here: ClusterWorld, measured: list[str]) -> None:
@@ -120,10 +126,10 @@ def test_an_api_server_away_and_a_router_restarted_delay_a_release(here: Cluster
             SHIFTING: lambda: away.enter_context(frozen("kube-apiserver", 15)),
             Moment(PRODUCTION, Phase.WATCHING): restart_router,
         }
-        version, users = struck(here, strikes)
+        run, users = struck(here, strikes)
     measured.append(users.summary())
-    ends(here, version, Outcome.RELEASED, "")
-    here.is_at_rest(version)
+    ends(here, run, Outcome.RELEASED, "")
+    here.is_at_rest(run.tags["dagster/partition"])
     began, back = restarted
     # A router that has just started answers 404 until it knows its routes.
     spared = [one for one in users.failures if not began - UPLOAD_SECONDS < one.sent < back + ROUTES_KNOWN_SECONDS]
@@ -135,25 +141,66 @@ def test_a_release_whose_replicas_all_die_for_good_is_rolled_back(here: ClusterW
 
     def die() -> None:
         here.cluster.kubectl("cordon", *EVERY_NODE)
-        colour = here.world.services.target.record(PRODUCTION).idle
-        here.cluster.kubectl("delete", "pods", "-n", "production", "-l", f"banana-delivery/colour={colour}", *AT_ONCE)
+        kill(here, here.cluster.pods("production", here.candidate_colour))
 
     try:
-        version, users = struck(here, {SHIFTING: die})
+        run, users = struck(here, {SHIFTING: die})
     finally:
         here.cluster.kubectl("uncordon", *EVERY_NODE)
     measured.append(users.summary())
-    ends(here, version, Outcome.ROLLED_BACK, "gave no sign of life")
+    ends(here, run, Outcome.ROLLED_BACK, "gave no sign of life")
     here.is_at_rest(live)
     assert users.failures and len(users.failures) < len(users.answers) / 20
 
 
-def test_a_hand_edit_in_the_shift_holds_production_as_it_is_until_somebody_resumes(here: ClusterWorld) -> None:
+def test_a_replica_killed_in_the_shift_is_replaced_and_the_release_ends_by_its_figures(
+    here: ClusterWorld, measured: list[str]
+) -> None:
+    """What its death costs may be too much for what is allowed in a step, or not: both are an end as promised."""
     live = here.world.serving
-    by_hand = {Colour.BLUE: 55, Colour.GREEN: 45}
-    version, _ = struck(here, {SHIFTING: lambda: here.cluster.edit_route(by_hand)})
-    target = here.world.services.target
-    ends(here, version, Outcome.ERROR, "by hand")
-    assert (target.record(PRODUCTION).phase, target.observed(PRODUCTION).weights) == (Phase.HELD, by_hand)
-    resume(target, PRODUCTION, "Ada")
-    here.is_at_rest(live)
+    killer = threading.Timer(
+        MID_SHIFT_SECONDS, lambda: kill(here, here.cluster.pods("production", here.candidate_colour)[:1])
+    )
+    run, users = struck(here, {SHIFTING: killer.start})
+    killer.join()
+    measured.append(users.summary())
+    released = run.status is dg.DagsterRunStatus.SUCCESS
+    ends(here, run, Outcome.RELEASED if released else Outcome.ROLLED_BACK, "")
+    here.is_at_rest(run.tags["dagster/partition"] if released else live)
+    assert len(users.failures) < len(users.answers) / 100
+
+
+def test_a_hand_edit_in_the_shift_holds_production_as_it_is_until_somebody_resumes(
+    here: ClusterWorld, releases: dict[str, ImageRef]
+) -> None:
+    live, version = here.world.serving, here.world.stage(GOOD)
+    candidate = f"deployment/banana-api-{here.candidate_colour}"
+
+    def edit_the_image() -> None:
+        running = here.world.services.target.record(PRODUCTION).deployments.values()
+        other = next(one for one in releases.values() if one.digest not in {each.image.digest for each in running})
+        here.cluster.kubectl("set", "image", candidate, "-n", "production", f"{CONTAINER}={other.pinned}")
+
+    edits: dict[str, Callable[[], object]] = {
+        "of the traffic instead of": lambda: here.cluster.edit_route({Colour.BLUE: 55, Colour.GREEN: 45}),
+        "has 3 replicas instead of": lambda: here.cluster.kubectl(
+            "scale", candidate, "-n", "production", "--replicas=3"
+        ),
+        "runs sha256:": edit_the_image,
+    }
+    # What was built and compared once counts for the next attempts.
+    attempts: list[Sequence[str]] = [(), *[("production_release",)] * (len(edits) - 1)]
+    for (found, edit), assets in zip(edits.items(), attempts, strict=True):
+        run, _ = struck(here, {SHIFTING: edit}, version, assets)
+        ends(here, run, Outcome.ERROR, found)
+        target = here.world.services.target
+        record = target.record(PRODUCTION)
+        assert (record.phase, found in hand_edit(record, target.observed(PRODUCTION))) == (Phase.HELD, True)
+        resume(target, PRODUCTION, "Ada")
+        here.is_at_rest(live)
+
+
+def kill(here: ClusterWorld, pods: Sequence[Json]) -> None:
+    """End pods of production without a warning."""
+    names = [pod["metadata"]["name"] for pod in pods]
+    here.cluster.kubectl("delete", "pods", "-n", "production", *names, *AT_ONCE)

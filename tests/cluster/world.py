@@ -86,9 +86,9 @@ class ClusterWorld:
     world: World
     cluster: Cluster
 
-    def connect(self) -> WatchedCluster:
+    def connect(self, **settings: str) -> WatchedCluster:
         """Give the pipeline a target with connections of its own, as every process has."""
-        made = self.cluster.target("gateway")
+        made = self.cluster.target("gateway", **settings)
         target = WatchedCluster(made.sites, made.stale_after_seconds)
         target.watch()
         self.world.target = target  # type: ignore[assignment]
@@ -107,10 +107,10 @@ class ClusterWorld:
             images.pushed = before
 
     @contextmanager
-    def patience(self, seconds: float) -> Iterator[None]:
-        """The pipeline waits so long for replicas."""
+    def setting(self, **values: float) -> Iterator[None]:
+        """The pipeline has other settings."""
         before = self.world.services.settings
-        self.world.change(settings=before.model_copy(update={"ready_timeout_seconds": seconds}))
+        self.world.change(settings=before.model_copy(update=values))
         try:
             yield
         finally:
@@ -120,6 +120,11 @@ class ClusterWorld:
         """The digest in production; empty before the first release."""
         live = self.world.services.target.record(PRODUCTION).live
         return live.digest if live else ""
+
+    @property
+    def candidate_colour(self) -> Colour:
+        """The colour of production that the next or present candidate takes."""
+        return self.world.services.target.record(PRODUCTION).idle
 
     def kill_at(self, moment: Moment, version: str) -> None:
         """Deliver a version in a process of its own, which SIGKILL ends at a moment."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ from dagster_k8s.job import construct_dagster_k8s_job
 from kubernetes.client import ApiClient
 
 from banana_delivery.settings import PROJECT_ROOT
+from tests.kubeconfig import write_kubeconfig
 
 K8S = PROJECT_ROOT / "k8s"
 BASE = K8S / "dagster" / "base"
@@ -64,19 +64,7 @@ def launcher(scratch: Path, server: str = "http://127.0.0.1:9") -> K8sRunLaunche
     """The launcher that dagster.yaml describes, outside a cluster."""
     processed = process_config(K8sRunLauncher.config_type(), INSTANCE["run_launcher"]["config"])  # type: ignore[no-untyped-call]
     assert processed.success, processed.errors
-    kubeconfig = scratch / "kubeconfig"
-    kubeconfig.write_text(
-        json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{"name": "c", "cluster": {"server": server}}],
-                "users": [{"name": "u", "user": {}}],
-                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-                "current-context": "x",
-            }
-        )
-    )
+    kubeconfig = write_kubeconfig(scratch / "kubeconfig", {"here": server})
     outside = {"load_incluster_config": False, "kubeconfig_file": str(kubeconfig)}
     return K8sRunLauncher(**{**cast(dict[str, Any], processed.value), **outside})
 

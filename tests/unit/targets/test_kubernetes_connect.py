@@ -10,11 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import yaml
 
 from banana_delivery.policy.records import Environment
 from banana_delivery.settings import Settings
 from banana_delivery.targets.kubernetes_connect import kubernetes_target
+from tests.kubeconfig import NOWHERE, write_kubeconfig
 
 
 @contextmanager
@@ -42,25 +42,13 @@ def api_server() -> Iterator[tuple[str, set[str]]]:
         server.shutdown()
 
 
-def kubeconfig(file: Path, **servers: str) -> Path:
-    """One with a context of the same name for each server; the current one leads nowhere."""
-    everywhere = {"nowhere": "http://127.0.0.1:9", **servers}
-    config = {
-        "current-context": "nowhere",
-        "contexts": [{"name": name, "context": {"cluster": name, "user": "nobody"}} for name in everywhere],
-        "clusters": [{"name": name, "cluster": {"server": url}} for name, url in everywhere.items()],
-        "users": [{"name": "nobody", "user": {}}],
-    }
-    file.write_text(yaml.safe_dump(config))
-    return file
-
-
 @pytest.mark.parametrize("routing", ["gateway", "endpoints"])
 def test_each_environment_is_asked_for_in_the_cluster_of_its_own_context(
     routing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with api_server() as (staging, asked_of_staging), api_server() as (production, asked_of_production):
-        file = kubeconfig(tmp_path / "kubeconfig", **{"staging-cluster": staging, "production-cluster": production})
+        servers = {**NOWHERE, "staging-cluster": staging, "production-cluster": production}
+        file = write_kubeconfig(tmp_path / "kubeconfig", servers)
         monkeypatch.setenv("KUBECONFIG", str(file))
         settings = Settings.model_validate(
             {

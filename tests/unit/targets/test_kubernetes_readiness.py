@@ -74,6 +74,12 @@ def test_pods_of_the_same_digest_that_go_are_not_waited_for() -> None:
     assert readiness_of(deployment(1), [pod(), pod(going=True, generation=4)]).complete
 
 
+def test_a_replaced_pod_that_has_ended_is_not_waited_for_unless_it_will_start_again() -> None:
+    ended = {"reason": "Completed", "exitCode": 0}
+    assert readiness_of(deployment(1), [pod(), pod(OLD, ready=False, going=True, terminated=ended)]).complete
+    assert not readiness_of(deployment(1), [pod(), pod(OLD, ready=False, terminated=ended)]).complete
+
+
 def test_a_change_that_the_cluster_has_not_looked_at_yet_is_not_ready() -> None:
     assert not readiness_of(deployment(2, noticed=False), [pod(), pod()]).complete
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,16 +15,17 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from banana_delivery.policy.records import Counters, Environment
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import TargetError
+from banana_delivery.targets.kubernetes_api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes_connect import kubernetes_target
 from banana_delivery.targets.kubernetes_metrics import Meter
 from banana_delivery.targets.kubernetes_objects import Place
-from banana_delivery.targets.kubernetes_sources import TRAEFIK_QUERIES, RouterSource, prometheus, traefik
+from banana_delivery.targets.kubernetes_sources import TRAEFIK_QUERIES, RouterSource, Traffic, prometheus, traefik
+from tests.kubeconfig import write_kubeconfig
 
 PRODUCTION = Place(Environment.PRODUCTION, "production")
 SERVICE = "httproute-production-{route}-gw-production-banana-ep-web-0-77d7bff9afa8-svc-production-{backend}-1@x"
@@ -49,11 +51,12 @@ POD = """
 banana_requests_total{route="/predict",status="200",traffic="user"} 10.0
 banana_model_info{colour="green",digest="sha256:aa",environment="production",version="7"} 1.0
 """
-RUNNING = {
+RUNNING: Json = {
     "metadata": {"name": "one", "uid": "u1", "labels": {"banana-delivery/colour": "green"}},
     "spec": {"containers": [{"name": "api", "ports": [{"containerPort": 8000}]}]},
     "status": {"phase": "Running"},
 }
+PAGE = re.compile(r"/api/v1/namespaces/production/pods/(?P<pod>\w+):8000/proxy/metrics")
 SUM = re.compile(r"sum(?: by \((\w+)\) )?\((\w+)\{([^}]*)\}\)")
 
 
@@ -66,12 +69,16 @@ class Servers:
         page: what Traefik shows, and Prometheus has scraped.
         broken: a status and a text with which everything is answered instead.
         queries: what Prometheus was asked.
+        pods: those of production.
+        before_a_page: what happens before a pod's page is answered.
     """
 
     url: str = ""
     page: str = TRAEFIK
     broken: tuple[int, str] | None = None
     queries: list[str] = field(default_factory=list)
+    pods: Sequence[Json] = (RUNNING,)
+    before_a_page: Callable[[], object] = bool
 
     def answer(self, path: str) -> tuple[int, str]:
         asked = urlsplit(path)
@@ -81,10 +88,13 @@ class Servers:
             (query,) = parse_qs(asked.query)["query"]
             self.queries.append(query)
             return self._vector(query)
+        if found := PAGE.fullmatch(asked.path):
+            self.before_a_page()
+            known = [pod["metadata"]["name"] for pod in self.pods]
+            return (200, POD) if found["pod"] in known else (404, "{}")
         pages = {
             "/metrics": self.page,
-            "/api/v1/namespaces/production/pods": json.dumps({"items": [RUNNING]}),
-            "/api/v1/namespaces/production/pods/one:8000/proxy/metrics": POD,
+            "/api/v1/namespaces/production/pods": json.dumps({"items": list(self.pods)}),
         }
         return (200, pages[asked.path]) if asked.path in pages else (404, "{}")
 
@@ -138,6 +148,13 @@ def serving(servers: Servers) -> Iterator[Servers]:
 def servers() -> Iterator[Servers]:
     with serving(Servers()) as opened:
         yield opened
+
+
+@pytest.fixture
+def api(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KubernetesApi:
+    monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path / "kubeconfig", {"here": servers.url})))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    return KubernetesApi()
 
 
 def measured(source: RouterSource, meter: Meter | None = None) -> dict[str, Counters]:
@@ -232,6 +249,7 @@ def test_a_query_that_groups_by_two_labels_is_refused_since_nobody_knows_which_i
         measured(prometheus(servers.url, TRAEFIK_QUERIES))
 
 
+@pytest.mark.usefixtures("api")
 @pytest.mark.parametrize(
     ("routing", "configured", "requests"),
     [
@@ -243,15 +261,8 @@ def test_a_query_that_groups_by_two_labels_is_refused_since_nobody_knows_which_i
     ids=["prometheus first", "then traefik's page", "then the pods", "the pods where there is no gateway"],
 )
 def test_the_best_source_that_is_configured_counts(
-    servers: Servers,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    routing: str,
-    configured: tuple[str, ...],
-    requests: int,
+    servers: Servers, routing: str, configured: tuple[str, ...], requests: int
 ) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, servers.url)))
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     count = f'traefik_service_requests_total{{code="200",service="{GREEN}"}}'
     servers.page = f"{count} 21\n"
     with serving(Servers(page=f"{count} 31\n")) as other:
@@ -267,13 +278,33 @@ def test_the_best_source_that_is_configured_counts(
     assert seen.digests == {"green": "sha256:aa"}
 
 
-def kubeconfig(folder: Path, url: str) -> Path:
-    file = folder / "kubeconfig"
-    config = {
-        "current-context": "here",
-        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "nobody"}}],
-        "clusters": [{"name": "here", "cluster": {"server": url}}],
-        "users": [{"name": "nobody", "user": {}}],
-    }
-    file.write_text(yaml.safe_dump(config))
-    return file
+def test_pods_are_asked_together_so_that_none_keeps_the_others_waiting(servers: Servers, api: KubernetesApi) -> None:
+    servers.pods = [a_pod("one"), a_pod("two")]
+    together = threading.Barrier(len(servers.pods))
+    servers.before_a_page = lambda: together.wait(timeout=30)
+    assert Traffic(api, PRODUCTION, None).snapshot().backends["green/user"].requests == 20
+
+
+def test_a_pod_that_takes_its_time_is_left_out_of_a_look_and_counted_in_the_next(
+    servers: Servers, api: KubernetesApi
+) -> None:
+    traffic, awake = Traffic(api, PRODUCTION, None), threading.Event()
+    servers.before_a_page = lambda: awake.wait(timeout=30)
+    assert traffic.snapshot().backends == {}
+    awake.set()
+    assert traffic.snapshot().backends["green/user"].requests == 10
+
+
+def test_a_pod_that_has_ended_is_not_asked(servers: Servers, api: KubernetesApi) -> None:
+    asked: list[object] = []
+    servers.before_a_page = lambda: asked.append(1)
+    servers.pods = [a_pod("one", deletionTimestamp="now", state={"terminated": {"exitCode": 0}})]
+    assert Traffic(api, PRODUCTION, None).snapshot().backends == {}
+    assert asked == []
+
+
+def a_pod(name: str, state: Json | None = None, **metadata: str) -> Json:
+    pod = copy.deepcopy(RUNNING)
+    pod["metadata"].update(name=name, uid=name, **metadata)
+    pod["status"]["containerStatuses"] = [{"name": "api", "state": state or {"running": {}}}]
+    return pod
