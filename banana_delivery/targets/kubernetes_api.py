@@ -22,9 +22,12 @@ TIMEOUT_SECONDS = (3.0, 10.0)
 """To connect, and between two pieces of an answer."""
 PAGE_SECONDS = (1.0, 2.0)
 """The same for a pod's own page. Behind the proxy, a pod that is no more looks like one that takes its time."""
+CONNECTIONS = 8
+"""Requests at the same time, and connections that are kept for them."""
 OUTAGE_SECONDS = 25.0
 """How long an API server that does not answer is asked again. Every request here may be repeated: writes carry a
 resourceVersion or say the same thing twice."""
+FORBIDDEN = (401, 403)
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -50,8 +53,14 @@ class KubernetesApi:
         return None if status == 404 else _parsed(status, text, "GET", path)
 
     def text(self, path: str) -> str | None:
-        """Read something that is not JSON, through the API server's proxy; None if it does not answer."""
+        """Read something that is not JSON, through the API server's proxy; None if it does not answer.
+
+        Raises:
+            TargetError: if we may not.
+        """
         status, text = self._ask("GET", path, accept="*/*", patient=False)
+        if status in FORBIDDEN:
+            _parsed(status, text, "GET", path)
         return text if status == 200 else None
 
     def create(self, path: str, body: Json) -> Json:
@@ -121,6 +130,11 @@ class KubernetesApi:
                     return status, text
             except HTTPError as error:
                 status, text, problem = 503, "", str(error)
+            except AttributeError as error:
+                # The client cannot read its own exception for a broken TLS connection, which has no body.
+                if not isinstance(error.__context__, ApiException):
+                    raise
+                status, text, problem = 503, "", str(error.__context__.reason)
             if not patient:
                 return status, text
             if time.monotonic() + pause > deadline:
@@ -137,6 +151,7 @@ class KubernetesApi:
 
         configuration = client.Configuration()
         configuration.retries = False
+        configuration.connection_pool_maxsize = CONNECTIONS
         try:
             if not self._context and "KUBERNETES_SERVICE_HOST" in os.environ:
                 config.load_incluster_config(client_configuration=configuration)

@@ -24,6 +24,8 @@ HOPELESS = {
 }
 OWN_FAULT = "RunContainerError"
 """Of these, the one that the image itself is to blame for: the program that it names does not start."""
+OVER = ("Failed", "Succeeded")
+"""Phases of pods that never run again."""
 CRASHES = 2
 """A replica that ended so often by itself does not get better by waiting."""
 
@@ -35,6 +37,8 @@ def readiness_of(deployment: Json, pods: list[Json]) -> Readiness:
         deployment: the colour's Deployment.
         pods: every pod of the colour, whatever its age.
     """
+    # One that was evicted stays as a note until somebody deletes it.
+    pods = [pod for pod in pods if pod.get("status", {}).get("phase") not in OVER]
     wanted = asked_replicas(deployment)
     template = deployment["spec"]["template"]
     current = [pod for pod in pods if _made_as(pod) == _made_as(template)]
@@ -46,14 +50,15 @@ def readiness_of(deployment: Json, pods: list[Json]) -> Readiness:
     if replaced and ready >= wanted:
         going = f"{replaced} replaced replicas have yet to go."
         return Readiness(min(ready, wanted - 1), wanted, waiting_for=going, place_at_fault=True)
+    if ready >= wanted:
+        return Readiness(ready, wanted)
     missing = [pod for pod in ours if not is_ready(pod)]
     if refusal := _refusal(deployment):
         return Readiness(ready, wanted, failure=refusal, place_at_fault=True)
     # One that ran and ended tells of the release, whatever keeps others from starting.
     if hopeless := sorted(filter(_hopeless, missing), key=_never_ran):
         return Readiness(ready, wanted, failure=_hopeless(hopeless[0]), place_at_fault=_never_ran(hopeless[0]))
-    kept = ready < wanted and all(map(_never_ran, missing))
-    return Readiness(ready, wanted, waiting_for=_doings(missing), place_at_fault=kept)
+    return Readiness(ready, wanted, waiting_for=_doings(missing), place_at_fault=all(map(_never_ran, missing)))
 
 
 def not_led_there(pods: Readiness, url: str, said: str) -> Readiness:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import httpx
 
 from banana_delivery.policy.records import COLOURS, Backend, Colour, Stratum, TrafficSnapshot
 from banana_delivery.targets.base import TargetError
-from banana_delivery.targets.kubernetes_api import Json, KubernetesApi
+from banana_delivery.targets.kubernetes_api import CONNECTIONS, Json, KubernetesApi
 from banana_delivery.targets.kubernetes_gateway import PROBE_ROUTE, USER_ROUTE
 from banana_delivery.targets.kubernetes_metrics import (
     LEFT_EARLY,
@@ -23,9 +24,6 @@ from banana_delivery.targets.kubernetes_metrics import (
 )
 from banana_delivery.targets.kubernetes_objects import COLOUR_KEY, Place, container_port
 from banana_delivery.targets.kubernetes_readiness import has_ended
-
-READERS = 8
-"""Pods that are asked at the same time."""
 
 TRAEFIK_QUERIES = {
     "requests": "sum by (code) (traefik_service_requests_total"
@@ -67,7 +65,7 @@ class Traffic:
         digests: dict[str, set[str]] = {}
         pods = self._pods()
         # Together, so that one that does not answer costs a look no more than its own patience.
-        with ThreadPoolExecutor(READERS, "pages") as readers:
+        with ThreadPoolExecutor(CONNECTIONS, "pages") as readers:
             texts = list(readers.map(self._page, pods))
         for pod, text in zip(pods, texts, strict=True):
             colour = Colour(pod["metadata"]["labels"][COLOUR_KEY])
@@ -107,19 +105,26 @@ def prometheus(url: str, queries: dict[str, str]) -> RouterSource:
     """
 
     def read(place: Place) -> Iterator[Sample]:
+        backends, names = [], []
         for colour in COLOURS[place.environment]:
             for stratum, route in ((Stratum.USER, USER_ROUTE), (Stratum.PROBE, PROBE_ROUTE)):
-                backend = Backend(colour=colour, stratum=stratum).key
-                names = {"namespace": place.namespace, "route": route, "service": place.name(colour)}
-                yield from _answers(backend, names)
+                backends.append(Backend(colour=colour, stratum=stratum).key)
+                names.append({"namespace": place.namespace, "route": route, "service": place.name(colour)})
+        with ThreadPoolExecutor(len(backends), "queries") as askers:
+            yield from chain.from_iterable(askers.map(answers, backends, names))
 
-    def _answers(backend: str, names: dict[str, str]) -> Iterator[Sample]:
-        for status, value in _query(url, _filled(queries["requests"], names)):
-            if status != LEFT_EARLY:
-                yield Sample(backend, status, f"requests {backend} {status}", value)
+    def answers(backend: str, names: dict[str, str]) -> list[Sample]:
+        samples = [
+            Sample(backend, status, f"requests {backend} {status}", value)
+            for status, value in _query(url, _filled(queries["requests"], names))
+            if status != LEFT_EARLY
+        ]
         for _, value in _query(url, _filled(queries["gave_up"], names)) if queries.get("gave_up") else []:
-            yield Sample(backend, LEFT_EARLY, f"gave_up {backend}", value)
-            yield Sample(backend, LEFT_EARLY_SOON, f"soon {backend}", 0)
+            samples += [
+                Sample(backend, LEFT_EARLY, f"gave_up {backend}", value),
+                Sample(backend, LEFT_EARLY_SOON, f"soon {backend}", 0),
+            ]
+        return samples
 
     return read
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import urllib3
 
+from banana_delivery.targets.kubernetes_api import CONNECTIONS
+
 VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 PATH = re.compile(
     r"/(?:api/v1|apis/(?P<group>[^/]+)/[^/]+)/namespaces/(?P<namespace>[^/]+)/(?P<resource>[^/?]+)"
@@ -46,7 +48,7 @@ def recording(server: str, authority: Path) -> Iterator[tuple[str, set[Right]]]:
     Yields the proxy's address and the rights that were needed so far.
     """
     needed: set[Right] = set()
-    pool = urllib3.PoolManager(ca_certs=str(authority))
+    pool = urllib3.PoolManager(ca_certs=str(authority), maxsize=CONNECTIONS)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

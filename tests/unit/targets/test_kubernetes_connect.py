@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ import pytest
 
 from banana_delivery.policy.records import Environment
 from banana_delivery.settings import Settings
+from banana_delivery.targets.base import TargetError
+from banana_delivery.targets.kubernetes_api import KubernetesApi
 from banana_delivery.targets.kubernetes_connect import kubernetes_target
 from tests.kubeconfig import NOWHERE, write_kubeconfig
 
@@ -67,3 +70,22 @@ def test_each_environment_is_asked_for_in_the_cluster_of_its_own_context(
 
     assert asked_of_staging == {"staging"}
     assert asked_of_production == {"production"}
+
+
+def test_a_server_that_hangs_up_in_the_tls_handshake_has_not_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class HangUp(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), HangUp) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        address = {"here": f"https://127.0.0.1:{server.server_address[1]}"}
+        monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path / "kubeconfig", address)))
+        monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+        api = KubernetesApi(outage_seconds=0.2)
+        with pytest.raises(TargetError, match="did not answer for 0 s"):
+            api.get("/api/v1/namespaces")
+        assert api.text("/page") is None
+        server.shutdown()

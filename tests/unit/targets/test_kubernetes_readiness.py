@@ -80,6 +80,20 @@ def test_a_replaced_pod_that_has_ended_is_not_waited_for_unless_it_will_start_ag
     assert not readiness_of(deployment(1), [pod(), pod(OLD, ready=False, terminated=ended)]).complete
 
 
+@pytest.mark.parametrize("image", [OURS, OLD])
+def test_a_pod_that_was_evicted_is_neither_waited_for_nor_held_against_the_release(image: str) -> None:
+    evicted = pod(image, ready=False, restarts=2, terminated={"exitCode": 137})
+    evicted["status"]["phase"] = "Failed"
+    assert readiness_of(deployment(1), [pod(), evicted]).complete
+    alone = readiness_of(deployment(1), [evicted])
+    assert (alone.complete, alone.failure, alone.place_at_fault) == (False, "", True)
+
+
+def test_enough_replicas_are_enough_though_the_cluster_refuses_more() -> None:
+    full = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    assert readiness_of(deployment(1, conditions=[full]), [pod()]).complete
+
+
 def test_a_change_that_the_cluster_has_not_looked_at_yet_is_not_ready() -> None:
     assert not readiness_of(deployment(2, noticed=False), [pod(), pod()]).complete
 
