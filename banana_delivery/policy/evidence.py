@@ -7,7 +7,7 @@ except the one of candidate against active, whose likelihood depends on the shar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import Field
@@ -123,14 +123,25 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
         Window(index=window.index, tallies={stratum: window.of(stratum) + tallies[stratum] for stratum in STRATA})
         for window in state.windows
     )
-    heard = candidate in snapshot.digests or any(tallies[stratum].requests for stratum in STRATA)
     return state.but(
-        silent_looks=0 if heard else state.silent_looks + 1,
+        silent_looks=_silent_looks(state, {*snapshot.digests, *_counted(news)}, candidate),
         seen=snapshot.but(backends={**state.seen.backends, **backends}),
         totals={**state.totals, **{key: add(state.totals.get(key, Counters()), new) for key, new in news.items()}},
         windows=grown + _restart(plan, state, snapshot.at),
         share_evidence=_compared(state.share_evidence, news, candidate),
     )
+
+
+def _counted(news: Mapping[str, Counters]) -> set[str]:
+    """The colours on which requests were counted."""
+    return {key.partition("/")[0] for key, counters in news.items() if counters.requests}
+
+
+def _silent_looks(state: StepState, heard: Collection[str], candidate: Colour) -> int:
+    """Looks in a row without a sign of life; one at which nobody gave any tells of the place, not of the candidate."""
+    if candidate in heard:
+        return 0
+    return state.silent_looks + bool(heard)
 
 
 def findings(plan: Plan, state: StepState, candidate: Colour) -> tuple[Finding, ...]:

@@ -188,7 +188,7 @@ def test_a_release_without_a_trace_of_life_is_turned_back_though_no_failure_was_
     scene = Scene()
     scene.serve(GREEN, USER, 20)
     scene.look()
-    scene.digests = {}
+    scene.digests = {"blue": "sha256:cc"}
     assert [scene.look().verdict for _ in range(3)] == [Verdict.CONTINUE, Verdict.CONTINUE, Verdict.FAIL]
     judgement = scene.judgements[-1]
     assert (judgement.limit, judgement.wrong_release, scene.action().kind) == (None, False, ActionKind.ROLL_BACK)
@@ -199,15 +199,21 @@ def test_a_release_without_a_trace_of_life_is_turned_back_though_no_failure_was_
 
 @pytest.mark.parametrize("sign", ["a report", "a request"])
 def test_a_sign_of_life_ends_the_silence(sign: str) -> None:
-    scene = Scene(digests={})
+    others = {"blue": "sha256:cc"}
+    scene = Scene(digests=others)
     for _ in range(4):
         scene.look()
         scene.look()
-        scene.digests = {"green": DIGEST} if sign == "a report" else {}
+        scene.digests = {"green": DIGEST, **others} if sign == "a report" else others
         if sign == "a request":
             scene.serve(GREEN, USER, 1)
         assert scene.look().verdict is Verdict.CONTINUE
-        scene.digests = {}
+        scene.digests = others
+
+
+def test_a_place_that_tells_nothing_of_anybody_speaks_against_nobody() -> None:
+    scene = Scene(digests={})
+    assert {scene.look().verdict for _ in range(8)} == {Verdict.CONTINUE}
 
 
 def test_what_the_colour_did_before_the_step_is_not_held_against_it() -> None:
