@@ -1,6 +1,6 @@
 """The jobs: deliver a version, redeploy an old one, roll production back."""
 
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
@@ -8,6 +8,7 @@ from banana_delivery.delivery.attempts import TRIGGER_TAG
 from banana_delivery.delivery.undo import roll_back
 from banana_delivery.services import Services
 
+ROLLBACK = "rollback"
 PIPELINE = ["model_artifact", "image", "staging_release", "ab_report", "production_release"]
 
 
@@ -61,8 +62,14 @@ def build_jobs() -> list[Any]:
 
 
 def _rollback_job() -> dg.JobDefinition:
-    @dg.job(name="rollback", description="Roll production back to the release before.")
+    @dg.job(name=ROLLBACK, description="Roll production back to the release before.")
     def rollback() -> None:
         roll_back_production()
 
     return rollback
+
+
+def digest_to_roll_back(run: dg.DagsterRun) -> str:
+    """The image that a run of the rollback job was to take out; empty for whatever was there."""
+    ops = cast(dict[str, Any], run.run_config["ops"])
+    return str(ops["roll_back_production"]["config"].get("digest", ""))

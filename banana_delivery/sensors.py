@@ -6,6 +6,7 @@ dead; ``production_watch`` keeps an eye on a release after its promotion; ``cool
 
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -15,10 +16,12 @@ from banana_delivery.delivery.ending import unwritten, write_down
 from banana_delivery.delivery.history import History
 from banana_delivery.delivery.reconcile import dead_runs, fail_run, orphaned, reclaim
 from banana_delivery.delivery.recording import record
-from banana_delivery.delivery.supersede import deliveries_under_way, supersede
+from banana_delivery.delivery.supersede import UNFINISHED, deliveries_under_way, supersede
 from banana_delivery.delivery.watch import look_after
+from banana_delivery.jobs import ROLLBACK, digest_to_roll_back
 from banana_delivery.partitions import MODEL_VERSIONS
 from banana_delivery.policy import staging
+from banana_delivery.policy.messages import rollback_failed
 from banana_delivery.policy.outcomes import Outcome
 from banana_delivery.policy.records import COLOURS, Environment
 from banana_delivery.policy.releases import AttemptRecord
@@ -26,6 +29,8 @@ from banana_delivery.registry.base import RegistryError, StagedVersion
 from banana_delivery.services import Services
 from banana_delivery.targets.base import TargetError
 
+LAUNCH_SECONDS = 60.0
+"""A rollback that has not begun after so long is taken for lost; a second one finds nothing left to do."""
 RUNNING = dg.DefaultSensorStatus.RUNNING
 EVERY_LOOP = 3
 """Seconds. The daemon looks every five; a sensor that asks for five too comes a moment early every other time."""
@@ -107,8 +112,14 @@ def _after(status: dg.DagsterRunStatus, name: str) -> dg.SensorDefinition:
         description=f"Writes down how a delivery ended in {status.value}, if its run could not, and tells people.",
     )
     def after(context: dg.RunStatusSensorContext, services: dg.ResourceParam[Services]) -> None:
-        if PARTITION_TAG in context.dagster_run.tags:
-            write_down(context.instance, services, context.dagster_run)
+        run = context.dagster_run
+        if PARTITION_TAG in run.tags:
+            write_down(context.instance, services, run)
+        elif run.job_name == ROLLBACK and run.status is dg.DagsterRunStatus.FAILURE:
+            settings = services.settings
+            services.notifier.tell(
+                rollback_failed(settings.model_name, run.run_id, digest_to_roll_back(run), settings.pages_url)
+            )
 
     return after
 
@@ -139,7 +150,7 @@ def reconcile(context: dg.SensorEvaluationContext, services: dg.ResourceParam[Se
 
 
 @dg.sensor(
-    job_name="rollback",
+    job_name=ROLLBACK,
     minimum_interval_seconds=EVERY_LOOP,
     default_status=RUNNING,
     description="Watches production after a promotion, while the release before is warm; rising errors roll it back.",
@@ -157,13 +168,23 @@ def production_watch(
     watched = look_after(production, snapshot, context.cursor, time.time(), services.settings.plan)
     context.update_cursor(watched.cursor)
     if watched.reason and production.live:
+        # Without a run_key, so that a rollback that failed is tried again.
+        if _rollback_begins(context.instance):
+            yield dg.SkipReason(f"A rollback is under way: {watched.reason}")
+            return
         config = {"reason": watched.reason, "actor": "production_watch", "digest": production.live.digest}
         yield dg.RunRequest(
-            run_key=f"{production.live.digest}@{production.generation}",
             run_config={"ops": {"roll_back_production": {"config": config}}},
         )
         return
     yield dg.SkipReason(watched.detail)
+
+
+def _rollback_begins(instance: dg.DagsterInstance) -> bool:
+    """Whether a run was launched that has not claimed production yet."""
+    since = datetime.fromtimestamp(time.time() - LAUNCH_SECONDS, UTC)
+    begun = dg.RunsFilter(job_name=ROLLBACK, statuses=UNFINISHED, created_after=since)
+    return bool(instance.get_runs(filters=begun, limit=1))
 
 
 @dg.sensor(

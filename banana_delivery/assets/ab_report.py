@@ -1,6 +1,7 @@
 """``ab_report``: the candidate answers a tenth of production's users, and the same labelled images as production."""
 
 import time
+from contextlib import ExitStack
 
 import dagster as dg
 
@@ -90,13 +91,14 @@ def _traffic(here: Attempting, services: Services, held: Lease, ref: ImageRef) -
     target, log = services.target, here.context.log.info
     plan = rollout.PLANS[services.settings.plan]
     candidate = target.record(Environment.PRODUCTION).idle
-    with guarded(target, held):
+    # The probe ends last: users do not wait for answers that a hanging candidate owes to it.
+    with ExitStack() as load, guarded(target, held):
         held.enter(Phase.DEPLOYING, candidate=ref, plan=plan.name, warm_until=None)
         target.deploy(held.claim, candidate, ref, 1)
         wait_until_ready(target, held, Environment.PRODUCTION, candidate, services.settings.ready_timeout_seconds, log)
-        with services.evidence.probe(target.probe_url(Environment.PRODUCTION, candidate)) as probe:
-            shift = Shift(target, held, plan, candidate, ref, probe, log, services.sleep)
-            action = shift.run(rollout.ab_step(plan))
+        probe = load.enter_context(services.evidence.probe(target.probe_url(Environment.PRODUCTION, candidate)))
+        shift = Shift(target, held, plan, candidate, ref, probe, log, services.sleep)
+        action = shift.run(rollout.ab_step(plan))
         if action.wrong_release:
             # A report would hold against the model what went wrong with its delivery.
             raise TargetError(action.reason)

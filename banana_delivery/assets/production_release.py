@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import dagster as dg
@@ -97,21 +98,21 @@ class _Release:
         target = self.services.target
         before = target.record(Environment.PRODUCTION)
         shift: Shift | None = None
-        with guarded(target, self.held) as guard:
+        # The probe ends last: users do not wait for answers that a hanging candidate owes to it.
+        with ExitStack() as load, guarded(target, self.held) as guard:
             self._bring_up(before)
             url = target.probe_url(Environment.PRODUCTION, before.idle)
-            with self.services.evidence.probe(url) as probe:
-                shift = Shift(
-                    target,
-                    self.held,
-                    self._plan,
-                    before.idle,
-                    self.ref,
-                    probe,
-                    self.here.context.log.info,
-                    self.services.sleep,
-                )
-                action = self._shift(shift)
+            shift = Shift(
+                target,
+                self.held,
+                self._plan,
+                before.idle,
+                self.ref,
+                load.enter_context(self.services.evidence.probe(url)),
+                self.here.context.log.info,
+                self.services.sleep,
+            )
+            action = self._shift(shift)
             if action.kind is rollout.ActionKind.PROMOTE:
                 self._promote(before, shift, guard)
         attempt = self._ended(before, shift, action, guard)

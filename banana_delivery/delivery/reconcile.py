@@ -21,9 +21,16 @@ def orphaned(instance: dg.DagsterInstance, services: Services, record: RolloutRe
     """
     if record.owner is None:
         return unsettled(record)
-    silent = time.time() - record.heartbeat > services.settings.stale_after_seconds
     run = instance.get_run_by_id(record.owner)
-    return silent or (run is not None and (run.is_finished or is_dead(instance, run)))
+    if run is not None and (run.is_finished or is_dead(instance, run)):
+        return True
+    return time.time() - record.heartbeat > services.settings.stale_after_seconds and _still_silent(services, record)
+
+
+def _still_silent(services: Services, record: RolloutRecord) -> bool:
+    """Whether an owner shows no life although it can: while a place is away, all of its owners are silent."""
+    services.sleep(2 * services.settings.heartbeat_seconds)
+    return services.target.record(record.environment).heartbeat == record.heartbeat
 
 
 def unsettled(record: RolloutRecord) -> bool:

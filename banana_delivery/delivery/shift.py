@@ -82,8 +82,11 @@ class Shift:
             self.sleep(LOOK_SECONDS)
 
     def _look(self) -> TrafficSnapshot:
-        record = self.target.record(Environment.PRODUCTION)
-        difference = hand_edit(record, self.target.observed(Environment.PRODUCTION))
+        difference = self._difference()
+        if difference:
+            # An autoscaler that is just at work looks like a hand edit for a moment.
+            self.sleep(LOOK_SECONDS)
+            difference = self._difference()
         if difference:
             self.lease.enter(Phase.HELD, note=difference)
             raise HeldError(
@@ -91,6 +94,10 @@ class Shift:
                 "When it is as you want it, type: banana-delivery resume production"
             )
         return self.target.traffic(Environment.PRODUCTION)
+
+    def _difference(self) -> str:
+        record = self.target.record(Environment.PRODUCTION)
+        return hand_edit(record, self.target.observed(Environment.PRODUCTION))
 
     def _weigh(self, weight: int) -> None:
         """The candidate's percent of user traffic; before the first release there is nobody to share with."""

@@ -13,9 +13,10 @@ from banana_delivery.delivery.ready import wait_until_ready
 from banana_delivery.delivery.recording import record
 from banana_delivery.delivery.restore import cool_down_if_possible, restore_traffic
 from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Environment, ImageRef, Phase, RolloutRecord
+from banana_delivery.policy.records import Colour, Environment, ImageRef, Phase, RolloutRecord
 from banana_delivery.policy.releases import AttemptRecord
 from banana_delivery.services import Services
+from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.traffic.evidence import Log
 
 
@@ -136,6 +137,14 @@ def _make_active(services: Services, held: Lease, good: ImageRef, log: Log) -> N
     if target.observed(Environment.PRODUCTION).weights.get(colour):
         # Somebody else's candidate was being tried there; it cannot be replaced under its users.
         restore_traffic(target, held.claim)
-    target.deploy(held.claim, colour, good, target.default_replicas(Environment.PRODUCTION))
+    target.deploy(held.claim, colour, good, _replicas(target, colour, good))
     wait_until_ready(target, held, Environment.PRODUCTION, colour, services.settings.ready_timeout_seconds, log)
     held.enter(Phase.ROLLING_BACK, active=colour, candidate=None)
+
+
+def _replicas(target: ReleaseTarget, colour: Colour, good: ImageRef) -> int:
+    """As many as are warm: a bad release may have grown to any number, and users do not wait for as many more."""
+    warm = target.record(Environment.PRODUCTION).deployments.get(colour)
+    if warm and warm.image.digest == good.digest and warm.replicas:
+        return warm.replicas
+    return target.default_replicas(Environment.PRODUCTION)

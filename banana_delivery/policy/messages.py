@@ -64,6 +64,29 @@ def notice(model: str, attempt: AttemptRecord, dagster_url: str) -> Notice:
     )
 
 
+def rollback_failed(model: str, run_id: str, digest: str, dagster_url: str) -> Notice:
+    """The message about a rollback that could not be made; told once for an image, however often it is tried.
+
+    Args:
+        model: registered model in MLflow.
+        run_id: the Dagster run.
+        digest: image that had to go; empty for whatever was in production.
+        dagster_url: where the run can be looked at.
+    """
+    lines = [
+        f"Production still serves what had to go: {digest[:19] or 'the present release'}.",
+        "Next: see why below, then banana-delivery rollback --reason '...'; the watch after a promotion tries again by "
+        "itself for as long as it sees errors.",
+        f"Run: {dagster_url}/runs/{run_id}",
+    ]
+    return Notice(
+        key=f"rollback failed/{digest or run_id}",
+        title=f"A rollback of {model} FAILED",
+        body="\n".join(lines),
+        urgency=Urgency.URGENT,
+    )
+
+
 def _links(attempt: AttemptRecord, dagster_url: str) -> list[str]:
     run = [f"Run: {dagster_url}/runs/{attempt.run_id}"] if attempt.run_id else []
     return [*run, f"Report: {dagster_url}/assets/rollout_log?partition={attempt.version}"]

@@ -17,7 +17,7 @@ from banana_delivery.policy.records import COLOURS, Colour, Environment, ImageRe
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import Claim, Readiness
 from banana_delivery.targets.kubernetes import KubernetesTarget
-from banana_delivery.targets.kubernetes_api import KubernetesApi
+from banana_delivery.targets.kubernetes_api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes_connect import kubernetes_target
 from banana_delivery.targets.kubernetes_gateway import PROBE_ROUTE, USER_ROUTE
 from banana_delivery.targets.kubernetes_objects import GENERATION_KEY, RECORD_KEY, Place
@@ -37,6 +37,11 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> No
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
         time.sleep(0.2)
+
+
+def is_going(pod: Json) -> bool:
+    """Whether a pod was told to end; it is listed until it has."""
+    return "deletionTimestamp" in pod["metadata"]
 
 
 class Cluster:

@@ -43,6 +43,7 @@ def no_secret(cluster: Cluster) -> Iterator[None]:
 def no_room(cluster: Cluster, production: Production) -> Iterator[None]:
     """Production may not have any more pods than it has."""
     cluster.kubectl("create", "quota", "full", "-n", "production", "--hard=pods=1")
+    until(lambda: "hard" in cluster.get("quota", "full", "-n", "production")["status"], "the quota being counted")
     yield
     cluster.kubectl("delete", "quota", "full", "-n", "production")
 

@@ -10,7 +10,7 @@ import pytest
 
 from banana_delivery.policy.records import Colour, Environment, ImageRef
 from banana_delivery.targets.kubernetes_objects import Place
-from tests.cluster.cluster import PRODUCTION, ROOT, VERSIONS, Cluster, Production, Routed
+from tests.cluster.cluster import PRODUCTION, ROOT, VERSIONS, Cluster, Production, Routed, is_going
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
 TODAY = [
@@ -104,4 +104,5 @@ def _owned(cluster: Cluster) -> dict[str, Any]:
 
 
 def _names(cluster: Cluster) -> set[str]:
-    return {pod["metadata"]["name"] for pod in cluster.pods("production")}
+    """The pods that stay; some may be on their way out."""
+    return {pod["metadata"]["name"] for pod in cluster.pods("production") if not is_going(pod)}

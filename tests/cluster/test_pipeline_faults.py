@@ -16,6 +16,7 @@ from banana_delivery.policy.outcomes import CONSEQUENCES, Outcome
 from banana_delivery.policy.records import Colour, Environment, ImageRef, Phase
 from banana_delivery.targets.kubernetes_api import Json
 from banana_delivery.targets.kubernetes_objects import CONTAINER, container_of
+from banana_delivery.targets.kubernetes_readiness import is_ready
 from tests.cluster.cluster import AT_ONCE, PRODUCTION
 from tests.cluster.faults import changed_template, frozen, restart
 from tests.cluster.load import Users
@@ -158,11 +159,16 @@ def test_a_replica_killed_in_the_shift_is_replaced_and_the_release_ends_by_its_f
 ) -> None:
     """What its death costs may be too much for what is allowed in a step, or not: both are an end as promised."""
     live = here.world.serving
-    killer = threading.Timer(
-        MID_SHIFT_SECONDS, lambda: kill(here, here.cluster.pods("production", here.candidate_colour)[:1])
-    )
+    killed: list[Json] = []
+
+    def kill_one() -> None:
+        killed.extend([pod for pod in here.cluster.pods("production", here.candidate_colour) if is_ready(pod)][:1])
+        kill(here, killed)
+
+    killer = threading.Timer(MID_SHIFT_SECONDS, kill_one)
     run, users = struck(here, {SHIFTING: killer.start})
     killer.join()
+    assert killed
     measured.append(users.summary())
     released = run.status is dg.DagsterRunStatus.SUCCESS
     ends(here, run, Outcome.RELEASED if released else Outcome.ROLLED_BACK, "")

@@ -23,6 +23,7 @@ def test_a_delivery_and_what_follows_it_need_the_rights_that_the_pipeline_has(
     world, contexts = here.world, {str(environment): environment for environment in Environment}
     here.cluster.apply("k8s/pipeline/gateway")
     with (
+        here.reconnecting(),
         as_the_pipeline(here.cluster, tmp_path, monkeypatch, ("nowhere", *contexts)) as needed,
         here.setting(warm_seconds=0.0),
     ):
@@ -31,7 +32,6 @@ def test_a_delivery_and_what_follows_it_need_the_rights_that_the_pipeline_has(
         run = world.run(version)
         for sensor in ("reconcile", "cool_down"):
             world.tick(sensor)
-    here.connect()
 
     assert run.status is dg.DagsterRunStatus.SUCCESS
     here.is_at_rest(version)

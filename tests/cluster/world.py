@@ -96,6 +96,14 @@ class ClusterWorld:
         return target
 
     @contextmanager
+    def reconnecting(self) -> Iterator[None]:
+        """Afterwards the pipeline is connected as ever."""
+        try:
+            yield
+        finally:
+            self.connect()
+
+    @contextmanager
     def pushing(self, *pushed: ImageRef) -> Iterator[None]:
         """Versions get other images."""
         images = self.world.services.images

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,6 +17,7 @@ from banana_delivery.policy.outcomes import Outcome
 from banana_delivery.policy.records import Colour, Environment, ImageRef, Phase
 from banana_delivery.policy.releases import AttemptRecord
 from banana_delivery.targets.base import TargetError
+from banana_delivery.traffic.fake_evidence import FakeEvidence, FakeLoad
 from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
@@ -54,6 +56,36 @@ def test_a_rollback_counts_although_the_bad_colour_could_not_be_scaled_down(worl
     world.target.at[SHIFTING] = break_candidate_and_its_scaling
     ends(world, second, world.run(second), Outcome.ROLLED_BACK)
     world.tick("cool_down")
+    is_at_rest(world, FIRST)
+
+
+@pytest.mark.parametrize("moment", [COMPARING, SHIFTING], ids=str)
+def test_users_are_brought_back_before_anybody_waits_for_what_a_hanging_candidate_owes_to_the_probe(
+    world: World, monkeypatch: pytest.MonkeyPatch, moment: Moment
+) -> None:
+    weights_at_the_end: list[dict[Colour, int]] = []
+
+    @contextmanager
+    def lingering(evidence: FakeEvidence, url: str) -> Iterator[FakeLoad]:
+        with probe(evidence, url) as load:
+            yield load
+        weights_at_the_end.append(world.weights)
+
+    probe = FakeEvidence.probe
+    monkeypatch.setattr(FakeEvidence, "probe", lingering)
+    world.target.at[moment] = lambda: world.break_candidate(error_rate=1.0)
+    world.run(world.stage(BETTER))
+    assert weights_at_the_end[-1] == {Colour.BLUE: 100, Colour.GREEN: 0}
+
+
+def test_a_rollback_uses_the_replicas_that_are_warm_however_many_the_bad_release_has_grown_to(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.run(world.stage(BETTER))
+    warm = world.target.record(Environment.PRODUCTION).deployments[Colour.BLUE].replicas
+    monkeypatch.setattr(world.target, "default_replicas", lambda _: 9)
+    roll_back(world.instance, world.services, actor="Ada", reason="It looks wrong.", log=print)
+    assert world.target.record(Environment.PRODUCTION).deployments[Colour.BLUE].replicas == warm
     is_at_rest(world, FIRST)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dagster as dg
 import pytest
 
@@ -11,6 +13,7 @@ from banana_delivery.delivery.undo import roll_back
 from banana_delivery.policy.gates import Word, WordKind
 from banana_delivery.policy.outcomes import Outcome
 from banana_delivery.policy.records import Colour, Environment, Phase
+from banana_delivery.targets.base import Observed
 from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
@@ -217,6 +220,23 @@ def test_materializing_one_asset_alone_is_no_attempt(world: World) -> None:
     run = world.run(version, assets=("model_artifact",))
     assert run.status is dg.DagsterRunStatus.SUCCESS
     assert world.attempts(version) == []
+
+
+def test_an_autoscaler_that_is_at_work_at_one_look_is_no_hand_edit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observed, odd = world.target.observed, iter([1])
+
+    def at_work(environment: Environment) -> Observed:
+        seen = observed(environment)
+        return replace(seen, replicas={colour: count + next(odd, 0) for colour, count in seen.replicas.items()})
+
+    second = world.stage(BETTER)
+    world.target.at[Moment(Environment.PRODUCTION, Phase.SHIFTING)] = lambda: monkeypatch.setattr(
+        world.target, "observed", at_work
+    )
+    ends(world, second, world.run(second), Outcome.RELEASED)
+    assert next(odd, None) is None
 
 
 def test_a_hand_edit_during_the_shift_holds_production_and_touches_nothing_more(world: World) -> None:

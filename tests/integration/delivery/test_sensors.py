@@ -9,13 +9,15 @@ from collections.abc import Iterable
 
 import dagster as dg
 import psutil
+import pytest
 
+from banana_delivery import sensors
 from banana_delivery.delivery.attempts import PARENT_RUN_TAG, STAGED_AT_TAG, TRIGGER_TAG
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.supersede import deliveries_under_way
 from banana_delivery.delivery.worker import WORKER_TAG, identity, sign_in
 from banana_delivery.partitions import ensure_partition
-from banana_delivery.policy.outcomes import Outcome
+from banana_delivery.policy.outcomes import Outcome, Urgency
 from banana_delivery.policy.records import Colour, Environment, Phase
 from banana_delivery.targets.fake_place import Behaviour
 from tests.integration.delivery.serving import FIRST
@@ -105,31 +107,90 @@ def test_a_silent_owner_is_taken_for_dead(world: World) -> None:
     assert world.target.record(Environment.STAGING).owner is None
 
 
-def test_errors_after_the_promotion_ask_for_a_rollback(world: World) -> None:
-    second = world.stage(found=0.999)
-    world.run(second)
-    context = dg.build_sensor_context(instance=world.instance, resources={"services": world.services})
-    sensor = world.defs.resolve_sensor_def("production_watch")
+def test_an_owner_that_was_silent_only_while_the_place_was_away_is_left_alone(world: World) -> None:
+    world.clock.now -= 3600
+    claim = world.target.claim(Environment.STAGING, "Ada's laptop")
+    world.clock.on_sleep.append(lambda: world.target.beat(claim))
+    world.tick("reconcile")
+    assert world.target.record(Environment.STAGING).owner == "Ada's laptop"
 
-    def rollbacks() -> list[dg.RunRequest]:
-        answers = sensor(context)
+
+class Watch:
+    """``production_watch``, and a release that went bad after its promotion."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.version = world.stage(found=0.999)
+        world.run(self.version)
+        self._sensor = world.defs.resolve_sensor_def("production_watch")
+        self._context = dg.build_sensor_context(instance=world.instance, resources={"services": world.services})
+        world.clock.now = time.time()
+
+    def look(self) -> list[dg.RunRequest]:
+        answers = self._sensor(self._context)
         assert isinstance(answers, Iterable)
         return [answer for answer in answers if isinstance(answer, dg.RunRequest)]
 
-    world.clock.now = time.time()
-    assert rollbacks() == []
-    live = world.target.record(Environment.PRODUCTION).live
-    assert live is not None
-    world.target.place.behaviours[live.digest] = Behaviour(error_rate=0.6)
-    world.clock.sleep(2.0)
-    requests = rollbacks()
-    assert len(requests) == 1
-    done = world.defs.resolve_job_def("rollback").execute_in_process(
-        instance=world.instance, run_config=requests[0].run_config
-    )
-    assert done.success
+    def look_at_errors(self) -> list[dg.RunRequest]:
+        """Two looks, with errors between them."""
+        assert self.look() == []
+        live = self.world.target.record(Environment.PRODUCTION).live
+        assert live is not None
+        self.world.target.place.behaviours[live.digest] = Behaviour(error_rate=0.6)
+        self.world.clock.sleep(2.0)
+        return self.look()
+
+    def roll_back(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        return self.world.defs.resolve_job_def("rollback").execute_in_process(
+            instance=self.world.instance, run_config=request.run_config, raise_on_error=False
+        )
+
+
+def test_errors_after_the_promotion_ask_for_a_rollback(world: World) -> None:
+    watch = Watch(world)
+    (request,) = watch.look_at_errors()
+    assert watch.roll_back(request).success
     assert world.serving == FIRST
-    assert world.attempts(second)[0].revoked
+    assert world.attempts(watch.version)[0].revoked
+
+
+def test_a_rollback_is_asked_for_once_until_it_has_ended(world: World) -> None:
+    watch = Watch(world)
+    config = {"ops": {"roll_back_production": {"config": {"reason": "Errors."}}}}
+    job = world.defs.resolve_job_def("rollback")
+    run = world.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, run_config=config)
+    assert watch.look_at_errors() == []
+    world.instance.report_run_canceled(run)
+    assert len(watch.look_at_errors()) == 1
+
+
+def test_a_rollback_that_never_begins_does_not_keep_the_next_one_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(world)
+    config = {"ops": {"roll_back_production": {"config": {"reason": "Errors."}}}}
+    job = world.defs.resolve_job_def("rollback")
+    world.instance.create_run_for_job(job, status=dg.DagsterRunStatus.NOT_STARTED, run_config=config)
+    monkeypatch.setattr(sensors, "LAUNCH_SECONDS", 0.0)
+    assert len(watch.look_at_errors()) == 1
+
+
+def test_a_rollback_that_fails_is_asked_for_again_and_told_once(world: World) -> None:
+    watch = Watch(world)
+    for _ in range(2):
+        world.target.place.fail_next("claim", "The cluster does not answer.")
+        (request,) = watch.look_at_errors()
+        # Dagster would never launch a second run for the same key.
+        assert request.run_key is None
+        failed = watch.roll_back(request)
+        assert not failed.success
+        world.after(world.run_of(failed.run_id))
+    (told,) = [notice for notice in world.told if "rollback" in notice.title]
+    assert (told.title, told.urgency) == ("A rollback of banana_sigatoka_detector FAILED", Urgency.URGENT)
+    assert "banana-delivery rollback --reason" in told.body
+    (request,) = watch.look_at_errors()
+    assert watch.roll_back(request).success
+    assert world.serving == FIRST
 
 
 def test_the_replaced_colour_cools_down_when_its_time_is_over(world: World) -> None:
