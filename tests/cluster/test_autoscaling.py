@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from banana_delivery.delivery.shift import hand_edit
 from banana_delivery.policy.records import Colour, ImageRef
-from banana_delivery.targets.kubernetes import KubernetesTarget
-from tests.cluster.cluster import PRODUCTION, Cluster, Production, Routed, is_going, until
+from tests.cluster.cluster import PRODUCTION, Production, Routed, is_going, until
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
 
@@ -35,17 +34,6 @@ def test_replicas_added_by_the_autoscaler_are_nobodys_hand_edit_and_change_no_sh
     target.scale(production.claim, BLUE, 0)
     until(lambda: all(map(is_going, cluster.pods("production", "blue"))), "blue's replicas being told to go")
     assert target.observed(PRODUCTION).replicas[BLUE] == 0
-
-
-def test_a_person_who_scales_is_noticed(
-    empty: Cluster, behind_gateway: KubernetesTarget, releases: dict[str, ImageRef]
-) -> None:
-    Production(behind_gateway).first_release(releases["1"])
-
-    empty.kubectl("scale", "deployment/banana-api-blue", "-n", "production", "--replicas=3")
-
-    observed = behind_gateway.observed(PRODUCTION)
-    assert "blue has 3 replicas instead of 1" in hand_edit(behind_gateway.record(PRODUCTION), observed)
 
 
 def _live(routed: Routed, colour: Colour) -> int:

@@ -12,11 +12,10 @@ import pytest
 
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.ready import NotReadyError, wait_until_ready
-from banana_delivery.delivery.shift import hand_edit
 from banana_delivery.policy.records import Colour, ImageRef
 from banana_delivery.targets.kubernetes import KubernetesTarget
 from banana_delivery.targets.kubernetes_objects import container_of
-from tests.cluster.cluster import AT_ONCE, PRODUCTION, Cluster, Production, Routed, until
+from tests.cluster.cluster import AT_ONCE, PRODUCTION, Cluster, Production, until
 from tests.cluster.faults import changed_template, frozen
 from tests.cluster.load import Users
 
@@ -88,35 +87,17 @@ def test_a_quota_that_is_used_up_ends_the_wait_and_is_named(
     assert "exceeded quota: full" in _wait(production, releases["2"])
 
 
-def test_another_image_put_there_by_hand_is_noticed(
-    production: Production, releases: dict[str, ImageRef], cluster: Cluster
+def test_a_new_colour_whose_pods_are_all_killed_in_a_shift_leaves_the_way_back_open(
+    empty: Cluster, releases: dict[str, ImageRef], measured: list[str]
 ) -> None:
-    production.deploy(GREEN, releases["2"])
-    deployment = ("deployment/banana-api-green", "-n", "production")
-    cluster.kubectl("set", "image", *deployment, f"api={releases['3'].pinned}")
-
-    observed = production.target.observed(PRODUCTION)
-
-    assert "green runs" in hand_edit(production.target.record(PRODUCTION), observed)
-
-
-@pytest.mark.parametrize(
-    ("routed", "all_of_them"),
-    [("gateway", False), ("endpoints", True)],
-    indirect=["routed"],
-    ids=["gateway-one", "endpoints-all"],
-)
-def test_pods_of_the_new_colour_killed_in_a_shift_leave_the_way_back_open(
-    routed: Routed, releases: dict[str, ImageRef], measured: list[str], *, all_of_them: bool
-) -> None:
-    production = Production(routed.target)
+    """Without a Gateway, where the way back needs pods that can be relabelled."""
+    production = Production(empty.target("endpoints"))
     production.first_release(releases["1"])
     production.deploy(GREEN, releases["2"], 2)
-    with Users(routed.target.url(PRODUCTION)) as users:
+    with Users(production.target.url(PRODUCTION)) as users:
         production.weigh(GREEN, 60)
         users.more(100)
-        killed = [pod["metadata"]["name"] for pod in routed.cluster.pods("production", "green")]
-        routed.cluster.kubectl("delete", "pods", "-n", "production", *killed[: 2 if all_of_them else 1], *AT_ONCE)
+        empty.kubectl("delete", "pods", "-n", "production", "-l", "banana-delivery/colour=green", *AT_ONCE)
         users.more(60)
         production.weigh(GREEN, 0)
         back = time.monotonic()

@@ -1,6 +1,6 @@
 """The pipeline's ServiceAccount may do what deliveries ask for, all of that, and nothing else.
 
-A delivery by the whole pipeline under this account: test_pipeline_rights.py.
+A delivery by the whole pipeline under this account: test_pipeline_account.py.
 """
 
 from __future__ import annotations
