@@ -74,9 +74,9 @@ def rollback_failed(model: str, run_id: str, digest: str, dagster_url: str) -> N
         dagster_url: where the run can be looked at.
     """
     lines = [
-        f"Production still serves what had to go: {digest[:19] or 'the present release'}.",
-        "Next: see why below, then banana-delivery rollback --reason '...'; the watch after a promotion tries again by "
-        "itself for as long as it sees errors.",
+        f"What had to go may still have all users: {digest[:19] or 'the present one'}. Type: banana-delivery status",
+        "The watch after a promotion tries again by itself for as long as it sees errors.",
+        "Next: read why in the run, then banana-delivery rollback --reason '...'",
         f"Run: {dagster_url}/runs/{run_id}",
     ]
     return Notice(
