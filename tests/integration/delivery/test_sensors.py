@@ -140,6 +140,12 @@ class Watch:
         self.world.clock.sleep(2.0)
         return self.look()
 
+    def begin_to_roll_back(self, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+        """A run of the rollback job that has not claimed production."""
+        config = {"ops": {"roll_back_production": {"config": {"reason": "Errors."}}}}
+        job = self.world.defs.resolve_job_def("rollback")
+        return self.world.instance.create_run_for_job(job, status=status, run_config=config)
+
     def roll_back(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         return self.world.defs.resolve_job_def("rollback").execute_in_process(
             instance=self.world.instance, run_config=request.run_config, raise_on_error=False
@@ -156,9 +162,7 @@ def test_errors_after_the_promotion_ask_for_a_rollback(world: World) -> None:
 
 def test_a_rollback_is_asked_for_once_until_it_has_ended(world: World) -> None:
     watch = Watch(world)
-    config = {"ops": {"roll_back_production": {"config": {"reason": "Errors."}}}}
-    job = world.defs.resolve_job_def("rollback")
-    run = world.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, run_config=config)
+    run = watch.begin_to_roll_back(dg.DagsterRunStatus.STARTED)
     assert watch.look_at_errors() == []
     world.instance.report_run_canceled(run)
     assert len(watch.look_at_errors()) == 1
@@ -168,9 +172,7 @@ def test_a_rollback_that_never_begins_does_not_keep_the_next_one_away(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = Watch(world)
-    config = {"ops": {"roll_back_production": {"config": {"reason": "Errors."}}}}
-    job = world.defs.resolve_job_def("rollback")
-    world.instance.create_run_for_job(job, status=dg.DagsterRunStatus.NOT_STARTED, run_config=config)
+    watch.begin_to_roll_back(dg.DagsterRunStatus.NOT_STARTED)
     monkeypatch.setattr(sensors, "LAUNCH_SECONDS", 0.0)
     assert len(watch.look_at_errors()) == 1
 
