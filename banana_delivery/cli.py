@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from banana_delivery.policy.records import Environment
+from banana_delivery.policy.model import Environment
 from banana_delivery.settings import BadSettingsError, Settings, load_settings
 
 app = typer.Typer(
@@ -26,7 +26,7 @@ Version = Annotated[str, typer.Argument(help="MLflow model version.")]
 @app.command()
 def up() -> None:
     """Start the embedded stack and leave it running."""
-    from banana_delivery.stack.embedded import EmbeddedStack
+    from banana_delivery.embedded.stack import EmbeddedStack
 
     settings = load_settings()
     EmbeddedStack(settings).up(console.print)
@@ -39,7 +39,7 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """Stop the embedded stack; what it knows stays."""
-    from banana_delivery.stack.embedded import EmbeddedStack
+    from banana_delivery.embedded.stack import EmbeddedStack
 
     EmbeddedStack(load_settings()).down(console.print)
 
@@ -52,7 +52,7 @@ def demo(
     ] = "",
 ) -> None:
     """Play deliveries of real models through the stack, under client load."""
-    from banana_delivery.demo.play import play
+    from banana_delivery.demo.runner import play
 
     raise typer.Exit(0 if play(load_settings(), console, summary, gateway) else 1)
 
@@ -60,10 +60,10 @@ def demo(
 @app.command()
 def status() -> None:
     """Show environments, colours, digests, weights and the last outcomes."""
-    from banana_delivery.build import build_services
-    from banana_delivery.delivery.history import History
-    from banana_delivery.instance import open_instance
-    from banana_delivery.reports.status import status_view
+    from banana_delivery.defs.build import build_services
+    from banana_delivery.reports.terminal import status_view
+    from banana_delivery.runs.audit_log import History
+    from banana_delivery.runs.instance import open_instance
 
     settings = load_settings()
     services = build_services(settings)
@@ -90,9 +90,9 @@ def redeploy(
 @app.command()
 def rollback(reason: Reason) -> None:
     """Give production's traffic back to the release before, and revoke the present one."""
-    from banana_delivery.build import build_services
-    from banana_delivery.delivery.undo import roll_back
-    from banana_delivery.instance import open_instance
+    from banana_delivery.defs.build import build_services
+    from banana_delivery.delivery.rollback import roll_back
+    from banana_delivery.runs.instance import open_instance
 
     settings = load_settings()
     with open_instance(settings) as instance:
@@ -106,7 +106,7 @@ def rollback(reason: Reason) -> None:
 @app.command()
 def approve(version: Version, reason: Reason) -> None:
     """Let a version into production whose A/B report was inconclusive."""
-    from banana_delivery.policy.gates import WordKind
+    from banana_delivery.policy.asset_records import WordKind
 
     _say(WordKind.APPROVAL, version, reason)
     _launch(load_settings(), "deliver", [version], "cli", assets=["production_release"])
@@ -115,7 +115,7 @@ def approve(version: Version, reason: Reason) -> None:
 @app.command()
 def override(version: Version, reason: Reason) -> None:
     """Let a version into production that was revoked, or that a freeze window keeps out."""
-    from banana_delivery.policy.gates import WordKind
+    from banana_delivery.policy.asset_records import WordKind
 
     _say(WordKind.OVERRIDE, version, reason)
     console.print(f"Recorded. To deliver it now, type: banana-delivery deliver {version}")
@@ -124,11 +124,11 @@ def override(version: Version, reason: Reason) -> None:
 @app.command()
 def resume(environment: Annotated[Environment, typer.Argument()] = Environment.PRODUCTION) -> None:
     """End the hold after a hand edit: the active colour as recorded, with all traffic, and deliveries may go on."""
-    from banana_delivery.build import build_services
-    from banana_delivery.delivery import restore
+    from banana_delivery.defs.build import build_services
+    from banana_delivery.delivery import rollback
 
     services = build_services(load_settings())
-    restore.resume(services.target, environment, getpass.getuser())
+    rollback.resume(services.target, environment, getpass.getuser())
     console.print(f"{environment.capitalize()} is the pipeline's again.")
 
 
@@ -137,10 +137,10 @@ def prune(
     delete: Annotated[bool, typer.Option("--delete", help="Remove what goes, instead of only showing it.")] = False,
 ) -> None:
     """Show which images stay, which go, and why."""
-    from banana_delivery.build import build_services
-    from banana_delivery.delivery.usage import in_use
-    from banana_delivery.instance import open_instance
-    from banana_delivery.reports.retention import retention_view
+    from banana_delivery.defs.build import build_services
+    from banana_delivery.delivery.image_build import in_use
+    from banana_delivery.reports.terminal import retention_view
+    from banana_delivery.runs.instance import open_instance
 
     settings = load_settings()
     services = build_services(settings)
@@ -154,9 +154,9 @@ def prune(
 @app.command()
 def rebuild(version: Version) -> None:
     """Build a version's image once more, keeping nothing, and say whether it is the same or what differs."""
-    from banana_delivery.build import build_services
-    from banana_delivery.delivery.building import rebuild as build_again
-    from banana_delivery.instance import open_instance
+    from banana_delivery.defs.build import build_services
+    from banana_delivery.delivery.image_build import rebuild as build_again
+    from banana_delivery.runs.instance import open_instance
 
     settings = load_settings()
     with open_instance(settings) as instance:
@@ -170,9 +170,9 @@ def rebuild(version: Version) -> None:
 
 
 def _say(kind: object, version: str, reason: str) -> None:
-    from banana_delivery.delivery.history import History
-    from banana_delivery.instance import open_instance
-    from banana_delivery.policy.gates import Word
+    from banana_delivery.policy.asset_records import Word
+    from banana_delivery.runs.audit_log import History
+    from banana_delivery.runs.instance import open_instance
 
     word = Word.model_validate(
         {"kind": kind, "version": version, "by": getpass.getuser(), "reason": reason, "at": time.time()}
@@ -183,7 +183,7 @@ def _say(kind: object, version: str, reason: str) -> None:
 
 def _launch(settings: Settings, job: str, versions: list[str], trigger: str, assets: list[str] | None = None) -> None:
     """Run a job for one version after the other and show how each ended; the first failure ends it."""
-    from banana_delivery.build import build_services
+    from banana_delivery.defs.build import build_services
     from banana_delivery.delivery.launch import deliver_one
 
     services = build_services(settings)
@@ -196,12 +196,12 @@ def _launch(settings: Settings, job: str, versions: list[str], trigger: str, ass
 
 def main() -> None:
     """Run the command line; what goes wrong is one sentence, not a stack trace."""
-    from banana_delivery.dagster_client import DagsterError
-    from banana_delivery.delivery.undo import NothingToRollBackError
+    from banana_delivery.delivery.rollback import NothingToRollBackError
     from banana_delivery.demo.errors import DemoError
+    from banana_delivery.embedded.errors import StackError
     from banana_delivery.images.base import ImageError
-    from banana_delivery.registry.base import RegistryError
-    from banana_delivery.stack.errors import StackError
+    from banana_delivery.model_registry.base import RegistryError
+    from banana_delivery.runs.client import DagsterError
     from banana_delivery.targets.base import TargetError
 
     try:

@@ -17,17 +17,16 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from banana_delivery.conversion.artifact import convert
+from banana_delivery.export.export import convert
 from banana_delivery.images.base import BuildContext, BuiltImage
-from banana_delivery.images.credentials import Credentials
-from banana_delivery.images.docker import DockerImages
-from banana_delivery.images.docker_engine import Engine
-from banana_delivery.images.docker_transfer import Transfer
-from banana_delivery.images.push_progress import PushProgress
-from banana_delivery.images.reference import Repository
-from banana_delivery.images.registry_client import RegistryClient
+from banana_delivery.images.docker.credentials import Credentials
+from banana_delivery.images.docker.engine import Engine, PushProgress
+from banana_delivery.images.docker.store import DockerImages
+from banana_delivery.images.docker.transfer import Transfer
+from banana_delivery.images.oci_registry.client import RegistryClient
+from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.retrying import Retries
-from banana_delivery.registry.base import ModelVersion
+from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.settings import PROJECT_ROOT
 from benchmarks.image_run import pull_to_ready
 

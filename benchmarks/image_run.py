@@ -8,8 +8,8 @@ import time
 
 import httpx
 
-from banana_delivery.images.credentials import Credentials
-from banana_delivery.images.docker_engine import Engine
+from banana_delivery.images.docker.credentials import Credentials
+from banana_delivery.images.docker.engine import Engine
 
 _READY_SECONDS = 180.0
 

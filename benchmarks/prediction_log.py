@@ -29,7 +29,7 @@ from benchmarks.serving_contenders import OURS, Contender
 from benchmarks.serving_material import Material, prepare
 from benchmarks.serving_process import ROOT, RunningServer, running
 from benchmarks.serving_report import Pair, Run, p50, p99, per_second, ratio, server_ms, summary
-from serving.prediction_log import LOGGED_DETECTIONS
+from serving.prediction_log.log import LOGGED_DETECTIONS
 from tests.integration.serving.postgres import postgres
 
 OUT = ROOT / "benchmarks/out/prediction_log.json"

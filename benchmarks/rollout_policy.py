@@ -17,10 +17,19 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 
-from banana_delivery.policy import rollout, statistics
-from banana_delivery.policy.counting import add
-from banana_delivery.policy.plans import all_steps
-from banana_delivery.policy.records import Colour, Counters, TrafficSnapshot
+from banana_delivery.policy.model import Colour, Counters, TrafficSnapshot
+from banana_delivery.policy.rollout import e_values
+from banana_delivery.policy.rollout.analysis import begin_step
+from banana_delivery.policy.rollout.counters import add
+from banana_delivery.policy.rollout.decision import (
+    ActionKind,
+    StepAssessment,
+    StepVerdict,
+    assess_step,
+    next_action,
+    probe_rate,
+)
+from banana_delivery.policy.rollout.plan import PLANS, Plan, Step, all_steps, release_steps
 
 DIGEST = f"sha256:{'0' * 64}"
 CANDIDATE = Colour.GREEN
@@ -98,21 +107,21 @@ class World:
         return failed
 
 
-def play(plan: rollout.Plan, step: rollout.Step, world: World) -> rollout.Judgement:
+def play(plan: Plan, step: Step, world: World) -> StepAssessment:
     """One step, as the delivery loop runs it."""
-    state = rollout.begin(plan, step, world.snapshot())
+    state = begin_step(plan, step, world.snapshot())
     while True:
-        world.second(step.weight, rollout.probe_rate(plan, state, world.snapshot(), CANDIDATE))
-        judgement, state = rollout.judge(plan, state, world.snapshot(), CANDIDATE, DIGEST)
-        if rollout.next_action(plan, state, judgement).kind is not rollout.ActionKind.WAIT:
+        world.second(step.weight, probe_rate(plan, state, world.snapshot(), CANDIDATE))
+        judgement, state = assess_step(plan, state, world.snapshot(), CANDIDATE, DIGEST)
+        if next_action(plan, state, judgement).kind is not ActionKind.WAIT:
             return judgement
 
 
-def deliver(plan: rollout.Plan, world: World) -> rollout.Judgement:
+def deliver(plan: Plan, world: World) -> StepAssessment:
     """A whole delivery: every step until one does not pass."""
     for step in all_steps(plan):
         judgement = play(plan, step, world)
-        if judgement.verdict is not rollout.Verdict.PASS:
+        if judgement.verdict is not StepVerdict.PASS:
             break
     return judgement
 
@@ -131,7 +140,7 @@ def requests_until_rollback(runs: int) -> Table:
 
 def seconds_until_rollback(runs: int) -> Table:
     """How long users meet a fault that starts at the beginning of the watch, or late in it."""
-    plan = rollout.PLANS["standard"]
+    plan = PLANS["standard"]
     rows: Table = []
     for users in (5, 50):
         for rate in RATES:
@@ -154,7 +163,7 @@ def seconds_until_rollback(runs: int) -> Table:
 
 def verdicts(runs: int) -> Table:
     """How deliveries of good, bad and borderline candidates end (plan `demo`, 30 users a second)."""
-    plan = rollout.PLANS["demo"]
+    plan = PLANS["demo"]
     kinds = {
         "fails 0.1 %": Fault(),
         "at both limits (5 % fail, 5 % slow), the active fails 5 %": Fault(0.05, slow=0.05, active_failing=0.05),
@@ -167,7 +176,7 @@ def verdicts(runs: int) -> Table:
     for name, fault in kinds.items():
         ends = [deliver(plan, World(np.random.default_rng(seed), 30, fault)) for seed in range(4 * runs)]
         row: dict[str, object] = {"candidate": name, "deliveries": len(ends)}
-        for verdict in (rollout.Verdict.PASS, rollout.Verdict.FAIL, rollout.Verdict.INCONCLUSIVE):
+        for verdict in (StepVerdict.PASS, StepVerdict.FAIL, StepVerdict.INCONCLUSIVE):
             row[verdict.value] = sum(end.verdict is verdict for end in ends)
         rows.append(row)
     return rows
@@ -176,7 +185,7 @@ def verdicts(runs: int) -> Table:
 def healthy_deliveries(runs: int) -> Table:
     """How long a good candidate takes from the first A/B request to promotion."""
     rows: Table = []
-    for plan in rollout.PLANS.values():
+    for plan in PLANS.values():
         row: dict[str, object] = {"plan": plan.name}
         for users in (0, 5, 50):
             worlds = [World(np.random.default_rng(seed), users, Fault()) for seed in range(runs // 20)]
@@ -187,11 +196,11 @@ def healthy_deliveries(runs: int) -> Table:
     return rows
 
 
-def _watch(plan: rollout.Plan, world: World) -> tuple[float, int]:
+def _watch(plan: Plan, world: World) -> tuple[float, int]:
     """Seconds from the fault to the rollback (infinite without one), and the user requests that failed until then."""
-    watch = rollout.release_steps(plan)[-1].but(minimum_seconds=plan.watch_seconds)
+    watch = release_steps(plan)[-1].but(minimum_seconds=plan.watch_seconds)
     judgement = play(plan, watch, world)
-    found = judgement.verdict is rollout.Verdict.FAIL
+    found = judgement.verdict is StepVerdict.FAIL
     return (world.now - world.fault.onset if found else math.inf), world.hurt
 
 
@@ -204,7 +213,7 @@ def _fewest_failures(needed: float, longest: int) -> np.ndarray[tuple[int], np.d
     """For 1, 2, ... requests, the fewest failures that reach the evidence."""
     fewest, failures = [], 0
     for requests in range(1, longest + 1):
-        while failures <= requests and (statistics.log_e_too_many_errors(failures, requests - failures, 0.05) < needed):
+        while failures <= requests and (e_values.log_e_too_many_errors(failures, requests - failures, 0.05) < needed):
             failures += 1
         fewest.append(max(failures, 3))
     return np.array(fewest)
@@ -241,7 +250,7 @@ def _most_failures(needed: float, longest: int) -> np.ndarray[tuple[int], np.dty
     most: list[float] = []
     failures = -1
     for requests in range(1, longest + 1):
-        while statistics.log_e_healthy(failures + 1, requests - failures - 1, 0.05) >= needed:
+        while e_values.log_e_healthy(failures + 1, requests - failures - 1, 0.05) >= needed:
             failures += 1
         most.append(failures if failures >= 0 else math.nan)
     return np.array(most)

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from benchmarks.serving_window import WARM_UP_SECONDS, Window, measured
-from serving.cpu import usable_cpus
-from serving.loading import load_model
-from serving.model import read_version
+from serving.inference.cpu import usable_cpus
+from serving.inference.loading import load_model
+from serving.inference.model import read_version
 from serving.settings import load_settings
 
 

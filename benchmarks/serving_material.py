@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from examples.leaves import make
+from banana_delivery.sample_data.leaves import make
 
 INPUT_SIZE = 320
 SIZES = ((1280, 720), (640, 480))

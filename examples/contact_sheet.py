@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from examples.leaves import LabelledImage, make
+from banana_delivery.sample_data.leaves import LabelledImage, make
 
 SHEET = Path(__file__).parent / "leaves.png"
 SEED, FIRST, COLUMNS, ROWS = 7, 200, 4, 3

@@ -17,7 +17,7 @@ import numpy as np
 import typer
 import yaml
 
-from examples.leaves import CLASSES, HOLDOUT_COUNT, HOLDOUT_SEED, write_dataset
+from banana_delivery.sample_data.leaves import CLASSES, HOLDOUT_COUNT, HOLDOUT_SEED, write_dataset
 from examples.quiet import untrained
 
 MODELS = Path(__file__).parent / "models"

@@ -12,13 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.envelope import Envelope
 from serving.errors import RequestError, invalid_request
+from serving.http import predictions, status
+from serving.http.docs import add_docs
+from serving.http.envelope import Envelope
+from serving.http.schemas import ErrorDetail, ErrorResponse
+from serving.http.shortcut import ErrorHandler, Shortcut
 from serving.replica import Replica
-from serving.routes import predictions, status
-from serving.routes.docs import add_docs
-from serving.schemas import ErrorDetail, ErrorResponse
-from serving.shortcut import ErrorHandler, Shortcut
 
 logger = logging.getLogger("serving")
 

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from serving.annotate import annotated_jpeg
-from serving.cpu import usable_cpus
-from serving.engine import ENGINE, PRECISION
 from serving.errors import ConfigurationError, not_ready
 from serving.faults import FaultSwitch, parse_fault
+from serving.http.annotate import annotated_jpeg
+from serving.http.upload import UploadReader
+from serving.inference.cpu import usable_cpus
+from serving.inference.engine import ENGINE, PRECISION
+from serving.inference.loading import LoadedModel, load_model
+from serving.inference.model import read_version
+from serving.inference.pool import WorkPool
+from serving.inference.predictor import Prediction
 from serving.lifecycle import Lifecycle
-from serving.loading import LoadedModel, load_model
 from serving.metrics import Metrics
-from serving.model import read_version
-from serving.pool import WorkPool
-from serving.prediction_log import LOGGED_DETECTIONS, PredictionLog, PredictionRecord, PredictionStore
-from serving.predictor import Prediction
+from serving.prediction_log.log import LOGGED_DETECTIONS, PredictionLog, PredictionRecord, PredictionStore
 from serving.settings import Settings
-from serving.upload import UploadReader
 
 logger = logging.getLogger("serving")
 
@@ -202,7 +202,7 @@ def store_opener(database_url: str) -> OpenStore | None:
     if not database_url:
         return None
     # SQLAlchemy takes a third of the start-up time, so only a replica that logs pays for it.
-    from serving.prediction_store import SqlPredictionStore, connect
+    from serving.prediction_log.store import SqlPredictionStore, connect
 
     engine = connect(database_url)
     return lambda labels: SqlPredictionStore(engine, labels)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.engine import ENGINE, PRECISION
 from serving.errors import ConfigurationError, RequestError
-from serving.loading import LoadedModel, load_model
-from serving.model import read_version
-from serving.predictor import Prediction
+from serving.inference.engine import ENGINE, PRECISION
+from serving.inference.loading import LoadedModel, load_model
+from serving.inference.model import read_version
+from serving.inference.predictor import Prediction
 from serving.settings import load_settings
 
 SAMPLES = Path(__file__).with_name("samples")

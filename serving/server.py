@@ -45,8 +45,8 @@ class ImpatientProtocol(HttpToolsProtocol):
     """Closes a connection that does not finish the head of a request in time, and answers one that says no more.
 
     uvicorn waits for ever for the first head, and a client that sends one byte a minute would hold its connection open.
-    Bodies have a limit of their own in `serving.upload`. uvicorn also drops the request of a client that closes its
-    writing side once it has sent everything, as HTTP allows.
+    Bodies have a limit of their own in `serving.http.upload`. uvicorn also drops the request of a client that closes
+    its writing side once it has sent everything, as HTTP allows.
     """
 
     header_seconds = 10.0

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from banana_delivery.dagster_client import DagsterClient
-from banana_delivery.delivery.attempts import ACTOR_TAG, TRIGGER_TAG
-from banana_delivery.delivery.history import History
-from banana_delivery.instance import open_instance
-from banana_delivery.partitions import ensure_partition
-from banana_delivery.policy.releases import AttemptRecord
+from banana_delivery.names import ACTOR_TAG, TRIGGER_TAG
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.client import DagsterClient
+from banana_delivery.runs.instance import open_instance
+from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.settings import Settings
 
 LONGEST_DELIVERY_SECONDS = 3600.0

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from types import TracebackType
 
-from banana_delivery.policy.records import Environment, Phase, RolloutRecord
+from banana_delivery.policy.model import Environment, Phase, RolloutRecord
 from banana_delivery.targets.base import Claim, ClaimRefusedError, FencedError, ReleaseTarget, TargetError
 
 COOLER, RECONCILER = "cool_down", "reconcile"

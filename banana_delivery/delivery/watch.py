@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from banana_delivery.policy import rollout
-from banana_delivery.policy.records import RolloutRecord, TrafficSnapshot, Value
+from banana_delivery.policy.model import RolloutRecord, TrafficSnapshot, Value
+from banana_delivery.policy.rollout.analysis import StepState, begin_step
+from banana_delivery.policy.rollout.decision import StepVerdict, assess_step
+from banana_delivery.policy.rollout.plan import PLANS, release_steps
 
 
 class _Cursor(Value):
     digest: str
-    state: rollout.StepState
+    state: StepState
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,17 @@ def look_after(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | N
         return Watched("", "", "Nothing to watch: production is empty or a delivery is under way.")
     if record.warm_until is None or now >= record.warm_until:
         return Watched("", "", "Nothing to watch: the last promotion is long past.")
-    rules = rollout.PLANS[plan]
-    state = _state(cursor, record.live.digest) or rollout.begin(rules, rollout.release_steps(rules)[-1], snapshot)
-    judgement, state = rollout.judge(rules, state, snapshot, record.active, record.live.digest)
-    if judgement.verdict is rollout.Verdict.FAIL and not judgement.wrong_release:
+    rules = PLANS[plan]
+    state = _state(cursor, record.live.digest) or begin_step(rules, release_steps(rules)[-1], snapshot)
+    judgement, state = assess_step(rules, state, snapshot, record.active, record.live.digest)
+    if judgement.verdict is StepVerdict.FAIL and not judgement.wrong_release:
         return Watched("", judgement.reason, judgement.reason)
-    if judgement.verdict is not rollout.Verdict.CONTINUE:
+    if judgement.verdict is not StepVerdict.CONTINUE:
         return Watched("", "", judgement.reason)
     return Watched(_Cursor(digest=record.live.digest, state=state).model_dump_json(), "", judgement.reason)
 
 
-def _state(cursor: str | None, digest: str) -> rollout.StepState | None:
+def _state(cursor: str | None, digest: str) -> StepState | None:
     """What the last look left, if it was about the same release."""
     if not cursor:
         return None

@@ -11,10 +11,10 @@ import httpx
 import yaml
 
 from banana_delivery.demo.errors import DemoError
-from banana_delivery.policy.records import Environment
+from banana_delivery.policy.model import Environment
 from banana_delivery.settings import PROJECT_ROOT
-from banana_delivery.targets.kubernetes_api import Json, KubernetesApi
-from banana_delivery.targets.kubernetes_objects import DOMAIN, GATEWAY_API, URL_KEY, annotate
+from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
+from banana_delivery.targets.kubernetes.objects import DOMAIN, GATEWAY_API, URL_KEY, annotate
 
 NAMESPACES = {Environment.STAGING: "banana-demo-staging", Environment.PRODUCTION: "banana-demo-production"}
 MARK = f"{DOMAIN}/demo"

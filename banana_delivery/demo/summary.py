@@ -9,9 +9,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Value
-from banana_delivery.traffic.tally import FailedRequest
+from banana_delivery.evaluation.probe import FailedRequest
+from banana_delivery.policy.model import Outcome, Value
 
 
 class DeliverySummary(Value):

@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from banana_delivery.images.parity import Parity
-from banana_delivery.policy.records import ImageRef, Value
+from banana_delivery.policy.model import ImageRef, Value
 
 Progress = Callable[[str], None]
 """Called with one line of text as a build or push moves on."""
@@ -25,7 +24,7 @@ class ImageKey(Value):
     Attributes:
         model: sha256 hex of ``model.onnx``.
         version_file: sha256 hex of ``version.json``.
-        code: sha256 hex of the serving code (see ``banana_delivery.images.context``).
+        code: sha256 hex of the serving code (see ``banana_delivery.images.release``).
         lock: sha256 hex of the serving lock file.
         base: digest of the base image, or a name of what stands in for it.
         platform: for example ``linux/amd64``.
@@ -99,6 +98,24 @@ class PruneDecision:
     keep: bool
     reason: str
     freed_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How a rebuild compares with the image it should equal.
+
+    Attributes:
+        ref: the image.
+        differences: one clause for each thing that differs; empty proves parity.
+    """
+
+    ref: ImageRef
+    differences: tuple[str, ...]
+
+    @property
+    def proven(self) -> bool:
+        """Whether the rebuild is the same in every layer and label."""
+        return not self.differences
 
 
 class ImageStore(ABC):

@@ -8,7 +8,7 @@ from banana_delivery.images.base import ImageError
 from banana_delivery.settings import PROJECT_ROOT, Settings
 
 if TYPE_CHECKING:
-    from banana_delivery.images.docker import DockerImages
+    from banana_delivery.images.docker.store import DockerImages
 
 
 def docker_images(settings: Settings) -> DockerImages:
@@ -18,8 +18,8 @@ def docker_images(settings: Settings) -> DockerImages:
         ImageError: if no repository is named, or its name cannot be one.
     """
     # Imported only when chosen: the client libraries would slow down a host that has no engine.
-    from banana_delivery.images.docker import DockerImages
-    from banana_delivery.images.docker_engine import Engine
+    from banana_delivery.images.docker.engine import Engine
+    from banana_delivery.images.docker.store import DockerImages
 
     if not settings.registry_repository:
         raise ImageError("BANANA_TARGET is kubernetes but BANANA_REGISTRY_REPOSITORY is empty; set it to host/path.")

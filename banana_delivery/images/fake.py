@@ -16,16 +16,15 @@ from banana_delivery.images.base import (
     ImageError,
     ImageKey,
     ImageStore,
+    Parity,
     Progress,
     PruneDecision,
 )
-from banana_delivery.images.context import key_of, labels_of, layer_members
 from banana_delivery.images.layers import write_tar
-from banana_delivery.images.parity import Contents, Parity, compare
-from banana_delivery.images.pickles import pickles_in
+from banana_delivery.images.release import Contents, checked_tags, compare, key_of, labels_of, layer_members
 from banana_delivery.images.retention import Stored, decide, keep_reason
-from banana_delivery.images.tags import checked_tags
-from banana_delivery.policy.records import ImageRef
+from banana_delivery.images.scanning import pickles_in
+from banana_delivery.policy.model import ImageRef
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from banana_delivery.images.base import PruneDecision
-from banana_delivery.policy.records import ImageRef
+from banana_delivery.policy.model import ImageRef
 
 STABLE = "stable"
 REMOVAL_SECONDS = 600.0

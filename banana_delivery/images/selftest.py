@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from banana_delivery.images.base import ImageError
-from banana_delivery.images.context import MODEL_PATH
-from banana_delivery.policy.records import ImageRef
+from banana_delivery.images.release import MODEL_PATH
+from banana_delivery.policy.model import ImageRef
 
 TIMEOUT_SECONDS = 180
 

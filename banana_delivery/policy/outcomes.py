@@ -1,25 +1,17 @@
 """Every way a delivery can end, and what follows from it: run status, registry, who is told, how it counts.
 
 The table is the single source: the pipeline, the sensors, the scorecard and the documentation read it.
+
+What production served when, read from the audit trail.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
-from banana_delivery.policy.records import Value
-
-
-class Outcome(StrEnum):
-    """How an attempt to deliver a version ended."""
-
-    RELEASED = "released"
-    REJECTED = "rejected"
-    ROLLED_BACK = "rolled_back"
-    PARKED = "parked"
-    SUPERSEDED = "superseded"
-    CANCELLED = "cancelled"
-    ERROR = "error"
+from banana_delivery.policy.asset_records import Attempt, AttemptRecord
+from banana_delivery.policy.model import Outcome, Value
 
 
 class RunStatus(StrEnum):
@@ -134,24 +126,6 @@ def registry_mark(outcome: Outcome, reason: str, digest: str, run_id: str, servi
     )
 
 
-class Attempt(Value):
-    """One line of the audit trail: an attempt to deliver a version, or a person's word about it.
-
-    Attributes:
-        outcome: how it ended.
-        version: MLflow model version.
-        digest: image digest; empty if none was built.
-        at: seconds since the epoch.
-        revoked: whether this attempt took the version out of service for being bad.
-    """
-
-    outcome: Outcome
-    version: str
-    digest: str
-    at: float
-    revoked: bool = False
-
-
 def is_redeploy(history: list[Attempt]) -> bool:
     """Whether delivering the version again is a redeploy: it was released and never revoked since.
 
@@ -172,3 +146,20 @@ def _latest_decisive(history: list[Attempt]) -> Attempt | None:
     """The latest attempt that says something about the version itself in production."""
     decisive = [attempt for attempt in history if attempt.outcome is Outcome.RELEASED or attempt.revoked]
     return max(decisive, key=lambda attempt: attempt.at, default=None)
+
+
+def served_since(attempts: Sequence[AttemptRecord], since: float) -> set[str]:
+    """The digests that had production's traffic at rest at any time since then.
+
+    Args:
+        attempts: the whole audit trail, newest first.
+        since: seconds since the epoch.
+    """
+    served = set()
+    for attempt in attempts:
+        live = attempt.digest if attempt.outcome is Outcome.RELEASED else attempt.previous_digest
+        if live and attempt.outcome in {Outcome.RELEASED, Outcome.ROLLED_BACK}:
+            served.add(live)
+            if attempt.at <= since:
+                break
+    return served

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from banana_delivery.policy.disagreements import Disagreement
-from banana_delivery.policy.quality import AbsoluteQuality, QualityComparison
-from banana_delivery.policy.records import Stratum
-from banana_delivery.policy.releases import QualityRecord, TestRow
-from banana_delivery.policy.rollout import StepFigures, StepKind, TrafficFigures
-from banana_delivery.reports.grid import Grid
+from banana_delivery.policy.asset_records import QualityRecord, TestRow
+from banana_delivery.policy.model import Stratum
+from banana_delivery.policy.quality.comparison import AbsoluteQuality, Disagreement, QualityComparison
+from banana_delivery.policy.rollout.analysis import StepFigures, TrafficFigures
+from banana_delivery.policy.rollout.plan import StepKind
 
 STEP_NAMES = {StepKind.AB: "A/B", StepKind.SHIFT: "shift", StepKind.WATCH: "watch"}
 STEP_HEADERS = (
@@ -25,6 +26,43 @@ STEP_HEADERS = (
     "other's p95",
 )
 NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text.
+
+    Attributes:
+        headers: one a column.
+        rows: as many cells each as there are headers.
+        numbers: columns that hold numbers, and so are aligned to the right.
+    """
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: frozenset[int] = frozenset()
+
+    def markdown(self) -> str:
+        """The table in GitHub's markdown; whatever a cell holds, it stays in its cell."""
+        rule = ["---:" if column in self.numbers else "---" for column in range(len(self.headers))]
+        lines = (self.headers, rule, *self.rows)
+        return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+    def as_html(self) -> str:
+        """The table as an HTML element, escaped."""
+        head = "".join(self._tag("th", column, cell) for column, cell in enumerate(self.headers))
+        rows = ("".join(self._tag("td", column, cell) for column, cell in enumerate(row)) for row in self.rows)
+        body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
+
+    def _tag(self, name: str, column: int, cell: str) -> str:
+        kind = ' class="number"' if column in self.numbers else ""
+        return f"<{name}{kind}>{html.escape(cell)}</{name}>"
+
+
+def _cell(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return " ".join(escaped.split())
 
 
 def test_table(rows: Iterable[TestRow]) -> str:

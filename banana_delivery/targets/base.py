@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
-from banana_delivery.policy.records import Colour, Environment, ImageRef, RolloutRecord, TrafficSnapshot
+from banana_delivery.policy.model import Colour, Environment, ImageRef, RolloutRecord, TrafficSnapshot
 
 
 class TargetError(Exception):

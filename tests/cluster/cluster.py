@@ -13,14 +13,13 @@ from typing import Any, Literal
 import kubernetes_validate
 import yaml
 
-from banana_delivery.policy.records import COLOURS, Colour, Environment, ImageRef
+from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import Claim, Readiness
-from banana_delivery.targets.kubernetes import KubernetesTarget
-from banana_delivery.targets.kubernetes_api import Json, KubernetesApi
-from banana_delivery.targets.kubernetes_connect import kubernetes_target
-from banana_delivery.targets.kubernetes_gateway import PROBE_ROUTE, USER_ROUTE
-from banana_delivery.targets.kubernetes_objects import GENERATION_KEY, RECORD_KEY, Place
+from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
+from banana_delivery.targets.kubernetes.gateway import PROBE_ROUTE, USER_ROUTE
+from banana_delivery.targets.kubernetes.objects import GENERATION_KEY, RECORD_KEY, Place
+from banana_delivery.targets.kubernetes.target import KubernetesTarget, kubernetes_target
 
 ROOT = Path(__file__).parents[2]
 PRODUCTION = Environment.PRODUCTION

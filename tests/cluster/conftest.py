@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from banana_delivery.policy.records import ImageRef
-from banana_delivery.targets.kubernetes import KubernetesTarget
+from banana_delivery.policy.model import ImageRef
+from banana_delivery.targets.kubernetes.target import KubernetesTarget
 from tests.cluster.cluster import ROOT, Cluster, Routed
 from tests.cluster.releases import HEALTHY, build_releases
 from tests.cluster.world import ClusterWorld, open_cluster_world

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from banana_delivery.policy.records import Colour, Environment
-from banana_delivery.targets.kubernetes_api import Json
-from banana_delivery.targets.kubernetes_objects import Place
+from banana_delivery.policy.model import Colour, Environment
+from banana_delivery.targets.kubernetes.api import Json
+from banana_delivery.targets.kubernetes.objects import Place
 from tests.cluster.cluster import ROOT, Cluster, until
 
 HOME = Path(os.environ.get("CLUSTER_HOME", Path.home() / ".local-cluster"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import urllib3
 
-from banana_delivery.targets.kubernetes_api import CONNECTIONS
+from banana_delivery.targets.kubernetes.api import CONNECTIONS
 
 VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 PATH = re.compile(

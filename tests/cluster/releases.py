@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from banana_delivery.images.base import BuildContext
-from banana_delivery.images.docker import DockerImages
-from banana_delivery.images.docker_engine import Engine
-from banana_delivery.policy.records import ImageRef
+from banana_delivery.images.docker.engine import Engine
+from banana_delivery.images.docker.store import DockerImages
+from banana_delivery.policy.model import ImageRef
 from tests.unit.serving.detectors import write_model
 
 HEALTHY = ("1", "2", "3")

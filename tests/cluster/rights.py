@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.recorder import Right, recording
-from tests.kubeconfig import write_kubeconfig
+from tests.support.kubeconfig import write_kubeconfig
 
 ACCOUNT = "system:serviceaccount:banana-delivery:banana-delivery"
 

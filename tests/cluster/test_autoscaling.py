@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from banana_delivery.delivery.shift import hand_edit
-from banana_delivery.policy.records import Colour, ImageRef
+from banana_delivery.delivery.traffic_shift import hand_edit
+from banana_delivery.policy.model import Colour, ImageRef
 from tests.cluster.cluster import PRODUCTION, Production, Routed, is_going, until
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN

@@ -10,13 +10,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from banana_delivery.delivery.history import History
 from banana_delivery.demo.cluster import DemoCluster
 from banana_delivery.demo.errors import DemoError
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Colour, Environment
+from banana_delivery.policy.model import Colour, Environment, Outcome
+from banana_delivery.runs.audit_log import History
 from tests.cluster.cluster import ROOT, Cluster
-from tests.demonstration import play
+from tests.support.demonstration import play
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
 GATEWAY = "k8s/gateway"

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from banana_delivery.delivery.lease import Lease
-from banana_delivery.delivery.ready import NotReadyError, wait_until_ready
-from banana_delivery.policy.records import Colour, ImageRef
-from banana_delivery.targets.kubernetes import KubernetesTarget
-from banana_delivery.targets.kubernetes_objects import container_of
+from banana_delivery.delivery.readiness import NotReadyError, wait_until_ready
+from banana_delivery.policy.model import Colour, ImageRef
+from banana_delivery.targets.kubernetes.objects import container_of
+from banana_delivery.targets.kubernetes.target import KubernetesTarget
 from tests.cluster.cluster import AT_ONCE, PRODUCTION, Cluster, Production, until
 from tests.cluster.faults import changed_template, frozen
 from tests.cluster.load import Users

@@ -8,8 +8,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from banana_delivery.policy.records import Colour, Environment, ImageRef
-from banana_delivery.targets.kubernetes_objects import Place
+from banana_delivery.policy.model import Colour, Environment, ImageRef
+from banana_delivery.targets.kubernetes.objects import Place
 from tests.cluster.cluster import PRODUCTION, ROOT, VERSIONS, Cluster, Production, Routed, is_going
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
@@ -66,7 +66,7 @@ def test_applying_at_any_moment_changes_nothing_that_the_pipeline_owns(
     """At rest on green, and again in the middle of the next shift; as people do, and as controllers do.
 
     Today's servers take a selector for one value, 1.20 takes it key by key: what a selector in the manifest would harm
-    does not show there, so tests/unit/targets/test_manifests.py sees to it that there is none.
+    does not show there, so tests/unit/k8s/test_manifests.py sees to it that there is none.
     """
     cluster = routed.cluster
     production = Production(routed.target)

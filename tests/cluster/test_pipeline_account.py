@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from banana_delivery.policy.records import Environment
+from banana_delivery.policy.model import Environment
 from tests.cluster.recorder import Right
 from tests.cluster.rights import as_granted, as_the_pipeline, rights_granted
 from tests.cluster.world import ClusterWorld

@@ -10,19 +10,19 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 import dagster as dg
 import pytest
 
-from banana_delivery.delivery.restore import resume
-from banana_delivery.delivery.shift import hand_edit
-from banana_delivery.policy.outcomes import CONSEQUENCES, Outcome
-from banana_delivery.policy.records import Colour, Environment, ImageRef, Phase
-from banana_delivery.targets.kubernetes_api import Json
-from banana_delivery.targets.kubernetes_objects import CONTAINER, container_of
-from banana_delivery.targets.kubernetes_readiness import is_ready
+from banana_delivery.delivery.rollback import resume
+from banana_delivery.delivery.traffic_shift import hand_edit
+from banana_delivery.policy.model import Colour, Environment, ImageRef, Outcome, Phase
+from banana_delivery.policy.outcomes import CONSEQUENCES
+from banana_delivery.targets.kubernetes.api import Json
+from banana_delivery.targets.kubernetes.objects import CONTAINER, container_of
+from banana_delivery.targets.kubernetes.readiness import is_ready
 from tests.cluster.cluster import AT_ONCE, PRODUCTION
 from tests.cluster.faults import changed_template, frozen, restart
 from tests.cluster.load import Users
 from tests.cluster.world import ClusterWorld
 from tests.integration.delivery.test_every_phase import GOOD, was_told_once
-from tests.world_edges import Moment
+from tests.support.phases import Moment
 
 STAGING, SOLE = Environment.STAGING, Colour.SOLE
 SHIFTING = Moment(PRODUCTION, Phase.SHIFTING)

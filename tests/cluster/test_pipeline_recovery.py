@@ -5,14 +5,13 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Environment, Phase
+from banana_delivery.policy.model import Environment, Outcome, Phase
 from tests.cluster.cluster import PRODUCTION
 from tests.cluster.load import Users
 from tests.cluster.world import ClusterWorld
 from tests.integration.delivery.moments import cancel_at
 from tests.integration.delivery.test_every_phase import GOOD, run_of_version, was_told_once
-from tests.world_edges import Moment
+from tests.support.phases import Moment
 
 KILLED = (
     Moment(Environment.STAGING, Phase.DEPLOYING),

@@ -7,8 +7,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from banana_delivery.policy.records import Colour, Deployment, Environment, ImageRef
-from banana_delivery.targets.kubernetes_objects import Place, container_of, deployment_of
+from banana_delivery.policy.model import Colour, Deployment, Environment, ImageRef
+from banana_delivery.targets.kubernetes.objects import Place, container_of, deployment_of
 from tests.cluster.cluster import PRODUCTION, VERSIONS, Cluster
 
 STAGING = Environment.STAGING

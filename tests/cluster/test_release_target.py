@@ -7,11 +7,11 @@ import time
 import httpx
 import pytest
 
-from banana_delivery.policy.records import Colour, Environment, ImageRef, Stratum
+from banana_delivery.evaluation.probe import AS_PROBE
+from banana_delivery.policy.model import Colour, Environment, ImageRef, Stratum
 from banana_delivery.targets.base import Claim, ReleaseTarget
-from banana_delivery.targets.kubernetes_endpoints import MEMBER_PREFIX
-from banana_delivery.targets.kubernetes_objects import COLOUR_KEY, Place
-from banana_delivery.traffic.probe import AS_PROBE
+from banana_delivery.targets.kubernetes.endpoints import MEMBER_PREFIX
+from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, Place
 from tests.cluster.cluster import Cluster, Way
 from tests.cluster.load import IMAGE
 from tests.contract.release_target_contract import (

@@ -6,8 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from banana_delivery.policy.records import Colour, ImageRef
-from banana_delivery.targets.kubernetes_routing import digest_at
+from banana_delivery.policy.model import Colour, ImageRef
+from banana_delivery.targets.kubernetes.routing import digest_at
 from tests.cluster.cluster import PRODUCTION, Production, Routed
 from tests.cluster.load import PERIODS, Users
 

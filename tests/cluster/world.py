@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
+from banana_delivery.evaluation.fake import FakeEvidence
+from banana_delivery.evaluation.labelled_images import LabelledImage
+from banana_delivery.evaluation.probe import AS_PROBE, Probe
 from banana_delivery.images.base import BuildContext, BuiltImage, Progress
 from banana_delivery.images.fake import FakeImages
-from banana_delivery.policy.records import Colour, Environment, ImageRef, Phase
-from banana_delivery.targets.kubernetes import KubernetesTarget
-from banana_delivery.traffic.fake_evidence import FakeEvidence
-from banana_delivery.traffic.labelled import LabelledImage
-from banana_delivery.traffic.probe import AS_PROBE, Probe
+from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
+from banana_delivery.targets.kubernetes.target import KubernetesTarget
 from tests.cluster.cluster import PRODUCTION, Cluster
 from tests.cluster.load import IMAGE
-from tests.world import World, open_world
-from tests.world_edges import Moment, Watched
+from tests.support.phases import Moment, Watched
+from tests.support.pipeline import World, open_world
 
 LEAF = LabelledImage(
     name="leaf.jpg",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contract.local_bench import LocalBench
+from tests.contract.local_fixture import LocalBench
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageError, ImageStore
-from banana_delivery.policy.records import ImageRef
+from banana_delivery.policy.model import ImageRef
 from banana_delivery.targets.base import TargetError
 
 HOUR = 3600.0

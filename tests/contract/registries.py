@@ -9,9 +9,9 @@ from uuid import uuid4
 
 from mlflow import MlflowClient
 
-from banana_delivery.registry.base import ModelRegistry
-from banana_delivery.registry.fake import FakeRegistry
-from banana_delivery.registry.mlflow import MlflowRegistry
+from banana_delivery.model_registry.base import ModelRegistry
+from banana_delivery.model_registry.fake import FakeRegistry
+from banana_delivery.model_registry.mlflow import MlflowRegistry
 
 
 class World(ABC):

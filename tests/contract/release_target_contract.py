@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from banana_delivery.policy.records import Colour, Counters, Environment, ImageRef, Phase, RolloutRecord, Stratum
+from banana_delivery.policy.model import Colour, Counters, Environment, ImageRef, Phase, RolloutRecord, Stratum
 from banana_delivery.targets.base import (
     Claim,
     ClaimRefusedError,

@@ -8,7 +8,7 @@ import pytest
 
 from banana_delivery.images.base import ImageStore
 from banana_delivery.images.fake import FakeImages
-from banana_delivery.images.oci_layout import OciLayoutImages
+from banana_delivery.images.oci_layout.store import OciLayoutImages
 from tests.contract.image_store_contract import Clock, ImageStoreContract
 
 

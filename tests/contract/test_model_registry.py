@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.policy.outcomes import Outcome, RegistryMark
-from banana_delivery.registry.base import MissingCheckpointError, RegistryError, UnknownVersionError
+from banana_delivery.model_registry.base import MissingCheckpointError, RegistryError, UnknownVersionError
+from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.outcomes import RegistryMark
 from tests.contract.registries import FakeWorld, MlflowWorld, World, sqlite_mlflow
 
 

@@ -6,11 +6,10 @@ import hashlib
 
 import pytest
 
-from banana_delivery.policy.records import Colour, Environment, ImageRef
+from banana_delivery.policy.model import Colour, Environment, ImageRef
 from banana_delivery.targets.base import ReleaseTarget
-from banana_delivery.targets.fake import FakeTarget
-from banana_delivery.targets.fake_place import Behaviour
-from tests.contract.local_bench import LocalBench
+from banana_delivery.targets.fake import Behaviour, FakeTarget
+from tests.contract.local_fixture import LocalBench
 from tests.contract.release_target_contract import Bench, ReleaseTargetContract
 
 

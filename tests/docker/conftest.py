@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.images.credentials import Credentials
-from banana_delivery.images.docker import DockerImages
-from banana_delivery.images.docker_engine import Engine
-from banana_delivery.images.reference import Repository
-from banana_delivery.images.registry_client import RegistryClient
+from banana_delivery.images.docker.credentials import Credentials
+from banana_delivery.images.docker.engine import Engine
+from banana_delivery.images.docker.store import DockerImages
+from banana_delivery.images.oci_registry.client import RegistryClient
+from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.retrying import Retries
 from tests.contract.image_store_contract import quiet
 

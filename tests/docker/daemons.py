@@ -19,7 +19,7 @@ import docker
 import httpx
 import pytest
 
-from banana_delivery.images.docker_engine import Engine
+from banana_delivery.images.docker.engine import Engine
 
 _STARTING_SECONDS = 60.0
 # The user `banana` with the password `right`, as htpasswd -B writes it.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from banana_delivery.images.base import ImageStore
-from banana_delivery.images.docker import DockerImages
+from banana_delivery.images.docker.store import DockerImages
 from tests.contract.image_store_contract import Clock, ImageStoreContract, Sources
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.conversion.artifact import convert
+from banana_delivery.export.export import convert
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageError
-from banana_delivery.images.docker import DockerImages
-from banana_delivery.images.docker_engine import Engine
-from banana_delivery.registry.base import ModelVersion
+from banana_delivery.images.docker.engine import Engine
+from banana_delivery.images.docker.store import DockerImages
+from banana_delivery.model_registry.base import ModelVersion
 from tests.contract.image_store_contract import quiet
 from tests.docker.conftest import DOCKERFILE, ROOT, temporary_repository
 

@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from banana_delivery.images.docker import DockerImages
-from banana_delivery.policy.records import ImageRef
+from banana_delivery.images.docker.store import DockerImages
+from banana_delivery.policy.model import ImageRef
 from tests.contract.image_store_contract import Sources, quiet
 
 

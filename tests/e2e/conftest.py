@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.build import build_services
-from banana_delivery.policy.outcomes import Outcome
+from banana_delivery.defs.build import build_services
+from banana_delivery.policy.model import Outcome
 from banana_delivery.settings import Settings
 from tests.e2e.stack import Stack, until
 

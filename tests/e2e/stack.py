@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from banana_delivery.delivery.history import History
-from banana_delivery.instance import open_instance
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Environment, RolloutRecord
-from banana_delivery.services import Services
-from banana_delivery.traffic.http_evidence import HttpEvidence
-from banana_delivery.traffic.probe import Probe
+from banana_delivery.defs.resources import Services
+from banana_delivery.evaluation.http import HttpEvidence
+from banana_delivery.evaluation.probe import Probe
+from banana_delivery.policy.model import Environment, Outcome, RolloutRecord
+from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.instance import open_instance
 from examples.publish import publish, sample_run
 
 

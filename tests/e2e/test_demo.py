@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.demonstration import play
+from tests.support.demonstration import play
 
 pytestmark = pytest.mark.e2e
 

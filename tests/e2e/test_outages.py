@@ -10,13 +10,12 @@ from contextlib import suppress
 
 import pytest
 
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Environment, Phase
-from banana_delivery.targets.local_paths import LocalPaths
-from banana_delivery.targets.supervisor import Supervisor
+from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.embedded.supervisor import Supervisor
+from banana_delivery.policy.model import Environment, Outcome, Phase
 from tests.e2e.stack import Stack, until
 from tests.integration.delivery.moments import MOMENTS
-from tests.world_edges import Moment
+from tests.support.phases import Moment
 
 pytestmark = pytest.mark.long
 LOOK_SECONDS = 0.005

@@ -5,10 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from banana_delivery.dagster_client import DagsterClient
-from banana_delivery.jobs import PIPELINE
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Environment, Phase
+from banana_delivery.defs.jobs import PIPELINE
+from banana_delivery.policy.model import Environment, Outcome, Phase
+from banana_delivery.runs.client import DagsterClient
 from tests.e2e.stack import Stack, until
 
 pytestmark = pytest.mark.long

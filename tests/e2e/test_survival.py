@@ -8,9 +8,8 @@ import signal
 import dagster as dg
 import pytest
 
-from banana_delivery.delivery.worker import WORKER_TAG
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Environment, Phase
+from banana_delivery.names import WORKER_TAG
+from banana_delivery.policy.model import Environment, Outcome, Phase
 from tests.e2e.stack import Stack, until
 
 

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from banana_delivery.policy import judging, quality
-from banana_delivery.reports import page, quality_plot, rollout_plot
+from banana_delivery.policy.quality import comparison, judging
+from banana_delivery.reports import html, plots
 from tests.integration.delivery.serving import Serving, serve
-from tests.world import World, open_world
+from tests.support.pipeline import World, open_world
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def _few_resamples_and_no_plots(request: pytest.FixtureRequest, monkeypatch: pyt
     """They take longer than all the rest of a delivery, and their own unit tests look at each of them."""
     if "unabridged" in request.fixturenames:
         return
-    monkeypatch.setattr(judging, "compare", partial(quality.compare, resample_count=200))
-    for module in (page, rollout_plot):
+    monkeypatch.setattr(judging, "compare", partial(comparison.compare, resample_count=200))
+    for module in (html, plots):
         monkeypatch.setattr(module, "rollout_plot", lambda *facts, **options: b"a picture")
-    for module in (page, quality_plot):
+    for module in (html, plots):
         monkeypatch.setattr(module, "quality_plot", lambda *facts, **options: b"a picture")

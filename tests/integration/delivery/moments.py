@@ -8,11 +8,11 @@ import warnings
 
 import dagster as dg
 
-from banana_delivery.delivery.attempts import PARTITION_TAG
-from banana_delivery.policy.records import COLOURS, Environment, Phase
+from banana_delivery.names import PARTITION_TAG
+from banana_delivery.policy.model import COLOURS, Environment, Phase
 from tests.integration.delivery.serving import outside, put_outside
-from tests.world import World
-from tests.world_edges import Moment
+from tests.support.phases import Moment
+from tests.support.pipeline import World
 
 MOMENTS = (
     Moment(Environment.STAGING, Phase.DEPLOYING),

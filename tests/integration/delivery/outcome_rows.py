@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dagster as dg
 
-from banana_delivery.policy.outcomes import CONSEQUENCES, Outcome
-from banana_delivery.policy.records import Environment, Phase
-from tests.world import World
+from banana_delivery.policy.model import Environment, Outcome, Phase
+from banana_delivery.policy.outcomes import CONSEQUENCES
+from tests.support.pipeline import World
 
 
 def ends(world: World, version: str, run: dg.DagsterRun, outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.world import World, open_world
+from tests.support.pipeline import World, open_world
 
 FIRST = "1"
 

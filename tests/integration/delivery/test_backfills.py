@@ -6,15 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from banana_delivery.delivery.attempts import BACKFILL_TAG
-from banana_delivery.jobs import PIPELINE
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Environment, Phase
+from banana_delivery.defs.jobs import PIPELINE
+from banana_delivery.names import BACKFILL_TAG
+from banana_delivery.policy.model import Environment, Outcome, Phase
 from tests.integration.delivery.moments import cancel_at, is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST, Serving
-from tests.world import World
-from tests.world_edges import Moment
+from tests.support.phases import Moment
+from tests.support.pipeline import World
 
 BACKFILL = {BACKFILL_TAG: "backfill"}
 

@@ -7,17 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.conversion.artifact import convert
+from banana_delivery.export.export import convert
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageError, Progress
 from banana_delivery.images.fake import FakeImages
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Environment, Phase
+from banana_delivery.policy.model import Environment, Outcome, Phase
 from examples.broken import pickle_that_runs_code
 from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
-from tests.world import World
-from tests.world_edges import Moment
+from tests.support.phases import Moment
+from tests.support.pipeline import World
 
 NEVER_READY = "its replicas crash: no module named leaves"
 

@@ -7,22 +7,21 @@ from contextlib import contextmanager
 
 import pytest
 
-from banana_delivery.delivery import ending, restore
-from banana_delivery.delivery.history import History
-from banana_delivery.delivery.recording import record
-from banana_delivery.delivery.undo import NothingToRollBackError, roll_back
+from banana_delivery.delivery import record_attempt, rollback
+from banana_delivery.delivery.record_attempt import record
+from banana_delivery.delivery.rollback import NothingToRollBackError, roll_back
+from banana_delivery.evaluation.fake import FakeEvidence, FakeLoad
 from banana_delivery.images.base import ImageError
 from banana_delivery.images.fake import FakeImages
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Colour, Environment, ImageRef, Phase
-from banana_delivery.policy.releases import AttemptRecord
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.model import Colour, Environment, ImageRef, Outcome, Phase
+from banana_delivery.runs.audit_log import History
 from banana_delivery.targets.base import TargetError
-from banana_delivery.traffic.fake_evidence import FakeEvidence, FakeLoad
 from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
-from tests.world import World
-from tests.world_edges import Moment
+from tests.support.phases import Moment
+from tests.support.pipeline import World
 
 BETTER = 0.999
 SHIFTING = Moment(Environment.PRODUCTION, Phase.SHIFTING)
@@ -131,8 +130,8 @@ def test_a_run_whose_end_could_not_be_written_down_gets_its_line_later(
     with pytest.raises(TargetError):
         world.after(run)
     assert world.attempts(version) == []
-    restore.take_over(world.target, Environment.PRODUCTION, "Ada")
-    monkeypatch.setattr(ending, "SENSORS_SECONDS", -10.0)
+    rollback.take_over(world.target, Environment.PRODUCTION, "Ada")
+    monkeypatch.setattr(record_attempt, "SENSORS_SECONDS", -10.0)
     for _ in range(2):
         world.tick("reconcile")
     assert [attempt.outcome for attempt in world.attempts(version)] == [Outcome.ERROR]
@@ -153,7 +152,7 @@ def test_after_resuming_a_held_production_the_next_delivery_goes_through(world: 
     world.target.at[SHIFTING] = lambda: world.target.place.edit_replicas(Environment.PRODUCTION, Colour.BLUE, 3)
     world.run(held)
     assert world.target.record(Environment.PRODUCTION).phase is Phase.HELD
-    restore.resume(world.target, Environment.PRODUCTION, "Ada")
+    rollback.resume(world.target, Environment.PRODUCTION, "Ada")
     is_at_rest(world, FIRST)
     following = world.stage(BETTER)
     ends(world, following, world.run(following), Outcome.RELEASED)
@@ -164,7 +163,7 @@ def test_what_is_not_held_cannot_be_resumed_and_nobody_is_robbed(world: World) -
 
     def resume() -> None:
         with pytest.raises(TargetError, match="Production is not held"):
-            restore.resume(world.target, Environment.PRODUCTION, "Ada")
+            rollback.resume(world.target, Environment.PRODUCTION, "Ada")
 
     world.target.at[SHIFTING] = resume
     ends(world, version, world.run(version), Outcome.RELEASED)

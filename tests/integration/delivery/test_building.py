@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.delivery import building
-from banana_delivery.delivery.building import rebuild
+from banana_delivery.delivery import image_build
+from banana_delivery.delivery.image_build import rebuild
 from banana_delivery.images.base import ImageError
 from banana_delivery.images.fake import FakeImages
-from banana_delivery.policy.outcomes import Outcome
-from tests.world import World
+from banana_delivery.policy.model import Outcome
+from tests.support.pipeline import World
 
 BETTER = 0.95
 
@@ -35,7 +35,7 @@ def lose_images(world: World, *, rebuild_missing: bool) -> FakeImages:
 
 def change_the_serving_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "__init__.py").write_text("VALUE = 2\n")
-    monkeypatch.setattr(building, "SERVING_CODE", tmp_path)
+    monkeypatch.setattr(image_build, "SERVING_CODE", tmp_path)
 
 
 def test_a_redeploy_whose_image_is_gone_ends_as_an_error_that_says_what_to_do(replaced: tuple[World, str]) -> None:

@@ -8,14 +8,13 @@ import dagster as dg
 import pytest
 from dagster import DagsterEventType
 
-from banana_delivery.delivery.restore import take_over
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Phase
+from banana_delivery.delivery.rollback import take_over
+from banana_delivery.policy.model import Outcome, Phase
 from banana_delivery.targets.base import Claim
 from tests.integration.delivery.moments import MOMENTS, PROMOTED, cancel_at, is_at_rest, kill_at
 from tests.integration.delivery.serving import Serving
-from tests.world import World
-from tests.world_edges import Moment
+from tests.support.phases import Moment
+from tests.support.pipeline import World
 
 GOOD = 0.999
 at_every_moment = pytest.mark.parametrize("moment", MOMENTS, ids=str)

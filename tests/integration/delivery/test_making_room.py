@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from banana_delivery.delivery.history import History
 from banana_delivery.images.fake import FakeImages
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.releases import ImageRecord
-from tests.world import World
+from banana_delivery.policy.asset_records import ImageRecord
+from banana_delivery.policy.model import Outcome
+from banana_delivery.runs.audit_log import History
+from tests.support.pipeline import World
 
 REFUSAL = "The registry localhost:5000 does not allow deletes, so old images stay; allow them there."
 

@@ -7,18 +7,17 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from banana_delivery.delivery.attempts import SUPERSEDED_TAG, TRIGGER_TAG
-from banana_delivery.delivery.history import History
-from banana_delivery.delivery.undo import roll_back
-from banana_delivery.policy.gates import Word, WordKind
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Colour, Environment, Phase
+from banana_delivery.delivery.rollback import roll_back
+from banana_delivery.names import SUPERSEDED_TAG, TRIGGER_TAG
+from banana_delivery.policy.asset_records import Word, WordKind
+from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
+from banana_delivery.runs.audit_log import History
 from banana_delivery.targets.base import Observed
 from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
-from tests.world import World
-from tests.world_edges import Moment
+from tests.support.phases import Moment
+from tests.support.pipeline import World
 
 BETTER = 0.999
 OLD_ONE_ALONE = {Colour.BLUE: 100, Colour.GREEN: 0}

@@ -7,17 +7,16 @@ from collections.abc import Callable
 import dagster as dg
 import pytest
 
-from banana_delivery.delivery import restore
-from banana_delivery.delivery.attempts import STAGED_AT_TAG, SUPERSEDED_TAG, TRIGGER_TAG
-from banana_delivery.delivery.undo import NothingToRollBackError, roll_back
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Colour, Environment, Phase
-from banana_delivery.policy.releases import AttemptRecord
+from banana_delivery.delivery import rollback
+from banana_delivery.delivery.rollback import NothingToRollBackError, roll_back
+from banana_delivery.names import STAGED_AT_TAG, SUPERSEDED_TAG, TRIGGER_TAG
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
 from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
-from tests.world import World
-from tests.world_edges import Moment
+from tests.support.phases import Moment
+from tests.support.pipeline import World
 
 BETTER = 0.999
 SHIFTING = Moment(Environment.PRODUCTION, Phase.SHIFTING)
@@ -140,7 +139,7 @@ def test_a_rollback_with_nothing_before_changes_nothing_and_says_so(world: World
 def test_traffic_that_a_run_could_not_bring_back_is_brought_back_by_the_sensor(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restore, "RESTORE_SECONDS", 0.0)
+    monkeypatch.setattr(rollback, "RESTORE_SECONDS", 0.0)
     second = world.stage(BETTER)
 
     def break_candidate_and_router() -> None:

@@ -11,15 +11,15 @@ import dagster as dg
 import psutil
 import pytest
 
-from banana_delivery.delivery.ending import STOPPED
-from banana_delivery.delivery.worker import WORKER_TAG, identity, is_dead
-from banana_delivery.partitions import ensure_partition
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Colour, Environment, Phase
+from banana_delivery.delivery.record_attempt import STOPPED
+from banana_delivery.names import WORKER_TAG
+from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
+from banana_delivery.runs.lifecycle import identity, is_dead
+from banana_delivery.runs.partitions import ensure_partition
 from tests.integration.delivery.serving import FIRST
-from tests.unit.stack.dagster_manifests import launcher
-from tests.world import World
-from tests.world_edges import Moment
+from tests.support.phases import Moment
+from tests.support.pipeline import World
+from tests.unit.k8s.dagster_manifests import launcher
 
 PRODUCTION = Environment.PRODUCTION
 # As Dagster's run monitoring says it, with what it knows of the pod.

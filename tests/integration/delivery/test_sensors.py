@@ -11,18 +11,17 @@ import dagster as dg
 import psutil
 import pytest
 
-from banana_delivery import sensors
-from banana_delivery.delivery.attempts import PARENT_RUN_TAG, STAGED_AT_TAG, TRIGGER_TAG
+from banana_delivery.defs import sensors
 from banana_delivery.delivery.lease import Lease
-from banana_delivery.delivery.supersede import deliveries_under_way
-from banana_delivery.delivery.worker import WORKER_TAG, identity, sign_in
-from banana_delivery.partitions import ensure_partition
-from banana_delivery.policy.outcomes import Outcome, Urgency
-from banana_delivery.policy.records import Colour, Environment, Phase
-from banana_delivery.targets.fake_place import Behaviour
+from banana_delivery.names import PARENT_RUN_TAG, STAGED_AT_TAG, TRIGGER_TAG, WORKER_TAG
+from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
+from banana_delivery.policy.outcomes import Urgency
+from banana_delivery.runs.lifecycle import deliveries_under_way, identity, sign_in
+from banana_delivery.runs.partitions import ensure_partition
+from banana_delivery.targets.fake import Behaviour
 from tests.integration.delivery.serving import FIRST
-from tests.world import World
-from tests.world_edges import Moment
+from tests.support.phases import Moment
+from tests.support.pipeline import World
 
 
 def tick(world: World, cursor: str | None = None) -> dg.SensorResult:

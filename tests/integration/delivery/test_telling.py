@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.records import Environment, Phase
+from banana_delivery.policy.model import Environment, Outcome, Phase
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
-from tests.world import World
-from tests.world_edges import Moment
+from tests.support.phases import Moment
+from tests.support.pipeline import World
 
 PROMOTING = Moment(Environment.PRODUCTION, Phase.PROMOTING)
 

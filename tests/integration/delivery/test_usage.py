@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from banana_delivery.delivery.usage import in_use
+from banana_delivery.delivery.image_build import in_use
 from tests.integration.delivery.serving import FIRST
-from tests.world import World
+from tests.support.pipeline import World
 
 
 def test_an_image_that_served_within_the_rollback_window_is_in_use_though_nothing_runs_it(world: World) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from picklescan.scanner import scan_file_path  # type: ignore[import-untyped]
 
+from banana_delivery.sample_data.leaves import CLASSES
 from examples import broken
-from examples.leaves import CLASSES
 from examples.quiet import ultralytics
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from banana_delivery.policy.average_precision import average_precisions, mean_over_classes
-from banana_delivery.policy.matching import Detections, Labelled, Truth, match_answers
-from examples.leaves import CLASSES, HOLDOUT_COUNT, HOLDOUT_SEED, LabelledImage, generate
+from banana_delivery.policy.quality.average_precision import average_precisions, mean_over_classes
+from banana_delivery.policy.quality.matching import Detections, Labelled, Truth, match_answers
+from banana_delivery.sample_data.leaves import CLASSES, HOLDOUT_COUNT, HOLDOUT_SEED, LabelledImage, generate
 from examples.quiet import ultralytics
 from examples.train import INPUT_SIZE, MODELS, RECIPES
 

@@ -8,12 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-from banana_delivery.images.oci_layout import OciLayoutImages
+from banana_delivery.images.oci_layout.store import OciLayoutImages
 from tests.contract.image_store_contract import Sources, quiet
 
 BUILD = """
 import pathlib, sys
-from banana_delivery.images.oci_layout import OciLayoutImages
+from banana_delivery.images.oci_layout.store import OciLayoutImages
 from tests.contract.image_store_contract import Sources
 root, version = pathlib.Path(sys.argv[1]), sys.argv[2]
 context = Sources(root / ("sources" + version)).context(version, model=version.encode() * 100_000)
@@ -22,7 +22,7 @@ OciLayoutImages(root / "images").build(context, slow)
 """
 PRUNE = """
 import os, pathlib, sys, time
-from banana_delivery.images.oci_layout import OciLayoutImages
+from banana_delivery.images.oci_layout.store import OciLayoutImages
 answers = iter([(), None])
 def dies_when_asked_again():
     if (answer := next(answers)) is None:

@@ -4,7 +4,7 @@ from itertools import islice
 import httpx
 import pytest
 
-from serving.schemas import BatchResponse
+from serving.http.schemas import BatchResponse
 
 from .hostile import acceptable, bombs, mutations
 from .processes import RunningReplica

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from examples.leaves import CLASSES, make
-from serving.engine import Engine
-from serving.postprocess import Boxes
-from serving.predictor import Predictor
+from banana_delivery.sample_data.leaves import CLASSES, make
+from serving.inference.engine import Engine
+from serving.inference.postprocess import Boxes
+from serving.inference.predictor import Predictor
 from tests.unit.serving.images import encode, noise
 
 SAMPLE = Path("examples/models/better/best.pt")

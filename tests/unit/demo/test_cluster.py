@@ -11,8 +11,8 @@ import pytest
 
 from banana_delivery.demo.cluster import NAMESPACES, DemoCluster, address
 from banana_delivery.demo.errors import DemoError
-from banana_delivery.demo.place import demo_settings
-from banana_delivery.policy.records import Environment
+from banana_delivery.demo.runner import demo_settings
+from banana_delivery.policy.model import Environment
 from banana_delivery.settings import PROJECT_ROOT, Settings
 
 NEEDED = ("KUBECONFIG", "REGISTRY", "BASE_IMAGE", "GATEWAY_URL", "GATEWAY_METRICS_URL")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from banana_delivery.images.locks import difference, pins
+from banana_delivery.images.release import difference, pins
 
 LOCK = """numpy==2.0.0 ; python_version >= '3.11' \\
     --hash=sha256:aa

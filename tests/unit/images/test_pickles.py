@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from banana_delivery.images.pickles import is_pickle
+from banana_delivery.images.scanning import is_pickle
 
 
 def archive_with(name: str) -> bytes:

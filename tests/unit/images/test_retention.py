@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from banana_delivery.images.retention import Stored, decide
-from banana_delivery.policy.records import ImageRef
+from banana_delivery.policy.model import ImageRef
 
 NOW = 10_000.0
 LEASE = 100.0

@@ -6,7 +6,7 @@ import pytest
 
 from banana_delivery.images.base import ImageError
 from banana_delivery.images.selftest import judge
-from banana_delivery.policy.records import ImageRef
+from banana_delivery.policy.model import ImageRef
 
 REF = ImageRef(repository="r", digest="sha256:" + "a" * 64, version="7", key="k")
 GOOD = {"ok": True, "digest": REF.digest, "model_version": "7"}

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from banana_delivery.policy.asset_records import Attempt
+from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import (
     CONSEQUENCES,
-    Attempt,
-    Outcome,
     RunStatus,
     Score,
     Urgency,

@@ -31,7 +31,8 @@ ALLOWED = {
 }
 EFFECTS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
 FRAMEWORKS = {"dagster", "kubernetes", "docker", "mlflow", "httpx", "requests", "torch", "ultralytics"}
-MODULES = sorted(Path(banana_delivery.policy.__file__).parent.glob("**/*.py"))
+POLICY = Path(banana_delivery.policy.__file__).parent
+MODULES = sorted(POLICY.glob("**/*.py"))
 
 
 def imported(tree: ast.AST) -> set[str]:
@@ -84,7 +85,8 @@ def test_the_ban_sees_what_it_bans(source: str, offence: str) -> None:
 
 
 def test_loading_the_policy_loads_no_framework() -> None:
-    names = [f"banana_delivery.policy.{path.stem}" for path in MODULES if path.stem != "__init__"]
+    relative = [path.relative_to(POLICY).with_suffix("") for path in MODULES if path.stem != "__init__"]
+    names = [".".join(("banana_delivery.policy", *path.parts)) for path in relative]
     code = (
         f"import importlib, sys; [importlib.import_module(name) for name in {names}]; "
         "print(*{name.split('.')[0] for name in sys.modules})"

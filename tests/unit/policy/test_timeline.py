@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from banana_delivery.policy.outcomes import Outcome
-from banana_delivery.policy.releases import AttemptRecord
-from banana_delivery.policy.timeline import served_since
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.outcomes import served_since
 
 
 def attempt(at: float, outcome: Outcome, digest: str, previous: str = "") -> AttemptRecord:

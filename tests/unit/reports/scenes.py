@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from functools import cache
 
-from banana_delivery.policy.gates import AbVerdict, Verdict
-from banana_delivery.policy.quality import QualityComparison, absolute_quality, compare
-from banana_delivery.policy.records import Colour, ImageRef, Stratum
-from banana_delivery.policy.releases import AbRecord, AttemptRecord, QualityRecord, ShiftStep, StagingRecord, TestRow
-from banana_delivery.policy.rollout import ActionKind, StepFigures, StepKind, TrafficFigures
-from tests.unit.policy.random_leaves import random_answers
+from banana_delivery.policy.asset_records import (
+    AbRecord,
+    AbVerdict,
+    AttemptRecord,
+    QualityRecord,
+    ShiftStep,
+    StagingRecord,
+    TestRow,
+    Verdict,
+)
+from banana_delivery.policy.model import Colour, ImageRef, Stratum
+from banana_delivery.policy.quality.comparison import QualityComparison, absolute_quality, compare
+from banana_delivery.policy.rollout.analysis import StepFigures, TrafficFigures
+from banana_delivery.policy.rollout.decision import ActionKind
+from banana_delivery.policy.rollout.plan import StepKind
+from tests.unit.policy.quality.random_leaves import random_answers
 
 IMAGES = 200
 

@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from banana_delivery.policy.records import Colour
-from banana_delivery.policy.releases import ShiftStep
-from banana_delivery.policy.rollout import ActionKind
-from banana_delivery.reports.quality_plot import quality_plot
-from banana_delivery.reports.rollout_plot import rollout_plot
-from banana_delivery.reports.style import BAD, DOUBT, GOOD, embedded
+from banana_delivery.policy.asset_records import ShiftStep
+from banana_delivery.policy.model import Colour
+from banana_delivery.policy.rollout.decision import ActionKind
+from banana_delivery.reports.plots import BAD, DOUBT, GOOD, embedded, quality_plot, rollout_plot
 from tests.unit.reports import scenes
 
 SIZE_LIMIT = 100_000

@@ -1,6 +1,6 @@
-from banana_delivery.policy.rollout import ActionKind
+from banana_delivery.policy.rollout.decision import ActionKind
 from banana_delivery.reports import tables
-from banana_delivery.reports.grid import Grid
+from banana_delivery.reports.tables import Grid
 from tests.unit.reports import scenes
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.predictor import Predictor
+from serving.inference.predictor import Predictor
 from serving.server import build_server
 from serving.settings import Settings
 

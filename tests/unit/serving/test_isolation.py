@@ -13,7 +13,7 @@ import serving.server
 print('sqlalchemy' in sys.modules)
 for module in pkgutil.walk_packages(serving.__path__, 'serving.'):
     importlib.import_module(module.name)
-print('serving.prediction_store' in sys.modules)
+print('serving.prediction_log.store' in sys.modules)
 print([name for name in sys.argv[1:] if name in sys.modules])
 """
 

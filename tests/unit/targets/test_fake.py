@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from banana_delivery.policy.records import Colour, Environment, ImageRef, Stratum
+from banana_delivery.policy.model import Colour, Environment, ImageRef, Stratum
 from banana_delivery.targets.base import TargetError
-from banana_delivery.targets.fake import FakeTarget
-from banana_delivery.targets.fake_place import Behaviour
+from banana_delivery.targets.fake import Behaviour, FakeTarget
 
 PRODUCTION = Environment.PRODUCTION
 IMAGE = ImageRef(repository="fake", digest="sha256:" + "a" * 64, version="1", key="key")

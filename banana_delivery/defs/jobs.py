@@ -1,0 +1,75 @@
+"""The jobs: deliver a version, redeploy an old one, roll production back."""
+
+from typing import Any, cast
+
+import dagster as dg
+
+from banana_delivery.defs.resources import Services
+from banana_delivery.delivery.rollback import roll_back
+from banana_delivery.names import TRIGGER_TAG
+
+ROLLBACK = "rollback"
+PIPELINE = ["model_artifact", "image", "staging_release", "ab_report", "production_release"]
+
+
+class RollbackConfig(dg.Config):
+    """Who rolls back, and why.
+
+    Attributes:
+        reason: one sentence for the audit trail.
+        actor: who asked for it.
+        digest: the image that has to go; empty for whatever is under way or else in production.
+    """
+
+    reason: str
+    actor: str = "Dagster"
+    digest: str = ""
+
+
+@dg.op(description="Production's traffic back to the colour before, by one weight change; the version is revoked.")
+def roll_back_production(
+    context: dg.OpExecutionContext, config: RollbackConfig, services: dg.ResourceParam[Services]
+) -> None:
+    """Roll back whatever is in production, or under way to it."""
+    done = roll_back(
+        context.instance,
+        services,
+        actor=config.actor,
+        reason=config.reason,
+        run_id=context.run.run_id,
+        digest=config.digest,
+        log=context.log.info,
+    )
+    context.log.info(done.reason)
+
+
+def build_jobs() -> list[Any]:
+    """All jobs, as ``Definitions`` takes them."""
+    return [
+        dg.define_asset_job(
+            "deliver",
+            selection=PIPELINE,
+            description="Take a model version from MLflow to all of production's traffic, or safely back.",
+        ),
+        dg.define_asset_job(
+            "redeploy",
+            selection=PIPELINE[1:],
+            tags={TRIGGER_TAG: "redeploy"},
+            description="Put a version that was released before into production again, by its original digest.",
+        ),
+        _rollback_job(),
+    ]
+
+
+def _rollback_job() -> dg.JobDefinition:
+    @dg.job(name=ROLLBACK, description="Roll production back to the release before.")
+    def rollback() -> None:
+        roll_back_production()
+
+    return rollback
+
+
+def digest_to_roll_back(run: dg.DagsterRun) -> str:
+    """The image that a run of the rollback job was to take out; empty for whatever was there."""
+    ops = cast(dict[str, Any], run.run_config["ops"])
+    return str(ops["roll_back_production"]["config"].get("digest", ""))

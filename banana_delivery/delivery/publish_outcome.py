@@ -1,0 +1,139 @@
+"""What follows once an attempt is written down: the registry says what really serves, and people are told.
+
+Runs in the op that ended the attempt and again in the run-status sensor; both are idempotent, so that what failed the
+first time is made good the second time. What failed both times is made good by a sensor that looks again and again.
+
+Attempts that the model registry was not told of, on disk, so that a later look can make it good.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import ValidationError
+
+from banana_delivery.files import write_atomically
+from banana_delivery.model_registry.base import ModelRegistry, RegistryError, UnknownVersionError
+from banana_delivery.notifications.messages import notice
+from banana_delivery.notifications.notifier import Notifier
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.model import Environment
+from banana_delivery.policy.outcomes import registry_mark
+from banana_delivery.targets.base import ReleaseTarget, TargetError
+
+LOG = logging.getLogger(__name__)
+MOST_AT_ONCE = 5
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """The registry and the people.
+
+    Attributes:
+        registry: is told how the attempt ended.
+        target: knows what production serves.
+        notifier: tells people.
+        untold: remembers what the registry could not be told.
+        model: name of the registered model, for messages.
+        dagster_url: where the pages are, for links.
+    """
+
+    registry: ModelRegistry
+    target: ReleaseTarget
+    notifier: Notifier
+    untold: Untold
+    model: str
+    dagster_url: str
+
+    def settle(self, attempt: AttemptRecord) -> None:
+        """Mark the version and tell people; what is away now is only logged, ``catch_up`` comes back to it."""
+        try:
+            if trouble := self._not_marked(attempt):
+                LOG.warning("The registry was not told yet how version %s ended: %s", attempt.version, trouble)
+            self.notifier.tell(notice(self.model, attempt, self.dagster_url))
+        except OSError as error:
+            LOG.warning("Nobody could be told how version %s ended: %s", attempt.version, error)
+
+    def catch_up(self) -> None:
+        """Make good what could not be told before, a bounded part of it each time."""
+        try:
+            for attempt in self.untold.attempts()[:MOST_AT_ONCE]:
+                if self._not_marked(attempt):
+                    break  # The others would wait for the same registry; this one is the last in turn now.
+                LOG.info("The registry was told late how version %s ended.", attempt.version)
+            self.notifier.catch_up()
+        except OSError as error:
+            LOG.warning("What was not told before could not be told now: %s", error)
+
+    def _not_marked(self, attempt: AttemptRecord) -> str:
+        """Mark the version; why that failed, and then it is remembered for later; empty if nothing is left to do."""
+        try:
+            self.mark(attempt)
+        except UnknownVersionError as error:
+            LOG.warning("No registry can be told how version %s ended: %s", attempt.version, error)
+        except (RegistryError, TargetError) as error:
+            self.untold.remember(attempt)
+            return str(error)
+        self.untold.forget(attempt)
+        return ""
+
+    def mark(self, attempt: AttemptRecord) -> None:
+        """Write the outcome into the registry, with what production serves now and not what it served then.
+
+        Raises:
+            RegistryError: if it cannot be reached, or does not know the version.
+            TargetError: if production cannot be asked what it serves.
+        """
+        live = self.target.record(Environment.PRODUCTION).live
+        serving = live.version if live else None
+        mark = registry_mark(attempt.outcome, attempt.reason, attempt.digest, attempt.run_id, serving)
+        self.registry.mark(attempt.version, mark)
+
+
+LOG = logging.getLogger(__name__)
+
+
+class Untold:
+    """One file a version, since only the latest attempt at it is worth telling.
+
+    Args:
+        directory: made when something is first remembered.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def remember(self, attempt: AttemptRecord) -> None:
+        """Keep an attempt, as the last in turn, unless a later one at its version is kept."""
+        known = self._read(self._file(attempt.version))
+        if known is None or known.at <= attempt.at:
+            write_atomically(self._file(attempt.version), attempt.model_dump_json())
+
+    def forget(self, attempt: AttemptRecord) -> None:
+        """The registry knows of this attempt, or of a later one."""
+        file = self._file(attempt.version)
+        known = self._read(file)
+        if known and known.at <= attempt.at:
+            file.unlink(missing_ok=True)
+
+    def attempts(self) -> list[AttemptRecord]:
+        """Those that were tried longest ago first."""
+        tried = [(file.stat().st_mtime, file) for file in self._directory.glob("*.json")]
+        kept = (self._read(file) for _, file in sorted(tried))
+        return [attempt for attempt in kept if attempt]
+
+    def _file(self, version: str) -> Path:
+        return self._directory / f"{quote(version, safe='')}.json"
+
+    def _read(self, file: Path) -> AttemptRecord | None:
+        try:
+            return AttemptRecord.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            LOG.warning("%s is no attempt and is removed; the next delivery corrects the registry.", file)
+            file.unlink(missing_ok=True)
+            return None

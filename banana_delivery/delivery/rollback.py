@@ -1,0 +1,286 @@
+"""The way back: the active colour gets all traffic, by one weight change; everything else may take its time.
+
+Rolling production back because a person, or the watch after a promotion, says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import dagster as dg
+
+from banana_delivery.defs.resources import Services
+from banana_delivery.delivery.lease import HeldError, Lease
+from banana_delivery.delivery.readiness import wait_until_ready
+from banana_delivery.delivery.record_attempt import record
+from banana_delivery.evaluation.base import Log
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, Outcome, Phase, RolloutRecord
+from banana_delivery.runs.audit_log import History
+from banana_delivery.targets.base import Claim, FencedError, ReleaseTarget, TargetError
+from banana_delivery.waiting import patiently
+
+LOG = logging.getLogger(__name__)
+RESTORE_SECONDS = 120.0
+"""How long restoring traffic is tried before the reconcile sensor has to do it."""
+
+
+def restore_traffic(target: ReleaseTarget, claim: Claim) -> float:
+    """Give the active colour of production all user traffic.
+
+    Tried again while the place does not answer, for at most ``RESTORE_SECONDS``.
+
+    Returns:
+        Seconds until the router had taken it up.
+
+    Raises:
+        FencedError: if somebody else has taken the environment over; then it is theirs to restore.
+        TargetError: if it could not be done in time.
+    """
+    start = time.monotonic()
+    patiently(lambda: target.set_weights(claim, target.record(claim.environment).resting_weights), RESTORE_SECONDS)
+    return time.monotonic() - start
+
+
+def cool_down(target: ReleaseTarget, claim: Claim) -> None:
+    """Scale every production colour that is not active to nothing, unless it is to stay warm for a rollback."""
+    record = target.record(claim.environment)
+    if record.warm_until is not None and time.time() < record.warm_until:
+        return
+    for colour in COLOURS[claim.environment]:
+        deployment = record.deployments.get(colour)
+        if colour is not record.active and deployment and deployment.replicas > 0:
+            target.scale(claim, colour, 0)
+
+
+def cool_down_if_possible(target: ReleaseTarget, claim: Claim) -> None:
+    """The same where users are safe already: what cannot be scaled down now is left to the sensor that does it.
+
+    Raises:
+        FencedError: if somebody else has taken the environment over.
+    """
+    try:
+        cool_down(target, claim)
+    except FencedError:
+        raise
+    except TargetError as error:
+        LOG.warning("The colour without traffic was not scaled down yet: %s", error)
+
+
+@dataclass
+class Guard:
+    """What ``guarded`` needs to know at its end.
+
+    Attributes:
+        promoted: set once the candidate owns the traffic for good; then there is nothing to restore.
+        rollback_seconds: how long the way back took; None if none was needed.
+    """
+
+    promoted: bool = False
+    rollback_seconds: float | None = None
+
+
+@contextmanager
+def guarded(target: ReleaseTarget, lease: Lease) -> Iterator[Guard]:
+    """Whatever ends the block before promotion (a verdict, an error, a cancel), production's traffic is restored.
+
+    Two ends are left alone on purpose: a hand edit, because a person is at work, and a lost claim, because somebody
+    else is.
+    """
+    guard = Guard()
+    try:
+        yield guard
+    except (HeldError, FencedError):
+        guard.promoted = True
+        raise
+    finally:
+        if not guard.promoted:
+            guard.rollback_seconds = _go_back_undisturbed(target, lease)
+
+
+def _go_back_undisturbed(target: ReleaseTarget, lease: Lease) -> float:
+    """The way back, begun anew if a cancel arrives on it; the cancel is raised at its end."""
+    try:
+        return _go_back(target, lease)
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        _go_back(target, lease)
+        raise
+
+
+def _go_back(target: ReleaseTarget, lease: Lease) -> float:
+    patiently(lambda: lease.enter(Phase.ROLLING_BACK), RESTORE_SECONDS)
+    seconds = restore_traffic(target, lease.claim)
+    cool_down_if_possible(target, lease.claim)
+    patiently(lambda: lease.enter(Phase.ROLLING_BACK, candidate=None), RESTORE_SECONDS)
+    return seconds
+
+
+def resume(target: ReleaseTarget, environment: Environment, owner: str) -> None:
+    """End the hold after a hand edit: the active colour runs as recorded and has all traffic, and work may go on.
+
+    Raises:
+        TargetError: if the environment is not held, or the place cannot be reached.
+    """
+    record = target.record(environment)
+    if record.phase is not Phase.HELD:
+        raise TargetError(f"{environment.capitalize()} is not held, so there is nothing to resume.")
+    claim = target.claim(environment, owner, steal=True)
+    deployment = record.deployments.get(record.active) if record.active else None
+    if record.active and deployment:
+        observed = target.observed(environment)
+        if observed.digests.get(record.active) != deployment.image.digest:
+            target.deploy(claim, record.active, deployment.image, deployment.replicas)
+        elif observed.replicas.get(record.active) != deployment.replicas:
+            target.scale(claim, record.active, deployment.replicas)
+    _settle(target, claim)
+
+
+def take_over(target: ReleaseTarget, environment: Environment, owner: str, *, steal: bool = True) -> None:
+    """Take an environment, by default from whoever has it, and bring it back to one stable colour at rest.
+
+    Raises:
+        TargetError: if the place cannot be reached, or it may not be stolen and somebody has it.
+    """
+    _settle(target, target.claim(environment, owner, steal=steal))
+
+
+def _settle(target: ReleaseTarget, claim: Claim) -> None:
+    if claim.environment is Environment.PRODUCTION:
+        restore_traffic(target, claim)
+        cool_down_if_possible(target, claim)
+    target.write(claim, target.record(claim.environment).but(phase=Phase.IDLE, candidate=None, note=""))
+    target.release(claim)
+
+
+class NothingToRollBackError(Exception):
+    """Production has no release to go back to; one sentence."""
+
+
+def roll_back(
+    instance: dg.DagsterInstance,
+    services: Services,
+    *,
+    actor: str,
+    reason: str,
+    run_id: str = "",
+    digest: str = "",
+    log: Log,
+) -> AttemptRecord:
+    """Give production's traffic back to the release before, and revoke the one that had it.
+
+    A release under way is fenced off and undone. After a promotion the colour before takes over: at once while it is
+    warm, after one start of its replicas when it is not.
+
+    Args:
+        instance: where the audit trail is.
+        services: what the pipeline works with.
+        actor: who wants it.
+        reason: why, in one sentence.
+        run_id: the run that does it; empty if a person does.
+        digest: the image that has to go; empty for whatever is under way or else in production. Something else that is
+            under way is fenced off without being revoked.
+        log: told what is waited for.
+
+    Raises:
+        NothingToRollBackError: if there is no release to go back to.
+        TargetError: if production cannot be changed.
+    """
+    target = services.target
+    before = target.record(Environment.PRODUCTION)
+    under_way = _is_under_way(before, digest)
+    bad, good = _sides(instance, before, digest, under_way=under_way)
+    start = time.monotonic()
+    owner = run_id or f"{actor} (rollback)"
+    with Lease(
+        target, Environment.PRODUCTION, owner, heartbeat_seconds=services.settings.heartbeat_seconds, steal=True
+    ) as held:
+        if good and not under_way:
+            _make_active(services, held, good, log)
+        held.enter(Phase.ROLLING_BACK, warm_until=None)
+        restore_traffic(target, held.claim)
+        seconds = time.monotonic() - start
+        attempt = AttemptRecord(
+            version=bad.version,
+            outcome=Outcome.ROLLED_BACK,
+            reason=f"{actor} rolled production back: {reason}",
+            digest=bad.digest,
+            previous_digest=good.digest if good else "",
+            serving_version=good.version if good else "",
+            colour=before.idle if under_way else before.active,
+            rollback_seconds=seconds,
+            trigger="rollback",
+            actor=actor,
+            run_id=before.owner or "" if under_way else run_id,
+            at=time.time(),
+            seconds=seconds,
+            revoked=True,
+        )
+        # Before anything else: the run that was fenced off is about to notice, and would write down less.
+        record(instance, services, attempt)
+        cool_down_if_possible(target, held.claim)
+        held.enter(Phase.IDLE, candidate=None, note="")
+    return attempt
+
+
+def _is_under_way(production: RolloutRecord, digest: str) -> bool:
+    if production.candidate is None or (production.owner is None and production.phase is not Phase.HELD):
+        return False
+    return digest in {"", production.candidate.digest}
+
+
+def _sides(
+    instance: dg.DagsterInstance, production: RolloutRecord, digest: str, *, under_way: bool
+) -> tuple[ImageRef, ImageRef | None]:
+    """What is taken out, and what serves afterwards: never something that was not released before."""
+    if under_way and production.candidate:
+        return production.candidate, production.live
+    if digest and (production.live is None or production.live.digest != digest):
+        raise NothingToRollBackError(f"{digest[:19]} is not in production any more; nothing was changed.")
+    history = History(instance)
+    previous = previous_release(history.attempts(), production.live.digest) if production.live else None
+    ref = history.image(previous.version, previous.digest) if previous else None
+    if production.live is None or ref is None:
+        raise NothingToRollBackError(
+            "Production has no release before the present one to go back to; deliver a good version instead."
+        )
+    return production.live, ref
+
+
+def previous_release(attempts: Sequence[AttemptRecord], live_digest: str) -> AttemptRecord | None:
+    """The newest release of another digest whose version was not revoked since.
+
+    Args:
+        attempts: the whole audit trail, newest first.
+        live_digest: what production serves now.
+    """
+    revoked = set()
+    for attempt in attempts:
+        if attempt.revoked:
+            revoked.add(attempt.version)
+        elif attempt.outcome is Outcome.RELEASED and attempt.digest != live_digest and attempt.version not in revoked:
+            return attempt
+    return None
+
+
+def _make_active(services: Services, held: Lease, good: ImageRef, log: Log) -> None:
+    """The idle colour runs the release before, started first if it is cold, and becomes the active one."""
+    target = services.target
+    colour = held.enter(Phase.SCALING).idle
+    if target.observed(Environment.PRODUCTION).weights.get(colour):
+        # Somebody else's candidate was being tried there; it cannot be replaced under its users.
+        restore_traffic(target, held.claim)
+    target.deploy(held.claim, colour, good, _replicas(target, colour, good))
+    wait_until_ready(target, held, Environment.PRODUCTION, colour, services.settings.ready_timeout_seconds, log)
+    held.enter(Phase.ROLLING_BACK, active=colour, candidate=None)
+
+
+def _replicas(target: ReleaseTarget, colour: Colour, good: ImageRef) -> int:
+    """As many as are warm: a bad release may have grown to any number, and users do not wait for as many more."""
+    warm = target.record(Environment.PRODUCTION).deployments.get(colour)
+    if warm and warm.image.digest == good.digest and warm.replicas:
+        return warm.replicas
+    return target.default_replicas(Environment.PRODUCTION)

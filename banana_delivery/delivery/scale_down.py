@@ -1,0 +1,37 @@
+"""Letting the replaced colour go once its time to stay warm is over."""
+
+from __future__ import annotations
+
+from banana_delivery.defs.resources import Services
+from banana_delivery.delivery.lease import COOLER, Lease
+from banana_delivery.delivery.rollback import cool_down
+from banana_delivery.policy.model import COLOURS, Environment, Phase, RolloutRecord
+
+
+def is_due(record: RolloutRecord, now: float) -> bool:
+    """Whether production rests, and a colour without traffic still runs although nobody needs it any more."""
+    if record.owner is not None or record.phase is not Phase.IDLE or record.active is None:
+        return False
+    warm = record.warm_until is not None and now < record.warm_until
+    idle = record.deployments.get(record.active.other)
+    return not warm and idle is not None and idle.replicas > 0
+
+
+def cool_down_if_due(services: Services, now: float) -> str:
+    """Scale the idle colour down if it is time.
+
+    Returns:
+        One sentence about what was done or why not.
+
+    Raises:
+        TargetError: if somebody else holds production, or it cannot be reached.
+    """
+    record = services.target.record(Environment.PRODUCTION)
+    if not is_due(record, now):
+        return f"Nothing to cool down among {', '.join(COLOURS[Environment.PRODUCTION])}."
+    with Lease(
+        services.target, Environment.PRODUCTION, COOLER, heartbeat_seconds=services.settings.heartbeat_seconds
+    ) as held:
+        cool_down(services.target, held.claim)
+        held.enter(Phase.IDLE, warm_until=None)
+    return f"{record.idle} was scaled down; its release stays known, and starts again when it is needed."

@@ -1,0 +1,139 @@
+"""The loop of a release: look, let the policy judge, do what it says. Nothing is decided here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from banana_delivery.delivery.lease import HeldError, Lease
+from banana_delivery.evaluation.base import Load, Log
+from banana_delivery.policy.asset_records import ShiftStep
+from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
+from banana_delivery.policy.rollout.analysis import StepState, begin_step
+from banana_delivery.policy.rollout.decision import (
+    Action,
+    ActionKind,
+    StepAssessment,
+    assess_step,
+    next_action,
+    probe_rate,
+)
+from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
+from banana_delivery.targets.base import Observed, ReleaseTarget, TargetError
+from banana_delivery.waiting import patiently
+
+LOOK_SECONDS = 1.0
+OUTAGE_SECONDS = 60.0
+"""How long the place may fail to answer before a release gives up; the replicas serve on meanwhile."""
+
+PHASES = {
+    StepKind.AB: Phase.COMPARING,
+    StepKind.SHIFT: Phase.SHIFTING,
+    StepKind.WATCH: Phase.WATCHING,
+}
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Shift:
+    """Moves user traffic to a candidate colour step by step, and keeps what it saw.
+
+    Attributes:
+        target: where releases run.
+        lease: our hold on production.
+        plan: the rollout plan.
+        candidate: the colour that gets traffic.
+        image: what must be answering there.
+        probe: internal load on the candidate.
+        log: told one line a step.
+        sleep: waits so many seconds between two looks.
+        steps: what was seen so far.
+    """
+
+    target: ReleaseTarget
+    lease: Lease
+    plan: Plan
+    candidate: Colour
+    image: ImageRef
+    probe: Load
+    log: Log
+    sleep: Callable[[float], None] = time.sleep
+    steps: list[ShiftStep] = field(default_factory=list)
+
+    def run(self, step: Step) -> Action:
+        """Give the candidate the step's share and look every second until the policy knows what to do.
+
+        Raises:
+            FencedError: if somebody else took production over.
+            HeldError: if somebody changed production by hand.
+            TargetError: if the place did not answer for ``OUTAGE_SECONDS``.
+        """
+        self._weigh(step.weight)
+        snapshot = self.patiently(lambda: self.target.traffic(Environment.PRODUCTION))
+        self.patiently(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
+        action, judgement = self._look_until_decided(begin_step(self.plan, step, snapshot))
+        self.steps.append(ShiftStep(figures=judgement.figures, decision=action.kind.value, reason=judgement.reason))
+        self.log(f"{step.kind.value} at {step.weight} %: {judgement.reason} -> {action.kind.value}")
+        return action
+
+    def _look_until_decided(self, state: StepState) -> tuple[Action, StepAssessment]:
+        while True:
+            self.lease.check()
+            snapshot = self.patiently(self._look)
+            judgement, state = assess_step(self.plan, state, snapshot, self.candidate, self.image.digest)
+            action = next_action(self.plan, state, judgement)
+            if action.kind is not ActionKind.WAIT:
+                return action, judgement
+            self.probe.set_rate(probe_rate(self.plan, state, snapshot, self.candidate))
+            self.sleep(LOOK_SECONDS)
+
+    def _look(self) -> TrafficSnapshot:
+        difference = self._difference()
+        if difference:
+            # An autoscaler that is just at work looks like a hand edit for a moment.
+            self.sleep(LOOK_SECONDS)
+            difference = self._difference()
+        if difference:
+            self.lease.enter(Phase.HELD, note=difference)
+            raise HeldError(
+                f"Somebody changed production by hand during a release: {difference} Nothing more was touched. "
+                "When it is as you want it, type: banana-delivery resume production"
+            )
+        return self.target.traffic(Environment.PRODUCTION)
+
+    def _difference(self) -> str:
+        record = self.target.record(Environment.PRODUCTION)
+        return hand_edit(record, self.target.observed(Environment.PRODUCTION))
+
+    def _weigh(self, weight: int) -> None:
+        """The candidate's percent of user traffic; before the first release there is nobody to share with."""
+        record = self.target.record(Environment.PRODUCTION)
+        if record.active is None and weight < 100:
+            return
+        other = {} if record.active is None else {self.candidate.other: 100 - weight}
+        self.patiently(lambda: self.target.set_weights(self.lease.claim, {self.candidate: weight, **other}))
+
+    def patiently(self, ask: Callable[[], Result]) -> Result:
+        """What the place answers; it may be away for ``OUTAGE_SECONDS`` as long as we still hold it."""
+        return patiently(ask, OUTAGE_SECONDS, meanwhile=self._say)
+
+    def _say(self, error: TargetError) -> None:
+        self.log(f"No answer, trying again: {error}")
+        self.lease.check()
+
+
+def hand_edit(record: RolloutRecord, observed: Observed) -> str:
+    """One sentence about what somebody else changed; empty if everything is as the pipeline left it."""
+    for colour, deployment in record.deployments.items():
+        if observed.replicas.get(colour, 0) != deployment.replicas:
+            return f"{colour} has {observed.replicas.get(colour, 0)} replicas instead of {deployment.replicas}."
+        digest = observed.digests.get(colour)
+        if digest is not None and digest != deployment.image.digest:
+            return f"{colour} runs {digest[:19]} instead of {deployment.image.digest[:19]}."
+    for colour, weight in record.weights.items():
+        if observed.weights.get(colour, 0) != weight:
+            return f"{colour} has {observed.weights.get(colour, 0)} % of the traffic instead of {weight} %."
+    return ""

@@ -1,0 +1,255 @@
+"""Playing the demonstration from an empty folder to the closing table.
+
+The stage: publishing, waiting for the pipeline to do its work, and looking at how it ended.
+
+Where the demonstration is played: an empty staging and production that nobody else has anything in.
+
+The live view: where the delivery stands, who has the traffic, what the clients get.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from banana_delivery.defs.build import build_services
+from banana_delivery.defs.jobs import PIPELINE
+from banana_delivery.defs.resources import Services
+from banana_delivery.demo.cluster import NAMESPACES, DemoCluster
+from banana_delivery.demo.errors import DemoError
+from banana_delivery.demo.scenario import ACTS, Act, faults
+from banana_delivery.demo.summary import DeliverySummary, Ending, Summary, outside, table, told, write
+from banana_delivery.embedded.stack import EmbeddedStack
+from banana_delivery.evaluation.http import HttpEvidence
+from banana_delivery.evaluation.probe import LoadCounts, Probe
+from banana_delivery.names import ACTOR_TAG
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.model import COLOURS, Environment, RolloutRecord
+from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.client import DagsterClient
+from banana_delivery.runs.instance import open_instance
+from banana_delivery.settings import Settings
+
+CLIENT_RATE = 20.0
+"""Client requests a second on production; two cores also build, test and measure meanwhile."""
+
+
+def play(settings: Settings, console: Console, summary_file: Path | None, gateway: str = "") -> bool:
+    """Play all acts in a folder of their own, on the configured ports or on a cluster.
+
+    Args:
+        settings: what it is played with.
+        console: where it is shown.
+        summary_file: where the figures go, if anywhere.
+        gateway: where a cluster's Gateway answers.
+
+    Returns:
+        Whether every act ended as told and no client request failed outside a deliberately broken release.
+    """
+    shown = demo_settings(settings)
+    services = build_services(shown)
+    stack = EmbeddedStack(shown)
+    stack.down(console.print)
+    shutil.rmtree(shown.home, ignore_errors=True)
+    with empty_place(shown, gateway, console.print):
+        try:
+            stack.up(console.print)
+            console.print(f"Watch it live: Dagster {shown.dagster_url}, MLflow {shown.mlflow_url}")
+            endings, summary = _play_acts(services, console)
+        finally:
+            stack.down(console.print)
+    console.print(table(endings))
+    console.print(
+        f"{summary.requests:,} client requests; {summary.failed_outside_faulty_colour} failed outside the release "
+        "that was broken on purpose."
+    )
+    if summary_file:
+        write(summary, summary_file)
+    return all(ending.as_told for ending in endings) and summary.failed_outside_faulty_colour == 0
+
+
+def _play_acts(services: Services, console: Console) -> tuple[list[Ending], Summary]:
+    images = HttpEvidence(services.settings).images
+    endings: list[Ending] = []
+    with (
+        open_instance(services.settings) as instance,
+        Probe(services.target.url(Environment.PRODUCTION), images) as clients,
+        Live(console=console, refresh_per_second=4, transient=True) as live,
+    ):
+        stage = Stage(services, instance, [])
+        faulty: set[str] = set()
+        for number, act in enumerate(ACTS, start=1):
+            ending, digest = _play_act(stage, f"{number}. {act.title}", act, clients, live)
+            endings.append(ending)
+            if act.fault:
+                faulty.add(digest)
+            console.print(f"{ending.title}: {ending.delivery.outcome}. {ending.delivery.reason}")
+        lost = outside(clients.failed_requests(), faulty)
+        sent = clients.counts().sent
+    for failure in lost:
+        console.print(told(failure), style="red", highlight=False)
+    deliveries = tuple(ending.delivery for ending in endings)
+    summary = Summary(deliveries=deliveries, requests=sent, failed_outside_faulty_colour=len(lost))
+    return endings, summary
+
+
+def _play_act(stage: Stage, title: str, act: Act, clients: Probe, live: Live) -> tuple[Ending, str]:
+    since, before = time.time(), clients.counts()
+    version = stage.begin(act)
+
+    def frame() -> None:
+        _start_clients(stage.services, clients)
+        target = stage.services.target
+        live.update(
+            view(
+                title,
+                time.time() - since,
+                target.record(Environment.STAGING),
+                target.record(Environment.PRODUCTION),
+                clients.counts(),
+            )
+        )
+
+    attempt = stage.wait(version, since, frame)
+    after = clients.counts()
+    delivery = DeliverySummary(
+        version=version,
+        outcome=attempt.outcome,
+        reason=attempt.reason,
+        seconds=round(attempt.at - since, 1),
+        requests=after.sent - before.sent,
+        failed=after.failed - before.failed,
+        rollback_seconds=attempt.rollback_seconds,
+    )
+    return Ending(title=title, expected=act.outcome, delivery=delivery), attempt.digest
+
+
+def _start_clients(services: Services, clients: Probe) -> None:
+    """Clients ask as soon as the router leads them somewhere; the record says so a moment earlier."""
+    target = services.target
+    if clients.counts().sent == 0 and any(target.record(Environment.PRODUCTION).weights.values()):
+        clients.set_rate(CLIENT_RATE if any(target.observed(Environment.PRODUCTION).weights.values()) else 0.0)
+
+
+LONGEST_ACT_SECONDS = 480.0
+FRAME_SECONDS = 0.5
+
+
+@dataclass
+class Stage:
+    """Plays acts on a running stack.
+
+    Attributes:
+        services: the stack's parts, to look at.
+        instance: the stack's Dagster instance, to read the audit trail.
+        versions: the version of each act played so far.
+    """
+
+    services: Services
+    instance: dg.DagsterInstance
+    versions: list[str]
+
+    def begin(self, act: Act) -> str:
+        """Stage a sample, or launch the backfill; from here on nobody touches anything.
+
+        Returns:
+            The version that is delivered.
+        """
+        if act.sample:
+            from examples.publish import publish, sample_run
+
+            checkpoint, metrics, params = sample_run(act.sample)
+            version = publish(
+                checkpoint, metrics=metrics, params=params, tracking_uri=self.services.settings.mlflow_url
+            )
+        else:
+            version = self.versions[act.redeploys - 1]
+            client = DagsterClient(self.services.settings.dagster_url)
+            client.backfill(PIPELINE, [version], {ACTOR_TAG: "demo"})
+        self.versions.append(version)
+        return version
+
+    def wait(self, version: str, since: float, frame: Callable[[], None]) -> AttemptRecord:
+        """Wait for the line in the audit trail.
+
+        Args:
+            version: what is being delivered.
+            since: only attempts that ended after this count, seconds since the epoch.
+            frame: draws one frame of the live view.
+
+        Raises:
+            DemoError: if there is none in time.
+        """
+        deadline = time.monotonic() + LONGEST_ACT_SECONDS
+        history = History(self.instance)
+        while time.monotonic() < deadline:
+            frame()
+            attempt = next((one for one in history.attempts(version) if one.at > since), None)
+            if attempt:
+                return attempt
+            time.sleep(FRAME_SECONDS)
+        raise DemoError(
+            f"Version {version} was not delivered within {LONGEST_ACT_SECONDS:.0f} s; "
+            f"look at {self.services.settings.dagster_url}/runs"
+        )
+
+
+def demo_settings(settings: Settings) -> Settings:
+    """The settings of the demonstration: a folder of its own, and on a cluster namespaces of its own."""
+    own = {
+        "home": settings.home / "demo",
+        "plan": "demo",
+        "drill_faults": faults(ACTS),
+        "kubernetes_staging_context": "",
+        "kubernetes_staging_namespace": NAMESPACES[Environment.STAGING],
+        "kubernetes_production_context": "",
+        "kubernetes_production_namespace": NAMESPACES[Environment.PRODUCTION],
+        "kubernetes_routing": "gateway",
+    }
+    return settings.model_copy(update=own)
+
+
+@contextmanager
+def empty_place(settings: Settings, gateway: str, progress: Callable[[str], None]) -> Iterator[None]:
+    """Make the place before the block and remove it after it; the embedded stack brings its own.
+
+    Raises:
+        DemoError: if the cluster cannot be used, or what is there is not the demonstration's.
+    """
+    if settings.target == "local":
+        yield
+        return
+    cluster = DemoCluster(gateway, progress)
+    cluster.prepare()
+    try:
+        yield
+    finally:
+        cluster.remove()
+
+
+STYLES = {"blue": "blue", "green": "green"}
+
+
+def view(title: str, seconds: float, staging: RolloutRecord, production: RolloutRecord, load: LoadCounts) -> Group:
+    """One frame."""
+    phase = production.phase if production.owner else staging.phase
+    traffic = Table.grid(padding=(0, 1))
+    for colour in COLOURS[Environment.PRODUCTION]:
+        deployment = production.deployments.get(colour)
+        weight = production.weights.get(colour, 0)
+        runs = f"version {deployment.image.version} x{deployment.replicas}" if deployment else "empty"
+        bar = ProgressBar(total=100, completed=weight, width=40, complete_style=STYLES[colour])
+        traffic.add_row(f"{colour:>6}", bar, f"{weight:3d} %", runs)
+    answered = f"{load.answered:,} of {load.sent:,} client requests answered, {load.failed:,} failed"
+    return Group(Text(f"{title}  [{seconds:4.0f} s]  {phase}", style="bold"), traffic, Text(answered, style="dim"))

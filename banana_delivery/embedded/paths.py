@@ -1,0 +1,81 @@
+"""Where the embedded stack keeps what, below ``BANANA_HOME``."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from banana_delivery.policy.model import Colour, Environment
+
+SOCKET_PATH_LIMIT = 100
+"""Linux allows 107 characters for a Unix socket's path; supervisord appends its pid while it creates the socket."""
+
+
+@dataclass(frozen=True)
+class LocalPaths:
+    """All paths that the local target and the stack around it share.
+
+    Attributes:
+        home: the folder that holds them.
+    """
+
+    home: Path
+
+    @property
+    def logs(self) -> Path:
+        """One log a process."""
+        return self.home / "logs"
+
+    @property
+    def supervisor_conf(self) -> Path:
+        """The configuration of supervisord itself."""
+        return self.home / "supervisor" / "supervisord.conf"
+
+    @property
+    def supervisor_pid(self) -> Path:
+        """Holds supervisord's process id while it runs."""
+        return self.home / "supervisor" / "supervisord.pid"
+
+    @property
+    def programs(self) -> Path:
+        """One file for each program that supervisord runs."""
+        return self.home / "supervisor" / "conf.d"
+
+    @property
+    def socket(self) -> Path:
+        """Where supervisord listens: in the home, or in the temporary folder if the home's path is too long for it."""
+        path = self.home / "supervisor" / "supervisord.sock"
+        if len(str(path)) + len(".4194304") < SOCKET_PATH_LIMIT:
+            return path
+        name = hashlib.sha256(str(self.home).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"banana-{name}" / "supervisord.sock"
+
+    @property
+    def code_server_socket(self) -> Path:
+        """Where the code server listens, beside supervisord; its name is the shorter one."""
+        return self.socket.with_name("code.sock")
+
+    @property
+    def router_static(self) -> Path:
+        """Traefik's static configuration."""
+        return self.home / "router" / "traefik.yml"
+
+    @property
+    def router_dynamic(self) -> Path:
+        """The folder that Traefik watches."""
+        return self.home / "router" / "dynamic"
+
+    @property
+    def ports_lock(self) -> Path:
+        """Held while a replica is given a port."""
+        return self.home / "supervisor" / "ports.lock"
+
+    def record(self, environment: Environment) -> Path:
+        """The fenced record of an environment."""
+        return self.home / "environments" / environment / "record.json"
+
+    def replica_set(self, environment: Environment, colour: Colour) -> Path:
+        """What a colour runs: release, folder, names and ports."""
+        return self.home / "environments" / environment / f"{colour}.json"

@@ -1,0 +1,294 @@
+"""The services of the embedded stack beside the replicas: the router, MLflow and Dagster.
+
+The settings as environment variables: the stack's processes are to see exactly what its starter saw.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from pydantic import SecretStr
+
+from banana_delivery.embedded.errors import StackError
+from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.embedded.router_counters import BUCKETS
+from banana_delivery.embedded.supervisor import Program
+from banana_delivery.embedded.traefik import Router
+from banana_delivery.settings import PROJECT_ROOT, Settings
+
+BIN = Path(sys.executable).parent
+ROUTER = "router"
+INSTANCE_MODULE = "banana_delivery.runs.instance"
+"""Run as a program, not imported: it loads Dagster, which the command line does not need."""
+POOL_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Service:
+    """A part of the stack.
+
+    Attributes:
+        program: how it runs.
+        url: answers with success once it is up; empty if it has no page.
+        socket: accepts connections once it is up; None if it has none.
+        ports: where it listens on 127.0.0.1, by the setting that chooses the port.
+        prepare: writes what it needs before it starts; doing so again changes nothing.
+    """
+
+    program: Program
+    url: str = ""
+    socket: Path | None = None
+    ports: Mapping[str, int] = field(default_factory=dict)
+    prepare: Callable[[], None] = lambda: None
+
+
+def embedded_services(settings: Settings) -> list[Service]:
+    """All of them, in the order in which they start; they stop in the reverse order, the router last.
+
+    Where releases run on Kubernetes, its Gateway is the router.
+    """
+    return [
+        *([router(settings)] if settings.target == "local" else []),
+        mlflow(settings),
+        code_server(settings),
+        dagster_webserver(settings),
+        dagster_daemon(settings),
+    ]
+
+
+def router(settings: Settings) -> Service:
+    """Traefik: the users' entry points, the probe's, and its own API and metrics."""
+    paths = LocalPaths(settings.home)
+    ports = {
+        name: getattr(settings, name) for name in ("production_port", "staging_port", "probe_port", "router_api_port")
+    }
+
+    def prepare() -> None:
+        paths.router_static.parent.mkdir(parents=True, exist_ok=True)
+        paths.router_static.write_text(yaml.safe_dump(_router_static(settings, paths)))
+        Router(paths, settings.router_api_port).prepare()
+
+    return Service(
+        program=Program(
+            name=ROUTER,
+            command=(str(BIN / "traefik"), f"--configFile={paths.router_static}"),
+            directory=paths.router_static.parent,
+            priority=100,
+        ),
+        url=f"http://127.0.0.1:{settings.router_api_port}/api/version",
+        ports=ports,
+        prepare=prepare,
+    )
+
+
+def mlflow(settings: Settings) -> Service:
+    """The MLflow tracking server: its database and its artifacts lie in the home."""
+    folder = settings.home / "mlflow"
+    command = (
+        str(BIN / "mlflow"),
+        "server",
+        f"--backend-store-uri=sqlite:///{folder / 'mlflow.db'}",
+        f"--artifacts-destination={folder / 'artifacts'}",
+        "--host=127.0.0.1",
+        f"--port={settings.mlflow_port}",
+        # Its database is SQLite: more workers would only wait for each other.
+        "--workers=1",
+    )
+    return Service(
+        program=Program(
+            name="mlflow",
+            command=command,
+            directory=folder,
+            # Jobs run other people's evaluations in processes of their own; nothing here uses them.
+            environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            priority=200,
+            start_seconds=3,
+            whole_group=True,
+        ),
+        url=f"{settings.mlflow_url}/health",
+        ports={"mlflow_port": settings.mlflow_port},
+        prepare=lambda: _prepare_database(folder),
+    )
+
+
+def code_server(settings: Settings) -> Service:
+    """The code location, loaded once for the pages and the daemon; runs are its children.
+
+    A daemon or webserver that is killed and restarted does not take a delivery with it.
+    """
+    paths = LocalPaths(settings.home)
+    location = yaml.safe_load((PROJECT_ROOT / "workspace.yaml").read_text())["load_from"][0]["python_module"]
+    program = Program(
+        name="code-server",
+        command=(
+            str(BIN / "dagster"),
+            "api",
+            "grpc",
+            f"--socket={paths.code_server_socket}",
+            f"--module-name={location['module_name']}",
+            f"--location-name={location['location_name']}",
+        ),
+        directory=settings.home / "dagster",
+        priority=250,
+        start_seconds=3,
+        stop_seconds=20,
+    )
+
+    def prepare() -> None:
+        _prepare_instance(settings.home / "dagster")
+        server = {"socket": str(paths.code_server_socket), "location_name": location["location_name"]}
+        _workspace(settings).write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
+
+    return Service(program=program, socket=paths.code_server_socket, prepare=prepare)
+
+
+def dagster_webserver(settings: Settings) -> Service:
+    """Dagster's pages."""
+    return Service(
+        program=_dagster(
+            settings, "dagster-webserver", "--host", "127.0.0.1", "--port", str(settings.dagster_port), priority=300
+        ),
+        url=f"{settings.dagster_url}/server_info",
+        ports={"dagster_port": settings.dagster_port},
+        prepare=lambda: _prepare_instance(settings.home / "dagster"),
+    )
+
+
+def dagster_daemon(settings: Settings) -> Service:
+    """What evaluates sensors and launches runs."""
+    return Service(
+        program=_dagster(settings, "dagster-daemon", "run", priority=400),
+        prepare=lambda: _prepare_daemon(settings),
+    )
+
+
+def _dagster(settings: Settings, name: str, *arguments: str, priority: int) -> Program:
+    return Program(
+        name=name,
+        command=(str(BIN / name), *arguments, "--workspace", str(_workspace(settings))),
+        directory=settings.home / "dagster",
+        priority=priority,
+        start_seconds=3,
+        stop_seconds=20,
+    )
+
+
+def _workspace(settings: Settings) -> Path:
+    return settings.home / "dagster" / "workspace.yaml"
+
+
+def _prepare_instance(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(PROJECT_ROOT / "dagster.yaml", folder / "dagster.yaml")
+
+
+def _prepare_daemon(settings: Settings) -> None:
+    _prepare_instance(settings.home / "dagster")
+    limit_delivery_pool(settings)
+
+
+def _prepare_database(folder: Path) -> None:
+    """Let MLflow's readers and its writer not block each other; SQLite remembers that in the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _router_static(settings: Settings, paths: LocalPaths) -> dict[str, object]:
+    def entry_point(port: int) -> dict[str, object]:
+        # Of two spellings of one header's name, X-Banana-Traffic and X_Banana_Traffic, only the first is let in.
+        return {"address": f"127.0.0.1:{port}", "http": {"aliasHeadersStrategy": "delete"}}
+
+    return {
+        "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
+        "log": {"level": "WARN", "noColor": True},
+        "api": {"dashboard": False},
+        "entryPoints": {
+            "production": entry_point(settings.production_port),
+            "staging": entry_point(settings.staging_port),
+            "probe": entry_point(settings.probe_port),
+            "api": entry_point(settings.router_api_port),
+        },
+        "providers": {
+            "providersThrottleDuration": "100ms",
+            "file": {"directory": str(paths.router_dynamic), "watch": True},
+        },
+        "metrics": {
+            "prometheus": {
+                "entryPoint": "api",
+                "addEntryPointsLabels": False,
+                "addServicesLabels": True,
+                "buckets": list(BUCKETS),
+            }
+        },
+    }
+
+
+def children_environment(settings: Settings) -> dict[str, str]:
+    """The environment for supervisord and, through it, for every process of the stack."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SUPERVISOR_")}
+    return {
+        "MLFLOW_TRACKING_URI": settings.mlflow_url,
+        **inherited,
+        **settings_environment(settings),
+        "DAGSTER_HOME": str(settings.home / "dagster"),
+        # The daemon is up before it knows the assets; without this it gives up a backfill that was under way.
+        "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": str(PROJECT_ROOT),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """Every setting as its ``BANANA_*`` variable, secrets included; one that is not set is left out."""
+    values = {name: _plain(getattr(settings, name)) for name in type(settings).model_fields}
+    return {
+        variable(name): value if isinstance(value, str) else json.dumps(value)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def variable(setting: str) -> str:
+    """The environment variable of a setting."""
+    return f"BANANA_{setting.upper()}"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def limit_delivery_pool(settings: Settings) -> None:
+    """Let one delivery run at a time, in the embedded stack's Dagster instance; doing so again changes nothing.
+
+    Raises:
+        StackError: if the instance cannot be opened.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", INSTANCE_MODULE],
+        env=children_environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=POOL_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+        raise StackError(f"Dagster's instance in {settings.home / 'dagster'} cannot be opened: {last}")

@@ -1,0 +1,257 @@
+"""The embedded stack as a whole: up, down and how it is.
+
+Whether the ports that the stack wants are free, and who has them if they are not.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+from filelock import FileLock, Timeout
+
+from banana_delivery.embedded.errors import StackError
+from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.embedded.processes import ROUTER, Service, embedded_services, variable
+from banana_delivery.embedded.replica_client import ReplicaClient
+from banana_delivery.embedded.replicas import Replica, Replicas, ReplicaSet
+from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
+from banana_delivery.embedded.supervisord import Daemon
+from banana_delivery.embedded.traefik import Router
+from banana_delivery.policy.model import Environment
+from banana_delivery.settings import Settings
+
+SERVICE_SECONDS = 300.0
+"""A service has so long to answer; MLflow lays out its database at its first start."""
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """How one process of the stack is.
+
+    Attributes:
+        name: its name in supervisord.
+        state: supervisord's word; ``DOWN`` if supervisord does not know it.
+        pid: process id; 0 if it does not run.
+        url: its page; empty if it has none.
+        said: supervisord's remark, for example its uptime.
+    """
+
+    name: str
+    state: str
+    pid: int
+    url: str
+    said: str
+
+
+class EmbeddedStack:
+    """All processes of the stack, owned by one supervisord.
+
+    Args:
+        settings: home, ports and everything that the processes are to know.
+        services: what runs beside the replicas, in the order in which it starts.
+    """
+
+    def __init__(self, settings: Settings, services: Sequence[Service] | None = None) -> None:
+        self._settings = settings
+        self._services = list(embedded_services(settings) if services is None else services)
+        self._paths = LocalPaths(settings.home)
+        self._daemon = Daemon(settings)
+        self._supervisor = Supervisor(self._paths)
+        self._client = ReplicaClient()
+        router = Router(self._paths, settings.router_api_port)
+        self._replicas = Replicas(settings, self._paths, self._supervisor, router, self._client)
+
+    def up(self, progress: Progress) -> None:
+        """Start what does not run, and wait until it answers. The replicas of last time come back with their weights.
+
+        Raises:
+            StackError: if a port is taken, or something does not come up.
+            TargetError: if what the environments ran cannot be read.
+        """
+        with self._alone():
+            if self._daemon.process is None:
+                self._begin(progress)
+            else:
+                self._complete()
+            for service in self._services:
+                self._await(service, progress)
+        self._await_replicas(progress)
+
+    def down(self, progress: Progress) -> None:
+        """Stop everything: first what launches work, serving last. What it knows stays.
+
+        Raises:
+            StackError: if something does not end.
+        """
+        with self._alone():
+            if self._daemon.process is None:
+                self._clear_orphans(progress)
+                progress("The stack is not running.")
+                return
+            others = [service.program.name for service in reversed(self._services) if service.program.name != ROUTER]
+            if others:
+                progress(f"stopping {', '.join(others)}")
+                self._supervisor.stop(*others, wait=True)
+            if len(others) < len(self._services):
+                progress("stopping the router and the replicas")
+                self._supervisor.stop(ROUTER, wait=True)
+            self._daemon.end()
+            progress("The stack is down; what it knows is kept.")
+
+    def status(self) -> list[ServiceStatus]:
+        """Every process, services first; one that is not there is ``DOWN``."""
+        processes = self._supervisor.processes() if self._daemon.process else {}
+        services = [_status(item.program.name, item.url, processes) for item in self._services]
+        replicas = [_status(item.name, f"http://127.0.0.1:{item.port}", processes) for _, item in self._all_replicas()]
+        return services + replicas
+
+    def _begin(self, progress: Progress) -> None:
+        self._clear_orphans(progress)
+        check_free(self._ports(self._services))
+        for leftover in self._paths.programs.glob("*.ini"):
+            leftover.unlink()
+        self._write_services(progress)
+        self._replicas.restore()
+        self._daemon.start()
+
+    def _complete(self) -> None:
+        """Start what is missing, and start again what is configured otherwise now."""
+        if not self._supervisor.alive:
+            raise StackError(
+                f"supervisord runs, but does not answer on {self._paths.socket}; see the log in {self._paths.logs}."
+            )
+        running = {name for name, process in self._supervisor.processes().items() if process.pid}
+        check_free(self._ports([item for item in self._services if item.program.name not in running]))
+        self._write_services(lambda _: None)
+        self._supervisor.update()
+        self._supervisor.start(*(service.program.name for service in self._services))
+
+    def _write_services(self, progress: Progress) -> None:
+        for service in self._services:
+            progress(f"preparing {service.program.name}")
+            service.prepare()
+            self._supervisor.write(service.program)
+
+    def _await(self, service: Service, progress: Progress) -> None:
+        name, start = service.program.name, time.monotonic()
+        while not self._is_up(service):
+            if time.monotonic() - start > SERVICE_SECONDS:
+                raise StackError(
+                    f"{name} did not answer within {SERVICE_SECONDS:.0f} s; see {log_of(self._paths.logs, name)}."
+                )
+            time.sleep(0.2)
+        progress(f"{name} is up ({time.monotonic() - start:.1f} s){' at ' + service.url if service.url else ''}")
+
+    def _is_up(self, service: Service) -> bool:
+        name = service.program.name
+        process = self._supervisor.processes().get(name)
+        if process is None or process.state == "FATAL":
+            log = log_of(self._paths.logs, name)
+            raise StackError(f"{name} ends again and again; the last it said is {last_line(log)!r} (see {log}).")
+        if service.socket:
+            return _accepts(service.socket)
+        return _answers(service.url) if service.url else process.state == "RUNNING"
+
+    def _await_replicas(self, progress: Progress) -> None:
+        """Wait for the replicas of last time; one that does not come back keeps nobody from using the rest."""
+        start = time.monotonic()
+        for found, replica in self._all_replicas():
+            while not self._client.health(replica.port, found.image.digest).ready:
+                if time.monotonic() - start > self._settings.ready_timeout_seconds:
+                    progress(f"{replica.name} is not ready yet; see {log_of(self._paths.logs, replica.name)}")
+                    break
+                time.sleep(0.2)
+            else:
+                progress(f"{replica.name} serves version {found.image.version}")
+
+    def _all_replicas(self) -> list[tuple[ReplicaSet, Replica]]:
+        return [
+            (found, replica)
+            for environment in Environment
+            for found in self._replicas.all(environment)
+            for replica in found.replicas
+        ]
+
+    def _clear_orphans(self, progress: Progress) -> None:
+        if count := self._daemon.end_orphans():
+            progress(f"ended {count} processes that a supervisord that was killed had left")
+
+    def _ports(self, services: Sequence[Service]) -> dict[str, int]:
+        return {setting: port for service in services for setting, port in service.ports.items()}
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep a second ``up`` or ``down`` of the same home out."""
+        self._settings.home.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self._settings.home / "stack.lock", timeout=0, thread_local=False):
+                yield
+        except Timeout as error:
+            raise StackError(
+                f"The stack in {self._settings.home} is being started or stopped right now; wait for that."
+            ) from error
+
+
+def _status(name: str, url: str, processes: dict[str, Process]) -> ServiceStatus:
+    process = processes.get(name, Process(name=name, state="DOWN", pid=0, said=""))
+    return ServiceStatus(name=name, state=process.state, pid=process.pid, url=url, said=process.said)
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=3.0, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+def check_free(ports: Mapping[str, int]) -> None:
+    """Let pass only if nobody listens on any of these ports of 127.0.0.1.
+
+    Args:
+        ports: by the setting that chooses them.
+
+    Raises:
+        StackError: naming the first port that is taken, who has it as far as this user may see, and the variable that
+            chooses another one.
+    """
+    for setting, port in ports.items():
+        if _is_taken(port):
+            raise StackError(
+                f"Port {port} on 127.0.0.1 is taken{_by_whom(port)}; end that, or choose another port with "
+                f"{variable(setting)}."
+            )
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: a port whose last connections are still being forgotten is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def _by_whom(port: int) -> str:
+    for process in psutil.process_iter(["pid", "name"]):
+        try:
+            listens = [c for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr]
+        except psutil.Error:
+            continue
+        if any(connection.laddr.port == port for connection in listens):
+            return f" by {process.info['name']} (pid {process.info['pid']})"
+    return ""

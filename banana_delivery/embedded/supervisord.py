@@ -1,0 +1,151 @@
+"""supervisord itself: its configuration, its start and its end, and what it leaves behind when it is killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from banana_delivery.embedded.errors import StackError
+from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.embedded.processes import children_environment
+from banana_delivery.embedded.supervisor import Supervisor, last_line
+from banana_delivery.settings import Settings
+
+START_SECONDS = 20.0
+END_SECONDS = 30.0
+
+
+class Daemon:
+    """The supervisord of one home."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._paths = LocalPaths(settings.home)
+        self._supervisor = Supervisor(self._paths)
+
+    @property
+    def process(self) -> psutil.Process | None:
+        """The running supervisord of this home; None if there is none."""
+        try:
+            process = psutil.Process(int(self._paths.supervisor_pid.read_text()))
+            return process if str(self._paths.supervisor_conf) in process.cmdline() else None
+        except (FileNotFoundError, ValueError, psutil.Error):
+            return None
+
+    def start(self) -> None:
+        """Start it and, with it, every program that is configured.
+
+        Raises:
+            StackError: if it does not come up.
+        """
+        self._make_folders()
+        self._paths.supervisor_conf.write_text(self._configuration())
+        done = subprocess.run(
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._paths.supervisor_conf)],
+            cwd=self._settings.home,
+            env=children_environment(self._settings),
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while done.returncode != 0 or not self._supervisor.alive:
+            if done.returncode != 0 or time.monotonic() > deadline:
+                said = (done.stderr or done.stdout).strip().splitlines()
+                why = said[-1] if said else last_line(self._log)
+                raise StackError(f"supervisord did not start: {why}; see {self._log}.")
+            time.sleep(0.05)
+
+    def end(self) -> None:
+        """End it, and every program that still runs under it.
+
+        Raises:
+            StackError: if it does not end.
+        """
+        process = self.process
+        if process is None:
+            return
+        self._supervisor.shut_down()
+        try:
+            process.wait(timeout=END_SECONDS)
+        except psutil.TimeoutExpired as error:
+            raise StackError(
+                f"supervisord (pid {process.pid}) did not end within {END_SECONDS:.0f} s; see {self._log}."
+            ) from error
+
+    def end_orphans(self) -> int:
+        """End what a supervisord that was killed has left running, and say how many processes that were."""
+        orphans = self._orphans()
+        for process in orphans:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        _, stubborn = psutil.wait_procs(orphans, timeout=END_SECONDS)
+        for process in stubborn:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(stubborn, timeout=END_SECONDS)
+        return len(orphans)
+
+    @property
+    def _log(self) -> Path:
+        return self._paths.logs / "supervisord.log"
+
+    def _orphans(self) -> list[psutil.Process]:
+        """Processes that carry this supervisord's mark in their environment; we may be one of them."""
+        mark = f"unix://{self._paths.socket}"
+        ourselves = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.pid not in ourselves and process.environ().get("SUPERVISOR_SERVER_URL") == mark:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def _make_folders(self) -> None:
+        for folder in (self._paths.programs, self._paths.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        folder = self._paths.socket.parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid != os.getuid():
+            raise StackError(
+                f"{folder} belongs to somebody else; set TMPDIR to a folder of your own, or BANANA_HOME to a "
+                f"shorter path."
+            )
+
+    def _configuration(self) -> str:
+        paths = self._paths
+        lines = [
+            "[unix_http_server]",
+            f"file={_literal(paths.socket)}",
+            "chmod=0600",
+            "[supervisord]",
+            f"logfile={_literal(self._log)}",
+            "logfile_maxbytes=5000000",
+            "logfile_backups=1",
+            f"pidfile={_literal(paths.supervisor_pid)}",
+            f"childlogdir={_literal(paths.logs)}",
+            # Being started by root is said on purpose: without this line supervisord warns about it.
+            *(["user=root"] if os.getuid() == 0 else []),
+            "[rpcinterface:supervisor]",
+            "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
+            "[supervisorctl]",
+            f"serverurl=unix://{_literal(paths.socket)}",
+            # Relative to this file, so that a blank in the home's path does no harm.
+            "[include]",
+            "files=conf.d/*.ini",
+            "",
+        ]
+        return "\n".join(lines)
+
+
+def _literal(path: Path) -> str:
+    return str(path).replace("%", "%%")

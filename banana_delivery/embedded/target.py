@@ -1,0 +1,182 @@
+"""The embedded target: replicas under supervisord, traffic split by Traefik, records in files. No engine, no root."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.embedded.record import RecordFile
+from banana_delivery.embedded.replica_client import ReplicaClient
+from banana_delivery.embedded.replicas import Replica, Replicas, ReplicaSet
+from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
+from banana_delivery.embedded.traefik import Router
+from banana_delivery.embedded.traffic import LocalTraffic
+from banana_delivery.images.base import ImageError
+from banana_delivery.policy.model import (
+    Colour,
+    Deployment,
+    Environment,
+    ImageRef,
+    RolloutRecord,
+    TrafficSnapshot,
+)
+from banana_delivery.settings import Settings
+from banana_delivery.targets import claims
+from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget, TargetError
+
+
+class LocalTarget(ReleaseTarget):
+    """Releases on this machine.
+
+    Args:
+        settings: ports, numbers of replicas, home.
+        unpack: makes a release a directory: ``app/serving``, ``model/model.onnx``, ``model/version.json``.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, settings: Settings, unpack: Callable[[ImageRef], Path], *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._settings = settings
+        self._unpack = unpack
+        self._clock = clock
+        self._paths = LocalPaths(settings.home)
+        self._supervisor = Supervisor(self._paths)
+        self._router = Router(self._paths, settings.router_api_port)
+        self._client = ReplicaClient()
+        self._replicas = Replicas(settings, self._paths, self._supervisor, self._router, self._client)
+        self._traffic = LocalTraffic(self._router, self._client)
+        self._records = {
+            environment: RecordFile(self._paths.record(environment), environment) for environment in Environment
+        }
+
+    def record(self, environment: Environment) -> RolloutRecord:
+        """See the interface."""
+        return self._records[environment].read()
+
+    def claim(self, environment: Environment, owner: str, *, steal: bool = False) -> Claim:
+        """See the interface."""
+        file = self._records[environment]
+        with file.locked() as record:
+            claimed = claims.claimed(record, owner, self._clock(), self._settings.stale_after_seconds, steal=steal)
+            return claims.claim_on(file.write(claimed))
+
+    def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
+        """See the interface."""
+        file = self._records[claim.environment]
+        with file.locked() as present:
+            return file.write(claims.written(present, claim, record, self._clock()))
+
+    def beat(self, claim: Claim) -> None:
+        """See the interface."""
+        file = self._records[claim.environment]
+        with file.locked() as record:
+            file.write(claims.beaten(record, claim, self._clock()))
+
+    def release(self, claim: Claim) -> None:
+        """See the interface."""
+        file = self._records[claim.environment]
+        with file.locked() as record:
+            file.write(claims.released(record, claim))
+
+    def deploy(self, claim: Claim, colour: Colour, image: ImageRef, replicas: int) -> None:
+        """See the interface."""
+        with self._changing(claim) as record:
+            wished = claims.deployed(record, colour, image, replicas)
+            directory = self._unpacked(image)
+            if wished.weights != record.weights:
+                self._router.write_weights(claim.environment, wished.weights)
+            self._apply(wished, colour, directory)
+
+    def scale(self, claim: Claim, colour: Colour, replicas: int) -> None:
+        """See the interface."""
+        with self._changing(claim) as record:
+            wished = claims.scaled(record, colour, replicas)
+            self._apply(wished, colour, self._unpacked(wished.deployments[colour].image))
+
+    def set_weights(self, claim: Claim, weights: dict[Colour, int]) -> None:
+        """See the interface."""
+        with self._changing(claim) as record:
+            wished = self._records[claim.environment].write(claims.weighted(record, weights))
+            self._router.write_weights(claim.environment, wished.weights)
+            self._router.await_weights(claim.environment, wished.weights)
+
+    def readiness(self, environment: Environment, colour: Colour) -> Readiness:
+        """Each replica is asked itself; supervisord is asked about those that do not answer."""
+        found = self._replicas.of(environment, colour)
+        if found is None:
+            return Readiness(ready=0, wanted=0, failure=claims.never_deployed(environment, colour))
+        healths = {replica: self._client.health(replica.port, found.image.digest) for replica in found.replicas}
+        missing = {replica: health.waiting_for for replica, health in healths.items() if not health.ready}
+        ready = len(healths) - len(missing)
+        processes = self._supervisor.processes() if missing else {}
+        for replica in missing:
+            if failure := self._failure(replica, processes.get(replica.name)):
+                return Readiness(ready, len(healths), failure=failure)
+        waiting_for = "; ".join(f"{replica.name}: {what}" for replica, what in missing.items())
+        return Readiness(ready, len(healths), waiting_for=waiting_for)
+
+    def observed(self, environment: Environment) -> Observed:
+        """The router's split, and the processes that supervisord really has."""
+        sets = self._replicas.all(environment)
+        return Observed(
+            weights=self._router.weights(environment),
+            replicas={found.colour: len(self._replicas.running(found)) for found in sets},
+            digests={found.colour: found.image.digest for found in sets},
+        )
+
+    def traffic(self, environment: Environment) -> TrafficSnapshot:
+        """The router's counters, and the latency that the replicas measured."""
+        return self._traffic.snapshot(environment, self._replicas.all(environment), at=self._clock())
+
+    def url(self, environment: Environment) -> str:
+        """The router's entry point for the environment's users."""
+        settings = self._settings
+        port = settings.staging_port if environment is Environment.STAGING else settings.production_port
+        return f"http://127.0.0.1:{port}"
+
+    def probe_url(self, environment: Environment, colour: Colour) -> str:  # noqa: ARG002 - colours are unique
+        """The router's internal entry point, by colour."""
+        return f"http://127.0.0.1:{self._settings.probe_port}/{colour}"
+
+    def default_replicas(self, environment: Environment) -> int:
+        """As the settings say."""
+        settings = self._settings
+        return settings.staging_replicas if environment is Environment.STAGING else settings.production_replicas
+
+    @contextmanager
+    def _changing(self, claim: Claim) -> Iterator[RolloutRecord]:
+        """Hold the environment's lock for one change under a claim that is in force, and beat the heart at its end."""
+        file = self._records[claim.environment]
+        with file.locked() as record:
+            yield claims.beaten(record, claim, self._clock())
+            file.write(file.read().but(heartbeat=self._clock()))
+
+    def _apply(self, wished: RolloutRecord, colour: Colour, directory: Path) -> None:
+        """Store the wish first: if this process dies now, whoever takes over knows what may be running."""
+        self._records[wished.environment].write(wished)
+        deployment: Deployment = wished.deployments[colour]
+        replicas = ReplicaSet(
+            environment=wished.environment, colour=colour, image=deployment.image, directory=directory
+        )
+        self._replicas.apply(replicas, deployment.replicas, carries_users=wished.weights.get(colour, 0) > 0)
+
+    def _unpacked(self, image: ImageRef) -> Path:
+        try:
+            return self._unpack(image)
+        except ImageError as error:
+            raise TargetError(str(error)) from error
+
+    def _failure(self, replica: Replica, process: Process | None) -> str:
+        """Why waiting for a replica cannot help; empty if it may."""
+        if process is None:
+            return f"supervisord does not know {replica.name}; deploy the version again."
+        if process.state not in {"FATAL", "STOPPED"}:
+            return ""
+        log = log_of(self._paths.logs, replica.name)
+        said = last_line(log) or process.said or "nothing"
+        how = "was stopped by hand" if process.state == "STOPPED" else "ends again and again"
+        return f"{replica.name} {how}; the last it said is {said!r} (see {log})."

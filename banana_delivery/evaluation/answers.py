@@ -1,0 +1,250 @@
+"""Asks a URL about every labelled image and keeps what it says, as evidence of the quality of what runs there.
+
+Answers of a digest to a set of labelled images, kept on disk: the same image gives the same answers.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+from pydantic import ValidationError
+
+from banana_delivery.evaluation.client import UNREACHED, Prediction, is_overload, upload
+from banana_delivery.evaluation.labelled_images import LabelledImage
+from banana_delivery.policy.quality.matching import MAX_DETECTIONS, Detections, Labelled, Matches, match_answers
+
+TRIES = 8
+"""For one image: a service may be overloaded, or its router start again."""
+LONGEST_PAUSE_SECONDS = 5.0
+UNREACHED_PAUSE_SECONDS = 1.0
+
+Progress = Callable[[int, int], object]
+"""Called with how many images are done and how many there are."""
+
+
+class AskingError(Exception):
+    """The answers cannot serve as evidence; the message says why."""
+
+
+class DigestMismatchError(AskingError):
+    """Something else answered than what was to be measured."""
+
+
+class UnansweredError(AskingError):
+    """Some images were not answered, so that a measurement would flatter whoever failed on them."""
+
+
+@dataclass
+class Answers:
+    """What one URL said about the labelled images.
+
+    Attributes:
+        detections: by image name.
+        digests: of the images that answered.
+        versions: model versions that answered.
+        failures: why an image was not answered, by image name.
+        latencies: seconds from sending to the whole answer, of every answered image; the waits of retries apart.
+        overloads: how often the service asked to come back later.
+    """
+
+    detections: dict[str, Detections] = field(default_factory=dict)
+    digests: set[str] = field(default_factory=set)
+    versions: set[str] = field(default_factory=set)
+    failures: dict[str, str] = field(default_factory=dict)
+    latencies: list[float] = field(default_factory=list)
+    overloads: int = 0
+
+
+def ask(
+    url: str,
+    images: Sequence[LabelledImage],
+    *,
+    expected_digest: str | None = None,
+    concurrency: int = 4,
+    confidence: float = 0.001,
+    timeout: float = 30.0,
+    progress: Progress | None = None,
+) -> Answers:
+    """Ask ``{url}/predict`` about every image.
+
+    Args:
+        url: of the service, without ``/predict``.
+        images: at least one.
+        expected_digest: what must answer; None accepts whatever does, and `Answers.digests` says what did.
+        concurrency: requests under way at once.
+        confidence: the score from which detections are wanted; low, because average precision needs the unsure ones.
+        timeout: of one request, in seconds.
+        progress: told after every image.
+
+    Raises:
+        DigestMismatchError: an answer came from another digest than expected; nothing more is asked then.
+    """
+    asker = _Asker(url, images[0].class_names, confidence, timeout, concurrency)
+    answers = Answers()
+    with asker.client, ThreadPoolExecutor(concurrency, thread_name_prefix="ask") as pool:
+        futures = [pool.submit(asker.ask, image) for image in images]
+        try:
+            for done, future in enumerate(as_completed(futures), start=1):
+                _collect(answers, future.result(), expected_digest, url)
+                if progress is not None:
+                    progress(done, len(images))
+        finally:
+            asker.stop.set()
+            pool.shutdown(cancel_futures=True)
+    return answers
+
+
+def matches(images: Sequence[LabelledImage], answers: Answers) -> Matches:
+    """Match complete answers with the labels.
+
+    Raises:
+        UnansweredError: an image has no answer.
+    """
+    missing = [image.name for image in images if image.name not in answers.detections]
+    if missing:
+        reason = answers.failures.get(missing[0], "it was never asked")
+        raise UnansweredError(
+            f"{len(missing):,} of {len(images):,} labelled images were not answered, {missing[0]} first: {reason}."
+        )
+    labelled = (Labelled(image.name, image.truth, answers.detections[image.name]) for image in images)
+    return match_answers(labelled, images[0].class_names)
+
+
+@dataclass
+class _Reply:
+    """What became of one image: a prediction with its detections, or a reason why there is none."""
+
+    name: str
+    prediction: Prediction | None = None
+    detections: Detections | None = None
+    failure: str = ""
+    unreached: bool = False
+    seconds: float = 0.0
+    overloads: int = 0
+
+
+def _collect(answers: Answers, reply: _Reply, expected_digest: str | None, url: str) -> None:
+    answers.overloads += reply.overloads
+    if reply.unreached:
+        raise UnansweredError(f"{url} cannot be reached: {reply.failure}; see to what leads there, then try again.")
+    if reply.prediction is None or reply.detections is None:
+        answers.failures[reply.name] = reply.failure
+        return
+    answers.digests.add(reply.prediction.digest)
+    answers.versions.add(reply.prediction.model_version)
+    if expected_digest is not None and reply.prediction.digest != expected_digest:
+        raise DigestMismatchError(
+            f"{url} answered from {reply.prediction.digest} (version {reply.prediction.model_version}), "
+            f"but {expected_digest} was to be measured; wait until only that release serves there."
+        )
+    answers.detections[reply.name] = reply.detections
+    answers.latencies.append(reply.seconds)
+
+
+class _Asker:
+    """Asks one URL; shared by the threads, which the client allows."""
+
+    def __init__(
+        self, url: str, class_names: Sequence[str], confidence: float, timeout: float, connections: int
+    ) -> None:
+        self._url = url
+        self._class_index = {name: index for index, name in enumerate(class_names)}
+        self._query = {"confidence": confidence, "max_detections": MAX_DETECTIONS}
+        self.stop = threading.Event()
+        self.client = httpx.Client(
+            timeout=timeout,
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            trust_env=False,
+        )
+
+    def ask(self, image: LabelledImage) -> _Reply:
+        """Ask until there is an answer, a failure, or nobody to be reached for too long."""
+        reply = _Reply(image.name)
+        for _ in range(TRIES):
+            started = time.perf_counter()
+            try:
+                response = upload(self.client, self._url, image.name, image.jpeg, **self._query)
+            except httpx.HTTPError as error:
+                reply.failure = f"{type(error).__name__} {error}".strip()
+                reply.unreached = isinstance(error, UNREACHED)
+                if not reply.unreached or self.stop.wait(UNREACHED_PAUSE_SECONDS):
+                    break
+                continue
+            reply.unreached = False
+            reply.seconds = time.perf_counter() - started
+            if not is_overload(response):
+                return self._read(response, reply)
+            reply.overloads += 1
+            reply.failure = f"overloaded {reply.overloads} times"
+            if self.stop.wait(_pause(response)):
+                break
+        return reply
+
+    def _read(self, response: httpx.Response, reply: _Reply) -> _Reply:
+        if response.status_code != httpx.codes.OK:
+            reply.failure = f"status {response.status_code}: {response.text[:200]}"
+            return reply
+        try:
+            prediction = Prediction.model_validate_json(response.content)
+            reply.detections = prediction.arrays(self._class_index)
+            reply.prediction = prediction
+        except ValidationError as error:
+            reply.failure = f"an answer that breaks the contract: {error.errors()[0]['loc']} {error.errors()[0]['msg']}"
+        except KeyError as error:
+            reply.failure = f"a class {error} that the labels do not know ({', '.join(self._class_index)})"
+        return reply
+
+
+def _pause(response: httpx.Response) -> float:
+    """Seconds to wait as the service asked, within reason; a date or nonsense counts as one second."""
+    try:
+        return min(max(float(response.headers["Retry-After"]), 0.0), LONGEST_PAUSE_SECONDS)
+    except ValueError:
+        return 1.0
+
+
+ARRAYS = ("truths", "image", "klass", "score", "hit")
+
+
+class AnswerCache:
+    """One file a digest; a file that cannot be read counts as missing.
+
+    Args:
+        directory: of one set of labelled images.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def get(self, digest: str) -> Matches | None:
+        """The answers of a digest, if they are kept."""
+        try:
+            with np.load(self._file(digest), allow_pickle=False) as kept:
+                return Matches(
+                    names=tuple(kept["names"].tolist()),
+                    class_names=tuple(kept["class_names"].tolist()),
+                    **{name: kept[name] for name in ARRAYS},
+                )
+        except (OSError, KeyError, ValueError):
+            return None
+
+    def put(self, digest: str, matches: Matches) -> None:
+        """Keep the answers of a digest; a reader never sees half a file."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        arrays = {name: getattr(matches, name) for name in ARRAYS}
+        with tempfile.NamedTemporaryFile(dir=self._directory, delete=False) as file:
+            np.savez_compressed(
+                file, names=np.array(matches.names), class_names=np.array(matches.class_names), **arrays
+            )
+        Path(file.name).replace(self._file(digest))
+
+    def _file(self, digest: str) -> Path:
+        return self._directory / f"{digest.removeprefix('sha256:')}.npz"

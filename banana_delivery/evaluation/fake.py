@@ -1,0 +1,83 @@
+"""Evidence in memory, for tests: it knows how good each version is, and its load arrives at a fake place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from banana_delivery.evaluation.base import Answering, Evidence, Log
+from banana_delivery.policy.asset_records import TestRow
+from banana_delivery.policy.quality.matching import Matches
+
+IMAGES = 1000
+
+
+@dataclass
+class FakeLoad:
+    """A load that remembers its rate; whoever advances the clock asks it how much is due."""
+
+    url: str
+    rate: float = 0.0
+
+    def set_rate(self, requests_per_second: float) -> None:
+        """See ``Load``."""
+        self.rate = requests_per_second
+
+
+@dataclass
+class FakeEvidence(Evidence):
+    """The fake.
+
+    Attributes:
+        found: share of the labelled objects that a version finds, by version; others find 90 %.
+        broken: why a version's tests fail, by version.
+        loads: the probes that run now.
+        asked: the versions whose answers were asked for afresh, in that order.
+    """
+
+    found: dict[str, float] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    loads: list[FakeLoad] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def sample_images(self, count: int) -> list[Path]:
+        """See ``Evidence``; there are no files."""
+        return [Path(f"leaf-{number}.jpg") for number in range(count)]
+
+    def tests(self, release: Answering, log: Log) -> list[TestRow]:
+        """See ``Evidence``: one row."""
+        detail = self.broken.get(release.ref.version, "")
+        log(f"tested version {release.ref.version}")
+        return [TestRow(name="answers", passed=not detail, detail=detail or "as it should", seconds=0.1)]
+
+    def answers(self, release: Answering, log: Log, *, fresh: bool) -> Matches:
+        """See ``Evidence``: one object an image, found or not; other versions miss other images."""
+        if fresh:
+            self.asked.append(release.ref.version)
+        log(f"version {release.ref.version} answered{' afresh' if fresh else ''}")
+        share = self.found.get(release.ref.version, 0.9)
+        draws = np.random.default_rng(sum(release.ref.version.encode())).random(IMAGES)
+        images = np.arange(IMAGES)
+        return Matches(
+            names=tuple(f"leaf-{number}.jpg" for number in images),
+            class_names=("streak",),
+            truths=np.ones((IMAGES, 1), np.int64),
+            image=images,
+            klass=np.zeros(IMAGES, np.int64),
+            score=np.full(IMAGES, 0.5),
+            hit=draws < share,
+        )
+
+    @contextmanager
+    def probe(self, url: str) -> Iterator[FakeLoad]:
+        """See ``Evidence``."""
+        load = FakeLoad(url)
+        self.loads.append(load)
+        try:
+            yield load
+        finally:
+            self.loads.remove(load)

@@ -1,0 +1,115 @@
+"""Evidence gathered over HTTP from what really answers, with labelled images from a directory or the generator."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+
+from banana_delivery.evaluation.acceptance_tests import integration, smoke
+from banana_delivery.evaluation.answers import AnswerCache, AskingError, ask, matches
+from banana_delivery.evaluation.base import Answering, Evidence, EvidenceError, Load, Log
+from banana_delivery.evaluation.labelled_images import INDEX, LabelledImage, LabelledImagesError, load
+from banana_delivery.evaluation.load_test import performance
+from banana_delivery.evaluation.probe import AS_PROBE, Probe
+from banana_delivery.policy.asset_records import TestRow
+from banana_delivery.policy.quality.matching import Matches
+from banana_delivery.settings import Settings
+
+TEST_IMAGES = 8
+TABLES = 3
+UNREACHED_PAUSE_SECONDS = 3.0
+"""A router that died starts again within this."""
+
+
+class HttpEvidence(Evidence):
+    """Asks running releases.
+
+    Args:
+        settings: where the labelled images are, and how many.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _directory(self) -> Path:
+        """The labelled images; generated the first time when no directory is set."""
+        if self._settings.holdout:
+            return self._settings.holdout
+        from banana_delivery.sample_data.leaves import HOLDOUT_SEED, write_dataset
+
+        directory = self._settings.home / "holdout"
+        write_dataset(directory, self._settings.holdout_images, HOLDOUT_SEED, progress=False)
+        return directory
+
+    @cached_property
+    def images(self) -> list[LabelledImage]:
+        """All labelled images.
+
+        Raises:
+            EvidenceError: if they cannot be used.
+        """
+        try:
+            return load(self._directory)
+        except LabelledImagesError as error:
+            raise EvidenceError(str(error)) from error
+
+    @cached_property
+    def _cache(self) -> AnswerCache:
+        index = hashlib.sha256((self._directory / INDEX).read_bytes()).hexdigest()
+        return AnswerCache(self._settings.home / "answers" / index[:16])
+
+    def sample_images(self, count: int) -> list[Path]:
+        """See ``Evidence``."""
+        return [self._directory / image.name for image in self.images[:count]]
+
+    def tests(self, release: Answering, log: Log) -> list[TestRow]:
+        """See ``Evidence``; a table in which a connection broke off says little about the release and is made again."""
+        for _ in range(TABLES):
+            rows = self._table(release)
+            for row in rows:
+                log(f"{'passed' if row.passed else 'FAILED'}: {row.name}: {row.detail}")
+            if not any(row.unreached for row in rows):
+                return rows
+            time.sleep(UNREACHED_PAUSE_SECONDS)
+        if rows[0].unreached:
+            raise EvidenceError(
+                f"Version {release.ref.version} cannot be reached at {release.url} ({rows[0].detail}); "
+                "see to the router there, then deliver again."
+            )
+        return rows
+
+    def _table(self, release: Answering) -> list[TestRow]:
+        images, ref = self.images[:TEST_IMAGES], release.ref
+        rows = smoke(release.url, images[0], ref.digest, ref.version)
+        if all(row.passed for row in rows):
+            rows += integration(release.url, images, ref.digest, ref.version)
+            rows.append(performance(release.url, images))
+        return rows
+
+    def answers(self, release: Answering, log: Log, *, fresh: bool) -> Matches:
+        """See ``Evidence``."""
+        known = None if fresh else self._cache.get(release.ref.digest)
+        if known:
+            log(f"Version {release.ref.version} answered these images before; its image is the same.")
+            return known
+        quarter = max(1, len(self.images) // 4)
+
+        def progress(done: int, total: int) -> None:
+            if done % quarter == 0:
+                log(f"Version {release.ref.version} at {release.url}: {done}/{total} labelled images")
+
+        try:
+            answers = ask(release.url, self.images, expected_digest=release.ref.digest, progress=progress)
+            found = matches(self.images, answers)
+        except AskingError as error:
+            raise EvidenceError(str(error)) from error
+        self._cache.put(release.ref.digest, found)
+        return found
+
+    def probe(self, url: str) -> AbstractContextManager[Load]:
+        """See ``Evidence``."""
+        return Probe(url, self.images, headers=AS_PROBE)

@@ -1,0 +1,167 @@
+"""The whole way from ``best.pt`` to ``model.onnx`` and ``version.json``.
+
+``version.json``: what a model says of itself wherever it runs. Equal facts give equal bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from banana_delivery.export import sandbox
+from banana_delivery.export.checkpoint_scan import scan
+from banana_delivery.export.errors import ConversionError
+from banana_delivery.export.parity import ASKED_FROM, Parity, compare, judge
+from banana_delivery.export.protocol import Exported, ExportRequest, Served, ServeRequest
+from banana_delivery.model_registry.base import ModelVersion
+from banana_delivery.policy.model import Value
+
+MODEL_FILE = "model.onnx"
+EXPORT_SECONDS = 300.0
+SERVE_SECONDS = 120.0
+_EXPORT_WORKER = "banana_delivery.export.export_worker"
+_SERVING_WORKER = "banana_delivery.export.serving_worker"
+
+
+class Artifact(Value):
+    """What became of a checkpoint.
+
+    Attributes:
+        checkpoint_sha256: of ``best.pt``, hex.
+        onnx_sha256: of ``model.onnx``, hex.
+        classes: names, in the order of their ids.
+        input_size: pixels of the longer side.
+        exported_with: programs and versions that made the export.
+        parity: how alike checkpoint and export answer.
+        seconds: wall-clock time.
+    """
+
+    checkpoint_sha256: str
+    onnx_sha256: str
+    classes: tuple[str, ...]
+    input_size: int
+    exported_with: str
+    parity: Parity
+    seconds: float
+
+
+def convert(
+    checkpoint: Path,
+    to: Path,
+    model: ModelVersion,
+    images: Sequence[Path],
+    progress: Callable[[str], object],
+) -> Artifact:
+    """Scan a checkpoint, export it and compare both, and leave ``model.onnx`` and ``version.json`` in ``to``.
+
+    Args:
+        checkpoint: the downloaded ``best.pt``; never loaded in this process.
+        to: existing folder. Its files change only if all went well, whether or not the parity passed.
+        model: what the registry says of the version.
+        images: JPEG files on which both must answer alike.
+        progress: called with a line of text at each step.
+
+    Raises:
+        RejectedModelError: if the model must not be delivered.
+        ConversionError: if the conversion could not be carried out here.
+    """
+    start = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix=".converting-", dir=to) as name:
+            scratch = Path(name)
+            artifact = _convert(checkpoint, scratch, model, tuple(images), progress)
+            for file in (MODEL_FILE, VERSION_FILE):
+                (scratch / file).replace(to / file)
+    except OSError as error:
+        raise ConversionError(
+            f"The conversion into {to} failed ({error.strerror or error}): look at the disk's free space and rights."
+        ) from error
+    return artifact.but(seconds=time.monotonic() - start)
+
+
+def export(checkpoint: Path, to: Path, images: tuple[Path, ...], scratch: Path, timeout: float) -> Exported:
+    """Export a scanned checkpoint to the file ``to`` in a subprocess, and let it answer the images itself.
+
+    Args:
+        checkpoint: must have passed ``scan``.
+        to: the ONNX file to write.
+        images: files it answers.
+        scratch: existing folder for the subprocess.
+        timeout: seconds.
+
+    Raises:
+        RejectedModelError: if the model must not be delivered.
+        ConversionError: if the subprocess dies or takes too long.
+    """
+    frames = scratch / "frames"
+    frames.mkdir()
+    request = ExportRequest(checkpoint=checkpoint, onnx=to, images=images, frames=frames, confidence=ASKED_FROM)
+    return sandbox.run(_EXPORT_WORKER, request, Exported, scratch, timeout)
+
+
+def parity(model: Path, exported: Exported, images: tuple[Path, ...], scratch: Path, timeout: float) -> Parity:
+    """Let the serving code answer with ``model`` what the checkpoint was asked, and compare the answers."""
+    request = ServeRequest(model=model, images=(*exported.frames, *images), confidence=ASKED_FROM)
+    answers = sandbox.run(_SERVING_WORKER, request, Served, scratch, timeout).answers
+    count = len(exported.frames)
+    return judge(
+        compare(exported.frame_answers, answers[:count]), compare(exported.answers, answers[count:]), len(images)
+    )
+
+
+def sha256_of(file: Path) -> str:
+    """sha256 of a file, hex."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _convert(
+    checkpoint: Path, scratch: Path, model: ModelVersion, images: tuple[Path, ...], progress: Callable[[str], object]
+) -> Artifact:
+    report = scan(checkpoint)
+    progress(f"Scanned {checkpoint.name}: {report.bytes:,} bytes, {len(report.imports)} imports, all of them allowed")
+    # A copy under this name, since ultralytics writes beside what it reads and goes by the suffix.
+    copy, onnx = scratch / "best.pt", scratch / MODEL_FILE
+    copy.write_bytes(checkpoint.read_bytes())
+    exported = export(copy, onnx, images, scratch, EXPORT_SECONDS)
+    progress(f"Exported {len(exported.classes)} classes at {exported.input_size} px with {exported.exported_with}")
+    checkpoint_sha256, onnx_sha256 = sha256_of(copy), sha256_of(onnx)
+    write_version_file(scratch, model, exported, checkpoint_sha256, onnx_sha256)
+    alike = parity(onnx, exported, images, scratch, SERVE_SECONDS)
+    progress(f"Compared with the checkpoint: {alike.reason}")
+    return Artifact(
+        checkpoint_sha256=checkpoint_sha256,
+        onnx_sha256=onnx_sha256,
+        classes=exported.classes,
+        input_size=exported.input_size,
+        exported_with=exported.exported_with,
+        parity=alike,
+        seconds=0.0,
+    )
+
+
+VERSION_FILE = "version.json"
+
+
+def write_version_file(
+    folder: Path, model: ModelVersion, exported: Exported, checkpoint_sha256: str, onnx_sha256: str
+) -> Path:
+    """Write ``folder/version.json`` and return its path."""
+    facts = {
+        "model_name": model.name,
+        "version": model.version,
+        "mlflow_run_id": model.run_id,
+        "source": model.source,
+        "classes": list(exported.classes),
+        "input_size": exported.input_size,
+        "checkpoint_sha256": checkpoint_sha256,
+        "onnx_sha256": onnx_sha256,
+        "exported_with": exported.exported_with,
+    }
+    path = folder / VERSION_FILE
+    path.write_text(json.dumps(facts, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path

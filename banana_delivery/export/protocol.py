@@ -1,0 +1,101 @@
+"""What travels between the pipeline and the subprocesses that touch a model: JSON both ways."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from banana_delivery.policy.model import Value
+
+
+class Detection(Value):
+    """One box.
+
+    Attributes:
+        class_id: index into the classes.
+        score: 0 to 1.
+        box: x1, y1, x2, y2 in pixels of the image.
+    """
+
+    class_id: int
+    score: float
+    box: tuple[float, float, float, float]
+
+
+Answers = tuple[tuple[Detection, ...], ...]
+"""Detections of each image, in the order of the images."""
+
+
+class Rejection(Value):
+    """A subprocess's word that the model must be rejected.
+
+    Attributes:
+        kind: name of a class in ``banana_delivery.export.errors``.
+        message: its sentence.
+    """
+
+    kind: str
+    message: str
+
+
+class ExportRequest(Value):
+    """What to export.
+
+    Attributes:
+        checkpoint: the scanned ``best.pt``.
+        onnx: where the export goes.
+        images: what the checkpoint itself answers.
+        frames: existing folder for the images as the network sees them.
+        confidence: lowest score of its answers.
+    """
+
+    checkpoint: Path
+    onnx: Path
+    images: tuple[Path, ...]
+    frames: Path
+    confidence: float
+
+
+class Exported(Value):
+    """What an export found.
+
+    Attributes:
+        classes: names, in the order of their ids.
+        input_size: pixels of the longer side.
+        exported_with: programs and versions that decide the bytes of the export.
+        answers: the checkpoint's own.
+        frames: each image as the network saw it, letterboxed, in a lossless file.
+        frame_answers: the checkpoint's own to these, in pixels of the frame.
+    """
+
+    classes: tuple[str, ...]
+    input_size: int
+    exported_with: str
+    answers: Answers
+    frames: tuple[Path, ...]
+    frame_answers: Answers
+
+
+class ServeRequest(Value):
+    """What the serving code is to answer.
+
+    Attributes:
+        model: ``model.onnx`` with ``version.json`` beside it.
+        images: encoded images.
+        confidence: lowest score of its answers.
+    """
+
+    model: Path
+    images: tuple[Path, ...]
+    confidence: float
+
+
+class Served(Value):
+    """What the serving code answered.
+
+    Attributes:
+        answers: detections by image.
+        engine: name, version and arithmetic of the engine.
+    """
+
+    answers: Answers
+    engine: str

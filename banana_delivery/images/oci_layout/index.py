@@ -1,0 +1,155 @@
+"""What the index of an OCI image layout says of each image: its tags as the OCI annotation, the rest as our own.
+
+An image with several tags has a descriptor for each, as the OCI specification wants it; an image without tags has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from banana_delivery.images.base import ImageError
+from banana_delivery.images.oci_layout.blobs import LayoutFiles
+from banana_delivery.images.retention import void_before
+from banana_delivery.policy.model import Value
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+TAG = "org.opencontainers.image.ref.name"
+
+
+class Entry(Value):
+    """One image of the layout.
+
+    Attributes:
+        digest: of its manifest.
+        size: of its manifest, in bytes.
+        version: MLflow model version.
+        key: sha256 of its identity key.
+        built_at: seconds since the epoch.
+        used_at: when it was last built, found or resolved, seconds since the epoch.
+        tags: tags that point at it.
+        doomed_at: when retention last chose it, seconds since the epoch; nobody is given it for a while. None: never.
+    """
+
+    digest: str
+    size: int
+    version: str
+    key: str
+    built_at: float
+    used_at: float
+    tags: frozenset[str] = frozenset()
+    doomed_at: float | None = None
+
+    def is_doomed(self, now: float) -> bool:
+        """Whether it is about to be removed, so that nobody may be given it."""
+        return self.doomed_at is not None and self.doomed_at >= void_before(now)
+
+
+def to_descriptors(entries: list[Entry]) -> list[dict[str, Any]]:
+    """The index's descriptors for these images, in a stable order."""
+    return [
+        _descriptor(entry, {TAG: tag} if tag else {})
+        for entry in sorted(entries, key=lambda entry: (entry.built_at, entry.digest))
+        for tag in sorted(entry.tags) or [""]
+    ]
+
+
+def from_descriptors(descriptors: list[dict[str, Any]]) -> list[Entry]:
+    """The images that these descriptors name.
+
+    Raises:
+        KeyError: if a descriptor is not one of ours.
+        ValueError: if one of its values is not what it should be.
+    """
+    entries: dict[str, Entry] = {}
+    for descriptor in descriptors:
+        notes, digest = descriptor["annotations"], descriptor["digest"]
+        entry = entries.get(digest) or Entry(
+            digest=digest,
+            size=descriptor["size"],
+            version=notes["banana.version"],
+            key=notes["banana.key"],
+            built_at=float(notes["banana.built-at"]),
+            used_at=float(notes["banana.used-at"]),
+            doomed_at=float(notes["banana.doomed-at"]) if "banana.doomed-at" in notes else None,
+        )
+        entries[digest] = entry.but(tags=entry.tags | {notes[TAG]}) if TAG in notes else entry
+    return list(entries.values())
+
+
+def _descriptor(entry: Entry, tag: dict[str, str]) -> dict[str, Any]:
+    notes = {
+        "banana.version": entry.version,
+        "banana.key": entry.key,
+        "banana.built-at": repr(entry.built_at),
+        "banana.used-at": repr(entry.used_at),
+        **({} if entry.doomed_at is None else {"banana.doomed-at": repr(entry.doomed_at)}),
+        **tag,
+    }
+    return {"mediaType": MANIFEST_TYPE, "digest": entry.digest, "size": entry.size, "annotations": notes}
+
+
+class LayoutIndex:
+    """The images of a layout; whoever changes them holds the layout's lock.
+
+    Args:
+        files: the layout.
+    """
+
+    def __init__(self, files: LayoutFiles) -> None:
+        self._files = files
+
+    def entries(self) -> list[Entry]:
+        """All images, newest first.
+
+        Raises:
+            ImageError: if the index cannot be read, or is somebody else's.
+        """
+        descriptors = self._files.read_index()
+        try:
+            found = from_descriptors(descriptors)
+        except (KeyError, ValueError) as error:
+            raise ImageError(
+                f"{self._files.root / 'index.json'} names images that were not built here ({error}); "
+                "point BANANA_HOME elsewhere or move that directory away."
+            ) from error
+        return sorted(found, key=lambda entry: (-entry.built_at, entry.digest))
+
+    def entry(self, digest: str) -> Entry:
+        """One image.
+
+        Raises:
+            ImageError: if it is not here.
+        """
+        if entry := self.get(digest):
+            return entry
+        raise ImageError(f"{self._files.root} holds no image {digest}; materialize `image` for its version again.")
+
+    def get(self, digest: str) -> Entry | None:
+        """One image; None if it is not here."""
+        return next((entry for entry in self.entries() if entry.digest == digest), None)
+
+    def put(self, entry: Entry) -> None:
+        """Add an image, or replace what is known of it."""
+        rest = [other for other in self.entries() if other.digest != entry.digest]
+        self._files.write_index(to_descriptors([*rest, entry]))
+
+    def drop(self, digest: str) -> None:
+        """Forget an image; its blobs stay until they are swept."""
+        self._files.write_index(to_descriptors([entry for entry in self.entries() if entry.digest != digest]))
+
+    def move_tags(self, digest: str, tags: frozenset[str]) -> None:
+        """Make tags point at one image and at no other."""
+        moved = [
+            entry.but(tags=entry.tags | tags if entry.digest == digest else entry.tags - tags)
+            for entry in self.entries()
+        ]
+        self._files.write_index(to_descriptors(moved))
+
+    def lend(self, wanted: Callable[[Entry], bool], now: float) -> Entry | None:
+        """The newest image that is wanted, marked as used now; None if there is none."""
+        entry = next((entry for entry in self.entries() if not entry.is_doomed(now) and wanted(entry)), None)
+        if entry is None:
+            return None
+        self.put(entry.but(used_at=now))
+        return entry

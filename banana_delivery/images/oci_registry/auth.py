@@ -1,0 +1,62 @@
+"""Logging in to a registry's API the way its 401 answer asks for: with a password, or with a token from its issuer."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import httpx
+
+from banana_delivery.images.docker.credentials import Credentials
+
+_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+
+
+def challenge_of(header: str) -> tuple[str, dict[str, str]]:
+    """Scheme and parameters of a ``WWW-Authenticate`` header."""
+    scheme, _, parameters = header.partition(" ")
+    return scheme.lower(), dict(_CHALLENGE.findall(parameters))
+
+
+def authorization(client: httpx.Client, header: str, credentials: Credentials, path: str) -> str | None:
+    """The ``Authorization`` header that answers a challenge; None if we have nothing to answer it with.
+
+    Args:
+        client: fetches the token.
+        header: the registry's ``WWW-Authenticate``.
+        credentials: our login.
+        path: the repository inside the registry; asked for in full, so that one token serves every call.
+
+    Raises:
+        httpx.HTTPError: if the issuer cannot be reached or refuses.
+    """
+    scheme, challenge = challenge_of(header)
+    if scheme == "basic":
+        return _basic(credentials) if credentials.username else None
+    if scheme != "bearer" or "realm" not in challenge:
+        return None
+    scope = f"repository:{path}:pull,push,delete"
+    token = _exchange(client, challenge, credentials, scope)
+    return f"Bearer {token}" if token else None
+
+
+def _exchange(client: httpx.Client, challenge: dict[str, str], credentials: Credentials, scope: str) -> str:
+    query = {"service": challenge.get("service", ""), "scope": scope}
+    if credentials.identity_token:
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": credentials.identity_token,
+            "client_id": "banana-delivery",
+        }
+        answer = client.post(challenge["realm"], data={**query, **form})
+    else:
+        headers = {"Authorization": _basic(credentials)} if credentials.username else {}
+        answer = client.get(challenge["realm"], params=query, headers=headers)
+    answer.raise_for_status()
+    issued = answer.json()
+    return str(issued.get("token") or issued.get("access_token") or "")
+
+
+def _basic(credentials: Credentials) -> str:
+    pair = f"{credentials.username}:{credentials.password}".encode()
+    return "Basic " + base64.b64encode(pair).decode()

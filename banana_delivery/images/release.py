@@ -1,0 +1,202 @@
+"""What goes into a release image, in one normalised form, and the identity that follows from it.
+
+Comparing dependency locks: what a release was built with, and what a host would run it with.
+
+Names of image tags.
+
+Whether building an old version again gives what was built then, and if not, what differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from banana_delivery.images.base import BuildContext, ImageError, ImageKey, Parity
+from banana_delivery.images.layers import Member, file_sha256
+from banana_delivery.policy.model import ImageRef
+
+MODEL_PATH = "model/model.onnx"
+VERSION_PATH = "model/version.json"
+LOCK_PATH = "app/requirements.txt"
+CODE_PATH = "app/serving"
+
+LAYERS = ("code", "model", "version")
+"""The layers of a release, bottom first: what changes least lies lowest."""
+
+KEY_LABEL = "banana.key"
+VERSION_LABEL = "banana.version"
+
+_MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def layer_members(context: BuildContext) -> dict[str, tuple[Member, ...]]:
+    """The files of each layer, by the layer's name in ``LAYERS``.
+
+    The lock lies beside the code, so that an old release knows the packages it was built for.
+
+    Raises:
+        ImageError: if the model, its ``version.json``, the code or the lock is missing.
+    """
+    lock = Member(LOCK_PATH, _required(context.lock_file, "the serving lock"))
+    return {
+        "code": (*code_members(context.code_directory), lock),
+        "model": (Member(MODEL_PATH, _required(context.model_directory / "model.onnx", "the exported model")),),
+        "version": (Member(VERSION_PATH, _required(context.model_directory / "version.json", "its description")),),
+    }
+
+
+def code_members(directory: Path) -> tuple[Member, ...]:
+    """Every file of the serving package; no byte code, caches or hidden files.
+
+    Raises:
+        ImageError: if the package is missing or holds a symbolic link.
+    """
+    if not (directory / "__init__.py").is_file():
+        raise ImageError(f"{directory} holds no Python package; point the build at the `serving` package.")
+    found = sorted(path for path in directory.rglob("*") if _belongs(path.relative_to(directory)))
+    for path in found:
+        if path.is_symlink():
+            raise ImageError(f"{path} is a symbolic link, whose target would not be in the image; put the file there.")
+    files = [path for path in found if path.is_file()]
+    return tuple(Member(f"{CODE_PATH}/{path.relative_to(directory).as_posix()}", path) for path in files)
+
+
+def code_sha256(directory: Path) -> str:
+    """One sha256 hex over the names and contents of the serving package."""
+    lines = [f"{member.name} {file_sha256(member.source)}\n" for member in code_members(directory)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def key_of(context: BuildContext, base: str, platform_name: str) -> ImageKey:
+    """The identity of a build on a base and platform.
+
+    Raises:
+        ImageError: if a file of the context is missing.
+    """
+    members = layer_members(context)
+    return ImageKey(
+        model=file_sha256(members["model"][0].source),
+        version_file=file_sha256(members["version"][0].source),
+        code=code_sha256(context.code_directory),
+        lock=file_sha256(context.lock_file),
+        base=base,
+        platform=platform_name,
+    )
+
+
+def labels_of(context: BuildContext, key: ImageKey) -> dict[str, str]:
+    """All labels of a release: the caller's, and those that say what it was made of."""
+    return {
+        **context.labels,
+        "org.opencontainers.image.version": context.version,
+        VERSION_LABEL: context.version,
+        KEY_LABEL: key.sha256,
+        "banana.model.sha256": key.model,
+        "banana.version-file.sha256": key.version_file,
+        "banana.code.sha256": key.code,
+        "banana.lock.sha256": key.lock,
+        "banana.base": key.base,
+    }
+
+
+def host_platform() -> str:
+    """This host as images name it, for example ``linux/amd64``."""
+    machine = platform.machine().lower()
+    return f"linux/{_MACHINES.get(machine, machine)}"
+
+
+def _belongs(path: Path) -> bool:
+    hidden = any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+    return not hidden and path.suffix != ".pyc"
+
+
+def _required(path: Path, what: str) -> Path:
+    if not path.is_file():
+        raise ImageError(f"{path} ({what}) is missing; materialize `model_artifact` again, or correct the path.")
+    return path
+
+
+_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
+_NAMED = 5
+
+
+def pins(lock: str) -> dict[str, str]:
+    """The version of each package that a lock pins, by normalised name."""
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in _PIN.findall(lock)}
+
+
+def difference(built_with: str, host: str) -> str:
+    """How a host's lock differs from the one of a release: one clause, empty if the same packages are pinned."""
+    before, after = pins(built_with), pins(host)
+    changes = [
+        f"{name} {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+    more = f" and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
+    return ", ".join(changes[:_NAMED]) + more
+
+
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+def checked_tags(tags: Iterable[str]) -> frozenset[str]:
+    """The tags, each proven to be one that registries accept.
+
+    Raises:
+        ImageError: names the first that is not.
+    """
+    wanted = frozenset(tags)
+    for tag in sorted(wanted):
+        if not _TAG.fullmatch(tag):
+            raise ImageError(
+                f"{tag!r} cannot be an image tag; use letters, digits, '.', '_' and '-', at most 128 of them."
+            )
+    return wanted
+
+
+def release_tags(version: str, revision: str) -> frozenset[str]:
+    """The tags of a new image: its version, ``latest`` and ``sha-<git revision>``; ``stable`` follows with success.
+
+    Args:
+        version: MLflow model version.
+        revision: git revision of the code; empty if it is not known.
+    """
+    return frozenset({version, "latest"} | ({f"sha-{revision[:12]}"} if revision else set()))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an image is made of, as far as it can be made again.
+
+    Attributes:
+        layers: digest of each layer's uncompressed content, by name, bottom first.
+        labels: its labels.
+    """
+
+    layers: dict[str, str]
+    labels: dict[str, str]
+
+
+def compare(ref: ImageRef, then: Contents, now: Contents) -> Parity:
+    """Compare a rebuild with the image."""
+    layers = [
+        f"layer {name} was {_short(then.layers, name)} and is now {_short(now.layers, name)}"
+        for name in [*then.layers, *(name for name in now.layers if name not in then.layers)]
+        if then.layers.get(name) != now.layers.get(name)
+    ]
+    labels = [
+        f"label {name} was {then.labels.get(name, 'absent')!r} and is now {now.labels.get(name, 'absent')!r}"
+        for name in sorted(then.labels.keys() | now.labels.keys())
+        if then.labels.get(name) != now.labels.get(name)
+    ]
+    return Parity(ref, tuple(layers + labels))
+
+
+def _short(layers: dict[str, str], name: str) -> str:
+    return layers[name].removeprefix("sha256:")[:12] if name in layers else "absent"

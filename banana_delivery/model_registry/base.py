@@ -1,0 +1,106 @@
+"""What the pipeline needs from the model registry."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from banana_delivery.policy.model import Value
+from banana_delivery.policy.outcomes import RegistryMark
+
+
+class RegistryError(Exception):
+    """The registry cannot be reached or did not answer as it should; worth another try later."""
+
+
+class UnknownVersionError(RegistryError):
+    """The version does not exist; one sentence that says which ones do."""
+
+
+class MissingCheckpointError(RegistryError):
+    """The version exists, but has no readable ``best.pt``; one sentence: what, where, what to do."""
+
+
+class StagedVersion(Value):
+    """A version that somebody asked to have delivered, by stage "Staging", by alias ``staging``, or by both.
+
+    Attributes:
+        version: MLflow model version, as text.
+        staged_at: when the registry last moved it, seconds since the epoch.
+        by_stage: whether its stage is "Staging".
+        by_alias: whether the alias ``staging`` points at it.
+    """
+
+    version: str
+    staged_at: float
+    by_stage: bool
+    by_alias: bool
+
+
+class ModelVersion(Value):
+    """What the registry knows about a version.
+
+    Attributes:
+        name: registered model.
+        version: number, as text.
+        run_id: MLflow run that made it; empty if none is recorded.
+        source: URI of its artifacts.
+        stage: "None", "Staging", "Production" or "Archived".
+        aliases: aliases that point at it.
+        tags: its tags.
+        metrics: its run's metrics; empty without a run.
+        created_at: seconds since the epoch.
+    """
+
+    name: str
+    version: str
+    run_id: str
+    source: str
+    stage: str
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+    metrics: dict[str, float]
+    created_at: float
+
+
+class ModelRegistry(ABC):
+    """A model registry. Every implementation passes ``tests/contract/test_model_registry.py``."""
+
+    @abstractmethod
+    def staged(self) -> list[StagedVersion]:
+        """The versions that somebody wants delivered, oldest staging first; a bounded number of calls.
+
+        Raises:
+            RegistryError: if the registry cannot be reached.
+        """
+
+    @abstractmethod
+    def describe(self, version: str) -> ModelVersion:
+        """One version; ``latest`` means the highest number.
+
+        Raises:
+            UnknownVersionError: if there is no such version.
+            RegistryError: if the registry cannot be reached.
+        """
+
+    @abstractmethod
+    def download(self, version: str, to: Path) -> Path:
+        """Fetch the version's ``best.pt`` into the directory ``to``, whole or not at all, and return its path.
+
+        Raises:
+            UnknownVersionError: if there is no such version.
+            MissingCheckpointError: if its artifacts hold no ``best.pt``, or several.
+            RegistryError: if the artifacts cannot be reached.
+        """
+
+    @abstractmethod
+    def mark(self, version: str, mark: RegistryMark) -> None:
+        """Write an outcome back: tags, stages and aliases, so that the registry says what really serves. Idempotent.
+
+        Raises:
+            RegistryError: if the registry cannot be reached.
+        """
+
+    @abstractmethod
+    def url(self, version: str) -> str:
+        """Where a person looks at the version; empty if the registry has no pages."""

@@ -1,0 +1,150 @@
+"""A registry in memory, for tests: it passes the contract of the real ones and can be told to be down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from banana_delivery.model_registry.base import (
+    MissingCheckpointError,
+    ModelRegistry,
+    ModelVersion,
+    RegistryError,
+    StagedVersion,
+    UnknownVersionError,
+)
+from banana_delivery.model_registry.checkpoint import CHECKPOINT_NAME
+from banana_delivery.model_registry.transitions import (
+    STAGED,
+    DropAlias,
+    SetAlias,
+    SetStage,
+    is_staged_alias,
+    mark_tags,
+    steps,
+)
+from banana_delivery.policy.outcomes import RegistryMark
+
+
+@dataclass
+class _Kept:
+    checkpoint: bytes | None
+    metrics: dict[str, float]
+    created_at: float
+    moved_at: float
+    stage: str = "None"
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class FakeRegistry(ModelRegistry):
+    """Model versions in a dictionary. Its clock is a counter: every change happens one second after the one before."""
+
+    def __init__(self, model_name: str = "banana_sigatoka_detector") -> None:
+        self.model_name = model_name
+        self.aliases: dict[str, str] = {}
+        self._versions: dict[str, _Kept] = {}
+        self._clock = count(1_700_000_000)
+        self._down = False
+
+    def publish(self, checkpoint: bytes | None, metrics: dict[str, float] | None = None) -> str:
+        """Add a version, with or without a ``best.pt``, and return its number."""
+        version = str(len(self._versions) + 1)
+        now = float(next(self._clock))
+        self._versions[version] = _Kept(checkpoint=checkpoint, metrics=metrics or {}, created_at=now, moved_at=now)
+        return version
+
+    def stage(self, version: str, stage: str = STAGED) -> None:
+        """Move a version to a stage, as a person does in the registry's pages."""
+        kept = self._kept(version)
+        kept.stage, kept.moved_at = stage, float(next(self._clock))
+
+    def alias(self, version: str, alias: str = "staging") -> None:
+        """Make an alias point at a version."""
+        self._kept(version)
+        self.aliases[alias] = version
+
+    def go_down(self) -> None:
+        """Answer nothing from now on."""
+        self._down = True
+
+    def come_back(self) -> None:
+        """Answer again, with everything as it was."""
+        self._down = False
+
+    def staged(self) -> list[StagedVersion]:
+        """See ``ModelRegistry``."""
+        self._answer()
+        by_alias = {version for alias, version in self.aliases.items() if is_staged_alias(alias)}
+        staged = [
+            StagedVersion(
+                version=version,
+                staged_at=kept.moved_at if kept.stage == STAGED else kept.created_at,
+                by_stage=kept.stage == STAGED,
+                by_alias=version in by_alias,
+            )
+            for version, kept in self._versions.items()
+            if kept.stage == STAGED or version in by_alias
+        ]
+        return sorted(staged, key=lambda one: (one.staged_at, int(one.version)))
+
+    def describe(self, version: str) -> ModelVersion:
+        """See ``ModelRegistry``."""
+        number = self._number(version)
+        kept = self._kept(number)
+        return ModelVersion(
+            name=self.model_name,
+            version=number,
+            run_id=f"run-{number}",
+            source=f"memory://{number}",
+            stage=kept.stage,
+            aliases=tuple(sorted(alias for alias, target in self.aliases.items() if target == number)),
+            tags=dict(kept.tags),
+            metrics=dict(kept.metrics),
+            created_at=kept.created_at,
+        )
+
+    def download(self, version: str, to: Path) -> Path:
+        """See ``ModelRegistry``."""
+        number = self._number(version)
+        checkpoint = self._kept(number).checkpoint
+        if checkpoint is None:
+            raise MissingCheckpointError(f"There is no {CHECKPOINT_NAME} in version {number}: publish it with one.")
+        to.mkdir(parents=True, exist_ok=True)
+        path = to / CHECKPOINT_NAME
+        path.write_bytes(checkpoint)
+        return path
+
+    def mark(self, version: str, mark: RegistryMark) -> None:
+        """See ``ModelRegistry``."""
+        self._kept(version).tags |= mark_tags(mark)
+        stages = {number: kept.stage for number, kept in self._versions.items()}
+        for step in steps(stages, self.aliases, version, mark):
+            match step:
+                case SetAlias(alias, target):
+                    self.aliases[alias] = target
+                case DropAlias(alias, _):
+                    del self.aliases[alias]
+                case SetStage(target, stage):
+                    self.stage(target, stage)
+        if mark.serving is not None:
+            self._kept(mark.serving)
+
+    def url(self, version: str) -> str:
+        """See ``ModelRegistry``: an address that nothing answers."""
+        return f"memory://{self.model_name}/{version}"
+
+    def _answer(self) -> None:
+        if self._down:
+            raise RegistryError("The registry in memory was told to be down: call come_back().")
+
+    def _number(self, version: str) -> str:
+        return str(len(self._versions)) if version == "latest" else version
+
+    def _kept(self, version: str) -> _Kept:
+        self._answer()
+        try:
+            return self._versions[version]
+        except KeyError:
+            known = ", ".join(self._versions) or "none"
+            raise UnknownVersionError(f"The registry in memory has no version '{version}': it has {known}.") from None

@@ -1,0 +1,322 @@
+"""What each asset records of a release: the evidence that later assets, checks and people rely on.
+
+One model an asset. ``banana_delivery.runs.records`` turns them into Dagster metadata and back.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from banana_delivery.policy.model import Colour, ImageRef, Outcome, Value
+from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison, QualityVerdict
+from banana_delivery.policy.rollout.analysis import StepFigures
+
+
+class Verdict(StrEnum):
+    """What the A/B report says of a release."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class WordKind(StrEnum):
+    """What a person may say about a version."""
+
+    APPROVAL = "approval"
+    OVERRIDE = "override"
+
+
+class Word(Value):
+    """A person's recorded word about a version.
+
+    Attributes:
+        kind: an approval settles an inconclusive verdict; an override also lets in what was revoked or frozen out.
+        version: MLflow model version.
+        digest: the image it is about; empty means whatever the version's image is.
+        by: who said it.
+        reason: why.
+        at: seconds since the epoch.
+    """
+
+    kind: WordKind
+    version: str
+    digest: str = ""
+    by: str
+    reason: str
+    at: float
+
+
+class AbVerdict(Value):
+    """The A/B report's verdict about a digest.
+
+    Attributes:
+        verdict: PASS, FAIL or INCONCLUSIVE.
+        digest: what was measured.
+        reason: one sentence with the numbers.
+        at: seconds since the epoch.
+    """
+
+    verdict: Verdict
+    digest: str
+    reason: str
+    at: float
+
+
+class Attempt(Value):
+    """One line of the audit trail: an attempt to deliver a version, or a person's word about it.
+
+    Attributes:
+        outcome: how it ended.
+        version: MLflow model version.
+        digest: image digest; empty if none was built.
+        at: seconds since the epoch.
+        revoked: whether this attempt took the version out of service for being bad.
+    """
+
+    outcome: Outcome
+    version: str
+    digest: str
+    at: float
+    revoked: bool = False
+
+
+class ArtifactRecord(Value):
+    """What ``model_artifact`` made of a version.
+
+    Attributes:
+        version: MLflow model version.
+        mlflow_run_id: the run that trained it.
+        source: URI of its artifacts.
+        directory: where ``model.onnx`` and ``version.json`` lie.
+        checkpoint_sha256: of ``best.pt``.
+        onnx_sha256: of ``model.onnx``.
+        classes: names, in the order of their ids.
+        input_size: pixels of the longer side of what the network sees.
+        parity_passed: whether the export answers as the checkpoint does.
+        parity_reason: one sentence with the numbers.
+        reused: whether the files of an earlier delivery were taken.
+        seconds: wall-clock time.
+    """
+
+    version: str
+    mlflow_run_id: str
+    source: str
+    directory: str
+    checkpoint_sha256: str
+    onnx_sha256: str
+    classes: tuple[str, ...]
+    input_size: int
+    parity_passed: bool
+    parity_reason: str
+    reused: bool
+    seconds: float
+
+
+class ImageRecord(Value):
+    """What ``image`` built or found.
+
+    Attributes:
+        ref: the image, pinned.
+        size_bytes: sum of its layers.
+        new_bytes: of these, written now.
+        layers_new: names of layers written now.
+        layers_reused: names of layers that were there.
+        tags: tags that point at it now.
+        self_test_passed: whether the image's own self-test passed.
+        self_test_detail: what it said.
+        pickles: files in the image that are pickles; must be none.
+        audit: what a scan of the serving lock for known vulnerabilities says; empty where images bring no packages.
+        audit_detail: the same as a sentence.
+        lock_difference: one sentence if it will run on other libraries than it was built with; empty otherwise.
+        reused: whether the digest existed before.
+        pruned: digests that retention removed.
+        prune_trouble: why older images could not be removed, as a sentence; empty if they could.
+        seconds: wall-clock time.
+    """
+
+    ref: ImageRef
+    size_bytes: int
+    new_bytes: int
+    layers_new: tuple[str, ...]
+    layers_reused: tuple[str, ...]
+    tags: tuple[str, ...]
+    self_test_passed: bool
+    self_test_detail: str
+    pickles: tuple[str, ...]
+    audit: str = ""
+    audit_detail: str = ""
+    lock_difference: str
+    reused: bool
+    pruned: tuple[str, ...]
+    prune_trouble: str = ""
+    seconds: float
+
+
+class TestRow(Value):
+    """One line of a test table.
+
+    Attributes:
+        name: what was looked at.
+        passed: whether it was as it should be.
+        detail: what was seen.
+        seconds: how long it took.
+        unreached: whether it failed because a connection was refused or broke off, for which a release may be innocent.
+    """
+
+    __test__ = False  # Not a test itself, whatever its name suggests to pytest.
+
+    name: str
+    passed: bool
+    detail: str
+    seconds: float = Field(ge=0)
+    unreached: bool = False
+
+
+class QualityRecord(Value):
+    """How well a release finds what is on labelled images, alone and beside what production answers.
+
+    Attributes:
+        absolute: the release alone, against the minimum.
+        comparison: beside production; None when there is nothing to compare with.
+        waived: whether the comparison was recorded but not held against a redeploy.
+    """
+
+    absolute: AbsoluteQuality
+    comparison: QualityComparison | None
+    waived: bool
+
+    @property
+    def verdict(self) -> Verdict:
+        """The minimum counts for everybody, the comparison for whoever is not a redeploy."""
+        if not self.absolute.passed:
+            return Verdict.FAIL
+        if self.comparison is None or self.waived:
+            return Verdict.PASS
+        return QUALITY_VERDICTS[self.comparison.verdict]
+
+    @property
+    def reason(self) -> str:
+        """One sentence with the numbers that decided."""
+        if self.comparison is None or not self.absolute.passed:
+            return self.absolute.reason
+        return f"{self.comparison.reason}{' Waived: this is a redeploy.' if self.waived else ''}"
+
+
+QUALITY_VERDICTS = {
+    QualityVerdict.NOT_WORSE: Verdict.PASS,
+    QualityVerdict.WORSE: Verdict.FAIL,
+    QualityVerdict.INCONCLUSIVE: Verdict.INCONCLUSIVE,
+}
+
+
+class StagingRecord(Value):
+    """What ``staging_release`` saw.
+
+    Attributes:
+        ref: the image that runs in staging.
+        replicas: how many.
+        tests: the smoke, integration and performance table.
+        quality: the staged image on the labelled images.
+        seconds_to_ready: from deploy to the last replica answering.
+        seconds: wall-clock time.
+    """
+
+    ref: ImageRef
+    replicas: int
+    tests: tuple[TestRow, ...]
+    quality: QualityRecord
+    seconds_to_ready: float
+    seconds: float
+
+    @property
+    def failed_tests(self) -> tuple[TestRow, ...]:
+        """The rows that did not pass."""
+        return tuple(row for row in self.tests if not row.passed)
+
+
+class AbRecord(Value):
+    """What ``ab_report`` found.
+
+    Attributes:
+        ref: the candidate.
+        colour: the idle colour it ran in.
+        against: production's release, if there was one.
+        verdict: the report's verdict about this digest.
+        traffic: errors and latency under production traffic; None if it was not needed.
+        quality: the same labelled images to staging and production.
+        seconds: wall-clock time.
+    """
+
+    ref: ImageRef
+    colour: Colour
+    against: ImageRef | None
+    verdict: AbVerdict
+    traffic: StepFigures | None
+    quality: QualityRecord
+    seconds: float
+
+
+class ShiftStep(Value):
+    """One decided step of a release.
+
+    Attributes:
+        figures: what was seen.
+        decision: what was done about it.
+        reason: why, in one sentence.
+    """
+
+    figures: StepFigures
+    decision: str
+    reason: str
+
+
+class AttemptRecord(Value):
+    """One line of ``rollout_log``: how an attempt ended, whoever made it.
+
+    Attributes:
+        version: MLflow model version.
+        outcome: how it ended.
+        reason: one sentence with the numbers.
+        digest: image digest; empty if none was built.
+        previous_digest: what production served before; empty if nothing.
+        serving_version: what production serves after it; empty if nothing.
+        colour: the production colour the candidate took, if it came so far.
+        steps: what each step saw.
+        requests: requests that users and probes sent while it was under way.
+        failed: of these, failed as the router saw it.
+        rollback_seconds: from verdict to all traffic on the old colour; None without a rollback.
+        basis: what opened the gate.
+        trigger: ``sensor``, ``manual``, ``backfill`` or ``cli``.
+        actor: who or what did it.
+        run_id: the Dagster run; empty if a person acted without one.
+        at: seconds since the epoch.
+        seconds: wall-clock time of the whole delivery.
+        revoked: whether this took the version out of service for being bad.
+    """
+
+    version: str
+    outcome: Outcome
+    reason: str
+    digest: str = ""
+    previous_digest: str = ""
+    serving_version: str = ""
+    colour: Colour | None = None
+    steps: tuple[ShiftStep, ...] = ()
+    requests: int = 0
+    failed: int = 0
+    rollback_seconds: float | None = None
+    basis: str = ""
+    trigger: str = ""
+    actor: str = ""
+    run_id: str = ""
+    at: float
+    seconds: float = 0.0
+    revoked: bool = False
+
+    @property
+    def attempt(self) -> Attempt:
+        """The part that the gate looks at."""
+        return Attempt(outcome=self.outcome, version=self.version, digest=self.digest, at=self.at, revoked=self.revoked)

@@ -1,0 +1,176 @@
+"""Whether a release may enter production. Fails closed: without a reason to let it in, it stays out.
+
+The A/B report's verdict: what production traffic says and what the labelled images say, taken together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TypedDict
+
+from banana_delivery.policy.asset_records import AbVerdict, Attempt, QualityRecord, ShiftStep, Verdict, Word, WordKind
+from banana_delivery.policy.model import Outcome, Value
+from banana_delivery.policy.outcomes import is_redeploy, is_revoked
+from banana_delivery.policy.rollout.decision import ActionKind
+
+
+class Passage(StrEnum):
+    """What the gate says."""
+
+    OPEN = "open"
+    PARKED = "parked"
+    REFUSED = "refused"
+
+
+class GateDecision(Value):
+    """The gate's answer and its basis, recorded with the release.
+
+    Attributes:
+        passage: open, parked or refused.
+        basis: what opened it: ``verdict``, ``redeploy``, ``approval`` or ``override``; empty if it is not open.
+        reason: one sentence for a person.
+    """
+
+    passage: Passage
+    basis: str
+    reason: str
+
+
+class Situation(TypedDict):
+    """What a gate goes by beside the evidence.
+
+    Attributes:
+        history: all attempts at the version, in any order.
+        words: all that people said of it, in any order.
+        frozen: whether a freeze window is open.
+    """
+
+    history: Sequence[Attempt]
+    words: Sequence[Word]
+    frozen: bool
+
+
+def gate(
+    version: str,
+    digest: str,
+    *,
+    verdicts: Sequence[AbVerdict],
+    history: Sequence[Attempt],
+    words: Sequence[Word],
+    frozen: bool,
+) -> GateDecision:
+    """Decide whether ``digest`` of ``version`` may take production traffic.
+
+    Args:
+        version: MLflow model version.
+        digest: the image that would be released.
+        verdicts: all A/B verdicts of this version, in any order; those of other digests do not count.
+        history: all attempts at this version, in any order.
+        words: all that people said of this version, in any order.
+        frozen: whether a freeze window is open.
+    """
+    latest = max((one for one in verdicts if one.digest == digest), key=lambda one: one.at, default=None)
+    override = _override(words, digest, history)
+    if override:
+        return _open("override", f"{override.by} overrode the gate: {override.reason}")
+    closed = barrier(version, digest, history=history, words=words, frozen=frozen)
+    if closed:
+        return closed
+    if is_redeploy(list(history)) and digest in {one.digest for one in history if one.outcome is Outcome.RELEASED}:
+        return _open("redeploy", f"Version {version} was released before and never revoked.")
+    if latest and latest.verdict is Verdict.PASS:
+        return _open("verdict", latest.reason)
+    approval = _word(words, WordKind.APPROVAL, digest, after=latest.at if latest else None)
+    if approval and latest and latest.verdict is Verdict.INCONCLUSIVE:
+        return _open("approval", f"{approval.by} approved an inconclusive report: {approval.reason}")
+    if latest and latest.verdict is Verdict.INCONCLUSIVE:
+        return _parked(
+            f"{latest.reason} To release it all the same, type: banana-delivery approve {version} --reason '...'"
+        )
+    if latest:
+        return _refused(f"The A/B report of version {version} failed: {latest.reason}")
+    return _refused(
+        f"Nothing vouches for version {version} as {digest[:19]}: no A/B report of this image exists. "
+        f"Deliver it as a whole, type: banana-delivery deliver {version}"
+    )
+
+
+def barrier(
+    version: str, digest: str, *, history: Sequence[Attempt], words: Sequence[Word], frozen: bool
+) -> GateDecision | None:
+    """What keeps a version away from production's users whatever the evidence; None if nothing does.
+
+    Args:
+        version: MLflow model version.
+        digest: the image that would meet users.
+        history: all attempts at this version, in any order.
+        words: all that people said of this version, in any order.
+        frozen: whether a freeze window is open.
+    """
+    if _override(words, digest, history):
+        return None
+    if is_revoked(list(history)):
+        return _refused(
+            f"Version {version} was rolled back before; "
+            f"to release it all the same, type: banana-delivery override {version} --reason '...'"
+        )
+    if frozen:
+        return _parked(
+            f"A freeze window is open; version {version} waits. When it is over, type: banana-delivery deliver "
+            f"{version}; if it cannot wait, type before that: banana-delivery override {version} --reason '...'"
+        )
+    return None
+
+
+def _override(words: Sequence[Word], digest: str, history: Sequence[Attempt]) -> Word | None:
+    return _word(words, WordKind.OVERRIDE, digest, after=_settled_at(history))
+
+
+def _settled_at(history: Sequence[Attempt]) -> float | None:
+    """When production last took the version in or threw it out; an override from before is spent."""
+    settled = (attempt.at for attempt in history if attempt.revoked or attempt.outcome is Outcome.RELEASED)
+    return max(settled, default=None)
+
+
+def _word(words: Sequence[Word], kind: WordKind, digest: str, *, after: float | None) -> Word | None:
+    """The latest word of a kind about this digest that was said after the fact it settles."""
+    fitting = [
+        word
+        for word in words
+        if word.kind is kind and word.digest in {"", digest} and (after is None or word.at > after)
+    ]
+    return max(fitting, key=lambda word: word.at, default=None)
+
+
+def _open(basis: str, reason: str) -> GateDecision:
+    return GateDecision(passage=Passage.OPEN, basis=basis, reason=reason)
+
+
+def _parked(reason: str) -> GateDecision:
+    return GateDecision(passage=Passage.PARKED, basis="", reason=reason)
+
+
+def _refused(reason: str) -> GateDecision:
+    return GateDecision(passage=Passage.REFUSED, basis="", reason=reason)
+
+
+def ab_verdict(step: ShiftStep | None, quality: QualityRecord) -> tuple[Verdict, str]:
+    """PASS needs both; one FAIL is enough; everything else is inconclusive.
+
+    Args:
+        step: how the A/B step ended; None if the labelled images had already decided against the candidate.
+        quality: what the labelled images say.
+
+    Returns:
+        The verdict and one sentence with the numbers that decided.
+    """
+    if quality.verdict is Verdict.FAIL or step is None:
+        return Verdict.FAIL, quality.reason
+    if step.decision == ActionKind.ROLL_BACK:
+        return Verdict.FAIL, step.reason
+    if step.decision == ActionKind.PARK:
+        return Verdict.INCONCLUSIVE, step.reason
+    if quality.verdict is Verdict.INCONCLUSIVE:
+        return Verdict.INCONCLUSIVE, quality.reason
+    return Verdict.PASS, f"{step.reason} {quality.reason}"

@@ -1,0 +1,224 @@
+"""The facts that decisions are made of: environments, colours, releases, traffic counters and the rollout record.
+
+Everything here is an immutable value that turns into JSON and back. What belongs elsewhere: rules about these values
+(the other modules of this package) and how an environment stores them (``banana_delivery.targets``).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Value(BaseModel):
+    """An immutable value with a JSON form; unknown keys are refused, so that a typo cannot be lost silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def but(self, **changes: object) -> Self:
+        """The same value with some fields changed, validated again."""
+        return type(self).model_validate({**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+
+
+class Environment(StrEnum):
+    """Where a release runs."""
+
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+class Colour(StrEnum):
+    """One of the sets of replicas of an environment. Production has blue and green, staging its sole one."""
+
+    BLUE = "blue"
+    GREEN = "green"
+    SOLE = "sole"
+
+    @property
+    def other(self) -> Colour:
+        """The colour on the other side of a blue-green release.
+
+        Raises:
+            ValueError: for ``sole``, which has no other side.
+        """
+        if self is Colour.SOLE:
+            raise ValueError("The sole colour of staging has no other side; only production is blue-green.")
+        return Colour.GREEN if self is Colour.BLUE else Colour.BLUE
+
+
+COLOURS: dict[Environment, tuple[Colour, ...]] = {
+    Environment.STAGING: (Colour.SOLE,),
+    Environment.PRODUCTION: (Colour.BLUE, Colour.GREEN),
+}
+
+
+class Stratum(StrEnum):
+    """Whose requests: the users' own, or the probe's, which arrive by a route that users cannot reach."""
+
+    USER = "user"
+    PROBE = "probe"
+
+
+class Phase(StrEnum):
+    """Where a delivery stands in one environment. ``idle`` and ``held`` are at rest, all others belong to an owner."""
+
+    IDLE = "idle"
+    DEPLOYING = "deploying"
+    TESTING = "testing"
+    COMPARING = "comparing"
+    SCALING = "scaling"
+    SHIFTING = "shifting"
+    WATCHING = "watching"
+    PROMOTING = "promoting"
+    ROLLING_BACK = "rolling_back"
+    HELD = "held"
+
+
+class Outcome(StrEnum):
+    """How an attempt to deliver a version ended."""
+
+    RELEASED = "released"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+    PARKED = "parked"
+    SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+class ImageRef(Value):
+    """An image, pinned: what runs is the digest, never a tag.
+
+    Attributes:
+        repository: where the image lives, for example ``registry/banana`` or a directory.
+        digest: ``sha256:<64 hex>`` of its manifest.
+        version: the MLflow model version inside.
+        key: the identity key it was built for (see ``banana_delivery.images.base``).
+    """
+
+    repository: str
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    version: str
+    key: str
+
+    @property
+    def pinned(self) -> str:
+        """``repository@digest``, the only form in which an image is deployed."""
+        return f"{self.repository}@{self.digest}"
+
+
+class Deployment(Value):
+    """What one colour runs, as its environment was told.
+
+    Attributes:
+        image: the release.
+        replicas: how many; 0 means that the release is remembered but cold.
+    """
+
+    image: ImageRef
+    replicas: int = Field(ge=0)
+
+
+class Counters(Value):
+    """Cumulative counts of one backend and stratum since some moment that nobody may rely on.
+
+    Attributes:
+        requests: answered or failed requests that count (a client that left early does not).
+        failures: by class: ``5xx``, ``connection``, ``timeout``, ``gave_up``.
+        overloads: of the requests, 503 answers with Retry-After; limited on their own, never a failure.
+        retries: connections that the router had to try again.
+        latency: requests answered within each upper edge in seconds, cumulative as in Prometheus (``"+Inf"`` last).
+    """
+
+    requests: int = 0
+    failures: dict[str, int] = {}
+    overloads: int = 0
+    retries: int = 0
+    latency: dict[str, int] = {}
+
+    @property
+    def failed(self) -> int:
+        """All failures, whatever their class."""
+        return sum(self.failures.values())
+
+
+class Backend(Value):
+    """A colour as one stratum sees it: the unit for which traffic is counted."""
+
+    colour: Colour
+    stratum: Stratum
+
+    @property
+    def key(self) -> str:
+        """``<colour>/<stratum>``: how the backend is named in JSON."""
+        return f"{self.colour}/{self.stratum}"
+
+
+class TrafficSnapshot(Value):
+    """The counters of every backend of an environment at one moment.
+
+    Attributes:
+        at: seconds since the epoch.
+        backends: cumulative counters by ``Backend.key``.
+        digests: the digest that each colour reported in its own metrics, by colour: what was measured.
+    """
+
+    at: float
+    backends: dict[str, Counters] = {}
+    digests: dict[str, str] = {}
+
+    def of(self, colour: Colour, stratum: Stratum) -> Counters:
+        """The counters of one backend; zeros if it has not been seen."""
+        return self.backends.get(Backend(colour=colour, stratum=stratum).key, Counters())
+
+
+class RolloutRecord(Value):
+    """What an environment durably knows about itself and the delivery under way; kept beside its weights.
+
+    Attributes:
+        environment: whose record this is.
+        generation: grows with every claim that takes over from another owner; a mutation under an older one is refused.
+        owner: the Dagster run id or the person that may change the environment; None at rest.
+        heartbeat: when the owner last showed that it lives, seconds since the epoch.
+        phase: where the delivery stands.
+        candidate: the release under way, if any.
+        active: the colour that owns the traffic at rest; None before the first release.
+        deployments: what each colour was told to run, by colour.
+        weights: percent of user traffic by colour; sums to 100, or to 0 before the first release.
+        plan: name of the rollout plan in use.
+        baseline: counters at the start of the current step.
+        warm_until: until when the colour that was replaced stays at full strength, seconds since the epoch.
+        note: one sentence for a person, for example why the environment is held.
+    """
+
+    environment: Environment
+    generation: int = 0
+    owner: str | None = None
+    heartbeat: float = 0.0
+    phase: Phase = Phase.IDLE
+    candidate: ImageRef | None = None
+    active: Colour | None = None
+    deployments: dict[Colour, Deployment] = {}
+    weights: dict[Colour, int] = {}
+    plan: str | None = None
+    baseline: TrafficSnapshot | None = None
+    warm_until: float | None = None
+    note: str = ""
+
+    @property
+    def idle(self) -> Colour:
+        """The production colour that a candidate takes: the one that is not active (blue before the first release)."""
+        return Colour.BLUE if self.active is None else self.active.other
+
+    @property
+    def live(self) -> ImageRef | None:
+        """The release that owns the traffic at rest."""
+        deployment = self.deployments.get(self.active) if self.active else None
+        return deployment.image if deployment else None
+
+    @property
+    def resting_weights(self) -> dict[Colour, int]:
+        """All traffic on the active colour: what every way out of a delivery restores."""
+        return {colour: 100 if colour is self.active else 0 for colour in COLOURS[self.environment]}

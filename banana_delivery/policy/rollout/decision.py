@@ -1,0 +1,201 @@
+"""The rollout policy: look at the counters, judge the candidate, say what to do next. Facts in, decisions out.
+
+A step goes: ``begin_step`` once its weight is set; then every second ``assess_step`` with the newest counters,
+``next_action`` for what follows, and ``probe_rate`` while it goes on. ``docs/rollout-policy.md`` tells how a decision
+is made.
+
+How much internal load a candidate gets: enough to judge it where users are few, next to none where they suffice.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from banana_delivery.policy.model import Colour, Stratum, TrafficSnapshot, Value
+from banana_delivery.policy.rollout import reasons
+from banana_delivery.policy.rollout.analysis import (
+    DOUBT,
+    StepFigures,
+    StepState,
+    findings,
+    is_healthy,
+    observe,
+    sample,
+    step_figures,
+)
+from banana_delivery.policy.rollout.plan import STRATA, Limit, Plan, Step, StepKind, release_steps
+
+SILENT_LOOKS = 3
+"""A router has no replica to count the failure of a request on when there is none, so that no test would ever tell."""
+
+
+class StepVerdict(StrEnum):
+    """What one look says of a step."""
+
+    CONTINUE = "CONTINUE"
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class StepAssessment(Value):
+    """What one look says of a step, and why.
+
+    Attributes:
+        verdict: whether the step goes on, and how it ended if not.
+        reason: one sentence with the numbers.
+        figures: what was seen so far.
+        limit: what the candidate broke; None unless traffic turned it back.
+        wrong_release: whether it FAILed because another digest than meant was running. That says nothing about the
+            model: the delivery went wrong, the version did not.
+    """
+
+    verdict: StepVerdict
+    reason: str
+    figures: StepFigures
+    limit: Limit | None = None
+    wrong_release: bool = False
+
+
+class ActionKind(StrEnum):
+    """What to do after a look."""
+
+    WAIT = "wait"
+    SET_WEIGHT = "set_weight"
+    PROMOTE = "promote"
+    ROLL_BACK = "roll_back"
+    PARK = "park"
+
+
+class Action(Value):
+    """What to do after a look.
+
+    Attributes:
+        kind: what.
+        weight: percent of user traffic that the candidate is to have now.
+        step: the step that begins with it; None if none does.
+        reason: one sentence with the numbers.
+        wrong_release: as in ``StepAssessment``.
+    """
+
+    kind: ActionKind
+    weight: int
+    step: Step | None = None
+    reason: str
+    wrong_release: bool = False
+
+
+def assess_step(
+    plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: Colour, digest: str
+) -> tuple[StepAssessment, StepState]:
+    """Judge a step by the newest counters.
+
+    Args:
+        plan: the rollout plan.
+        state: what ``begin_step`` or the last look returned.
+        snapshot: the newest counters.
+        candidate: the production colour under judgement.
+        digest: the image digest that is meant to run there.
+
+    Returns:
+        The judgement, and the state for the next look.
+
+    Raises:
+        ValueError: if the plan's latency budget is no edge of the buckets that are counted.
+    """
+    state = observe(plan, state, snapshot, candidate)
+    state = _extended(state)
+    reported = snapshot.digests.get(candidate)
+    figures = step_figures(state, candidate)
+    if reported not in (None, digest):
+        reason = reasons.wrong_release(candidate, str(reported), digest)
+        return StepAssessment(verdict=StepVerdict.FAIL, reason=reason, figures=figures, wrong_release=True), state
+    if state.silent_looks >= SILENT_LOOKS:
+        return StepAssessment(verdict=StepVerdict.FAIL, reason=reasons.silent(state, candidate), figures=figures), state
+    against = findings(plan, state, candidate)
+    for finding in against:
+        if finding.excess >= 0 and finding.bad >= plan.minimum_failures:
+            reason = reasons.turned_back(plan, state, candidate, finding)
+            return StepAssessment(verdict=StepVerdict.FAIL, reason=reason, figures=figures, limit=finding.limit), state
+    doubtful = any(finding.log_e >= DOUBT for finding in against)
+    verdict, reason = _unless_bad(plan, state, candidate, identified=reported is not None, doubtful=doubtful)
+    return StepAssessment(verdict=verdict, reason=reason, figures=figures), state
+
+
+def next_action(plan: Plan, state: StepState, judgement: StepAssessment) -> Action:
+    """What to do after a judgement.
+
+    A passed A/B step hands its share of the traffic back (weight 0): taking over is decided anew, by the gate.
+    """
+    kind, weight, step = _follows(plan, state, judgement.verdict)
+    return Action(kind=kind, weight=weight, step=step, reason=judgement.reason, wrong_release=judgement.wrong_release)
+
+
+def _unless_bad(
+    plan: Plan, state: StepState, candidate: Colour, *, identified: bool, doubtful: bool
+) -> tuple[StepVerdict, str]:
+    """The verdict on a candidate that nothing turns back."""
+    step = state.step
+    sampled = [seen for seen in map(state.windows[0].of, STRATA) if sample(seen) >= plan.minimum_sample]
+    may_pass = identified and bool(sampled) and state.seconds >= step.minimum_seconds
+    if may_pass and not doubtful and all(is_healthy(plan, seen) for seen in sampled):
+        return StepVerdict.PASS, reasons.healthy(state, candidate)
+    if may_pass and state.seconds >= step.ceiling_seconds:
+        return StepVerdict.PASS, reasons.no_evidence(state, candidate)
+    if state.ceilings == 1:
+        return StepVerdict.CONTINUE, reasons.going_on(state, candidate)
+    lacking = reasons.unidentified(state, candidate) if sampled else reasons.too_few(plan, state, candidate)
+    waited = state.seconds >= step.ceiling_seconds * state.ceilings
+    return StepVerdict.INCONCLUSIVE if waited else StepVerdict.CONTINUE, lacking
+
+
+def _extended(state: StepState) -> StepState:
+    """Past the first ceiling a step may last one more: it passes as soon as the sample is there, or is parked."""
+    if state.ceilings == 1 and state.seconds >= state.step.ceiling_seconds:
+        return state.but(ceilings=2)
+    return state
+
+
+def _follows(plan: Plan, state: StepState, verdict: StepVerdict) -> tuple[ActionKind, int, Step | None]:
+    match verdict:
+        case StepVerdict.CONTINUE:
+            return ActionKind.WAIT, state.step.weight, None
+        case StepVerdict.FAIL:
+            return ActionKind.ROLL_BACK, 0, None
+        case StepVerdict.INCONCLUSIVE:
+            return ActionKind.PARK, 0, None
+        case StepVerdict.PASS if state.step.kind is StepKind.AB:
+            return ActionKind.SET_WEIGHT, 0, None
+        case StepVerdict.PASS if state.step.kind is StepKind.WATCH:
+            return ActionKind.PROMOTE, 100, None
+        case StepVerdict.PASS:
+            steps = release_steps(plan)
+            following = steps[steps.index(state.step) + 1]
+            return ActionKind.SET_WEIGHT, following.weight, following
+
+
+SETTLED_SECONDS = 3.0
+"""The users' rate is not believed before."""
+
+
+def probe_rate(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: Colour) -> float:
+    """Requests per second that the probe should send to the candidate from now on.
+
+    Full rate fills the minimum sample within the first quarter of the step, or within its minimum time if that is
+    longer, so that a healthy candidate need not wait for the ceiling. It ends as soon as the probe's own requests have
+    shown health, or the users' have, or will in the same time at their present rate.
+    """
+    state = observe(plan, state, snapshot, candidate)
+    aim = aim_seconds(state.step)
+    users, probes = (state.windows[0].of(stratum) for stratum in (Stratum.USER, Stratum.PROBE))
+    if any(sample(seen) >= plan.minimum_sample and is_healthy(plan, seen) for seen in (users, probes)):
+        return plan.probe_trickle
+    expected = sample(users) * aim / state.seconds if state.seconds >= SETTLED_SECONDS else 0.0
+    if expected >= plan.minimum_sample and state.seconds < aim:
+        return plan.probe_trickle
+    return min(plan.minimum_sample / aim, plan.probe_limit)
+
+
+def aim_seconds(step: Step) -> float:
+    """By when the sample should be complete."""
+    return max(step.minimum_seconds, step.ceiling_seconds / 4)

@@ -1,0 +1,94 @@
+"""Why a step was judged as it was: one sentence with the numbers, for the person who reads it at night."""
+
+from __future__ import annotations
+
+from banana_delivery.policy.model import Colour, Stratum
+from banana_delivery.policy.rollout.analysis import Finding, StepState, sample
+from banana_delivery.policy.rollout.plan import STRATA, Limit, Plan
+
+
+def turned_back(plan: Plan, state: StepState, candidate: Colour, finding: Finding) -> str:
+    """The candidate broke a limit."""
+    evidence = f"(log E {finding.log_e:.1f} >= {finding.needed:.1f})"
+    if finding.limit is Limit.WORSE_THAN_ACTIVE:
+        return (
+            f"{candidate.capitalize()} caused {finding.bad} of {finding.judged} failed {finding.stratum} requests with "
+            f"{_share(state, candidate)} of the traffic {evidence}: it fails more often than {candidate.other}."
+        )
+    deed, allowed = {
+        Limit.FAILURES: ("failed", plan.error_threshold),
+        Limit.SLOW: (f"took over {plan.latency_budget_seconds:g} s for", plan.latency_share),
+        Limit.OVERLOAD: ("turned away", plan.overload_share),
+    }[finding.limit]
+    latest = "its latest " if finding.window else ""
+    return (
+        f"{candidate.capitalize()} {deed} {finding.bad} of {latest}{finding.judged} {finding.stratum} requests at "
+        f"{state.step.weight} % {evidence}: more than the {_percent(allowed)} allowed."
+    )
+
+
+def healthy(state: StepState, candidate: Colour) -> str:
+    """The candidate kept every limit, beyond chance."""
+    return f"{_counts(state, candidate)}: healthy, so the step ended early."
+
+
+def no_evidence(state: StepState, candidate: Colour) -> str:
+    """The ceiling came, the sample is there, and nothing speaks against the candidate."""
+    return f"{_counts(state, candidate)}: no evidence against it when the step's time was over."
+
+
+def going_on(state: StepState, candidate: Colour) -> str:
+    """Not decided yet."""
+    return f"{_counts(state, candidate)}."
+
+
+def too_few(plan: Plan, state: StepState, candidate: Colour) -> str:
+    """There is too little to judge: the step waits for it beyond its ceiling, or ends without a verdict."""
+    usable = " and ".join(f"{sample(state.windows[0].of(stratum))} {stratum}" for stratum in STRATA)
+    return (
+        f"{candidate.capitalize()} had {usable} requests with known latency at {state.step.weight} % "
+        f"in {state.seconds:.0f} s: too few to judge, one kind needs {plan.minimum_sample}."
+    )
+
+
+def unidentified(state: StepState, candidate: Colour) -> str:
+    """Nothing says which release was measured."""
+    return (
+        f"{candidate.capitalize()} did not report which release it runs in {state.seconds:.0f} s "
+        f"at {state.step.weight} %; look whether its metrics can be reached."
+    )
+
+
+def silent(state: StepState, candidate: Colour) -> str:
+    """It is given requests, and nobody is there."""
+    return (
+        f"{candidate.capitalize()} gave no sign of life at {state.silent_looks} looks in a row at {state.step.weight} %"
+        ": no replica reported, and none answered a request."
+    )
+
+
+def wrong_release(candidate: Colour, reported: str, meant: str) -> str:
+    """Something else was measured than was meant."""
+    return f"{candidate.capitalize()} runs {_short(reported)}, not {_short(meant)}: another release was measured."
+
+
+def _counts(state: StepState, candidate: Colour) -> str:
+    users, probes = (state.total(candidate, stratum) for stratum in (Stratum.USER, Stratum.PROBE))
+    return (
+        f"{candidate.capitalize()} failed {users.failed} of {users.requests} user requests "
+        f"and {probes.failed} of {probes.requests} probe requests at {state.step.weight} % in {state.seconds:.0f} s"
+    )
+
+
+def _share(state: StepState, candidate: Colour) -> str:
+    ours = state.total(candidate, Stratum.USER).requests
+    theirs = state.total(candidate.other, Stratum.USER).requests
+    return _percent(ours / max(ours + theirs, 1))
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share, 1):g} %"
+
+
+def _short(digest: str) -> str:
+    return digest[:19]

@@ -1,0 +1,84 @@
+"""What ``banana-delivery status`` shows.
+
+What ``banana-delivery prune`` shows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Group
+from rich.table import Table
+
+from banana_delivery.images.base import PruneDecision
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.model import COLOURS, Colour, Phase, RolloutRecord
+
+
+def status_view(records: Sequence[RolloutRecord], attempts: Sequence[AttemptRecord], now: float) -> Group:
+    """Environments, colours, digests, weights and the last outcomes.
+
+    Args:
+        records: of each environment.
+        attempts: newest first.
+        now: seconds since the epoch.
+    """
+    return Group(*(_environment(record, now) for record in records), _attempts(attempts))
+
+
+def _environment(record: RolloutRecord, now: float) -> Group:
+    table = Table("Colour", "Version", "Digest", "Replicas", "Traffic", "Role")
+    for colour in COLOURS[record.environment]:
+        deployment = record.deployments.get(colour)
+        table.add_row(
+            colour,
+            deployment.image.version if deployment else "",
+            deployment.image.digest[:19] if deployment else "",
+            str(deployment.replicas) if deployment else "",
+            f"{record.weights.get(colour, 0)} %",
+            _role(record, colour, now),
+        )
+    return Group(f"{record.environment.capitalize()}: {_state(record, now)}", table)
+
+
+def _role(record: RolloutRecord, colour: Colour, now: float) -> str:
+    if colour is record.active:
+        return "active"
+    if record.warm_until is not None and record.warm_until > now:
+        return f"warm {record.warm_until - now:.0f} s"
+    return "idle"
+
+
+def _state(record: RolloutRecord, now: float) -> str:
+    if record.owner:
+        return f"{record.phase}, {record.owner[:8]} beat {now - record.heartbeat:.0f} s ago"
+    return f"held: {record.note}" if record.phase is Phase.HELD else record.phase
+
+
+def _attempts(attempts: Sequence[AttemptRecord]) -> Table:
+    table = Table("When", "Version", "Outcome", "Why", title="Last outcomes", title_justify="left")
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    for attempt in attempts:
+        when = time.strftime("%m-%d %H:%M:%S", time.localtime(attempt.at))
+        table.add_row(when, attempt.version, attempt.outcome, attempt.reason)
+    return table
+
+
+def retention_view(decisions: Sequence[PruneDecision], *, dry_run: bool) -> Table:
+    """Each image with what becomes of it and why.
+
+    Args:
+        decisions: newest image first.
+        dry_run: whether nothing was removed.
+    """
+    gone = "would go" if dry_run else "removed"
+    freed = sum(decision.freed_bytes for decision in decisions)
+    caption = f"{sum(not one.keep for one in decisions)} of {len(decisions)} {gone}; {freed / 1e6:,.1f} MB."
+    table = Table("Version", "Digest", "", "Why", caption=caption, caption_justify="left")
+    for decision in decisions:
+        table.add_row(
+            decision.ref.version, decision.ref.digest[:19], "stays" if decision.keep else gone, decision.reason
+        )
+    return table

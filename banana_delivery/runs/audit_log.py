@@ -1,0 +1,103 @@
+"""The audit trail: every attempt at a version, and every word a person said about it, on the asset ``rollout_log``.
+
+Dagster cannot filter by metadata, so records are looked up by partition and filtered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from banana_delivery.policy.asset_records import AbRecord, AbVerdict, AttemptRecord, ImageRecord, Word
+from banana_delivery.policy.model import ImageRef
+from banana_delivery.runs.partitions import ensure_partition
+from banana_delivery.runs.records import RECORD_KEY, Record, from_metadata, to_metadata
+
+ROLLOUT_LOG = dg.AssetKey("rollout_log")
+AB_REPORT = dg.AssetKey("ab_report")
+IMAGE = dg.AssetKey("image")
+ENOUGH = 1000
+"""How many events of one partition are read: far more than anybody delivers a version, and still bounded."""
+
+
+class History:
+    """Reads and writes the audit trail of one Dagster instance."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+
+    def attempts(self, version: str | None = None) -> list[AttemptRecord]:
+        """All attempts at a version, or at any, newest first."""
+        return self._materialized(AttemptRecord, ROLLOUT_LOG, version)
+
+    def attempt_of(self, run_id: str, version: str) -> AttemptRecord | None:
+        """What the log says of a run, if it says anything yet."""
+        return next((one for one in self.attempts(version) if one.run_id == run_id), None)
+
+    def knows(self, attempt: AttemptRecord) -> bool:
+        """Whether the run of an attempt has one already; that its version was revoked is news all the same."""
+        known = self.attempt_of(attempt.run_id, attempt.version) if attempt.run_id else None
+        return known is not None and known.revoked >= attempt.revoked
+
+    def verdicts(self, version: str) -> list[AbVerdict]:
+        """All A/B verdicts about a version."""
+        return [report.verdict for report in self._materialized(AbRecord, AB_REPORT, version)]
+
+    def latest(self, kind: type[Record], asset: str, version: str) -> Record | None:
+        """What an asset recorded of a version the last time."""
+        found = self._materialized(kind, dg.AssetKey(asset), version, limit=1)
+        return found[0] if found else None
+
+    def image(self, version: str, digest: str) -> ImageRef | None:
+        """The image of a version with this very digest, which need not be its latest one."""
+        refs = (image.ref for image in self._materialized(ImageRecord, IMAGE, version))
+        return next((ref for ref in refs if ref.digest == digest), None)
+
+    def words(self, version: str) -> list[Word]:
+        """What people said about a version."""
+        found = self.instance.fetch_observations(_of(ROLLOUT_LOG, version), limit=ENOUGH)
+        observations = (record.asset_observation for record in found.records)
+        return [from_metadata(Word, one.metadata) for one in observations if one and RECORD_KEY in one.metadata]
+
+    def log(self, attempt: AttemptRecord, **pictures: dg.MetadataValue) -> None:
+        """Add an attempt, unless it is known."""
+        ensure_partition(self.instance, attempt.version)
+        if self.knows(attempt):
+            return
+        self.instance.report_runless_asset_event(
+            dg.AssetMaterialization(
+                asset_key=ROLLOUT_LOG,
+                partition=attempt.version,
+                description=attempt.reason,
+                metadata=to_metadata(attempt, **pictures),
+            )
+        )
+
+    def say(self, word: Word) -> None:
+        """Add a person's word."""
+        ensure_partition(self.instance, word.version)
+        self.instance.report_runless_asset_event(
+            dg.AssetObservation(
+                asset_key=ROLLOUT_LOG,
+                partition=word.version,
+                description=f"{word.kind} by {word.by}: {word.reason}",
+                metadata=to_metadata(word),
+            )
+        )
+
+    def _materialized(
+        self, kind: type[Record], asset: dg.AssetKey, version: str | None, limit: int = ENOUGH
+    ) -> list[Record]:
+        found = self.instance.fetch_materializations(_of(asset, version), limit=limit)
+        metadata = [record.asset_materialization.metadata for record in found.records if record.asset_materialization]
+        return [from_metadata(kind, one) for one in metadata if _holds_a_record(one)]
+
+
+def _holds_a_record(metadata: Mapping[str, dg.MetadataValue]) -> bool:
+    """Somebody may materialize the asset by hand in the UI; such an event is no record of ours."""
+    return RECORD_KEY in metadata
+
+
+def _of(asset: dg.AssetKey, version: str | None) -> dg.AssetRecordsFilter:
+    return dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[version] if version else None)

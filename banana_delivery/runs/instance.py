@@ -1,0 +1,38 @@
+"""The Dagster instance that holds the audit trail, and the one slot in it for which deliveries wait.
+
+The slot's limit has to be there, by name, before the daemon starts: Dagster's default limit did not hold back the first
+runs of a fresh instance. As a program this module sets it, in a process of its own, since opening an instance loads
+much that the command line does not need.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from banana_delivery.settings import Settings
+
+POOL = "delivery"
+"""One delivery at a time per environment: its three last assets share this pool, whose limit is 1 run."""
+POOL_LIMIT = 1
+
+
+def dagster_home(settings: Settings) -> Path:
+    """DAGSTER_HOME if it is set, otherwise the embedded stack's own."""
+    return Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster")
+
+
+@contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The instance, opened for the block."""
+    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+        yield instance
+
+
+if __name__ == "__main__":
+    with dg.DagsterInstance.get() as own:
+        own.event_log_storage.set_concurrency_slots(POOL, POOL_LIMIT)

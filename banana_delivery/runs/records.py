@@ -1,0 +1,58 @@
+"""Release records to Dagster metadata and back.
+
+Every record is written twice: as single values that Dagster plots and people read, and whole, as JSON under
+``RECORD_KEY``, which is what the pipeline reads back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import dagster as dg
+
+from banana_delivery.policy.model import ImageRef, Value
+
+RECORD_KEY = "record"
+DIGEST_TAG = "banana/digest"
+
+Record = TypeVar("Record", bound=Value)
+Metadata = dict[str, dg.MetadataValue]
+
+
+def to_metadata(record: Value, **pictures: dg.MetadataValue) -> Metadata:
+    """A record's fields as typed metadata, its whole JSON, and whatever pictures and tables go with it."""
+    fields = {name: _typed(value) for name in type(record).model_fields if (value := getattr(record, name)) is not None}
+    shown = {name: value for name, value in fields.items() if value is not None}
+    return {**shown, **pictures, RECORD_KEY: dg.MetadataValue.json(record.model_dump(mode="json"))}
+
+
+def from_metadata(kind: type[Record], metadata: Mapping[str, dg.MetadataValue]) -> Record:
+    """The record that ``to_metadata`` wrote.
+
+    Raises:
+        ValueError: if the metadata holds no such record.
+    """
+    value = metadata.get(RECORD_KEY)
+    if value is None:
+        raise ValueError(f"The metadata holds no {kind.__name__}: the key {RECORD_KEY!r} is missing.")
+    return kind.model_validate(value.value)
+
+
+def _typed(value: object) -> dg.MetadataValue | None:
+    """The field as a single metadata value; None for what only makes sense inside the whole record."""
+    match value:
+        case bool():
+            return dg.MetadataValue.bool(value)
+        case int():
+            return dg.MetadataValue.int(value)
+        case float():
+            return dg.MetadataValue.float(round(value, 3))
+        case str():
+            return dg.MetadataValue.text(str(value))
+        case ImageRef():
+            return dg.MetadataValue.text(value.digest)
+        case tuple() if value and all(isinstance(item, str) for item in value):
+            return dg.MetadataValue.text(", ".join(value))
+        case _:
+            return None

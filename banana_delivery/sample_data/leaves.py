@@ -1,0 +1,159 @@
+"""Synthetic, labelled banana leaves with black-sigatoka lesions.
+
+``python -m banana_delivery.sample_data.leaves --count 1000 --out DIR`` writes a data set.
+
+Every picture is a function of (seed, index) alone, so any slice of a data set can be made again. The hold-out on which
+the delivery judges models is `HOLDOUT_COUNT` pictures of `HOLDOUT_SEED`; the samples were trained on other seeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.progress import track
+
+from banana_delivery.sample_data import camera, paint, scene
+from banana_delivery.sample_data.scene import CLASSES
+
+__all__ = ["CLASSES", "HOLDOUT_COUNT", "HOLDOUT_SEED", "LabelledImage", "generate", "make", "write_dataset"]
+
+HOLDOUT_SEED = 2026
+HOLDOUT_COUNT = 1000
+SIZE = (192, 144)
+JPEG_QUALITY = 88
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """A picture and the truth about it.
+
+    Attributes:
+        name: unique for (seed, index); the file name without its ending.
+        image: (H, W, 3) uint8, BGR.
+        boxes: (n, 4) float32, x1 y1 x2 y2 in pixels, inside the image; n = 0 for a healthy leaf.
+        classes: (n,) int64, indices into `CLASSES`.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    classes: NDArray[np.int64]
+
+
+def make(seed: int, index: int, size: tuple[int, int] = SIZE) -> LabelledImage:
+    """Make picture number ``index`` of ``seed``; ``size`` is (width, height) in pixels."""
+    rng = np.random.default_rng([seed, index])
+    leaf = scene.sample_leaf(rng, size)
+    lesions = scene.sample_lesions(rng, leaf, size)
+    painted = paint.paint(rng, leaf, [lesion for lesion, _ in lesions], size)
+    return LabelledImage(
+        name=f"leaf-{seed}-{index:05d}",
+        image=camera.photograph(rng, painted),
+        boxes=np.array([box for _, box in lesions], np.float32).reshape(-1, 4),
+        classes=np.array([lesion.kind for lesion, _ in lesions], np.int64),
+    )
+
+
+def generate(count: int, seed: int, size: tuple[int, int] = SIZE) -> Iterator[LabelledImage]:
+    """Yield pictures 0 to ``count - 1`` of ``seed``."""
+    return (make(seed, index, size) for index in range(count))
+
+
+def write_dataset(directory: Path, count: int, seed: int, *, progress: bool = True) -> Path:
+    """Write JPEGs, YOLO label files and ``labels.json``; return the path of the latter.
+
+    A directory that already holds exactly this data set is left as it is. Pictures of another one are replaced.
+
+    Args:
+        directory: receives ``images/``, ``labels/`` and ``labels.json``; made if missing.
+        count: number of pictures.
+        seed: seed of the data set.
+        progress: whether to show a progress bar on the terminal.
+    """
+    index_file = directory / "labels.json"
+    fingerprint = _fingerprint(count, seed)
+    if _is_complete(directory, fingerprint):
+        return index_file
+    _clear(directory)
+    pictures = track(generate(count, seed), "Painting leaves", total=count, disable=not progress, transient=True)
+    entries = [_write_picture(directory, picture) for picture in pictures]
+    index = {"fingerprint": fingerprint, "seed": seed, "classes": list(CLASSES), "images": entries}
+    # The index comes last and at once: its presence says that everything before it is there.
+    partial = index_file.with_suffix(".partial")
+    partial.write_text(json.dumps(index))
+    partial.replace(index_file)
+    return index_file
+
+
+def _fingerprint(count: int, seed: int) -> str:
+    """Name a data set by what it was asked to be and by the code that paints it."""
+    digest = hashlib.sha256(f"{count} {seed} {SIZE} {JPEG_QUALITY}".encode())
+    for source in (__file__, scene.__file__, paint.__file__, camera.__file__):
+        digest.update(Path(source).read_bytes())
+    return digest.hexdigest()
+
+
+def _is_complete(directory: Path, fingerprint: str) -> bool:
+    try:
+        index = json.loads((directory / "labels.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    return index.get("fingerprint") == fingerprint and all((directory / e["file"]).is_file() for e in index["images"])
+
+
+def _clear(directory: Path) -> None:
+    (directory / "labels.json").unlink(missing_ok=True)
+    for folder, pattern in (("images", "leaf-*.jpg"), ("labels", "leaf-*.txt")):
+        (directory / folder).mkdir(parents=True, exist_ok=True)
+        for stale in (directory / folder).glob(pattern):
+            stale.unlink()
+
+
+def _write_picture(directory: Path, picture: LabelledImage) -> dict[str, Any]:
+    height, width = picture.image.shape[:2]
+    encoded = cv2.imencode(".jpg", picture.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    (directory / "images" / f"{picture.name}.jpg").write_bytes(encoded.tobytes())
+    (directory / "labels" / f"{picture.name}.txt").write_text(_yolo_label(picture))
+    return {
+        "file": f"images/{picture.name}.jpg",
+        "width": width,
+        "height": height,
+        "boxes": [[round(float(side), 2) for side in box] for box in picture.boxes],
+        "classes": picture.classes.tolist(),
+    }
+
+
+def _yolo_label(picture: LabelledImage) -> str:
+    """Return one line a box: class, centre and size as shares of the picture's width and height."""
+    height, width = picture.image.shape[:2]
+    scale = np.array([width, height], np.float32)
+    centres = (picture.boxes[:, :2] + picture.boxes[:, 2:]) / 2 / scale
+    sides = (picture.boxes[:, 2:] - picture.boxes[:, :2]) / scale
+    rows = zip(picture.classes, np.hstack([centres, sides]), strict=True)
+    return "".join(f"{kind} {' '.join(f'{share:.6f}' for share in row)}\n" for kind, row in rows)
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    out: Annotated[Path, typer.Option(help="Directory that receives the data set.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = HOLDOUT_COUNT,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the data set.")] = HOLDOUT_SEED,
+) -> None:
+    """Write a data set of synthetic banana leaves."""
+    typer.echo(write_dataset(out, count, seed))
+
+
+if __name__ == "__main__":
+    app()

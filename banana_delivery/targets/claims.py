@@ -1,0 +1,178 @@
+"""Who may change an environment, and what a change may be: pure rules on the rollout record, shared by all targets.
+
+Every function takes the record as it is and returns the record as it is to be, or raises. Storing it, and doing what
+it says, is the target's part.
+"""
+
+from __future__ import annotations
+
+from banana_delivery.policy.model import COLOURS, Colour, Deployment, Environment, ImageRef, Phase, RolloutRecord
+from banana_delivery.targets.base import Claim, ClaimRefusedError, FencedError, TargetError
+
+_TARGETS_OWN = ("environment", "generation", "owner", "heartbeat", "deployments", "weights")
+
+
+def claimed(
+    record: RolloutRecord, owner: str, now: float, stale_after_seconds: float, *, steal: bool = False
+) -> RolloutRecord:
+    """The record once ``owner`` has it.
+
+    Args:
+        record: as it is.
+        owner: who wants the environment.
+        now: seconds since the epoch.
+        stale_after_seconds: an owner silent for longer is dead.
+        steal: replace a living owner too.
+
+    Raises:
+        ClaimRefusedError: if another owner's heartbeat is fresh and ``steal`` is not set.
+    """
+    if record.owner == owner:
+        return record.but(heartbeat=now)
+    silent = now - record.heartbeat
+    if record.owner is not None and silent <= stale_after_seconds and not steal:
+        raise ClaimRefusedError(
+            f"The {record.environment} environment belongs to {record.owner}, which showed life "
+            f"{max(silent, 0.0):.0f} s ago; wait until its delivery ends, or take over on purpose."
+        )
+    return record.but(owner=owner, generation=record.generation + 1, heartbeat=now)
+
+
+def claim_on(record: RolloutRecord) -> Claim:
+    """The claim that the record's present owner holds.
+
+    Raises:
+        ValueError: if nobody owns it.
+    """
+    if record.owner is None:
+        raise ValueError(f"Nobody owns the {record.environment} environment.")
+    return Claim(environment=record.environment, owner=record.owner, generation=record.generation)
+
+
+def check(record: RolloutRecord, claim: Claim) -> None:
+    """Let a change pass only under the claim that is in force.
+
+    Raises:
+        FencedError: if somebody else has taken over since the claim was made, or it was given back.
+    """
+    if (record.generation, record.owner) != (claim.generation, claim.owner):
+        holder = f"{record.owner} has taken it over" if record.owner else "it was given back"
+        raise FencedError(
+            f"{claim.owner} no longer owns the {claim.environment} environment ({holder}, generation "
+            f"{record.generation} after {claim.generation}); nothing was changed."
+        )
+
+
+def written(record: RolloutRecord, claim: Claim, wanted: RolloutRecord, now: float) -> RolloutRecord:
+    """The record with what the owner knows, and the target's own fields as they are.
+
+    Raises:
+        FencedError: if the claim is stale.
+    """
+    check(record, claim)
+    own = {name: getattr(record, name) for name in _TARGETS_OWN}
+    return wanted.but(**{**own, "heartbeat": now})
+
+
+def beaten(record: RolloutRecord, claim: Claim, now: float) -> RolloutRecord:
+    """The record after a sign of life.
+
+    Raises:
+        FencedError: if the claim is stale.
+    """
+    check(record, claim)
+    return record.but(heartbeat=now)
+
+
+def released(record: RolloutRecord, claim: Claim) -> RolloutRecord:
+    """The record without an owner; unchanged if the claim is stale, since then it is not the holder's to give back."""
+    try:
+        check(record, claim)
+    except FencedError:
+        return record
+    return record.but(owner=None, phase=Phase.HELD if record.phase is Phase.HELD else Phase.IDLE)
+
+
+def deployed(record: RolloutRecord, colour: Colour, image: ImageRef, replicas: int) -> RolloutRecord:
+    """The record once ``colour`` is told to run ``image``. Staging's sole colour always carries all of its traffic.
+
+    Raises:
+        TargetError: if the change would take replicas from under users, or the environment has no such colour.
+    """
+    _check_colour(record.environment, colour)
+    before = record.deployments.get(colour)
+    if before and before.image.digest != image.digest and _carries_users(record, colour):
+        raise TargetError(
+            f"{colour.capitalize()} runs version {before.image.version} and carries {record.weights[colour]} % of "
+            f"{record.environment}'s traffic; move that away before you deploy version {image.version} there."
+        )
+    weights = {Colour.SOLE: 100} if record.environment is Environment.STAGING else record.weights
+    return _with_replicas(record.but(weights=weights), colour, image, replicas)
+
+
+def scaled(record: RolloutRecord, colour: Colour, replicas: int) -> RolloutRecord:
+    """The record once ``colour`` is told to run so many replicas.
+
+    Raises:
+        TargetError: if the colour was never deployed, or would go cold while it carries users.
+    """
+    _check_colour(record.environment, colour)
+    before = record.deployments.get(colour)
+    if before is None:
+        raise TargetError(never_deployed(record.environment, colour))
+    return _with_replicas(record, colour, before.image, replicas)
+
+
+def weighted(record: RolloutRecord, weights: dict[Colour, int]) -> RolloutRecord:
+    """The record once the traffic is split so; a colour that is left out gets 0.
+
+    Before the first release there is no colour to go back to, so there, and only there, all weights may be 0.
+
+    Raises:
+        TargetError: if the weights do not sum to 100, or users would be sent to a colour without replicas.
+    """
+    for colour in weights:
+        _check_colour(record.environment, colour)
+    split = {colour: weights.get(colour, 0) for colour in COLOURS[record.environment]}
+    nobody_served_yet = record.active is None and not any(split.values())
+    if any(weight < 0 for weight in split.values()) or (sum(split.values()) != 100 and not nobody_served_yet):
+        said = ", ".join(f"{colour} {weight}" for colour, weight in split.items())
+        raise TargetError(
+            f"Weights of {record.environment} must be whole numbers from 0 that sum to 100, not {said}; "
+            f"nothing was changed."
+        )
+    for colour, weight in split.items():
+        deployment = record.deployments.get(colour)
+        if weight and (deployment is None or deployment.replicas == 0):
+            raise TargetError(
+                f"{colour.capitalize()} has no replicas in {record.environment}, so it cannot carry {weight} % of its "
+                f"traffic; deploy or scale it first."
+            )
+    return record.but(weights=split)
+
+
+def never_deployed(environment: Environment, colour: Colour) -> str:
+    """The sentence for a colour that nobody has used yet."""
+    return f"Nothing was ever deployed on the {colour} colour of {environment}; deploy a version there first."
+
+
+def _check_colour(environment: Environment, colour: Colour) -> None:
+    if colour not in COLOURS[environment]:
+        has = " and ".join(COLOURS[environment])
+        raise TargetError(f"The {environment} environment has no colour {colour}; it has {has}.")
+
+
+def _carries_users(record: RolloutRecord, colour: Colour) -> bool:
+    return record.environment is Environment.PRODUCTION and record.weights.get(colour, 0) > 0
+
+
+def _with_replicas(record: RolloutRecord, colour: Colour, image: ImageRef, replicas: int) -> RolloutRecord:
+    if replicas < 0:
+        raise TargetError(f"A colour cannot have {replicas} replicas; ask for 0 or more.")
+    if replicas == 0 and _carries_users(record, colour):
+        raise TargetError(
+            f"{colour.capitalize()} carries {record.weights[colour]} % of {record.environment}'s traffic, so it "
+            f"cannot be scaled to 0; move the traffic away first."
+        )
+    deployment = Deployment(image=image, replicas=replicas)
+    return record.but(deployments={**record.deployments, colour: deployment})

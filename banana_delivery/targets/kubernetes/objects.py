@@ -1,0 +1,184 @@
+"""What things are called in a cluster, and the Deployment that the pipeline makes. Pure: JSON in, JSON out.
+
+The manifests in ``k8s/`` use the same names; ``tests/cluster/test_manifests.py`` holds both together.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+from banana_delivery.policy.model import Colour, Deployment, Environment
+from banana_delivery.targets.kubernetes.api import Json
+
+DOMAIN = "banana-delivery"
+COLOUR_KEY = f"{DOMAIN}/colour"
+ENVIRONMENT_KEY = f"{DOMAIN}/environment"
+RECORD_KEY = f"{DOMAIN}/record"
+GENERATION_KEY = f"{DOMAIN}/generation"
+REPLICAS_KEY = f"{DOMAIN}/replicas"
+VERSION_KEY = f"{DOMAIN}/model-version"
+URL_KEY = f"{DOMAIN}/url"
+NAME_KEY = "app.kubernetes.io/name"
+
+CONTAINER = "api"
+GATEWAY_API = "/apis/gateway.networking.k8s.io/v1"
+
+# Nobody loses a request while pods are replaced: the new one is ready before an old one goes.
+STRATEGY: Json = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+
+
+@dataclass(frozen=True)
+class Place:
+    """One environment's namespace: the API paths of everything in it."""
+
+    environment: Environment
+    namespace: str
+
+    def name(self, colour: Colour) -> str:
+        """Of a colour's Deployment, PodTemplate, Service and autoscaler."""
+        return f"banana-api-{self.environment if colour is Colour.SOLE else colour}"
+
+    def template(self, colour: Colour) -> str:
+        """The PodTemplate that a colour's Deployment is made from."""
+        return f"{self._core}/podtemplates/{self.name(colour)}"
+
+    @property
+    def deployments(self) -> str:
+        """Where Deployments are created."""
+        return f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
+
+    def deployment(self, colour: Colour) -> str:
+        """A colour's Deployment."""
+        return f"{self.deployments}/{self.name(colour)}"
+
+    def autoscaler(self, colour: Colour) -> str:
+        """A colour's HorizontalPodAutoscaler, in the version that every server has."""
+        return f"/apis/autoscaling/v1/namespaces/{self.namespace}/horizontalpodautoscalers/{self.name(colour)}"
+
+    @property
+    def pods(self) -> str:
+        """All pods of the namespace."""
+        return f"{self._core}/pods"
+
+    def pod(self, name: str) -> str:
+        """One pod."""
+        return f"{self.pods}/{name}"
+
+    def metrics(self, pod: str, port: int) -> str:
+        """A pod's own metrics, through the API server."""
+        return f"{self.pods}/{pod}:{port}/proxy/metrics"
+
+    def service(self, name: str) -> str:
+        """One Service."""
+        return f"{self._core}/services/{name}"
+
+    def endpoints(self, name: str) -> str:
+        """What a Service leads to."""
+        return f"{self._core}/endpoints/{name}"
+
+    def route(self, name: str) -> str:
+        """One HTTPRoute."""
+        return f"{GATEWAY_API}/namespaces/{self.namespace}/httproutes/{name}"
+
+    @property
+    def users_service(self) -> str:
+        """Name of the Service that clients inside the cluster use; without a Gateway, all users."""
+        return "banana-api-staging-service" if self.environment is Environment.STAGING else "banana-api-service"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What every replica of the environment carries."""
+        return {NAME_KEY: "banana-api", ENVIRONMENT_KEY: str(self.environment)}
+
+    def selector(self, colour: Colour | None = None) -> str:
+        """Label selector of the replicas of an environment, or of one colour of it."""
+        return selector_text({**self.labels, COLOUR_KEY: str(colour)} if colour else self.labels)
+
+    @property
+    def _core(self) -> str:
+        return f"/api/v1/namespaces/{self.namespace}"
+
+
+def deployment_of(place: Place, colour: Colour, template: Json, release: Deployment, fault: str) -> Json:
+    """The Deployment of a release: the platform's PodTemplate plus what the pipeline decides.
+
+    Args:
+        place: where it runs.
+        colour: which set of replicas.
+        template: the PodTemplate as read.
+        release: image and replicas.
+        fault: the serving application's rehearsal switch; empty in earnest.
+    """
+    pod = copy.deepcopy(template["template"])
+    pod["metadata"].setdefault("annotations", {})[VERSION_KEY] = release.image.version
+    container = container_of(pod["spec"])
+    container["image"] = release.image.pinned
+    own = {"IMAGE_DIGEST": release.image.digest, **({"FAULT": fault} if fault else {})}
+    kept = [variable for variable in container.get("env", []) if variable["name"] not in {"IMAGE_DIGEST", "FAULT"}]
+    container["env"] = kept + [{"name": name, "value": value} for name, value in own.items()]
+    labels = pod["metadata"]["labels"]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": place.name(colour),
+            "namespace": place.namespace,
+            "labels": {**labels, "app.kubernetes.io/managed-by": DOMAIN},
+            "annotations": {REPLICAS_KEY: str(release.replicas)},
+        },
+        "spec": {
+            "replicas": release.replicas,
+            "revisionHistoryLimit": 3,
+            "strategy": STRATEGY,
+            "selector": {"matchLabels": {key: labels[key] for key in (NAME_KEY, ENVIRONMENT_KEY, COLOUR_KEY)}},
+            "template": pod,
+        },
+    }
+
+
+def selector_text(labels: dict[str, str]) -> str:
+    """Labels as the API server is asked for them."""
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def container_of(spec: Json) -> Json:
+    """The serving container of a pod's spec; a sidecar that a mesh adds is somebody else's."""
+    found: Json = next(container for container in spec["containers"] if container["name"] == CONTAINER)
+    return found
+
+
+def image_in(deployment: Json) -> str:
+    """The image that a Deployment names."""
+    return str(container_of(deployment["spec"]["template"]["spec"])["image"])
+
+
+def digest_in(deployment: Json) -> str:
+    """The digest that a Deployment runs; the whole reference if somebody put one there that is not pinned."""
+    image = image_in(deployment)
+    return image.partition("@")[2] or image
+
+
+def asked_replicas(deployment: Json) -> int:
+    """How many replicas the pipeline asked for the last time."""
+    return int(annotation(deployment, REPLICAS_KEY) or 0)
+
+
+def annotation(thing: Json, key: str) -> str:
+    """An annotation, empty if absent."""
+    return str((thing["metadata"].get("annotations") or {}).get(key, ""))
+
+
+def annotate(thing: Json, key: str, value: str) -> None:
+    """Set an annotation in place."""
+    thing["metadata"].setdefault("annotations", {})[key] = value
+
+
+def port_of(service: Json) -> int:
+    """The port of a Service."""
+    return int(service["spec"]["ports"][0]["port"])
+
+
+def container_port(pod: Json) -> int:
+    """The port on which a pod's serving container answers."""
+    return int(container_of(pod["spec"])["ports"][0]["containerPort"])

@@ -1,0 +1,43 @@
+"""What the router, Prometheus and people ask a replica about itself."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from serving.errors import not_ready
+from serving.http.schemas import ErrorResponse, StatusResponse, VersionResponse
+from serving.lifecycle import State
+from serving.replica import Replica
+
+_NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorResponse, "description": "Not ready; says why."}}
+_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+
+def router(replica: Replica) -> APIRouter:
+    """Returns the routes that report."""
+    routes = APIRouter(tags=["status"])
+
+    @routes.get("/health")
+    async def health() -> StatusResponse:
+        """Tells that the process is alive; it says nothing about the model."""
+        return StatusResponse(status="alive")
+
+    @routes.get("/ready", responses=_NOT_READY)
+    async def ready() -> StatusResponse:
+        """Tells that the model is warm and that requests may be sent; the first thing to change on shutdown."""
+        if replica.lifecycle.state is not State.READY:
+            raise not_ready(replica.lifecycle.message)
+        return StatusResponse(status="ready")
+
+    @routes.get("/version", response_model=VersionResponse, responses=_NOT_READY)
+    async def version() -> dict[str, object]:
+        """Tells exactly what is served, from which checkpoint it was exported, and what runs it."""
+        return replica.describe()
+
+    @routes.get("/metrics", response_class=Response, responses=_TEXT)
+    async def metrics() -> Response:
+        """Prometheus metrics in the text format."""
+        return Response(replica.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+    return routes

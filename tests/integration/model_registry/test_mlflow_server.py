@@ -1,0 +1,155 @@
+"""The MLflow adapter against a server process, over every kind of source that MLflow resolves."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3  # type: ignore[import-untyped]
+import httpx
+import pytest
+
+from banana_delivery.model_registry import mlflow as adapter
+from banana_delivery.model_registry.base import MissingCheckpointError, RegistryError
+from banana_delivery.model_registry.mlflow import MlflowRegistry
+from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.outcomes import RegistryMark
+from tests.contract.registries import MlflowWorld
+
+CONTENT = bytes(range(256)) * 4096
+
+
+@pytest.fixture
+def world(mlflow_server: str, tmp_path: Path) -> MlflowWorld:
+    return MlflowWorld(mlflow_server, tmp_path)
+
+
+def test_a_version_travels_from_staging_to_production_over_http(world: MlflowWorld, tmp_path: Path) -> None:
+    old, new = world.publish(), world.publish(CONTENT)
+    world.stage(old, "Production")
+    world.stage(new)
+    world.alias(new)
+    [staged] = world.registry.staged()
+    assert (staged.version, staged.by_stage, staged.by_alias) == (new, True, True)
+    assert world.registry.download(new, tmp_path / "to").read_bytes() == CONTENT  # mlflow-artifacts:, by the server
+    world.registry.mark(
+        new, RegistryMark(outcome=Outcome.RELEASED, reason="100 %", clear_staging=True, serving=new, run_id="r")
+    )
+    described = world.registry.describe(new)
+    assert (described.stage, described.aliases) == ("Production", ("production",))
+    assert described.tags["banana.digest"] == ""
+    assert described.tags["banana.at"].endswith("+00:00")
+    assert world.registry.describe(old).stage == "Archived"
+    assert world.registry.staged() == []
+
+
+def test_stagings_beyond_one_page_are_found(world: MlflowWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = [world.register("s3://models/unread") for _ in range(5)]
+    world.stage(versions[0])
+    world.alias(versions[1], "STAGING")
+    monkeypatch.setattr(adapter, "PAGE", 2)
+    assert {one.version for one in world.registry.staged()} == set(versions[:2])
+
+
+@pytest.mark.parametrize("source", ["{run}", "{run}/weights", "{run}/weights/best.pt", "{run}/weights/"])
+def test_a_run_is_a_source_whole_in_part_or_by_file(world: MlflowWorld, tmp_path: Path, source: str) -> None:
+    run = world.registry.describe(world.publish(CONTENT))
+    version = world.register(source.format(run=run.source), run.run_id)
+    assert world.registry.download(version, tmp_path / "to").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("below", ["", "/weights", "/weights/best.pt"])
+def test_a_folder_that_server_and_client_share_is_a_source(world: MlflowWorld, tmp_path: Path, below: str) -> None:
+    world.experiment = world.client.create_experiment(f"{world.name}-files", f"file://{tmp_path}/shared")
+    run = world.registry.describe(world.publish(CONTENT)).run_id
+    version = world.register(f"{world.client.get_run(run).info.artifact_uri}{below}", run)
+    assert world.registry.describe(version).source.startswith("file:///")
+    assert world.registry.download(version, tmp_path / "to").read_bytes() == CONTENT
+
+
+def test_another_version_is_a_source(world: MlflowWorld, tmp_path: Path) -> None:
+    version = world.register(f"models:/{world.name}/{world.publish(CONTENT)}")
+    assert world.registry.download(version, tmp_path / "to").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("source", ["s3://models/run", "s3://models/run/deep/best.pt"])
+def test_a_bucket_is_a_source(world: MlflowWorld, bucket: str, tmp_path: Path, source: str) -> None:
+    s3 = boto3.client("s3", endpoint_url=os.environ["MLFLOW_S3_ENDPOINT_URL"])
+    s3.put_object(Bucket="models", Key="run/deep/best.pt", Body=CONTENT)
+    version = world.register(source)
+    assert world.registry.download(version, tmp_path / "to").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("source", ["s3://models/empty", "s3://models/empty/best.pt", "s3://gone/run"])
+def test_a_bucket_without_the_checkpoint_is_one_sentence(
+    world: MlflowWorld, bucket: str, tmp_path: Path, source: str
+) -> None:
+    with pytest.raises(RegistryError, match=r"version 1 of model") as caught:
+        world.registry.download(world.register(source), tmp_path / "to")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("to/**/*"))
+
+
+def test_two_checkpoints_are_not_guessed_between(world: MlflowWorld, tmp_path: Path) -> None:
+    run = world.client.create_run(world.experiment).info.run_id
+    for folder in ("a", "b"):
+        (tmp_path / "best.pt").write_bytes(b"x")
+        world.client.log_artifact(run, str(tmp_path / "best.pt"), folder)
+    with pytest.raises(MissingCheckpointError, match=r"a/best\.pt, b/best\.pt"):
+        world.registry.download(world.register(f"runs:/{run}", run), tmp_path / "to")
+
+
+def test_a_source_that_is_gone_is_one_sentence(world: MlflowWorld, tmp_path: Path) -> None:
+    run = world.registry.describe(world.publish(CONTENT)).run_id
+    with pytest.raises(MissingCheckpointError, match="register the version"):
+        world.registry.download(world.register(f"runs:/{run}/elsewhere", run), tmp_path / "to")
+
+
+def test_the_page_of_a_version_is_on_the_server(world: MlflowWorld) -> None:
+    url = world.registry.url("3")
+    assert url == f"{world.registry.tracking_uri}/#/models/{world.name}/versions/3"
+    assert httpx.get(url).is_success
+
+
+def test_a_password_in_the_address_is_never_said(mlflow_server: str) -> None:
+    registry = MlflowRegistry("m", "http://somebody:secret@127.0.0.1:9")
+    with pytest.raises(RegistryError) as caught:
+        registry.staged()
+    assert "secret" not in str(caught.value) + registry.url("1")
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_server_that_hangs_is_given_up(silent_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    caught: list[str] = []
+
+    def ask() -> None:
+        with pytest.raises(RegistryError, match="did not answer") as error:
+            MlflowRegistry("m", silent_server).staged()
+        caught.append(str(error.value))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    asking.join(timeout=30)
+    assert caught
+
+
+def test_the_adapter_does_not_import_mlflow_before_it_is_used() -> None:
+    program = (
+        "import sys; from banana_delivery.model_registry.mlflow import MlflowRegistry; "
+        "MlflowRegistry('m', 'http://127.0.0.1:9').url('1'); "
+        "sys.exit(any(name in sys.modules for name in ('mlflow', 'boto3', 'botocore')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,78 @@
+import pytest
+
+from banana_delivery.evaluation import answers as asking
+from banana_delivery.evaluation.answers import DigestMismatchError, UnansweredError, ask, matches
+from banana_delivery.evaluation.labelled_images import LabelledImage
+from banana_delivery.policy.quality.comparison import absolute_quality
+from tests.unit.evaluation.leaf_service import DIGEST, VERSION, LeafService
+
+RIGHT = {"box": [8.0, 8.0, 40.0, 24.0], "class_id": 5, "class_name": "streak", "score": 0.9}
+WRONG = {"box": [0.0, 30.0, 10.0, 40.0], "class_id": 6, "class_name": "spot", "score": 0.4}
+
+
+def test_the_answers_to_all_images_become_quality(service: LeafService, leaves: list[LabelledImage]) -> None:
+    service.detections = [RIGHT, WRONG]
+    done: list[int] = []
+    answers = ask(service.url, leaves, expected_digest=DIGEST, progress=lambda count, total: done.append(count))
+    assert done == list(range(1, 21))
+    assert (answers.digests, answers.versions) == ({DIGEST}, {VERSION})
+    assert len(answers.latencies) == 20
+    assert absolute_quality(matches(leaves, answers)).map50 == pytest.approx(1.0)
+
+
+def test_no_more_than_the_allowed_requests_are_under_way(service: LeafService, leaves: list[LabelledImage]) -> None:
+    service.delay = 0.02
+    ask(service.url, leaves, concurrency=3)
+    assert service.most_at_once == 3
+
+
+def test_an_answer_from_another_release_ends_the_measurement(service: LeafService, leaves: list[LabelledImage]) -> None:
+    service.delay = 0.02
+    meant = "sha256:" + "2" * 64
+    with pytest.raises(DigestMismatchError, match=f"answered from {DIGEST}.*but {meant} was to be measured"):
+        ask(service.url, leaves, expected_digest=meant, concurrency=2)
+    assert service.asked < len(leaves)
+
+
+def test_an_overloaded_service_is_asked_again(service: LeafService, leaves: list[LabelledImage]) -> None:
+    service.statuses = [503, 503, 503]
+    answers = ask(service.url, leaves)
+    assert len(answers.detections) == 20
+    assert answers.overloads == 3
+
+
+def test_a_service_that_is_always_overloaded_is_not_asked_for_ever(
+    service: LeafService, leaves: list[LabelledImage]
+) -> None:
+    service.always = 503
+    answers = ask(service.url, leaves[:1])
+    assert answers.failures == {"leaf-0.jpg": "overloaded 8 times"}
+    assert service.asked == 8
+
+
+def test_failed_images_are_named_and_never_measured_around(service: LeafService, leaves: list[LabelledImage]) -> None:
+    service.statuses = [500]
+    answers = ask(service.url, leaves, concurrency=1)
+    assert list(answers.failures) == ["leaf-0.jpg"]
+    with pytest.raises(UnansweredError, match=r"1 of 20 labelled images .* leaf-0.jpg first: status 500"):
+        matches(leaves, answers)
+
+
+@pytest.mark.parametrize(
+    ("detection", "complaint"),
+    [
+        ({**RIGHT, "class_name": "mildew"}, "a class 'mildew' that the labels do not know"),
+        ({**RIGHT, "score": None}, "breaks the contract"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_is_a_failure(
+    service: LeafService, leaves: list[LabelledImage], detection: dict[str, object], complaint: str
+) -> None:
+    service.detections = [detection]
+    assert complaint in ask(service.url, leaves[:1]).failures["leaf-0.jpg"]
+
+
+def test_nobody_there_ends_the_asking_soon(leaves: list[LabelledImage], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "UNREACHED_PAUSE_SECONDS", 0.01)
+    with pytest.raises(UnansweredError, match=r"http://127.0.0.1:9 cannot be reached: ConnectError"):
+        ask("http://127.0.0.1:9", leaves)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pickle
+import pickletools
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from banana_delivery.export.checkpoint_scan import is_allowed, scan
+from banana_delivery.export.errors import UnreadableCheckpointError, UnsafeModelError
+from examples.train import MODELS
+from tests.unit.export.archives import archive, call
+
+SAMPLE = MODELS / "better" / "best.pt"
+
+
+def test_an_ordinary_checkpoint_is_safe() -> None:
+    report = scan(SAMPLE)
+    assert "ultralytics.nn.tasks.DetectionModel" in report.imports
+    assert report.bytes == SAMPLE.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("builtins", "exec"),
+        ("posix", "system"),
+        ("shutil", "rmtree"),
+        ("torch", "load"),
+        ("torch.hub", "load"),
+        ("numpy", "load"),
+        ("ultralytics.nn.tasks", "torch_safe_load"),
+        ("ultralytics.utils.checks", "check_requirements"),
+        ("ultralytics.nn.modules.block", "torch.load"),
+        ("some_package_of_theirs", "Model"),
+    ],
+)
+def test_an_import_that_no_detector_needs_is_named_and_never_made(tmp_path: Path, module: str, name: str) -> None:
+    with pytest.raises(UnsafeModelError, match=rf"imports {module}\.{name}, which no detector needs"):
+        scan(archive(tmp_path / "best.pt", call(module, name, "x")))
+
+
+def test_code_in_a_pickle_does_not_run(tmp_path: Path) -> None:
+    marker = tmp_path / "it ran"
+    hostile = call("builtins", "exec", f"open({str(marker)!r}, 'w').close()")
+    with pytest.raises(UnsafeModelError):
+        scan(archive(tmp_path / "best.pt", hostile))
+    assert not marker.exists()
+    pickle.loads(hostile)  # it would have: the pickle is no dud
+    assert marker.exists()
+
+
+def test_a_name_put_together_on_the_stack_is_followed(tmp_path: Path) -> None:
+    hostile = b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R."
+    assert any(op.name == "STACK_GLOBAL" for op, _, _ in pickletools.genops(hostile))
+    with pytest.raises(UnsafeModelError, match=r"posix\.system"):
+        scan(archive(tmp_path / "best.pt", hostile))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02cposix", call("torch", "Size")[:-1], call("torch", "Size") + b"N."])
+def test_a_pickle_that_cannot_be_followed_to_its_end_is_not_trusted(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(UnsafeModelError, match="cannot be followed"):
+        scan(archive(tmp_path / "best.pt", content))
+
+
+def test_a_second_pickle_is_refused_whatever_is_in_it(tmp_path: Path) -> None:
+    file = archive(tmp_path / "best.pt", call("collections", "OrderedDict"), {"extra/data.pkl": b"\x80\x02N."})
+    with pytest.raises(UnreadableCheckpointError, match=r"best/data\.pkl, best/extra/data\.pkl"):
+        scan(file)
+
+
+def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
+    file = archive(tmp_path / "best.pt", call("collections", "OrderedDict"))
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "a") as again:
+        warnings.simplefilter("ignore", UserWarning)
+        again.writestr("best/data.pkl", call("posix", "system", "true"))
+    with pytest.raises(UnsafeModelError, match="two members of one name"):
+        scan(file)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 1000, SAMPLE.stat().st_size // 2, SAMPLE.stat().st_size - 1])
+def test_a_download_that_broke_off_is_one_sentence(tmp_path: Path, keep: int) -> None:
+    (tmp_path / "best.pt").write_bytes(SAMPLE.read_bytes()[:keep])
+    with pytest.raises(UnreadableCheckpointError, match=r"best\.pt again") as caught:
+        scan(tmp_path / "best.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    content = bytearray(SAMPLE.read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "best.pt").write_bytes(content)
+    with pytest.raises(UnreadableCheckpointError, match="damaged at"):
+        scan(tmp_path / "best.pt")
+
+
+def test_another_kind_of_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "best.pt").write_text("epoch,loss\n1,2.31\n")
+    with pytest.raises(UnreadableCheckpointError, match="another kind of file"):
+        scan(tmp_path / "best.pt")
+
+
+@pytest.mark.parametrize("name", ["torch.FloatStorage", "torch.float16", "torch.nn.modules.conv.Conv2d"])
+def test_tensors_and_layers_are_allowed(name: str) -> None:
+    assert is_allowed(name)
+
+
+@pytest.mark.parametrize("name", ["torch.nn.modules.conv.Conv2d.__init__", "torch.nn.init.normal_", "torch.Size.x"])
+def test_what_only_looks_like_a_layer_is_not(name: str) -> None:
+    assert not is_allowed(name)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from banana_delivery.export.export import write_version_file
+from banana_delivery.export.protocol import Exported
+from banana_delivery.model_registry.base import ModelVersion
+from serving.inference.model import read_version
+
+MODEL = ModelVersion(
+    name="banana_sigatoka_detector",
+    version="7",
+    run_id="0123",
+    source="runs:/0123/weights",
+    stage="Staging",
+    aliases=("staging",),
+    tags={"banana.outcome": "parked"},
+    metrics={"mAP50": 0.7},
+    created_at=1_700_000_000.0,
+)
+EXPORTED = Exported(
+    classes=("early_streak", "Spät"),
+    input_size=160,
+    exported_with="ultralytics 8",
+    answers=(),
+    frames=(),
+    frame_answers=(),
+)
+
+
+def test_the_serving_application_reads_it(tmp_path: Path) -> None:
+    path = write_version_file(tmp_path, MODEL, EXPORTED, "a" * 64, "b" * 64)
+    read = read_version(path.with_name("model.onnx"))
+    assert (read.model_name, read.version, read.mlflow_run_id) == ("banana_sigatoka_detector", "7", "0123")
+    assert (read.classes, read.input_size) == (["early_streak", "Spät"], 160)
+    assert (read.checkpoint_sha256, read.onnx_sha256) == ("a" * 64, "b" * 64)
+
+
+def test_what_changes_in_the_registry_does_not_change_the_file(tmp_path: Path) -> None:
+    first = write_version_file(tmp_path, MODEL, EXPORTED, "a" * 64, "b" * 64).read_bytes()
+    moved = MODEL.but(stage="Production", aliases=("production",), tags={}, metrics={})
+    assert write_version_file(tmp_path, moved, EXPORTED, "a" * 64, "b" * 64).read_bytes() == first

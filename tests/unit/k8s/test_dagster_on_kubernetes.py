@@ -1,0 +1,104 @@
+"""The manifests of Dagster on a cluster: valid, restricted, and of one piece with k8s/pipeline."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from banana_delivery.settings import PROJECT_ROOT
+from tests.unit.k8s.dagster_manifests import (
+    BASE,
+    INSTANCE,
+    NAMESPACE,
+    OBJECTS,
+    all_pods,
+    containers,
+    job_of_a_run,
+    launcher,
+    named,
+    referred_to,
+)
+
+VERSIONS = ("1.30", "1.33", kubernetes_validate.latest_version())
+
+
+@pytest.fixture
+def every_pod(tmp_path: Path) -> dict[str, dict[str, Any]]:
+    """The pods of the Deployments and of a run, as they are to be created."""
+    return all_pods(tmp_path)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_is_valid_for_the_versions_in_support(version: str, tmp_path: Path) -> None:
+    for thing in [*OBJECTS, job_of_a_run(launcher(tmp_path))]:
+        kubernetes_validate.validate(thing, version, strict=True)
+
+
+def test_everything_lives_where_the_pipeline_does() -> None:
+    subjects = [subject for thing in OBJECTS if thing["kind"] == "RoleBinding" for subject in thing["subjects"]]
+    launched = INSTANCE["run_launcher"]["config"]["job_namespace"]
+
+    assert {thing["metadata"]["namespace"] for thing in OBJECTS} == {NAMESPACE} == {launched}
+    assert NAMESPACE in named("Namespace")
+    assert {(one["namespace"], one["name"]) for one in subjects} == {
+        (NAMESPACE, name) for name in named("ServiceAccount")
+    }
+
+
+def test_every_pod_finds_what_it_names_and_the_documents_say_how_to_make_the_secrets(
+    every_pod: dict[str, dict[str, Any]],
+) -> None:
+    kustomization = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+    page = (PROJECT_ROOT / "docs/kubernetes.md").read_text()
+    made = {
+        "ConfigMap": {generated["name"] for generated in kustomization["configMapGenerator"]},
+        "Secret": set(re.findall(r"create secret [a-z-]+ ([a-z-]+) -n banana-delivery", page)),
+        "PersistentVolumeClaim": named("PersistentVolumeClaim"),
+        "ServiceAccount": named("ServiceAccount"),
+    }
+
+    for name, pod in every_pod.items():
+        missing = [(kind, what) for kind, what in referred_to(pod) if what not in made[kind]]
+        assert not missing, name
+    assert kustomization["generatorOptions"]["disableNameSuffixHash"], "dagster.yaml names them"
+
+
+def test_every_pod_is_restricted_and_limited_and_takes_no_service_for_a_setting(
+    every_pod: dict[str, dict[str, Any]],
+) -> None:
+    for pod in every_pod.values():
+        assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] == 10001
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["enableServiceLinks"] is False
+        for container in containers(pod):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert set(container["resources"]) == {"requests", "limits"}
+
+
+def test_secrets_reach_only_what_delivers(every_pod: dict[str, dict[str, Any]]) -> None:
+    holders = {name for name, pod in every_pod.items() if ("Secret", "banana-delivery-secrets") in referred_to(pod)}
+    releasers = {name for name, pod in every_pod.items() if pod["serviceAccountName"] == "banana-delivery"}
+
+    assert holders == releasers == {"dagster-code-server", "run"}
+
+
+def test_runs_and_the_code_server_share_everything_that_a_delivery_reads_again(
+    every_pod: dict[str, dict[str, Any]],
+) -> None:
+    """The same volumes in the same places; only the scratch space is each one's own."""
+
+    def shared(pod: dict[str, Any]) -> list[dict[str, Any]]:
+        return [volume for volume in pod["volumes"] if "emptyDir" not in volume]
+
+    run, server = every_pod["run"], every_pod["dagster-code-server"]
+    assert shared(run) == shared(server)
+    assert run["containers"][0]["volumeMounts"] == server["containers"][0]["volumeMounts"]

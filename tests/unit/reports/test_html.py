@@ -1,0 +1,61 @@
+from html.parser import HTMLParser
+
+from banana_delivery.policy.model import Outcome
+from banana_delivery.reports.html import html_report
+from tests.unit.reports import scenes
+
+VOID = {"meta", "img"}
+
+
+class Outline(HTMLParser):
+    """Checks that elements nest, and keeps headings, pictures and text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.pictures: list[str] = []
+        self.headings: list[str] = []
+        self.text = ""
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.pictures.append(dict(attrs)["src"] or "")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in {"h1", "h2"}:
+            self.headings.append(data)
+        self.text += data
+
+
+def test_a_release_is_told_whole_in_one_file() -> None:
+    quality = scenes.quality(1.5)
+    attempt = scenes.attempt(scenes.promoted_steps(), Outcome.RELEASED, "All steps healthy.")
+    page = html_report(
+        attempt,
+        budget_seconds=1.0,
+        staging=scenes.staging(quality),
+        ab=scenes.ab(quality),
+        links={"Dagster run": "http://127.0.0.1:3000/runs/1?a=1&b=2"},
+    )
+    outline = Outline(page)
+    assert outline.headings == [
+        "Version 7: released", "Rollout", "A/B: PASS", "Quality: PASS", "Tests in staging: 1 failed"
+    ]  # fmt: skip
+    assert len(outline.pictures) == 2
+    assert all(picture.startswith("data:image/png;base64,") for picture in outline.pictures)
+    assert attempt.digest in outline.text
+    assert 'href="http://127.0.0.1:3000/runs/1?a=1&amp;b=2"' in page
+
+
+def test_an_attempt_that_ended_early_tells_what_there_is() -> None:
+    attempt = scenes.attempt((), Outcome.ERROR, "The registry <did> not answer.").but(colour=None)
+    outline = Outline(html_report(attempt, budget_seconds=1.0))
+    assert outline.headings == ["Version 7: error"]
+    assert "The registry <did> not answer." in outline.text

@@ -1,0 +1,62 @@
+"""The status on an ordinary terminal: every fact in its cell, none cut off."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.model import Colour, Deployment, Environment, ImageRef, Outcome, Phase, RolloutRecord
+from banana_delivery.reports.terminal import status_view
+
+NOW = 1_000_000.0
+DIGEST = "sha256:" + "0123456789ab" + "c" * 52
+AT_REST = RolloutRecord(
+    environment=Environment.PRODUCTION,
+    active=Colour.GREEN,
+    deployments={
+        Colour.BLUE: Deployment(
+            image=ImageRef(repository="banana", digest=DIGEST, key="key", version="41"), replicas=2
+        ),
+        Colour.GREEN: Deployment(
+            image=ImageRef(repository="banana", digest=DIGEST, key="key", version="42"), replicas=3
+        ),
+    },
+    weights={Colour.BLUE: 0, Colour.GREEN: 100},
+    warm_until=NOW + 90,
+)
+
+
+def shown(record: RolloutRecord) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    attempt = AttemptRecord(version="42", outcome=Outcome.ROLLED_BACK, reason="Too slow.", at=NOW, run_id="run")
+    console.print(status_view([record], [attempt], NOW))
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def row_of(text: str, colour: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if colour in line]
+    return [cell.strip() for cell in line.split("│")[1:-1]]
+
+
+def test_each_colour_is_one_line_on_eighty_columns() -> None:
+    text = shown(AT_REST)
+    assert "Production: idle\n" in text
+    assert row_of(text, "blue") == ["blue", "41", DIGEST[:19], "2", "0 %", "warm 90 s"]
+    assert row_of(text, "green") == ["green", "42", DIGEST[:19], "3", "100 %", "active"]
+    assert "rolled_back" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({"owner": "0123456789", "phase": Phase.SHIFTING, "heartbeat": NOW - 3}, "shifting, 01234567 beat 3 s ago"),
+        ({"phase": Phase.HELD, "note": "blue has 7 replicas."}, "held: blue has 7 replicas."),
+    ],
+)
+def test_who_is_at_work_or_why_nobody_may_be_is_said(changes: dict[str, object], state: str) -> None:
+    assert f"Production: {state}\n" in shown(AT_REST.but(**changes))

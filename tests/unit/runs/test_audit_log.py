@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from banana_delivery.policy.asset_records import AttemptRecord, Word, WordKind
+from banana_delivery.policy.model import Outcome
+from banana_delivery.runs.audit_log import History
+
+
+@pytest.fixture
+def history() -> Iterator[History]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield History(instance)
+
+
+def attempt(version: str, outcome: Outcome, at: float, run_id: str = "") -> AttemptRecord:
+    return AttemptRecord(version=version, outcome=outcome, reason="Because.", at=at, run_id=run_id)
+
+
+def test_attempts_come_back_whole_and_newest_first(history: History) -> None:
+    first, second = attempt("1", Outcome.REJECTED, 1.0), attempt("1", Outcome.RELEASED, 2.0)
+    history.log(first)
+    history.log(second)
+    history.log(attempt("2", Outcome.ERROR, 3.0))
+    assert history.attempts("1") == [second, first]
+    assert [one.version for one in history.attempts()] == ["2", "1", "1"]
+
+
+def test_a_run_is_logged_once(history: History) -> None:
+    history.log(attempt("1", Outcome.ROLLED_BACK, 1.0, run_id="run"))
+    history.log(attempt("1", Outcome.ERROR, 2.0, run_id="run"))
+    assert [one.outcome for one in history.attempts("1")] == [Outcome.ROLLED_BACK]
+
+
+def test_a_persons_word_is_kept_apart_from_attempts(history: History) -> None:
+    word = Word(kind=WordKind.OVERRIDE, version="1", by="Ada", reason="I looked.", at=1.0)
+    history.say(word)
+    assert history.words("1") == [word]
+    assert history.words("2") == []
+    assert history.attempts("1") == []
+
+
+def test_an_event_that_somebody_made_by_hand_is_no_attempt(history: History) -> None:
+    history.instance.report_runless_asset_event(dg.AssetMaterialization("rollout_log", partition="1"))
+    assert history.attempts("1") == []

@@ -1,0 +1,207 @@
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from starlette.testclient import TestClient
+
+from serving.http import predictions
+from serving.http.multipart import images_in
+from serving.http.schemas import BatchResponse, ErrorResponse, PredictResponse
+from tests.unit.serving.clients import DIGEST, build_replica, client_of, post
+from tests.unit.serving.detectors import detector, write_model
+from tests.unit.serving.images import encode, noise, picture, rotated
+
+RECTANGLE = (32.0, 16.0, 64.0, 48.0)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["end-to-end head", "raw head"])
+def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    folder = tmp_path_factory.mktemp("model")
+    write_model(folder, detector(end_to_end=request.param))
+    with client_of(build_replica(folder)) as running:
+        yield running
+
+
+def union_of_boxes(answer: PredictResponse) -> tuple[float, float, float, float]:
+    boxes = [detection.box for detection in answer.detections]
+    lows, highs = [min(box[i] for box in boxes) for i in (0, 1)], [max(box[i] for box in boxes) for i in (2, 3)]
+    return (*lows, *highs)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_painted_rectangle_is_found_where_it_was_painted(client: TestClient, kind: str) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    answer = PredictResponse.model_validate_json(post(client, encode(picture(), kind, **options)).content)
+    assert (answer.image.width, answer.image.height) == (128, 96)
+    assert union_of_boxes(answer) == pytest.approx(RECTANGLE, abs=0.1)
+    assert {detection.class_name for detection in answer.detections} == {"red"}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_refer_to_the_image_as_it_is_displayed(client: TestClient, orientation: int) -> None:
+    answer = PredictResponse.model_validate_json(post(client, rotated(picture(), orientation)).content)
+    assert (answer.image.width, answer.image.height) == (128, 96)
+    assert union_of_boxes(answer) == pytest.approx(RECTANGLE, abs=0.1)
+
+
+def test_confidence_and_max_detections_limit_what_is_returned(client: TestClient) -> None:
+    image = encode(noise(64, 64), "PNG")
+    all_of_them = post(client, image, params={"confidence": 0}).json()["detections"]
+    scores = [detection["score"] for detection in all_of_them]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) > 10
+    limit = scores[5]
+    above = post(client, image, params={"confidence": limit}).json()["detections"]
+    assert 0 < len(above) <= 5 + 1
+    assert post(client, image, params={"confidence": 0, "max_detections": 3}).json()["detections"] == all_of_them[:3]
+
+
+@pytest.mark.parametrize(
+    ("path", "params"), [("/predict", {}), ("/predict", {"confidence": "high"}), ("/nowhere", {}), ("/ready", {})]
+)
+def test_every_response_says_who_gave_it(client: TestClient, path: str, params: dict[str, str]) -> None:
+    for answer in (client.get(path, params=params), client.post(path, params=params)):
+        assert answer.headers["X-Model-Version"] == "7"
+        assert answer.headers["X-Image-Digest"] == DIGEST
+        assert answer.headers["X-Colour"] == "blue"
+        assert answer.headers["X-Environment"] == "production"
+        assert answer.headers["X-Request-Id"]
+
+
+def test_a_clients_request_id_is_kept_unless_it_could_do_harm(client: TestClient) -> None:
+    image = encode(picture())
+    kept = post(client, image, headers={"X-Request-Id": "phone-17"})
+    assert kept.headers["X-Request-Id"] == kept.json()["request_id"] == "phone-17"
+    replaced = post(client, image, headers={"X-Request-Id": "a b\tc"})
+    assert replaced.headers["X-Request-Id"] == replaced.json()["request_id"] != "a b\tc"
+
+
+def multipart(*lines: bytes) -> dict[str, Any]:
+    return {"content": b"\r\n".join(lines), "headers": {"content-type": "multipart/form-data; boundary=B"}}
+
+
+PART = b'Content-Disposition: form-data; name="image"'
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code"),
+    [
+        ({"files": {"image": b"GIF89a" + bytes(50)}}, 415, "unsupported_media_type"),
+        ({"files": {"image": b"not an image at all"}}, 415, "unsupported_media_type"),
+        ({"content": b"{}", "headers": {"content-type": "application/json"}}, 415, "unsupported_media_type"),
+        ({"files": {"image": encode(picture())[:700]}}, 422, "corrupt_image"),
+        ({"files": {"image": encode(picture(), "PNG")[:100]}}, 422, "corrupt_image"),
+        ({"files": {"image": encode(picture(), "WEBP")[:40]}}, 422, "corrupt_image"),
+        ({"files": {"image": b""}}, 422, "corrupt_image"),
+        ({"files": {"photo": encode(picture())}}, 422, "invalid_request"),
+        ({"files": [("image", encode(picture()))] * 2}, 422, "invalid_request"),
+        ({"files": {"image": encode(picture())}, "params": {"confidence": 1.5}}, 422, "invalid_request"),
+        ({"files": {"image": encode(picture())}, "params": {"confidence": "nan"}}, 422, "invalid_request"),
+        ({"files": {"image": encode(picture())}, "params": {"max_detections": 0}}, 422, "invalid_request"),
+        (multipart(b"--B", PART, b"", b"\xff\xd8\xff"), 422, "invalid_request"),
+        (multipart(b"nothing like a form"), 422, "invalid_request"),
+        ({"files": {"image": b"\xff\xd8\xff" + bytes(17 * 1024 * 1024)}}, 413, "too_large"),
+        ({"files": {"image": encode(noise(6000, 5000), quality=30)}}, 413, "too_large"),
+        ({"files": {"image": encode(picture(6000, 5000), "PNG")}}, 413, "too_large"),
+    ],
+)
+def test_bad_input_gets_one_documented_error(
+    client: TestClient, request_: dict[str, Any], status: int, code: str
+) -> None:
+    answer = client.post("/predict", **request_)
+    error = ErrorResponse.model_validate_json(answer.content)
+    assert (answer.status_code, error.error.code) == (status, code)
+    assert error.request_id == answer.headers["X-Request-Id"]
+    assert len(error.error.message) > 20
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/annotated"])
+def test_what_a_file_is_is_told_by_its_bytes_whatever_its_name_and_type_say(client: TestClient, path: str) -> None:
+    image = client.post(path, files={"image": ("leaf.jpg", encode(picture(), "PNG"), "image/jpeg")})
+    text = client.post(path, files={"image": ("leaf.png", b"Dear all, here is the leaf.", "image/png")})
+    assert (image.status_code, text.status_code) == (200, 415)
+
+
+def test_a_corrupt_image_does_not_spoil_its_batch(client: TestClient) -> None:
+    good, bad = encode(picture()), encode(picture())[:300]
+    files = [("images", good), ("images", bad), ("images", encode(picture(), "PNG"))]
+    answer = BatchResponse.model_validate_json(client.post("/predict/batch", files=files).content)
+    assert [result.outcome for result in answer.results] == ["predicted", "failed", "predicted"]
+    assert answer.results[1].error.code == "corrupt_image"  # type: ignore[union-attr]
+    alone = post(client, good).json()["detections"]
+    assert json.loads(answer.results[0].model_dump_json())["detections"] == alone
+
+
+def test_a_batch_larger_than_the_queue_or_the_limit_is_refused(client: TestClient) -> None:
+    image = encode(picture())
+    assert client.post("/predict/batch", files=[("images", image)] * 17).status_code == 422
+
+
+def test_the_annotated_image_shows_the_box(client: TestClient) -> None:
+    import io
+
+    from PIL import Image
+
+    answer = post(client, encode(picture()), "/predict/annotated")
+    drawn = Image.open(io.BytesIO(answer.content))
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert drawn.size == (128, 96)
+    plain = post(client, encode(picture(box=(0, 0, 0, 0))), "/predict/annotated").content
+    assert drawn.convert("RGB").getpixel((33, 40)) != Image.open(io.BytesIO(plain)).convert("RGB").getpixel((33, 40))
+
+
+@pytest.mark.parametrize(("padding", "on_the_loop"), [(0, True), (2 * 1024 * 1024, False)])
+def test_a_large_form_is_not_taken_apart_on_the_event_loop(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, padding: int, on_the_loop: bool
+) -> None:
+    seen: list[bool] = []
+
+    def spy(body: bytes, content_type: str, field: str) -> list[bytes]:
+        with suppress(RuntimeError):
+            seen.append(asyncio.get_running_loop().is_running())
+        return images_in(body, content_type, field)
+
+    monkeypatch.setattr(predictions, "images_in", spy)
+    assert post(client, encode(picture()) + bytes(padding)).status_code == 200
+    assert seen == [True] * on_the_loop
+
+
+def test_version_is_version_json_and_what_runs_it(client: TestClient) -> None:
+    version = client.get("/version").json()
+    assert version["source"] == "models:/banana_sigatoka_detector/7"
+    assert version["classes"] == ["red", "blue"]
+    assert (version["digest"], version["environment"], version["colour"]) == (DIGEST, "production", "blue")
+    assert version["precision"] == "f32"
+
+
+def test_no_answer_is_undocumented(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    for path in ("/predict", "/predict/batch", "/predict/annotated"):
+        operation = schema["paths"][path]["post"]
+        assert set(operation["responses"]) == {"200", "408", "413", "415", "422", "500", "503"}
+        assert "multipart/form-data" in operation["requestBody"]["content"]
+
+
+def test_a_second_worker_gives_the_same_answer(tmp_path: Path) -> None:
+    image = encode(noise(100, 80))
+    write_model(tmp_path)
+    with client_of(build_replica(tmp_path, inference_workers=2)) as client:
+        files = [("images", image)] * 12
+        results = client.post("/predict/batch", files=files, params={"confidence": 0}).json()["results"]
+    assert len({json.dumps(result["detections"]) for result in results}) == 1
+
+
+@pytest.mark.parametrize("model", [PredictResponse, BatchResponse, ErrorResponse])
+def test_the_example_of_an_answer_is_such_an_answer_whole(client: TestClient, model: type[BaseModel]) -> None:
+    example = client.get("/openapi.json").json()["components"]["schemas"][model.__name__]["example"]
+    assert model.model_validate(example).model_dump(mode="json") == example
+
+
+def test_the_example_of_a_batch_has_an_image_that_was_answered_and_one_that_failed(client: TestClient) -> None:
+    example = client.get("/openapi.json").json()["components"]["schemas"]["BatchResponse"]["example"]
+    assert [result["outcome"] for result in example["results"]] == ["predicted", "failed"]

@@ -1,0 +1,35 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from serving.inference.cpu import cgroup_limit, usable_cpus
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+    ],
+)
+def test_the_limit_is_read_from_either_version_of_cgroups(
+    tmp_path: Path, files: dict[str, str], limit: float | None
+) -> None:
+    assert cgroup_limit(write(tmp_path, files)) == limit
+
+
+def test_workers_never_exceed_the_limit_and_are_never_none(tmp_path: Path) -> None:
+    assert usable_cpus(write(tmp_path / "a", {"cpu.max": "50000 100000"})) == 1
+    assert usable_cpus(write(tmp_path / "b", {"cpu.max": "9900000 100000"})) == len(os.sched_getaffinity(0))
+    assert usable_cpus(tmp_path / "none") == len(os.sched_getaffinity(0))

@@ -1,0 +1,329 @@
+"""Where a cluster's figures come from, asked over real HTTP."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from banana_delivery.policy.model import Counters, Environment
+from banana_delivery.settings import Settings
+from banana_delivery.targets.base import TargetError
+from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
+from banana_delivery.targets.kubernetes.counters import Meter
+from banana_delivery.targets.kubernetes.objects import Place
+from banana_delivery.targets.kubernetes.target import kubernetes_target
+from banana_delivery.targets.kubernetes.traffic import TRAEFIK_QUERIES, RouterSource, Traffic, prometheus, traefik
+from tests.support.kubeconfig import write_kubeconfig
+
+PRODUCTION = Place(Environment.PRODUCTION, "production")
+SERVICE = "httproute-production-{route}-gw-production-banana-ep-web-0-77d7bff9afa8-svc-production-{backend}-1@x"
+BLUE = SERVICE.format(route="banana-api", backend="banana-api-blue")
+GREEN = SERVICE.format(route="banana-api", backend="banana-api-green")
+PROBE = SERVICE.format(route="banana-api-probe", backend="banana-api-green")
+TRAEFIK = f"""
+traefik_service_requests_total{{code="200",method="POST",service="{BLUE}"}} 900
+traefik_service_requests_total{{code="200",method="POST",service="{GREEN}"}} 40
+traefik_service_requests_total{{code="200",method="GET",service="{GREEN}"}} 2
+traefik_service_requests_total{{code="500",method="POST",service="{GREEN}"}} 5
+traefik_service_requests_total{{code="504",method="POST",service="{GREEN}"}} 6
+traefik_service_requests_total{{code="499",method="POST",service="{GREEN}"}} 7
+traefik_service_request_duration_seconds_bucket{{code="499",method="POST",service="{GREEN}",le="1"}} 1
+traefik_service_request_duration_seconds_bucket{{code="499",method="POST",service="{GREEN}",le="5"}} 4
+traefik_service_request_duration_seconds_bucket{{code="499",method="POST",service="{GREEN}",le="+Inf"}} 7
+traefik_service_request_duration_seconds_count{{code="499",method="POST",service="{GREEN}"}} 7
+traefik_service_requests_total{{code="502",method="POST",service="{PROBE}"}} 3
+traefik_service_requests_total{{code="200",method="POST",service="{GREEN.replace("production", "elsewhere")}"}} 5000
+traefik_service_requests_total{{code="200",method="GET",service="dashboard@internal"}} 5000
+"""
+POD = """
+banana_requests_total{route="/predict",status="200",traffic="user"} 10.0
+banana_model_info{colour="green",digest="sha256:aa",environment="production",version="7"} 1.0
+"""
+RUNNING: Json = {
+    "metadata": {"name": "one", "uid": "u1", "labels": {"banana-delivery/colour": "green"}},
+    "spec": {"containers": [{"name": "api", "ports": [{"containerPort": 8000}]}]},
+    "status": {"phase": "Running"},
+}
+PAGE = re.compile(r"/api/v1/namespaces/production/pods/(?P<pod>\w+):8000/proxy/metrics")
+SUM = re.compile(r"sum(?: by \((\w+)\) )?\((\w+)\{([^}]*)\}\)")
+
+
+@dataclass
+class Servers:
+    """Prometheus, Traefik's metrics page and the Kubernetes API, behind one address.
+
+    Attributes:
+        url: where they are.
+        page: what Traefik shows, and Prometheus has scraped.
+        broken: a status and a text with which everything is answered instead.
+        queries: what Prometheus was asked.
+        pods: those of production.
+        before_a_page: what happens before a pod's page is answered.
+        before_a_query: the same for Prometheus.
+        refused: what is said to whoever asks for a pod's page without the right to.
+    """
+
+    url: str = ""
+    page: str = TRAEFIK
+    broken: tuple[int, str] | None = None
+    queries: list[str] = field(default_factory=list)
+    pods: Sequence[Json] = (RUNNING,)
+    before_a_page: Callable[[], object] = bool
+    before_a_query: Callable[[], object] = bool
+    refused: str = ""
+
+    def answer(self, path: str) -> tuple[int, str]:
+        asked = urlsplit(path)
+        if self.broken:
+            return self.broken
+        if asked.path == "/api/v1/query":
+            (query,) = parse_qs(asked.query)["query"]
+            self.queries.append(query)
+            self.before_a_query()
+            return self._vector(query)
+        if found := PAGE.fullmatch(asked.path):
+            self.before_a_page()
+            if self.refused:
+                return 403, self.refused
+            known = [pod["metadata"]["name"] for pod in self.pods]
+            return (200, POD) if found["pod"] in known else (404, "{}")
+        pages = {
+            "/metrics": self.page,
+            "/api/v1/namespaces/production/pods": json.dumps({"items": list(self.pods)}),
+        }
+        return (200, pages[asked.path]) if asked.path in pages else (404, "{}")
+
+    def _vector(self, query: str) -> tuple[int, str]:
+        """Sums, and differences of sums, are all the PromQL it knows."""
+        terms = SUM.findall(query)
+        if not terms:
+            error = 'invalid parameter "query": 1:3: parse error: unexpected end of input'
+            return 400, json.dumps({"status": "error", "errorType": "bad_data", "error": error})
+        by = terms[0][0]
+        first, *others = (self._sums(*term) for term in terms)
+        for other in others:
+            first = {key: first[key] - other[key] for key in first.keys() & other.keys()}
+        result = [
+            {"metric": {by: key} if by else {}, "value": [1435781451.781, str(value)]} for key, value in first.items()
+        ]
+        return 200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}})
+
+    def _sums(self, by: str, name: str, matchers: str) -> dict[str, int]:
+        found: Counter[str] = Counter()
+        for family in text_string_to_metric_families(self.page):
+            for sample in family.samples:
+                if sample.name == name and all(
+                    (re.fullmatch if kind == "=~" else str.__eq__)(value, sample.labels.get(label, ""))
+                    for label, kind, value in re.findall(r'(\w+)(=~?)"([^"]*)"', matchers)
+                ):
+                    found[sample.labels.get(by, "")] += int(sample.value)
+        return dict(found)
+
+
+@contextmanager
+def serving(servers: Servers) -> Iterator[Servers]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, text = servers.answer(self.path)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            del format, args
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        servers.url = f"http://127.0.0.1:{server.server_port}"
+        yield servers
+        server.shutdown()
+
+
+@pytest.fixture
+def servers() -> Iterator[Servers]:
+    with serving(Servers()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def api(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KubernetesApi:
+    monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path / "kubeconfig", {"here": servers.url})))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    return KubernetesApi()
+
+
+def measured(source: RouterSource, meter: Meter | None = None) -> dict[str, Counters]:
+    meter = meter or Meter()
+    meter.take(source(PRODUCTION))
+    return meter.snapshot(0.0, {}).backends
+
+
+def test_prometheus_tells_what_each_colour_answered_users_and_the_probe(servers: Servers) -> None:
+    seen = measured(prometheus(servers.url, TRAEFIK_QUERIES))
+    assert {key: counters.requests for key, counters in seen.items()} == {
+        "blue/user": 900,
+        "green/user": 40 + 2 + 5 + 6 + 3,
+        "green/probe": 3,
+    }
+    assert seen["green/user"].failures == {"5xx": 5, "connection": 0, "timeout": 6, "gave_up": 3}
+    assert seen["green/probe"].failures["connection"] == 3
+
+
+def test_prometheus_and_the_page_that_it_scrapes_say_the_same(servers: Servers) -> None:
+    assert measured(prometheus(servers.url, TRAEFIK_QUERIES)) == measured(traefik(f"{servers.url}/metrics"))
+
+
+def test_a_query_is_asked_for_each_backend_with_its_names_filled_in(servers: Servers) -> None:
+    query = 'sum by (code) (answers{n="{namespace}",r="{route}",s="{service}"})'
+    measured(prometheus(servers.url + "/", {"requests": query, "gave_up": ""}))
+    assert Counter(servers.queries) == Counter(
+        f'sum by (code) (answers{{n="production",r="{route}",s="{service}"}})'
+        for service in ("banana-api-blue", "banana-api-green")
+        for route in ("banana-api", "banana-api-probe")
+    )
+
+
+def test_what_prometheus_has_not_seen_yet_counts_nothing_and_later_as_a_whole(servers: Servers) -> None:
+    meter, source = Meter(), prometheus(servers.url, TRAEFIK_QUERIES)
+    servers.page = ""
+    assert measured(source, meter) == {}
+    servers.page = TRAEFIK
+    assert measured(source, meter)["blue/user"].requests == 900
+
+
+def test_a_look_without_a_series_forgets_nothing(servers: Servers) -> None:
+    meter, source = Meter(), prometheus(servers.url, TRAEFIK_QUERIES)
+    before = measured(source, meter)
+    servers.page = ""
+    assert measured(source, meter) == before
+    servers.page = TRAEFIK.replace(" 900", " 950")
+    assert measured(source, meter)["blue/user"].requests == 950
+
+
+def test_a_query_that_prometheus_refuses_is_told_in_its_own_words(servers: Servers) -> None:
+    with pytest.raises(TargetError) as raised:
+        measured(prometheus(servers.url, {"requests": "sum("}))
+    assert str(raised.value) == (
+        f'Prometheus at {servers.url}/api/v1/query gave no figures (400 Bad Request: invalid parameter "query": 1:3: '
+        "parse error: unexpected end of input); a release without figures is not judged. "
+        "Bring it back, or set another source (docs/kubernetes.md)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ((503, "upstream connect error\n"), "503 Service Unavailable: upstream connect error"),
+        ((302, ""), "302 Found"),
+        ((200, "<html>Sign in</html>"), "200 OK: <html>Sign in</html>"),
+        ((200, '{"message": "no such tenant"}'), '200 OK: {"message": "no such tenant"}'),
+    ],
+)
+def test_whatever_else_answers_there_is_one_sentence_with_the_url(
+    servers: Servers, broken: tuple[int, str], why: str
+) -> None:
+    servers.broken = broken
+    with pytest.raises(TargetError) as raised:
+        measured(prometheus(servers.url, TRAEFIK_QUERIES))
+    assert f"Prometheus at {servers.url}/api/v1/query gave no figures ({why}); a release" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_nobody_at_the_address_is_one_sentence_with_the_url() -> None:
+    with serving(Servers()) as gone:
+        url = gone.url
+    with pytest.raises(TargetError, match=rf"Traefik's metrics at {url}/metrics gave no figures \(.*refused.*\);"):
+        measured(traefik(f"{url}/metrics"))
+
+
+def test_a_query_that_groups_by_two_labels_is_refused_since_nobody_knows_which_is_the_status(servers: Servers) -> None:
+    two = {"code": "200", "method": "GET"}
+    vector = {"resultType": "vector", "result": [{"metric": two, "value": [1435781451.781, "1"]}]}
+    servers.broken = (200, json.dumps({"status": "success", "data": vector}))
+    with pytest.raises(TargetError, match="grouped by code, method, and the status must be its only label"):
+        measured(prometheus(servers.url, TRAEFIK_QUERIES))
+
+
+@pytest.mark.usefixtures("api")
+@pytest.mark.parametrize(
+    ("routing", "configured", "requests"),
+    [
+        ("gateway", ("prometheus_url", "router_metrics_url"), 31),
+        ("gateway", ("router_metrics_url",), 21),
+        ("gateway", (), 10),
+        ("endpoints", ("prometheus_url", "router_metrics_url"), 10),
+    ],
+    ids=["prometheus first", "then traefik's page", "then the pods", "the pods where there is no gateway"],
+)
+def test_the_best_source_that_is_configured_counts(
+    servers: Servers, routing: str, configured: tuple[str, ...], requests: int
+) -> None:
+    count = f'traefik_service_requests_total{{code="200",service="{GREEN}"}}'
+    servers.page = f"{count} 21\n"
+    with serving(Servers(page=f"{count} 31\n")) as other:
+        urls = {"prometheus_url": other.url, "router_metrics_url": f"{servers.url}/metrics"}
+        settings = Settings.model_validate(
+            {
+                "kubernetes_routing": routing,
+                **{f"kubernetes_{name}": url for name, url in urls.items() if name in configured},
+            }
+        )
+        seen = kubernetes_target(settings).traffic(Environment.PRODUCTION)
+    assert seen.backends["green/user"].requests == requests
+    assert seen.digests == {"green": "sha256:aa"}
+
+
+def test_pods_are_asked_together_so_that_none_keeps_the_others_waiting(servers: Servers, api: KubernetesApi) -> None:
+    servers.pods = [a_pod("one"), a_pod("two")]
+    together = threading.Barrier(len(servers.pods))
+    servers.before_a_page = lambda: together.wait(timeout=30)
+    assert Traffic(api, PRODUCTION, None).snapshot().backends["green/user"].requests == 20
+
+
+def test_a_pod_that_takes_its_time_is_left_out_of_a_look_and_counted_in_the_next(
+    servers: Servers, api: KubernetesApi
+) -> None:
+    traffic, awake = Traffic(api, PRODUCTION, None), threading.Event()
+    servers.before_a_page = lambda: awake.wait(timeout=30)
+    assert traffic.snapshot().backends == {}
+    awake.set()
+    assert traffic.snapshot().backends["green/user"].requests == 10
+
+
+def test_backends_are_asked_for_together_so_that_a_slow_prometheus_delays_a_look_only_once(servers: Servers) -> None:
+    together = threading.Barrier(4)
+    servers.before_a_query = lambda: together.wait(timeout=30)
+    assert measured(prometheus(servers.url, {"requests": TRAEFIK_QUERIES["requests"]}))["blue/user"].requests == 900
+
+
+def test_pages_that_may_not_be_read_are_no_silence(servers: Servers, api: KubernetesApi) -> None:
+    servers.refused = json.dumps({"message": 'cannot get resource "pods/proxy"'})
+    with pytest.raises(TargetError, match=r"403.*pods/proxy.*Grant the verb"):
+        Traffic(api, PRODUCTION, None).snapshot()
+
+
+def test_a_pod_that_has_ended_is_not_asked(servers: Servers, api: KubernetesApi) -> None:
+    asked: list[object] = []
+    servers.before_a_page = lambda: asked.append(1)
+    servers.pods = [a_pod("one", deletionTimestamp="now", state={"terminated": {"exitCode": 0}})]
+    assert Traffic(api, PRODUCTION, None).snapshot().backends == {}
+    assert asked == []
+
+
+def a_pod(name: str, state: Json | None = None, **metadata: str) -> Json:
+    pod = copy.deepcopy(RUNNING)
+    pod["metadata"].update(name=name, uid=name, **metadata)
+    pod["status"]["containerStatuses"] = [{"name": "api", "state": state or {"running": {}}}]
+    return pod
