@@ -98,7 +98,7 @@ class DemoCluster:
     def _manifests(self) -> str:
         """The demonstration's overlay for this server, with the addresses at which it is reached."""
         older = self._api.get(NEWER_API) is None
-        folder = PROJECT_ROOT / "k8s" / "overlays" / ("demo-older-api" if older else "demo")
+        folder = PROJECT_ROOT / "k8s" / "overlays" / ("demo/older-api" if older else "demo")
         things = list(yaml.safe_load_all(_kubectl("kustomize", str(folder))))
         for thing in things:
             address(thing, self._gateway)

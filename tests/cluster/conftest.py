@@ -51,11 +51,11 @@ def cluster() -> Iterator[Cluster]:
             f"{', '.join(missing)} not set: start a cluster; docs/kubernetes.md says what they name."
         )
     found = Cluster()
-    found.apply("k8s/overlays/dev-older-api")
+    found.apply("k8s/overlays/dev/older-api")
     yield found
     found.reset()
     # The Gateway's address is free again for whoever plays on this cluster next.
-    found.kubectl("delete", "-k", str(ROOT / "k8s" / "gateway"))
+    found.kubectl("delete", "-k", str(ROOT / "k8s" / "base" / "gateway"))
 
 
 @pytest.fixture(scope="session")

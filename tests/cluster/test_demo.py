@@ -18,7 +18,7 @@ from tests.cluster.cluster import ROOT, Cluster
 from tests.support.demonstration import play
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
-GATEWAY = "k8s/gateway"
+GATEWAY = "k8s/base/gateway"
 ROLLBACK_SECONDS = 2
 """What a Gateway promises: all traffic is back on the old colour within this time of the verdict."""
 
@@ -28,7 +28,7 @@ def unrouted(empty: Cluster) -> Iterator[Cluster]:
     """A cluster whose Gateway leads nowhere."""
     empty.kubectl("delete", "-k", str(ROOT / GATEWAY), "--ignore-not-found")
     yield empty
-    empty.apply("k8s/overlays/dev-older-api")
+    empty.apply("k8s/overlays/dev/older-api")
 
 
 @pytest.mark.long

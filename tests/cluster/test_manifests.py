@@ -14,16 +14,18 @@ from tests.cluster.cluster import PRODUCTION, ROOT, VERSIONS, Cluster, Productio
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
 TODAY = [
-    "staging",
-    "production",
-    "gateway",
-    "pipeline/gateway",
-    "pipeline/endpoints",
+    "environments/staging",
+    "environments/production",
+    "base/gateway",
+    "base/rbac",
+    "base/rbac/endpoints",
     "overlays/dev",
-    "overlays/dev-without-gateway",
+    "overlays/dev/without-gateway",
     "overlays/demo",
+    "overlays/example",
+    "overlays/example/dagster",
 ]
-OLDER = ["overlays/dev-older-api", "overlays/dev-older-api-without-gateway"]
+OLDER = ["overlays/dev/older-api", "overlays/dev/older-api-without-gateway"]
 PIPELINES = {
     "Deployment": ("metadata", "spec"),
     "HTTPRoute": ("metadata", "spec"),
@@ -81,7 +83,7 @@ def test_applying_at_any_moment_changes_nothing_that_the_pipeline_owns(
         before, record, pods = _owned(cluster), routed.target.record(PRODUCTION), _names(cluster)
 
         for options in ((), ("--server-side", "--force-conflicts")):
-            cluster.apply("k8s/overlays/dev-older-api", *options)
+            cluster.apply("k8s/overlays/dev/older-api", *options)
 
             assert _owned(cluster) == before
             assert routed.target.record(PRODUCTION) == record

@@ -21,7 +21,7 @@ def test_a_delivery_and_what_follows_it_need_the_rights_that_the_pipeline_has(
     here: ClusterWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world, contexts = here.world, {str(environment): environment for environment in Environment}
-    here.cluster.apply("k8s/pipeline/gateway")
+    here.cluster.apply("k8s/base/rbac")
     with (
         here.reconnecting(),
         as_the_pipeline(here.cluster, tmp_path, monkeypatch, ("nowhere", *contexts)) as needed,

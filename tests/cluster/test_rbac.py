@@ -16,13 +16,14 @@ from tests.cluster.cluster import PRODUCTION, ROOT, Cluster, Production, Routed,
 from tests.cluster.rights import ACCOUNT, as_granted, as_the_pipeline, rights_granted
 
 BLUE, GREEN, SOLE, STAGING = Colour.BLUE, Colour.GREEN, Colour.SOLE, Environment.STAGING
+RIGHTS = {"gateway": "k8s/base/rbac", "endpoints": "k8s/base/rbac/endpoints"}
 
 
 def test_the_verbs_granted_are_the_verbs_used(
     routed: Routed, releases: dict[str, ImageRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = routed.cluster
-    cluster.apply(f"k8s/pipeline/{routed.way}")
+    cluster.apply(RIGHTS[routed.way])
     with as_the_pipeline(cluster, tmp_path, monkeypatch) as needed:
         moves(cluster, cluster.target(routed.way), releases)
 
@@ -31,7 +32,7 @@ def test_the_verbs_granted_are_the_verbs_used(
 
 
 def test_secrets_are_none_of_the_pipelines_business(empty: Cluster) -> None:
-    empty.apply("k8s/pipeline/gateway")
+    empty.apply("k8s/base/rbac")
     for verb in ("get", "list", "watch"):
         for namespace in ("staging", "production", "banana-delivery", "kube-system"):
             may = empty.kubectl("auth", "can-i", verb, "secrets", f"--as={ACCOUNT}", "-n", namespace, check=False)
@@ -42,8 +43,8 @@ def test_whatever_is_not_granted_is_refused_in_a_sentence(
     empty: Cluster, releases: dict[str, ImageRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pipeline that may not route where there is a Gateway says which verb it lacks, and has changed nothing."""
-    empty.kubectl("delete", "-k", str(ROOT / "k8s/pipeline/gateway"), "--ignore-not-found")
-    empty.apply("k8s/pipeline/base")
+    empty.kubectl("delete", "-k", str(ROOT / "k8s/base/rbac"), "--ignore-not-found")
+    empty.apply("k8s/base/rbac/common")
     with (
         as_the_pipeline(empty, tmp_path, monkeypatch),
         pytest.raises(TargetError, match=r"403.*cannot get resource.*Grant the verb"),

@@ -188,7 +188,7 @@ def _parsed(status: int, text: str, method: str, path: str) -> Json:
         body = {"message": text[:300]}
     if status < 300:
         return body
-    advice = " Grant the verb: see k8s/pipeline." if status == 403 else ""
+    advice = " Grant the verb: see k8s/base/rbac." if status == 403 else ""
     raise TargetError(
         f"Kubernetes refused {method} {path} ({status}): {body.get('message', 'no reason given')}.{advice}"
     )

@@ -198,7 +198,7 @@ class GatewayRouting(Routing):
         route = self.api.get(self.place.route(name))
         if route is None:
             raise TargetError(
-                f"HTTPRoute {self.place.namespace}/{name} does not exist; apply k8s/gateway, or set "
+                f"HTTPRoute {self.place.namespace}/{name} does not exist; apply k8s/base/gateway, or set "
                 "BANANA_KUBERNETES_ROUTING=endpoints where there is no Gateway."
             )
         return route

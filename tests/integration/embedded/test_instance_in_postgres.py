@@ -1,4 +1,4 @@
-"""The Dagster instance of k8s/dagster, in a real PostgreSQL."""
+"""The Dagster instance of k8s/base/dagster, in a real PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manifests of k8s/dagster as they lie there, and the pods of runs as dagster-k8s makes them."""
+"""The manifests of k8s/base/dagster as they lie there, and the pods of runs as dagster-k8s makes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from banana_delivery.settings import PROJECT_ROOT
 from tests.support.kubeconfig import write_kubeconfig
 
 K8S = PROJECT_ROOT / "k8s"
-BASE = K8S / "dagster" / "base"
+BASE = K8S / "base" / "dagster"
+SETTINGS = K8S / "environments" / "dagster"
 NAMESPACE = "banana-delivery"
 
 
@@ -39,7 +40,7 @@ def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
 def named(kind: str) -> set[str]:
     return {
         thing["metadata"]["name"]
-        for thing in [*OBJECTS, *objects_in(K8S / "pipeline/base/account")]
+        for thing in [*OBJECTS, *objects_in(K8S / "base/rbac/account")]
         if thing["kind"] == kind
     }
 

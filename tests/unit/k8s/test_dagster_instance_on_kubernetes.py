@@ -11,7 +11,7 @@ from dagster._core.instance import InstanceRef
 from banana_delivery.defs.build import build_services
 from banana_delivery.embedded.processes import variable
 from banana_delivery.settings import PROJECT_ROOT, Settings, load_settings
-from tests.unit.k8s.dagster_manifests import BASE, INSTANCE, OBJECTS, PODS, all_pods
+from tests.unit.k8s.dagster_manifests import BASE, INSTANCE, OBJECTS, PODS, SETTINGS, all_pods
 
 LIBRARIES = {"MLFLOW_TRACKING_URI", "DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"}
 
@@ -62,5 +62,5 @@ def test_the_settings_are_settings_and_the_code_location_loads_with_them(monkeyp
 
 def settings_given() -> dict[str, str]:
     """What ``settings.env`` says, by variable."""
-    lines = (BASE / "settings.env").read_text().splitlines()
+    lines = (SETTINGS / "settings.env").read_text().splitlines()
     return {name: value for name, found, value in (line.partition("=") for line in lines if line[:1] != "#") if found}

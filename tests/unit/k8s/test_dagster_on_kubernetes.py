@@ -1,4 +1,4 @@
-"""The manifests of Dagster on a cluster: valid, restricted, and of one piece with k8s/pipeline."""
+"""The manifests of Dagster on a cluster: valid, restricted, and of one piece with k8s/base/rbac."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.unit.k8s.dagster_manifests import (
     INSTANCE,
     NAMESPACE,
     OBJECTS,
+    SETTINGS,
     all_pods,
     containers,
     job_of_a_run,
@@ -53,10 +54,10 @@ def test_everything_lives_where_the_pipeline_does() -> None:
 def test_every_pod_finds_what_it_names_and_the_documents_say_how_to_make_the_secrets(
     every_pod: dict[str, dict[str, Any]],
 ) -> None:
-    kustomization = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+    kustomizations = [yaml.safe_load((folder / "kustomization.yaml").read_text()) for folder in (BASE, SETTINGS)]
     page = (PROJECT_ROOT / "docs/kubernetes.md").read_text()
     made = {
-        "ConfigMap": {generated["name"] for generated in kustomization["configMapGenerator"]},
+        "ConfigMap": {generated["name"] for one in kustomizations for generated in one["configMapGenerator"]},
         "Secret": set(re.findall(r"create secret [a-z-]+ ([a-z-]+) -n banana-delivery", page)),
         "PersistentVolumeClaim": named("PersistentVolumeClaim"),
         "ServiceAccount": named("ServiceAccount"),
@@ -65,7 +66,7 @@ def test_every_pod_finds_what_it_names_and_the_documents_say_how_to_make_the_sec
     for name, pod in every_pod.items():
         missing = [(kind, what) for kind, what in referred_to(pod) if what not in made[kind]]
         assert not missing, name
-    assert kustomization["generatorOptions"]["disableNameSuffixHash"], "dagster.yaml names them"
+    assert all(one["generatorOptions"]["disableNameSuffixHash"] for one in kustomizations), "dagster.yaml names them"
 
 
 def test_every_pod_is_restricted_and_limited_and_takes_no_service_for_a_setting(

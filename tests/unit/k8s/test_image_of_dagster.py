@@ -16,7 +16,7 @@ from tests.unit.k8s.dagster_manifests import K8S, PODS, containers
 
 
 def test_the_example_gives_every_pod_one_image() -> None:
-    example = yaml.safe_load((K8S / "dagster/example/kustomization.yaml").read_text())
+    example = yaml.safe_load((K8S / "overlays/example/dagster/kustomization.yaml").read_text())
     source, target = example["replacements"][0]["source"], example["replacements"][0]["targets"][0]
     server = PODS["dagster-code-server"]["containers"][0]
     images = {container["image"] for pod in PODS.values() for container in containers(pod)}
@@ -29,7 +29,7 @@ def test_the_example_gives_every_pod_one_image() -> None:
     )
 
 
-@pytest.mark.parametrize("dockerfile", ["Dockerfile", "k8s/dagster/Dockerfile"])
+@pytest.mark.parametrize("dockerfile", ["Dockerfile", "k8s/base/dagster/Dockerfile"])
 def test_the_linter_of_dockerfiles_finds_nothing(dockerfile: str) -> None:
     linter = Path(sys.executable).parent / "hadolint"
     done = subprocess.run([linter, PROJECT_ROOT / dockerfile], capture_output=True, text=True, check=False)
@@ -39,9 +39,9 @@ def test_the_linter_of_dockerfiles_finds_nothing(dockerfile: str) -> None:
 def test_the_documented_context_holds_all_that_the_image_takes_and_the_pipeline_reads() -> None:
     page = (PROJECT_ROOT / "docs/kubernetes.md").read_text()
     context = set(re.findall(r"git archive HEAD (.*) \\", page)[0].split())
-    dockerfile = (K8S / "dagster/Dockerfile").read_text()
+    dockerfile = (K8S / "base/dagster/Dockerfile").read_text()
     copied = {source for line in re.findall(r"^COPY (.*) \S+$", dockerfile, re.MULTILINE) for source in line.split()}
     needed = {SERVING_CODE, SERVING_LOCK.parent, PROJECT_ROOT / "Dockerfile", PROJECT_ROOT / "examples"}
 
-    assert {source.split("/")[0] for source in copied} | {"k8s/dagster"} == context
+    assert {source.split("/")[0] for source in copied} | {"k8s/base/dagster"} == context
     assert {str(path.relative_to(PROJECT_ROOT)) for path in needed} <= copied

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,15 @@ def releases_files() -> Iterator[dict[str, Any]]:
     for path in sorted(K8S.rglob("*.yaml")):
         if "dagster" not in path.relative_to(K8S).parts:
             yield from yaml.safe_load_all(path.read_text())
+
+
+def objects_of(folder: Path) -> Iterator[dict[str, Any]]:
+    """What a folder and those below its resources hold, before any patch."""
+    for name in yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]:
+        if (folder / name).is_dir():
+            yield from objects_of(folder / name)
+        else:
+            yield from yaml.safe_load_all((folder / name).read_text())
 
 
 OBJECTS = [thing for thing in releases_files() if "metadata" in thing]
@@ -58,26 +68,35 @@ def test_no_labels_of_a_kustomization_reach_the_selector_of_the_users_service() 
     for path in sorted(K8S.rglob("kustomization.yaml")):
         content = yaml.safe_load(path.read_text())
         if any(label.get("includeSelectors") for label in content.get("labels", [])):
-            assert content["resources"] == ["../../base/replicas"]
+            assert content["resources"] == ["../../../base/replicas"]
 
 
 @pytest.mark.parametrize(
     ("part", "namespace"),
     [
-        ("base/account", "banana-delivery"),
-        ("base/staging", "staging"),
-        ("base/production", "production"),
-        ("gateway/routing", "production"),
+        ("account", "banana-delivery"),
+        ("staging", "staging"),
+        ("production", "production"),
+        ("routing", "production"),
         ("endpoints/routing", "production"),
     ],
 )
 def test_a_cluster_with_one_environment_can_get_its_part_of_the_rights_alone(part: str, namespace: str) -> None:
-    folder = K8S / "pipeline" / part
-    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    things = [thing for name in kustomization["resources"] for thing in yaml.safe_load_all((folder / name).read_text())]
+    things = list(objects_of(K8S / "base/rbac" / part))
 
     named = {
         thing["metadata"]["name"] if thing["kind"] == "Namespace" else thing["metadata"]["namespace"]
         for thing in things
     }
     assert named == {namespace}
+
+
+def test_without_a_gateway_the_rights_differ_in_the_rules_of_routing_alone() -> None:
+    component = yaml.safe_load((K8S / "components/endpoints-routing/kustomization.yaml").read_text())
+    (patch,) = component["patches"]
+    (change,) = yaml.safe_load(patch["patch"])
+    routing = [thing for thing in objects_of(K8S / "base/rbac/routing") if thing["kind"] == "Role"]
+
+    assert [thing["metadata"]["name"] for thing in routing] == [patch["target"]["name"]]
+    assert (change["op"], change["path"]) == ("replace", "/rules")
+    assert not [rule for rule in change["value"] if rule["apiGroups"] != [""]]

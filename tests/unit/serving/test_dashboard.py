@@ -4,7 +4,7 @@ from pathlib import Path
 
 from serving.metrics import Metrics
 
-DASHBOARD = json.loads(Path("k8s/grafana-dashboard.json").read_text())
+DASHBOARD = json.loads(Path("k8s/base/replicas/grafana-dashboard.json").read_text())
 NAME = re.compile(r"\b(?:banana|process)_[a-z_]+")
 
 
