@@ -1,0 +1,467 @@
+"""What version 0.1.0 stored is read as that version read it, and deliveries go on from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import dagster as dg
+import numpy as np
+import pytest
+import sqlalchemy as sa
+import yaml
+
+from banana_delivery.delivery import restore
+from banana_delivery.delivery.history import History
+from banana_delivery.delivery.undo import previous_release, roll_back
+from banana_delivery.images.oci_layout import OciLayoutImages
+from banana_delivery.outbox import Outbox
+from banana_delivery.policy.gates import gate
+from banana_delivery.policy.outcomes import Outcome, is_redeploy, is_revoked
+from banana_delivery.policy.records import COLOURS, Colour, Environment, ImageRef, Phase, RolloutRecord
+from banana_delivery.policy.releases import ArtifactRecord, AttemptRecord, ImageRecord, StagingRecord
+from banana_delivery.targets import kubernetes_endpoints
+from banana_delivery.targets.kubernetes import KubernetesTarget, Site
+from banana_delivery.targets.kubernetes_api import KubernetesApi
+from banana_delivery.targets.kubernetes_endpoints import EndpointRouting
+from banana_delivery.targets.kubernetes_gateway import GatewayRouting
+from banana_delivery.targets.kubernetes_objects import Place
+from banana_delivery.targets.kubernetes_routing import SoleRouting
+from banana_delivery.targets.local import LocalTarget
+from banana_delivery.targets.replica_set import ReplicaSet
+from banana_delivery.traffic.answer_cache import AnswerCache
+from serving.postprocess import Boxes
+from serving.prediction_log import PredictionRecord
+from serving.prediction_store import SqlPredictionStore, connect
+from tests.support.cluster_objects import ClusterObjects
+from tests.support.stored import AT_REST, HELD, MID_SHIFT, ROUTINGS, VARIANTS, Json, Stored, unpack
+from tests.world import World, open_world
+
+BETTER = 0.9999
+
+
+class StoredImages(OciLayoutImages):
+    """The image layout of the stored home; its tiny releases have no self-test."""
+
+    def self_test(self, ref: ImageRef) -> dict[str, object]:
+        return {"ok": True}
+
+
+class Restored:
+    """A world that goes on from stored state."""
+
+    def __init__(self, world: World, stored: Stored) -> None:
+        self.world = world
+        self.stored = stored
+        self.images = StoredImages(stored.home / "images")
+        self.local = LocalTarget(world.services.settings, self.images.unpack)
+        world.change(images=self.images)
+        self._restore_place()
+        self._restore_registry()
+
+    def _restore_place(self) -> None:
+        """The place runs what the stored record of the embedded target says, split as the router's file says."""
+        place = self.world.target.place
+        for environment in Environment:
+            record = self.local.record(environment)
+            place.records[environment] = record
+            place.deployments[environment] = dict(record.deployments)
+            place.weights[environment] = self.routed(environment)
+
+    def _restore_registry(self) -> None:
+        """Stages are given in the order of the stored ones, and this registry's clock began earlier."""
+        registry, kept = self.world.registry, self.stored.registry
+        for version, one in kept["versions"].items():
+            assert registry.publish(one["checkpoint"].encode()) == version
+            self.world.evidence.found[version] = one["found"]
+        for version, one in sorted(kept["versions"].items(), key=lambda item: item[1]["moved_at"]):
+            if one["stage"] != "None":
+                registry.stage(version, one["stage"])
+        for alias, version in kept["aliases"].items():
+            registry.alias(version, alias)
+
+    def routed(self, environment: Environment) -> dict[Colour, int]:
+        """The users' split in the files of the embedded target's router."""
+        file = self.stored.home / "router" / "dynamic" / f"{environment}-weights.yml"
+        split = yaml.safe_load(file.read_text())["http"]["services"][f"{environment}-users"]["weighted"]["services"]
+        return {Colour(service["name"].partition("-")[0]): service["weight"] for service in split}
+
+    @property
+    def production(self) -> RolloutRecord:
+        return self.world.target.record(Environment.PRODUCTION)
+
+    def live(self) -> ImageRef:
+        found = self.production.live
+        assert found is not None
+        return found
+
+    def stage_another(self) -> str:
+        """A new version, better than all before, that the sensor asks to deliver."""
+        version = self.world.stage(BETTER)
+        looked = self.world.tick("staged_versions", self.stored.cursors["staged_versions"])
+        assert isinstance(looked, dg.SensorResult)
+        assert [request.partition_key for request in looked.run_requests or []] == [version]
+        return version
+
+
+@contextmanager
+def restored(home: Path, variant: str = AT_REST) -> Iterator[Restored]:
+    stored = unpack(home, variant)
+    with open_world(stored.home) as world:
+        yield Restored(world, stored)
+
+
+@pytest.fixture
+def at_rest(tmp_path: Path) -> Iterator[Restored]:
+    """Version 2 in production, version 1 warm beside it."""
+    with restored(tmp_path / "home") as opened:
+        yield opened
+
+
+def cluster(objects: dict[str, Json], routing: str) -> KubernetesTarget:
+    """The target on what a cluster held."""
+    api = cast(KubernetesApi, ClusterObjects(objects))
+    staging, production = Place(Environment.STAGING, "staging"), Place(Environment.PRODUCTION, "production")
+    way = GatewayRouting(api, production, 10.0) if routing == "gateway" else EndpointRouting(api, production)
+    return KubernetesTarget(
+        sites={
+            Environment.STAGING: Site(api, staging, SoleRouting(api, staging)),
+            Environment.PRODUCTION: Site(api, production, way),
+        },
+        stale_after_seconds=20.0,
+    )
+
+
+def what_is_read(found: Restored) -> Json:
+    """Everything that is read out of stored state, as JSON: what expected.json holds."""
+    world, stored, history = found.world, found.stored, History(found.world.instance)
+    versions = list(stored.registry["versions"])
+    attempts = history.attempts()
+    live = found.local.record(Environment.PRODUCTION).live
+    before = previous_release(attempts, live.digest) if live else None
+    with connect(f"sqlite:///{stored.predictions}").connect() as connection:
+        rows = connection.execute(sa.text("SELECT * FROM banana_predictions ORDER BY id")).mappings().all()
+    return {
+        "attempts": [[attempt.version, attempt.outcome.value, attempt.run_id] for attempt in attempts],
+        "live": _image(live),
+        "previous_release": [before.version, before.digest, before.run_id] if before else None,
+        "versions": {version: _version(history, version) for version in versions},
+        "runs": {
+            run.run_id: {"job": run.job_name, "status": run.status.value, "tags": _own(run.tags)}
+            for run in world.instance.get_runs()
+        },
+        "checks": {run.run_id: _checks(world.instance, run.run_id) for run in world.instance.get_runs()},
+        "environments": {environment.value: _environment(found, environment) for environment in Environment},
+        "clusters": {routing: _cluster(stored.clusters[routing], routing) for routing in ROUTINGS},
+        "notices": [[notice.key, notice.title, notice.urgency.value] for notice in world.told],
+        "owed": [
+            [owed.notice.key, sorted(owed.channels)]
+            for owed in Outbox(stored.home / "notifications.outbox.json").waiting().owed
+        ],
+        "untold": [
+            [attempt.version, attempt.outcome.value, attempt.run_id]
+            for attempt in world.services.aftermath.untold.attempts()
+        ],
+        "answers": _answers(stored.home),
+        "predictions": [{**row, "predicted_at": str(row["predicted_at"])} for row in rows],
+    }
+
+
+def _version(history: History, version: str) -> Json:
+    attempts, words = history.attempts(version), history.words(version)
+    verdicts = history.verdicts(version)
+    image = history.latest(ImageRecord, "image", version)
+    artifact = history.latest(ArtifactRecord, "model_artifact", version)
+    staging = history.latest(StagingRecord, "staging_release", version)
+    said = [attempt.attempt for attempt in attempts]
+    digest = image.ref.digest if image else ""
+    return {
+        "outcome": attempts[0].outcome.value,
+        "revoked": is_revoked(said),
+        "is_redeploy": is_redeploy(said),
+        "attempts": [_attempt(attempt) for attempt in attempts],
+        "image": {"digest": digest, "key": image.ref.key, "tags": list(image.tags)} if image else None,
+        "artifact": {"onnx": artifact.onnx_sha256, "classes": list(artifact.classes)} if artifact else None,
+        "staging": {"tests": [row.name for row in staging.tests], "quality": staging.quality.reason}
+        if staging
+        else None,
+        "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
+        "words": [word.model_dump(mode="json") for word in words],
+        "gate": gate(version, digest, verdicts=verdicts, history=said, words=words, frozen=False).model_dump(
+            mode="json"
+        ),
+        "gate_when_frozen": gate(version, digest, verdicts=verdicts, history=said, words=words, frozen=True).model_dump(
+            mode="json"
+        ),
+    }
+
+
+def _attempt(attempt: AttemptRecord) -> Json:
+    """All but the steps' own figures, of which only the weights and decisions are kept."""
+    whole = attempt.model_dump(mode="json", exclude={"steps"})
+    return {**whole, "steps": [[step.figures.weight, step.decision] for step in attempt.steps]}
+
+
+def _environment(found: Restored, environment: Environment) -> Json:
+    folder = found.stored.home / "environments" / environment
+    sets = [ReplicaSet.model_validate_json(file.read_text()) for file in _sets(folder, environment)]
+    return {
+        **_record(found.local.record(environment)),
+        "routed": {colour.value: weight for colour, weight in found.routed(environment).items()},
+        "replicas": {one.colour.value: [[replica.name, replica.port] for replica in one.replicas] for one in sets},
+        "releases": {one.colour.value: str(one.directory.relative_to(found.stored.home)) for one in sets},
+    }
+
+
+def _sets(folder: Path, environment: Environment) -> Sequence[Path]:
+    return [file for colour in COLOURS[environment] if (file := folder / f"{colour}.json").exists()]
+
+
+def _cluster(objects: dict[str, Json], routing: str) -> Json:
+    target = cluster(objects, routing)
+    read = {}
+    for environment in Environment:
+        seen = target.observed(environment)
+        read[environment.value] = {
+            **_record(target.record(environment)),
+            "observed_weights": {colour.value: weight for colour, weight in seen.weights.items()},
+            "observed_replicas": {colour.value: count for colour, count in seen.replicas.items()},
+            "observed_digests": {colour.value: digest for colour, digest in seen.digests.items()},
+        }
+    return read
+
+
+def _record(record: RolloutRecord) -> Json:
+    return {
+        "generation": record.generation,
+        "owner": record.owner,
+        "heartbeat": record.heartbeat,
+        "phase": record.phase.value,
+        "plan": record.plan,
+        "active": record.active.value if record.active else None,
+        "candidate": _image(record.candidate),
+        "live": _image(record.live),
+        "deployments": {
+            colour.value: [*_image(deployment.image), deployment.replicas]
+            for colour, deployment in record.deployments.items()
+        },
+        "weights": {colour.value: weight for colour, weight in record.weights.items()},
+        "baseline": _baseline(record),
+        "warm_until": record.warm_until,
+        "note": record.note,
+    }
+
+
+def _baseline(record: RolloutRecord) -> Json | None:
+    if record.baseline is None:
+        return None
+    counted = {backend: [counters.requests, counters.failed] for backend, counters in record.baseline.backends.items()}
+    return {"at": record.baseline.at, "counted": counted, "digests": record.baseline.digests}
+
+
+def _image(ref: ImageRef | None) -> list[str]:
+    return [ref.version, ref.digest] if ref else []
+
+
+def _own(tags: Any) -> dict[str, str]:
+    return {key: value for key, value in tags.items() if key.startswith("banana/") or key == "dagster/partition"}
+
+
+def _checks(instance: dg.DagsterInstance, run_id: str) -> list[list[object]]:
+    entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    events = [entry.dagster_event for entry in entries if entry.dagster_event]
+    checks = [event.asset_check_evaluation_data for event in events]
+    return [[check.check_name, check.passed, check.severity.value] for check in checks]
+
+
+def _answers(home: Path) -> Json:
+    read = {}
+    for file in sorted((home / "answers").glob("*/*.npz")):
+        kept = AnswerCache(file.parent).get(f"sha256:{file.stem}")
+        assert kept is not None
+        read[file.stem] = [len(kept.names), int(kept.truths.sum()), int(kept.hit.sum())]
+    return read
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_all_that_is_stored_is_read_as_it_was_when_it_was_stored(tmp_path: Path, variant: str) -> None:
+    with restored(tmp_path / "home", variant) as found:
+        read = what_is_read(found)
+        assert read.keys() == found.stored.expected.keys()
+        for part, expected in found.stored.expected.items():
+            assert read[part] == expected, part
+
+
+def test_the_stored_outcomes_are_the_ones_that_were_played(at_rest: Restored) -> None:
+    played = {version: facts["outcome"] for version, facts in at_rest.stored.expected["versions"].items()}
+    assert played == {
+        "1": "released",
+        "2": "released",
+        "3": "rejected",
+        "4": "rolled_back",
+        "5": "parked",
+        "6": "parked",
+    }
+    gates = {version: facts["gate"] for version, facts in at_rest.stored.expected["versions"].items()}
+    assert {version: (one["passage"], one["basis"]) for version, one in gates.items()} == {
+        "1": ("open", "redeploy"),
+        "2": ("open", "redeploy"),
+        "3": ("refused", ""),
+        "4": ("open", "override"),
+        "5": ("parked", ""),
+        "6": ("open", "approval"),
+    }
+
+
+def test_deliveries_redeploys_and_rollbacks_go_on_from_a_stored_release(at_rest: Restored) -> None:
+    world = at_rest.world
+    first, second = world.attempts("1")[0], world.attempts("2")[0]
+    seventh = at_rest.stage_another()
+    assert world.run(seventh).is_success
+    released = world.attempts(seventh)[0]
+    assert (seventh, released.outcome, released.previous_digest) == ("7", Outcome.RELEASED, second.digest)
+
+    assert world.run("1", job="redeploy").is_success
+    again = world.attempts("1")[0]
+    assert (again.outcome, again.basis, again.digest) == (Outcome.RELEASED, "redeploy", first.digest)
+    assert again.previous_digest == released.digest
+
+    undone = roll_back(world.instance, world.services, actor="ada", reason="It looks wrong.", log=print)
+    assert (undone.version, undone.serving_version) == ("1", seventh)
+    assert at_rest.live().digest == released.digest
+    assert (at_rest.production.phase, at_rest.production.owner) == (Phase.IDLE, None)
+
+
+def test_a_stored_release_is_delivered_as_a_whole_with_its_original_files_and_image(at_rest: Restored) -> None:
+    world = at_rest.world
+    history = History(world.instance)
+    artifact = history.latest(ArtifactRecord, "model_artifact", "1")
+    image = history.latest(ImageRecord, "image", "1")
+    assert artifact
+    assert image
+    assert world.run("1").is_success
+    assert history.latest(ArtifactRecord, "model_artifact", "1") == artifact.but(reused=True, seconds=0.0)
+    now = history.latest(ImageRecord, "image", "1")
+    assert now
+    assert (now.ref, now.reused) == (image.ref, True)
+    assert world.attempts("1")[0].basis == "redeploy"
+
+
+def test_a_stored_release_is_rolled_back_to_the_warm_one_before_it(at_rest: Restored) -> None:
+    world = at_rest.world
+    undone = roll_back(world.instance, world.services, actor="ada", reason="It looks wrong.", log=print)
+    assert (undone.version, undone.serving_version, undone.revoked) == ("2", "1", True)
+    assert world.weights == {Colour.BLUE: 100, Colour.GREEN: 0}
+    assert world.run("2").status is dg.DagsterRunStatus.FAILURE
+    assert "was rolled back before" in world.attempts("2")[0].reason
+
+
+def test_a_stored_approval_and_a_stored_override_still_open_the_gate(at_rest: Restored) -> None:
+    world = at_rest.world
+    world.run("6", assets=("production_release",))
+    assert (world.attempts("6")[0].outcome, world.attempts("6")[0].basis) == (Outcome.RELEASED, "approval")
+    # As a whole it would get an image of today's code, about which nobody said anything.
+    world.run("4", assets=("production_release",))
+    assert (world.attempts("4")[0].outcome, world.attempts("4")[0].basis) == (Outcome.RELEASED, "override")
+
+
+def test_what_the_registry_was_never_told_it_is_told_at_the_first_look(at_rest: Restored) -> None:
+    world = at_rest.world
+    assert (world.registry.describe("1").stage, world.registry.describe("2").stage) == ("Production", "Staging")
+    told = world.told
+    looked = world.tick("staged_versions", at_rest.stored.cursors["staged_versions"])
+    assert isinstance(looked, dg.SkipReason)
+    assert (world.registry.describe("1").stage, world.registry.describe("2").stage) == ("Archived", "Production")
+    assert world.services.aftermath.untold.attempts() == []
+    assert world.told == told
+
+
+def test_the_watch_after_a_promotion_goes_on_from_its_stored_cursor(at_rest: Restored) -> None:
+    world = at_rest.world
+    place = world.target.place
+    place.records[Environment.PRODUCTION] = at_rest.production.but(warm_until=world.clock.now + 600)
+    world.break_image(at_rest.live().digest, error_rate=0.6)
+    # More requests than the cursor counted; fewer would look like a router that was restarted.
+    place.serve(Environment.PRODUCTION, 5000)
+    looks = world.tick("production_watch", at_rest.stored.cursors["production_watch"])
+    assert isinstance(looks, Iterable)
+    (request,) = looks
+    assert isinstance(request, dg.RunRequest), "the first look of a watch without a past never asks for anything"
+
+
+def test_a_shift_whose_owner_died_is_taken_back_and_deliveries_go_on(tmp_path: Path) -> None:
+    with restored(tmp_path / "home", MID_SHIFT) as found:
+        world = found.world
+        assert found.production.phase is Phase.SHIFTING
+        assert sorted(world.weights.values()) == [40, 60]
+        world.tick("reconcile")
+        assert (found.production.phase, found.production.owner, world.serving) == (Phase.IDLE, None, "2")
+        assert sorted(world.weights.values()) == [0, 100]
+        seventh = found.stage_another()
+        assert world.run(seventh).is_success
+        assert world.serving == seventh
+
+
+def test_a_person_rolls_back_a_shift_whose_owner_died(tmp_path: Path) -> None:
+    with restored(tmp_path / "home", MID_SHIFT) as found:
+        owner = found.production.owner
+        undone = roll_back(found.world.instance, found.world.services, actor="ada", reason="It hangs.", log=print)
+        assert (undone.version, undone.serving_version, undone.run_id) == ("6", "2", owner)
+        assert found.world.weights == {Colour.BLUE: 0, Colour.GREEN: 100}
+
+
+def test_a_stored_hold_lasts_until_somebody_resumes(tmp_path: Path) -> None:
+    with restored(tmp_path / "home", HELD) as found:
+        world = found.world
+        by_hand = dict(world.weights)
+        seventh = found.stage_another()
+        assert world.run(seventh).status is dg.DagsterRunStatus.FAILURE
+        assert "banana-delivery resume production" in world.attempts(seventh)[0].reason
+        assert world.weights == by_hand
+        restore.resume(world.target, Environment.PRODUCTION, "ada")
+        assert world.weights == {Colour.BLUE: 0, Colour.GREEN: 100}
+        assert world.run(seventh).is_success
+        assert world.serving == seventh
+
+
+@pytest.mark.parametrize("routing", ROUTINGS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_stored_cluster_is_claimed_and_the_next_release_takes_it_over(
+    tmp_path: Path, variant: str, routing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GatewayRouting, "settle", lambda *route: None)
+    monkeypatch.setattr(kubernetes_endpoints, "PROXY_SECONDS", 0.0)
+    target = cluster(unpack(tmp_path / "home", variant).clusters[routing], routing)
+    before = target.record(Environment.PRODUCTION)
+    claim = target.claim(Environment.PRODUCTION, "the next version", steal=True)
+    assert claim.generation == before.generation + 1
+    assert before.active
+    assert before.live
+    target.set_weights(claim, before.resting_weights)
+    seventh = before.live.but(digest="sha256:" + "7" * 64, version="7")
+    target.deploy(claim, before.idle, seventh, 2)
+    target.set_weights(claim, {before.idle: 100, before.active: 0})
+    target.write(claim, target.record(Environment.PRODUCTION).but(active=before.idle, phase=Phase.IDLE, candidate=None))
+    target.release(claim)
+    after = target.record(Environment.PRODUCTION)
+    assert (after.live, after.owner) == (seventh, None)
+    seen = target.observed(Environment.PRODUCTION)
+    assert seen.weights == {before.idle: 100, before.active: 0}
+    assert seen.digests == {before.idle: seventh.digest, before.active: before.live.digest}
+
+
+def test_a_replica_goes_on_writing_into_a_stored_prediction_log(tmp_path: Path) -> None:
+    stored = unpack(tmp_path / "home")
+    engine = connect(f"sqlite:///{stored.predictions}")
+    labels = {"model_version": "7", "digest": "sha256:" + "7" * 64, "environment": "production", "colour": "blue"}
+    boxes = Boxes(np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([0.5]), np.array([0]))
+    store = SqlPredictionStore(engine, labels)
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    store.write([PredictionRecord("third", now, "user", 160, 120, boxes, 0.01)])
+    with engine.connect() as connection:
+        versions = connection.execute(sa.text("SELECT model_version FROM banana_predictions ORDER BY id")).scalars()
+        assert list(versions) == ["1", "2", "7"]
+    store.close()
