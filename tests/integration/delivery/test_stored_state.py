@@ -14,31 +14,31 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from banana_delivery.delivery import restore
-from banana_delivery.delivery.history import History
-from banana_delivery.delivery.undo import previous_release, roll_back
-from banana_delivery.images.oci_layout import OciLayoutImages
-from banana_delivery.outbox import Outbox
-from banana_delivery.policy.gates import gate
-from banana_delivery.policy.outcomes import Outcome, is_redeploy, is_revoked
-from banana_delivery.policy.records import COLOURS, Colour, Environment, ImageRef, Phase, RolloutRecord
-from banana_delivery.policy.releases import ArtifactRecord, AttemptRecord, ImageRecord, StagingRecord
-from banana_delivery.targets import kubernetes_endpoints
-from banana_delivery.targets.kubernetes import KubernetesTarget, Site
-from banana_delivery.targets.kubernetes_api import KubernetesApi
-from banana_delivery.targets.kubernetes_endpoints import EndpointRouting
-from banana_delivery.targets.kubernetes_gateway import GatewayRouting
-from banana_delivery.targets.kubernetes_objects import Place
-from banana_delivery.targets.kubernetes_routing import SoleRouting
-from banana_delivery.targets.local import LocalTarget
-from banana_delivery.targets.replica_set import ReplicaSet
-from banana_delivery.traffic.answer_cache import AnswerCache
-from serving.postprocess import Boxes
-from serving.prediction_log import PredictionRecord
-from serving.prediction_store import SqlPredictionStore, connect
+from banana_delivery.delivery import rollback
+from banana_delivery.delivery.rollback import previous_release, roll_back
+from banana_delivery.embedded.replicas import ReplicaSet
+from banana_delivery.embedded.target import LocalTarget
+from banana_delivery.evaluation.answers import AnswerCache
+from banana_delivery.images.oci_layout.store import OciLayoutImages
+from banana_delivery.notifications.outbox import Outbox
+from banana_delivery.policy.asset_records import ArtifactRecord, AttemptRecord, ImageRecord, StagingRecord
+from banana_delivery.policy.gate import gate
+from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, Outcome, Phase, RolloutRecord
+from banana_delivery.policy.outcomes import is_redeploy, is_revoked
+from banana_delivery.runs.audit_log import History
+from banana_delivery.targets.kubernetes import endpoints
+from banana_delivery.targets.kubernetes.api import KubernetesApi
+from banana_delivery.targets.kubernetes.endpoints import EndpointRouting
+from banana_delivery.targets.kubernetes.gateway import GatewayRouting
+from banana_delivery.targets.kubernetes.objects import Place
+from banana_delivery.targets.kubernetes.routing import SoleRouting
+from banana_delivery.targets.kubernetes.target import KubernetesTarget, Site
+from serving.inference.postprocess import Boxes
+from serving.prediction_log.log import PredictionRecord
+from serving.prediction_log.store import SqlPredictionStore, connect
 from tests.support.cluster_objects import ClusterObjects
+from tests.support.pipeline import World, open_world
 from tests.support.stored import AT_REST, HELD, MID_SHIFT, ROUTINGS, VARIANTS, Json, Stored, unpack
-from tests.world import World, open_world
 
 BETTER = 0.9999
 
@@ -421,7 +421,7 @@ def test_a_stored_hold_lasts_until_somebody_resumes(tmp_path: Path) -> None:
         assert world.run(seventh).status is dg.DagsterRunStatus.FAILURE
         assert "banana-delivery resume production" in world.attempts(seventh)[0].reason
         assert world.weights == by_hand
-        restore.resume(world.target, Environment.PRODUCTION, "ada")
+        rollback.resume(world.target, Environment.PRODUCTION, "ada")
         assert world.weights == {Colour.BLUE: 0, Colour.GREEN: 100}
         assert world.run(seventh).is_success
         assert world.serving == seventh
@@ -433,7 +433,7 @@ def test_a_stored_cluster_is_claimed_and_the_next_release_takes_it_over(
     tmp_path: Path, variant: str, routing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(GatewayRouting, "settle", lambda *route: None)
-    monkeypatch.setattr(kubernetes_endpoints, "PROXY_SECONDS", 0.0)
+    monkeypatch.setattr(endpoints, "PROXY_SECONDS", 0.0)
     target = cluster(unpack(tmp_path / "home", variant).clusters[routing], routing)
     before = target.record(Environment.PRODUCTION)
     claim = target.claim(Environment.PRODUCTION, "the next version", steal=True)
