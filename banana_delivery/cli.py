@@ -52,9 +52,9 @@ def demo(
     ] = "",
 ) -> None:
     """Play deliveries of real models through the stack, under client load."""
-    from banana_delivery.demo.runner import play
+    from banana_delivery.demo.runner import run_demo
 
-    raise typer.Exit(0 if play(load_settings(), console, summary, gateway) else 1)
+    raise typer.Exit(0 if run_demo(load_settings(), console, summary, gateway) else 1)
 
 
 @app.command()
@@ -62,14 +62,14 @@ def status() -> None:
     """Show environments, colours, digests, weights and the last outcomes."""
     from banana_delivery.defs.build import build_services
     from banana_delivery.reports.terminal import status_view
-    from banana_delivery.runs.audit_log import History
+    from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.instance import open_instance
 
     settings = load_settings()
     services = build_services(settings)
     records = [services.target.record(environment) for environment in Environment]
     with open_instance(settings) as instance:
-        console.print(status_view(records, History(instance).attempts()[:10], time.time()))
+        console.print(status_view(records, AuditLog(instance).attempts()[:10], time.time()))
 
 
 @app.command()
@@ -106,18 +106,18 @@ def rollback(reason: Reason) -> None:
 @app.command()
 def approve(version: Version, reason: Reason) -> None:
     """Let a version into production whose A/B report was inconclusive."""
-    from banana_delivery.policy.asset_records import WordKind
+    from banana_delivery.policy.asset_records import DecisionKind
 
-    _say(WordKind.APPROVAL, version, reason)
+    _say(DecisionKind.APPROVAL, version, reason)
     _launch(load_settings(), "deliver", [version], "cli", assets=["production_release"])
 
 
 @app.command()
 def override(version: Version, reason: Reason) -> None:
     """Let a version into production that was revoked, or that a freeze window keeps out."""
-    from banana_delivery.policy.asset_records import WordKind
+    from banana_delivery.policy.asset_records import DecisionKind
 
-    _say(WordKind.OVERRIDE, version, reason)
+    _say(DecisionKind.OVERRIDE, version, reason)
     console.print(f"Recorded. To deliver it now, type: banana-delivery deliver {version}")
 
 
@@ -170,15 +170,15 @@ def rebuild(version: Version) -> None:
 
 
 def _say(kind: object, version: str, reason: str) -> None:
-    from banana_delivery.policy.asset_records import Word
-    from banana_delivery.runs.audit_log import History
+    from banana_delivery.policy.asset_records import ManualDecision
+    from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.instance import open_instance
 
-    word = Word.model_validate(
+    word = ManualDecision.model_validate(
         {"kind": kind, "version": version, "by": getpass.getuser(), "reason": reason, "at": time.time()}
     )
     with open_instance(load_settings()) as instance:
-        History(instance).say(word)
+        AuditLog(instance).record_decision(word)
 
 
 def _launch(settings: Settings, job: str, versions: list[str], trigger: str, assets: list[str] | None = None) -> None:

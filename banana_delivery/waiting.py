@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from banana_delivery.delivery.lease import HeldError
+from banana_delivery.delivery.lease import DriftError
 from banana_delivery.targets.base import FencedError, TargetError
 
 AGAIN_SECONDS = 1.0
@@ -14,7 +14,7 @@ AGAIN_SECONDS = 1.0
 Result = TypeVar("Result")
 
 
-def patiently(
+def retry(
     ask: Callable[[], Result], seconds: float, *, meanwhile: Callable[[TargetError], None] | None = None
 ) -> Result:
     """What the place answers, asked every ``AGAIN_SECONDS`` until it does.
@@ -26,14 +26,14 @@ def patiently(
 
     Raises:
         FencedError: if somebody else has taken the environment over; asking again does not give it back.
-        HeldError: if somebody changed it by hand; that is an answer.
+        DriftError: if somebody changed it by hand; that is an answer.
         TargetError: if the place did not answer in time.
     """
     deadline = time.monotonic() + seconds
     while True:
         try:
             return ask()
-        except (FencedError, HeldError):
+        except (FencedError, DriftError):
             raise
         except TargetError as error:
             if time.monotonic() > deadline:

@@ -17,7 +17,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from banana_delivery.export.export import convert
+from banana_delivery.export.export import export_model
 from banana_delivery.images.base import BuildContext, BuiltImage
 from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.docker.engine import Engine, PushProgress
@@ -130,7 +130,7 @@ def export(directory: Path, name: str, version: str) -> Path:
         created_at=0.0,
     )
     samples = sorted((PROJECT_ROOT / "serving" / "samples").glob("*.jpg"))
-    convert(MODELS / name / "best.pt", to, described, samples, print)
+    export_model(MODELS / name / "best.pt", to, described, samples, print)
     return to
 
 

@@ -62,7 +62,7 @@ class Fault:
 
 
 @dataclass
-class World:
+class PipelineHarness:
     """Users and a probe that send requests to two colours, second by second.
 
     Attributes:
@@ -107,7 +107,7 @@ class World:
         return failed
 
 
-def play(plan: Plan, step: Step, world: World) -> StepAssessment:
+def play(plan: Plan, step: Step, world: PipelineHarness) -> StepAssessment:
     """One step, as the delivery loop runs it."""
     state = begin_step(plan, step, world.snapshot())
     while True:
@@ -117,7 +117,7 @@ def play(plan: Plan, step: Step, world: World) -> StepAssessment:
             return judgement
 
 
-def deliver(plan: Plan, world: World) -> StepAssessment:
+def deliver(plan: Plan, world: PipelineHarness) -> StepAssessment:
     """A whole delivery: every step until one does not pass."""
     for step in all_steps(plan):
         judgement = play(plan, step, world)
@@ -146,8 +146,11 @@ def seconds_until_rollback(runs: int) -> Table:
         for rate in RATES:
             for onset in (0, 59, 115):
                 fault = Fault(rate, onset)
-                found = [_watch(plan, World(np.random.default_rng(seed), users, fault)) for seed in range(runs // 5)]
-                seconds, hurt = (np.array(figures, float) for figures in zip(*found, strict=True))
+                found = [
+                    _watch(plan, PipelineHarness(np.random.default_rng(seed), users, fault))
+                    for seed in range(runs // 5)
+                ]
+                seconds, hurt = (np.array(metrics, float) for metrics in zip(*found, strict=True))
                 rows.append(
                     {
                         "users/s": users,
@@ -174,7 +177,7 @@ def verdicts(runs: int) -> Table:
     }
     rows: Table = []
     for name, fault in kinds.items():
-        ends = [deliver(plan, World(np.random.default_rng(seed), 30, fault)) for seed in range(4 * runs)]
+        ends = [deliver(plan, PipelineHarness(np.random.default_rng(seed), 30, fault)) for seed in range(4 * runs)]
         row: dict[str, object] = {"candidate": name, "deliveries": len(ends)}
         for verdict in (StepVerdict.PASS, StepVerdict.FAIL, StepVerdict.INCONCLUSIVE):
             row[verdict.value] = sum(end.verdict is verdict for end in ends)
@@ -188,7 +191,7 @@ def healthy_deliveries(runs: int) -> Table:
     for plan in PLANS.values():
         row: dict[str, object] = {"plan": plan.name}
         for users in (0, 5, 50):
-            worlds = [World(np.random.default_rng(seed), users, Fault()) for seed in range(runs // 20)]
+            worlds = [PipelineHarness(np.random.default_rng(seed), users, Fault()) for seed in range(runs // 20)]
             for world in worlds:
                 deliver(plan, world)
             row[f"{users} users/s"] = f"{np.median([world.now for world in worlds]):.0f} s"
@@ -196,9 +199,9 @@ def healthy_deliveries(runs: int) -> Table:
     return rows
 
 
-def _watch(plan: Plan, world: World) -> tuple[float, int]:
+def _watch(plan: Plan, world: PipelineHarness) -> tuple[float, int]:
     """Seconds from the fault to the rollback (infinite without one), and the user requests that failed until then."""
-    watch = release_steps(plan)[-1].but(minimum_seconds=plan.watch_seconds)
+    watch = release_steps(plan)[-1].replace(minimum_seconds=plan.watch_seconds)
     judgement = play(plan, watch, world)
     found = judgement.verdict is StepVerdict.FAIL
     return (world.now - world.fault.onset if found else math.inf), world.hurt

@@ -12,12 +12,12 @@ import dagster as dg
 from banana_delivery.defs.resources import Services
 from banana_delivery.images.scanning import Audit
 from banana_delivery.policy.asset_records import AbRecord, ArtifactRecord, ImageRecord, StagingRecord, Verdict
-from banana_delivery.policy.model import Environment, Value
+from banana_delivery.policy.model import Environment, StoredRecord
 from banana_delivery.policy.outcomes import is_redeploy
-from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.partitions import MODEL_VERSIONS
 
-Record = TypeVar("Record", bound=Value)
+Record = TypeVar("Record", bound=StoredRecord)
 
 
 class Answer(NamedTuple):
@@ -53,13 +53,13 @@ class _Scene:
 
     def __init__(self, context: dg.AssetCheckExecutionContext, services: Services) -> None:
         self.version = context.partition_key
-        self.history = History(context.instance)
+        self.history = AuditLog(context.instance)
         self.services = services
 
     @property
     def redeploying(self) -> bool:
         """Comparisons with production are waived for a version that was released before."""
-        return is_redeploy([record.attempt for record in self.history.attempts(self.version)])
+        return is_redeploy(self.history.attempts(self.version))
 
 
 def _check(

@@ -17,8 +17,8 @@ from banana_delivery.defs.assets.staging_release import staging_release
 from banana_delivery.defs.jobs import build_jobs
 from banana_delivery.defs.resources import Services
 from banana_delivery.defs.sensors import build_sensors
-from banana_delivery.evaluation.http import HttpEvidence
-from banana_delivery.export.export import convert
+from banana_delivery.evaluation.http import HttpEvaluator
+from banana_delivery.export.export import export_model
 from banana_delivery.images.base import ImageError, ImageStore
 from banana_delivery.images.oci_layout.store import OciLayoutImages
 from banana_delivery.model_registry.mlflow import MlflowRegistry
@@ -35,11 +35,11 @@ def build_services(settings: Settings) -> Services:
         registry=MlflowRegistry(settings.model_name, os.environ.get("MLFLOW_TRACKING_URI", settings.mlflow_url)),
         images=images,
         target=_target(settings, images),
-        evidence=HttpEvidence(settings),
+        evaluator=HttpEvaluator(settings),
         notifier=Notifier(
             settings.home / "notifications.jsonl", [url.get_secret_value() for url in settings.notify_urls]
         ),
-        convert=convert,
+        convert=export_model,
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from banana_delivery.delivery.publish_outcome import Aftermath, Untold
-from banana_delivery.evaluation.base import Evidence, Log
+from banana_delivery.delivery.publish_outcome import OutcomePublisher, PendingMarks
+from banana_delivery.evaluation.base import Evaluator, Log
 from banana_delivery.export.export import Artifact
 from banana_delivery.images.base import ImageStore
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
@@ -29,7 +29,7 @@ class Services:
         registry: where model versions come from.
         images: where images are built and kept.
         target: where releases run.
-        evidence: where measurements come from.
+        evaluator: where measurements come from.
         notifier: how people are told.
         convert: how a checkpoint becomes what is served.
         sleep: how the rollout waits between two looks, in seconds.
@@ -39,19 +39,19 @@ class Services:
     registry: ModelRegistry
     images: ImageStore
     target: ReleaseTarget
-    evidence: Evidence
+    evaluator: Evaluator
     notifier: Notifier
     convert: Convert
     sleep: Callable[[float], None] = time.sleep
 
     @property
-    def aftermath(self) -> Aftermath:
+    def aftermath(self) -> OutcomePublisher:
         """What follows once an attempt is written down."""
-        return Aftermath(
+        return OutcomePublisher(
             registry=self.registry,
             target=self.target,
             notifier=self.notifier,
-            untold=Untold(self.settings.home / "untold"),
+            untold=PendingMarks(self.settings.home / "untold"),
             model=self.settings.model_name,
             dagster_url=self.settings.pages_url,
         )

@@ -14,15 +14,15 @@ from banana_delivery.defs.jobs import ROLLBACK, digest_to_roll_back
 from banana_delivery.defs.resources import Services
 from banana_delivery.delivery.record_attempt import record, unwritten, write_down
 from banana_delivery.delivery.recovery import dead_runs, fail_run, orphaned, reclaim
-from banana_delivery.delivery.scale_down import cool_down_if_due
-from banana_delivery.delivery.watch import look_after
+from banana_delivery.delivery.scale_down import scale_down_if_due
+from banana_delivery.delivery.watch import assess_production
 from banana_delivery.model_registry.base import RegistryError, StagedVersion
 from banana_delivery.names import PARTITION_TAG, STAGED_AT_TAG, TRIGGER_TAG
 from banana_delivery.notifications.messages import rollback_failed
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import COLOURS, Environment, Outcome
 from banana_delivery.policy.staged_versions import Staging, Trigger, look, newest, parse_cursor, superseded
-from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import UNFINISHED, deliveries_under_way, supersede
 from banana_delivery.runs.partitions import MODEL_VERSIONS
 from banana_delivery.targets.base import TargetError
@@ -75,7 +75,7 @@ def _staging(one: StagedVersion) -> Staging:
 def _tried_before(instance: dg.DagsterInstance, trigger: Trigger, now: Sequence[Staging]) -> bool:
     """Whether the audit trail knows of this staging, since the cursor does not: parked versions stay staged, too."""
     staged_at = next(one.staged_at for one in now if one.version == trigger.version)
-    return any(staged_at is None or attempt.at >= staged_at for attempt in History(instance).attempts(trigger.version))
+    return any(staged_at is None or attempt.at >= staged_at for attempt in AuditLog(instance).attempts(trigger.version))
 
 
 def _request(trigger: Trigger) -> dg.RunRequest:
@@ -113,7 +113,7 @@ def _after(status: dg.DagsterRunStatus, name: str) -> dg.SensorDefinition:
             write_down(context.instance, services, run)
         elif run.job_name == ROLLBACK and run.status is dg.DagsterRunStatus.FAILURE:
             settings = services.settings
-            services.notifier.tell(
+            services.notifier.send(
                 rollback_failed(settings.model_name, run.run_id, digest_to_roll_back(run), settings.pages_url)
             )
 
@@ -161,7 +161,7 @@ def production_watch(
     except TargetError as error:
         yield dg.SkipReason(f"Production does not answer: {error}")
         return
-    watched = look_after(production, snapshot, context.cursor, time.time(), services.settings.plan)
+    watched = assess_production(production, snapshot, context.cursor, time.time(), services.settings.plan)
     context.update_cursor(watched.cursor)
     if watched.reason and production.live:
         # Without a run_key, so that a rollback that failed is tried again.
@@ -191,7 +191,7 @@ def _rollback_begins(instance: dg.DagsterInstance) -> bool:
 def cool_down(services: dg.ResourceParam[Services]) -> dg.SkipReason:
     """Only at rest, and only under a claim of its own."""
     try:
-        return dg.SkipReason(cool_down_if_due(services, time.time()))
+        return dg.SkipReason(scale_down_if_due(services, time.time()))
     except TargetError as error:
         return dg.SkipReason(f"Not now: {error}")
 

@@ -19,14 +19,14 @@ from banana_delivery.images.base import BuildContext, ImageError, Parity, Progre
 from banana_delivery.policy.asset_records import ArtifactRecord, ImageRecord
 from banana_delivery.policy.model import COLOURS, ImageRef
 from banana_delivery.policy.outcomes import served_since
-from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.settings import PROJECT_ROOT
 
 SERVING_CODE = PROJECT_ROOT / "serving"
 SERVING_LOCK = PROJECT_ROOT / "requirements" / "serving.txt"
 
 
-def build_context(history: History, version: str) -> BuildContext:
+def build_context(history: AuditLog, version: str) -> BuildContext:
     """The version's model with today's serving code and lock.
 
     Raises:
@@ -49,7 +49,7 @@ def build_context(history: History, version: str) -> BuildContext:
     )
 
 
-def image_of(history: History, version: str) -> ImageRecord:
+def image_of(history: AuditLog, version: str) -> ImageRecord:
     """The image that a version was built into.
 
     Raises:
@@ -69,7 +69,7 @@ def rebuild(instance: dg.DagsterInstance, services: Services, version: str, prog
     Raises:
         ImageError: if the version has no image, or it is gone.
     """
-    history = History(instance)
+    history = AuditLog(instance)
     original = image_of(history, version).ref
     return services.images.rebuild(build_context(history, version), original, progress)
 
@@ -83,7 +83,7 @@ def in_use(instance: dg.DagsterInstance, services: Services, *about_to: ImageRef
     deployed = {deployment.image.digest for record in records for deployment in record.deployments.values()}
     candidates = {record.candidate.digest for record in records if record.candidate}
     since = time.time() - services.settings.rollback_window_days * DAY_SECONDS
-    served = served_since(History(instance).attempts(), since)
+    served = served_since(AuditLog(instance).attempts(), since)
     return deployed | candidates | served | {ref.digest for ref in about_to}
 
 

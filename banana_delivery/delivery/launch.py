@@ -8,7 +8,7 @@ from rich.console import Console
 
 from banana_delivery.names import ACTOR_TAG, TRIGGER_TAG
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.client import DagsterClient
 from banana_delivery.runs.instance import open_instance
 from banana_delivery.runs.partitions import ensure_partition
@@ -38,6 +38,6 @@ def deliver_one(
         console.print(f"Version {version}: {settings.pages_url}/runs/{run_id}")
         with console.status(f"Delivering version {version}"):
             status = client.wait(run_id, LONGEST_DELIVERY_SECONDS)
-        attempt = History(instance).attempt_of(run_id, version)
+        attempt = AuditLog(instance).attempt_of(run_id, version)
     console.print(f"Version {version}: {attempt.outcome}. {attempt.reason}" if attempt else f"The run ended {status}.")
     return attempt

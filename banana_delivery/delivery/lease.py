@@ -10,13 +10,13 @@ from types import TracebackType
 from banana_delivery.policy.model import Environment, Phase, RolloutRecord
 from banana_delivery.targets.base import Claim, ClaimRefusedError, FencedError, ReleaseTarget, TargetError
 
-COOLER, RECONCILER = "cool_down", "reconcile"
-TIDIERS = (COOLER, RECONCILER)
+SCALER, RECONCILER = "cool_down", "reconcile"
+TIDIERS = (SCALER, RECONCILER)
 """Owners that give an environment back within seconds."""
 TIDYING_SECONDS = 30.0
 
 
-class HeldError(TargetError):
+class DriftError(TargetError):
     """The environment was changed by hand; the pipeline touches nothing until a person says so."""
 
 
@@ -34,28 +34,28 @@ class Lease:
         owner: str,
         *,
         heartbeat_seconds: float,
-        steal: bool = False,
+        takeover: bool = False,
     ) -> None:
         self._target = target
         self._environment = environment
         self._owner = owner
         self._every = heartbeat_seconds
-        self._steal = steal
+        self._takeover = takeover
         self._stop = threading.Event()
         self._lost: FencedError | None = None
-        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{environment}", daemon=True)
+        self._thread = threading.Thread(target=self._heartbeat, name=f"heartbeat-{environment}", daemon=True)
         self.claim: Claim
 
     def __enter__(self) -> Lease:
         """Claim the environment.
 
         Raises:
-            HeldError: if it is held after a hand edit.
+            DriftError: if it is held after a hand edit.
             ClaimRefusedError: if another owner lives.
         """
         record = self._target.record(self._environment)
-        if record.phase is Phase.HELD and not self._steal:
-            raise HeldError(
+        if record.phase is Phase.DRIFTED and not self._takeover:
+            raise DriftError(
                 f"{self._environment.capitalize()} is held: {record.note} "
                 f"When it is as you want it, type: banana-delivery resume {self._environment}"
             )
@@ -68,7 +68,7 @@ class Lease:
         deadline = time.monotonic() + TIDYING_SECONDS
         while True:
             try:
-                return self._target.claim(self._environment, self._owner, steal=self._steal)
+                return self._target.claim(self._environment, self._owner, takeover=self._takeover)
             except ClaimRefusedError:
                 holder = self._target.record(self._environment).owner
                 if holder not in {None, *TIDIERS} or time.monotonic() > deadline:
@@ -92,7 +92,7 @@ class Lease:
             FencedError: if somebody else has taken the environment over.
         """
         record = self._target.record(self._environment)
-        return self._target.write(self.claim, record.but(phase=phase, **facts))
+        return self._target.write(self.claim, record.replace(phase=phase, **facts))
 
     def check(self) -> None:
         """Stop here if somebody else has taken the environment over.
@@ -103,18 +103,18 @@ class Lease:
         if self._lost:
             raise self._lost
 
-    def prove(self) -> None:
+    def verify(self) -> None:
         """Ask the environment itself whether it is still ours, where evidence depends on nobody having meddled.
 
         Raises:
             FencedError: if somebody else has taken it over.
         """
-        self._target.beat(self.claim)
+        self._target.heartbeat(self.claim)
 
-    def _beat(self) -> None:
+    def _heartbeat(self) -> None:
         while not self._stop.wait(self._every):
             try:
-                self._target.beat(self.claim)
+                self._target.heartbeat(self.claim)
             except FencedError as lost:
                 self._lost = lost
                 return

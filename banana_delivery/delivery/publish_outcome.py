@@ -29,7 +29,7 @@ MOST_AT_ONCE = 5
 
 
 @dataclass(frozen=True)
-class Aftermath:
+class OutcomePublisher:
     """The registry and the people.
 
     Attributes:
@@ -44,7 +44,7 @@ class Aftermath:
     registry: ModelRegistry
     target: ReleaseTarget
     notifier: Notifier
-    untold: Untold
+    untold: PendingMarks
     model: str
     dagster_url: str
 
@@ -53,7 +53,7 @@ class Aftermath:
         try:
             if trouble := self._not_marked(attempt):
                 LOG.warning("The registry was not told yet how version %s ended: %s", attempt.version, trouble)
-            self.notifier.tell(notice(self.model, attempt, self.dagster_url))
+            self.notifier.send(notice(self.model, attempt, self.dagster_url))
         except OSError as error:
             LOG.warning("Nobody could be told how version %s ended: %s", attempt.version, error)
 
@@ -96,7 +96,7 @@ class Aftermath:
 LOG = logging.getLogger(__name__)
 
 
-class Untold:
+class PendingMarks:
     """One file a version, since only the latest attempt at it is worth telling.
 
     Args:
@@ -130,7 +130,7 @@ class Untold:
 
     def _read(self, file: Path) -> AttemptRecord | None:
         try:
-            return AttemptRecord.model_validate_json(file.read_bytes())
+            return AttemptRecord.read_json(file.read_bytes())
         except FileNotFoundError:
             return None
         except ValidationError:

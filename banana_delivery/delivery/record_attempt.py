@@ -26,7 +26,7 @@ from banana_delivery.names import ACTOR_TAG, PARTITION_TAG
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord, StagingRecord
 from banana_delivery.policy.model import Environment, Outcome
 from banana_delivery.policy.rollout.plan import PLANS
-from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import in_production, superseded_by, trigger_of
 from banana_delivery.targets.base import FencedError, TargetError
 
@@ -38,7 +38,7 @@ Found = TypeVar("Found", StagingRecord, AbRecord)
 
 def record(instance: dg.DagsterInstance, services: Services, attempt: AttemptRecord) -> None:
     """Log an attempt unless it is known, then let the registry and the people know."""
-    history = History(instance)
+    history = AuditLog(instance)
     if history.knows(attempt):
         return
     attempt = _completed(services, history, attempt)
@@ -46,10 +46,10 @@ def record(instance: dg.DagsterInstance, services: Services, attempt: AttemptRec
     services.aftermath.settle(attempt)
 
 
-def _completed(services: Services, history: History, attempt: AttemptRecord) -> AttemptRecord:
+def _completed(services: Services, history: AuditLog, attempt: AttemptRecord) -> AttemptRecord:
     """With the image and what serves, where whoever made the attempt did not know them."""
     image = None if attempt.digest else history.latest(ImageRecord, "image", attempt.version)
-    return attempt.but(
+    return attempt.replace(
         digest=image.ref.digest if image else attempt.digest,
         serving_version=attempt.serving_version or _serving(services),
     )
@@ -63,7 +63,7 @@ def _serving(services: Services) -> str:
     return live.version if live else ""
 
 
-def _pictures(services: Services, history: History, attempt: AttemptRecord) -> dict[str, dg.MetadataValue]:
+def _pictures(services: Services, history: AuditLog, attempt: AttemptRecord) -> dict[str, dg.MetadataValue]:
     """The report as a file, and the rollout as a picture; failing to draw never loses the attempt."""
     try:
         shown: dict[str, dg.MetadataValue] = {
@@ -88,7 +88,7 @@ def rollout_picture(services: Services, attempt: AttemptRecord) -> str:
     return embedded(drawn, title)
 
 
-def _write_report(services: Services, history: History, attempt: AttemptRecord) -> Path:
+def _write_report(services: Services, history: AuditLog, attempt: AttemptRecord) -> Path:
     from banana_delivery.reports.html import html_report
 
     page = html_report(
@@ -139,9 +139,9 @@ class Attempting:
         return str(self.context.partition_key)
 
     @property
-    def history(self) -> History:
+    def history(self) -> AuditLog:
         """The audit trail of this instance."""
-        return History(self.context.instance)
+        return AuditLog(self.context.instance)
 
     def ended(self, outcome: Outcome, reason: str, **facts: object) -> AttemptRecord:
         """Write the attempt down, tell the registry and the people, and return what was written."""
@@ -225,7 +225,7 @@ def write_down(instance: dg.DagsterInstance, services: Services, run: dg.Dagster
     Raises:
         TargetError: if production has to be asked what it serves, and does not answer.
     """
-    attempt = History(instance).attempt_of(run.run_id, run.tags[PARTITION_TAG])
+    attempt = AuditLog(instance).attempt_of(run.run_id, run.tags[PARTITION_TAG])
     if attempt:
         services.aftermath.settle(attempt)
         return
@@ -241,7 +241,7 @@ def unwritten(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRun]:
         updated_after=datetime.fromtimestamp(now - LONGEST_MEMORY_SECONDS, UTC),
         updated_before=datetime.fromtimestamp(now - SENSORS_SECONDS, UTC),
     )
-    history = History(instance)
+    history = AuditLog(instance)
     return [
         run
         for run in instance.get_runs(filters=ended, limit=MOST_RUNS)
@@ -260,7 +260,7 @@ def end_of_run(instance: dg.DagsterInstance, services: Services, run: dg.Dagster
     Raises:
         TargetError: if production has to be asked what it serves, and does not answer.
     """
-    image = History(instance).latest(ImageRecord, "image", run.tags[PARTITION_TAG])
+    image = AuditLog(instance).latest(ImageRecord, "image", run.tags[PARTITION_TAG])
     digest = image.ref.digest if image else ""
     if digest and in_production(instance, run.run_id) and _serves(services, digest):
         return End(Outcome.RELEASED, "The run ended right after the promotion; production serves the release.", digest)

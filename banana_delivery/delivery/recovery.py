@@ -46,10 +46,10 @@ def reclaim(services: Services, record: RolloutRecord) -> None:
     Raises:
         TargetError: if the place cannot be reached; the next tick tries again.
     """
-    if record.phase is Phase.HELD:
-        services.target.release(services.target.claim(record.environment, RECONCILER, steal=True))
+    if record.phase is Phase.DRIFTED:
+        services.target.release(services.target.claim(record.environment, RECONCILER, takeover=True))
         return
-    take_over(services.target, record.environment, RECONCILER, steal=record.owner is not None)
+    take_over(services.target, record.environment, RECONCILER, takeover=record.owner is not None)
 
 
 def dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:

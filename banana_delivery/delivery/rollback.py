@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import dagster as dg
 
 from banana_delivery.defs.resources import Services
-from banana_delivery.delivery.lease import HeldError, Lease
+from banana_delivery.delivery.lease import DriftError, Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import record
 from banana_delivery.evaluation.base import Log
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, Outcome, Phase, RolloutRecord
-from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.targets.base import Claim, FencedError, ReleaseTarget, TargetError
-from banana_delivery.waiting import patiently
+from banana_delivery.waiting import retry
 
 LOG = logging.getLogger(__name__)
 RESTORE_SECONDS = 120.0
@@ -42,14 +42,14 @@ def restore_traffic(target: ReleaseTarget, claim: Claim) -> float:
         TargetError: if it could not be done in time.
     """
     start = time.monotonic()
-    patiently(lambda: target.set_weights(claim, target.record(claim.environment).resting_weights), RESTORE_SECONDS)
+    retry(lambda: target.set_weights(claim, target.record(claim.environment).resting_weights), RESTORE_SECONDS)
     return time.monotonic() - start
 
 
-def cool_down(target: ReleaseTarget, claim: Claim) -> None:
+def scale_down_idle(target: ReleaseTarget, claim: Claim) -> None:
     """Scale every production colour that is not active to nothing, unless it is to stay warm for a rollback."""
     record = target.record(claim.environment)
-    if record.warm_until is not None and time.time() < record.warm_until:
+    if record.scale_down_at is not None and time.time() < record.scale_down_at:
         return
     for colour in COLOURS[claim.environment]:
         deployment = record.deployments.get(colour)
@@ -57,14 +57,14 @@ def cool_down(target: ReleaseTarget, claim: Claim) -> None:
             target.scale(claim, colour, 0)
 
 
-def cool_down_if_possible(target: ReleaseTarget, claim: Claim) -> None:
+def scale_down_idle_if_possible(target: ReleaseTarget, claim: Claim) -> None:
     """The same where users are safe already: what cannot be scaled down now is left to the sensor that does it.
 
     Raises:
         FencedError: if somebody else has taken the environment over.
     """
     try:
-        cool_down(target, claim)
+        scale_down_idle(target, claim)
     except FencedError:
         raise
     except TargetError as error:
@@ -72,8 +72,8 @@ def cool_down_if_possible(target: ReleaseTarget, claim: Claim) -> None:
 
 
 @dataclass
-class Guard:
-    """What ``guarded`` needs to know at its end.
+class RollbackGuard:
+    """What ``rollback_on_exit`` needs to know at its end.
 
     Attributes:
         promoted: set once the candidate owns the traffic for good; then there is nothing to restore.
@@ -85,16 +85,16 @@ class Guard:
 
 
 @contextmanager
-def guarded(target: ReleaseTarget, lease: Lease) -> Iterator[Guard]:
+def rollback_on_exit(target: ReleaseTarget, lease: Lease) -> Iterator[RollbackGuard]:
     """Whatever ends the block before promotion (a verdict, an error, a cancel), production's traffic is restored.
 
     Two ends are left alone on purpose: a hand edit, because a person is at work, and a lost claim, because somebody
     else is.
     """
-    guard = Guard()
+    guard = RollbackGuard()
     try:
         yield guard
-    except (HeldError, FencedError):
+    except (DriftError, FencedError):
         guard.promoted = True
         raise
     finally:
@@ -112,10 +112,10 @@ def _go_back_undisturbed(target: ReleaseTarget, lease: Lease) -> float:
 
 
 def _go_back(target: ReleaseTarget, lease: Lease) -> float:
-    patiently(lambda: lease.enter(Phase.ROLLING_BACK), RESTORE_SECONDS)
+    retry(lambda: lease.enter(Phase.ROLLING_BACK), RESTORE_SECONDS)
     seconds = restore_traffic(target, lease.claim)
-    cool_down_if_possible(target, lease.claim)
-    patiently(lambda: lease.enter(Phase.ROLLING_BACK, candidate=None), RESTORE_SECONDS)
+    scale_down_idle_if_possible(target, lease.claim)
+    retry(lambda: lease.enter(Phase.ROLLING_BACK, candidate=None), RESTORE_SECONDS)
     return seconds
 
 
@@ -126,9 +126,9 @@ def resume(target: ReleaseTarget, environment: Environment, owner: str) -> None:
         TargetError: if the environment is not held, or the place cannot be reached.
     """
     record = target.record(environment)
-    if record.phase is not Phase.HELD:
+    if record.phase is not Phase.DRIFTED:
         raise TargetError(f"{environment.capitalize()} is not held, so there is nothing to resume.")
-    claim = target.claim(environment, owner, steal=True)
+    claim = target.claim(environment, owner, takeover=True)
     deployment = record.deployments.get(record.active) if record.active else None
     if record.active and deployment:
         observed = target.observed(environment)
@@ -139,20 +139,20 @@ def resume(target: ReleaseTarget, environment: Environment, owner: str) -> None:
     _settle(target, claim)
 
 
-def take_over(target: ReleaseTarget, environment: Environment, owner: str, *, steal: bool = True) -> None:
+def take_over(target: ReleaseTarget, environment: Environment, owner: str, *, takeover: bool = True) -> None:
     """Take an environment, by default from whoever has it, and bring it back to one stable colour at rest.
 
     Raises:
         TargetError: if the place cannot be reached, or it may not be stolen and somebody has it.
     """
-    _settle(target, target.claim(environment, owner, steal=steal))
+    _settle(target, target.claim(environment, owner, takeover=takeover))
 
 
 def _settle(target: ReleaseTarget, claim: Claim) -> None:
     if claim.environment is Environment.PRODUCTION:
         restore_traffic(target, claim)
-        cool_down_if_possible(target, claim)
-    target.write(claim, target.record(claim.environment).but(phase=Phase.IDLE, candidate=None, note=""))
+        scale_down_idle_if_possible(target, claim)
+    target.write(claim, target.record(claim.environment).replace(phase=Phase.IDLE, candidate=None, note=""))
     target.release(claim)
 
 
@@ -196,11 +196,11 @@ def roll_back(
     start = time.monotonic()
     owner = run_id or f"{actor} (rollback)"
     with Lease(
-        target, Environment.PRODUCTION, owner, heartbeat_seconds=services.settings.heartbeat_seconds, steal=True
+        target, Environment.PRODUCTION, owner, heartbeat_seconds=services.settings.heartbeat_seconds, takeover=True
     ) as held:
         if good and not under_way:
             _make_active(services, held, good, log)
-        held.enter(Phase.ROLLING_BACK, warm_until=None)
+        held.enter(Phase.ROLLING_BACK, scale_down_at=None)
         restore_traffic(target, held.claim)
         seconds = time.monotonic() - start
         attempt = AttemptRecord(
@@ -221,13 +221,13 @@ def roll_back(
         )
         # Before anything else: the run that was fenced off is about to notice, and would write down less.
         record(instance, services, attempt)
-        cool_down_if_possible(target, held.claim)
+        scale_down_idle_if_possible(target, held.claim)
         held.enter(Phase.IDLE, candidate=None, note="")
     return attempt
 
 
 def _is_under_way(production: RolloutRecord, digest: str) -> bool:
-    if production.candidate is None or (production.owner is None and production.phase is not Phase.HELD):
+    if production.candidate is None or (production.owner is None and production.phase is not Phase.DRIFTED):
         return False
     return digest in {"", production.candidate.digest}
 
@@ -240,7 +240,7 @@ def _sides(
         return production.candidate, production.live
     if digest and (production.live is None or production.live.digest != digest):
         raise NothingToRollBackError(f"{digest[:19]} is not in production any more; nothing was changed.")
-    history = History(instance)
+    history = AuditLog(instance)
     previous = previous_release(history.attempts(), production.live.digest) if production.live else None
     ref = history.image(previous.version, previous.digest) if previous else None
     if production.live is None or ref is None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from banana_delivery.defs.resources import Services
-from banana_delivery.delivery.lease import COOLER, Lease
-from banana_delivery.delivery.rollback import cool_down
+from banana_delivery.delivery.lease import SCALER, Lease
+from banana_delivery.delivery.rollback import scale_down_idle
 from banana_delivery.policy.model import COLOURS, Environment, Phase, RolloutRecord
 
 
@@ -12,12 +12,12 @@ def is_due(record: RolloutRecord, now: float) -> bool:
     """Whether production rests, and a colour without traffic still runs although nobody needs it any more."""
     if record.owner is not None or record.phase is not Phase.IDLE or record.active is None:
         return False
-    warm = record.warm_until is not None and now < record.warm_until
+    warm = record.scale_down_at is not None and now < record.scale_down_at
     idle = record.deployments.get(record.active.other)
     return not warm and idle is not None and idle.replicas > 0
 
 
-def cool_down_if_due(services: Services, now: float) -> str:
+def scale_down_if_due(services: Services, now: float) -> str:
     """Scale the idle colour down if it is time.
 
     Returns:
@@ -30,8 +30,8 @@ def cool_down_if_due(services: Services, now: float) -> str:
     if not is_due(record, now):
         return f"Nothing to cool down among {', '.join(COLOURS[Environment.PRODUCTION])}."
     with Lease(
-        services.target, Environment.PRODUCTION, COOLER, heartbeat_seconds=services.settings.heartbeat_seconds
+        services.target, Environment.PRODUCTION, SCALER, heartbeat_seconds=services.settings.heartbeat_seconds
     ) as held:
-        cool_down(services.target, held.claim)
-        held.enter(Phase.IDLE, warm_until=None)
+        scale_down_idle(services.target, held.claim)
+        held.enter(Phase.IDLE, scale_down_at=None)
     return f"{record.idle} was scaled down; its release stays known, and starts again when it is needed."

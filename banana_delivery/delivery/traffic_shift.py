@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from banana_delivery.delivery.lease import HeldError, Lease
+from banana_delivery.delivery.lease import DriftError, Lease
 from banana_delivery.evaluation.base import Load, Log
 from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
@@ -22,9 +22,9 @@ from banana_delivery.policy.rollout.decision import (
 )
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
 from banana_delivery.targets.base import Observed, ReleaseTarget, TargetError
-from banana_delivery.waiting import patiently
+from banana_delivery.waiting import retry
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 OUTAGE_SECONDS = 60.0
 """How long the place may fail to answer before a release gives up; the replicas serve on meanwhile."""
 
@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 
 
 @dataclass
-class Shift:
+class TrafficShift:
     """Moves user traffic to a candidate colour step by step, and keeps what it saw.
 
     Attributes:
@@ -68,37 +68,37 @@ class Shift:
 
         Raises:
             FencedError: if somebody else took production over.
-            HeldError: if somebody changed production by hand.
+            DriftError: if somebody changed production by hand.
             TargetError: if the place did not answer for ``OUTAGE_SECONDS``.
         """
-        self._weigh(step.weight)
-        snapshot = self.patiently(lambda: self.target.traffic(Environment.PRODUCTION))
-        self.patiently(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
-        action, judgement = self._look_until_decided(begin_step(self.plan, step, snapshot))
-        self.steps.append(ShiftStep(figures=judgement.figures, decision=action.kind.value, reason=judgement.reason))
+        self._set_weight(step.weight)
+        snapshot = self.retry(lambda: self.target.traffic(Environment.PRODUCTION))
+        self.retry(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
+        action, judgement = self._poll_until_decided(begin_step(self.plan, step, snapshot))
+        self.steps.append(ShiftStep(metrics=judgement.metrics, decision=action.kind.value, reason=judgement.reason))
         self.log(f"{step.kind.value} at {step.weight} %: {judgement.reason} -> {action.kind.value}")
         return action
 
-    def _look_until_decided(self, state: StepState) -> tuple[Action, StepAssessment]:
+    def _poll_until_decided(self, state: StepState) -> tuple[Action, StepAssessment]:
         while True:
             self.lease.check()
-            snapshot = self.patiently(self._look)
+            snapshot = self.retry(self._poll)
             judgement, state = assess_step(self.plan, state, snapshot, self.candidate, self.image.digest)
             action = next_action(self.plan, state, judgement)
             if action.kind is not ActionKind.WAIT:
                 return action, judgement
             self.probe.set_rate(probe_rate(self.plan, state, snapshot, self.candidate))
-            self.sleep(LOOK_SECONDS)
+            self.sleep(POLL_SECONDS)
 
-    def _look(self) -> TrafficSnapshot:
+    def _poll(self) -> TrafficSnapshot:
         difference = self._difference()
         if difference:
             # An autoscaler that is just at work looks like a hand edit for a moment.
-            self.sleep(LOOK_SECONDS)
+            self.sleep(POLL_SECONDS)
             difference = self._difference()
         if difference:
-            self.lease.enter(Phase.HELD, note=difference)
-            raise HeldError(
+            self.lease.enter(Phase.DRIFTED, note=difference)
+            raise DriftError(
                 f"Somebody changed production by hand during a release: {difference} Nothing more was touched. "
                 "When it is as you want it, type: banana-delivery resume production"
             )
@@ -106,26 +106,26 @@ class Shift:
 
     def _difference(self) -> str:
         record = self.target.record(Environment.PRODUCTION)
-        return hand_edit(record, self.target.observed(Environment.PRODUCTION))
+        return detect_drift(record, self.target.observed(Environment.PRODUCTION))
 
-    def _weigh(self, weight: int) -> None:
+    def _set_weight(self, weight: int) -> None:
         """The candidate's percent of user traffic; before the first release there is nobody to share with."""
         record = self.target.record(Environment.PRODUCTION)
         if record.active is None and weight < 100:
             return
         other = {} if record.active is None else {self.candidate.other: 100 - weight}
-        self.patiently(lambda: self.target.set_weights(self.lease.claim, {self.candidate: weight, **other}))
+        self.retry(lambda: self.target.set_weights(self.lease.claim, {self.candidate: weight, **other}))
 
-    def patiently(self, ask: Callable[[], Result]) -> Result:
+    def retry(self, ask: Callable[[], Result]) -> Result:
         """What the place answers; it may be away for ``OUTAGE_SECONDS`` as long as we still hold it."""
-        return patiently(ask, OUTAGE_SECONDS, meanwhile=self._say)
+        return retry(ask, OUTAGE_SECONDS, meanwhile=self._say)
 
     def _say(self, error: TargetError) -> None:
         self.log(f"No answer, trying again: {error}")
         self.lease.check()
 
 
-def hand_edit(record: RolloutRecord, observed: Observed) -> str:
+def detect_drift(record: RolloutRecord, observed: Observed) -> str:
     """One sentence about what somebody else changed; empty if everything is as the pipeline left it."""
     for colour, deployment in record.deployments.items():
         if observed.replicas.get(colour, 0) != deployment.replicas:

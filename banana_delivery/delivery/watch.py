@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from banana_delivery.policy.model import RolloutRecord, TrafficSnapshot, Value
+from banana_delivery.policy.model import RolloutRecord, StoredRecord, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import StepState, begin_step
 from banana_delivery.policy.rollout.decision import StepVerdict, assess_step
 from banana_delivery.policy.rollout.plan import PLANS, release_steps
 
 
-class _Cursor(Value):
+class _Cursor(StoredRecord):
     digest: str
     state: StepState
 
@@ -32,11 +32,13 @@ class Watched:
     detail: str
 
 
-def look_after(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, now: float, plan: str) -> Watched:
+def assess_production(
+    record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, now: float, plan: str
+) -> Watched:
     """Judge the active colour as the watch step of a release does, for as long as the one before it is warm."""
     if record.live is None or record.active is None or record.owner is not None:
         return Watched("", "", "Nothing to watch: production is empty or a delivery is under way.")
-    if record.warm_until is None or now >= record.warm_until:
+    if record.scale_down_at is None or now >= record.scale_down_at:
         return Watched("", "", "Nothing to watch: the last promotion is long past.")
     rules = PLANS[plan]
     state = _state(cursor, record.live.digest) or begin_step(rules, release_steps(rules)[-1], snapshot)
@@ -53,7 +55,7 @@ def _state(cursor: str | None, digest: str) -> StepState | None:
     if not cursor:
         return None
     try:
-        kept = _Cursor.model_validate_json(cursor)
+        kept = _Cursor.read_json(cursor)
     except ValidationError:
         return None
     return kept.state if kept.digest == digest else None

@@ -28,15 +28,15 @@ from banana_delivery.defs.jobs import PIPELINE
 from banana_delivery.defs.resources import Services
 from banana_delivery.demo.cluster import NAMESPACES, DemoCluster
 from banana_delivery.demo.errors import DemoError
-from banana_delivery.demo.scenario import ACTS, Act, faults
+from banana_delivery.demo.scenario import SCENARIOS, Scenario, faults
 from banana_delivery.demo.summary import DeliverySummary, Ending, Summary, outside, table, told, write
 from banana_delivery.embedded.stack import EmbeddedStack
-from banana_delivery.evaluation.http import HttpEvidence
+from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.probe import LoadCounts, Probe
 from banana_delivery.names import ACTOR_TAG
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import COLOURS, Environment, RolloutRecord
-from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.client import DagsterClient
 from banana_delivery.runs.instance import open_instance
 from banana_delivery.settings import Settings
@@ -45,7 +45,7 @@ CLIENT_RATE = 20.0
 """Client requests a second on production; two cores also build, test and measure meanwhile."""
 
 
-def play(settings: Settings, console: Console, summary_file: Path | None, gateway: str = "") -> bool:
+def run_demo(settings: Settings, console: Console, summary_file: Path | None, gateway: str = "") -> bool:
     """Play all acts in a folder of their own, on the configured ports or on a cluster.
 
     Args:
@@ -66,7 +66,7 @@ def play(settings: Settings, console: Console, summary_file: Path | None, gatewa
         try:
             stack.up(console.print)
             console.print(f"Watch it live: Dagster {shown.dagster_url}, MLflow {shown.mlflow_url}")
-            endings, summary = _play_acts(services, console)
+            endings, summary = _run_scenarios(services, console)
         finally:
             stack.down(console.print)
     console.print(table(endings))
@@ -79,20 +79,20 @@ def play(settings: Settings, console: Console, summary_file: Path | None, gatewa
     return all(ending.as_told for ending in endings) and summary.failed_outside_faulty_colour == 0
 
 
-def _play_acts(services: Services, console: Console) -> tuple[list[Ending], Summary]:
-    images = HttpEvidence(services.settings).images
+def _run_scenarios(services: Services, console: Console) -> tuple[list[Ending], Summary]:
+    images = HttpEvaluator(services.settings).images
     endings: list[Ending] = []
     with (
         open_instance(services.settings) as instance,
         Probe(services.target.url(Environment.PRODUCTION), images) as clients,
         Live(console=console, refresh_per_second=4, transient=True) as live,
     ):
-        stage = Stage(services, instance, [])
+        runner = ScenarioRunner(services, instance, [])
         faulty: set[str] = set()
-        for number, act in enumerate(ACTS, start=1):
-            ending, digest = _play_act(stage, f"{number}. {act.title}", act, clients, live)
+        for number, scenario in enumerate(SCENARIOS, start=1):
+            ending, digest = _run_scenario(runner, f"{number}. {scenario.title}", scenario, clients, live)
             endings.append(ending)
-            if act.fault:
+            if scenario.fault:
                 faulty.add(digest)
             console.print(f"{ending.title}: {ending.delivery.outcome}. {ending.delivery.reason}")
         lost = outside(clients.failed_requests(), faulty)
@@ -104,13 +104,15 @@ def _play_acts(services: Services, console: Console) -> tuple[list[Ending], Summ
     return endings, summary
 
 
-def _play_act(stage: Stage, title: str, act: Act, clients: Probe, live: Live) -> tuple[Ending, str]:
+def _run_scenario(
+    runner: ScenarioRunner, title: str, scenario: Scenario, clients: Probe, live: Live
+) -> tuple[Ending, str]:
     since, before = time.time(), clients.counts()
-    version = stage.begin(act)
+    version = runner.begin(scenario)
 
     def frame() -> None:
-        _start_clients(stage.services, clients)
-        target = stage.services.target
+        _start_clients(runner.services, clients)
+        target = runner.services.target
         live.update(
             view(
                 title,
@@ -121,7 +123,7 @@ def _play_act(stage: Stage, title: str, act: Act, clients: Probe, live: Live) ->
             )
         )
 
-    attempt = stage.wait(version, since, frame)
+    attempt = runner.wait(version, since, frame)
     after = clients.counts()
     delivery = DeliverySummary(
         version=version,
@@ -132,7 +134,7 @@ def _play_act(stage: Stage, title: str, act: Act, clients: Probe, live: Live) ->
         failed=after.failed - before.failed,
         rollback_seconds=attempt.rollback_seconds,
     )
-    return Ending(title=title, expected=act.outcome, delivery=delivery), attempt.digest
+    return Ending(title=title, expected=scenario.outcome, delivery=delivery), attempt.digest
 
 
 def _start_clients(services: Services, clients: Probe) -> None:
@@ -147,7 +149,7 @@ FRAME_SECONDS = 0.5
 
 
 @dataclass
-class Stage:
+class ScenarioRunner:
     """Plays acts on a running stack.
 
     Attributes:
@@ -160,21 +162,21 @@ class Stage:
     instance: dg.DagsterInstance
     versions: list[str]
 
-    def begin(self, act: Act) -> str:
+    def begin(self, scenario: Scenario) -> str:
         """Stage a sample, or launch the backfill; from here on nobody touches anything.
 
         Returns:
             The version that is delivered.
         """
-        if act.sample:
+        if scenario.sample:
             from examples.publish import publish, sample_run
 
-            checkpoint, metrics, params = sample_run(act.sample)
+            checkpoint, metrics, params = sample_run(scenario.sample)
             version = publish(
                 checkpoint, metrics=metrics, params=params, tracking_uri=self.services.settings.mlflow_url
             )
         else:
-            version = self.versions[act.redeploys - 1]
+            version = self.versions[scenario.redeploys - 1]
             client = DagsterClient(self.services.settings.dagster_url)
             client.backfill(PIPELINE, [version], {ACTOR_TAG: "demo"})
         self.versions.append(version)
@@ -192,7 +194,7 @@ class Stage:
             DemoError: if there is none in time.
         """
         deadline = time.monotonic() + LONGEST_ACT_SECONDS
-        history = History(self.instance)
+        history = AuditLog(self.instance)
         while time.monotonic() < deadline:
             frame()
             attempt = next((one for one in history.attempts(version) if one.at > since), None)
@@ -210,7 +212,7 @@ def demo_settings(settings: Settings) -> Settings:
     own = {
         "home": settings.home / "demo",
         "plan": "demo",
-        "drill_faults": faults(ACTS),
+        "drill_faults": faults(SCENARIOS),
         "kubernetes_staging_context": "",
         "kubernetes_staging_namespace": NAMESPACES[Environment.STAGING],
         "kubernetes_production_context": "",

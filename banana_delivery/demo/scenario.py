@@ -8,7 +8,7 @@ from banana_delivery.policy.model import Outcome
 
 
 @dataclass(frozen=True)
-class Act:
+class Scenario:
     """One delivery of the demonstration.
 
     Attributes:
@@ -26,21 +26,21 @@ class Act:
     fault: str = ""
 
 
-ACTS = (
-    Act("A modest model is the first release", Outcome.RELEASED, sample="modest"),
-    Act("A better one takes over, blue-green", Outcome.RELEASED, sample="better"),
-    Act("A regressed one is rejected by the labelled images", Outcome.REJECTED, sample="regressed"),
-    Act(
+SCENARIOS = (
+    Scenario("A modest model is the first release", Outcome.RELEASED, sample="modest"),
+    Scenario("A better one takes over, blue-green", Outcome.RELEASED, sample="better"),
+    Scenario("A regressed one is rejected by the labelled images", Outcome.REJECTED, sample="regressed"),
+    Scenario(
         "One that breaks only under production traffic is rolled back",
         Outcome.ROLLED_BACK,
         sample="better",
         fault="error:rate=0.7,after=40,environment=production,traffic=user",
     ),
-    Act("The first one is redeployed by a backfill", Outcome.RELEASED, redeploys=1),
+    Scenario("The first one is redeployed by a backfill", Outcome.RELEASED, redeploys=1),
 )
 
 
-def faults(acts: tuple[Act, ...]) -> dict[str, str]:
+def faults(scenarios: tuple[Scenario, ...]) -> dict[str, str]:
     """The faults by model version; a fresh registry numbers published versions from 1."""
-    published = [act for act in acts if act.sample]
-    return {str(number): act.fault for number, act in enumerate(published, start=1) if act.fault}
+    published = [scenario for scenario in scenarios if scenario.sample]
+    return {str(number): scenario.fault for number, scenario in enumerate(published, start=1) if scenario.fault}

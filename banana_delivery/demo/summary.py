@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.table import Table
 
 from banana_delivery.evaluation.probe import FailedRequest
-from banana_delivery.policy.model import Outcome, Value
+from banana_delivery.policy.model import Model, Outcome
 
 
-class DeliverySummary(Value):
+class DeliverySummary(Model):
     """One delivery as the clients and the audit trail saw it.
 
     Attributes:
@@ -35,7 +35,7 @@ class DeliverySummary(Value):
     rollback_seconds: float | None
 
 
-class Summary(Value):
+class Summary(Model):
     """The whole demonstration.
 
     Attributes:

@@ -34,7 +34,7 @@ POOL_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Service:
+class ManagedProcess:
     """A part of the stack.
 
     Attributes:
@@ -52,7 +52,7 @@ class Service:
     prepare: Callable[[], None] = lambda: None
 
 
-def embedded_services(settings: Settings) -> list[Service]:
+def managed_processes(settings: Settings) -> list[ManagedProcess]:
     """All of them, in the order in which they start; they stop in the reverse order, the router last.
 
     Where releases run on Kubernetes, its Gateway is the router.
@@ -66,7 +66,7 @@ def embedded_services(settings: Settings) -> list[Service]:
     ]
 
 
-def router(settings: Settings) -> Service:
+def router(settings: Settings) -> ManagedProcess:
     """Traefik: the users' entry points, the probe's, and its own API and metrics."""
     paths = LocalPaths(settings.home)
     ports = {
@@ -78,7 +78,7 @@ def router(settings: Settings) -> Service:
         paths.router_static.write_text(yaml.safe_dump(_router_static(settings, paths)))
         Router(paths, settings.router_api_port).prepare()
 
-    return Service(
+    return ManagedProcess(
         program=Program(
             name=ROUTER,
             command=(str(BIN / "traefik"), f"--configFile={paths.router_static}"),
@@ -91,7 +91,7 @@ def router(settings: Settings) -> Service:
     )
 
 
-def mlflow(settings: Settings) -> Service:
+def mlflow(settings: Settings) -> ManagedProcess:
     """The MLflow tracking server: its database and its artifacts lie in the home."""
     folder = settings.home / "mlflow"
     command = (
@@ -104,7 +104,7 @@ def mlflow(settings: Settings) -> Service:
         # Its database is SQLite: more workers would only wait for each other.
         "--workers=1",
     )
-    return Service(
+    return ManagedProcess(
         program=Program(
             name="mlflow",
             command=command,
@@ -121,7 +121,7 @@ def mlflow(settings: Settings) -> Service:
     )
 
 
-def code_server(settings: Settings) -> Service:
+def code_server(settings: Settings) -> ManagedProcess:
     """The code location, loaded once for the pages and the daemon; runs are its children.
 
     A daemon or webserver that is killed and restarted does not take a delivery with it.
@@ -149,12 +149,12 @@ def code_server(settings: Settings) -> Service:
         server = {"socket": str(paths.code_server_socket), "location_name": location["location_name"]}
         _workspace(settings).write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
 
-    return Service(program=program, socket=paths.code_server_socket, prepare=prepare)
+    return ManagedProcess(program=program, socket=paths.code_server_socket, prepare=prepare)
 
 
-def dagster_webserver(settings: Settings) -> Service:
+def dagster_webserver(settings: Settings) -> ManagedProcess:
     """Dagster's pages."""
-    return Service(
+    return ManagedProcess(
         program=_dagster(
             settings, "dagster-webserver", "--host", "127.0.0.1", "--port", str(settings.dagster_port), priority=300
         ),
@@ -164,9 +164,9 @@ def dagster_webserver(settings: Settings) -> Service:
     )
 
 
-def dagster_daemon(settings: Settings) -> Service:
+def dagster_daemon(settings: Settings) -> ManagedProcess:
     """What evaluates sensors and launches runs."""
-    return Service(
+    return ManagedProcess(
         program=_dagster(settings, "dagster-daemon", "run", priority=400),
         prepare=lambda: _prepare_daemon(settings),
     )

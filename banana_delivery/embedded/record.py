@@ -36,7 +36,7 @@ class RecordFile:
             TargetError: if the file cannot be read.
         """
         try:
-            return RolloutRecord.model_validate_json(self._path.read_text())
+            return RolloutRecord.read_json(self._path.read_text())
         except FileNotFoundError:
             return RolloutRecord(environment=self._environment)
         except (OSError, ValidationError, UnicodeDecodeError) as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from banana_delivery.policy.model import Backend, Colour, Environment, Stratum
+from banana_delivery.policy.model import Backend, Colour, Environment, TrafficSource
 
 _DURATION_BUCKET = "banana_request_duration_seconds_bucket"
 _MODEL_INFO = "banana_model_info"
@@ -26,7 +26,7 @@ class ReplicaReport:
         digest: the image it says it is; empty if it says nothing.
     """
 
-    latency: dict[Stratum, Latency] = field(default_factory=lambda: defaultdict(dict))
+    latency: dict[TrafficSource, Latency] = field(default_factory=lambda: defaultdict(dict))
     digest: str = ""
 
 
@@ -45,8 +45,12 @@ def read_report(text: str) -> ReplicaReport:
             labels = sample.labels
             if sample.name == _MODEL_INFO:
                 report.digest = labels["digest"]
-            elif sample.name == _DURATION_BUCKET and labels["route"] == _ROUTE and labels["traffic"] in set(Stratum):
-                report.latency[Stratum(labels["traffic"])][labels["le"]] = int(sample.value)
+            elif (
+                sample.name == _DURATION_BUCKET
+                and labels["route"] == _ROUTE
+                and labels["traffic"] in set(TrafficSource)
+            ):
+                report.latency[TrafficSource(labels["traffic"])][labels["le"]] = int(sample.value)
     return report
 
 
@@ -59,7 +63,7 @@ class ReplicaLedger:
     """
 
     def __init__(self) -> None:
-        self._before: dict[tuple[str, Stratum], Latency] = {}
+        self._before: dict[tuple[str, TrafficSource], Latency] = {}
         self._reports: dict[str, ReplicaReport] = {}
         self._colours: dict[str, tuple[Environment, Colour]] = {}
 
@@ -71,9 +75,9 @@ class ReplicaLedger:
         """
         report = read_report(text)
         previous = self._reports.get(replica, ReplicaReport())
-        for stratum, latency in previous.latency.items():
-            if _fell(latency, report.latency.get(stratum, {})):
-                self._before[replica, stratum] = _sum(self._before.get((replica, stratum), {}), latency)
+        for source, latency in previous.latency.items():
+            if _fell(latency, report.latency.get(source, {})):
+                self._before[replica, source] = _sum(self._before.get((replica, source), {}), latency)
         self._reports[replica] = report
         self._colours[replica] = environment, colour
 
@@ -82,10 +86,10 @@ class ReplicaLedger:
         sums: dict[str, Latency] = {}
         for replica, (where, colour) in self._colours.items():
             if where is environment:
-                for stratum in Stratum:
-                    key = Backend(colour=colour, stratum=stratum).key
-                    present = self._reports[replica].latency.get(stratum, {})
-                    before = self._before.get((replica, stratum), {})
+                for source in TrafficSource:
+                    key = Backend(colour=colour, source=source).key
+                    present = self._reports[replica].latency.get(source, {})
+                    before = self._before.get((replica, source), {})
                     sums[key] = _sum(sums.get(key, {}), _sum(before, present))
         return sums
 

@@ -21,7 +21,7 @@ from banana_delivery.embedded.replica_client import ReplicaClient
 from banana_delivery.embedded.supervisor import MEANT_TO_RUN, Process, Program, Supervisor
 from banana_delivery.embedded.traefik import Router
 from banana_delivery.files import write_atomically
-from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, Value
+from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, StoredModel, StoredRecord
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import TargetError
 
@@ -34,7 +34,7 @@ START_SECONDS = 10
 START_RETRIES = 2
 
 
-class Replica(Value):
+class Replica(StoredModel):
     """One process.
 
     Attributes:
@@ -46,7 +46,7 @@ class Replica(Value):
     port: int
 
 
-class ReplicaSet(Value):
+class ReplicaSet(StoredRecord):
     """What a colour was told to run.
 
     Attributes:
@@ -96,7 +96,7 @@ class ReplicaSet(Value):
             Replica(name=next(names), port=port)
             for _, port in zip(range(replicas - len(kept)), free_ports, strict=False)
         ]
-        return self.but(replicas=(*kept, *fresh))
+        return self.replace(replicas=(*kept, *fresh))
 
     def program(self, replica: Replica, settings: Settings) -> Program:
         """How supervisord runs one of its replicas: the release's own serving code, with this environment's Python."""
@@ -163,7 +163,7 @@ class Replicas:
         """
         path = self._paths.replica_set(environment, colour)
         try:
-            return ReplicaSet.model_validate_json(path.read_text())
+            return ReplicaSet.read_json(path.read_text())
         except FileNotFoundError:
             return None
         except (OSError, ValidationError, UnicodeDecodeError) as error:
@@ -203,7 +203,7 @@ class Replicas:
         present = self.of(wished.environment, wished.colour)
         same = present if present and present.image.digest == wished.image.digest else None
         with self._free_ports() as free_ports:
-            base = same.but(directory=wished.directory) if same else wished
+            base = same.replace(directory=wished.directory) if same else wished
             target = base.resized(replicas, free_ports, _failed(base, processes), frozenset(processes))
             self._write(target)
         kept = [replica for replica in target.replicas if same and replica in same.replicas]
@@ -224,10 +224,10 @@ class Replicas:
         for found in chain.from_iterable(self.all(environment) for environment in Environment):
             with self._free_ports() as free_ports:
                 moved = tuple(
-                    replica if _is_free(replica.port) else replica.but(port=next(free_ports))
+                    replica if _is_free(replica.port) else replica.replace(port=next(free_ports))
                     for replica in found.replicas
                 )
-                self._write(found.but(replicas=moved))
+                self._write(found.replace(replicas=moved))
             for replica in moved:
                 self._supervisor.write(found.program(replica, self._settings))
         for environment in Environment:

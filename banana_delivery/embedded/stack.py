@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from banana_delivery.embedded.errors import StackError
 from banana_delivery.embedded.paths import LocalPaths
-from banana_delivery.embedded.processes import ROUTER, Service, embedded_services, variable
+from banana_delivery.embedded.processes import ROUTER, ManagedProcess, managed_processes, variable
 from banana_delivery.embedded.replica_client import ReplicaClient
 from banana_delivery.embedded.replicas import Replica, Replicas, ReplicaSet
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
@@ -33,7 +33,7 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class ServiceStatus:
+class ProcessStatus:
     """How one process of the stack is.
 
     Attributes:
@@ -59,9 +59,9 @@ class EmbeddedStack:
         services: what runs beside the replicas, in the order in which it starts.
     """
 
-    def __init__(self, settings: Settings, services: Sequence[Service] | None = None) -> None:
+    def __init__(self, settings: Settings, services: Sequence[ManagedProcess] | None = None) -> None:
         self._settings = settings
-        self._services = list(embedded_services(settings) if services is None else services)
+        self._services = list(managed_processes(settings) if services is None else services)
         self._paths = LocalPaths(settings.home)
         self._daemon = Daemon(settings)
         self._supervisor = Supervisor(self._paths)
@@ -106,7 +106,7 @@ class EmbeddedStack:
             self._daemon.end()
             progress("The stack is down; what it knows is kept.")
 
-    def status(self) -> list[ServiceStatus]:
+    def status(self) -> list[ProcessStatus]:
         """Every process, services first; one that is not there is ``DOWN``."""
         processes = self._supervisor.processes() if self._daemon.process else {}
         services = [_status(item.program.name, item.url, processes) for item in self._services]
@@ -140,7 +140,7 @@ class EmbeddedStack:
             service.prepare()
             self._supervisor.write(service.program)
 
-    def _await(self, service: Service, progress: Progress) -> None:
+    def _await(self, service: ManagedProcess, progress: Progress) -> None:
         name, start = service.program.name, time.monotonic()
         while not self._is_up(service):
             if time.monotonic() - start > SERVICE_SECONDS:
@@ -150,7 +150,7 @@ class EmbeddedStack:
             time.sleep(0.2)
         progress(f"{name} is up ({time.monotonic() - start:.1f} s){' at ' + service.url if service.url else ''}")
 
-    def _is_up(self, service: Service) -> bool:
+    def _is_up(self, service: ManagedProcess) -> bool:
         name = service.program.name
         process = self._supervisor.processes().get(name)
         if process is None or process.state == "FATAL":
@@ -184,7 +184,7 @@ class EmbeddedStack:
         if count := self._daemon.end_orphans():
             progress(f"ended {count} processes that a supervisord that was killed had left")
 
-    def _ports(self, services: Sequence[Service]) -> dict[str, int]:
+    def _ports(self, services: Sequence[ManagedProcess]) -> dict[str, int]:
         return {setting: port for service in services for setting, port in service.ports.items()}
 
     @contextmanager
@@ -200,9 +200,9 @@ class EmbeddedStack:
             ) from error
 
 
-def _status(name: str, url: str, processes: dict[str, Process]) -> ServiceStatus:
+def _status(name: str, url: str, processes: dict[str, Process]) -> ProcessStatus:
     process = processes.get(name, Process(name=name, state="DOWN", pid=0, said=""))
-    return ServiceStatus(name=name, state=process.state, pid=process.pid, url=url, said=process.said)
+    return ProcessStatus(name=name, state=process.state, pid=process.pid, url=url, said=process.said)
 
 
 def _accepts(path: Path) -> bool:

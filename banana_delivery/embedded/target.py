@@ -57,11 +57,13 @@ class LocalTarget(ReleaseTarget):
         """See the interface."""
         return self._records[environment].read()
 
-    def claim(self, environment: Environment, owner: str, *, steal: bool = False) -> Claim:
+    def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
         """See the interface."""
         file = self._records[environment]
         with file.locked() as record:
-            claimed = claims.claimed(record, owner, self._clock(), self._settings.stale_after_seconds, steal=steal)
+            claimed = claims.claimed(
+                record, owner, self._clock(), self._settings.stale_after_seconds, takeover=takeover
+            )
             return claims.claim_on(file.write(claimed))
 
     def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
@@ -70,11 +72,11 @@ class LocalTarget(ReleaseTarget):
         with file.locked() as present:
             return file.write(claims.written(present, claim, record, self._clock()))
 
-    def beat(self, claim: Claim) -> None:
+    def heartbeat(self, claim: Claim) -> None:
         """See the interface."""
         file = self._records[claim.environment]
         with file.locked() as record:
-            file.write(claims.beaten(record, claim, self._clock()))
+            file.write(claims.heartbeat(record, claim, self._clock()))
 
     def release(self, claim: Claim) -> None:
         """See the interface."""
@@ -152,8 +154,8 @@ class LocalTarget(ReleaseTarget):
         """Hold the environment's lock for one change under a claim that is in force, and beat the heart at its end."""
         file = self._records[claim.environment]
         with file.locked() as record:
-            yield claims.beaten(record, claim, self._clock())
-            file.write(file.read().but(heartbeat=self._clock()))
+            yield claims.heartbeat(record, claim, self._clock())
+            file.write(file.read().replace(heartbeat=self._clock()))
 
     def _apply(self, wished: RolloutRecord, colour: Colour, directory: Path) -> None:
         """Store the wish first: if this process dies now, whoever takes over knows what may be running."""

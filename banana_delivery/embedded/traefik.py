@@ -23,7 +23,7 @@ import yaml
 
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.files import write_atomically
-from banana_delivery.policy.model import COLOURS, Colour, Environment, Stratum
+from banana_delivery.policy.model import COLOURS, Colour, Environment, TrafficSource
 from banana_delivery.targets.base import TargetError
 
 Config = dict[str, object]
@@ -43,9 +43,9 @@ LOST = "lost"
 TRAFFIC_HEADER = "X-Banana-Traffic"
 
 
-def service_name(colour: Colour, stratum: Stratum) -> str:
+def service_name(colour: Colour, source: TrafficSource) -> str:
     """The Traefik service that counts one colour's requests of one stratum."""
-    return f"{colour}-{stratum}"
+    return f"{colour}-{source}"
 
 
 def split_name(environment: Environment) -> str:
@@ -64,8 +64,8 @@ def common_config() -> Config:
                 "whole-request": {"buffering": {"maxRequestBodyBytes": UPLOAD_BYTES}},
                 "try-again": {"retry": {"attempts": TRIES, "initialInterval": f"{FIRST_PAUSE_MILLISECONDS}ms"}},
                 **{
-                    f"mark-{stratum}": {"headers": {"customRequestHeaders": {TRAFFIC_HEADER: stratum.value}}}
-                    for stratum in Stratum
+                    f"mark-{source}": {"headers": {"customRequestHeaders": {TRAFFIC_HEADER: source.value}}}
+                    for source in TrafficSource
                 },
             },
             "serversTransports": {
@@ -96,11 +96,11 @@ def backends_config(environment: Environment, ports: Mapping[Colour, Sequence[in
             "entryPoints": ["probe"],
             "rule": f"Path(`/{colour}`) || PathPrefix(`/{colour}/`)",
             "middlewares": ["mark-probe", f"{colour}-strip", "whole-request"],
-            "service": service_name(colour, Stratum.PROBE),
+            "service": service_name(colour, TrafficSource.PROBE),
         }
         middlewares[f"{colour}-strip"] = {"stripPrefix": {"prefixes": [f"/{colour}"]}}
-        for stratum in Stratum:
-            name = service_name(colour, stratum)
+        for source in TrafficSource:
+            name = service_name(colour, source)
             middlewares[f"{name}-{LOST}"] = {"errors": {"status": ["502"], "service": f"{name}-{LOST}", "query": "/"}}
             services[f"{name}-{LOST}"] = _balancer([NOBODY])
             services[name] = {
@@ -113,7 +113,7 @@ def backends_config(environment: Environment, ports: Mapping[Colour, Sequence[in
 def weights_config(environment: Environment, weights: Mapping[Colour, int]) -> Config:
     """The users' route into an environment, split by weight; before the first release nobody is served (503)."""
     split = [
-        {"name": service_name(colour, Stratum.USER), "weight": weights.get(colour, 0)}
+        {"name": service_name(colour, TrafficSource.USER), "weight": weights.get(colour, 0)}
         for colour in COLOURS[environment]
     ]
     return {
@@ -209,7 +209,7 @@ class Router:
         return {
             colour: by_name[name]
             for colour in COLOURS[environment]
-            if (name := service_name(colour, Stratum.USER)) in by_name
+            if (name := service_name(colour, TrafficSource.USER)) in by_name
         }
 
     def metrics(self) -> str:
@@ -221,7 +221,7 @@ class Router:
         return self._get("/metrics").text
 
     def _ports(self, colour: Colour) -> set[int]:
-        balancer = self._service(service_name(colour, Stratum.USER)).get("loadBalancer", {})
+        balancer = self._service(service_name(colour, TrafficSource.USER)).get("loadBalancer", {})
         return {httpx.URL(server["url"]).port or 80 for server in balancer.get("servers") or []}
 
     def _service(self, name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from banana_delivery.embedded.replica_counters import ReplicaLedger
 from banana_delivery.embedded.replicas import ReplicaSet
 from banana_delivery.embedded.router_counters import ServiceCounts, count_services, counters
 from banana_delivery.embedded.traefik import LOST, Router, service_name
-from banana_delivery.policy.model import COLOURS, Backend, Counters, Environment, Stratum, TrafficSnapshot
+from banana_delivery.policy.model import COLOURS, Backend, Counters, Environment, TrafficSnapshot, TrafficSource
 from banana_delivery.targets.base import TargetError
 
 
@@ -40,10 +40,14 @@ class LocalTraffic:
                 f"The metrics of {environment} cannot be read: {error}; see what listens there."
             ) from error
         latency = self._ledger.latency(environment)
-        backends = [Backend(colour=colour, stratum=stratum) for colour in COLOURS[environment] for stratum in Stratum]
+        backends = [
+            Backend(colour=colour, source=source) for colour in COLOURS[environment] for source in TrafficSource
+        ]
         return TrafficSnapshot(
             at=at,
-            backends={item.key: _routed(services, item).but(latency=latency.get(item.key, {})) for item in backends},
+            backends={
+                item.key: _routed(services, item).replace(latency=latency.get(item.key, {})) for item in backends
+            },
             digests=self._digests(sets),
         )
 
@@ -60,5 +64,5 @@ class LocalTraffic:
 
 
 def _routed(services: dict[str, ServiceCounts], backend: Backend) -> Counters:
-    name = service_name(backend.colour, backend.stratum)
+    name = service_name(backend.colour, backend.source)
     return counters(services.get(f"{name}@file", ServiceCounts()), services.get(f"{name}-{LOST}@file", ServiceCounts()))

@@ -31,12 +31,12 @@ BOMB_SIDE_PIXELS = 60_000
 """3.6 billion pixels, 10 GB when unpacked, in a file of a hundred bytes."""
 
 
-class CheckFailedError(Exception):
+class AcceptanceTestFailedError(Exception):
     """What a check found wrong, in one sentence."""
 
 
 @dataclass(frozen=True)
-class Subject:
+class ReleaseUnderTest:
     """The release under test.
 
     Attributes:
@@ -57,116 +57,118 @@ class Subject:
         return str(self.client.base_url).rstrip("/")
 
 
-Check = Callable[[Subject], str]
-"""Returns what was seen, in a few words; raises `CheckFailedError`."""
+AcceptanceTest = Callable[[ReleaseUnderTest], str]
+"""Returns what was seen, in a few words; raises `AcceptanceTestFailedError`."""
 
 
 def _expect(response: httpx.Response, *statuses: int) -> httpx.Response:
     if response.status_code not in statuses:
         wanted = " or ".join(str(status) for status in statuses)
-        raise CheckFailedError(f"status {response.status_code} instead of {wanted}: {response.text[:160]}")
+        raise AcceptanceTestFailedError(f"status {response.status_code} instead of {wanted}: {response.text[:160]}")
     return response
 
 
-def health(subject: Subject) -> str:
+def health(release: ReleaseUnderTest) -> str:
     """It is alive."""
-    _expect(subject.client.get("/health"), 200)
+    _expect(release.client.get("/health"), 200)
     return "alive"
 
 
-def ready(subject: Subject) -> str:
+def ready(release: ReleaseUnderTest) -> str:
     """Its model is loaded and warm."""
-    _expect(subject.client.get("/ready"), 200)
+    _expect(release.client.get("/ready"), 200)
     return "ready"
 
 
-def version(subject: Subject) -> str:
+def version(release: ReleaseUnderTest) -> str:
     """It is the release that was meant."""
-    answer = _expect(subject.client.get("/version"), 200)
+    answer = _expect(release.client.get("/version"), 200)
     try:
         told = answer.json()
     except ValueError as error:
-        raise CheckFailedError(f"/version is not JSON: {error}") from error
+        raise AcceptanceTestFailedError(f"/version is not JSON: {error}") from error
     if not isinstance(told, dict):
-        raise CheckFailedError("/version is not a JSON object")
-    _same("version", told.get("version"), subject.version)
-    _same("digest", told.get("digest", answer.headers.get(DIGEST_HEADER)), subject.digest)
-    return f"version {subject.version}, {subject.digest[:19]}"
+        raise AcceptanceTestFailedError("/version is not a JSON object")
+    _same("version", told.get("version"), release.version)
+    _same("digest", told.get("digest", answer.headers.get(DIGEST_HEADER)), release.digest)
+    return f"version {release.version}, {release.digest[:19]}"
 
 
 def _same(what: str, seen: object, wanted: str) -> None:
     if seen != wanted:
-        raise CheckFailedError(f"{what} is {seen}, but {wanted} was deployed")
+        raise AcceptanceTestFailedError(f"{what} is {seen}, but {wanted} was deployed")
 
 
-def predict(subject: Subject) -> str:
+def predict(release: ReleaseUnderTest) -> str:
     """It answers a labelled image by the schema."""
-    image = subject.images[0]
-    prediction = _prediction(upload(subject.client, "", image.name, image.jpeg), subject, image)
+    image = release.images[0]
+    prediction = _prediction(upload(release.client, "", image.name, image.jpeg), release, image)
     return f"{len(prediction.detections)} detections, {len(image.boxes)} labelled"
 
 
-def _prediction(response: httpx.Response, subject: Subject, image: LabelledImage) -> Prediction:
+def _prediction(response: httpx.Response, release: ReleaseUnderTest, image: LabelledImage) -> Prediction:
     """The answer to an image, held against the schema, the release and the image."""
     _expect(response, 200)
     try:
         prediction = Prediction.model_validate_json(response.content)
     except ValidationError as error:
         first = error.errors()[0]
-        raise CheckFailedError(f"the answer breaks the schema at {first['loc']}: {first['msg']}") from error
-    _same("model_version", prediction.model_version, subject.version)
-    _same("digest", prediction.digest, subject.digest)
+        raise AcceptanceTestFailedError(f"the answer breaks the schema at {first['loc']}: {first['msg']}") from error
+    _same("model_version", prediction.model_version, release.version)
+    _same("digest", prediction.digest, release.digest)
     seen = (prediction.image.width, prediction.image.height)
     if seen != (image.width, image.height):
-        raise CheckFailedError(f"{image.name} was seen as {seen}, but is {(image.width, image.height)} pixels")
+        raise AcceptanceTestFailedError(f"{image.name} was seen as {seen}, but is {(image.width, image.height)} pixels")
     return prediction
 
 
-def boxes(subject: Subject) -> str:
+def boxes(release: ReleaseUnderTest) -> str:
     """Its boxes lie within the images, and its classes are those of the labels."""
     found = 0
-    for image in subject.images:
-        prediction = _prediction(upload(subject.client, "", image.name, image.jpeg), subject, image)
+    for image in release.images:
+        prediction = _prediction(upload(release.client, "", image.name, image.jpeg), release, image)
         for detection in prediction.detections:
             _box_fits(detection.box, image)
             if detection.class_name not in image.class_names:
-                raise CheckFailedError(f"class {detection.class_name!r} is none of {', '.join(image.class_names)}")
+                raise AcceptanceTestFailedError(
+                    f"class {detection.class_name!r} is none of {', '.join(image.class_names)}"
+                )
         found += len(prediction.detections)
-    return f"{found} detections on {len(subject.images)} images"
+    return f"{found} detections on {len(release.images)} images"
 
 
 def _box_fits(box: tuple[float, float, float, float], image: LabelledImage) -> None:
     x1, y1, x2, y2 = box
     edge = BOX_TOLERANCE_PIXELS
     if not (-edge <= x1 <= x2 <= image.width + edge and -edge <= y1 <= y2 <= image.height + edge):
-        raise CheckFailedError(f"box {box} leaves {image.name} of {image.width} x {image.height} pixels")
+        raise AcceptanceTestFailedError(f"box {box} leaves {image.name} of {image.width} x {image.height} pixels")
 
 
-def headers(subject: Subject) -> str:
+def headers(release: ReleaseUnderTest) -> str:
     """Every answer names its release and request."""
-    image = subject.images[0]
-    headers = _expect(upload(subject.client, "", image.name, image.jpeg), 200).headers
-    _same(VERSION_HEADER, headers.get(VERSION_HEADER), subject.version)
-    _same(DIGEST_HEADER, headers.get(DIGEST_HEADER), subject.digest)
+    image = release.images[0]
+    headers = _expect(upload(release.client, "", image.name, image.jpeg), 200).headers
+    _same(VERSION_HEADER, headers.get(VERSION_HEADER), release.version)
+    _same(DIGEST_HEADER, headers.get(DIGEST_HEADER), release.digest)
     if not headers.get("X-Request-Id"):
-        raise CheckFailedError("the answer has no X-Request-Id")
+        raise AcceptanceTestFailedError("the answer has no X-Request-Id")
     return f"{VERSION_HEADER}, {DIGEST_HEADER}, X-Request-Id"
 
 
-def refuses(data: bytes, status: int) -> Check:
+def refuses(data: bytes, status: int) -> AcceptanceTest:
     """It refuses an upload with this status."""
 
-    def check(subject: Subject) -> str:
-        _expect(upload(subject.client, "", "bad.jpg", data), status)
+    def test(release: ReleaseUnderTest) -> str:
+        _expect(upload(release.client, "", "bad.jpg", data), status)
         return f"refused with {status}"
 
-    return check
+    return test
 
 
-def corrupt(subject: Subject) -> str:
+def corrupt(release: ReleaseUnderTest) -> str:
     """It refuses an image that is broken inside."""
     # An intact signature, then nothing that a decoder could use.
-    _expect(upload(subject.client, "", "corrupt.jpg", subject.images[0].jpeg[:4] + bytes(64)), 422)
+    _expect(upload(release.client, "", "corrupt.jpg", release.images[0].jpeg[:4] + bytes(64)), 422)
     return "refused with 422"
 
 
@@ -180,26 +182,26 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def metrics(subject: Subject) -> str:
+def metrics(release: ReleaseUnderTest) -> str:
     """It counts its requests for everybody to see."""
-    if "banana_requests_total" not in _expect(subject.client.get("/metrics"), 200).text:
-        raise CheckFailedError("/metrics has no banana_requests_total")
+    if "banana_requests_total" not in _expect(release.client.get("/metrics"), 200).text:
+        raise AcceptanceTestFailedError("/metrics has no banana_requests_total")
     return "banana_requests_total"
 
 
-def concurrent(subject: Subject) -> str:
+def concurrent(release: ReleaseUnderTest) -> str:
     """It gives the same image the same answer, many times at once."""
-    image = subject.images[0]
+    image = release.images[0]
     with ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
         futures = [
-            pool.submit(upload, subject.client, "", image.name, image.jpeg) for _ in range(2 * CONCURRENT_REQUESTS)
+            pool.submit(upload, release.client, "", image.name, image.jpeg) for _ in range(2 * CONCURRENT_REQUESTS)
         ]
-        predictions = [_prediction(future.result(), subject, image) for future in futures]
+        predictions = [_prediction(future.result(), release, image) for future in futures]
     first, *others = (prediction.detections for prediction in predictions)
     if not all(_alike(first, other) for other in others):
-        raise CheckFailedError("the same image, asked about at the same time, got different detections")
+        raise AcceptanceTestFailedError("the same image, asked about at the same time, got different detections")
     if len({prediction.request_id for prediction in predictions}) < len(predictions):
-        raise CheckFailedError("two requests got the same request id")
+        raise AcceptanceTestFailedError("two requests got the same request id")
     return f"{len(predictions)} answers alike"
 
 
@@ -216,13 +218,13 @@ def _alike(some: Sequence[Detection], others: Sequence[Detection]) -> bool:
 TIMEOUT_SECONDS = 15.0
 NOT_AN_IMAGE = b"This is a sentence, not a picture of a leaf."
 
-SMOKE: tuple[tuple[str, Check], ...] = (
+SMOKE: tuple[tuple[str, AcceptanceTest], ...] = (
     ("is alive", health),
     ("is ready", ready),
     ("runs the release that was meant", version),
     ("predicts a labelled image", predict),
 )
-INTEGRATION: tuple[tuple[str, Check], ...] = (
+INTEGRATION: tuple[tuple[str, AcceptanceTest], ...] = (
     ("boxes and classes fit the images", boxes),
     ("headers name the release", headers),
     ("refuses what is not an image", refuses(NOT_AN_IMAGE, 415)),
@@ -246,20 +248,20 @@ def integration(
 
 
 def _table(
-    checks: Iterable[tuple[str, Check]], url: str, images: Sequence[LabelledImage], digest: str, version: str
+    tests: Iterable[tuple[str, AcceptanceTest]], url: str, images: Sequence[LabelledImage], digest: str, version: str
 ) -> list[TestRow]:
     limits = httpx.Limits(max_connections=CONCURRENT_REQUESTS, max_keepalive_connections=CONCURRENT_REQUESTS)
     with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False) as client:
-        subject = Subject(client, images, digest, version)
-        return [_run_check(name, check, subject) for name, check in checks]
+        release = ReleaseUnderTest(client, images, digest, version)
+        return [_run_test(name, test, release) for name, test in tests]
 
 
-def _run_check(name: str, check: Check, subject: Subject) -> TestRow:
+def _run_test(name: str, test: AcceptanceTest, release: ReleaseUnderTest) -> TestRow:
     """Run one check; no answer, or one that cannot be read, is a failed row."""
     started, unreached = time.perf_counter(), False
     try:
-        passed, detail = True, check(subject)
-    except CheckFailedError as failure:
+        passed, detail = True, test(release)
+    except AcceptanceTestFailedError as failure:
         passed, detail = False, str(failure)
     except httpx.HTTPError as error:
         passed, detail = False, f"no answer: {type(error).__name__} {error}".strip()

@@ -16,12 +16,12 @@ from banana_delivery.policy.quality.matching import Matches
 Log = Callable[[str], None]
 
 
-class EvidenceError(Exception):
+class EvaluationError(Exception):
     """The evidence could not be gathered, or it was measured on another release than meant; one sentence."""
 
 
 @dataclass(frozen=True)
-class Answering:
+class ReleaseEndpoint:
     """A release and where it answers."""
 
     url: str
@@ -35,7 +35,7 @@ class Load(Protocol):
         """Send so many requests a second from now on; 0 pauses."""
 
 
-class Evidence(ABC):
+class Evaluator(ABC):
     """Gathers what the policies judge."""
 
     @abstractmethod
@@ -43,11 +43,11 @@ class Evidence(ABC):
         """Files of the first labelled images, for the parity of the exported model."""
 
     @abstractmethod
-    def tests(self, release: Answering, log: Log) -> list[TestRow]:
+    def tests(self, release: ReleaseEndpoint, log: Log) -> list[TestRow]:
         """The smoke, integration and performance table of a release, gathered over HTTP."""
 
     @abstractmethod
-    def answers(self, release: Answering, log: Log, *, fresh: bool) -> Matches:
+    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
         """A release's answers to all labelled images, matched with the labels.
 
         Args:
@@ -57,7 +57,7 @@ class Evidence(ABC):
                 equal images give equal answers.
 
         Raises:
-            EvidenceError: if other digests answered than were meant, or too many questions got no answer.
+            EvaluationError: if other digests answered than were meant, or too many questions got no answer.
         """
 
     @abstractmethod

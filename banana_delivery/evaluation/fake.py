@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from banana_delivery.evaluation.base import Answering, Evidence, Log
+from banana_delivery.evaluation.base import Evaluator, Log, ReleaseEndpoint
 from banana_delivery.policy.asset_records import TestRow
 from banana_delivery.policy.quality.matching import Matches
 
@@ -29,7 +29,7 @@ class FakeLoad:
 
 
 @dataclass
-class FakeEvidence(Evidence):
+class FakeEvaluator(Evaluator):
     """The fake.
 
     Attributes:
@@ -45,17 +45,17 @@ class FakeEvidence(Evidence):
     asked: list[str] = field(default_factory=list)
 
     def sample_images(self, count: int) -> list[Path]:
-        """See ``Evidence``; there are no files."""
+        """See ``Evaluator``; there are no files."""
         return [Path(f"leaf-{number}.jpg") for number in range(count)]
 
-    def tests(self, release: Answering, log: Log) -> list[TestRow]:
-        """See ``Evidence``: one row."""
+    def tests(self, release: ReleaseEndpoint, log: Log) -> list[TestRow]:
+        """See ``Evaluator``: one row."""
         detail = self.broken.get(release.ref.version, "")
         log(f"tested version {release.ref.version}")
         return [TestRow(name="answers", passed=not detail, detail=detail or "as it should", seconds=0.1)]
 
-    def answers(self, release: Answering, log: Log, *, fresh: bool) -> Matches:
-        """See ``Evidence``: one object an image, found or not; other versions miss other images."""
+    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
+        """See ``Evaluator``: one object an image, found or not; other versions miss other images."""
         if fresh:
             self.asked.append(release.ref.version)
         log(f"version {release.ref.version} answered{' afresh' if fresh else ''}")
@@ -74,7 +74,7 @@ class FakeEvidence(Evidence):
 
     @contextmanager
     def probe(self, url: str) -> Iterator[FakeLoad]:
-        """See ``Evidence``."""
+        """See ``Evaluator``."""
         load = FakeLoad(url)
         self.loads.append(load)
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from banana_delivery.evaluation.acceptance_tests import integration, smoke
 from banana_delivery.evaluation.answers import AnswerCache, AskingError, ask, matches
-from banana_delivery.evaluation.base import Answering, Evidence, EvidenceError, Load, Log
+from banana_delivery.evaluation.base import EvaluationError, Evaluator, Load, Log, ReleaseEndpoint
 from banana_delivery.evaluation.labelled_images import INDEX, LabelledImage, LabelledImagesError, load
 from banana_delivery.evaluation.load_test import performance
 from banana_delivery.evaluation.probe import AS_PROBE, Probe
@@ -24,7 +24,7 @@ UNREACHED_PAUSE_SECONDS = 3.0
 """A router that died starts again within this."""
 
 
-class HttpEvidence(Evidence):
+class HttpEvaluator(Evaluator):
     """Asks running releases.
 
     Args:
@@ -50,12 +50,12 @@ class HttpEvidence(Evidence):
         """All labelled images.
 
         Raises:
-            EvidenceError: if they cannot be used.
+            EvaluationError: if they cannot be used.
         """
         try:
             return load(self._directory)
         except LabelledImagesError as error:
-            raise EvidenceError(str(error)) from error
+            raise EvaluationError(str(error)) from error
 
     @cached_property
     def _cache(self) -> AnswerCache:
@@ -63,11 +63,11 @@ class HttpEvidence(Evidence):
         return AnswerCache(self._settings.home / "answers" / index[:16])
 
     def sample_images(self, count: int) -> list[Path]:
-        """See ``Evidence``."""
+        """See ``Evaluator``."""
         return [self._directory / image.name for image in self.images[:count]]
 
-    def tests(self, release: Answering, log: Log) -> list[TestRow]:
-        """See ``Evidence``; a table in which a connection broke off says little about the release and is made again."""
+    def tests(self, release: ReleaseEndpoint, log: Log) -> list[TestRow]:
+        """See ``Evaluator``; a table in which a connection broke off says little of the release and is made again."""
         for _ in range(TABLES):
             rows = self._table(release)
             for row in rows:
@@ -76,13 +76,13 @@ class HttpEvidence(Evidence):
                 return rows
             time.sleep(UNREACHED_PAUSE_SECONDS)
         if rows[0].unreached:
-            raise EvidenceError(
+            raise EvaluationError(
                 f"Version {release.ref.version} cannot be reached at {release.url} ({rows[0].detail}); "
                 "see to the router there, then deliver again."
             )
         return rows
 
-    def _table(self, release: Answering) -> list[TestRow]:
+    def _table(self, release: ReleaseEndpoint) -> list[TestRow]:
         images, ref = self.images[:TEST_IMAGES], release.ref
         rows = smoke(release.url, images[0], ref.digest, ref.version)
         if all(row.passed for row in rows):
@@ -90,8 +90,8 @@ class HttpEvidence(Evidence):
             rows.append(performance(release.url, images))
         return rows
 
-    def answers(self, release: Answering, log: Log, *, fresh: bool) -> Matches:
-        """See ``Evidence``."""
+    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
+        """See ``Evaluator``."""
         known = None if fresh else self._cache.get(release.ref.digest)
         if known:
             log(f"Version {release.ref.version} answered these images before; its image is the same.")
@@ -106,10 +106,10 @@ class HttpEvidence(Evidence):
             answers = ask(release.url, self.images, expected_digest=release.ref.digest, progress=progress)
             found = matches(self.images, answers)
         except AskingError as error:
-            raise EvidenceError(str(error)) from error
+            raise EvaluationError(str(error)) from error
         self._cache.put(release.ref.digest, found)
         return found
 
     def probe(self, url: str) -> AbstractContextManager[Load]:
-        """See ``Evidence``."""
+        """See ``Evaluator``."""
         return Probe(url, self.images, headers=AS_PROBE)

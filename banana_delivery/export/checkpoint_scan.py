@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from banana_delivery.export.errors import UnreadableCheckpointError, UnsafeModelError
-from banana_delivery.policy.model import Value
+from banana_delivery.policy.model import Model
 
 ALLOWED_IMPORTS = frozenset(
     {
@@ -47,7 +47,7 @@ ALLOWED_PATTERNS = (
 """Layers, models and losses."""
 
 
-class ScanReport(Value):
+class ScanReport(Model):
     """What a safe checkpoint asks for.
 
     Attributes:

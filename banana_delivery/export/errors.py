@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class ConversionError(Exception):
+class ExportError(Exception):
     """The conversion could not be carried out here (disk, memory, time); says nothing about the model."""
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from banana_delivery.export import sandbox
 from banana_delivery.export.checkpoint_scan import scan
-from banana_delivery.export.errors import ConversionError
-from banana_delivery.export.parity import ASKED_FROM, Parity, compare, judge
+from banana_delivery.export.errors import ExportError
+from banana_delivery.export.parity import ASKED_FROM, Parity, assess_parity, compare
 from banana_delivery.export.protocol import Exported, ExportRequest, Served, ServeRequest
 from banana_delivery.model_registry.base import ModelVersion
-from banana_delivery.policy.model import Value
+from banana_delivery.policy.model import Model
 
 MODEL_FILE = "model.onnx"
 EXPORT_SECONDS = 300.0
@@ -27,7 +27,7 @@ _EXPORT_WORKER = "banana_delivery.export.export_worker"
 _SERVING_WORKER = "banana_delivery.export.serving_worker"
 
 
-class Artifact(Value):
+class Artifact(Model):
     """What became of a checkpoint.
 
     Attributes:
@@ -49,7 +49,7 @@ class Artifact(Value):
     seconds: float
 
 
-def convert(
+def export_model(
     checkpoint: Path,
     to: Path,
     model: ModelVersion,
@@ -67,23 +67,23 @@ def convert(
 
     Raises:
         RejectedModelError: if the model must not be delivered.
-        ConversionError: if the conversion could not be carried out here.
+        ExportError: if the conversion could not be carried out here.
     """
     start = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix=".converting-", dir=to) as name:
             scratch = Path(name)
-            artifact = _convert(checkpoint, scratch, model, tuple(images), progress)
+            artifact = _export_model(checkpoint, scratch, model, tuple(images), progress)
             for file in (MODEL_FILE, VERSION_FILE):
                 (scratch / file).replace(to / file)
     except OSError as error:
-        raise ConversionError(
+        raise ExportError(
             f"The conversion into {to} failed ({error.strerror or error}): look at the disk's free space and rights."
         ) from error
-    return artifact.but(seconds=time.monotonic() - start)
+    return artifact.replace(seconds=time.monotonic() - start)
 
 
-def export(checkpoint: Path, to: Path, images: tuple[Path, ...], scratch: Path, timeout: float) -> Exported:
+def export_onnx(checkpoint: Path, to: Path, images: tuple[Path, ...], scratch: Path, timeout: float) -> Exported:
     """Export a scanned checkpoint to the file ``to`` in a subprocess, and let it answer the images itself.
 
     Args:
@@ -95,7 +95,7 @@ def export(checkpoint: Path, to: Path, images: tuple[Path, ...], scratch: Path, 
 
     Raises:
         RejectedModelError: if the model must not be delivered.
-        ConversionError: if the subprocess dies or takes too long.
+        ExportError: if the subprocess dies or takes too long.
     """
     frames = scratch / "frames"
     frames.mkdir()
@@ -108,7 +108,7 @@ def parity(model: Path, exported: Exported, images: tuple[Path, ...], scratch: P
     request = ServeRequest(model=model, images=(*exported.frames, *images), confidence=ASKED_FROM)
     answers = sandbox.run(_SERVING_WORKER, request, Served, scratch, timeout).answers
     count = len(exported.frames)
-    return judge(
+    return assess_parity(
         compare(exported.frame_answers, answers[:count]), compare(exported.answers, answers[count:]), len(images)
     )
 
@@ -119,7 +119,7 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _convert(
+def _export_model(
     checkpoint: Path, scratch: Path, model: ModelVersion, images: tuple[Path, ...], progress: Callable[[str], object]
 ) -> Artifact:
     report = scan(checkpoint)
@@ -127,7 +127,7 @@ def _convert(
     # A copy under this name, since ultralytics writes beside what it reads and goes by the suffix.
     copy, onnx = scratch / "best.pt", scratch / MODEL_FILE
     copy.write_bytes(checkpoint.read_bytes())
-    exported = export(copy, onnx, images, scratch, EXPORT_SECONDS)
+    exported = export_onnx(copy, onnx, images, scratch, EXPORT_SECONDS)
     progress(f"Exported {len(exported.classes)} classes at {exported.input_size} px with {exported.exported_with}")
     checkpoint_sha256, onnx_sha256 = sha256_of(copy), sha256_of(onnx)
     write_version_file(scratch, model, exported, checkpoint_sha256, onnx_sha256)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from banana_delivery.export.protocol import Answers, Detection
-from banana_delivery.policy.model import Value
+from banana_delivery.policy.model import Model
 
 COUNTS_FROM = 0.25
 """A detection that a user would see: the serving application's default confidence."""
@@ -21,7 +21,7 @@ MIN_SHARE_OF_FILES = 0.8
 box in doubt moves (2 of 59 seen); a wrong letterbox, colour order or scale spoils nearly all."""
 
 
-class Agreement(Value):
+class Agreement(Model):
     """How far the answers of two models agree.
 
     Attributes:
@@ -42,7 +42,7 @@ class Agreement(Value):
         return self.agreeing / self.detections if self.detections else 0.0
 
 
-class Parity(Value):
+class Parity(Model):
     """Whether an export answers as its checkpoint does.
 
     Attributes:
@@ -87,7 +87,7 @@ class _Pair:
         return both and self.pixels <= MAX_BOX_PIXELS and self.score <= MAX_SCORE
 
 
-def judge(same_pixels: Agreement, files: Agreement, images: int) -> Parity:
+def assess_parity(same_pixels: Agreement, files: Agreement, images: int) -> Parity:
     """Decide from both agreements; nothing to compare is no parity."""
     return Parity(
         images=images,

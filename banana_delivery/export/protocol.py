@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from banana_delivery.policy.model import Value
+from banana_delivery.policy.model import Model
 
 
-class Detection(Value):
+class Detection(Model):
     """One box.
 
     Attributes:
@@ -25,7 +25,7 @@ Answers = tuple[tuple[Detection, ...], ...]
 """Detections of each image, in the order of the images."""
 
 
-class Rejection(Value):
+class Rejection(Model):
     """A subprocess's word that the model must be rejected.
 
     Attributes:
@@ -37,7 +37,7 @@ class Rejection(Value):
     message: str
 
 
-class ExportRequest(Value):
+class ExportRequest(Model):
     """What to export.
 
     Attributes:
@@ -55,7 +55,7 @@ class ExportRequest(Value):
     confidence: float
 
 
-class Exported(Value):
+class Exported(Model):
     """What an export found.
 
     Attributes:
@@ -75,7 +75,7 @@ class Exported(Value):
     frame_answers: Answers
 
 
-class ServeRequest(Value):
+class ServeRequest(Model):
     """What the serving code is to answer.
 
     Attributes:
@@ -89,7 +89,7 @@ class ServeRequest(Value):
     confidence: float
 
 
-class Served(Value):
+class Served(Model):
     """What the serving code answered.
 
     Attributes:

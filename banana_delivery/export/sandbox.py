@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from banana_delivery.export.errors import REJECTIONS, ConversionError, RejectedModelError
+from banana_delivery.export.errors import REJECTIONS, ExportError, RejectedModelError
 from banana_delivery.export.protocol import Rejection
-from banana_delivery.policy.model import Value
+from banana_delivery.policy.model import Model
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG")
@@ -28,8 +28,8 @@ MAX_FILE = 4 * 1024**3
 REJECTED = 3
 """Exit code of a process whose answer is a rejection."""
 
-Answer = TypeVar("Answer", bound=Value)
-Request = TypeVar("Request", bound=Value)
+Answer = TypeVar("Answer", bound=Model)
+Request = TypeVar("Request", bound=Model)
 
 
 def environment(parent: Mapping[str, str], home: Path) -> dict[str, str]:
@@ -53,7 +53,7 @@ def environment(parent: Mapping[str, str], home: Path) -> dict[str, str]:
     }
 
 
-def run(module: str, request: Value, answer: type[Answer], scratch: Path, timeout: float) -> Answer:
+def run(module: str, request: Model, answer: type[Answer], scratch: Path, timeout: float) -> Answer:
     """Run ``python -m module`` on a request and return its answer.
 
     Args:
@@ -65,7 +65,7 @@ def run(module: str, request: Value, answer: type[Answer], scratch: Path, timeou
 
     Raises:
         RejectedModelError: if it rejects the model.
-        ConversionError: if it dies, hangs or answers nonsense.
+        ExportError: if it dies, hangs or answers nonsense.
     """
     asked, answered, log = scratch / "request.json", scratch / "answer.json", scratch / "output.log"
     asked.write_text(request.model_dump_json())
@@ -75,16 +75,16 @@ def run(module: str, request: Value, answer: type[Answer], scratch: Path, timeou
         rejection = Rejection.model_validate_json(answered.read_bytes())
         raise REJECTIONS[rejection.kind](rejection.message)
     if code != 0:
-        raise ConversionError(_death(module, code, log, timeout))
+        raise ExportError(_death(module, code, log, timeout))
     return answer.model_validate_json(answered.read_bytes())
 
 
-def serve(arguments: list[str], request: type[Request], work: Callable[[Request], Value]) -> int:
+def serve(arguments: list[str], request: type[Request], work: Callable[[Request], Model]) -> int:
     """The subprocess's side of ``run``: confine itself, answer, and return the exit code."""
     asked, answered, timeout = arguments
     _confine(float(timeout))
     try:
-        answer: Value = work(request.model_validate_json(Path(asked).read_bytes()))
+        answer: Model = work(request.model_validate_json(Path(asked).read_bytes()))
         code = 0
     except RejectedModelError as error:
         answer = Rejection(kind=type(error).__name__, message=str(error))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from banana_delivery.policy.model import ImageRef, Value
+from banana_delivery.policy.model import ImageRef, Model
 
 Progress = Callable[[str], None]
 """Called with one line of text as a build or push moves on."""
@@ -18,7 +18,7 @@ class ImageError(Exception):
     """An image could not be built, found, pushed or removed; one sentence: what, where, what to do."""
 
 
-class ImageKey(Value):
+class ImageKey(Model):
     """Everything that decides what an image is; two equal keys are the same image.
 
     Attributes:

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from banana_delivery.images.layers import tar_members
-from banana_delivery.policy.model import Value
+from banana_delivery.policy.model import Model
 
 _NAMED = 5
 
@@ -33,7 +33,7 @@ class Audit(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Finding(Value):
+class Finding(Model):
     """One known vulnerability of one pinned package.
 
     Attributes:
@@ -53,7 +53,7 @@ class Finding(Value):
     accepted: bool = False
 
 
-class LockScan(Value):
+class LockScan(Model):
     """What a scan of a lock found.
 
     Attributes:

@@ -15,7 +15,7 @@ from banana_delivery.policy.model import ImageRef
 TIMEOUT_SECONDS = 180
 
 
-def judge(ref: ImageRef, exit_code: int, output: str, errors: str) -> dict[str, object]:
+def read_result(ref: ImageRef, exit_code: int, output: str, errors: str) -> dict[str, object]:
     """What the self-test reported, if it passed and spoke of the very image that was asked.
 
     Raises:
@@ -58,7 +58,7 @@ def run_unpacked(ref: ImageRef, release: Path, timeout: float = TIMEOUT_SECONDS)
             f"The self-test of version {ref.version} ({ref.digest[:19]}) did not end within {timeout:.0f} s; "
             "look for a model that is far larger than usual, or a host that is overloaded."
         ) from error
-    return judge(ref, done.returncode, done.stdout, done.stderr)
+    return read_result(ref, done.returncode, done.stdout, done.stderr)
 
 
 def _report(output: str) -> dict[str, object]:

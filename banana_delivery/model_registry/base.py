@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from banana_delivery.policy.model import Value
+from banana_delivery.policy.model import Model
 from banana_delivery.policy.outcomes import RegistryMark
 
 
@@ -21,7 +21,7 @@ class MissingCheckpointError(RegistryError):
     """The version exists, but has no readable ``best.pt``; one sentence: what, where, what to do."""
 
 
-class StagedVersion(Value):
+class StagedVersion(Model):
     """A version that somebody asked to have delivered, by stage "Staging", by alias ``staging``, or by both.
 
     Attributes:
@@ -37,7 +37,7 @@ class StagedVersion(Value):
     by_alias: bool
 
 
-class ModelVersion(Value):
+class ModelVersion(Model):
     """What the registry knows about a version.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.model import Outcome, Value
+from banana_delivery.policy.model import Outcome, StoredRecord
 from banana_delivery.policy.outcomes import CONSEQUENCES, Urgency
 
 HEADLINES: dict[Outcome, str] = {
@@ -30,7 +30,7 @@ NEXT_STEPS: dict[Outcome, str] = {
 }
 
 
-class Notice(Value):
+class Notice(StoredRecord):
     """A message for people.
 
     Attributes:

@@ -51,7 +51,7 @@ class Notifier:
         self._clock = clock
         self._outbox = Outbox(file.with_suffix(".outbox.json"))
 
-    def tell(self, notice: Notice) -> bool:
+    def send(self, notice: Notice) -> bool:
         """Tell people, unless they were told already, and try again what a channel did not take before.
 
         Returns:
@@ -76,7 +76,7 @@ class Notifier:
         if self._outbox.waiting().is_due(self._clock()):
             self._send_what_is_owed()
 
-    def told(self) -> list[Notice]:
+    def sent(self) -> list[Notice]:
         """Everything that was told, oldest first; a line that a full disk or a power cut tore is left out."""
         if not self._file.exists():
             return []
@@ -86,7 +86,7 @@ class Notifier:
     def _note(self, notice: Notice) -> bool:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{self._file}.lock"):
-            if any(told.key == notice.key for told in self.told()):
+            if any(told.key == notice.key for told in self.sent()):
                 return False
             if notice.urgency is not Urgency.QUIET:
                 # Before the line that says it was told: whoever dies in between tells it again, and loses nothing.
@@ -163,7 +163,7 @@ def _takes(channel: _Channel, notice: Notice) -> bool:
 
 def _read(line: bytes) -> Notice | None:
     try:
-        return Notice.model_validate_json(line)
+        return Notice.read_json(line)
     except ValidationError:
         return None
 

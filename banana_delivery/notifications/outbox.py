@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from banana_delivery.files import write_atomically
 from banana_delivery.notifications.messages import Notice
-from banana_delivery.policy.model import Value
+from banana_delivery.policy.model import StoredModel, StoredRecord
 
 LOG = logging.getLogger(__name__)
 MOST_NOTICES = 20
@@ -20,7 +20,7 @@ FIRST_WAIT_SECONDS = 10.0
 LONGEST_WAIT_SECONDS = 3600.0
 
 
-class Owed(Value):
+class Owed(StoredModel):
     """A notice that somebody still waits for.
 
     Attributes:
@@ -32,7 +32,7 @@ class Owed(Value):
     channels: frozenset[str]
 
 
-class Waiting(Value):
+class Waiting(StoredRecord):
     """Everything that is owed.
 
     Attributes:
@@ -64,7 +64,7 @@ class Outbox:
     def waiting(self) -> Waiting:
         """What is owed now."""
         try:
-            return Waiting.model_validate_json(self._file.read_bytes())
+            return Waiting.read_json(self._file.read_bytes())
         except FileNotFoundError:
             return Waiting()
         except ValidationError:
@@ -79,23 +79,23 @@ class Outbox:
             before = self.waiting()
             others = [one for one in before.owed if one.notice.key != notice.key]
             owed = (*others, Owed(notice=notice, channels=frozenset(channels)))
-            self._write(before.but(owed=owed[-MOST_NOTICES:]))
+            self._write(before.replace(owed=owed[-MOST_NOTICES:]))
 
     def taken(self, notice: Notice, channel: str) -> None:
         """A channel took a notice, and must not get it again."""
         with self._changing():
             before = self.waiting()
             left = [
-                one.but(channels=one.channels - {channel}) if one.notice.key == notice.key else one
+                one.replace(channels=one.channels - {channel}) if one.notice.key == notice.key else one
                 for one in before.owed
             ]
-            self._write(before.but(owed=tuple(one for one in left if one.channels)))
+            self._write(before.replace(owed=tuple(one for one in left if one.channels)))
 
     def tried(self, now: float, channels: Collection[str]) -> None:
         """Everything was tried at these channels; others exist no more, and are owed nothing."""
         with self._changing():
             before = self.waiting()
-            left = [one.but(channels=one.channels & frozenset(channels)) for one in before.owed]
+            left = [one.replace(channels=one.channels & frozenset(channels)) for one in before.owed]
             owed = tuple(one for one in left if one.channels)
             self._write(Waiting(owed=owed, failures=before.failures + 1 if owed else 0, tried_at=now))
 

@@ -5,13 +5,15 @@ One model an asset. ``banana_delivery.runs.records`` turns them into Dagster met
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import ClassVar
 
 from pydantic import Field
 
-from banana_delivery.policy.model import Colour, ImageRef, Outcome, Value
+from banana_delivery.policy.model import Colour, ImageRef, Outcome, StoredModel, StoredRecord
 from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison, QualityVerdict
-from banana_delivery.policy.rollout.analysis import StepFigures
+from banana_delivery.policy.rollout.analysis import StepMetrics
 
 
 class Verdict(StrEnum):
@@ -22,14 +24,14 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
-class WordKind(StrEnum):
+class DecisionKind(StrEnum):
     """What a person may say about a version."""
 
     APPROVAL = "approval"
     OVERRIDE = "override"
 
 
-class Word(Value):
+class ManualDecision(StoredRecord):
     """A person's recorded word about a version.
 
     Attributes:
@@ -41,7 +43,7 @@ class Word(Value):
         at: seconds since the epoch.
     """
 
-    kind: WordKind
+    kind: DecisionKind
     version: str
     digest: str = ""
     by: str
@@ -49,7 +51,7 @@ class Word(Value):
     at: float
 
 
-class AbVerdict(Value):
+class AbVerdict(StoredModel):
     """The A/B report's verdict about a digest.
 
     Attributes:
@@ -65,25 +67,7 @@ class AbVerdict(Value):
     at: float
 
 
-class Attempt(Value):
-    """One line of the audit trail: an attempt to deliver a version, or a person's word about it.
-
-    Attributes:
-        outcome: how it ended.
-        version: MLflow model version.
-        digest: image digest; empty if none was built.
-        at: seconds since the epoch.
-        revoked: whether this attempt took the version out of service for being bad.
-    """
-
-    outcome: Outcome
-    version: str
-    digest: str
-    at: float
-    revoked: bool = False
-
-
-class ArtifactRecord(Value):
+class ArtifactRecord(StoredRecord):
     """What ``model_artifact`` made of a version.
 
     Attributes:
@@ -115,7 +99,7 @@ class ArtifactRecord(Value):
     seconds: float
 
 
-class ImageRecord(Value):
+class ImageRecord(StoredRecord):
     """What ``image`` built or found.
 
     Attributes:
@@ -155,7 +139,7 @@ class ImageRecord(Value):
     seconds: float
 
 
-class TestRow(Value):
+class TestRow(StoredModel):
     """One line of a test table.
 
     Attributes:
@@ -175,7 +159,7 @@ class TestRow(Value):
     unreached: bool = False
 
 
-class QualityRecord(Value):
+class QualityRecord(StoredModel):
     """How well a release finds what is on labelled images, alone and beside what production answers.
 
     Attributes:
@@ -212,7 +196,7 @@ QUALITY_VERDICTS = {
 }
 
 
-class StagingRecord(Value):
+class StagingRecord(StoredRecord):
     """What ``staging_release`` saw.
 
     Attributes:
@@ -237,7 +221,7 @@ class StagingRecord(Value):
         return tuple(row for row in self.tests if not row.passed)
 
 
-class AbRecord(Value):
+class AbRecord(StoredRecord):
     """What ``ab_report`` found.
 
     Attributes:
@@ -254,26 +238,28 @@ class AbRecord(Value):
     colour: Colour
     against: ImageRef | None
     verdict: AbVerdict
-    traffic: StepFigures | None
+    traffic: StepMetrics | None
     quality: QualityRecord
     seconds: float
 
 
-class ShiftStep(Value):
+class ShiftStep(StoredModel):
     """One decided step of a release.
 
     Attributes:
-        figures: what was seen.
+        metrics: what was seen.
         decision: what was done about it.
         reason: why, in one sentence.
     """
 
-    figures: StepFigures
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"figures": "metrics"}
+
+    metrics: StepMetrics
     decision: str
     reason: str
 
 
-class AttemptRecord(Value):
+class AttemptRecord(StoredRecord):
     """One line of ``rollout_log``: how an attempt ended, whoever made it.
 
     Attributes:
@@ -315,8 +301,3 @@ class AttemptRecord(Value):
     at: float
     seconds: float = 0.0
     revoked: bool = False
-
-    @property
-    def attempt(self) -> Attempt:
-        """The part that the gate looks at."""
-        return Attempt(outcome=self.outcome, version=self.version, digest=self.digest, at=self.at, revoked=self.revoked)

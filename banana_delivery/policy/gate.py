@@ -9,13 +9,21 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypedDict
 
-from banana_delivery.policy.asset_records import AbVerdict, Attempt, QualityRecord, ShiftStep, Verdict, Word, WordKind
-from banana_delivery.policy.model import Outcome, Value
+from banana_delivery.policy.asset_records import (
+    AbVerdict,
+    AttemptRecord,
+    DecisionKind,
+    ManualDecision,
+    QualityRecord,
+    ShiftStep,
+    Verdict,
+)
+from banana_delivery.policy.model import Model, Outcome
 from banana_delivery.policy.outcomes import is_redeploy, is_revoked
 from banana_delivery.policy.rollout.decision import ActionKind
 
 
-class Passage(StrEnum):
+class GateStatus(StrEnum):
     """What the gate says."""
 
     OPEN = "open"
@@ -23,41 +31,41 @@ class Passage(StrEnum):
     REFUSED = "refused"
 
 
-class GateDecision(Value):
+class GateDecision(Model):
     """The gate's answer and its basis, recorded with the release.
 
     Attributes:
-        passage: open, parked or refused.
+        status: open, parked or refused.
         basis: what opened it: ``verdict``, ``redeploy``, ``approval`` or ``override``; empty if it is not open.
         reason: one sentence for a person.
     """
 
-    passage: Passage
+    status: GateStatus
     basis: str
     reason: str
 
 
-class Situation(TypedDict):
+class GateInputs(TypedDict):
     """What a gate goes by beside the evidence.
 
     Attributes:
         history: all attempts at the version, in any order.
-        words: all that people said of it, in any order.
+        decisions: all that people said of it, in any order.
         frozen: whether a freeze window is open.
     """
 
-    history: Sequence[Attempt]
-    words: Sequence[Word]
+    history: Sequence[AttemptRecord]
+    decisions: Sequence[ManualDecision]
     frozen: bool
 
 
-def gate(
+def evaluate_gate(
     version: str,
     digest: str,
     *,
     verdicts: Sequence[AbVerdict],
-    history: Sequence[Attempt],
-    words: Sequence[Word],
+    history: Sequence[AttemptRecord],
+    decisions: Sequence[ManualDecision],
     frozen: bool,
 ) -> GateDecision:
     """Decide whether ``digest`` of ``version`` may take production traffic.
@@ -67,21 +75,21 @@ def gate(
         digest: the image that would be released.
         verdicts: all A/B verdicts of this version, in any order; those of other digests do not count.
         history: all attempts at this version, in any order.
-        words: all that people said of this version, in any order.
+        decisions: all that people said of this version, in any order.
         frozen: whether a freeze window is open.
     """
     latest = max((one for one in verdicts if one.digest == digest), key=lambda one: one.at, default=None)
-    override = _override(words, digest, history)
+    override = _override(decisions, digest, history)
     if override:
         return _open("override", f"{override.by} overrode the gate: {override.reason}")
-    closed = barrier(version, digest, history=history, words=words, frozen=frozen)
+    closed = standing_block(version, digest, history=history, decisions=decisions, frozen=frozen)
     if closed:
         return closed
-    if is_redeploy(list(history)) and digest in {one.digest for one in history if one.outcome is Outcome.RELEASED}:
+    if is_redeploy(history) and digest in {one.digest for one in history if one.outcome is Outcome.RELEASED}:
         return _open("redeploy", f"Version {version} was released before and never revoked.")
     if latest and latest.verdict is Verdict.PASS:
         return _open("verdict", latest.reason)
-    approval = _word(words, WordKind.APPROVAL, digest, after=latest.at if latest else None)
+    approval = _decision(decisions, DecisionKind.APPROVAL, digest, after=latest.at if latest else None)
     if approval and latest and latest.verdict is Verdict.INCONCLUSIVE:
         return _open("approval", f"{approval.by} approved an inconclusive report: {approval.reason}")
     if latest and latest.verdict is Verdict.INCONCLUSIVE:
@@ -96,8 +104,8 @@ def gate(
     )
 
 
-def barrier(
-    version: str, digest: str, *, history: Sequence[Attempt], words: Sequence[Word], frozen: bool
+def standing_block(
+    version: str, digest: str, *, history: Sequence[AttemptRecord], decisions: Sequence[ManualDecision], frozen: bool
 ) -> GateDecision | None:
     """What keeps a version away from production's users whatever the evidence; None if nothing does.
 
@@ -105,12 +113,12 @@ def barrier(
         version: MLflow model version.
         digest: the image that would meet users.
         history: all attempts at this version, in any order.
-        words: all that people said of this version, in any order.
+        decisions: all that people said of this version, in any order.
         frozen: whether a freeze window is open.
     """
-    if _override(words, digest, history):
+    if _override(decisions, digest, history):
         return None
-    if is_revoked(list(history)):
+    if is_revoked(history):
         return _refused(
             f"Version {version} was rolled back before; "
             f"to release it all the same, type: banana-delivery override {version} --reason '...'"
@@ -123,36 +131,40 @@ def barrier(
     return None
 
 
-def _override(words: Sequence[Word], digest: str, history: Sequence[Attempt]) -> Word | None:
-    return _word(words, WordKind.OVERRIDE, digest, after=_settled_at(history))
+def _override(
+    decisions: Sequence[ManualDecision], digest: str, history: Sequence[AttemptRecord]
+) -> ManualDecision | None:
+    return _decision(decisions, DecisionKind.OVERRIDE, digest, after=_settled_at(history))
 
 
-def _settled_at(history: Sequence[Attempt]) -> float | None:
+def _settled_at(history: Sequence[AttemptRecord]) -> float | None:
     """When production last took the version in or threw it out; an override from before is spent."""
     settled = (attempt.at for attempt in history if attempt.revoked or attempt.outcome is Outcome.RELEASED)
     return max(settled, default=None)
 
 
-def _word(words: Sequence[Word], kind: WordKind, digest: str, *, after: float | None) -> Word | None:
+def _decision(
+    decisions: Sequence[ManualDecision], kind: DecisionKind, digest: str, *, after: float | None
+) -> ManualDecision | None:
     """The latest word of a kind about this digest that was said after the fact it settles."""
     fitting = [
-        word
-        for word in words
-        if word.kind is kind and word.digest in {"", digest} and (after is None or word.at > after)
+        decision
+        for decision in decisions
+        if decision.kind is kind and decision.digest in {"", digest} and (after is None or decision.at > after)
     ]
-    return max(fitting, key=lambda word: word.at, default=None)
+    return max(fitting, key=lambda decision: decision.at, default=None)
 
 
 def _open(basis: str, reason: str) -> GateDecision:
-    return GateDecision(passage=Passage.OPEN, basis=basis, reason=reason)
+    return GateDecision(status=GateStatus.OPEN, basis=basis, reason=reason)
 
 
 def _parked(reason: str) -> GateDecision:
-    return GateDecision(passage=Passage.PARKED, basis="", reason=reason)
+    return GateDecision(status=GateStatus.PARKED, basis="", reason=reason)
 
 
 def _refused(reason: str) -> GateDecision:
-    return GateDecision(passage=Passage.REFUSED, basis="", reason=reason)
+    return GateDecision(status=GateStatus.REFUSED, basis="", reason=reason)
 
 
 def ab_verdict(step: ShiftStep | None, quality: QualityRecord) -> tuple[Verdict, str]:

@@ -6,20 +6,107 @@ Everything here is an immutable value that turns into JSON and back. What belong
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Self
+from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import from_json
+
+SCHEMA = 1
+"""The form of stored documents. Raised when a field is added, renamed or means something else."""
+_NEWER = "newer"
+"""In the context of a validation: the document was written by a version newer than this one."""
 
 
-class Value(BaseModel):
+class Model(BaseModel):
     """An immutable value with a JSON form; unknown keys are refused, so that a typo cannot be lost silently."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def but(self, **changes: object) -> Self:
+    def replace(self, **changes: object) -> Self:
         """The same value with some fields changed, validated again."""
         return type(self).model_validate({**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+
+
+class StoredModel(Model):
+    """A value that is kept somewhere, alone or inside a ``StoredRecord``, and read back by later and earlier versions.
+
+    Keys that this version does not know are kept where a newer version wrote them, so that whoever only passes a record
+    on loses nothing; anywhere else they are refused as by any ``Model``.
+
+    Attributes:
+        OLD_NAMES: how fields were called by earlier versions, to what they are called now.
+    """
+
+    model_config = ConfigDict(extra="allow", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _by_present_names(cls, data: object, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        if isinstance(data, cls):
+            return handler(data)  # Judged when it was made.
+        if isinstance(data, Mapping) and not cls.OLD_NAMES.keys().isdisjoint(data):
+            data = {cls.OLD_NAMES.get(name, name): value for name, value in data.items()}
+        value = handler(data)
+        if value.model_extra and not (info.context or {}).get(_NEWER):
+            raise ValueError(f"{cls.__name__} has no field {', '.join(value.model_extra)}")
+        return value
+
+    def replace(self, **changes: object) -> Self:
+        """The same value with some fields changed, validated again; what a newer version added stays."""
+        kept = dict(self.model_extra or {})
+        known = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self).model_validate({**known, **kept, **changes}, context={_NEWER: bool(kept)})
+
+
+class StoredRecord(StoredModel):
+    """A stored document.
+
+    Attributes:
+        schema_number: the version of its form, ``schema`` in JSON; documents older than the number have none. A newer
+            one is read as far as it is understood, and keeps its number when it is written back.
+    """
+
+    schema_number: int = Field(default=SCHEMA, alias="schema")
+
+    @classmethod
+    def read(cls, data: object) -> Self:
+        """The record that an earlier, this or a later version stored, from what its JSON holds.
+
+        Raises:
+            ValidationError: if it is none.
+        """
+        stored = data.get("schema", 0) if isinstance(data, Mapping) else 0
+        newer = isinstance(stored, int) and stored > SCHEMA
+        return cls.model_validate(data, context={_NEWER: newer})
+
+    @classmethod
+    def read_json(cls, text: str | bytes) -> Self:
+        """The same from JSON text.
+
+        Raises:
+            ValidationError: if it is no JSON, or no such record.
+        """
+        try:
+            data = from_json(text)
+        except ValueError:
+            return cls.model_validate_json(text)  # Says what is wrong with the text.
+        return cls.read(data)
+
+    @field_validator("schema_number")
+    @classmethod
+    def _at_least_ours(cls, stored: int) -> int:
+        return max(stored, SCHEMA)
 
 
 class Environment(StrEnum):
@@ -54,7 +141,7 @@ COLOURS: dict[Environment, tuple[Colour, ...]] = {
 }
 
 
-class Stratum(StrEnum):
+class TrafficSource(StrEnum):
     """Whose requests: the users' own, or the probe's, which arrive by a route that users cannot reach."""
 
     USER = "user"
@@ -73,7 +160,7 @@ class Phase(StrEnum):
     WATCHING = "watching"
     PROMOTING = "promoting"
     ROLLING_BACK = "rolling_back"
-    HELD = "held"
+    DRIFTED = "held"
 
 
 class Outcome(StrEnum):
@@ -88,7 +175,7 @@ class Outcome(StrEnum):
     ERROR = "error"
 
 
-class ImageRef(Value):
+class ImageRef(StoredModel):
     """An image, pinned: what runs is the digest, never a tag.
 
     Attributes:
@@ -109,7 +196,7 @@ class ImageRef(Value):
         return f"{self.repository}@{self.digest}"
 
 
-class Deployment(Value):
+class Deployment(StoredModel):
     """What one colour runs, as its environment was told.
 
     Attributes:
@@ -121,7 +208,7 @@ class Deployment(Value):
     replicas: int = Field(ge=0)
 
 
-class Counters(Value):
+class Counters(StoredModel):
     """Cumulative counts of one backend and stratum since some moment that nobody may rely on.
 
     Attributes:
@@ -144,19 +231,19 @@ class Counters(Value):
         return sum(self.failures.values())
 
 
-class Backend(Value):
+class Backend(Model):
     """A colour as one stratum sees it: the unit for which traffic is counted."""
 
     colour: Colour
-    stratum: Stratum
+    source: TrafficSource
 
     @property
     def key(self) -> str:
         """``<colour>/<stratum>``: how the backend is named in JSON."""
-        return f"{self.colour}/{self.stratum}"
+        return f"{self.colour}/{self.source}"
 
 
-class TrafficSnapshot(Value):
+class TrafficSnapshot(StoredModel):
     """The counters of every backend of an environment at one moment.
 
     Attributes:
@@ -169,12 +256,12 @@ class TrafficSnapshot(Value):
     backends: dict[str, Counters] = {}
     digests: dict[str, str] = {}
 
-    def of(self, colour: Colour, stratum: Stratum) -> Counters:
+    def of(self, colour: Colour, source: TrafficSource) -> Counters:
         """The counters of one backend; zeros if it has not been seen."""
-        return self.backends.get(Backend(colour=colour, stratum=stratum).key, Counters())
+        return self.backends.get(Backend(colour=colour, source=source).key, Counters())
 
 
-class RolloutRecord(Value):
+class RolloutRecord(StoredRecord):
     """What an environment durably knows about itself and the delivery under way; kept beside its weights.
 
     Attributes:
@@ -189,9 +276,11 @@ class RolloutRecord(Value):
         weights: percent of user traffic by colour; sums to 100, or to 0 before the first release.
         plan: name of the rollout plan in use.
         baseline: counters at the start of the current step.
-        warm_until: until when the colour that was replaced stays at full strength, seconds since the epoch.
+        scale_down_at: until when the colour that was replaced stays at full strength, seconds since the epoch.
         note: one sentence for a person, for example why the environment is held.
     """
+
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"warm_until": "scale_down_at"}
 
     environment: Environment
     generation: int = 0
@@ -204,7 +293,7 @@ class RolloutRecord(Value):
     weights: dict[Colour, int] = {}
     plan: str | None = None
     baseline: TrafficSnapshot | None = None
-    warm_until: float | None = None
+    scale_down_at: float | None = None
     note: str = ""
 
     @property

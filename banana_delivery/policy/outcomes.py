@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
-from banana_delivery.policy.asset_records import Attempt, AttemptRecord
-from banana_delivery.policy.model import Outcome, Value
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.model import Model, Outcome
 
 
 class RunStatus(StrEnum):
@@ -40,7 +40,7 @@ class Score(StrEnum):
     BAD_IF_HEALTHY = "bad_if_healthy"
 
 
-class Consequence(Value):
+class Consequence(Model):
     """What follows from an outcome.
 
     Attributes:
@@ -92,7 +92,7 @@ CONSEQUENCES: dict[Outcome, Consequence] = {
 }
 
 
-class RegistryMark(Value):
+class RegistryMark(Model):
     """What the model registry is to say after an attempt.
 
     Attributes:
@@ -126,7 +126,7 @@ def registry_mark(outcome: Outcome, reason: str, digest: str, run_id: str, servi
     )
 
 
-def is_redeploy(history: list[Attempt]) -> bool:
+def is_redeploy(history: Sequence[AttemptRecord]) -> bool:
     """Whether delivering the version again is a redeploy: it was released and never revoked since.
 
     Args:
@@ -136,13 +136,13 @@ def is_redeploy(history: list[Attempt]) -> bool:
     return latest is not None and latest.outcome is Outcome.RELEASED
 
 
-def is_revoked(history: list[Attempt]) -> bool:
+def is_revoked(history: Sequence[AttemptRecord]) -> bool:
     """Whether the version was rolled back, by us or by a person, and not released again since."""
     latest = _latest_decisive(history)
     return latest is not None and latest.revoked
 
 
-def _latest_decisive(history: list[Attempt]) -> Attempt | None:
+def _latest_decisive(history: Sequence[AttemptRecord]) -> AttemptRecord | None:
     """The latest attempt that says something about the version itself in production."""
     decisive = [attempt for attempt in history if attempt.outcome is Outcome.RELEASED or attempt.revoked]
     return max(decisive, key=lambda attempt: attempt.at, default=None)

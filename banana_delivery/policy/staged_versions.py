@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from banana_delivery.policy.model import Value
+from banana_delivery.policy.model import Model, StoredModel, StoredRecord
 
 
-class Staging(Value):
+class Staging(Model):
     """A version that is staged now.
 
     Attributes:
@@ -25,7 +25,7 @@ class Staging(Value):
     staged_at: float | None
 
 
-class Seen(Value):
+class Seen(StoredModel):
     """What the cursor remembers of one version.
 
     Attributes:
@@ -41,13 +41,13 @@ class Seen(Value):
     by_stage: bool
 
 
-class Cursor(Value):
+class Cursor(StoredRecord):
     """What the sensor carries from look to look."""
 
     versions: Mapping[str, Seen] = {}
 
 
-class Trigger(Value):
+class Trigger(Model):
     """A staging that asks for a delivery.
 
     Attributes:
@@ -61,7 +61,7 @@ class Trigger(Value):
     run_key: str
 
 
-class UnderWay(Value):
+class UnderWay(Model):
     """A delivery that the sensor started and that has not ended.
 
     Attributes:
@@ -82,7 +82,7 @@ def parse_cursor(text: str | None) -> Cursor:
     if not text:
         return Cursor()
     try:
-        return Cursor.model_validate_json(text)
+        return Cursor.read_json(text)
     except ValidationError:
         return Cursor()
 
@@ -102,7 +102,7 @@ def look(cursor: Cursor, staged: Sequence[Staging], now: float) -> tuple[Cursor,
         The new cursor, and the triggers, oldest staging first.
     """
     here = {staging.version for staging in staged}
-    seen = {version: past.but(staged=False) for version, past in cursor.versions.items() if version not in here}
+    seen = {version: past.replace(staged=False) for version, past in cursor.versions.items() if version not in here}
     triggers = []
     for staging in staged:
         past = cursor.versions.get(staging.version)

@@ -91,13 +91,13 @@ def _rollout(attempt: AttemptRecord, budget_seconds: float) -> Iterator[str]:
     yield "<h2>Rollout</h2>"
     title = f"Version {attempt.version}"
     yield _image(rollout_plot(attempt.steps, attempt.colour, budget_seconds=budget_seconds, title=title), "Rollout")
-    yield step_grid(step.figures for step in attempt.steps).as_html()
+    yield step_grid(step.metrics for step in attempt.steps).as_html()
     yield _decisions(attempt.steps).as_html()
 
 
 def _decisions(steps: tuple[ShiftStep, ...]) -> Grid:
     rows = [
-        [f"{STEP_NAMES[step.figures.kind]} {step.figures.weight} %", step.decision.replace("_", " "), step.reason]
+        [f"{STEP_NAMES[step.metrics.kind]} {step.metrics.weight} %", step.decision.replace("_", " "), step.reason]
         for step in steps
     ]
     return Grid(("step", "decision", "why"), rows)

@@ -20,7 +20,7 @@ import numpy as np
 from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.model import Colour
 from banana_delivery.policy.quality.comparison import TOLERATED_LOSS, QualityComparison, QualityVerdict
-from banana_delivery.policy.rollout.analysis import TrafficFigures
+from banana_delivery.policy.rollout.analysis import TrafficMetrics
 from banana_delivery.policy.rollout.decision import ActionKind
 from banana_delivery.reports.tables import STEP_NAMES
 
@@ -111,8 +111,8 @@ def rollout_plot(steps: Sequence[ShiftStep], candidate: Colour, *, budget_second
         budget_seconds: what the latency is judged by.
         title: for example the version and its outcome.
     """
-    starts = [sum(step.figures.seconds for step in steps[:index]) for index in range(len(steps))]
-    end = max(starts[-1] + steps[-1].figures.seconds, SHORTEST_SECONDS)
+    starts = [sum(step.metrics.seconds for step in steps[:index]) for index in range(len(steps))]
+    end = max(starts[-1] + steps[-1].metrics.seconds, SHORTEST_SECONDS)
     figure = new_figure(10, 6.6)
     ending, colour = ENDINGS[ActionKind(steps[-1].decision)]
     headline(figure, f"{title}: {ending}", steps[-1].reason, colour)
@@ -130,18 +130,18 @@ def rollout_plot(steps: Sequence[ShiftStep], candidate: Colour, *, budget_second
 def _draw_weights(
     axes: Axes, steps: Sequence[ShiftStep], starts: Sequence[float], end: float, candidate: Colour
 ) -> None:
-    shares = [step.figures.weight for step in steps]
+    shares = [step.metrics.weight for step in steps]
     last = {ActionKind.ROLL_BACK: 0, ActionKind.PARK: 0}.get(ActionKind(steps[-1].decision), shares[-1])
     edges, tops = [*starts, end, end * (1 + TAIL)], [*shares, last, last]
     axes.fill_between(edges, 100, step="post", color=COLOURS[candidate.other], alpha=0.18, linewidth=0)
     axes.fill_between(edges, tops, step="post", color=COLOURS[candidate], alpha=0.85, linewidth=0)
     for step, start in zip(steps, starts, strict=True):
-        middle = start + step.figures.seconds / 2
-        if step.figures.seconds > 0.035 * end:
+        middle = start + step.metrics.seconds / 2
+        if step.metrics.seconds > 0.035 * end:
             axes.text(
                 middle,
                 104,
-                f"{STEP_NAMES[step.figures.kind]}\n{step.figures.weight} %",
+                f"{STEP_NAMES[step.metrics.kind]}\n{step.metrics.weight} %",
                 ha="center",
                 fontsize=8,
                 color=INK,
@@ -156,10 +156,10 @@ def _draw_weights(
 
 def _draw_traffic(axes: Axes, steps: Sequence[ShiftStep], starts: Sequence[float], candidate: Colour) -> None:
     """Requests a second of both colours, stacked; failures as numbers, because one failure must not be overlooked."""
-    rates = [(_rate(step, step.figures), _rate(step, step.figures.active)) for step in steps]
+    rates = [(_rate(step, step.metrics), _rate(step, step.metrics.active)) for step in steps]
     tallest = max([1.0, *(ours + theirs for ours, theirs in rates)])
     for step, start, (ours, theirs) in zip(steps, starts, rates, strict=True):
-        seconds = step.figures.seconds
+        seconds = step.metrics.seconds
         axes.bar(start, ours, seconds, align="edge", color=COLOURS[candidate], alpha=0.85, edgecolor="white")
         axes.bar(
             start,
@@ -171,21 +171,21 @@ def _draw_traffic(axes: Axes, steps: Sequence[ShiftStep], starts: Sequence[float
             alpha=0.3,
             edgecolor="white",
         )
-        failed = step.figures.failed + step.figures.active.failed
+        failed = step.metrics.failed + step.metrics.active.failed
         if failed:
             axes.text(
                 start + seconds / 2, ours + theirs + 0.05 * tallest, f"{failed:,} failed", ha="center", fontsize=8,
                 color="white", bbox={"boxstyle": "round,pad=0.3", "facecolor": BAD, "edgecolor": "none"},
             )  # fmt: skip
     axes.set_ylim(0, 1.3 * tallest)
-    failed = sum(step.figures.failed + step.figures.active.failed for step in steps)
-    total = sum(step.figures.requests + step.figures.active.requests for step in steps)
+    failed = sum(step.metrics.failed + step.metrics.active.failed for step in steps)
+    total = sum(step.metrics.requests + step.metrics.active.requests for step in steps)
     axes.set_title(f"requests a second ({total:,} requests, {failed:,} failed)", loc="left", fontsize=10, color=INK)
     quiet(axes)
 
 
-def _rate(step: ShiftStep, traffic: TrafficFigures) -> float:
-    return traffic.requests / step.figures.seconds if step.figures.seconds else 0.0
+def _rate(step: ShiftStep, traffic: TrafficMetrics) -> float:
+    return traffic.requests / step.metrics.seconds if step.metrics.seconds else 0.0
 
 
 def _draw_latency(
@@ -193,10 +193,10 @@ def _draw_latency(
 ) -> None:
     seen = []
     for step, start in zip(steps, starts, strict=True):
-        for colour, traffic in ((candidate.other, step.figures.active), (candidate, step.figures)):
+        for colour, traffic in ((candidate.other, step.metrics.active), (candidate, step.metrics)):
             if traffic.p95_seconds is not None:
                 seen.append(traffic.p95_seconds)
-                end = start + step.figures.seconds
+                end = start + step.metrics.seconds
                 axes.plot(
                     [start, end], [traffic.p95_seconds] * 2, color=COLOURS[colour], linewidth=3, solid_capstyle="butt"
                 )

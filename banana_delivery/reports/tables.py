@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from banana_delivery.policy.asset_records import QualityRecord, TestRow
-from banana_delivery.policy.model import Stratum
+from banana_delivery.policy.model import TrafficSource
 from banana_delivery.policy.quality.comparison import AbsoluteQuality, Disagreement, QualityComparison
-from banana_delivery.policy.rollout.analysis import StepFigures, TrafficFigures
+from banana_delivery.policy.rollout.analysis import StepMetrics, TrafficMetrics
 from banana_delivery.policy.rollout.plan import StepKind
 
 STEP_NAMES = {StepKind.AB: "A/B", StepKind.SHIFT: "shift", StepKind.WATCH: "watch"}
@@ -70,7 +70,7 @@ def test_table(rows: Iterable[TestRow]) -> str:
     return test_grid(rows).markdown()
 
 
-def step_table(steps: Iterable[StepFigures]) -> str:
+def step_table(steps: Iterable[StepMetrics]) -> str:
     """What the candidate did at each step, and the other colour beside it."""
     return step_grid(steps).markdown()
 
@@ -90,13 +90,13 @@ def test_grid(rows: Iterable[TestRow]) -> Grid:
     return Grid(("", "test", "seen", "seconds"), cells, frozenset({3}))
 
 
-def step_grid(steps: Iterable[StepFigures]) -> Grid:
+def step_grid(steps: Iterable[StepMetrics]) -> Grid:
     """What the candidate did at each step, and the other colour beside it."""
     return Grid(STEP_HEADERS, [_step_cells(step) for step in steps], frozenset(range(1, len(STEP_HEADERS))))
 
 
-def _step_cells(step: StepFigures) -> list[str]:
-    users = step.strata.get(Stratum.USER)
+def _step_cells(step: StepMetrics) -> list[str]:
+    users = step.sources.get(TrafficSource.USER)
     return [
         STEP_NAMES[step.kind],
         f"{step.weight} %",
@@ -111,7 +111,7 @@ def _step_cells(step: StepFigures) -> list[str]:
     ]
 
 
-def _share(traffic: TrafficFigures) -> str:
+def _share(traffic: TrafficMetrics) -> str:
     if not traffic.failed:
         return "0"
     return f"{traffic.failed:,} ({traffic.failed / traffic.requests:.1%})"

@@ -45,15 +45,15 @@ def _environment(record: RolloutRecord, now: float) -> Group:
 def _role(record: RolloutRecord, colour: Colour, now: float) -> str:
     if colour is record.active:
         return "active"
-    if record.warm_until is not None and record.warm_until > now:
-        return f"warm {record.warm_until - now:.0f} s"
+    if record.scale_down_at is not None and record.scale_down_at > now:
+        return f"warm {record.scale_down_at - now:.0f} s"
     return "idle"
 
 
 def _state(record: RolloutRecord, now: float) -> str:
     if record.owner:
         return f"{record.phase}, {record.owner[:8]} beat {now - record.heartbeat:.0f} s ago"
-    return f"held: {record.note}" if record.phase is Phase.HELD else record.phase
+    return f"held: {record.note}" if record.phase is Phase.DRIFTED else record.phase
 
 
 def _attempts(attempts: Sequence[AttemptRecord]) -> Table:

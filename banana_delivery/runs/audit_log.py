@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from banana_delivery.policy.asset_records import AbRecord, AbVerdict, AttemptRecord, ImageRecord, Word
+from banana_delivery.policy.asset_records import AbRecord, AbVerdict, AttemptRecord, ImageRecord, ManualDecision
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.runs.records import RECORD_KEY, Record, from_metadata, to_metadata
@@ -21,7 +21,7 @@ ENOUGH = 1000
 """How many events of one partition are read: far more than anybody delivers a version, and still bounded."""
 
 
-class History:
+class AuditLog:
     """Reads and writes the audit trail of one Dagster instance."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
@@ -54,11 +54,13 @@ class History:
         refs = (image.ref for image in self._materialized(ImageRecord, IMAGE, version))
         return next((ref for ref in refs if ref.digest == digest), None)
 
-    def words(self, version: str) -> list[Word]:
+    def decisions(self, version: str) -> list[ManualDecision]:
         """What people said about a version."""
         found = self.instance.fetch_observations(_of(ROLLOUT_LOG, version), limit=ENOUGH)
         observations = (record.asset_observation for record in found.records)
-        return [from_metadata(Word, one.metadata) for one in observations if one and RECORD_KEY in one.metadata]
+        return [
+            from_metadata(ManualDecision, one.metadata) for one in observations if one and RECORD_KEY in one.metadata
+        ]
 
     def log(self, attempt: AttemptRecord, **pictures: dg.MetadataValue) -> None:
         """Add an attempt, unless it is known."""
@@ -74,15 +76,15 @@ class History:
             )
         )
 
-    def say(self, word: Word) -> None:
+    def record_decision(self, decision: ManualDecision) -> None:
         """Add a person's word."""
-        ensure_partition(self.instance, word.version)
+        ensure_partition(self.instance, decision.version)
         self.instance.report_runless_asset_event(
             dg.AssetObservation(
                 asset_key=ROLLOUT_LOG,
-                partition=word.version,
-                description=f"{word.kind} by {word.by}: {word.reason}",
-                metadata=to_metadata(word),
+                partition=decision.version,
+                description=f"{decision.kind} by {decision.by}: {decision.reason}",
+                metadata=to_metadata(decision),
             )
         )
 

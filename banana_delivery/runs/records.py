@@ -11,18 +11,19 @@ from typing import TypeVar
 
 import dagster as dg
 
-from banana_delivery.policy.model import ImageRef, Value
+from banana_delivery.policy.model import ImageRef, StoredRecord
 
 RECORD_KEY = "record"
 DIGEST_TAG = "banana/digest"
 
-Record = TypeVar("Record", bound=Value)
+Record = TypeVar("Record", bound=StoredRecord)
 Metadata = dict[str, dg.MetadataValue]
 
 
-def to_metadata(record: Value, **pictures: dg.MetadataValue) -> Metadata:
+def to_metadata(record: StoredRecord, **pictures: dg.MetadataValue) -> Metadata:
     """A record's fields as typed metadata, its whole JSON, and whatever pictures and tables go with it."""
-    fields = {name: _typed(value) for name in type(record).model_fields if (value := getattr(record, name)) is not None}
+    names = type(record).model_fields.keys() - StoredRecord.model_fields.keys()
+    fields = {name: _typed(getattr(record, name)) for name in type(record).model_fields if name in names}
     shown = {name: value for name, value in fields.items() if value is not None}
     return {**shown, **pictures, RECORD_KEY: dg.MetadataValue.json(record.model_dump(mode="json"))}
 
@@ -36,7 +37,7 @@ def from_metadata(kind: type[Record], metadata: Mapping[str, dg.MetadataValue]) 
     value = metadata.get(RECORD_KEY)
     if value is None:
         raise ValueError(f"The metadata holds no {kind.__name__}: the key {RECORD_KEY!r} is missing.")
-    return kind.model_validate(value.value)
+    return kind.read(value.value)
 
 
 def _typed(value: object) -> dg.MetadataValue | None:

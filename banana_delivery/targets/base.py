@@ -102,19 +102,19 @@ class ReleaseTarget(ABC):
         """
 
     @abstractmethod
-    def claim(self, environment: Environment, owner: str, *, steal: bool = False) -> Claim:
+    def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
         """Become the owner of an environment.
 
         The same owner may claim again and keeps its generation. An owner whose heartbeat is older than the target's
-        ``stale_after_seconds`` may be replaced; ``steal`` replaces a living one too. Both bump the generation.
+        ``stale_after_seconds`` may be replaced; ``takeover`` replaces a living one too. Both bump the generation.
 
         Raises:
-            ClaimRefusedError: if another owner's heartbeat is fresh and ``steal`` is not set.
+            ClaimRefusedError: if another owner's heartbeat is fresh and ``takeover`` is not set.
         """
 
     @abstractmethod
     def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
-        """Store what the owner knows (phase, candidate, active, plan, baseline, warm_until, note) and beat the heart.
+        """Store what the owner knows (phase, candidate, active, plan, baseline, scale_down_at, note) and show life.
 
         ``environment``, ``generation``, ``owner``, ``heartbeat``, ``deployments`` and ``weights`` are the target's own:
         whatever ``record`` says of them is ignored. Returns the record as stored.
@@ -124,7 +124,7 @@ class ReleaseTarget(ABC):
         """
 
     @abstractmethod
-    def beat(self, claim: Claim) -> None:
+    def heartbeat(self, claim: Claim) -> None:
         """Show that the owner lives; changes nothing but the heartbeat.
 
         Raises:

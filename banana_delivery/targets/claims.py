@@ -13,7 +13,7 @@ _TARGETS_OWN = ("environment", "generation", "owner", "heartbeat", "deployments"
 
 
 def claimed(
-    record: RolloutRecord, owner: str, now: float, stale_after_seconds: float, *, steal: bool = False
+    record: RolloutRecord, owner: str, now: float, stale_after_seconds: float, *, takeover: bool = False
 ) -> RolloutRecord:
     """The record once ``owner`` has it.
 
@@ -22,20 +22,20 @@ def claimed(
         owner: who wants the environment.
         now: seconds since the epoch.
         stale_after_seconds: an owner silent for longer is dead.
-        steal: replace a living owner too.
+        takeover: replace a living owner too.
 
     Raises:
-        ClaimRefusedError: if another owner's heartbeat is fresh and ``steal`` is not set.
+        ClaimRefusedError: if another owner's heartbeat is fresh and ``takeover`` is not set.
     """
     if record.owner == owner:
-        return record.but(heartbeat=now)
+        return record.replace(heartbeat=now)
     silent = now - record.heartbeat
-    if record.owner is not None and silent <= stale_after_seconds and not steal:
+    if record.owner is not None and silent <= stale_after_seconds and not takeover:
         raise ClaimRefusedError(
             f"The {record.environment} environment belongs to {record.owner}, which showed life "
             f"{max(silent, 0.0):.0f} s ago; wait until its delivery ends, or take over on purpose."
         )
-    return record.but(owner=owner, generation=record.generation + 1, heartbeat=now)
+    return record.replace(owner=owner, generation=record.generation + 1, heartbeat=now)
 
 
 def claim_on(record: RolloutRecord) -> Claim:
@@ -71,17 +71,17 @@ def written(record: RolloutRecord, claim: Claim, wanted: RolloutRecord, now: flo
     """
     check(record, claim)
     own = {name: getattr(record, name) for name in _TARGETS_OWN}
-    return wanted.but(**{**own, "heartbeat": now})
+    return wanted.replace(**{**own, "heartbeat": now})
 
 
-def beaten(record: RolloutRecord, claim: Claim, now: float) -> RolloutRecord:
+def heartbeat(record: RolloutRecord, claim: Claim, now: float) -> RolloutRecord:
     """The record after a sign of life.
 
     Raises:
         FencedError: if the claim is stale.
     """
     check(record, claim)
-    return record.but(heartbeat=now)
+    return record.replace(heartbeat=now)
 
 
 def released(record: RolloutRecord, claim: Claim) -> RolloutRecord:
@@ -90,7 +90,7 @@ def released(record: RolloutRecord, claim: Claim) -> RolloutRecord:
         check(record, claim)
     except FencedError:
         return record
-    return record.but(owner=None, phase=Phase.HELD if record.phase is Phase.HELD else Phase.IDLE)
+    return record.replace(owner=None, phase=Phase.DRIFTED if record.phase is Phase.DRIFTED else Phase.IDLE)
 
 
 def deployed(record: RolloutRecord, colour: Colour, image: ImageRef, replicas: int) -> RolloutRecord:
@@ -107,7 +107,7 @@ def deployed(record: RolloutRecord, colour: Colour, image: ImageRef, replicas: i
             f"{record.environment}'s traffic; move that away before you deploy version {image.version} there."
         )
     weights = {Colour.SOLE: 100} if record.environment is Environment.STAGING else record.weights
-    return _with_replicas(record.but(weights=weights), colour, image, replicas)
+    return _with_replicas(record.replace(weights=weights), colour, image, replicas)
 
 
 def scaled(record: RolloutRecord, colour: Colour, replicas: int) -> RolloutRecord:
@@ -148,7 +148,7 @@ def weighted(record: RolloutRecord, weights: dict[Colour, int]) -> RolloutRecord
                 f"{colour.capitalize()} has no replicas in {record.environment}, so it cannot carry {weight} % of its "
                 f"traffic; deploy or scale it first."
             )
-    return record.but(weights=split)
+    return record.replace(weights=split)
 
 
 def never_deployed(environment: Environment, colour: Colour) -> str:
@@ -175,4 +175,4 @@ def _with_replicas(record: RolloutRecord, colour: Colour, image: ImageRef, repli
             f"cannot be scaled to 0; move the traffic away first."
         )
     deployment = Deployment(image=image, replicas=replicas)
-    return record.but(deployments={**record.deployments, colour: deployment})
+    return record.replace(deployments={**record.deployments, colour: deployment})

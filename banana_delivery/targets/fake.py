@@ -21,8 +21,8 @@ from banana_delivery.policy.model import (
     Environment,
     ImageRef,
     RolloutRecord,
-    Stratum,
     TrafficSnapshot,
+    TrafficSource,
 )
 from banana_delivery.targets import claims
 from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget, TargetError
@@ -60,11 +60,11 @@ class FakeTarget(ReleaseTarget):
         with self._answering("record"):
             return self._record(environment)
 
-    def claim(self, environment: Environment, owner: str, *, steal: bool = False) -> Claim:
+    def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
         """See the interface."""
         with self._answering("claim"):
             record = self._record(environment)
-            claimed = claims.claimed(record, owner, self._clock(), self._stale_after_seconds, steal=steal)
+            claimed = claims.claimed(record, owner, self._clock(), self._stale_after_seconds, takeover=takeover)
             return claims.claim_on(self._store(claimed))
 
     def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
@@ -72,7 +72,7 @@ class FakeTarget(ReleaseTarget):
         with self._answering("write"):
             return self._store(claims.written(self._record(claim.environment), claim, record, self._clock()))
 
-    def beat(self, claim: Claim) -> None:
+    def heartbeat(self, claim: Claim) -> None:
         """See the interface."""
         with self._answering("beat"):
             self._store(self._owned(claim))
@@ -152,7 +152,7 @@ class FakeTarget(ReleaseTarget):
         return self.place.records.get(environment, RolloutRecord(environment=environment))
 
     def _owned(self, claim: Claim) -> RolloutRecord:
-        return claims.beaten(self._record(claim.environment), claim, self._clock())
+        return claims.heartbeat(self._record(claim.environment), claim, self._clock())
 
     def _store(self, record: RolloutRecord) -> RolloutRecord:
         self.place.records[record.environment] = record
@@ -240,7 +240,7 @@ class FakePlace:
     def edit_replicas(self, environment: Environment, colour: Colour, replicas: int) -> None:
         """A person scales a colour by hand; the record does not know."""
         with self.lock:
-            self.deployments[environment][colour] = self.deployments[environment][colour].but(replicas=replicas)
+            self.deployments[environment][colour] = self.deployments[environment][colour].replace(replicas=replicas)
 
     def restart_router(self) -> None:
         """Every counter starts again from zero, as after a restart."""
@@ -257,17 +257,19 @@ class FakePlace:
             for _ in range(requests):
                 colour = self._next_colour(environment)
                 if colour is not None:
-                    self._count(environment, Backend(colour=colour, stratum=Stratum.USER))
+                    self._count(environment, Backend(colour=colour, source=TrafficSource.USER))
 
     def probe(self, environment: Environment, colour: Colour, requests: int) -> None:
         """Probe requests arrive at one colour."""
         with self.lock:
             for _ in range(requests):
-                self._count(environment, Backend(colour=colour, stratum=Stratum.PROBE))
+                self._count(environment, Backend(colour=colour, source=TrafficSource.PROBE))
 
     def snapshot(self, environment: Environment, at: float) -> TrafficSnapshot:
         """The counters of every backend, and the digest that each running colour reports."""
-        backends = [Backend(colour=colour, stratum=stratum) for colour in COLOURS[environment] for stratum in Stratum]
+        backends = [
+            Backend(colour=colour, source=source) for colour in COLOURS[environment] for source in TrafficSource
+        ]
         running = {colour: item for colour, item in self.deployments[environment].items() if item.replicas}
         return TrafficSnapshot(
             at=at,
@@ -302,15 +304,15 @@ def _zero() -> Counters:
 
 def _one_more(before: Counters, behaviour: Behaviour, number: int) -> Counters:
     """The counters after one more request, the ``number``-th (from 0) that these replicas got."""
-    counters = before.but(requests=before.requests + 1)
+    counters = before.replace(requests=before.requests + 1)
     if _strikes(behaviour.error_rate, number):
         failures = {**before.failures, behaviour.error_class: before.failures[behaviour.error_class] + 1}
-        return counters.but(failures=failures)
+        return counters.replace(failures=failures)
     if _strikes(behaviour.overload_rate, number):
-        return counters.but(overloads=before.overloads + 1)
+        return counters.replace(overloads=before.overloads + 1)
     slow = _strikes(behaviour.slow_rate, number)
     latency = {edge: count + (float(edge) > BUDGET_SECONDS or not slow) for edge, count in before.latency.items()}
-    return counters.but(latency=latency)
+    return counters.replace(latency=latency)
 
 
 def _strikes(rate: float, number: int) -> bool:

@@ -18,7 +18,7 @@ from banana_delivery.settings import Settings
 from banana_delivery.targets.base import Claim, Readiness
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.gateway import PROBE_ROUTE, USER_ROUTE
-from banana_delivery.targets.kubernetes.objects import GENERATION_KEY, RECORD_KEY, Place
+from banana_delivery.targets.kubernetes.objects import GENERATION_KEY, RECORD_KEY, EnvironmentNamespace
 from banana_delivery.targets.kubernetes.target import KubernetesTarget, kubernetes_target
 
 ROOT = Path(__file__).parents[2]
@@ -86,10 +86,10 @@ class Cluster:
         replicas = ("-A", "-l", "app.kubernetes.io/name=banana-api", *AT_ONCE)
         self.kubectl("delete", "deployments,replicasets,pods", *replicas)
         for environment in Environment:
-            self._forget(Place(environment, str(environment)))
+            self._forget(EnvironmentNamespace(environment, str(environment)))
         until(lambda: not self.pods("production") and not self.pods("staging"), "the end of old pods")
 
-    def _forget(self, place: Place) -> None:
+    def _forget(self, place: EnvironmentNamespace) -> None:
         annotations = {"annotations": {RECORD_KEY: None, GENERATION_KEY: None}}
         ours = {"selector": None} if place.environment is PRODUCTION else {}
         self.api.patch(place.service(place.users_service), {"metadata": annotations, "spec": ours})
@@ -116,9 +116,9 @@ class Cluster:
 class Production:
     """A claimed production, and the moves of a release on it."""
 
-    def __init__(self, target: KubernetesTarget, owner: str = "a test", *, steal: bool = False) -> None:
+    def __init__(self, target: KubernetesTarget, owner: str = "a test", *, takeover: bool = False) -> None:
         self.target = target
-        self.claim: Claim = target.claim(PRODUCTION, owner, steal=steal)
+        self.claim: Claim = target.claim(PRODUCTION, owner, takeover=takeover)
 
     def deploy(self, colour: Colour, image: ImageRef, replicas: int = 1) -> None:
         """Deploy and wait."""
@@ -147,7 +147,7 @@ class Production:
 
     def promote(self, colour: Colour) -> None:
         """Make a colour the active one."""
-        self.target.write(self.claim, self.target.record(PRODUCTION).but(active=colour))
+        self.target.write(self.claim, self.target.record(PRODUCTION).replace(active=colour))
 
     def first_release(self, image: ImageRef, replicas: int = 1) -> None:
         """Blue has everything."""

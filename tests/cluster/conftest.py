@@ -91,6 +91,6 @@ def here(
     cluster.reset()
     pushed = [releases[version] for version in HEALTHY]
     with open_cluster_world(tmp_path_factory.mktemp("world") / "home", cluster, pushed) as opened:
-        first = opened.world.stage(GOOD)
-        assert opened.world.run(first).status is dg.DagsterRunStatus.SUCCESS, opened.world.attempts(first)
+        first = opened.pipeline.stage(GOOD)
+        assert opened.pipeline.run(first).status is dg.DagsterRunStatus.SUCCESS, opened.pipeline.attempts(first)
         yield opened

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.targets.kubernetes.api import Json
-from banana_delivery.targets.kubernetes.objects import Place
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
 from tests.cluster.cluster import ROOT, Cluster, until
 
 HOME = Path(os.environ.get("CLUSTER_HOME", Path.home() / ".local-cluster"))
@@ -52,7 +52,7 @@ def changed_template(
     cluster: Cluster, environment: Environment, colour: Colour, change: Callable[[Json], None]
 ) -> Iterator[None]:
     """A colour's replicas are made from a PodTemplate whose pod's spec somebody has changed."""
-    path = Place(environment, str(environment)).template(colour)
+    path = EnvironmentNamespace(environment, str(environment)).template(colour)
     before = cluster.api.get(path)
     assert before is not None
     changed = copy.deepcopy(before)

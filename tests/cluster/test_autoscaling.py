@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from banana_delivery.delivery.traffic_shift import hand_edit
+from banana_delivery.delivery.traffic_shift import detect_drift
 from banana_delivery.policy.model import Colour, ImageRef
 from tests.cluster.cluster import PRODUCTION, Production, Routed, is_going, until
 
@@ -26,7 +26,7 @@ def test_replicas_added_by_the_autoscaler_are_nobodys_hand_edit_and_change_no_sh
 
     # It says how many it wants a moment after it has asked for them.
     until(lambda: target.observed(PRODUCTION) == before, "the autoscaler saying what it wants")
-    assert hand_edit(target.record(PRODUCTION), target.observed(PRODUCTION)) == ""
+    assert detect_drift(target.record(PRODUCTION), target.observed(PRODUCTION)) == ""
     assert target.default_replicas(PRODUCTION) == 2
 
     production.weigh(GREEN, 100)

@@ -13,9 +13,9 @@ import pytest
 from banana_delivery.demo.cluster import DemoCluster
 from banana_delivery.demo.errors import DemoError
 from banana_delivery.policy.model import Colour, Environment, Outcome
-from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.audit_log import AuditLog
 from tests.cluster.cluster import ROOT, Cluster
-from tests.support.demonstration import play
+from tests.support.demonstration import run_demo
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
 GATEWAY = "k8s/base/gateway"
@@ -38,7 +38,7 @@ def test_every_act_ends_as_told_the_colours_swap_and_no_client_request_is_lost(
 ) -> None:
     file = tmp_path / "summary.json"
     environment = {**os.environ, **_free_ports(), "BANANA_HOME": str(tmp_path)}
-    deliveries = play(["make", "demo-cluster", f"SUMMARY={file}"], file, environment, ROOT)
+    deliveries = run_demo(["make", "demo-cluster", f"SUMMARY={file}"], file, environment, ROOT)
     measured.append(", ".join(f"{one['outcome']} in {one['seconds']:.0f} s" for one in deliveries))
     assert _colours(tmp_path / "demo") == [BLUE, GREEN, None, BLUE, BLUE]
     (back,) = (one["rollback_seconds"] for one in deliveries if one["outcome"] == Outcome.ROLLED_BACK)
@@ -59,7 +59,7 @@ def _free_ports() -> dict[str, str]:
 def _colours(home: Path) -> list[Colour | None]:
     """The colour that each delivery took in production, the oldest first."""
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
-        return [attempt.colour for attempt in reversed(History(instance).attempts())]
+        return [attempt.colour for attempt in reversed(AuditLog(instance).attempts())]
 
 
 def test_a_namespace_of_its_name_that_is_somebodys_is_left_alone(unrouted: Cluster) -> None:

@@ -77,7 +77,7 @@ def test_a_template_that_was_repaired_takes_effect_though_the_image_is_the_same(
         production.target.deploy(production.claim, GREEN, releases["2"], 1)
         until(lambda: bool(production.target.readiness(PRODUCTION, GREEN).failure), "the fault to show")
 
-    Production(production.target, "the next attempt", steal=True).deploy(GREEN, releases["2"])
+    Production(production.target, "the next attempt", takeover=True).deploy(GREEN, releases["2"])
 
 
 @pytest.mark.usefixtures("no_room")

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 
 from banana_delivery.policy.model import Colour, Environment, ImageRef
-from banana_delivery.targets.kubernetes.objects import Place
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
 from tests.cluster.cluster import PRODUCTION, ROOT, VERSIONS, Cluster, Production, Routed, is_going
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
@@ -54,11 +54,11 @@ def test_the_names_in_the_manifests_are_the_names_in_the_code(cluster: Cluster) 
     }
 
     for environment, colours in ((PRODUCTION, (BLUE, GREEN)), (Environment.STAGING, (Colour.SOLE,))):
-        place = Place(environment, str(environment))
-        wanted = {("Service", place.namespace, place.users_service)}
+        place = EnvironmentNamespace(environment, str(environment))
+        wanted = {("Service", place.name, place.users_service)}
         for colour in colours:
             kinds = ("PodTemplate", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget")
-            wanted |= {(kind, place.namespace, place.name(colour)) for kind in kinds}
+            wanted |= {(kind, place.name, place.object_name(colour)) for kind in kinds}
         assert wanted <= found
 
 

@@ -20,7 +20,7 @@ UNUSUAL = {("apps", "deployments", "create"), ("autoscaling", "horizontalpodauto
 def test_a_delivery_and_what_follows_it_need_the_rights_that_the_pipeline_has(
     here: ClusterWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world, contexts = here.world, {str(environment): environment for environment in Environment}
+    pipeline, contexts = here.pipeline, {str(environment): environment for environment in Environment}
     here.cluster.apply("k8s/base/rbac")
     with (
         here.reconnecting(),
@@ -28,10 +28,10 @@ def test_a_delivery_and_what_follows_it_need_the_rights_that_the_pipeline_has(
         here.setting(warm_seconds=0.0),
     ):
         here.connect(kubernetes_staging_context="staging", kubernetes_production_context="production")
-        version = world.stage(GOOD)
-        run = world.run(version)
+        version = pipeline.stage(GOOD)
+        run = pipeline.run(version)
         for sensor in ("reconcile", "cool_down"):
-            world.tick(sensor)
+            pipeline.tick(sensor)
 
     assert run.status is dg.DagsterRunStatus.SUCCESS
     here.is_at_rest(version)

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from banana_delivery.delivery.rollback import resume
-from banana_delivery.delivery.traffic_shift import hand_edit
+from banana_delivery.delivery.traffic_shift import detect_drift
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Outcome, Phase
 from banana_delivery.policy.outcomes import CONSEQUENCES
 from banana_delivery.targets.kubernetes.api import Json
@@ -22,10 +22,10 @@ from tests.cluster.faults import changed_template, frozen, restart
 from tests.cluster.load import Users
 from tests.cluster.world import ClusterWorld
 from tests.integration.delivery.test_every_phase import GOOD, was_told_once
-from tests.support.phases import Moment
+from tests.support.phases import PhaseHook
 
 STAGING, SOLE = Environment.STAGING, Colour.SOLE
-SHIFTING = Moment(PRODUCTION, Phase.SHIFTING)
+SHIFTING = PhaseHook(PRODUCTION, Phase.SHIFTING)
 SETTLED = 50
 """Requests to wait for after a delivery; whatever broke would show in them."""
 UPLOAD_SECONDS = 2.0
@@ -40,7 +40,7 @@ Fault = Callable[[ClusterWorld, dict[str, ImageRef]], AbstractContextManager[Non
 
 @contextmanager
 def image_gone(here: ClusterWorld, releases: dict[str, ImageRef]) -> Iterator[None]:
-    with here.pushing(releases["2"].but(digest="sha256:" + "0" * 64)):
+    with here.pushing(releases["2"].replace(digest="sha256:" + "0" * 64)):
         yield
 
 
@@ -65,14 +65,14 @@ def never_ready(here: ClusterWorld, releases: dict[str, ImageRef]) -> Iterator[N
 
 def ends(here: ClusterWorld, run: dg.DagsterRun, outcome: Outcome, reason: str) -> None:
     """The run's end, the attempt, the registry and what people read say the same."""
-    world, version = here.world, run.tags["dagster/partition"]
-    was_told_once(world, run, outcome)
-    (attempt,) = [attempt for attempt in world.attempts(version) if attempt.run_id == run.run_id]
+    pipeline, version = here.pipeline, run.tags["dagster/partition"]
+    was_told_once(pipeline, run, outcome)
+    (attempt,) = [attempt for attempt in pipeline.attempts(version) if attempt.run_id == run.run_id]
     assert reason in attempt.reason
-    (told,) = [notice for notice in world.told if notice.key.startswith(run.run_id)]
+    (told,) = [notice for notice in pipeline.sent if notice.key.startswith(run.run_id)]
     assert attempt.reason in told.body
     assert run.status.value == CONSEQUENCES[outcome].run_status
-    assert (world.registry.describe(version).stage != "Staging") is CONSEQUENCES[outcome].clears_staging
+    assert (pipeline.registry.describe(version).stage != "Staging") is CONSEQUENCES[outcome].clears_staging
 
 
 @pytest.mark.parametrize(
@@ -92,20 +92,20 @@ def test_a_release_without_replicas_is_rejected_if_it_is_to_blame_and_an_error_i
     outcome: Outcome,
     reason: str,
 ) -> None:
-    live, version = here.world.serving, here.world.stage(GOOD)
+    live, version = here.pipeline.serving, here.pipeline.stage(GOOD)
     with fault(here, releases), here.setting(ready_timeout_seconds=patience):
-        run = here.world.run(version)
+        run = here.pipeline.run(version)
     ends(here, run, outcome, reason)
     here.is_at_rest(live)
 
 
 def struck(
-    here: ClusterWorld, strikes: Mapping[Moment, Callable[[], object]], version: str = "", assets: Sequence[str] = ()
+    here: ClusterWorld, strikes: Mapping[PhaseHook, Callable[[], object]], version: str = "", assets: Sequence[str] = ()
 ) -> tuple[dg.DagsterRun, Users]:
     """Deliver a version under users' load; something happens at some moments, of which users see nothing afterwards."""
     here.connect().at.update(strikes)
-    with Users(here.world.services.target.url(PRODUCTION)) as users:
-        run = here.world.run(version or here.world.stage(GOOD), assets=assets)
+    with Users(here.pipeline.services.target.url(PRODUCTION)) as users:
+        run = here.pipeline.run(version or here.pipeline.stage(GOOD), assets=assets)
         ended = time.monotonic()
         users.more(SETTLED)
     # By when it was sent: a slow upload is answered long after that.
@@ -125,7 +125,7 @@ def test_an_api_server_away_and_a_router_restarted_delay_a_release(here: Cluster
     with ExitStack() as away:
         strikes = {
             SHIFTING: lambda: away.enter_context(frozen("kube-apiserver", 15)),
-            Moment(PRODUCTION, Phase.WATCHING): restart_router,
+            PhaseHook(PRODUCTION, Phase.WATCHING): restart_router,
         }
         run, users = struck(here, strikes)
     measured.append(users.summary())
@@ -138,7 +138,7 @@ def test_an_api_server_away_and_a_router_restarted_delay_a_release(here: Cluster
 
 
 def test_a_release_whose_replicas_all_die_for_good_is_rolled_back(here: ClusterWorld, measured: list[str]) -> None:
-    live = here.world.serving
+    live = here.pipeline.serving
 
     def die() -> None:
         here.cluster.kubectl("cordon", *EVERY_NODE)
@@ -158,7 +158,7 @@ def test_a_replica_killed_in_the_shift_is_replaced_and_the_release_ends_by_its_f
     here: ClusterWorld, measured: list[str]
 ) -> None:
     """What its death costs may be too much for what is allowed in a step, or not: both are an end as promised."""
-    live = here.world.serving
+    live = here.pipeline.serving
     killed: list[Json] = []
 
     def kill_one() -> None:
@@ -179,11 +179,11 @@ def test_a_replica_killed_in_the_shift_is_replaced_and_the_release_ends_by_its_f
 def test_a_hand_edit_in_the_shift_holds_production_as_it_is_until_somebody_resumes(
     here: ClusterWorld, releases: dict[str, ImageRef]
 ) -> None:
-    live, version = here.world.serving, here.world.stage(GOOD)
+    live, version = here.pipeline.serving, here.pipeline.stage(GOOD)
     candidate = f"deployment/banana-api-{here.candidate_colour}"
 
     def edit_the_image() -> None:
-        running = here.world.services.target.record(PRODUCTION).deployments.values()
+        running = here.pipeline.services.target.record(PRODUCTION).deployments.values()
         other = next(one for one in releases.values() if one.digest not in {each.image.digest for each in running})
         here.cluster.kubectl("set", "image", candidate, "-n", "production", f"{CONTAINER}={other.pinned}")
 
@@ -199,9 +199,9 @@ def test_a_hand_edit_in_the_shift_holds_production_as_it_is_until_somebody_resum
     for (found, edit), assets in zip(edits.items(), attempts, strict=True):
         run, _ = struck(here, {SHIFTING: edit}, version, assets)
         ends(here, run, Outcome.ERROR, found)
-        target = here.world.services.target
+        target = here.pipeline.services.target
         record = target.record(PRODUCTION)
-        assert (record.phase, found in hand_edit(record, target.observed(PRODUCTION))) == (Phase.HELD, True)
+        assert (record.phase, found in detect_drift(record, target.observed(PRODUCTION))) == (Phase.DRIFTED, True)
         # People look first. What is told to go while it starts may also stay for a minute.
         here.cluster.kubectl("rollout", "status", candidate, "-n", "production", "--timeout=60s")
         resume(target, PRODUCTION, "Ada")

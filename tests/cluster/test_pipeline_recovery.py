@@ -11,49 +11,49 @@ from tests.cluster.load import Users
 from tests.cluster.world import ClusterWorld
 from tests.integration.delivery.moments import cancel_at
 from tests.integration.delivery.test_every_phase import GOOD, run_of_version, was_told_once
-from tests.support.phases import Moment
+from tests.support.phases import PhaseHook
 
 KILLED = (
-    Moment(Environment.STAGING, Phase.DEPLOYING),
-    Moment(PRODUCTION, Phase.DEPLOYING),
-    Moment(PRODUCTION, Phase.COMPARING),
-    Moment(PRODUCTION, Phase.SHIFTING),
-    Moment(PRODUCTION, Phase.WATCHING),
+    PhaseHook(Environment.STAGING, Phase.DEPLOYING),
+    PhaseHook(PRODUCTION, Phase.DEPLOYING),
+    PhaseHook(PRODUCTION, Phase.COMPARING),
+    PhaseHook(PRODUCTION, Phase.SHIFTING),
+    PhaseHook(PRODUCTION, Phase.WATCHING),
 )
 """Every one that has a way back of its own; tests/integration/delivery strikes the others, at a place in memory."""
 SETTLED = 50
 """Requests that users send after a recovery; whatever it broke would show in them."""
 
 
-@pytest.mark.parametrize("moment", KILLED, ids=str)
-def test_a_killed_run_is_found_and_undone(here: ClusterWorld, moment: Moment, measured: list[str]) -> None:
-    world = here.world
-    live, version = world.serving, world.stage(GOOD)
-    with Users(world.services.target.url(PRODUCTION)) as users:
-        here.kill_at(moment, version)
-        dead = run_of_version(world, version)
-        record = world.services.target.record(moment.environment)
-        assert (dead.status, record.owner, record.phase) == (dg.DagsterRunStatus.STARTED, dead.run_id, moment.phase)
-        world.tick("reconcile")
+@pytest.mark.parametrize("hook", KILLED, ids=str)
+def test_a_killed_run_is_found_and_undone(here: ClusterWorld, hook: PhaseHook, measured: list[str]) -> None:
+    pipeline = here.pipeline
+    live, version = pipeline.serving, pipeline.stage(GOOD)
+    with Users(pipeline.services.target.url(PRODUCTION)) as users:
+        here.kill_at(hook, version)
+        dead = run_of_version(pipeline, version)
+        record = pipeline.services.target.record(hook.environment)
+        assert (dead.status, record.owner, record.phase) == (dg.DagsterRunStatus.STARTED, dead.run_id, hook.phase)
+        pipeline.tick("reconcile")
         users.more(SETTLED)
     measured.append(users.summary())
     here.is_at_rest(live)
-    failed = world.run_of(dead.run_id)
+    failed = pipeline.run_of(dead.run_id)
     assert failed.status is dg.DagsterRunStatus.FAILURE
-    world.after(failed)
-    was_told_once(world, failed, Outcome.ERROR)
+    pipeline.after(failed)
+    was_told_once(pipeline, failed, Outcome.ERROR)
     assert users.failures == []
 
 
 def test_a_cancelled_run_restores_the_traffic(here: ClusterWorld, measured: list[str]) -> None:
-    world = here.world
-    live, version = world.serving, world.stage(GOOD)
-    with Users(world.services.target.url(PRODUCTION)) as users:
-        cancel_at(Moment(PRODUCTION, Phase.SHIFTING), world, version)
-        run = world.run(version)
+    pipeline = here.pipeline
+    live, version = pipeline.serving, pipeline.stage(GOOD)
+    with Users(pipeline.services.target.url(PRODUCTION)) as users:
+        cancel_at(PhaseHook(PRODUCTION, Phase.SHIFTING), pipeline, version)
+        run = pipeline.run(version)
         users.more(SETTLED)
     measured.append(users.summary())
     assert run.status is dg.DagsterRunStatus.CANCELED
     here.is_at_rest(live)
-    was_told_once(world, run, Outcome.CANCELLED)
+    was_told_once(pipeline, run, Outcome.CANCELLED)
     assert users.failures == []

@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 
 from banana_delivery.policy.model import Colour, Deployment, Environment, ImageRef
-from banana_delivery.targets.kubernetes.objects import Place, container_of, deployment_of
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, container_of, deployment_of
 from tests.cluster.cluster import PRODUCTION, VERSIONS, Cluster
 
 STAGING = Environment.STAGING
@@ -51,7 +51,9 @@ def objects(cluster: Cluster, environment: Environment, kind: str) -> dict[str, 
 
 
 def template_of(cluster: Cluster, environment: Environment, colour: Colour) -> dict[str, Any]:
-    return objects(cluster, environment, "PodTemplate")[Place(environment, environment).name(colour)]
+    return objects(cluster, environment, "PodTemplate")[
+        EnvironmentNamespace(environment, environment).object_name(colour)
+    ]
 
 
 @every_set
@@ -83,13 +85,13 @@ def test_a_replica_says_where_its_metrics_are_and_is_reached_there(
 @every_set
 def test_everything_that_chooses_pods_chooses_these(cluster: Cluster, environment: Environment, colour: Colour) -> None:
     """Spread, budget and Service choose the colour's own replicas, the NetworkPolicy all of them."""
-    place = Place(environment, environment)
+    place = EnvironmentNamespace(environment, environment)
     pod = template_of(cluster, environment, colour)["template"]
     spread = {
         one["topologyKey"]: one["labelSelector"]["matchLabels"] for one in pod["spec"]["topologySpreadConstraints"]
     }
-    budget = objects(cluster, environment, "PodDisruptionBudget")[place.name(colour)]["spec"]
-    service = objects(cluster, environment, "Service")[place.name(colour)]["spec"]
+    budget = objects(cluster, environment, "PodDisruptionBudget")[place.object_name(colour)]["spec"]
+    service = objects(cluster, environment, "Service")[place.object_name(colour)]["spec"]
     (policy,) = objects(cluster, environment, "NetworkPolicy").values()
 
     ours = {**place.labels, "banana-delivery/colour": str(colour)}
@@ -106,7 +108,7 @@ def test_the_deployment_that_the_pipeline_makes_is_valid_for_the_versions_in_sup
     cluster: Cluster, environment: Environment, colour: Colour, version: str
 ) -> None:
     image = ImageRef(repository="registry.example.com/banana", digest=f"sha256:{'a' * 64}", version="7", key="k")
-    place, template = Place(environment, environment), template_of(cluster, environment, colour)
+    place, template = EnvironmentNamespace(environment, environment), template_of(cluster, environment, colour)
 
     made = deployment_of(place, colour, template, Deployment(image=image, replicas=3), "error")
 

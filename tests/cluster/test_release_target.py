@@ -8,20 +8,20 @@ import httpx
 import pytest
 
 from banana_delivery.evaluation.probe import AS_PROBE
-from banana_delivery.policy.model import Colour, Environment, ImageRef, Stratum
+from banana_delivery.policy.model import Colour, Environment, ImageRef, TrafficSource
 from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.targets.kubernetes.endpoints import MEMBER_PREFIX
-from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, Place
+from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, EnvironmentNamespace
 from tests.cluster.cluster import Cluster, Way
 from tests.cluster.load import IMAGE
 from tests.contract.release_target_contract import (
     BLUE,
     GREEN,
     PRODUCTION,
-    Bench,
     RecordContract,
     ReleaseTargetContract,
     RoutingContract,
+    TargetFixture,
     bring_up,
     counters,
     eventually,
@@ -30,7 +30,7 @@ from tests.contract.release_target_contract import (
 FAILING, BROKEN = "4", "3"
 
 
-class ClusterBench(Bench):
+class ClusterBench(TargetFixture):
     """The Kubernetes target, with a clock that can be moved on."""
 
     stale_after_seconds = 20.0
@@ -39,7 +39,7 @@ class ClusterBench(Bench):
         self._cluster = cluster
         self._way: Way = way
         self._releases = releases
-        self._place = Place(PRODUCTION, "production")
+        self._place = EnvironmentNamespace(PRODUCTION, "production")
         self._ahead = 0.0
         self.target: ReleaseTarget = self.another_target()
 
@@ -54,7 +54,7 @@ class ClusterBench(Bench):
         assert not failing or version == FAILING
         assert not broken or version == BROKEN
         known = self._releases.get(version) or self._releases["3"]
-        return known.but(version=version)
+        return known.replace(version=version)
 
     def advance(self, seconds: float) -> None:
         self._ahead += seconds
@@ -89,7 +89,7 @@ def _predict(url: str, requests: int, headers: dict[str, str] | None = None) -> 
 
 class TestBehindAGateway(ReleaseTargetContract):
     @pytest.fixture
-    def bench(self, empty: Cluster, releases: dict[str, ImageRef]) -> Bench:
+    def fixture(self, empty: Cluster, releases: dict[str, ImageRef]) -> TargetFixture:
         return ClusterBench(empty, "gateway", releases)
 
 
@@ -97,13 +97,13 @@ class TestWithoutAGateway(RecordContract, RoutingContract):
     """What has to do with routing and its carrier, but for what only a router can do."""
 
     @pytest.fixture
-    def bench(self, empty: Cluster, releases: dict[str, ImageRef]) -> Bench:
+    def fixture(self, empty: Cluster, releases: dict[str, ImageRef]) -> TargetFixture:
         return ClusterBench(empty, "endpoints", releases)
 
-    def test_users_are_split_by_weight_and_counted_where_they_went(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        bring_up(target, claim, BLUE, bench.image("1"))
-        bring_up(target, claim, GREEN, bench.image("2"))
+    def test_users_are_split_by_weight_and_counted_where_they_went(self, fixture: TargetFixture, claim: Claim) -> None:
+        target = fixture.target
+        bring_up(target, claim, BLUE, fixture.image("1"))
+        bring_up(target, claim, GREEN, fixture.image("2"))
 
         target.set_weights(claim, {BLUE: 75, GREEN: 25})
 
@@ -111,29 +111,29 @@ class TestWithoutAGateway(RecordContract, RoutingContract):
         assert target.record(PRODUCTION).weights == {BLUE: 75, GREEN: 25} == observed.weights
         assert observed.shares == {BLUE: 50, GREEN: 50}, "one pod each can give no other share, and says so"
         for _ in range(20):
-            bench.send(PRODUCTION, 1)
+            fixture.send(PRODUCTION, 1)
         eventually(lambda: counters(target, BLUE).requests + counters(target, GREEN).requests == 20)
         assert counters(target, BLUE).requests and counters(target, GREEN).requests
 
-    def test_nobody_outside_can_pose_as_the_probe(self, bench: Bench, claim: Claim) -> None:
+    def test_nobody_outside_can_pose_as_the_probe(self, fixture: TargetFixture, claim: Claim) -> None:
         """Without a router a request is what it says it is; the ways are apart all the same."""
-        target = bench.target
-        bring_up(target, claim, BLUE, bench.image("1"))
+        target = fixture.target
+        bring_up(target, claim, BLUE, fixture.image("1"))
         target.set_weights(claim, {BLUE: 100})
 
-        bench.pose_as_probe(PRODUCTION, BLUE)
+        fixture.pose_as_probe(PRODUCTION, BLUE)
 
-        eventually(lambda: counters(target, BLUE, Stratum.PROBE).requests == 1)
+        eventually(lambda: counters(target, BLUE, TrafficSource.PROBE).requests == 1)
         assert not target.probe_url(PRODUCTION, BLUE).startswith(target.url(PRODUCTION))
 
-    def test_failures_are_counted_where_they_happened(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        bring_up(target, claim, BLUE, bench.image("1"))
-        bring_up(target, claim, GREEN, bench.image("4", failing=True))
+    def test_failures_are_counted_where_they_happened(self, fixture: TargetFixture, claim: Claim) -> None:
+        target = fixture.target
+        bring_up(target, claim, BLUE, fixture.image("1"))
+        bring_up(target, claim, GREEN, fixture.image("4", failing=True))
         target.set_weights(claim, {BLUE: 50, GREEN: 50})
 
         for _ in range(20):
-            bench.send(PRODUCTION, 1)
+            fixture.send(PRODUCTION, 1)
 
         eventually(lambda: counters(target, BLUE).requests + counters(target, GREEN).requests == 20)
         assert counters(target, GREEN).failures["5xx"] == counters(target, GREEN).requests > 0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from banana_delivery.evaluation.fake import FakeEvidence
+from banana_delivery.evaluation.fake import FakeEvaluator
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.evaluation.probe import AS_PROBE, Probe
 from banana_delivery.images.base import BuildContext, BuiltImage, Progress
@@ -22,8 +22,8 @@ from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
 from banana_delivery.targets.kubernetes.target import KubernetesTarget
 from tests.cluster.cluster import PRODUCTION, Cluster
 from tests.cluster.load import IMAGE
-from tests.support.phases import Moment, Watched
-from tests.support.pipeline import World, open_world
+from tests.support.phases import PhaseHook, Watched
+from tests.support.pipeline import PipelineHarness, open_pipeline
 
 LEAF = LabelledImage(
     name="leaf.jpg",
@@ -41,12 +41,12 @@ class WatchedCluster(Watched, KubernetesTarget):
 
 
 @dataclass
-class ProbingEvidence(FakeEvidence):
+class ProbingEvidence(FakeEvaluator):
     """Whatever is asked about quality is as good as a test says; the probe asks real replicas."""
 
     @contextmanager
     def probe(self, url: str) -> Iterator[Probe]:  # type: ignore[override]
-        """See ``Evidence``."""
+        """See ``Evaluator``."""
         with Probe(url, [LEAF], headers=AS_PROBE) as probe:
             yield probe
 
@@ -69,7 +69,7 @@ class PushedImages(FakeImages):
         image = self._images.pop(built.ref.digest)
         live = self.live()
         pushed = next(ref for ref in self.pushed if ref.digest != live)
-        image.ref = pushed.but(version=context.version, key=built.ref.key)
+        image.ref = pushed.replace(version=context.version, key=built.ref.key)
         self._images[pushed.digest] = image
         return replace(built, ref=image.ref)
 
@@ -79,11 +79,11 @@ class ClusterWorld:
     """A world that releases to a cluster.
 
     Attributes:
-        world: the pipeline, and the edges that are not the cluster.
+        pipeline: the pipeline, and the edges that are not the cluster.
         cluster: where it releases to.
     """
 
-    world: World
+    pipeline: PipelineHarness
     cluster: Cluster
 
     def connect(self, **settings: str) -> WatchedCluster:
@@ -91,8 +91,8 @@ class ClusterWorld:
         made = self.cluster.target("gateway", **settings)
         target = WatchedCluster(made.sites, made.stale_after_seconds)
         target.watch()
-        self.world.target = target  # type: ignore[assignment]
-        self.world.change(target=target)
+        self.pipeline.target = target  # type: ignore[assignment]
+        self.pipeline.change(target=target)
         return target
 
     @contextmanager
@@ -106,7 +106,7 @@ class ClusterWorld:
     @contextmanager
     def pushing(self, *pushed: ImageRef) -> Iterator[None]:
         """Versions get other images."""
-        images = self.world.services.images
+        images = self.pipeline.services.images
         assert isinstance(images, PushedImages)
         before, images.pushed = images.pushed, pushed
         try:
@@ -117,24 +117,24 @@ class ClusterWorld:
     @contextmanager
     def setting(self, **values: float) -> Iterator[None]:
         """The pipeline has other settings."""
-        before = self.world.services.settings
-        self.world.change(settings=before.model_copy(update=values))
+        before = self.pipeline.services.settings
+        self.pipeline.change(settings=before.model_copy(update=values))
         try:
             yield
         finally:
-            self.world.change(settings=before)
+            self.pipeline.change(settings=before)
 
     def live(self) -> str:
         """The digest in production; empty before the first release."""
-        live = self.world.services.target.record(PRODUCTION).live
+        live = self.pipeline.services.target.record(PRODUCTION).live
         return live.digest if live else ""
 
     @property
     def candidate_colour(self) -> Colour:
         """The colour of production that the next or present candidate takes."""
-        return self.world.services.target.record(PRODUCTION).idle
+        return self.pipeline.services.target.record(PRODUCTION).idle
 
-    def kill_at(self, moment: Moment, version: str) -> None:
+    def kill_at(self, hook: PhaseHook, version: str) -> None:
         """Deliver a version in a process of its own, which SIGKILL ends at a moment."""
         with warnings.catch_warnings():
             # Python 3.12 warns of forks beside threads; the child never comes back to whatever they hold.
@@ -142,21 +142,21 @@ class ClusterWorld:
             child = os.fork()
         if child == 0:
             try:
-                self.connect().at[moment] = lambda: os.kill(os.getpid(), signal.SIGKILL)
-                self.world.run_alone(version)
+                self.connect().at[hook] = lambda: os.kill(os.getpid(), signal.SIGKILL)
+                self.pipeline.run_alone(version)
             finally:
                 os._exit(1)
         _, status = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(status), f"The delivery of version {version} never came to {moment}."
+        assert os.WIFSIGNALED(status), f"The delivery of version {version} never came to {hook}."
 
     def is_at_rest(self, serving: str | None) -> None:
         """Nobody owns anything; the cluster routes all users to one colour, which serves this version."""
-        target = self.world.services.target
+        target = self.pipeline.services.target
         for environment in Environment:
             record = target.record(environment)
             assert (record.owner, record.phase) == (None, Phase.IDLE)
         record, observed = target.record(PRODUCTION), target.observed(PRODUCTION)
-        assert (self.world.serving, record.candidate) == (serving, None)
+        assert (self.pipeline.serving, record.candidate) == (serving, None)
         assert observed.weights == record.resting_weights
         assert sorted(observed.weights.values()) == [0, 100]
         live = record.live
@@ -164,16 +164,16 @@ class ClusterWorld:
         assert record.active is not None
         assert observed.digests[record.active] == live.digest
         idle: Colour = record.idle
-        assert observed.replicas.get(idle, 0) == 0 or record.warm_until is not None
+        assert observed.replicas.get(idle, 0) == 0 or record.scale_down_at is not None
 
 
 @contextmanager
 def open_cluster_world(home: Path, cluster: Cluster, pushed: Sequence[ImageRef]) -> Iterator[ClusterWorld]:
     """A world whose releases run on a cluster."""
-    with open_world(home) as world:
-        here = ClusterWorld(world, cluster)
-        world.evidence = ProbingEvidence()
+    with open_pipeline(home) as pipeline:
+        here = ClusterWorld(pipeline, cluster)
+        pipeline.evaluator = ProbingEvidence()
         images = PushedImages(pushed=pushed, live=here.live)
-        world.change(evidence=world.evidence, images=images, sleep=time.sleep)
+        pipeline.change(evaluator=pipeline.evaluator, images=images, sleep=time.sleep)
         here.connect()
         yield here

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contract.local_fixture import LocalBench
+from tests.contract.local_fixture import LocalFixture
 
 
 @pytest.fixture(scope="session")
-def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBench]:
+def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalFixture]:
     """The router under supervisord, up for all tests."""
-    bench = LocalBench(tmp_path_factory.mktemp("home"))
-    bench.stack.up(print)
-    yield bench
-    bench.stack.down(print)
+    fixture = LocalFixture(tmp_path_factory.mktemp("home"))
+    fixture.stack.up(print)
+    yield fixture
+    fixture.stack.down(print)
 
 
 @pytest.fixture
-def local_bench(local_stack: LocalBench) -> Iterator[LocalBench]:
+def local_fixture(local_stack: LocalFixture) -> Iterator[LocalFixture]:
     """The local target as if it had never been used."""
     local_stack.reset()
     yield local_stack

@@ -167,7 +167,7 @@ class ImageStoreContract:
 
     def test_an_image_that_does_not_exist_cannot_be_tagged(self, store: ImageStore, sources: Sources) -> None:
         built = self.build(store, sources.context())
-        unknown = built.ref.but(digest="sha256:" + "0" * 64)
+        unknown = built.ref.replace(digest="sha256:" + "0" * 64)
 
         with pytest.raises(ImageError, match="sha256:0000"):
             store.tag(unknown, ["latest"])

@@ -23,7 +23,7 @@ from banana_delivery.embedded.traefik import Router
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
-from tests.contract.release_target_contract import Bench
+from tests.contract.release_target_contract import TargetFixture
 
 TINY_RELEASE = Path(__file__).parent / "tiny_release"
 
@@ -71,7 +71,7 @@ class TinyReleases:
         return self._folder / image.digest.removeprefix("sha256:")
 
 
-class LocalBench(Bench):
+class LocalFixture(TargetFixture):
     """The local target, its stack and its users."""
 
     def __init__(self, home: Path) -> None:

@@ -14,7 +14,7 @@ from banana_delivery.model_registry.fake import FakeRegistry
 from banana_delivery.model_registry.mlflow import MlflowRegistry
 
 
-class World(ABC):
+class PipelineHarness(ABC):
     """A registry and the people around it."""
 
     registry: ModelRegistry
@@ -36,7 +36,7 @@ class World(ABC):
         """The same registry, which answers no more."""
 
 
-class FakeWorld(World):
+class FakeWorld(PipelineHarness):
     def __init__(self) -> None:
         self.registry: FakeRegistry = FakeRegistry()
 
@@ -54,7 +54,7 @@ class FakeWorld(World):
         return self.registry
 
 
-class MlflowWorld(World):
+class MlflowWorld(PipelineHarness):
     """A model of its own in an MLflow that other tests share, since making MLflow's tables takes seconds."""
 
     def __init__(self, tracking_uri: str, scratch: Path) -> None:

@@ -1,6 +1,6 @@
 """What every release target promises, as tests that any implementation inherits.
 
-An implementation subclasses ``ReleaseTargetContract`` and overrides the fixture ``bench``.
+An implementation subclasses ``ReleaseTargetContract`` and overrides the fixture ``fixture``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from banana_delivery.policy.model import Colour, Counters, Environment, ImageRef, Phase, RolloutRecord, Stratum
+from banana_delivery.policy.model import Colour, Counters, Environment, ImageRef, Phase, RolloutRecord, TrafficSource
 from banana_delivery.targets.base import (
     Claim,
     ClaimRefusedError,
@@ -27,7 +27,7 @@ BLUE, GREEN, SOLE = Colour.BLUE, Colour.GREEN, Colour.SOLE
 PATIENCE_SECONDS = 60.0
 
 
-class Bench(ABC):
+class TargetFixture(ABC):
     """A target to be tried, and what the tests do around it."""
 
     target: ReleaseTarget
@@ -92,21 +92,21 @@ def wait_until_ready(target: ReleaseTarget, environment: Environment, colour: Co
     return seen[-1]
 
 
-def counters(target: ReleaseTarget, colour: Colour, stratum: Stratum = Stratum.USER) -> Counters:
+def counters(target: ReleaseTarget, colour: Colour, source: TrafficSource = TrafficSource.USER) -> Counters:
     environment = STAGING if colour is SOLE else PRODUCTION
-    return target.traffic(environment).of(colour, stratum)
+    return target.traffic(environment).of(colour, source)
 
 
 class _Contract:
     """What both parts of the contract stand on."""
 
     @pytest.fixture
-    def bench(self) -> Bench:
+    def fixture(self) -> TargetFixture:
         raise NotImplementedError
 
     @pytest.fixture
-    def target(self, bench: Bench) -> ReleaseTarget:
-        return bench.target
+    def target(self, fixture: TargetFixture) -> ReleaseTarget:
+        return fixture.target
 
     @pytest.fixture
     def claim(self, target: ReleaseTarget) -> Claim:
@@ -130,38 +130,38 @@ class RecordContract(_Contract):
     def test_the_same_owner_may_claim_again_and_keeps_its_generation(self, target: ReleaseTarget) -> None:
         assert target.claim(PRODUCTION, "run-1") == target.claim(PRODUCTION, "run-1")
 
-    def test_a_claim_is_refused_while_another_owner_shows_life(self, bench: Bench, claim: Claim) -> None:
-        bench.advance(bench.stale_after_seconds - 1)
-        bench.target.beat(claim)
-        bench.advance(bench.stale_after_seconds - 1)
-        before = bench.target.record(PRODUCTION)
+    def test_a_claim_is_refused_while_another_owner_shows_life(self, fixture: TargetFixture, claim: Claim) -> None:
+        fixture.advance(fixture.stale_after_seconds - 1)
+        fixture.target.heartbeat(claim)
+        fixture.advance(fixture.stale_after_seconds - 1)
+        before = fixture.target.record(PRODUCTION)
 
         with pytest.raises(ClaimRefusedError, match="run-1"):
-            bench.target.claim(PRODUCTION, "run-2")
-        assert bench.target.record(PRODUCTION) == before
+            fixture.target.claim(PRODUCTION, "run-2")
+        assert fixture.target.record(PRODUCTION) == before
 
-    def test_a_silent_owner_may_be_replaced(self, bench: Bench, claim: Claim) -> None:
-        bench.advance(bench.stale_after_seconds + 1)
+    def test_a_silent_owner_may_be_replaced(self, fixture: TargetFixture, claim: Claim) -> None:
+        fixture.advance(fixture.stale_after_seconds + 1)
 
-        taken = bench.another_target().claim(PRODUCTION, "run-2")
+        taken = fixture.another_target().claim(PRODUCTION, "run-2")
 
         assert taken.generation > claim.generation
-        assert bench.target.record(PRODUCTION).owner == "run-2"
+        assert fixture.target.record(PRODUCTION).owner == "run-2"
 
     def test_a_living_owner_is_replaced_on_purpose_only(self, target: ReleaseTarget, claim: Claim) -> None:
-        stolen = target.claim(PRODUCTION, "person", steal=True)
+        stolen = target.claim(PRODUCTION, "person", takeover=True)
 
         assert stolen.generation > claim.generation
         with pytest.raises(FencedError):
-            target.beat(claim)
+            target.heartbeat(claim)
 
-    def test_of_many_that_claim_at_once_one_wins(self, bench: Bench) -> None:
+    def test_of_many_that_claim_at_once_one_wins(self, fixture: TargetFixture) -> None:
         won: list[Claim] = []
         refused: list[ClaimRefusedError] = []
         start = threading.Barrier(6)
 
         def claim(owner: str) -> None:
-            target = bench.another_target()
+            target = fixture.another_target()
             start.wait()
             try:
                 won.append(target.claim(PRODUCTION, owner))
@@ -175,10 +175,10 @@ class RecordContract(_Contract):
             thread.join()
 
         assert (len(won), len(refused)) == (1, 5)
-        assert bench.target.record(PRODUCTION).owner == won[0].owner
+        assert fixture.target.record(PRODUCTION).owner == won[0].owner
 
     def test_an_environment_given_back_can_be_claimed_at_once(self, target: ReleaseTarget, claim: Claim) -> None:
-        target.write(claim, target.record(PRODUCTION).but(phase=Phase.SHIFTING, note="half way"))
+        target.write(claim, target.record(PRODUCTION).replace(phase=Phase.SHIFTING, note="half way"))
 
         target.release(claim)
 
@@ -187,100 +187,106 @@ class RecordContract(_Contract):
         assert target.claim(PRODUCTION, "run-2").generation > claim.generation
 
     def test_a_hold_outlasts_the_owner(self, target: ReleaseTarget, claim: Claim) -> None:
-        target.write(claim, target.record(PRODUCTION).but(phase=Phase.HELD))
+        target.write(claim, target.record(PRODUCTION).replace(phase=Phase.DRIFTED))
 
         target.release(claim)
 
-        assert target.record(PRODUCTION).phase is Phase.HELD
+        assert target.record(PRODUCTION).phase is Phase.DRIFTED
 
     # The record.
 
-    def test_the_owner_writes_what_it_knows_and_nothing_else(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        image = bench.image("7")
-        bench.advance(3)
-        known = {"phase": Phase.WATCHING, "candidate": image, "active": GREEN, "plan": "demo", "warm_until": 12.5}
+    def test_the_owner_writes_what_it_knows_and_nothing_else(self, fixture: TargetFixture, claim: Claim) -> None:
+        target = fixture.target
+        image = fixture.image("7")
+        fixture.advance(3)
+        known = {"phase": Phase.WATCHING, "candidate": image, "active": GREEN, "plan": "demo", "scale_down_at": 12.5}
         lies = {"generation": 99, "owner": "nobody", "weights": {BLUE: 100}, "environment": STAGING, "heartbeat": 1.0}
         before = target.record(PRODUCTION)
 
-        stored = target.write(claim, before.but(**known, **lies))
+        stored = target.write(claim, before.replace(**known, **lies))
 
-        assert stored == target.record(PRODUCTION) == before.but(**known, heartbeat=stored.heartbeat)
+        assert stored == target.record(PRODUCTION) == before.replace(**known, heartbeat=stored.heartbeat)
         assert stored.heartbeat > before.heartbeat
 
-    def test_a_heartbeat_changes_nothing_but_the_heartbeat(self, bench: Bench, claim: Claim) -> None:
-        before = bench.target.record(PRODUCTION)
-        bench.advance(3)
+    def test_a_heartbeat_changes_nothing_but_the_heartbeat(self, fixture: TargetFixture, claim: Claim) -> None:
+        before = fixture.target.record(PRODUCTION)
+        fixture.advance(3)
 
-        bench.target.beat(claim)
+        fixture.target.heartbeat(claim)
 
-        after = bench.target.record(PRODUCTION)
+        after = fixture.target.record(PRODUCTION)
         assert after.heartbeat > before.heartbeat
-        assert after == before.but(heartbeat=after.heartbeat)
+        assert after == before.replace(heartbeat=after.heartbeat)
 
-    def test_the_record_and_the_claim_survive_the_process(self, bench: Bench, claim: Claim) -> None:
-        bench.target.write(claim, bench.target.record(PRODUCTION).but(phase=Phase.SHIFTING, baseline=None, note="x"))
+    def test_the_record_and_the_claim_survive_the_process(self, fixture: TargetFixture, claim: Claim) -> None:
+        fixture.target.write(
+            claim, fixture.target.record(PRODUCTION).replace(phase=Phase.SHIFTING, baseline=None, note="x")
+        )
 
-        other = bench.another_target()
+        other = fixture.another_target()
 
-        assert other.record(PRODUCTION) == bench.target.record(PRODUCTION)
-        other.beat(claim)
+        assert other.record(PRODUCTION) == fixture.target.record(PRODUCTION)
+        other.heartbeat(claim)
 
 
 class ReplicaContract(_Contract):
     """The replicas: to be kept once by each place, however its users are routed."""
 
-    def test_a_deployed_colour_gets_ready_with_the_digest_that_was_deployed(self, bench: Bench, claim: Claim) -> None:
-        image = bench.image("1")
+    def test_a_deployed_colour_gets_ready_with_the_digest_that_was_deployed(
+        self, fixture: TargetFixture, claim: Claim
+    ) -> None:
+        image = fixture.image("1")
 
-        readiness = bring_up(bench.target, claim, BLUE, image, replicas=2)
+        readiness = bring_up(fixture.target, claim, BLUE, image, replicas=2)
 
         assert readiness.ready == 2
-        deployment = bench.target.record(PRODUCTION).deployments[BLUE]
+        deployment = fixture.target.record(PRODUCTION).deployments[BLUE]
         assert (deployment.image, deployment.replicas) == (image, 2)
-        observed = bench.target.observed(PRODUCTION)
+        observed = fixture.target.observed(PRODUCTION)
         assert (observed.digests[BLUE], observed.replicas[BLUE]) == (image.digest, 2)
-        eventually(lambda: bench.target.traffic(PRODUCTION).digests == {BLUE: image.digest})
+        eventually(lambda: fixture.target.traffic(PRODUCTION).digests == {BLUE: image.digest})
 
-    def test_deploying_what_runs_changes_nothing(self, bench: Bench, claim: Claim) -> None:
-        bring_up(bench.target, claim, BLUE, bench.image("1"))
-        running, record = bench.replicas(PRODUCTION, BLUE), bench.target.record(PRODUCTION)
+    def test_deploying_what_runs_changes_nothing(self, fixture: TargetFixture, claim: Claim) -> None:
+        bring_up(fixture.target, claim, BLUE, fixture.image("1"))
+        running, record = fixture.replicas(PRODUCTION, BLUE), fixture.target.record(PRODUCTION)
 
-        bring_up(bench.target, claim, BLUE, bench.image("1"))
+        bring_up(fixture.target, claim, BLUE, fixture.image("1"))
 
-        assert bench.replicas(PRODUCTION, BLUE) == running
-        assert bench.target.record(PRODUCTION) == record.but(heartbeat=bench.target.record(PRODUCTION).heartbeat)
+        assert fixture.replicas(PRODUCTION, BLUE) == running
+        assert fixture.target.record(PRODUCTION) == record.replace(
+            heartbeat=fixture.target.record(PRODUCTION).heartbeat
+        )
 
-    def test_another_digest_replaces_the_one_on_an_idle_colour(self, bench: Bench, claim: Claim) -> None:
-        bring_up(bench.target, claim, BLUE, bench.image("1"))
-        before = bench.replicas(PRODUCTION, BLUE)
+    def test_another_digest_replaces_the_one_on_an_idle_colour(self, fixture: TargetFixture, claim: Claim) -> None:
+        bring_up(fixture.target, claim, BLUE, fixture.image("1"))
+        before = fixture.replicas(PRODUCTION, BLUE)
 
-        bring_up(bench.target, claim, BLUE, bench.image("2"))
+        bring_up(fixture.target, claim, BLUE, fixture.image("2"))
 
-        assert not before & bench.replicas(PRODUCTION, BLUE)
-        assert bench.target.observed(PRODUCTION).digests[BLUE] == bench.image("2").digest
-        eventually(lambda: bench.target.traffic(PRODUCTION).digests == {BLUE: bench.image("2").digest})
+        assert not before & fixture.replicas(PRODUCTION, BLUE)
+        assert fixture.target.observed(PRODUCTION).digests[BLUE] == fixture.image("2").digest
+        eventually(lambda: fixture.target.traffic(PRODUCTION).digests == {BLUE: fixture.image("2").digest})
 
-    def test_scaling_up_keeps_the_replicas_that_run(self, bench: Bench, claim: Claim) -> None:
-        bring_up(bench.target, claim, BLUE, bench.image("1"))
-        before = bench.replicas(PRODUCTION, BLUE)
+    def test_scaling_up_keeps_the_replicas_that_run(self, fixture: TargetFixture, claim: Claim) -> None:
+        bring_up(fixture.target, claim, BLUE, fixture.image("1"))
+        before = fixture.replicas(PRODUCTION, BLUE)
 
-        bench.target.scale(claim, BLUE, 2)
-        wait_until_ready(bench.target, PRODUCTION, BLUE)
+        fixture.target.scale(claim, BLUE, 2)
+        wait_until_ready(fixture.target, PRODUCTION, BLUE)
 
-        assert before < bench.replicas(PRODUCTION, BLUE)
-        assert bench.target.record(PRODUCTION).deployments[BLUE].replicas == 2
+        assert before < fixture.replicas(PRODUCTION, BLUE)
+        assert fixture.target.record(PRODUCTION).deployments[BLUE].replicas == 2
 
-    def test_a_cold_colour_is_remembered_and_comes_back(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        bring_up(target, claim, BLUE, bench.image("1"))
+    def test_a_cold_colour_is_remembered_and_comes_back(self, fixture: TargetFixture, claim: Claim) -> None:
+        target = fixture.target
+        bring_up(target, claim, BLUE, fixture.image("1"))
 
         target.scale(claim, BLUE, 0)
 
         assert target.readiness(PRODUCTION, BLUE).complete
-        assert target.record(PRODUCTION).deployments[BLUE].image == bench.image("1")
+        assert target.record(PRODUCTION).deployments[BLUE].image == fixture.image("1")
         assert target.observed(PRODUCTION).replicas.get(BLUE, 0) == 0
-        eventually(lambda: not bench.replicas(PRODUCTION, BLUE))
+        eventually(lambda: not fixture.replicas(PRODUCTION, BLUE))
         target.scale(claim, BLUE, 1)
         wait_until_ready(target, PRODUCTION, BLUE)
 
@@ -292,25 +298,25 @@ class ReplicaContract(_Contract):
         assert not target.readiness(PRODUCTION, GREEN).complete
         assert "ever deployed" in target.readiness(PRODUCTION, GREEN).failure
 
-    def test_a_release_that_cannot_start_is_reported_in_a_sentence(self, bench: Bench, claim: Claim) -> None:
-        bench.target.deploy(claim, BLUE, bench.image("3", broken=True), 1)
+    def test_a_release_that_cannot_start_is_reported_in_a_sentence(self, fixture: TargetFixture, claim: Claim) -> None:
+        fixture.target.deploy(claim, BLUE, fixture.image("3", broken=True), 1)
 
-        eventually(lambda: bool(bench.target.readiness(PRODUCTION, BLUE).failure))
+        eventually(lambda: bool(fixture.target.readiness(PRODUCTION, BLUE).failure))
 
-        assert not bench.target.readiness(PRODUCTION, BLUE).complete
+        assert not fixture.target.readiness(PRODUCTION, BLUE).complete
 
-    def test_a_colour_of_another_environment_is_refused(self, bench: Bench, claim: Claim) -> None:
+    def test_a_colour_of_another_environment_is_refused(self, fixture: TargetFixture, claim: Claim) -> None:
         with pytest.raises(TargetError, match="no colour sole"):
-            bench.target.deploy(claim, SOLE, bench.image("1"), 1)
+            fixture.target.deploy(claim, SOLE, fixture.image("1"), 1)
 
-    def test_stagings_sole_colour_carries_all_of_its_traffic(self, bench: Bench) -> None:
-        target = bench.target
+    def test_stagings_sole_colour_carries_all_of_its_traffic(self, fixture: TargetFixture) -> None:
+        target = fixture.target
         claim = target.claim(STAGING, "run-1")
-        bring_up(target, claim, SOLE, bench.image("1"))
-        bring_up(target, claim, SOLE, bench.image("2"))
+        bring_up(target, claim, SOLE, fixture.image("1"))
+        bring_up(target, claim, SOLE, fixture.image("2"))
         before = counters(target, SOLE)
 
-        bench.send(STAGING, 2)
+        fixture.send(STAGING, 2)
 
         assert target.record(STAGING).weights == {SOLE: 100} == target.observed(STAGING).weights
         eventually(lambda: counters(target, SOLE).requests == before.requests + 2)
@@ -320,16 +326,16 @@ class ReplicaContract(_Contract):
 class RoutingContract(_Contract):
     """How users get to the replicas, and who may change it: to be kept once by each way of routing."""
 
-    def test_a_dead_owner_that_wakes_up_changes_nothing(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        target.deploy(claim, BLUE, bench.image("1"), 1)
-        bench.advance(bench.stale_after_seconds + 1)
-        bench.another_target().claim(PRODUCTION, "run-2")
+    def test_a_dead_owner_that_wakes_up_changes_nothing(self, fixture: TargetFixture, claim: Claim) -> None:
+        target = fixture.target
+        target.deploy(claim, BLUE, fixture.image("1"), 1)
+        fixture.advance(fixture.stale_after_seconds + 1)
+        fixture.another_target().claim(PRODUCTION, "run-2")
         record, observed = target.record(PRODUCTION), target.observed(PRODUCTION)
         mutations: list[Callable[[], object]] = [
-            lambda: target.write(claim, record.but(phase=Phase.SHIFTING)),
-            lambda: target.beat(claim),
-            lambda: target.deploy(claim, BLUE, bench.image("2"), 2),
+            lambda: target.write(claim, record.replace(phase=Phase.SHIFTING)),
+            lambda: target.heartbeat(claim),
+            lambda: target.deploy(claim, BLUE, fixture.image("2"), 2),
             lambda: target.scale(claim, BLUE, 0),
             lambda: target.set_weights(claim, {BLUE: 100, GREEN: 0}),
         ]
@@ -342,14 +348,14 @@ class RoutingContract(_Contract):
         assert target.record(PRODUCTION) == record
         assert target.observed(PRODUCTION) == observed
 
-    def test_another_digest_never_replaces_one_that_carries_users(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        bring_up(target, claim, BLUE, bench.image("1"))
+    def test_another_digest_never_replaces_one_that_carries_users(self, fixture: TargetFixture, claim: Claim) -> None:
+        target = fixture.target
+        bring_up(target, claim, BLUE, fixture.image("1"))
         target.set_weights(claim, {BLUE: 100, GREEN: 0})
         record, observed = target.record(PRODUCTION), target.observed(PRODUCTION)
 
         with pytest.raises(TargetError, match="100 % of production's traffic"):
-            target.deploy(claim, BLUE, bench.image("2"), 1)
+            target.deploy(claim, BLUE, fixture.image("2"), 1)
         with pytest.raises(TargetError, match="cannot be scaled to 0"):
             target.scale(claim, BLUE, 0)
 
@@ -357,36 +363,36 @@ class RoutingContract(_Contract):
 
     @pytest.mark.parametrize("weights", [{BLUE: 60, GREEN: 50}, {BLUE: 110, GREEN: -10}, {BLUE: 40}, {}])
     def test_weights_that_are_no_split_are_refused(
-        self, bench: Bench, claim: Claim, weights: dict[Colour, int]
+        self, fixture: TargetFixture, claim: Claim, weights: dict[Colour, int]
     ) -> None:
-        bench.target.write(claim, bench.target.record(PRODUCTION).but(active=BLUE))
-        record = bench.target.record(PRODUCTION)
+        fixture.target.write(claim, fixture.target.record(PRODUCTION).replace(active=BLUE))
+        record = fixture.target.record(PRODUCTION)
 
         with pytest.raises(TargetError, match="sum to 100"):
-            bench.target.set_weights(claim, weights)
+            fixture.target.set_weights(claim, weights)
 
-        assert bench.target.record(PRODUCTION) == record
+        assert fixture.target.record(PRODUCTION) == record
 
-    def test_users_are_never_sent_to_a_colour_without_replicas(self, bench: Bench, claim: Claim) -> None:
-        bench.target.deploy(claim, BLUE, bench.image("1"), 0)
+    def test_users_are_never_sent_to_a_colour_without_replicas(self, fixture: TargetFixture, claim: Claim) -> None:
+        fixture.target.deploy(claim, BLUE, fixture.image("1"), 0)
 
         for colour in (BLUE, GREEN):
             with pytest.raises(TargetError, match="no replicas"):
-                bench.target.set_weights(claim, {colour: 100})
+                fixture.target.set_weights(claim, {colour: 100})
 
-    def test_a_first_release_can_be_taken_back_to_no_traffic_at_all(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        bring_up(target, claim, BLUE, bench.image("1"))
+    def test_a_first_release_can_be_taken_back_to_no_traffic_at_all(self, fixture: TargetFixture, claim: Claim) -> None:
+        target = fixture.target
+        bring_up(target, claim, BLUE, fixture.image("1"))
         target.set_weights(claim, {BLUE: 100})
 
         target.set_weights(claim, target.record(PRODUCTION).resting_weights)
 
         assert not any(target.observed(PRODUCTION).weights.values())
 
-    def test_users_are_split_by_weight_and_counted_where_they_went(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        target.deploy(claim, BLUE, bench.image("1"), 1)
-        target.deploy(claim, GREEN, bench.image("2"), 1)
+    def test_users_are_split_by_weight_and_counted_where_they_went(self, fixture: TargetFixture, claim: Claim) -> None:
+        target = fixture.target
+        target.deploy(claim, BLUE, fixture.image("1"), 1)
+        target.deploy(claim, GREEN, fixture.image("2"), 1)
         wait_until_ready(target, PRODUCTION, BLUE)
         wait_until_ready(target, PRODUCTION, GREEN)
         before = {colour: counters(target, colour) for colour in (BLUE, GREEN)}
@@ -394,7 +400,7 @@ class RoutingContract(_Contract):
         target.set_weights(claim, {BLUE: 75, GREEN: 25})
 
         assert target.record(PRODUCTION).weights == {BLUE: 75, GREEN: 25} == target.observed(PRODUCTION).weights
-        bench.send(PRODUCTION, 20)
+        fixture.send(PRODUCTION, 20)
 
         def sent(colour: Colour) -> int:
             return counters(target, colour).requests - before[colour].requests
@@ -404,66 +410,71 @@ class RoutingContract(_Contract):
         assert counters(target, BLUE).failed == before[BLUE].failed
         eventually(lambda: counters(target, BLUE).latency.get("+Inf", 0) - before[BLUE].latency.get("+Inf", 0) == 15)
 
-    def test_the_probe_and_the_users_are_counted_apart(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        bring_up(target, claim, BLUE, bench.image("1"))
+    def test_the_probe_and_the_users_are_counted_apart(self, fixture: TargetFixture, claim: Claim) -> None:
+        target = fixture.target
+        bring_up(target, claim, BLUE, fixture.image("1"))
         target.set_weights(claim, {BLUE: 100})
-        before = {stratum: counters(target, BLUE, stratum).requests for stratum in Stratum}
+        before = {source: counters(target, BLUE, source).requests for source in TrafficSource}
 
-        bench.send(PRODUCTION, 3)
-        bench.probe(PRODUCTION, BLUE, 5)
+        fixture.send(PRODUCTION, 3)
+        fixture.probe(PRODUCTION, BLUE, 5)
 
         def counted() -> list[int]:
-            return [counters(target, BLUE, stratum).requests - before[stratum] for stratum in before]
+            return [counters(target, BLUE, source).requests - before[source] for source in before]
 
         eventually(lambda: counted() == [3, 5])
 
-    def test_nobody_outside_can_pose_as_the_probe(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        bring_up(target, claim, BLUE, bench.image("1"))
+    def test_nobody_outside_can_pose_as_the_probe(self, fixture: TargetFixture, claim: Claim) -> None:
+        target = fixture.target
+        bring_up(target, claim, BLUE, fixture.image("1"))
         target.set_weights(claim, {BLUE: 100})
-        before = {stratum: counters(target, BLUE, stratum) for stratum in Stratum}
+        before = {source: counters(target, BLUE, source) for source in TrafficSource}
 
-        bench.pose_as_probe(PRODUCTION, BLUE)
+        fixture.pose_as_probe(PRODUCTION, BLUE)
 
-        eventually(lambda: counters(target, BLUE).requests > before[Stratum.USER].requests)
-        probed = counters(target, BLUE, Stratum.PROBE)
-        assert (probed.requests, probed.latency) == (before[Stratum.PROBE].requests, before[Stratum.PROBE].latency)
+        eventually(lambda: counters(target, BLUE).requests > before[TrafficSource.USER].requests)
+        probed = counters(target, BLUE, TrafficSource.PROBE)
+        assert (probed.requests, probed.latency) == (
+            before[TrafficSource.PROBE].requests,
+            before[TrafficSource.PROBE].latency,
+        )
         assert not target.probe_url(PRODUCTION, BLUE).startswith(target.url(PRODUCTION) + "/")
 
-    def test_failures_are_counted_where_they_happened(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        target.deploy(claim, BLUE, bench.image("1"), 1)
-        target.deploy(claim, GREEN, bench.image("4", failing=True), 1)
+    def test_failures_are_counted_where_they_happened(self, fixture: TargetFixture, claim: Claim) -> None:
+        target = fixture.target
+        target.deploy(claim, BLUE, fixture.image("1"), 1)
+        target.deploy(claim, GREEN, fixture.image("4", failing=True), 1)
         wait_until_ready(target, PRODUCTION, BLUE)
         wait_until_ready(target, PRODUCTION, GREEN)
         target.set_weights(claim, {BLUE: 50, GREEN: 50})
         before = {colour: counters(target, colour) for colour in (BLUE, GREEN)}
 
-        bench.send(PRODUCTION, 10)
+        fixture.send(PRODUCTION, 10)
 
         eventually(lambda: counters(target, GREEN).requests == before[GREEN].requests + 5)
         assert counters(target, GREEN).failures["5xx"] == before[GREEN].failures["5xx"] + 5
         assert counters(target, BLUE).failed == before[BLUE].failed
 
-    def test_a_hand_edit_shows_in_what_is_observed_and_not_in_the_record(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        target.deploy(claim, BLUE, bench.image("1"), 1)
+    def test_a_hand_edit_shows_in_what_is_observed_and_not_in_the_record(
+        self, fixture: TargetFixture, claim: Claim
+    ) -> None:
+        target = fixture.target
+        target.deploy(claim, BLUE, fixture.image("1"), 1)
         target.set_weights(claim, {BLUE: 100})
 
-        bench.edit_weights({BLUE: 70, GREEN: 30})
+        fixture.edit_weights({BLUE: 70, GREEN: 30})
 
         eventually(lambda: target.observed(PRODUCTION).weights == {BLUE: 70, GREEN: 30})
         assert target.record(PRODUCTION).weights == {BLUE: 100, GREEN: 0}
 
-    def test_a_deployment_leaves_a_hand_edit_of_the_weights_alone(self, bench: Bench, claim: Claim) -> None:
-        target = bench.target
-        target.deploy(claim, BLUE, bench.image("1"), 1)
+    def test_a_deployment_leaves_a_hand_edit_of_the_weights_alone(self, fixture: TargetFixture, claim: Claim) -> None:
+        target = fixture.target
+        target.deploy(claim, BLUE, fixture.image("1"), 1)
         target.set_weights(claim, {BLUE: 100})
-        bench.edit_weights({BLUE: 70, GREEN: 30})
+        fixture.edit_weights({BLUE: 70, GREEN: 30})
         eventually(lambda: target.observed(PRODUCTION).weights == {BLUE: 70, GREEN: 30})
 
-        target.deploy(claim, GREEN, bench.image("2"), 1)
+        target.deploy(claim, GREEN, fixture.image("2"), 1)
 
         assert target.observed(PRODUCTION).weights == {BLUE: 70, GREEN: 30}
 

@@ -10,7 +10,7 @@ import pytest
 from banana_delivery.model_registry.base import MissingCheckpointError, RegistryError, UnknownVersionError
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import RegistryMark
-from tests.contract.registries import FakeWorld, MlflowWorld, World, sqlite_mlflow
+from tests.contract.registries import FakeWorld, MlflowWorld, PipelineHarness, sqlite_mlflow
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(params=["fake", "mlflow"])
-def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def pipeline(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PipelineHarness:
     if request.param == "fake":
         return FakeWorld()
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -27,178 +27,184 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return MlflowWorld(request.getfixturevalue("mlflow_uri"), tmp_path)
 
 
-def staged_versions(world: World) -> list[str]:
-    return [one.version for one in world.registry.staged()]
+def staged_versions(pipeline: PipelineHarness) -> list[str]:
+    return [one.version for one in pipeline.registry.staged()]
 
 
-def test_nothing_is_staged_until_somebody_says_so(world: World) -> None:
-    world.publish()
-    assert world.registry.staged() == []
+def test_nothing_is_staged_until_somebody_says_so(pipeline: PipelineHarness) -> None:
+    pipeline.publish()
+    assert pipeline.registry.staged() == []
 
 
-def test_stage_and_alias_of_one_version_are_one_staging(world: World) -> None:
-    version = world.publish()
-    world.stage(version)
-    world.alias(version)
-    [staged] = world.registry.staged()
+def test_stage_and_alias_of_one_version_are_one_staging(pipeline: PipelineHarness) -> None:
+    version = pipeline.publish()
+    pipeline.stage(version)
+    pipeline.alias(version)
+    [staged] = pipeline.registry.staged()
     assert (staged.version, staged.by_stage, staged.by_alias) == (version, True, True)
 
 
 @pytest.mark.parametrize("alias", ["staging", "Staging"])
-def test_an_alias_alone_stages_however_it_is_capitalised(world: World, alias: str) -> None:
-    version = world.publish()
-    world.alias(version, alias)
-    [staged] = world.registry.staged()
+def test_an_alias_alone_stages_however_it_is_capitalised(pipeline: PipelineHarness, alias: str) -> None:
+    version = pipeline.publish()
+    pipeline.alias(version, alias)
+    [staged] = pipeline.registry.staged()
     assert (staged.version, staged.by_stage, staged.by_alias) == (version, False, True)
 
 
-def test_versions_come_in_the_order_of_their_staging_not_of_their_numbers(world: World) -> None:
-    first, second = world.publish(), world.publish()
-    world.stage(second)
+def test_versions_come_in_the_order_of_their_staging_not_of_their_numbers(pipeline: PipelineHarness) -> None:
+    first, second = pipeline.publish(), pipeline.publish()
+    pipeline.stage(second)
     time.sleep(0.002)  # MLflow counts in milliseconds
-    world.stage(first)
-    assert staged_versions(world) == [second, first]
+    pipeline.stage(first)
+    assert staged_versions(pipeline) == [second, first]
 
 
-def test_staging_again_moves_the_time_of_staging(world: World) -> None:
-    version = world.publish()
-    world.stage(version)
-    before = world.registry.staged()[0].staged_at
+def test_staging_again_moves_the_time_of_staging(pipeline: PipelineHarness) -> None:
+    version = pipeline.publish()
+    pipeline.stage(version)
+    before = pipeline.registry.staged()[0].staged_at
     time.sleep(0.002)
-    world.stage(version)
-    assert world.registry.staged()[0].staged_at > before
+    pipeline.stage(version)
+    assert pipeline.registry.staged()[0].staged_at > before
 
 
 @pytest.mark.parametrize("outcome", [Outcome.PARKED, Outcome.CANCELLED, Outcome.ERROR])
-def test_marking_an_outcome_that_leaves_it_staged_never_looks_like_a_staging(world: World, outcome: Outcome) -> None:
-    serving, by_stage, by_alias = world.publish(), world.publish(), world.publish()
-    world.stage(by_stage)
-    world.alias(by_alias)
-    before = world.registry.staged()
+def test_marking_an_outcome_that_leaves_it_staged_never_looks_like_a_staging(
+    pipeline: PipelineHarness, outcome: Outcome
+) -> None:
+    serving, by_stage, by_alias = pipeline.publish(), pipeline.publish(), pipeline.publish()
+    pipeline.stage(by_stage)
+    pipeline.alias(by_alias)
+    before = pipeline.registry.staged()
     for version in (by_stage, by_alias):
-        world.registry.mark(version, RegistryMark(outcome=outcome, reason="0 of 0", serving=serving))
-    assert world.registry.staged() == before
+        pipeline.registry.mark(version, RegistryMark(outcome=outcome, reason="0 of 0", serving=serving))
+    assert pipeline.registry.staged() == before
 
 
-def test_latest_is_the_highest_number(world: World) -> None:
-    world.publish()
-    newest = world.publish()
-    world.stage("1")
-    described = world.registry.describe("latest")
+def test_latest_is_the_highest_number(pipeline: PipelineHarness) -> None:
+    pipeline.publish()
+    newest = pipeline.publish()
+    pipeline.stage("1")
+    described = pipeline.registry.describe("latest")
     assert described.version == newest
     assert described.metrics == {"mAP50": 0.5}
 
 
-def test_describing_tells_stage_aliases_and_run(world: World) -> None:
-    version = world.publish()
-    world.stage(version, "Production")
-    world.alias(version, "champion")
-    described = world.registry.describe(version)
+def test_describing_tells_stage_aliases_and_run(pipeline: PipelineHarness) -> None:
+    version = pipeline.publish()
+    pipeline.stage(version, "Production")
+    pipeline.alias(version, "champion")
+    described = pipeline.registry.describe(version)
     assert (described.stage, described.aliases) == ("Production", ("champion",))
     assert described.run_id
     assert described.source
 
 
 @pytest.mark.parametrize("version", ["99", "v1", "", "-1"])
-def test_an_unknown_version_is_one_sentence_that_names_the_known_ones(world: World, version: str) -> None:
-    known = world.publish()
-    for ask in (world.registry.describe, lambda v: world.registry.download(v, Path("unused"))):
+def test_an_unknown_version_is_one_sentence_that_names_the_known_ones(pipeline: PipelineHarness, version: str) -> None:
+    known = pipeline.publish()
+    for ask in (pipeline.registry.describe, lambda v: pipeline.registry.download(v, Path("unused"))):
         with pytest.raises(UnknownVersionError, match=f"no version '{version}'.*{known}"):
             ask(version)
     with pytest.raises(UnknownVersionError):
-        world.registry.mark(version, RegistryMark(outcome=Outcome.REJECTED, reason="unknown", clear_staging=True))
+        pipeline.registry.mark(version, RegistryMark(outcome=Outcome.REJECTED, reason="unknown", clear_staging=True))
 
 
-def test_a_checkpoint_arrives_whole_and_alone(world: World, tmp_path: Path) -> None:
+def test_a_checkpoint_arrives_whole_and_alone(pipeline: PipelineHarness, tmp_path: Path) -> None:
     content = bytes(range(256)) * 1000
-    path = world.registry.download(world.publish(content), tmp_path / "deep" / "folder")
+    path = pipeline.registry.download(pipeline.publish(content), tmp_path / "deep" / "folder")
     assert path == tmp_path / "deep" / "folder" / "best.pt"
     assert path.read_bytes() == content
     assert [entry.name for entry in path.parent.iterdir()] == ["best.pt"]
 
 
-def test_a_version_without_a_checkpoint_is_one_sentence_and_leaves_nothing(world: World, tmp_path: Path) -> None:
+def test_a_version_without_a_checkpoint_is_one_sentence_and_leaves_nothing(
+    pipeline: PipelineHarness, tmp_path: Path
+) -> None:
     target = tmp_path / "target"
     with pytest.raises(MissingCheckpointError, match=r"no best\.pt.*version 1"):
-        world.registry.download(world.publish(None), target)
+        pipeline.registry.download(pipeline.publish(None), target)
     assert not target.exists()
 
 
-def test_a_release_becomes_the_one_production_version(world: World) -> None:
-    old, new = world.publish(), world.publish()
-    world.stage(old, "Production")
-    world.alias(old, "production")
-    world.stage(new)
-    world.alias(new)
-    world.registry.mark(
+def test_a_release_becomes_the_one_production_version(pipeline: PipelineHarness) -> None:
+    old, new = pipeline.publish(), pipeline.publish()
+    pipeline.stage(old, "Production")
+    pipeline.alias(old, "production")
+    pipeline.stage(new)
+    pipeline.alias(new)
+    pipeline.registry.mark(
         new, RegistryMark(outcome=Outcome.RELEASED, reason="100 %", clear_staging=True, serving=new, digest="sha256:1")
     )
-    assert world.registry.describe(old).stage == "Archived"
-    described = world.registry.describe(new)
+    assert pipeline.registry.describe(old).stage == "Archived"
+    described = pipeline.registry.describe(new)
     assert (described.stage, described.aliases) == ("Production", ("production",))
     assert described.tags["banana.outcome"] == "released"
     assert described.tags["banana.digest"] == "sha256:1"
-    assert world.registry.staged() == []
+    assert pipeline.registry.staged() == []
 
 
-def test_a_rejection_clears_the_staging_and_says_why(world: World) -> None:
-    serving, version = world.publish(), world.publish()
-    world.stage(serving, "Production")
-    world.stage(version)
-    world.alias(version, "Staging")
-    world.registry.mark(
+def test_a_rejection_clears_the_staging_and_says_why(pipeline: PipelineHarness) -> None:
+    serving, version = pipeline.publish(), pipeline.publish()
+    pipeline.stage(serving, "Production")
+    pipeline.stage(version)
+    pipeline.alias(version, "Staging")
+    pipeline.registry.mark(
         version,
         RegistryMark(
             outcome=Outcome.REJECTED, reason="mAP50 0.41 < 0.60", clear_staging=True, serving=serving, run_id="r1"
         ),
     )
-    described = world.registry.describe(version)
+    described = pipeline.registry.describe(version)
     assert (described.stage, described.aliases) == ("None", ())
     assert described.tags["banana.reason"] == "mAP50 0.41 < 0.60"
     assert described.tags["banana.run"] == "r1"
-    assert world.registry.describe(serving).stage == "Production"
+    assert pipeline.registry.describe(serving).stage == "Production"
 
 
-def test_clearing_one_version_leaves_the_staging_of_another(world: World) -> None:
-    superseded, wanted = world.publish(), world.publish()
-    world.stage(superseded)
-    world.stage(wanted)
-    world.alias(wanted)
-    world.registry.mark(superseded, RegistryMark(outcome=Outcome.SUPERSEDED, reason="by 2", clear_staging=True))
-    [staged] = world.registry.staged()
+def test_clearing_one_version_leaves_the_staging_of_another(pipeline: PipelineHarness) -> None:
+    superseded, wanted = pipeline.publish(), pipeline.publish()
+    pipeline.stage(superseded)
+    pipeline.stage(wanted)
+    pipeline.alias(wanted)
+    pipeline.registry.mark(superseded, RegistryMark(outcome=Outcome.SUPERSEDED, reason="by 2", clear_staging=True))
+    [staged] = pipeline.registry.staged()
     assert (staged.version, staged.by_stage, staged.by_alias) == (wanted, True, True)
 
 
-def test_marking_twice_is_marking_once(world: World) -> None:
-    version = world.publish()
-    world.stage(version)
+def test_marking_twice_is_marking_once(pipeline: PipelineHarness) -> None:
+    version = pipeline.publish()
+    pipeline.stage(version)
     mark = RegistryMark(outcome=Outcome.RELEASED, reason="100 %", clear_staging=True, serving=version)
-    world.registry.mark(version, mark)
-    once = world.registry.describe(version)
-    world.registry.mark(version, mark)
-    assert world.registry.describe(version) == once
+    pipeline.registry.mark(version, mark)
+    once = pipeline.registry.describe(version)
+    pipeline.registry.mark(version, mark)
+    assert pipeline.registry.describe(version) == once
 
 
-def test_a_reason_of_any_length_is_taken(world: World) -> None:
-    version = world.publish()
-    world.registry.mark(version, RegistryMark(outcome=Outcome.ERROR, reason="x" * 200_000))
-    assert world.registry.describe(version).tags["banana.reason"].startswith("xxx")
+def test_a_reason_of_any_length_is_taken(pipeline: PipelineHarness) -> None:
+    version = pipeline.publish()
+    pipeline.registry.mark(version, RegistryMark(outcome=Outcome.ERROR, reason="x" * 200_000))
+    assert pipeline.registry.describe(version).tags["banana.reason"].startswith("xxx")
 
 
-def test_a_serving_version_that_was_deleted_does_not_keep_the_rest_from_being_written(world: World) -> None:
-    version = world.publish()
-    world.stage(version)
+def test_a_serving_version_that_was_deleted_does_not_keep_the_rest_from_being_written(
+    pipeline: PipelineHarness,
+) -> None:
+    version = pipeline.publish()
+    pipeline.stage(version)
     with pytest.raises(UnknownVersionError, match="99"):
-        world.registry.mark(
+        pipeline.registry.mark(
             version, RegistryMark(outcome=Outcome.REJECTED, reason="bad", clear_staging=True, serving="99")
         )
-    assert world.registry.staged() == []
-    assert world.registry.describe(version).tags["banana.outcome"] == "rejected"
+    assert pipeline.registry.staged() == []
+    assert pipeline.registry.describe(version).tags["banana.outcome"] == "rejected"
 
 
-def test_an_unreachable_registry_is_one_sentence(world: World, tmp_path: Path) -> None:
-    version = world.publish()
-    registry = world.unreachable()
+def test_an_unreachable_registry_is_one_sentence(pipeline: PipelineHarness, tmp_path: Path) -> None:
+    version = pipeline.publish()
+    registry = pipeline.unreachable()
     for ask in (
         registry.staged,
         lambda: registry.describe(version),

@@ -9,11 +9,11 @@ import pytest
 from banana_delivery.policy.model import Colour, Environment, ImageRef
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.targets.fake import Behaviour, FakeTarget
-from tests.contract.local_fixture import LocalBench
-from tests.contract.release_target_contract import Bench, ReleaseTargetContract
+from tests.contract.local_fixture import LocalFixture
+from tests.contract.release_target_contract import ReleaseTargetContract, TargetFixture
 
 
-class FakeBench(Bench):
+class FakeBench(TargetFixture):
     """The fake on its place, with a clock of its own."""
 
     stale_after_seconds = 20.0
@@ -54,11 +54,11 @@ class FakeBench(Bench):
 
 class TestFakeTarget(ReleaseTargetContract):
     @pytest.fixture
-    def bench(self) -> Bench:
+    def fixture(self) -> TargetFixture:
         return FakeBench()
 
 
 class TestLocalTarget(ReleaseTargetContract):
     @pytest.fixture
-    def bench(self, local_bench: LocalBench) -> Bench:
-        return local_bench
+    def fixture(self, local_fixture: LocalFixture) -> TargetFixture:
+        return local_fixture

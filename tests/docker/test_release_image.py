@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.export.export import convert
+from banana_delivery.export.export import export_model
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageError
 from banana_delivery.images.docker.engine import Engine
 from banana_delivery.images.docker.store import DockerImages
@@ -36,7 +36,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         created_at=0.0,
     )
     samples = sorted((ROOT / "serving" / "samples").glob("*.jpg"))
-    convert(ROOT / "examples" / "models" / "better" / "best.pt", directory, version, samples, quiet)
+    export_model(ROOT / "examples" / "models" / "better" / "best.pt", directory, version, samples, quiet)
     return directory
 
 

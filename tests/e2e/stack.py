@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import dagster as dg
 
 from banana_delivery.defs.resources import Services
-from banana_delivery.evaluation.http import HttpEvidence
+from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.probe import Probe
 from banana_delivery.policy.model import Environment, Outcome, RolloutRecord
-from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.instance import open_instance
 from examples.publish import publish, sample_run
 
@@ -49,7 +49,7 @@ class Stack:
 
     def clients(self, rate: float) -> Probe:
         """Users of production, so many requests a second."""
-        images = HttpEvidence(self.services.settings).images
+        images = HttpEvaluator(self.services.settings).images
         return Probe(self.services.target.url(Environment.PRODUCTION), images, rate=rate)
 
     @property
@@ -58,7 +58,7 @@ class Stack:
 
     def outcomes(self, version: str) -> list[Outcome]:
         with open_instance(self.services.settings) as instance:
-            return [attempt.outcome for attempt in History(instance).attempts(version)]
+            return [attempt.outcome for attempt in AuditLog(instance).attempts(version)]
 
     def has_started(self, run_id: str) -> bool:
         with open_instance(self.services.settings) as instance:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.demonstration import play
+from tests.support.demonstration import run_demo
 
 pytestmark = pytest.mark.e2e
 
@@ -15,4 +15,4 @@ def test_every_act_ends_as_told_and_no_client_request_is_lost(
     stack_environment: dict[str, str], program: str, tmp_path: Path
 ) -> None:
     summary = tmp_path / "summary.json"
-    play([program, "demo", "--summary", str(summary)], summary, stack_environment, tmp_path)
+    run_demo([program, "demo", "--summary", str(summary)], summary, stack_environment, tmp_path)

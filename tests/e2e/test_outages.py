@@ -15,10 +15,10 @@ from banana_delivery.embedded.supervisor import Supervisor
 from banana_delivery.policy.model import Environment, Outcome, Phase
 from tests.e2e.stack import Stack, until
 from tests.integration.delivery.moments import MOMENTS
-from tests.support.phases import Moment
+from tests.support.phases import PhaseHook
 
 pytestmark = pytest.mark.long
-LOOK_SECONDS = 0.005
+POLL_SECONDS = 0.005
 """The shortest phases last some hundredths of a second."""
 
 
@@ -29,21 +29,21 @@ class Striker(threading.Thread):
         seen: the moments that were struck, in order.
     """
 
-    def __init__(self, stack: Stack, strike: Callable[[Moment], object]) -> None:
+    def __init__(self, stack: Stack, strike: Callable[[PhaseHook], object]) -> None:
         super().__init__(daemon=True)
-        self.seen: list[Moment] = []
+        self.seen: list[PhaseHook] = []
         self._stack = stack
         self._strike = strike
         self._stop_asked = threading.Event()
 
     def run(self) -> None:
-        while not self._stop_asked.wait(LOOK_SECONDS):
+        while not self._stop_asked.wait(POLL_SECONDS):
             for environment in Environment:
                 record = self._stack.services.target.record(environment)
-                moment = Moment(environment, record.phase)
-                if record.owner and record.phase is not Phase.IDLE and moment not in self.seen:
-                    self.seen.append(moment)
-                    self._strike(moment)
+                hook = PhaseHook(environment, record.phase)
+                if record.owner and record.phase is not Phase.IDLE and hook not in self.seen:
+                    self.seen.append(hook)
+                    self._strike(hook)
 
     def stop(self) -> None:
         self._stop_asked.set()
@@ -72,7 +72,7 @@ def is_at_rest(stack: Stack) -> bool:
     return record.owner is None and record.phase is Phase.IDLE and weights == record.resting_weights
 
 
-def deliver(stack: Stack, strike: Callable[[Moment], object], *, past: Sequence[Moment] = MOMENTS) -> str:
+def deliver(stack: Stack, strike: Callable[[PhaseHook], object], *, past: Sequence[PhaseHook] = MOMENTS) -> str:
     """Deliver a version while something is done at each moment; its version number. It must come past these moments."""
     striker = Striker(stack, strike)
     version = stack.stage("better")
@@ -86,7 +86,7 @@ def deliver(stack: Stack, strike: Callable[[Moment], object], *, past: Sequence[
 @pytest.mark.parametrize("name", ["mlflow", "dagster-daemon", "dagster-webserver"])
 def test_a_service_killed_at_every_phase_delays_a_delivery_and_loses_no_request(stack: Stack, name: str) -> None:
     with stack.clients(rate=10.0) as clients:
-        version = deliver(stack, lambda moment: kill_service(stack, name))
+        version = deliver(stack, lambda hook: kill_service(stack, name))
     assert stack.outcomes(version) == [Outcome.RELEASED]
     assert clients.failed_requests() == []
     until(lambda: is_at_rest(stack), "giving production back", 30)
@@ -94,16 +94,16 @@ def test_a_service_killed_at_every_phase_delays_a_delivery_and_loses_no_request(
 
 
 def test_a_router_killed_at_every_phase_comes_back_and_nobody_is_blamed_for_it(stack: Stack) -> None:
-    version = deliver(stack, lambda moment: kill_service(stack, "router"))
+    version = deliver(stack, lambda hook: kill_service(stack, "router"))
     assert stack.outcomes(version) == [Outcome.RELEASED]
     until(lambda: is_at_rest(stack), "the router's return", 30)
 
 
-@pytest.mark.parametrize("moment", MOMENTS, ids=str)
-def test_users_are_served_on_when_supervisord_is_killed_and_up_mends_the_stack(stack: Stack, moment: Moment) -> None:
+@pytest.mark.parametrize("hook", MOMENTS, ids=str)
+def test_users_are_served_on_when_supervisord_is_killed_and_up_mends_the_stack(stack: Stack, hook: PhaseHook) -> None:
     before = stack.production.live
     with stack.clients(rate=10.0) as clients:
-        version = deliver(stack, lambda seen: kill_supervisord(stack) if seen == moment else None, past=[moment])
+        version = deliver(stack, lambda seen: kill_supervisord(stack) if seen == hook else None, past=[hook])
         until(lambda: stack.production.owner is None, "giving production back", 90)
     (outcome,) = stack.outcomes(version)
     live = stack.production.live

@@ -15,7 +15,7 @@ from tests.e2e.stack import Stack, until
 
 def told(stack: Stack, run_id: str) -> list[str]:
     """What people were told of a run."""
-    return [notice.title for notice in stack.services.notifier.told() if notice.key.startswith(run_id)]
+    return [notice.title for notice in stack.services.notifier.sent() if notice.key.startswith(run_id)]
 
 
 @pytest.mark.long

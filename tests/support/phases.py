@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from banana_delivery.defs.resources import Convert
 from banana_delivery.evaluation.base import Log
-from banana_delivery.evaluation.fake import FakeEvidence
+from banana_delivery.evaluation.fake import FakeEvaluator
 from banana_delivery.export.export import Artifact
 from banana_delivery.export.parity import Agreement, Parity
 from banana_delivery.model_registry.base import ModelVersion
@@ -24,7 +24,7 @@ ALIKE = Agreement(detections=1, agreeing=1, max_box_difference_px=0.0, max_score
 PARITY = Parity(images=1, same_pixels=ALIKE, files=ALIKE, passed=True, reason="Both answer alike.")
 
 
-class Moment(NamedTuple):
+class PhaseHook(NamedTuple):
     """When an environment's record shows a phase."""
 
     environment: Environment
@@ -42,8 +42,8 @@ class Watched(ReleaseTarget):
         at: what happens at a moment, once.
     """
 
-    passed: list[Moment]
-    at: dict[Moment, Callable[[], object]]
+    passed: list[PhaseHook]
+    at: dict[PhaseHook, Callable[[], object]]
 
     def watch(self) -> None:
         """Begin with nothing passed and nothing to happen."""
@@ -52,10 +52,10 @@ class Watched(ReleaseTarget):
     def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
         """As any target, and then whatever is to happen at this moment."""
         written = super().write(claim, record)  # type: ignore[safe-super]  # the other base class has it
-        moment = Moment(written.environment, written.phase)
-        if self.passed[-1:] != [moment]:
-            self.passed.append(moment)
-        happens = self.at.pop(moment, None)
+        hook = PhaseHook(written.environment, written.phase)
+        if self.passed[-1:] != [hook]:
+            self.passed.append(hook)
+        happens = self.at.pop(hook, None)
         if happens:
             happens()
         return written
@@ -78,7 +78,7 @@ class Clock:
     """
 
     target: FakeTarget | None = None
-    evidence: FakeEvidence | None = None
+    evaluator: FakeEvaluator | None = None
     now: float = field(default_factory=time.time)
     on_sleep: list[Callable[[], object]] = field(default_factory=list)
 
@@ -94,9 +94,9 @@ class Clock:
         """Let users and probes send what they send in so many seconds."""
         self.now += seconds
         assert self.target is not None
-        assert self.evidence is not None
+        assert self.evaluator is not None
         self.target.place.serve(Environment.PRODUCTION, round(USERS_PER_SECOND * seconds))
-        for load in self.evidence.loads:
+        for load in self.evaluator.loads:
             colour = Colour(load.url.rpartition("/")[2])
             self.target.place.probe(Environment.PRODUCTION, colour, round(load.rate * seconds))
         for call in list(self.on_sleep):

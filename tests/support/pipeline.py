@@ -14,14 +14,14 @@ import yaml
 
 from banana_delivery.defs.build import build_defs
 from banana_delivery.defs.resources import Services
-from banana_delivery.evaluation.fake import FakeEvidence
+from banana_delivery.evaluation.fake import FakeEvaluator
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.model_registry.fake import FakeRegistry
 from banana_delivery.notifications.messages import Notice
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Colour, Environment
-from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.settings import PROJECT_ROOT, Settings
 from banana_delivery.targets.fake import Behaviour
@@ -35,7 +35,7 @@ STATUS_SENSORS = {
 
 
 @dataclass
-class World:
+class PipelineHarness:
     """The pipeline with fakes at its edges.
 
     Attributes:
@@ -43,7 +43,7 @@ class World:
         services: what the pipeline works with.
         registry: the fake registry.
         target: the fake target.
-        evidence: the fake evidence.
+        evaluator: the fake evidence.
         clock: the world's clock; sleeping advances it.
         classes: what a version's checkpoint knows, by version; others know ``streak``.
     """
@@ -52,7 +52,7 @@ class World:
     services: Services
     registry: FakeRegistry
     target: WatchedTarget
-    evidence: FakeEvidence
+    evaluator: FakeEvaluator
     clock: Clock
     classes: dict[str, tuple[str, ...]]
 
@@ -64,7 +64,7 @@ class World:
         """Publish a version that finds a share of the labelled objects, and stage it."""
         version = self.registry.publish(checkpoint)
         self.registry.stage(version)
-        self.evidence.found[version] = found
+        self.evaluator.found[version] = found
         return version
 
     def change(self, **parts: Any) -> None:
@@ -150,7 +150,7 @@ class World:
 
     def attempts(self, version: str) -> list[AttemptRecord]:
         """The audit trail of a version, newest first."""
-        return History(self.instance).attempts(version)
+        return AuditLog(self.instance).attempts(version)
 
     @property
     def serving(self) -> str | None:
@@ -159,9 +159,9 @@ class World:
         return live.version if live else None
 
     @property
-    def told(self) -> list[Notice]:
+    def sent(self) -> list[Notice]:
         """All notices, oldest first."""
-        return self.services.notifier.told()
+        return self.services.notifier.sent()
 
     @property
     def weights(self) -> dict[Colour, int]:
@@ -170,25 +170,25 @@ class World:
 
 
 @contextmanager
-def open_world(home: Path, **settings: object) -> Iterator[World]:
+def open_pipeline(home: Path, **settings: object) -> Iterator[PipelineHarness]:
     """A world in a directory of its own; opened again, it remembers what Dagster knew."""
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())
     (dagster_home / "dagster.yaml").write_text(yaml.safe_dump(config))
     clock = Clock()
-    target, evidence, registry = WatchedTarget(clock=clock), FakeEvidence(), FakeRegistry()
-    clock.target, clock.evidence = target, evidence
+    target, evaluator, registry = WatchedTarget(clock=clock), FakeEvaluator(), FakeRegistry()
+    clock.target, clock.evaluator = target, evaluator
     classes: dict[str, tuple[str, ...]] = {}
     services = Services(
         settings=Settings(home=home, plan="demo", **settings),  # type: ignore[arg-type]
         registry=registry,
         images=FakeImages(),
         target=target,
-        evidence=evidence,
+        evaluator=evaluator,
         notifier=Notifier(home / "notifications.jsonl"),
         convert=conversion(classes),
         sleep=clock.sleep,
     )
     with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
-        yield World(instance, services, registry, target, evidence, clock, classes)
+        yield PipelineHarness(instance, services, registry, target, evaluator, clock, classes)

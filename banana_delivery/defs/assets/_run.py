@@ -6,13 +6,13 @@ from banana_delivery.defs.resources import Services
 from banana_delivery.delivery.image_build import image_of
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.record_attempt import Attempting
-from banana_delivery.evaluation.base import Answering
+from banana_delivery.evaluation.base import ReleaseEndpoint
 from banana_delivery.images.base import ImageError
 from banana_delivery.policy.asset_records import QualityRecord
-from banana_delivery.policy.gate import Situation
+from banana_delivery.policy.gate import GateInputs
 from banana_delivery.policy.model import Environment, ImageRef
 from banana_delivery.policy.outcomes import is_redeploy
-from banana_delivery.policy.quality.judging import judge_quality
+from banana_delivery.policy.quality.judging import assess_quality
 from banana_delivery.runs.lifecycle import sign_in
 
 GROUP = "delivery"
@@ -34,14 +34,14 @@ def lease(context: dg.AssetExecutionContext, services: Services, environment: En
 
 def redeploying(here: Attempting) -> bool:
     """Whether this delivery repeats a version that was released and never revoked."""
-    return is_redeploy([record.attempt for record in here.history.attempts(here.version)])
+    return is_redeploy(here.history.attempts(here.version))
 
 
-def situation(here: Attempting, services: Services) -> Situation:
+def gate_inputs(here: Attempting, services: Services) -> GateInputs:
     """What a gate goes by beside the evidence."""
-    return Situation(
-        history=[record.attempt for record in here.history.attempts(here.version)],
-        words=here.history.words(here.version),
+    return GateInputs(
+        history=here.history.attempts(here.version),
+        decisions=here.history.decisions(here.version),
         frozen=services.settings.freeze,
     )
 
@@ -68,15 +68,15 @@ def quality(here: Attempting, services: Services, ref: ImageRef, *, fresh: Envir
         fresh: whose answers are asked for in any case; earlier ones of the same digest will do for the other. For a
             redeploy they will do for both: its image was judged by them, and a comparison decides nothing.
     """
-    target, evidence, log = services.target, services.evidence, here.context.log.info
+    target, evaluator, log = services.target, services.evaluator, here.context.log.info
     live, waived = target.record(Environment.PRODUCTION).live, redeploying(here)
-    staged = Answering(target.url(Environment.STAGING), ref)
-    candidate = evidence.answers(staged, log, fresh=fresh is Environment.STAGING and not waived)
+    staged = ReleaseEndpoint(target.url(Environment.STAGING), ref)
+    candidate = evaluator.answers(staged, log, fresh=fresh is Environment.STAGING and not waived)
     production = None
     if live:
-        serving = Answering(target.url(Environment.PRODUCTION), live)
-        production = evidence.answers(serving, log, fresh=fresh is Environment.PRODUCTION and not waived)
-    record = judge_quality(candidate, production, minimum_map50=services.settings.minimum_map50, waived=waived)
+        serving = ReleaseEndpoint(target.url(Environment.PRODUCTION), live)
+        production = evaluator.answers(serving, log, fresh=fresh is Environment.PRODUCTION and not waived)
+    record = assess_quality(candidate, production, minimum_map50=services.settings.minimum_map50, waived=waived)
     log(record.reason)
     return record
 

@@ -9,20 +9,20 @@ from banana_delivery.defs.assets._run import (
     GROUP,
     OWNERS,
     attempting,
+    gate_inputs,
     image_to_deliver,
     lease,
     quality,
     quality_picture,
-    situation,
 )
 from banana_delivery.defs.resources import Services
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import Attempting, GateError
-from banana_delivery.delivery.rollback import guarded
-from banana_delivery.delivery.traffic_shift import Shift
+from banana_delivery.delivery.rollback import rollback_on_exit
+from banana_delivery.delivery.traffic_shift import TrafficShift
 from banana_delivery.policy.asset_records import AbRecord, AbVerdict, ShiftStep, Verdict
-from banana_delivery.policy.gate import Passage, ab_verdict, barrier
+from banana_delivery.policy.gate import GateStatus, ab_verdict, standing_block
 from banana_delivery.policy.model import Environment, ImageRef, Phase
 from banana_delivery.policy.rollout.plan import PLANS, ab_step
 from banana_delivery.reports.tables import quality_table, step_table
@@ -66,8 +66,8 @@ def _report(here: Attempting, services: Services, held: Lease, ref: ImageRef) ->
     record = services.target.record(Environment.PRODUCTION)
     live, candidate = record.live, record.idle
     # Users of production are part of this report, so what may not meet them is kept away here already.
-    closed = barrier(here.version, ref.digest, **situation(here, services))
-    if closed and closed.passage is Passage.REFUSED:
+    closed = standing_block(here.version, ref.digest, **gate_inputs(here, services))
+    if closed and closed.status is GateStatus.REFUSED:
         raise GateError(closed.reason)
     judged = quality(here, services, ref, fresh=Environment.PRODUCTION)
     step = None if closed or judged.verdict is Verdict.FAIL else _traffic(here, services, held, ref)
@@ -80,7 +80,7 @@ def _report(here: Attempting, services: Services, held: Lease, ref: ImageRef) ->
         colour=candidate,
         against=live,
         verdict=AbVerdict(verdict=verdict, digest=ref.digest, reason=reason, at=time.time()),
-        traffic=step.figures if step else None,
+        traffic=step.metrics if step else None,
         quality=judged,
         seconds=time.monotonic() - start,
     )
@@ -91,12 +91,12 @@ def _traffic(here: Attempting, services: Services, held: Lease, ref: ImageRef) -
     plan = PLANS[services.settings.plan]
     candidate = target.record(Environment.PRODUCTION).idle
     # The probe ends last: users do not wait for answers that a hanging candidate owes to it.
-    with ExitStack() as load, guarded(target, held):
-        held.enter(Phase.DEPLOYING, candidate=ref, plan=plan.name, warm_until=None)
+    with ExitStack() as load, rollback_on_exit(target, held):
+        held.enter(Phase.DEPLOYING, candidate=ref, plan=plan.name, scale_down_at=None)
         target.deploy(held.claim, candidate, ref, 1)
         wait_until_ready(target, held, Environment.PRODUCTION, candidate, services.settings.ready_timeout_seconds, log)
-        probe = load.enter_context(services.evidence.probe(target.probe_url(Environment.PRODUCTION, candidate)))
-        shift = Shift(target, held, plan, candidate, ref, probe, log, services.sleep)
+        probe = load.enter_context(services.evaluator.probe(target.probe_url(Environment.PRODUCTION, candidate)))
+        shift = TrafficShift(target, held, plan, candidate, ref, probe, log, services.sleep)
         action = shift.run(ab_step(plan))
         if action.wrong_release:
             # A report would hold against the model what went wrong with its delivery.

@@ -46,7 +46,7 @@ def _original(here: Attempting, services: Services) -> ImageRecord | None:
     if services.images.resolve(earlier.ref.digest) is None:
         return _rebuilt(here, services, earlier.ref)
     here.context.log.info(f"Redeploy: taking the original image {earlier.ref.digest}")
-    return earlier.but(
+    return earlier.replace(
         reused=True, new_bytes=0, layers_new=(), layers_reused=earlier.layers_new + earlier.layers_reused, seconds=0.0
     )
 
@@ -73,6 +73,7 @@ def _made(here: Attempting, services: Services) -> ImageRecord:
     built = _found(existing, here) if existing else services.images.build(context, here.context.log.info)
     services.images.tag(built.ref, {here.version, "latest", *_revision_tag()})
     passed, detail = _self_test(services, built.ref)
+    audit, audit_detail = _audit(services)
     pruned, prune_trouble = _make_room(here, services, built.ref)
     return ImageRecord(
         ref=built.ref,
@@ -84,7 +85,8 @@ def _made(here: Attempting, services: Services) -> ImageRecord:
         self_test_passed=passed,
         self_test_detail=detail,
         pickles=services.images.pickles_inside(built.ref),
-        **_audit(services),
+        audit=audit,
+        audit_detail=audit_detail,
         lock_difference=services.images.lock_difference(built.ref, SERVING_LOCK),
         reused=existing is not None,
         pruned=pruned,
@@ -118,12 +120,12 @@ def _make_room(here: Attempting, services: Services, ref: ImageRef) -> tuple[tup
     return tuple(decision.ref.digest for decision in decisions if not decision.keep), ""
 
 
-def _audit(services: Services) -> dict[str, str]:
+def _audit(services: Services) -> tuple[str, str]:
     """Only images that bring their packages along are scanned; the embedded ones run on this host's."""
     if services.settings.target == "local":
-        return {}
+        return "", ""
     found = scan(SERVING_LOCK, osv_url=services.settings.osv_url, accepted=services.settings.accepted_vulnerabilities)
-    return {"audit": found.audit.value, "audit_detail": found.sentence}
+    return found.audit.value, found.sentence
 
 
 def _self_test(services: Services, ref: ImageRef) -> tuple[bool, str]:

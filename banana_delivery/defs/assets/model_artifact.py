@@ -51,7 +51,7 @@ def _reused(here: Attempting) -> ArtifactRecord | None:
     if not model.is_file() or sha256_of(model) != earlier.onnx_sha256:
         return None
     here.context.log.info(f"Redeploy: taking the model of the first delivery from {earlier.directory}")
-    return earlier.but(reused=True, seconds=0.0)
+    return earlier.replace(reused=True, seconds=0.0)
 
 
 def _made(here: Attempting, services: Services, described: ModelVersion) -> ArtifactRecord:
@@ -62,7 +62,7 @@ def _made(here: Attempting, services: Services, described: ModelVersion) -> Arti
     with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
         log(f"Downloading best.pt of version {described.version} from {described.source}")
         checkpoint = services.registry.download(described.version, Path(scratch))
-        images = services.evidence.sample_images(PARITY_IMAGES)
+        images = services.evaluator.sample_images(PARITY_IMAGES)
         artifact = services.convert(checkpoint, kept, described, images, log)
     return ArtifactRecord(
         version=described.version,

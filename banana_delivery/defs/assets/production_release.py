@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from banana_delivery.defs.assets._run import GROUP, OWNERS, attempting, image_to_deliver, lease, situation
+from banana_delivery.defs.assets._run import GROUP, OWNERS, attempting, gate_inputs, image_to_deliver, lease
 from banana_delivery.defs.resources import Services
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import Attempting, GateError, rollout_picture
-from banana_delivery.delivery.rollback import Guard, guarded
-from banana_delivery.delivery.traffic_shift import Shift
+from banana_delivery.delivery.rollback import RollbackGuard, rollback_on_exit
+from banana_delivery.delivery.traffic_shift import TrafficShift
 from banana_delivery.images.base import ImageError
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.gate import GateDecision, Passage, gate
+from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord
 from banana_delivery.policy.rollout.decision import Action, ActionKind
 from banana_delivery.policy.rollout.plan import PLANS, Plan, Step, release_steps
@@ -47,7 +47,7 @@ def production_release(
     if attempt.outcome in {Outcome.ROLLED_BACK, Outcome.ERROR}:
         raise dg.Failure(attempt.reason, allow_retries=False)
     if attempt.outcome is Outcome.RELEASED:
-        table = dg.MetadataValue.md(step_table([step.figures for step in attempt.steps]))
+        table = dg.MetadataValue.md(step_table([step.metrics for step in attempt.steps]))
         picture = dg.MetadataValue.md(rollout_picture(services, attempt))
         yield dg.MaterializeResult(
             metadata=to_metadata(attempt, step_table=table, rollout=picture),
@@ -58,10 +58,10 @@ def production_release(
 def _deliver(here: Attempting, services: Services) -> AttemptRecord:
     ref = image_to_deliver(here)
     verdicts = here.history.verdicts(here.version)
-    decision = gate(here.version, ref.digest, verdicts=verdicts, **situation(here, services))
-    if decision.passage is Passage.REFUSED:
+    decision = evaluate_gate(here.version, ref.digest, verdicts=verdicts, **gate_inputs(here, services))
+    if decision.status is GateStatus.REFUSED:
         raise GateError(decision.reason)
-    if decision.passage is Passage.PARKED:
+    if decision.status is GateStatus.PARKED:
         return here.ended(Outcome.PARKED, decision.reason, digest=ref.digest)
     with lease(here.context, services, Environment.PRODUCTION) as held:
         live = services.target.record(Environment.PRODUCTION).live
@@ -97,18 +97,18 @@ class _Release:
         """Scale up, shift, watch; promote, or let the guard restore the traffic."""
         target = self.services.target
         before = target.record(Environment.PRODUCTION)
-        shift: Shift | None = None
+        shift: TrafficShift | None = None
         # The probe ends last: users do not wait for answers that a hanging candidate owes to it.
-        with ExitStack() as load, guarded(target, self.held) as guard:
+        with ExitStack() as load, rollback_on_exit(target, self.held) as guard:
             self._bring_up(before)
             url = target.probe_url(Environment.PRODUCTION, before.idle)
-            shift = Shift(
+            shift = TrafficShift(
                 target,
                 self.held,
                 self._plan,
                 before.idle,
                 self.ref,
-                load.enter_context(self.services.evidence.probe(url)),
+                load.enter_context(self.services.evaluator.probe(url)),
                 self.here.context.log.info,
                 self.services.sleep,
             )
@@ -126,7 +126,7 @@ class _Release:
 
     def _bring_up(self, before: RolloutRecord) -> None:
         target = self.services.target
-        self.held.enter(Phase.SCALING, candidate=self.ref, plan=self._plan.name, warm_until=None)
+        self.held.enter(Phase.SCALING, candidate=self.ref, plan=self._plan.name, scale_down_at=None)
         target.deploy(self.held.claim, before.idle, self.ref, target.default_replicas(Environment.PRODUCTION))
         wait_until_ready(
             target,
@@ -137,7 +137,7 @@ class _Release:
             self.here.context.log.info,
         )
 
-    def _shift(self, shift: Shift) -> Action:
+    def _shift(self, shift: TrafficShift) -> Action:
         """Follow the policy from step to step until it promotes, rolls back or parks."""
         first_release = shift.target.record(Environment.PRODUCTION).active is None
         steps = release_steps(self._plan)
@@ -147,14 +147,14 @@ class _Release:
             step = action.step
         return action
 
-    def _promote(self, before: RolloutRecord, shift: Shift, guard: Guard) -> None:
+    def _promote(self, before: RolloutRecord, shift: TrafficShift, guard: RollbackGuard) -> None:
         """The candidate becomes the active colour; the one before it stays warm for a while."""
         facts = {
             "active": before.idle,
             "candidate": None,
-            "warm_until": time.time() + self.services.settings.warm_seconds,
+            "scale_down_at": time.time() + self.services.settings.warm_seconds,
         }
-        shift.patiently(lambda: self.held.enter(Phase.PROMOTING, **facts))
+        shift.retry(lambda: self.held.enter(Phase.PROMOTING, **facts))
         guard.promoted = True
 
     def _tag_stable(self) -> None:
@@ -164,7 +164,7 @@ class _Release:
         except ImageError as error:
             self.here.context.log.warning(f"The tag stable was not moved to {self.ref.digest}: {error}")
 
-    def _ended(self, before: RolloutRecord, shift: Shift, action: Action, guard: Guard) -> AttemptRecord:
+    def _ended(self, before: RolloutRecord, shift: TrafficShift, action: Action, guard: RollbackGuard) -> AttemptRecord:
         outcomes = {
             ActionKind.PROMOTE: Outcome.RELEASED,
             ActionKind.PARK: Outcome.PARKED,
@@ -172,7 +172,7 @@ class _Release:
         }
         outcome = outcomes[action.kind]
         live = self.ref if guard.promoted else before.live
-        figures = [step.figures for step in shift.steps]
+        metrics = [step.metrics for step in shift.steps]
         return self.here.ended(
             outcome,
             action.reason,
@@ -181,8 +181,8 @@ class _Release:
             serving_version=live.version if live else "",
             colour=before.idle,
             steps=tuple(shift.steps),
-            requests=sum(one.requests + one.active.requests for one in figures),
-            failed=sum(one.failed + one.active.failed for one in figures),
+            requests=sum(one.requests + one.active.requests for one in metrics),
+            failed=sum(one.failed + one.active.failed for one in metrics),
             rollback_seconds=guard.rollback_seconds,
             basis=self.decision.basis,
             revoked=outcome is Outcome.ROLLED_BACK,

@@ -17,7 +17,7 @@ from banana_delivery.defs.resources import Services
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import NeverReadyError, wait_until_ready
 from banana_delivery.delivery.record_attempt import Attempting
-from banana_delivery.evaluation.base import Answering
+from banana_delivery.evaluation.base import ReleaseEndpoint
 from banana_delivery.export.errors import RejectedModelError
 from banana_delivery.policy.asset_records import StagingRecord
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
@@ -67,10 +67,10 @@ def _release(here: Attempting, services: Services, held: Lease, ref: ImageRef) -
     except NeverReadyError as error:
         raise RejectedModelError(str(error)) from error
     held.enter(Phase.TESTING, active=Colour.SOLE)
-    staged = Answering(target.url(Environment.STAGING), ref)
-    tests = services.evidence.tests(staged, log)
+    staged = ReleaseEndpoint(target.url(Environment.STAGING), ref)
+    tests = services.evaluator.tests(staged, log)
     judged = quality(here, services, ref, fresh=Environment.STAGING)
-    held.prove()
+    held.verify()
     return StagingRecord(
         ref=ref,
         replicas=replicas,

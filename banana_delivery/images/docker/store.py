@@ -32,7 +32,7 @@ from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.release import KEY_LABEL, LAYERS, Contents, checked_tags, compare, key_of, labels_of
 from banana_delivery.images.retrying import Retries
 from banana_delivery.images.scanning import pickles_in
-from banana_delivery.images.selftest import TIMEOUT_SECONDS, judge
+from banana_delivery.images.selftest import TIMEOUT_SECONDS, read_result
 from banana_delivery.policy.model import ImageRef
 
 LEASE_SECONDS = 3600.0
@@ -156,7 +156,7 @@ class DockerImages(ImageStore):
         self._transfer.pull(ref.pinned, _log.info)
         command = ["python", "-m", "serving.selftest"]
         done = self._engine.run(ref.pinned, command, {"IMAGE_DIGEST": ref.digest}, TIMEOUT_SECONDS)
-        return judge(ref, done.exit_code, done.output, done.errors)
+        return read_result(ref, done.exit_code, done.output, done.errors)
 
     def pickles_inside(self, ref: ImageRef) -> tuple[str, ...]:
         """See ``ImageStore``; the packages below were searched when the runtime image was built."""

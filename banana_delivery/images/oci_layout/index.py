@@ -11,13 +11,13 @@ from typing import Any
 from banana_delivery.images.base import ImageError
 from banana_delivery.images.oci_layout.blobs import LayoutFiles
 from banana_delivery.images.retention import void_before
-from banana_delivery.policy.model import Value
+from banana_delivery.policy.model import Model
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 TAG = "org.opencontainers.image.ref.name"
 
 
-class Entry(Value):
+class Entry(Model):
     """One image of the layout.
 
     Attributes:
@@ -73,7 +73,7 @@ def from_descriptors(descriptors: list[dict[str, Any]]) -> list[Entry]:
             used_at=float(notes["banana.used-at"]),
             doomed_at=float(notes["banana.doomed-at"]) if "banana.doomed-at" in notes else None,
         )
-        entries[digest] = entry.but(tags=entry.tags | {notes[TAG]}) if TAG in notes else entry
+        entries[digest] = entry.replace(tags=entry.tags | {notes[TAG]}) if TAG in notes else entry
     return list(entries.values())
 
 
@@ -141,15 +141,15 @@ class LayoutIndex:
     def move_tags(self, digest: str, tags: frozenset[str]) -> None:
         """Make tags point at one image and at no other."""
         moved = [
-            entry.but(tags=entry.tags | tags if entry.digest == digest else entry.tags - tags)
+            entry.replace(tags=entry.tags | tags if entry.digest == digest else entry.tags - tags)
             for entry in self.entries()
         ]
         self._files.write_index(to_descriptors(moved))
 
-    def lend(self, wanted: Callable[[Entry], bool], now: float) -> Entry | None:
+    def pin(self, wanted: Callable[[Entry], bool], now: float) -> Entry | None:
         """The newest image that is wanted, marked as used now; None if there is none."""
         entry = next((entry for entry in self.entries() if not entry.is_doomed(now) and wanted(entry)), None)
         if entry is None:
             return None
-        self.put(entry.but(used_at=now))
+        self.put(entry.replace(used_at=now))
         return entry

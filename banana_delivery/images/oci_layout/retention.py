@@ -72,7 +72,7 @@ class LayoutRetention:
                 return decision
             reason = keep_reason(self._stored(entry), used, self._clock(), self._lease_seconds)
             if reason:
-                self._index.put(entry.but(doomed_at=None))
+                self._index.put(entry.replace(doomed_at=None))
                 return replace(decision, keep=True, reason=reason, freed_bytes=0)
             self._index.drop(digest)
             self._sweep()
@@ -83,7 +83,7 @@ class LayoutRetention:
         with self._files.changing():
             if (entry := self._index.get(digest)) is None:
                 return False
-            self._index.put(entry.but(doomed_at=doomed_at))
+            self._index.put(entry.replace(doomed_at=doomed_at))
         return True
 
     def _sweep(self) -> None:

@@ -189,7 +189,7 @@ class OciLayoutImages(ImageStore):
         if not self._index.entries():
             return None
         with self._files.changing():
-            entry = self._index.lend(wanted, self._clock())
+            entry = self._index.pin(wanted, self._clock())
         return self._ref(entry) if entry else None
 
     def _write_layers(self, context: BuildContext, progress: Progress) -> list[_Layer]:

@@ -78,12 +78,12 @@ class RegistryImages:
         image = self.read(key_tag(key_sha256))
         if image is None or image.ref.key != key_sha256 or not self._is_whole(image.manifest):
             return None
-        return self.lend(image)
+        return self.pin(image)
 
     def resolve(self, reference: str) -> RemoteImage | None:
         """The image behind a tag or digest, leased; None if there is none or it is about to be removed."""
         image = self.read(reference)
-        return self.lend(image) if image else None
+        return self.pin(image) if image else None
 
     def read(self, reference: str) -> RemoteImage | None:
         """The image behind a tag or digest as it is now, not leased; None if there is none, or it is not a release."""
@@ -102,24 +102,24 @@ class RegistryImages:
         )
         return RemoteImage(ref, manifest, config)
 
-    def lend(self, image: RemoteImage) -> RemoteImage | None:
+    def pin(self, image: RemoteImage) -> RemoteImage | None:
         """Lease an image for whoever asked for it; None if it is about to be removed. The order of steps matters."""
         digest, now = image.ref.digest, self._clock()
         before = set(self._own(self._client.tags(), digest))
         if not before and self._client.digest_of(digest) is None:
             return None
-        if now - leases.leased_at(before) > self._lease_seconds / 2:
-            self._client.put_manifest(leases.lease_tag(digest, now), image.manifest)
+        if now - leases.pinned_at(before) > self._lease_seconds / 2:
+            self._client.put_manifest(leases.pin_tag(digest, now), image.manifest)
         after = self._client.tags()
         # A lease on an image that was removed a moment ago brings it back, without the tags it had.
         removed = before and before.isdisjoint(after)
-        return None if removed or leases.standing_dooms(after, digest, void_before(now)) else image
+        return None if removed or leases.standing_marks(after, digest, void_before(now)) else image
 
     def publish(self, image: RemoteImage) -> None:
         """Lease a new image; it was just built, so a doom that its digest carries is void."""
-        self._client.put_manifest(leases.lease_tag(image.ref.digest, self._clock()), image.manifest)
-        for doom in leases.standing_dooms(self._client.tags(), image.ref.digest, 0.0):
-            self._client.put_manifest(leases.pardon_tag(doom), image.manifest)
+        self._client.put_manifest(leases.pin_tag(image.ref.digest, self._clock()), image.manifest)
+        for mark in leases.standing_marks(self._client.tags(), image.ref.digest, 0.0):
+            self._client.put_manifest(leases.unmark_tag(mark), image.manifest)
 
     def tag(self, digest: str, tags: Collection[str]) -> None:
         """Make tags point at an image.
@@ -160,17 +160,17 @@ class RegistryImages:
         if manifest is None:
             return decision  # Somebody else's retention was faster.
         marked = self._clock()
-        doom = leases.doom_tag(digest, marked)
+        mark = leases.deletion_tag(digest, marked)
         try:
-            self._client.put_manifest(doom, manifest)
+            self._client.put_manifest(mark, manifest)
             if not (reason := self._objection(stored, in_use, marked)):
                 self._client.delete_manifest(digest)
                 return decision
         except BaseException:
             with contextlib.suppress(ImageError):  # Where even this fails, time makes the doom void.
-                self._client.put_manifest(leases.pardon_tag(doom), manifest)
+                self._client.put_manifest(leases.unmark_tag(mark), manifest)
             raise
-        self._client.put_manifest(leases.pardon_tag(doom), manifest)
+        self._client.put_manifest(leases.unmark_tag(mark), manifest)
         return replace(decision, keep=True, reason=reason, freed_bytes=0)
 
     def _objection(self, stored: Stored, in_use: Callable[[], Collection[str]], marked: float) -> str:
@@ -179,7 +179,7 @@ class RegistryImages:
         tags = self._own(self._client.tags(), digest)
         # `stable` may have moved here meanwhile; the other tags name the image and cannot protect it.
         moved = {"stable"} if self._client.digest_of("stable") == digest else set()
-        now = replace(stored, used_at=leases.leased_at(tags), tags=frozenset(moved))
+        now = replace(stored, used_at=leases.pinned_at(tags), tags=frozenset(moved))
         return keep_reason(now, used, self._clock(), self._lease_seconds) or too_late(marked, self._clock())
 
     def _stored(self) -> list[Stored]:
@@ -189,7 +189,7 @@ class RegistryImages:
         found = []
         for digest, tags in tags_of.items():
             if image := self.read(digest):
-                used_at = leases.leased_at(tags)
+                used_at = leases.pinned_at(tags)
                 found.append(Stored(image.ref, image.built_at, used_at, frozenset(tags), image.manifest.blobs))
         return found
 

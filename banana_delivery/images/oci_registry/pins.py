@@ -23,33 +23,33 @@ def short(digest: str) -> str:
     return digest.removeprefix("sha256:")[:16]
 
 
-def lease_tag(digest: str, now: float) -> str:
+def pin_tag(digest: str, now: float) -> str:
     """The tag that leases an image from now on."""
     return f"lease-{int(now)}-{short(digest)}"
 
 
-def leased_at(tags: Iterable[str]) -> float:
+def pinned_at(tags: Iterable[str]) -> float:
     """When the newest of an image's leases began, seconds since the epoch; 0 if it has none."""
     return max((float(match[1]) for tag in tags if (match := _LEASE.fullmatch(tag))), default=0.0)
 
 
-def doom_tag(digest: str, now: float) -> str:
+def deletion_tag(digest: str, now: float) -> str:
     """A new tag that dooms an image from now on."""
     return f"doomed-{short(digest)}-{int(now)}-{uuid.uuid4().hex[:8]}"
 
 
-def pardon_tag(doom: str) -> str:
+def unmark_tag(mark: str) -> str:
     """The tag that pardons an image of one doom."""
-    return doom.replace("doomed", "pardoned", 1)
+    return mark.replace("doomed", "pardoned", 1)
 
 
-def standing_dooms(tags: Iterable[str], digest: str, since: float) -> list[str]:
+def standing_marks(tags: Iterable[str], digest: str, since: float) -> list[str]:
     """The tags that doom an image, are not pardoned and were made since a moment; none if it is not doomed."""
-    dooms: dict[str, set[str]] = {"doomed": set(), "pardoned": set()}
+    marks: dict[str, set[str]] = {"doomed": set(), "pardoned": set()}
     for tag in tags:
         if (match := _DOOM.fullmatch(tag)) and match[2] == short(digest) and float(match[4]) >= since:
-            dooms[match[1]].add(match[3])
-    return [f"doomed-{short(digest)}-{name}" for name in sorted(dooms["doomed"] - dooms["pardoned"])]
+            marks[match[1]].add(match[3])
+    return [f"doomed-{short(digest)}-{name}" for name in sorted(marks["doomed"] - marks["pardoned"])]
 
 
 def for_people(tags: Iterable[str]) -> frozenset[str]:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from banana_delivery.policy.model import Value
+from banana_delivery.policy.model import StoredModel
 from banana_delivery.policy.quality.average_precision import average_precisions, mean_over_classes, resamples
 from banana_delivery.policy.quality.matching import Floats, Integers, Matches
 
@@ -32,7 +32,7 @@ class QualityVerdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-class ClassQuality(Value):
+class ClassQuality(StoredModel):
     """The AP50 of one class; None where no image shows the class.
 
     Attributes:
@@ -46,14 +46,14 @@ class ClassQuality(Value):
     objects: int
 
 
-class Histogram(Value):
+class Histogram(StoredModel):
     """The bootstrap's differences of mAP50: ``counts[k]`` lie between ``edges[k]`` and ``edges[k + 1]``."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
 
 
-class QualityComparison(Value):
+class QualityComparison(StoredModel):
     """A candidate against production on the same labelled images.
 
     Attributes:
@@ -83,7 +83,7 @@ class QualityComparison(Value):
     reason: str
 
 
-class AbsoluteQuality(Value):
+class AbsoluteQuality(StoredModel):
     """A model on its own against a floor: the gate of a first release, which has nothing to be compared with.
 
     Attributes:
@@ -194,19 +194,19 @@ def _sentence(
     images: int,
     minimum_images: int,
 ) -> str:
-    figures = (
+    metrics = (
         f"mAP50 {map50[0]:.3f} against {map50[1]:.3f} of production on {images:,} labelled images: "
         f"a difference of {map50[0] - map50[1]:+.3f}, with 90 % confidence between {quantiles[0]:+.3f} "
         f"and {quantiles[1]:+.3f}"
     )
     if images < minimum_images:
-        return f"{figures}; at least {minimum_images:,} images are needed for a verdict."
+        return f"{metrics}; at least {minimum_images:,} images are needed for a verdict."
     conclusions = {
         QualityVerdict.NOT_WORSE: f"the candidate does not lose more than {TOLERATED_LOSS}.",
         QualityVerdict.WORSE: f"the candidate loses more than {TOLERATED_LOSS}.",
         QualityVerdict.INCONCLUSIVE: f"a loss of more than {TOLERATED_LOSS} can be neither shown nor excluded.",
     }
-    return f"{figures}; {conclusions[verdict]}"
+    return f"{metrics}; {conclusions[verdict]}"
 
 
 def _per_class(matches: Matches, candidate: Floats, production: Floats) -> dict[str, ClassQuality]:
@@ -243,7 +243,7 @@ SHOWN_CONFIDENCE = 0.25
 SHOWN_IMAGES = 12
 
 
-class Disagreement(Value):
+class Disagreement(StoredModel):
     """An image on which the two models differ, counted at the confidence that users see.
 
     Attributes:

@@ -7,7 +7,7 @@ from banana_delivery.policy.quality.comparison import absolute_quality, compare
 from banana_delivery.policy.quality.matching import Matches
 
 
-def judge_quality(
+def assess_quality(
     candidate: Matches, production: Matches | None, *, minimum_map50: float, waived: bool
 ) -> QualityRecord:
     """Judge the candidate alone, and beside production if there is one.

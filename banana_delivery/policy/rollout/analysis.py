@@ -11,19 +11,28 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import Field
 
-from banana_delivery.policy.model import Backend, Colour, Counters, Stratum, TrafficSnapshot, Value
+from banana_delivery.policy.model import Backend, Colour, Counters, StoredModel, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout import e_values
 from banana_delivery.policy.rollout.counters import Tally, add, delta, p95, tally
-from banana_delivery.policy.rollout.plan import STRATA, Limit, Plan, Step, StepKind, needed_log_e, windows
+from banana_delivery.policy.rollout.plan import (
+    TRAFFIC_SOURCES,
+    Limit,
+    Plan,
+    Step,
+    StepKind,
+    rejection_threshold,
+    windows,
+)
 
-DOUBT = math.log(20)
+EARLY_PASS_VETO = math.log(20)
 """While any test is this far from calm, good overall figures do not end a step early: a fault may just have begun."""
 
 
-class Window(Value):
+class Window(StoredModel):
     """The counts since one start of the tests.
 
     Attributes:
@@ -32,14 +41,14 @@ class Window(Value):
     """
 
     index: int = Field(ge=0)
-    tallies: dict[Stratum, Tally] = Field(default_factory=dict)
+    tallies: dict[TrafficSource, Tally] = Field(default_factory=dict)
 
-    def of(self, stratum: Stratum) -> Tally:
+    def of(self, source: TrafficSource) -> Tally:
         """The counts of one stratum; zeros if it sent nothing yet."""
-        return self.tallies.get(stratum, Tally())
+        return self.tallies.get(source, Tally())
 
 
-class StepState(Value):
+class StepState(StoredModel):
     """A step under way.
 
     Attributes:
@@ -48,10 +57,12 @@ class StepState(Value):
         seen: the counters at the last look, which the next ones are subtracted from.
         totals: what each backend did since the step began, by ``Backend.key``.
         windows: counts since the step began and since each restart.
-        share_evidence: log likelihood ratios of candidate against active, see ``statistics.add_share_evidence``.
+        share_evidence: log likelihood ratios of candidate against active, see ``e_values.add_share_evidence``.
         ceilings: how often the step's ceiling may pass; 2 once the first one found too small a sample.
-        silent_looks: how many looks in a row have found no trace of the candidate.
+        silent_polls: how many looks in a row have found no trace of the candidate.
     """
+
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"silent_looks": "silent_polls"}
 
     step: Step
     started_at: float
@@ -60,16 +71,16 @@ class StepState(Value):
     windows: tuple[Window, ...] = (Window(index=0),)
     share_evidence: tuple[float, ...] = e_values.NO_SHARE_EVIDENCE
     ceilings: int = Field(default=1, ge=1, le=2)
-    silent_looks: int = Field(default=0, ge=0)
+    silent_polls: int = Field(default=0, ge=0)
 
     @property
     def seconds(self) -> float:
         """How long the step had lasted at the last look."""
         return max(self.seen.at - self.started_at, 0.0)
 
-    def total(self, colour: Colour, stratum: Stratum) -> Counters:
+    def total(self, colour: Colour, source: TrafficSource) -> Counters:
         """What one backend did since the step began."""
-        return self.totals.get(Backend(colour=colour, stratum=stratum).key, Counters())
+        return self.totals.get(Backend(colour=colour, source=source).key, Counters())
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ class Finding:
 
     Attributes:
         limit: what it looks at.
-        stratum: whose requests.
+        source: whose requests.
         window: 0 for the whole step, then the restart it starts from.
         bad: requests that broke the limit.
         judged: requests that could have broken it.
@@ -87,7 +98,7 @@ class Finding:
     """
 
     limit: Limit
-    stratum: Stratum
+    source: TrafficSource
     window: int
     bad: int
     judged: int
@@ -119,14 +130,14 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
     """
     backends = {key: _latest(counters, state.seen.backends.get(key)) for key, counters in snapshot.backends.items()}
     news = {key: delta(counters, state.seen.backends.get(key, Counters())) for key, counters in backends.items()}
-    tallies = {stratum: tally(_of(news, candidate, stratum), plan.latency_budget_seconds) for stratum in STRATA}
+    tallies = {source: tally(_of(news, candidate, source), plan.latency_budget_seconds) for source in TRAFFIC_SOURCES}
     grown = tuple(
-        Window(index=window.index, tallies={stratum: window.of(stratum) + tallies[stratum] for stratum in STRATA})
+        Window(index=window.index, tallies={source: window.of(source) + tallies[source] for source in TRAFFIC_SOURCES})
         for window in state.windows
     )
-    return state.but(
-        silent_looks=_silent_looks(state, {*snapshot.digests, *_counted(news)}, candidate),
-        seen=snapshot.but(backends={**state.seen.backends, **backends}),
+    return state.replace(
+        silent_polls=_silent_polls(state, {*snapshot.digests, *_counted(news)}, candidate),
+        seen=snapshot.replace(backends={**state.seen.backends, **backends}),
         totals={**state.totals, **{key: add(state.totals.get(key, Counters()), new) for key, new in news.items()}},
         windows=grown + _restart(plan, state, snapshot.at),
         share_evidence=_compared(state.share_evidence, news, candidate),
@@ -138,11 +149,11 @@ def _counted(news: Mapping[str, Counters]) -> set[str]:
     return {key.partition("/")[0] for key, counters in news.items() if counters.requests}
 
 
-def _silent_looks(state: StepState, heard: Collection[str], candidate: Colour) -> int:
+def _silent_polls(state: StepState, heard: Collection[str], candidate: Colour) -> int:
     """Looks in a row without a sign of life; one at which nobody gave any tells of the place, not of the candidate."""
     if candidate in heard:
         return 0
-    return state.silent_looks + bool(heard)
+    return state.silent_polls + bool(heard)
 
 
 def findings(plan: Plan, state: StepState, candidate: Colour) -> tuple[Finding, ...]:
@@ -176,25 +187,25 @@ def _limits(plan: Plan, seen: Tally) -> tuple[tuple[Limit, int, int, float], ...
 def _against_limits(plan: Plan, state: StepState) -> Iterator[Finding]:
     """The tests of shares. At or below the allowed share the evidence never exceeds 1, so it is not computed."""
     for window in state.windows:
-        for stratum in STRATA:
-            for limit, bad, judged, share in _limits(plan, window.of(stratum)):
+        for source in TRAFFIC_SOURCES:
+            for limit, bad, judged, share in _limits(plan, window.of(source)):
                 if bad > share * judged:
                     log_e = e_values.log_e_too_many_errors(bad, judged - bad, share)
-                    needed = needed_log_e(plan, state.step, limit, window.index)
-                    yield Finding(limit, stratum, window.index, bad, judged, log_e, needed)
+                    needed = rejection_threshold(plan, state.step, limit, window.index)
+                    yield Finding(limit, source, window.index, bad, judged, log_e, needed)
 
 
 def _against_active(plan: Plan, state: StepState, candidate: Colour) -> Iterator[Finding]:
-    bad = state.total(candidate, Stratum.USER).failed
-    judged = bad + state.total(candidate.other, Stratum.USER).failed
+    bad = state.total(candidate, TrafficSource.USER).failed
+    judged = bad + state.total(candidate.other, TrafficSource.USER).failed
     log_e = e_values.log_e_of_share_evidence(state.share_evidence)
     if log_e > 0:
-        needed = needed_log_e(plan, state.step, Limit.WORSE_THAN_ACTIVE, 0)
-        yield Finding(Limit.WORSE_THAN_ACTIVE, Stratum.USER, 0, bad, judged, log_e, needed)
+        needed = rejection_threshold(plan, state.step, Limit.WORSE_THAN_ACTIVE, 0)
+        yield Finding(Limit.WORSE_THAN_ACTIVE, TrafficSource.USER, 0, bad, judged, log_e, needed)
 
 
 def _compared(evidence: tuple[float, ...], news: dict[str, Counters], candidate: Colour) -> tuple[float, ...]:
-    ours, theirs = _of(news, candidate, Stratum.USER), _of(news, candidate.other, Stratum.USER)
+    ours, theirs = _of(news, candidate, TrafficSource.USER), _of(news, candidate.other, TrafficSource.USER)
     requests = ours.requests + theirs.requests
     if requests == 0:
         return evidence
@@ -211,15 +222,15 @@ def _restart(plan: Plan, state: StepState, now: float) -> tuple[Window, ...]:
 
 def _latest(newer: Counters, older: Counters | None) -> Counters:
     if older and older.latency and not newer.latency:
-        return newer.but(latency=older.latency)
+        return newer.replace(latency=older.latency)
     return newer
 
 
-def _of(news: dict[str, Counters], colour: Colour, stratum: Stratum) -> Counters:
-    return news.get(Backend(colour=colour, stratum=stratum).key, Counters())
+def _of(news: dict[str, Counters], colour: Colour, source: TrafficSource) -> Counters:
+    return news.get(Backend(colour=colour, source=source).key, Counters())
 
 
-class TrafficFigures(Value):
+class TrafficMetrics(StoredModel):
     """What a part of the traffic looked like.
 
     Attributes:
@@ -237,28 +248,30 @@ class TrafficFigures(Value):
     p95_seconds: float | None
 
 
-class StepFigures(TrafficFigures):
+class StepMetrics(TrafficMetrics):
     """What the candidate did during a step, users and probe together.
 
     Attributes:
         kind: what the step was for.
         weight: percent of user traffic for the candidate.
         seconds: how long it lasted.
-        strata: users and probe apart.
+        sources: users and probe apart.
         active: what the other colour did meanwhile.
     """
+
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"strata": "sources"}
 
     kind: StepKind
     weight: int
     seconds: float
-    strata: dict[Stratum, TrafficFigures]
-    active: TrafficFigures
+    sources: dict[TrafficSource, TrafficMetrics]
+    active: TrafficMetrics
 
 
-def step_figures(state: StepState, candidate: Colour) -> StepFigures:
+def step_metrics(state: StepState, candidate: Colour) -> StepMetrics:
     """The figures of a step so far."""
-    whole = traffic_figures(_both(state, candidate))
-    return StepFigures(
+    whole = traffic_metrics(_both(state, candidate))
+    return StepMetrics(
         requests=whole.requests,
         failed=whole.failed,
         overloads=whole.overloads,
@@ -267,18 +280,18 @@ def step_figures(state: StepState, candidate: Colour) -> StepFigures:
         kind=state.step.kind,
         weight=state.step.weight,
         seconds=state.seconds,
-        strata={stratum: traffic_figures(state.total(candidate, stratum)) for stratum in STRATA},
-        active=traffic_figures(_both(state, candidate.other)),
+        sources={source: traffic_metrics(state.total(candidate, source)) for source in TRAFFIC_SOURCES},
+        active=traffic_metrics(_both(state, candidate.other)),
     )
 
 
 def _both(state: StepState, colour: Colour) -> Counters:
-    return add(state.total(colour, Stratum.USER), state.total(colour, Stratum.PROBE))
+    return add(state.total(colour, TrafficSource.USER), state.total(colour, TrafficSource.PROBE))
 
 
-def traffic_figures(counters: Counters) -> TrafficFigures:
+def traffic_metrics(counters: Counters) -> TrafficMetrics:
     """The figures of some traffic."""
-    return TrafficFigures(
+    return TrafficMetrics(
         requests=counters.requests,
         failed=counters.failed,
         overloads=counters.overloads,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 
-from banana_delivery.policy.model import Counters, Value
+from banana_delivery.policy.model import Counters, StoredModel
 
 
-class Tally(Value):
+class Tally(StoredModel):
     """The counts that tests are made of; unlike counters they only ever grow.
 
     Attributes:

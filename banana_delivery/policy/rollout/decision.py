@@ -11,21 +11,21 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from banana_delivery.policy.model import Colour, Stratum, TrafficSnapshot, Value
+from banana_delivery.policy.model import Colour, Model, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout import reasons
 from banana_delivery.policy.rollout.analysis import (
-    DOUBT,
-    StepFigures,
+    EARLY_PASS_VETO,
+    StepMetrics,
     StepState,
     findings,
     is_healthy,
     observe,
     sample,
-    step_figures,
+    step_metrics,
 )
-from banana_delivery.policy.rollout.plan import STRATA, Limit, Plan, Step, StepKind, release_steps
+from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan, Step, StepKind, release_steps
 
-SILENT_LOOKS = 3
+MAX_SILENT_POLLS = 3
 """A router has no replica to count the failure of a request on when there is none, so that no test would ever tell."""
 
 
@@ -38,13 +38,13 @@ class StepVerdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
-class StepAssessment(Value):
+class StepAssessment(Model):
     """What one look says of a step, and why.
 
     Attributes:
         verdict: whether the step goes on, and how it ended if not.
         reason: one sentence with the numbers.
-        figures: what was seen so far.
+        metrics: what was seen so far.
         limit: what the candidate broke; None unless traffic turned it back.
         wrong_release: whether it FAILed because another digest than meant was running. That says nothing about the
             model: the delivery went wrong, the version did not.
@@ -52,7 +52,7 @@ class StepAssessment(Value):
 
     verdict: StepVerdict
     reason: str
-    figures: StepFigures
+    metrics: StepMetrics
     limit: Limit | None = None
     wrong_release: bool = False
 
@@ -67,7 +67,7 @@ class ActionKind(StrEnum):
     PARK = "park"
 
 
-class Action(Value):
+class Action(Model):
     """What to do after a look.
 
     Attributes:
@@ -106,20 +106,20 @@ def assess_step(
     state = observe(plan, state, snapshot, candidate)
     state = _extended(state)
     reported = snapshot.digests.get(candidate)
-    figures = step_figures(state, candidate)
+    metrics = step_metrics(state, candidate)
     if reported not in (None, digest):
         reason = reasons.wrong_release(candidate, str(reported), digest)
-        return StepAssessment(verdict=StepVerdict.FAIL, reason=reason, figures=figures, wrong_release=True), state
-    if state.silent_looks >= SILENT_LOOKS:
-        return StepAssessment(verdict=StepVerdict.FAIL, reason=reasons.silent(state, candidate), figures=figures), state
+        return StepAssessment(verdict=StepVerdict.FAIL, reason=reason, metrics=metrics, wrong_release=True), state
+    if state.silent_polls >= MAX_SILENT_POLLS:
+        return StepAssessment(verdict=StepVerdict.FAIL, reason=reasons.silent(state, candidate), metrics=metrics), state
     against = findings(plan, state, candidate)
     for finding in against:
         if finding.excess >= 0 and finding.bad >= plan.minimum_failures:
             reason = reasons.turned_back(plan, state, candidate, finding)
-            return StepAssessment(verdict=StepVerdict.FAIL, reason=reason, figures=figures, limit=finding.limit), state
-    doubtful = any(finding.log_e >= DOUBT for finding in against)
+            return StepAssessment(verdict=StepVerdict.FAIL, reason=reason, metrics=metrics, limit=finding.limit), state
+    doubtful = any(finding.log_e >= EARLY_PASS_VETO for finding in against)
     verdict, reason = _unless_bad(plan, state, candidate, identified=reported is not None, doubtful=doubtful)
-    return StepAssessment(verdict=verdict, reason=reason, figures=figures), state
+    return StepAssessment(verdict=verdict, reason=reason, metrics=metrics), state
 
 
 def next_action(plan: Plan, state: StepState, judgement: StepAssessment) -> Action:
@@ -136,7 +136,7 @@ def _unless_bad(
 ) -> tuple[StepVerdict, str]:
     """The verdict on a candidate that nothing turns back."""
     step = state.step
-    sampled = [seen for seen in map(state.windows[0].of, STRATA) if sample(seen) >= plan.minimum_sample]
+    sampled = [seen for seen in map(state.windows[0].of, TRAFFIC_SOURCES) if sample(seen) >= plan.minimum_sample]
     may_pass = identified and bool(sampled) and state.seconds >= step.minimum_seconds
     if may_pass and not doubtful and all(is_healthy(plan, seen) for seen in sampled):
         return StepVerdict.PASS, reasons.healthy(state, candidate)
@@ -152,7 +152,7 @@ def _unless_bad(
 def _extended(state: StepState) -> StepState:
     """Past the first ceiling a step may last one more: it passes as soon as the sample is there, or is parked."""
     if state.ceilings == 1 and state.seconds >= state.step.ceiling_seconds:
-        return state.but(ceilings=2)
+        return state.replace(ceilings=2)
     return state
 
 
@@ -187,7 +187,7 @@ def probe_rate(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidat
     """
     state = observe(plan, state, snapshot, candidate)
     aim = aim_seconds(state.step)
-    users, probes = (state.windows[0].of(stratum) for stratum in (Stratum.USER, Stratum.PROBE))
+    users, probes = (state.windows[0].of(source) for source in (TrafficSource.USER, TrafficSource.PROBE))
     if any(sample(seen) >= plan.minimum_sample and is_healthy(plan, seen) for seen in (users, probes)):
         return plan.probe_trickle
     expected = sample(users) * aim / state.seconds if state.seconds >= SETTLED_SECONDS else 0.0

@@ -16,7 +16,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from banana_delivery.policy.model import Stratum, Value
+from banana_delivery.policy.model import Model, StoredModel, TrafficSource
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Percent = Annotated[int, Field(gt=0, le=100)]
@@ -31,7 +31,7 @@ class StepKind(StrEnum):
     WATCH = "watch"
 
 
-class Step(Value):
+class Step(StoredModel):
     """One stretch of a rollout with a constant weight.
 
     Attributes:
@@ -47,7 +47,7 @@ class Step(Value):
     minimum_seconds: float = Field(ge=0)
 
 
-class Plan(Value):
+class Plan(Model):
     """A rollout plan. Seconds are ceilings: evidence ends a step early.
 
     Attributes:
@@ -194,7 +194,7 @@ class Limit(StrEnum):
     WORSE_THAN_ACTIVE = "worse_than_active"
 
 
-STRATA = tuple(Stratum)
+TRAFFIC_SOURCES = tuple(TrafficSource)
 
 WHOLE_STEP_FAILURES = 28 / 36
 RESTARTED_FAILURES = 4 / 36
@@ -204,7 +204,7 @@ WORSE_THAN_ACTIVE = 1 / 36
 """The parts of alpha. With the seven steps of the usual plans and two strata, 28/36 is alpha / 18 for each test."""
 
 
-def allowance(plan: Plan, step: Step, limit: Limit, window: int) -> float:
+def alpha_share(plan: Plan, step: Step, limit: Limit, window: int) -> float:
     """The part of ``plan.alpha`` that one test may spend; the same for each stratum and each step of a kind.
 
     Args:
@@ -222,18 +222,18 @@ def allowance(plan: Plan, step: Step, limit: Limit, window: int) -> float:
     starts = sum(windows(plan, each) for each in steps)
     match limit:
         case Limit.FAILURES if window == 0:
-            part = WHOLE_STEP_FAILURES / (len(steps) * len(STRATA))
+            part = WHOLE_STEP_FAILURES / (len(steps) * len(TRAFFIC_SOURCES))
         case Limit.FAILURES:
-            part = RESTARTED_FAILURES / ((starts - len(steps)) * len(STRATA))
+            part = RESTARTED_FAILURES / ((starts - len(steps)) * len(TRAFFIC_SOURCES))
         case Limit.SLOW:
-            part = SLOW / (starts * len(STRATA))
+            part = SLOW / (starts * len(TRAFFIC_SOURCES))
         case Limit.OVERLOAD:
-            part = OVERLOAD / (starts * len(STRATA))
+            part = OVERLOAD / (starts * len(TRAFFIC_SOURCES))
         case Limit.WORSE_THAN_ACTIVE:
             part = WORSE_THAN_ACTIVE / len(steps)
     return part * plan.alpha
 
 
-def needed_log_e(plan: Plan, step: Step, limit: Limit, window: int) -> float:
+def rejection_threshold(plan: Plan, step: Step, limit: Limit, window: int) -> float:
     """The natural logarithm of the e-value at which a test turns the candidate back."""
-    return -math.log(allowance(plan, step, limit, window))
+    return -math.log(alpha_share(plan, step, limit, window))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from banana_delivery.policy.model import Colour, Stratum
+from banana_delivery.policy.model import Colour, TrafficSource
 from banana_delivery.policy.rollout.analysis import Finding, StepState, sample
-from banana_delivery.policy.rollout.plan import STRATA, Limit, Plan
+from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan
 
 
 def turned_back(plan: Plan, state: StepState, candidate: Colour, finding: Finding) -> str:
@@ -12,7 +12,7 @@ def turned_back(plan: Plan, state: StepState, candidate: Colour, finding: Findin
     evidence = f"(log E {finding.log_e:.1f} >= {finding.needed:.1f})"
     if finding.limit is Limit.WORSE_THAN_ACTIVE:
         return (
-            f"{candidate.capitalize()} caused {finding.bad} of {finding.judged} failed {finding.stratum} requests with "
+            f"{candidate.capitalize()} caused {finding.bad} of {finding.judged} failed {finding.source} requests with "
             f"{_share(state, candidate)} of the traffic {evidence}: it fails more often than {candidate.other}."
         )
     deed, allowed = {
@@ -22,7 +22,7 @@ def turned_back(plan: Plan, state: StepState, candidate: Colour, finding: Findin
     }[finding.limit]
     latest = "its latest " if finding.window else ""
     return (
-        f"{candidate.capitalize()} {deed} {finding.bad} of {latest}{finding.judged} {finding.stratum} requests at "
+        f"{candidate.capitalize()} {deed} {finding.bad} of {latest}{finding.judged} {finding.source} requests at "
         f"{state.step.weight} % {evidence}: more than the {_percent(allowed)} allowed."
     )
 
@@ -44,7 +44,7 @@ def going_on(state: StepState, candidate: Colour) -> str:
 
 def too_few(plan: Plan, state: StepState, candidate: Colour) -> str:
     """There is too little to judge: the step waits for it beyond its ceiling, or ends without a verdict."""
-    usable = " and ".join(f"{sample(state.windows[0].of(stratum))} {stratum}" for stratum in STRATA)
+    usable = " and ".join(f"{sample(state.windows[0].of(source))} {source}" for source in TRAFFIC_SOURCES)
     return (
         f"{candidate.capitalize()} had {usable} requests with known latency at {state.step.weight} % "
         f"in {state.seconds:.0f} s: too few to judge, one kind needs {plan.minimum_sample}."
@@ -62,7 +62,7 @@ def unidentified(state: StepState, candidate: Colour) -> str:
 def silent(state: StepState, candidate: Colour) -> str:
     """It is given requests, and nobody is there."""
     return (
-        f"{candidate.capitalize()} gave no sign of life at {state.silent_looks} looks in a row at {state.step.weight} %"
+        f"{candidate.capitalize()} gave no sign of life at {state.silent_polls} looks in a row at {state.step.weight} %"
         ": no replica reported, and none answered a request."
     )
 
@@ -73,7 +73,7 @@ def wrong_release(candidate: Colour, reported: str, meant: str) -> str:
 
 
 def _counts(state: StepState, candidate: Colour) -> str:
-    users, probes = (state.total(candidate, stratum) for stratum in (Stratum.USER, Stratum.PROBE))
+    users, probes = (state.total(candidate, source) for source in (TrafficSource.USER, TrafficSource.PROBE))
     return (
         f"{candidate.capitalize()} failed {users.failed} of {users.requests} user requests "
         f"and {probes.failed} of {probes.requests} probe requests at {state.step.weight} % in {state.seconds:.0f} s"
@@ -81,8 +81,8 @@ def _counts(state: StepState, candidate: Colour) -> str:
 
 
 def _share(state: StepState, candidate: Colour) -> str:
-    ours = state.total(candidate, Stratum.USER).requests
-    theirs = state.total(candidate.other, Stratum.USER).requests
+    ours = state.total(candidate, TrafficSource.USER).requests
+    theirs = state.total(candidate.other, TrafficSource.USER).requests
     return _percent(ours / max(ours + theirs, 1))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from banana_delivery.policy.model import Backend, Colour, Counters, Stratum, TrafficSnapshot
+from banana_delivery.policy.model import Backend, Colour, Counters, TrafficSnapshot, TrafficSource
 
 GAVE_UP_SECONDS = 5.0
 """A client that hangs up after waiting so long has met a failure; one that does so sooner has its own reasons."""
@@ -98,8 +98,8 @@ def traefik_samples(text: str, namespace: str) -> Iterator[Sample]:
         found = _TRAEFIK_SERVICE.match(labels.get("service", ""))
         what = _traefik_counter(name, labels)
         if found and what and found["namespace"] == namespace:
-            stratum = Stratum.PROBE if found["route"].endswith("-probe") else Stratum.USER
-            backend = Backend(colour=Colour(found["colour"]), stratum=stratum).key
+            source = TrafficSource.PROBE if found["route"].endswith("-probe") else TrafficSource.USER
+            backend = Backend(colour=Colour(found["colour"]), source=source).key
             yield Sample(backend, what, f"{name}{sorted(labels.items())}", value)
 
 
@@ -115,7 +115,7 @@ def pod_samples(text: str, pod: str, colour: Colour, *, router: bool) -> Iterato
     for name, labels, value in _lines(text, "banana_"):
         what = _pod_counter(name, labels, router=router)
         if what:
-            backend = Backend(colour=colour, stratum=Stratum(labels["traffic"])).key
+            backend = Backend(colour=colour, source=TrafficSource(labels["traffic"])).key
             yield Sample(backend, what, f"{pod} {name}{sorted(labels.items())}", value)
 
 

@@ -19,7 +19,7 @@ from itertools import product
 from banana_delivery.policy.model import COLOURS, Colour, Environment
 from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
-from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, DOMAIN, Place, selector_text
+from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, DOMAIN, EnvironmentNamespace, selector_text
 from banana_delivery.targets.kubernetes.readiness import is_ready
 from banana_delivery.targets.kubernetes.routing import Routing
 
@@ -67,12 +67,12 @@ def free_key(selector: dict[str, str], generation: int) -> str:
     return second if first in selector else first
 
 
-def selecting(place: Place, key: str, value: str) -> dict[str, str]:
+def selecting(place: EnvironmentNamespace, key: str, value: str) -> dict[str, str]:
     """The selector of those replicas of the environment that carry a label."""
     return {**place.labels, key: value}
 
 
-def closed(place: Place, selector: dict[str, str]) -> dict[str, str]:
+def closed(place: EnvironmentNamespace, selector: dict[str, str]) -> dict[str, str]:
     """The selector as it is, or one that lets nobody in if the pipeline has never decided who may."""
     return selector if any(map(_is_ours, selector)) else selecting(place, COLOUR_KEY, NOBODY)
 
@@ -85,10 +85,10 @@ def whole(weights: dict[Colour, int]) -> str:
 class EndpointRouting(Routing):
     """Production behind a Service alone."""
 
-    def __init__(self, api: KubernetesApi, place: Place) -> None:
+    def __init__(self, api: KubernetesApi, place: EnvironmentNamespace) -> None:
         super().__init__(api, place, place.service(place.users_service))
 
-    def begin(self, carrier: Json) -> None:
+    def initialise(self, carrier: Json) -> None:
         """Before the first release the Service must not lead to a candidate."""
         carrier["spec"]["selector"] = closed(self.place, carrier["spec"].get("selector", {}))
 
@@ -106,11 +106,11 @@ class EndpointRouting(Routing):
                 self._label(pod, key, value)
         return {"key": key, "value": value}
 
-    def steer(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:  # noqa: ARG002 - in prepared
+    def apply(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:  # noqa: ARG002 - in prepared
         """Select the pods of the step."""
         carrier["spec"]["selector"] = selecting(self.place, prepared["key"], prepared["value"])
 
-    def settle(self, carrier: Json, prepared: Json) -> None:
+    def wait_applied(self, carrier: Json, prepared: Json) -> None:
         """Wait until the Service leads to the pods of the step, and kube-proxy has had the time to follow."""
         selector = selector_text(carrier["spec"]["selector"])
         deadline = time.monotonic() + SETTLE_SECONDS
@@ -118,7 +118,7 @@ class EndpointRouting(Routing):
         while (expected := self._addresses(selector)) != (found := self._endpoints()) or bool(expected) != somebody:
             if time.monotonic() > deadline:
                 raise TargetError(
-                    f"Service {self.place.namespace}/{self.place.users_service} leads to {len(found)} replicas and "
+                    f"Service {self.place.name}/{self.place.users_service} leads to {len(found)} replicas and "
                     f"not to the {len(expected)} of {prepared['value']} after {SETTLE_SECONDS:.0f} s; look at the "
                     "pods' readiness."
                 )
@@ -143,7 +143,7 @@ class EndpointRouting(Routing):
 
     def probe_url(self, colour: Colour) -> str:
         """The colour's own Service."""
-        return self.service_url(self.place.name(colour))
+        return self.service_url(self.place.object_name(colour))
 
     def _ready(self, colour: Colour) -> list[Json]:
         return sorted(self._pods(self.place.selector(colour)), key=lambda pod: str(pod["metadata"]["name"]))

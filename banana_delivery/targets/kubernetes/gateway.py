@@ -16,7 +16,7 @@ from banana_delivery.policy.model import COLOURS, Colour, Environment
 from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import ConflictError, Json, KubernetesApi
 from banana_delivery.targets.kubernetes.endpoints import closed, selecting, whole
-from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, URL_KEY, Place, annotation
+from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, URL_KEY, EnvironmentNamespace, annotation
 from banana_delivery.targets.kubernetes.record import change_stamped
 from banana_delivery.targets.kubernetes.routing import Routing
 
@@ -31,7 +31,9 @@ CONFIRMATIONS = 3
 """Answers in a row, each on a new connection, because a Gateway may be several routers."""
 
 
-def user_rules(weights: dict[Colour, int], key: str, token: str, timeout_seconds: float, place: Place) -> list[Json]:
+def user_rules(
+    weights: dict[Colour, int], key: str, token: str, timeout_seconds: float, place: EnvironmentNamespace
+) -> list[Json]:
     """The rules of the users' route.
 
     Args:
@@ -45,7 +47,7 @@ def user_rules(weights: dict[Colour, int], key: str, token: str, timeout_seconds
         "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
         "filters": [_traffic("user")],
         "backendRefs": [
-            {"kind": "Service", "name": place.name(colour), "port": SERVICE_PORT, "weight": weight}
+            {"kind": "Service", "name": place.object_name(colour), "port": SERVICE_PORT, "weight": weight}
             for colour, weight in weights.items()
         ],
     }
@@ -81,7 +83,7 @@ def token_in(route: Json) -> str:
     return ""
 
 
-def probe_rules(key: str, place: Place) -> list[Json]:
+def probe_rules(key: str, place: EnvironmentNamespace) -> list[Json]:
     """The rules of the probe's route: a secret path per colour."""
     return [
         {
@@ -93,7 +95,7 @@ def probe_rules(key: str, place: Place) -> list[Json]:
                     "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}},
                 },
             ],
-            "backendRefs": [{"kind": "Service", "name": place.name(colour), "port": SERVICE_PORT}],
+            "backendRefs": [{"kind": "Service", "name": place.object_name(colour), "port": SERVICE_PORT}],
         }
         for colour in COLOURS[place.environment]
     ]
@@ -118,11 +120,11 @@ class GatewayRouting(Routing):
         timeout_seconds: after which the router gives a request up.
     """
 
-    def __init__(self, api: KubernetesApi, place: Place, timeout_seconds: float) -> None:
+    def __init__(self, api: KubernetesApi, place: EnvironmentNamespace, timeout_seconds: float) -> None:
         super().__init__(api, place, place.route(USER_ROUTE))
         self._timeout_seconds = timeout_seconds
 
-    def take_over(self, generation: int) -> None:
+    def fence(self, generation: int) -> None:
         """Close the Service for clients inside the cluster to older generations, and to everybody before a release."""
         change_stamped(self.api, self._service, generation, self._close)
 
@@ -131,13 +133,13 @@ class GatewayRouting(Routing):
         split = "-".join(f"{colour}{weight}" for colour, weight in weights.items())
         return {"key": self._key(), "token": f"{split}-{secrets.token_hex(4)}"}
 
-    def steer(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:
+    def apply(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:
         """Write the weights into the route."""
         carrier["spec"]["rules"] = user_rules(
             weights, prepared["key"], prepared["token"], self._timeout_seconds, self.place
         )
 
-    def settle(self, carrier: Json, prepared: Json) -> None:
+    def wait_applied(self, carrier: Json, prepared: Json) -> None:
         """Ask the router for the name of the change it follows, until it is this one or a later one of ours."""
         expected = f"{prepared['token']}.invalid"
         url = _url_of(carrier, USER_ROUTE) + _echo_path(prepared["key"])
@@ -147,14 +149,14 @@ class GatewayRouting(Routing):
             seen = seen + 1 if said == expected else 0
             if time.monotonic() > deadline:
                 raise TargetError(
-                    f"The Gateway did not follow HTTPRoute {self.place.namespace}/{USER_ROUTE} within "
+                    f"The Gateway did not follow HTTPRoute {self.place.name}/{USER_ROUTE} within "
                     f"{SETTLE_SECONDS:.0f} s: asked at {_url_of(carrier, USER_ROUTE)}, it said {said!r}. The weights "
                     "are stored and hold once it does; look at the Gateway's pods."
                 )
             if not seen:
                 time.sleep(0.05)
 
-    def follow(self, weights: dict[Colour, int], generation: int) -> None:
+    def sync_service(self, weights: dict[Colour, int], generation: int) -> None:
         """Clients inside the cluster are moved as a whole, by their Service, once a colour has everything."""
         if set(weights.values()) <= {0, 100}:
             change_stamped(self.api, self._service, generation, partial(self._select, colour=whole(weights)))
@@ -198,7 +200,7 @@ class GatewayRouting(Routing):
         route = self.api.get(self.place.route(name))
         if route is None:
             raise TargetError(
-                f"HTTPRoute {self.place.namespace}/{name} does not exist; apply k8s/base/gateway, or set "
+                f"HTTPRoute {self.place.name}/{name} does not exist; apply k8s/base/gateway, or set "
                 "BANANA_KUBERNETES_ROUTING=endpoints where there is no Gateway."
             )
         return route

@@ -29,32 +29,32 @@ STRATEGY: Json = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0
 
 
 @dataclass(frozen=True)
-class Place:
+class EnvironmentNamespace:
     """One environment's namespace: the API paths of everything in it."""
 
     environment: Environment
-    namespace: str
+    name: str
 
-    def name(self, colour: Colour) -> str:
+    def object_name(self, colour: Colour) -> str:
         """Of a colour's Deployment, PodTemplate, Service and autoscaler."""
         return f"banana-api-{self.environment if colour is Colour.SOLE else colour}"
 
     def template(self, colour: Colour) -> str:
         """The PodTemplate that a colour's Deployment is made from."""
-        return f"{self._core}/podtemplates/{self.name(colour)}"
+        return f"{self._core}/podtemplates/{self.object_name(colour)}"
 
     @property
     def deployments(self) -> str:
         """Where Deployments are created."""
-        return f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
+        return f"/apis/apps/v1/namespaces/{self.name}/deployments"
 
     def deployment(self, colour: Colour) -> str:
         """A colour's Deployment."""
-        return f"{self.deployments}/{self.name(colour)}"
+        return f"{self.deployments}/{self.object_name(colour)}"
 
     def autoscaler(self, colour: Colour) -> str:
         """A colour's HorizontalPodAutoscaler, in the version that every server has."""
-        return f"/apis/autoscaling/v1/namespaces/{self.namespace}/horizontalpodautoscalers/{self.name(colour)}"
+        return f"/apis/autoscaling/v1/namespaces/{self.name}/horizontalpodautoscalers/{self.object_name(colour)}"
 
     @property
     def pods(self) -> str:
@@ -79,7 +79,7 @@ class Place:
 
     def route(self, name: str) -> str:
         """One HTTPRoute."""
-        return f"{GATEWAY_API}/namespaces/{self.namespace}/httproutes/{name}"
+        return f"{GATEWAY_API}/namespaces/{self.name}/httproutes/{name}"
 
     @property
     def users_service(self) -> str:
@@ -97,10 +97,10 @@ class Place:
 
     @property
     def _core(self) -> str:
-        return f"/api/v1/namespaces/{self.namespace}"
+        return f"/api/v1/namespaces/{self.name}"
 
 
-def deployment_of(place: Place, colour: Colour, template: Json, release: Deployment, fault: str) -> Json:
+def deployment_of(place: EnvironmentNamespace, colour: Colour, template: Json, release: Deployment, fault: str) -> Json:
     """The Deployment of a release: the platform's PodTemplate plus what the pipeline decides.
 
     Args:
@@ -122,8 +122,8 @@ def deployment_of(place: Place, colour: Colour, template: Json, release: Deploym
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
-            "name": place.name(colour),
-            "namespace": place.namespace,
+            "name": place.object_name(colour),
+            "namespace": place.name,
             "labels": {**labels, "app.kubernetes.io/managed-by": DOMAIN},
             "annotations": {REPLICAS_KEY: str(release.replicas)},
         },

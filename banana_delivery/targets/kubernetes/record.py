@@ -76,7 +76,7 @@ class RecordStore:
         if not text:
             return RolloutRecord(environment=self._environment)
         try:
-            return RolloutRecord.model_validate_json(text)
+            return RolloutRecord.read_json(text)
         except ValidationError as error:
             raise TargetError(
                 f"The annotation {RECORD_KEY} of {self._path} is no rollout record ({error.error_count()} errors, the "

@@ -9,7 +9,7 @@ import httpx
 from banana_delivery.policy.model import Colour
 from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
-from banana_delivery.targets.kubernetes.objects import URL_KEY, Place, annotation, port_of
+from banana_delivery.targets.kubernetes.objects import URL_KEY, EnvironmentNamespace, annotation, port_of
 
 
 class Routing(ABC):
@@ -21,33 +21,33 @@ class Routing(ABC):
         carrier: API path of the object that carries weights and record.
     """
 
-    def __init__(self, api: KubernetesApi, place: Place, carrier: str) -> None:
+    def __init__(self, api: KubernetesApi, place: EnvironmentNamespace, carrier: str) -> None:
         self.api = api
         self.place = place
         self.carrier = carrier
 
-    def begin(self, carrier: Json) -> None:  # noqa: B027 - for routings that start open
+    def initialise(self, carrier: Json) -> None:  # noqa: B027 - for routings that start open
         """Change the carrier in place, when an environment is claimed, so that nobody gets in uninvited."""
 
-    def take_over(self, generation: int) -> None:  # noqa: B027 - for routings with more than the carrier
+    def fence(self, generation: int) -> None:  # noqa: B027 - for routings with more than the carrier
         """Make writes of older generations to anything beside the carrier fail."""
 
     def prepare(self, weights: dict[Colour, int], generation: int) -> Json:  # noqa: ARG002 - for those that must
-        """Whatever has to be done before the carrier can be changed; the answer is handed to ``steer``."""
+        """Whatever has to be done before the carrier can be changed; the answer is handed to ``apply``."""
         return {}
 
     @abstractmethod
-    def steer(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:
+    def apply(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:
         """Change the carrier in place so that it asks for these weights."""
 
-    def settle(self, carrier: Json, prepared: Json) -> None:  # noqa: B027 - for routings that take their time
+    def wait_applied(self, carrier: Json, prepared: Json) -> None:  # noqa: B027 - for routings that take their time
         """Wait until the carrier, as stored, has come true.
 
         Raises:
             TargetError: if it does not in time.
         """
 
-    def follow(self, weights: dict[Colour, int], generation: int) -> None:  # noqa: B027 - for those with more
+    def sync_service(self, weights: dict[Colour, int], generation: int) -> None:  # noqa: B027 - for those with more
         """Bring along whatever else leads users to a colour, once the carrier has come true."""
 
     @abstractmethod
@@ -66,7 +66,7 @@ class Routing(ABC):
     def probe_url(self, colour: Colour) -> str:
         """The internal way to one colour."""
 
-    def entrance(self, colour: Colour) -> str:
+    def check_url(self, colour: Colour) -> str:
         """Where evidence of a colour is gathered before it gets users."""
         return self.probe_url(colour)
 
@@ -78,7 +78,7 @@ class Routing(ABC):
         """
         service = self.api.get(self.place.service(name))
         if service is None:
-            raise TargetError(f"Service {self.place.namespace}/{name} does not exist; apply the manifests in k8s/.")
+            raise TargetError(f"Service {self.place.name}/{name} does not exist; apply the manifests in k8s/.")
         address = service["spec"]["clusterIP"]
         host = f"[{address}]" if ":" in address else address
         return (annotation(service, URL_KEY) or f"http://{host}:{port_of(service)}").rstrip("/")
@@ -87,10 +87,10 @@ class Routing(ABC):
 class SoleRouting(Routing):
     """Staging: one colour behind one Service, which carries the record."""
 
-    def __init__(self, api: KubernetesApi, place: Place) -> None:
+    def __init__(self, api: KubernetesApi, place: EnvironmentNamespace) -> None:
         super().__init__(api, place, place.service(place.users_service))
 
-    def steer(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:
+    def apply(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:
         """There is nobody to share with."""
 
     def weights(self, carrier: Json) -> dict[Colour, int]:  # noqa: ARG002 - the same whatever the Service says
@@ -103,9 +103,9 @@ class SoleRouting(Routing):
 
     def probe_url(self, colour: Colour) -> str:
         """A Service of its own to the same replicas."""
-        return self.service_url(self.place.name(colour))
+        return self.service_url(self.place.object_name(colour))
 
-    def entrance(self, colour: Colour) -> str:  # noqa: ARG002 - there is one
+    def check_url(self, colour: Colour) -> str:  # noqa: ARG002 - there is one
         """Where its users are, who are testers."""
         return self.url()
 

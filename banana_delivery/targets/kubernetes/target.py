@@ -32,7 +32,7 @@ from banana_delivery.targets.kubernetes.gateway import GatewayRouting
 from banana_delivery.targets.kubernetes.objects import (
     GENERATION_KEY,
     REPLICAS_KEY,
-    Place,
+    EnvironmentNamespace,
     annotate,
     annotation,
     asked_replicas,
@@ -47,7 +47,7 @@ from banana_delivery.targets.kubernetes.traffic import TRAEFIK_QUERIES, RouterSo
 
 
 @dataclass(frozen=True)
-class Site:
+class EnvironmentCluster:
     """One environment in its cluster.
 
     Attributes:
@@ -58,7 +58,7 @@ class Site:
     """
 
     api: KubernetesApi
-    place: Place
+    place: EnvironmentNamespace
     routing: Routing
     router: RouterSource | None = None
 
@@ -84,7 +84,7 @@ class KubernetesTarget(ReleaseTarget):
         clock: seconds since the epoch.
     """
 
-    sites: Mapping[Environment, Site]
+    sites: Mapping[Environment, EnvironmentCluster]
     stale_after_seconds: float
     faults: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
@@ -93,16 +93,16 @@ class KubernetesTarget(ReleaseTarget):
         """The annotation, parsed."""
         return self.sites[environment].store.read()[1]
 
-    def claim(self, environment: Environment, owner: str, *, steal: bool = False) -> Claim:
+    def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
         """Take the record, then close everything beside it to older generations."""
         site = self.sites[environment]
 
         def change(carrier: Json, record: RolloutRecord) -> RolloutRecord:
-            site.routing.begin(carrier)
-            return claims.claimed(record, owner, self.clock(), self.stale_after_seconds, steal=steal)
+            site.routing.initialise(carrier)
+            return claims.claimed(record, owner, self.clock(), self.stale_after_seconds, takeover=takeover)
 
         claim = claims.claim_on(site.store.change(change)[1])
-        site.routing.take_over(claim.generation)
+        site.routing.fence(claim.generation)
         for colour in COLOURS[environment]:
             change_stamped(site.api, site.place.deployment(colour), claim.generation, lambda _: None)
         return claim
@@ -111,9 +111,9 @@ class KubernetesTarget(ReleaseTarget):
         """Store what the owner knows."""
         return self._change(claim, lambda _, now: claims.written(now, claim, record, self.clock()))[1]
 
-    def beat(self, claim: Claim) -> None:
+    def heartbeat(self, claim: Claim) -> None:
         """Show life."""
-        self._change(claim, lambda _, now: claims.beaten(now, claim, self.clock()))
+        self._change(claim, lambda _, now: claims.heartbeat(now, claim, self.clock()))
 
     def release(self, claim: Claim) -> None:
         """Give the environment back."""
@@ -127,7 +127,7 @@ class KubernetesTarget(ReleaseTarget):
         template = site.api.get(site.place.template(colour))
         if template is None:
             raise TargetError(
-                f"PodTemplate {site.place.namespace}/{site.place.name(colour)} does not exist; "
+                f"PodTemplate {site.place.name}/{site.place.object_name(colour)} does not exist; "
                 "apply the manifests in k8s/."
             )
         fault = self.faults.get(image.version, "")
@@ -146,7 +146,7 @@ class KubernetesTarget(ReleaseTarget):
 
         if change_stamped(site.api, site.place.deployment(colour), claim.generation, change) is None:
             raise TargetError(
-                f"Deployment {site.place.namespace}/{site.place.name(colour)} was deleted; redeploy its version."
+                f"Deployment {site.place.name}/{site.place.object_name(colour)} was deleted; redeploy its version."
             )
 
     def set_weights(self, claim: Claim, weights: dict[Colour, int]) -> None:
@@ -159,13 +159,13 @@ class KubernetesTarget(ReleaseTarget):
 
         def change(carrier: Json, now: RolloutRecord) -> RolloutRecord:
             claims.check(now, claim)
-            becomes = claims.weighted(now, split).but(heartbeat=self.clock())
-            routing.steer(carrier, split, prepared)
+            becomes = claims.weighted(now, split).replace(heartbeat=self.clock())
+            routing.apply(carrier, split, prepared)
             return becomes
 
         carrier, _ = self._change(claim, change)
-        routing.settle(carrier, prepared)
-        routing.follow(split, claim.generation)
+        routing.wait_applied(carrier, prepared)
+        routing.sync_service(split, claim.generation)
 
     def readiness(self, environment: Environment, colour: Colour) -> Readiness:
         """How far the pods are; once they are ready, whether the proxies before them have followed."""
@@ -177,9 +177,9 @@ class KubernetesTarget(ReleaseTarget):
         now = readiness_of(deployment, found["items"])
         if not now.complete or not now.wanted:
             return now
-        entrance = site.routing.entrance(colour)
-        said = digest_at(entrance)
-        return now if said == digest_in(deployment) else not_led_there(now, entrance, said)
+        check_url = site.routing.check_url(colour)
+        said = digest_at(check_url)
+        return now if said == digest_in(deployment) else not_led_there(now, check_url, said)
 
     def observed(self, environment: Environment) -> Observed:
         """What the route, the Deployments and the autoscalers say."""
@@ -220,14 +220,14 @@ class KubernetesTarget(ReleaseTarget):
 
         def change(_: Json, now: RolloutRecord) -> RolloutRecord:
             claims.check(now, claim)
-            return become(now).but(heartbeat=self.clock())
+            return become(now).replace(heartbeat=self.clock())
 
         self._change(claim, change)
 
     def _change(self, claim: Claim, change: Change) -> tuple[Json, RolloutRecord]:
         return self.sites[claim.environment].store.change(change)
 
-    def _put(self, site: Site, colour: Colour, claim: Claim, wanted: Json) -> None:
+    def _put(self, site: EnvironmentCluster, colour: Colour, claim: Claim, wanted: Json) -> None:
         """Create the Deployment, or make the one that exists like it."""
         annotate(wanted, GENERATION_KEY, str(claim.generation))
         # So that what an earlier attempt left behind is replaced, and not taken for replicas of this one.
@@ -249,13 +249,13 @@ class KubernetesTarget(ReleaseTarget):
                 self._put(site, colour, claim, wanted)
 
 
-def _set_floor(site: Site, colour: Colour, replicas: int) -> None:
+def _set_floor(site: EnvironmentCluster, colour: Colour, replicas: int) -> None:
     """Let the autoscaler, if there is one, not go below what the pipeline asks for; at 0 it sleeps by itself."""
     if replicas:
         site.api.patch(site.place.autoscaler(colour), {"spec": {"minReplicas": replicas}})
 
 
-def _replicas(site: Site, colour: Colour, deployment: Json) -> int:
+def _replicas(site: EnvironmentCluster, colour: Colour, deployment: Json) -> int:
     """Replicas asked for, not counting those that the autoscaler added: those are nobody's hand edit."""
     live, asked = int(deployment["spec"]["replicas"]), asked_replicas(deployment)
     if live == asked:
@@ -267,14 +267,14 @@ def _replicas(site: Site, colour: Colour, deployment: Json) -> int:
 
 def kubernetes_target(settings: Settings) -> KubernetesTarget:
     """The target that the settings describe."""
-    staging = Place(Environment.STAGING, settings.kubernetes_staging_namespace)
+    staging = EnvironmentNamespace(Environment.STAGING, settings.kubernetes_staging_namespace)
     staging_api = KubernetesApi(settings.kubernetes_staging_context)
-    production = Place(Environment.PRODUCTION, settings.kubernetes_production_namespace)
+    production = EnvironmentNamespace(Environment.PRODUCTION, settings.kubernetes_production_namespace)
     production_api = KubernetesApi(settings.kubernetes_production_context)
     return KubernetesTarget(
         sites={
-            Environment.STAGING: Site(staging_api, staging, SoleRouting(staging_api, staging)),
-            Environment.PRODUCTION: Site(
+            Environment.STAGING: EnvironmentCluster(staging_api, staging, SoleRouting(staging_api, staging)),
+            Environment.PRODUCTION: EnvironmentCluster(
                 production_api, production, _routing(settings, production_api, production), _router(settings)
             ),
         },
@@ -283,7 +283,7 @@ def kubernetes_target(settings: Settings) -> KubernetesTarget:
     )
 
 
-def _routing(settings: Settings, api: KubernetesApi, place: Place) -> Routing:
+def _routing(settings: Settings, api: KubernetesApi, place: EnvironmentNamespace) -> Routing:
     if settings.kubernetes_routing == "endpoints":
         return EndpointRouting(api, place)
     return GatewayRouting(api, place, settings.kubernetes_route_timeout_seconds)

@@ -9,7 +9,7 @@ from itertools import chain
 
 import httpx
 
-from banana_delivery.policy.model import COLOURS, Backend, Colour, Stratum, TrafficSnapshot
+from banana_delivery.policy.model import COLOURS, Backend, Colour, TrafficSnapshot, TrafficSource
 from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import CONNECTIONS, Json, KubernetesApi
 from banana_delivery.targets.kubernetes.counters import (
@@ -22,7 +22,7 @@ from banana_delivery.targets.kubernetes.counters import (
     traefik_samples,
 )
 from banana_delivery.targets.kubernetes.gateway import PROBE_ROUTE, USER_ROUTE
-from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, Place, container_port
+from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, EnvironmentNamespace, container_port
 from banana_delivery.targets.kubernetes.readiness import has_ended
 
 TRAEFIK_QUERIES = {
@@ -35,7 +35,7 @@ TRAEFIK_QUERIES = {
 }
 """For Traefik's Gateway API provider; docs/kubernetes.md has those for other Gateways."""
 
-RouterSource = Callable[[Place], Iterator[Sample]]
+RouterSource = Callable[[EnvironmentNamespace], Iterator[Sample]]
 """Reads the cumulative figures of an environment's router.
 
 Raises ``TargetError`` if it does not answer.
@@ -52,7 +52,7 @@ class Traffic:
             a replica is not seen.
     """
 
-    def __init__(self, api: KubernetesApi, place: Place, router: RouterSource | None) -> None:
+    def __init__(self, api: KubernetesApi, place: EnvironmentNamespace, router: RouterSource | None) -> None:
         self._api = api
         self._place = place
         self._router = router
@@ -88,8 +88,8 @@ class Traffic:
 def traefik(url: str) -> RouterSource:
     """Traefik's own metrics page at ``url``."""
 
-    def read(place: Place) -> Iterator[Sample]:
-        return traefik_samples(_asked(url, "Traefik's metrics", {}).text, place.namespace)
+    def read(place: EnvironmentNamespace) -> Iterator[Sample]:
+        return traefik_samples(_asked(url, "Traefik's metrics", {}).text, place.name)
 
     return read
 
@@ -104,12 +104,12 @@ def prometheus(url: str, queries: dict[str, str]) -> RouterSource:
             ``{namespace}``, ``{route}`` and ``{service}`` in them stand for a backend.
     """
 
-    def read(place: Place) -> Iterator[Sample]:
+    def read(place: EnvironmentNamespace) -> Iterator[Sample]:
         backends, names = [], []
         for colour in COLOURS[place.environment]:
-            for stratum, route in ((Stratum.USER, USER_ROUTE), (Stratum.PROBE, PROBE_ROUTE)):
-                backends.append(Backend(colour=colour, stratum=stratum).key)
-                names.append({"namespace": place.namespace, "route": route, "service": place.name(colour)})
+            for source, route in ((TrafficSource.USER, USER_ROUTE), (TrafficSource.PROBE, PROBE_ROUTE)):
+                backends.append(Backend(colour=colour, source=source).key)
+                names.append({"namespace": place.name, "route": route, "service": place.object_name(colour)})
         with ThreadPoolExecutor(len(backends), "queries") as askers:
             yield from chain.from_iterable(askers.map(answers, backends, names))
 

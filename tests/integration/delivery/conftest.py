@@ -12,13 +12,13 @@ from sqlalchemy.engine import Engine
 from banana_delivery.policy.quality import comparison, judging
 from banana_delivery.reports import html, plots
 from tests.integration.delivery.serving import Serving, serve
-from tests.support.pipeline import World, open_world
+from tests.support.pipeline import PipelineHarness, open_pipeline
 
 
 @pytest.fixture
-def empty_world(tmp_path: Path) -> Iterator[World]:
+def empty_pipeline(tmp_path: Path) -> Iterator[PipelineHarness]:
     """A world in which nothing was ever delivered."""
-    with open_world(tmp_path) as opened:
+    with open_pipeline(tmp_path) as opened:
         yield opened
 
 
@@ -29,7 +29,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, _databases_on_slow_disks_d
 
 
 @pytest.fixture
-def world(serving: Serving, tmp_path: Path) -> Iterator[World]:
+def pipeline(serving: Serving, tmp_path: Path) -> Iterator[PipelineHarness]:
     """A world in which version 1 serves."""
     with serving.open(tmp_path / "world") as opened:
         yield opened

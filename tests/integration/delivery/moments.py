@@ -11,19 +11,19 @@ import dagster as dg
 from banana_delivery.names import PARTITION_TAG
 from banana_delivery.policy.model import COLOURS, Environment, Phase
 from tests.integration.delivery.serving import outside, put_outside
-from tests.support.phases import Moment
-from tests.support.pipeline import World
+from tests.support.phases import PhaseHook
+from tests.support.pipeline import PipelineHarness
 
 MOMENTS = (
-    Moment(Environment.STAGING, Phase.DEPLOYING),
-    Moment(Environment.STAGING, Phase.TESTING),
-    Moment(Environment.PRODUCTION, Phase.DEPLOYING),
-    Moment(Environment.PRODUCTION, Phase.COMPARING),
-    Moment(Environment.PRODUCTION, Phase.ROLLING_BACK),
-    Moment(Environment.PRODUCTION, Phase.SCALING),
-    Moment(Environment.PRODUCTION, Phase.SHIFTING),
-    Moment(Environment.PRODUCTION, Phase.WATCHING),
-    Moment(Environment.PRODUCTION, Phase.PROMOTING),
+    PhaseHook(Environment.STAGING, Phase.DEPLOYING),
+    PhaseHook(Environment.STAGING, Phase.TESTING),
+    PhaseHook(Environment.PRODUCTION, Phase.DEPLOYING),
+    PhaseHook(Environment.PRODUCTION, Phase.COMPARING),
+    PhaseHook(Environment.PRODUCTION, Phase.ROLLING_BACK),
+    PhaseHook(Environment.PRODUCTION, Phase.SCALING),
+    PhaseHook(Environment.PRODUCTION, Phase.SHIFTING),
+    PhaseHook(Environment.PRODUCTION, Phase.WATCHING),
+    PhaseHook(Environment.PRODUCTION, Phase.PROMOTING),
 )
 """In the order in which a delivery passes them; the A/B report rolls its tenth of the users back."""
 
@@ -31,15 +31,15 @@ PROMOTED = MOMENTS[-1]
 """From here on production serves the candidate, whatever becomes of the run."""
 
 
-def kill_at(moment: Moment, world: World, version: str) -> None:
+def kill_at(hook: PhaseHook, pipeline: PipelineHarness, version: str) -> None:
     """Deliver a version in a process of its own, which SIGKILL ends at a moment.
 
     What the process did to the fake place and image store it hands over as it dies, since real ones outlive it.
     """
-    handover = world.services.settings.home / "handover"
+    handover = pipeline.services.settings.home / "handover"
 
     def die() -> None:
-        handover.write_bytes(outside(world))
+        handover.write_bytes(outside(pipeline))
         os.kill(os.getpid(), signal.SIGKILL)
 
     with warnings.catch_warnings():
@@ -48,38 +48,38 @@ def kill_at(moment: Moment, world: World, version: str) -> None:
         child = os.fork()
     if child == 0:
         try:
-            world.target.at[moment] = die
-            world.run_alone(version)
+            pipeline.target.at[hook] = die
+            pipeline.run_alone(version)
         finally:
             os._exit(1)
     _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status), f"The delivery of version {version} never came to {moment}."
-    put_outside(world, handover.read_bytes())
+    assert os.WIFSIGNALED(status), f"The delivery of version {version} never came to {hook}."
+    put_outside(pipeline, handover.read_bytes())
 
 
-def cancel_at(moment: Moment, world: World, version: str) -> None:
+def cancel_at(hook: PhaseHook, pipeline: PipelineHarness, version: str) -> None:
     """Let somebody press Terminate at a moment of a delivery: Dagster notes it and interrupts the run."""
 
     def cancel() -> None:
         filters = dg.RunsFilter(tags={PARTITION_TAG: version}, statuses=[dg.DagsterRunStatus.STARTED])
-        (run,) = world.instance.get_runs(filters=filters)
-        world.instance.report_run_canceling(run)
+        (run,) = pipeline.instance.get_runs(filters=filters)
+        pipeline.instance.report_run_canceling(run)
         signal.raise_signal(signal.SIGINT)
 
-    world.target.at[moment] = cancel
+    pipeline.target.at[hook] = cancel
 
 
-def is_at_rest(world: World, serving: str | None) -> None:
+def is_at_rest(pipeline: PipelineHarness, serving: str | None) -> None:
     """Nobody owns anything, all users are on one colour, which serves this version, and nothing else runs for long."""
     for environment in COLOURS:
-        record = world.target.record(environment)
+        record = pipeline.target.record(environment)
         assert (record.owner, record.phase, record.candidate) == (
             None,
             Phase.IDLE,
             None if environment is Environment.PRODUCTION else record.candidate,
         )
-    production = world.target.record(Environment.PRODUCTION)
-    assert world.serving == serving
-    assert world.weights == production.resting_weights
+    production = pipeline.target.record(Environment.PRODUCTION)
+    assert pipeline.serving == serving
+    assert pipeline.weights == production.resting_weights
     running = {colour for colour, deployment in production.deployments.items() if deployment.replicas}
-    assert running == {production.active} or production.warm_until is not None
+    assert running == {production.active} or production.scale_down_at is not None

@@ -6,19 +6,19 @@ import dagster as dg
 
 from banana_delivery.policy.model import Environment, Outcome, Phase
 from banana_delivery.policy.outcomes import CONSEQUENCES
-from tests.support.pipeline import World
+from tests.support.pipeline import PipelineHarness
 
 
-def ends(world: World, version: str, run: dg.DagsterRun, outcome: Outcome) -> None:
+def ends(pipeline: PipelineHarness, version: str, run: dg.DagsterRun, outcome: Outcome) -> None:
     """One attempt was logged, and everything that follows from its outcome is so."""
-    (attempt,) = [one for one in world.attempts(version) if one.run_id == run.run_id]
+    (attempt,) = [one for one in pipeline.attempts(version) if one.run_id == run.run_id]
     row = CONSEQUENCES[outcome]
     assert attempt.outcome is outcome
     assert run.status.value == row.run_status
-    described = world.registry.describe(version)
+    described = pipeline.registry.describe(version)
     assert described.tags["banana.outcome"] == outcome
     assert (described.stage != "Staging") is row.clears_staging
-    assert [notice.urgency for notice in world.told if notice.key.startswith(run.run_id)] == [row.urgency]
-    record = world.target.record(Environment.PRODUCTION)
+    assert [notice.urgency for notice in pipeline.sent if notice.key.startswith(run.run_id)] == [row.urgency]
+    record = pipeline.target.record(Environment.PRODUCTION)
     assert (record.owner, record.phase) == (None, Phase.IDLE)
-    assert sorted(world.weights.values()) in ([0, 100], [0, 0], [])
+    assert sorted(pipeline.weights.values()) in ([0, 100], [0, 0], [])

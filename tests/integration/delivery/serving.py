@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.pipeline import World, open_world
+from tests.support.pipeline import PipelineHarness, open_pipeline
 
 FIRST = "1"
 
@@ -27,32 +27,32 @@ class Serving:
     outside: bytes
 
     @contextmanager
-    def open(self, home: Path) -> Iterator[World]:
+    def open(self, home: Path) -> Iterator[PipelineHarness]:
         """A world like it, in a directory that does not exist yet."""
         shutil.copytree(self.home, home)
-        with open_world(home) as world:
-            put_outside(world, self.outside)
-            assert world.stage() == FIRST
-            world.services.aftermath.mark(world.attempts(FIRST)[0])
-            yield world
+        with open_pipeline(home) as pipeline:
+            put_outside(pipeline, self.outside)
+            assert pipeline.stage() == FIRST
+            pipeline.services.aftermath.mark(pipeline.attempts(FIRST)[0])
+            yield pipeline
 
 
 def serve(home: Path) -> Serving:
     """Deliver version 1, from nothing."""
-    with open_world(home) as world:
-        world.run(world.stage())
-        assert world.serving == FIRST
-        return Serving(home, outside(world))
+    with open_pipeline(home) as pipeline:
+        pipeline.run(pipeline.stage())
+        assert pipeline.serving == FIRST
+        return Serving(home, outside(pipeline))
 
 
-def outside(world: World) -> bytes:
+def outside(pipeline: PipelineHarness) -> bytes:
     """What outlives the pipeline's process: the place that releases run in, and the image store."""
-    place = {name: value for name, value in vars(world.target.place).items() if name != "lock"}
-    return pickle.dumps((place, vars(world.services.images)))
+    place = {name: value for name, value in vars(pipeline.target.place).items() if name != "lock"}
+    return pickle.dumps((place, vars(pipeline.services.images)))
 
 
-def put_outside(world: World, kept: bytes) -> None:
+def put_outside(pipeline: PipelineHarness, kept: bytes) -> None:
     """Put that into a world."""
     place, images = pickle.loads(kept)
-    vars(world.target.place).update(place)
-    vars(world.services.images).update(images)
+    vars(pipeline.target.place).update(place)
+    vars(pipeline.services.images).update(images)

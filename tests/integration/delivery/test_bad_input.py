@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.export.export import convert
+from banana_delivery.export.export import export_model
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageError, Progress
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.policy.model import Environment, Outcome, Phase
@@ -15,8 +15,8 @@ from examples.broken import pickle_that_runs_code
 from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
-from tests.support.phases import Moment
-from tests.support.pipeline import World
+from tests.support.phases import PhaseHook
+from tests.support.pipeline import PipelineHarness
 
 NEVER_READY = "its replicas crash: no module named leaves"
 
@@ -28,23 +28,23 @@ class FullDisk(FakeImages):
         raise ImageError("The disk under /images is full; make room and deliver again.")
 
 
-def without_checkpoint(world: World) -> str:
-    return world.stage(checkpoint=None)
+def without_checkpoint(pipeline: PipelineHarness) -> str:
+    return pipeline.stage(checkpoint=None)
 
 
-def never_ready(world: World) -> str:
+def never_ready(pipeline: PipelineHarness) -> str:
     def crash() -> None:
-        candidate = world.target.record(Environment.STAGING).candidate
+        candidate = pipeline.target.record(Environment.STAGING).candidate
         assert candidate is not None
-        world.break_image(candidate.digest, unready=NEVER_READY)
+        pipeline.break_image(candidate.digest, unready=NEVER_READY)
 
-    world.target.at[Moment(Environment.STAGING, Phase.DEPLOYING)] = crash
-    return world.stage()
+    pipeline.target.at[PhaseHook(Environment.STAGING, Phase.DEPLOYING)] = crash
+    return pipeline.stage()
 
 
-def hanging(world: World) -> str:
-    version = world.stage()
-    world.evidence.broken[version] = "no answer within 10 s"
+def hanging(pipeline: PipelineHarness) -> str:
+    version = pipeline.stage()
+    pipeline.evaluator.broken[version] = "no answer within 10 s"
     return version
 
 
@@ -56,51 +56,53 @@ def hanging(world: World) -> str:
         (hanging, "1 of 1 tests failed. answers: no answer within 10 s"),
     ],
 )
-def test_a_bad_version_is_rejected_with_one_sentence(world: World, bad: Callable[[World], str], sentence: str) -> None:
-    version = bad(world)
-    ends(world, version, world.run(version), Outcome.REJECTED)
-    assert world.attempts(version)[0].reason == sentence
-    is_at_rest(world, FIRST)
+def test_a_bad_version_is_rejected_with_one_sentence(
+    pipeline: PipelineHarness, bad: Callable[[PipelineHarness], str], sentence: str
+) -> None:
+    version = bad(pipeline)
+    ends(pipeline, version, pipeline.run(version), Outcome.REJECTED)
+    assert pipeline.attempts(version)[0].reason == sentence
+    is_at_rest(pipeline, FIRST)
 
 
 @pytest.mark.parametrize(("known", "wrong"), [(("streak", "leaf"), ("leaf", "streak")), (("streak",), ("rust",))])
 def test_other_classes_than_productions_are_rejected_also_in_another_order(
-    empty_world: World, known: tuple[str, ...], wrong: tuple[str, ...]
+    empty_pipeline: PipelineHarness, known: tuple[str, ...], wrong: tuple[str, ...]
 ) -> None:
-    first = empty_world.stage()
-    empty_world.classes[first] = known
-    empty_world.run(first)
-    second = empty_world.stage()
-    empty_world.classes[second] = wrong
-    ends(empty_world, second, empty_world.run(second), Outcome.REJECTED)
-    assert "whoever reads class numbers would misread them" in empty_world.attempts(second)[0].reason
-    is_at_rest(empty_world, first)
+    first = empty_pipeline.stage()
+    empty_pipeline.classes[first] = known
+    empty_pipeline.run(first)
+    second = empty_pipeline.stage()
+    empty_pipeline.classes[second] = wrong
+    ends(empty_pipeline, second, empty_pipeline.run(second), Outcome.REJECTED)
+    assert "whoever reads class numbers would misread them" in empty_pipeline.attempts(second)[0].reason
+    is_at_rest(empty_pipeline, first)
 
 
-def test_a_version_that_does_not_exist_is_rejected_and_named(world: World) -> None:
-    run = world.run("99")
-    (attempt,) = world.attempts("99")
+def test_a_version_that_does_not_exist_is_rejected_and_named(pipeline: PipelineHarness) -> None:
+    run = pipeline.run("99")
+    (attempt,) = pipeline.attempts("99")
     assert (attempt.outcome, attempt.run_id) == (Outcome.REJECTED, run.run_id)
     assert attempt.reason == "The registry in memory has no version '99': it has 1."
-    is_at_rest(world, FIRST)
+    is_at_rest(pipeline, FIRST)
 
 
-def test_a_disk_that_is_full_while_building_is_an_error_and_the_next_try_succeeds(world: World) -> None:
-    version, images = world.stage(0.999), world.services.images
-    world.change(images=FullDisk())
-    ends(world, version, world.run(version), Outcome.ERROR)
-    assert world.attempts(version)[0].reason == "The disk under /images is full; make room and deliver again."
-    is_at_rest(world, FIRST)
-    world.change(images=images)
-    ends(world, version, world.run(version), Outcome.RELEASED)
+def test_a_disk_that_is_full_while_building_is_an_error_and_the_next_try_succeeds(pipeline: PipelineHarness) -> None:
+    version, images = pipeline.stage(0.999), pipeline.services.images
+    pipeline.change(images=FullDisk())
+    ends(pipeline, version, pipeline.run(version), Outcome.ERROR)
+    assert pipeline.attempts(version)[0].reason == "The disk under /images is full; make room and deliver again."
+    is_at_rest(pipeline, FIRST)
+    pipeline.change(images=images)
+    ends(pipeline, version, pipeline.run(version), Outcome.RELEASED)
 
 
-def test_a_pickle_that_runs_code_is_rejected_without_running_it(world: World, tmp_path: Path) -> None:
+def test_a_pickle_that_runs_code_is_rejected_without_running_it(pipeline: PipelineHarness, tmp_path: Path) -> None:
     marker = tmp_path / "it-ran"
     hostile = pickle_that_runs_code(tmp_path / "hostile", marker)
-    world.change(convert=convert)
-    version = world.stage(checkpoint=hostile.read_bytes())
-    ends(world, version, world.run(version), Outcome.REJECTED)
-    assert "exec" in world.attempts(version)[0].reason
+    pipeline.change(convert=export_model)
+    version = pipeline.stage(checkpoint=hostile.read_bytes())
+    ends(pipeline, version, pipeline.run(version), Outcome.REJECTED)
+    assert "exec" in pipeline.attempts(version)[0].reason
     assert not marker.exists()
-    is_at_rest(world, FIRST)
+    is_at_rest(pipeline, FIRST)

@@ -5,25 +5,27 @@ from __future__ import annotations
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.policy.asset_records import ImageRecord
 from banana_delivery.policy.model import Outcome
-from banana_delivery.runs.audit_log import History
-from tests.support.pipeline import World
+from banana_delivery.runs.audit_log import AuditLog
+from tests.support.pipeline import PipelineHarness
 
 REFUSAL = "The registry localhost:5000 does not allow deletes, so old images stay; allow them there."
 
 
 def test_a_registry_that_refuses_deletes_fails_neither_a_delivery_nor_the_redeploy_of_what_it_kept(
-    empty_world: World,
+    empty_pipeline: PipelineHarness,
 ) -> None:
-    world = empty_world
-    at_once = world.services.settings.model_copy(update={"keep_versions": 1, "rollback_window_days": 0.0})
-    world.change(images=FakeImages(lease_seconds=0.0, removal_failure=REFUSAL), settings=at_once)
-    first, second, third, fourth = (world.stage(found) for found in (0.9, 0.95, 0.99, 0.999))
+    pipeline = empty_pipeline
+    at_once = pipeline.services.settings.model_copy(update={"keep_versions": 1, "rollback_window_days": 0.0})
+    pipeline.change(images=FakeImages(lease_seconds=0.0, removal_failure=REFUSAL), settings=at_once)
+    first, second, third, fourth = (pipeline.stage(found) for found in (0.9, 0.95, 0.99, 0.999))
     for version in (first, second, third, fourth):
-        world.run(version)
+        pipeline.run(version)
 
-    record = History(world.instance).latest(ImageRecord, "image", fourth)
+    record = AuditLog(pipeline.instance).latest(ImageRecord, "image", fourth)
     assert record is not None
     assert (record.prune_trouble, record.pruned) == (REFUSAL, ())
-    world.run(first)
-    assert [world.attempts(version)[0].outcome for version in (first, second, third, fourth)] == [Outcome.RELEASED] * 4
-    assert world.serving == first
+    pipeline.run(first)
+    assert [pipeline.attempts(version)[0].outcome for version in (first, second, third, fourth)] == [
+        Outcome.RELEASED
+    ] * 4
+    assert pipeline.serving == first

@@ -20,110 +20,112 @@ from banana_delivery.runs.lifecycle import deliveries_under_way, identity, sign_
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.targets.fake import Behaviour
 from tests.integration.delivery.serving import FIRST
-from tests.support.phases import Moment
-from tests.support.pipeline import World
+from tests.support.phases import PhaseHook
+from tests.support.pipeline import PipelineHarness
 
 
-def tick(world: World, cursor: str | None = None) -> dg.SensorResult:
-    result = world.tick("staged_versions", cursor)
+def tick(pipeline: PipelineHarness, cursor: str | None = None) -> dg.SensorResult:
+    result = pipeline.tick("staged_versions", cursor)
     assert isinstance(result, dg.SensorResult)
     return result
 
 
-def run_under_way(world: World, version: str, **tags: str) -> dg.DagsterRun:
-    ensure_partition(world.instance, version)
-    return world.instance.create_run_for_job(
-        world.defs.resolve_job_def("deliver"),
+def run_under_way(pipeline: PipelineHarness, version: str, **tags: str) -> dg.DagsterRun:
+    ensure_partition(pipeline.instance, version)
+    return pipeline.instance.create_run_for_job(
+        pipeline.defs.resolve_job_def("deliver"),
         status=dg.DagsterRunStatus.STARTED,
         tags={"dagster/partition": version, **tags},
     )
 
 
-def test_a_staged_version_is_delivered_once(world: World) -> None:
-    version = world.stage()
-    first = tick(world)
+def test_a_staged_version_is_delivered_once(pipeline: PipelineHarness) -> None:
+    version = pipeline.stage()
+    first = tick(pipeline)
     assert [request.partition_key for request in first.run_requests or []] == [version]
-    assert isinstance(world.tick("staged_versions", first.cursor), dg.SkipReason)
+    assert isinstance(pipeline.tick("staged_versions", first.cursor), dg.SkipReason)
 
 
-def test_staging_again_delivers_again(world: World) -> None:
-    version = world.stage()
-    first = tick(world)
-    world.registry.stage(version)
-    second = tick(world, first.cursor)
+def test_staging_again_delivers_again(pipeline: PipelineHarness) -> None:
+    version = pipeline.stage()
+    first = tick(pipeline)
+    pipeline.registry.stage(version)
+    second = tick(pipeline, first.cursor)
     keys = [request.run_key for result in (first, second) for request in result.run_requests or []]
     assert len(set(keys)) == 2
 
 
-def test_a_registry_that_is_down_skips_and_loses_nothing(world: World) -> None:
-    version = world.stage()
-    world.registry.go_down()
-    assert isinstance(world.tick("staged_versions"), dg.SkipReason)
-    world.registry.come_back()
-    assert [request.partition_key for request in tick(world).run_requests or []] == [version]
+def test_a_registry_that_is_down_skips_and_loses_nothing(pipeline: PipelineHarness) -> None:
+    version = pipeline.stage()
+    pipeline.registry.go_down()
+    assert isinstance(pipeline.tick("staged_versions"), dg.SkipReason)
+    pipeline.registry.come_back()
+    assert [request.partition_key for request in tick(pipeline).run_requests or []] == [version]
 
 
-def test_what_the_registry_could_not_be_told_it_is_told_at_the_next_look(world: World) -> None:
-    version = world.stage(0.999)
-    world.target.at[Moment(Environment.PRODUCTION, Phase.WATCHING)] = world.registry.go_down
-    world.run(version)
-    world.registry.come_back()
-    assert world.registry.describe(version).stage == "Staging"
-    world.tick("staged_versions")
-    assert world.registry.describe(version).stage == "Production"
+def test_what_the_registry_could_not_be_told_it_is_told_at_the_next_look(pipeline: PipelineHarness) -> None:
+    version = pipeline.stage(0.999)
+    pipeline.target.at[PhaseHook(Environment.PRODUCTION, Phase.WATCHING)] = pipeline.registry.go_down
+    pipeline.run(version)
+    pipeline.registry.come_back()
+    assert pipeline.registry.describe(version).stage == "Staging"
+    pipeline.tick("staged_versions")
+    assert pipeline.registry.describe(version).stage == "Production"
 
 
-def test_of_two_versions_staged_between_two_looks_the_last_is_delivered_and_the_other_logged(world: World) -> None:
-    earlier, later = world.stage(), world.stage()
-    result = tick(world)
+def test_of_two_versions_staged_between_two_looks_the_last_is_delivered_and_the_other_logged(
+    pipeline: PipelineHarness,
+) -> None:
+    earlier, later = pipeline.stage(), pipeline.stage()
+    result = tick(pipeline)
     assert [request.partition_key for request in result.run_requests or []] == [later]
-    assert [attempt.outcome for attempt in world.attempts(earlier)] == [Outcome.SUPERSEDED]
-    assert world.registry.describe(earlier).stage == "None"
+    assert [attempt.outcome for attempt in pipeline.attempts(earlier)] == [Outcome.SUPERSEDED]
+    assert pipeline.registry.describe(earlier).stage == "None"
 
 
-def test_an_owner_that_lives_is_not_robbed(world: World) -> None:
-    run = run_under_way(world, world.stage())
-    sign_in(world.instance, run.run_id)
-    world.target.claim(Environment.PRODUCTION, run.run_id)
-    world.tick("reconcile")
-    assert world.target.record(Environment.PRODUCTION).owner == run.run_id
-    assert world.run_of(run.run_id).status is dg.DagsterRunStatus.STARTED
+def test_an_owner_that_lives_is_not_robbed(pipeline: PipelineHarness) -> None:
+    run = run_under_way(pipeline, pipeline.stage())
+    sign_in(pipeline.instance, run.run_id)
+    pipeline.target.claim(Environment.PRODUCTION, run.run_id)
+    pipeline.tick("reconcile")
+    assert pipeline.target.record(Environment.PRODUCTION).owner == run.run_id
+    assert pipeline.run_of(run.run_id).status is dg.DagsterRunStatus.STARTED
 
 
-def test_a_re_execution_is_not_taken_for_the_dead_run_whose_tags_it_copied(world: World) -> None:
+def test_a_re_execution_is_not_taken_for_the_dead_run_whose_tags_it_copied(pipeline: PipelineHarness) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         dead = identity("the run before", psutil.Process(process.pid))
-    run = run_under_way(world, "1", **{WORKER_TAG: dead})
-    world.tick("reconcile")
-    assert world.run_of(run.run_id).status is dg.DagsterRunStatus.STARTED
+    run = run_under_way(pipeline, "1", **{WORKER_TAG: dead})
+    pipeline.tick("reconcile")
+    assert pipeline.run_of(run.run_id).status is dg.DagsterRunStatus.STARTED
 
 
-def test_a_silent_owner_is_taken_for_dead(world: World) -> None:
-    world.clock.now -= 3600
-    world.target.claim(Environment.STAGING, "Ada's laptop")
-    assert world.target.record(Environment.STAGING).heartbeat == world.clock.now
-    world.tick("reconcile")
-    assert world.target.record(Environment.STAGING).owner is None
+def test_a_silent_owner_is_taken_for_dead(pipeline: PipelineHarness) -> None:
+    pipeline.clock.now -= 3600
+    pipeline.target.claim(Environment.STAGING, "Ada's laptop")
+    assert pipeline.target.record(Environment.STAGING).heartbeat == pipeline.clock.now
+    pipeline.tick("reconcile")
+    assert pipeline.target.record(Environment.STAGING).owner is None
 
 
-def test_an_owner_that_was_silent_only_while_the_place_was_away_is_left_alone(world: World) -> None:
-    world.clock.now -= 3600
-    claim = world.target.claim(Environment.STAGING, "Ada's laptop")
-    world.clock.on_sleep.append(lambda: world.target.beat(claim))
-    world.tick("reconcile")
-    assert world.target.record(Environment.STAGING).owner == "Ada's laptop"
+def test_an_owner_that_was_silent_only_while_the_place_was_away_is_left_alone(pipeline: PipelineHarness) -> None:
+    pipeline.clock.now -= 3600
+    claim = pipeline.target.claim(Environment.STAGING, "Ada's laptop")
+    pipeline.clock.on_sleep.append(lambda: pipeline.target.heartbeat(claim))
+    pipeline.tick("reconcile")
+    assert pipeline.target.record(Environment.STAGING).owner == "Ada's laptop"
 
 
 class Watch:
     """``production_watch``, and a release that went bad after its promotion."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.version = world.stage(found=0.999)
-        world.run(self.version)
-        self._sensor = world.defs.resolve_sensor_def("production_watch")
-        self._context = dg.build_sensor_context(instance=world.instance, resources={"services": world.services})
-        world.clock.now = time.time()
+    def __init__(self, pipeline: PipelineHarness) -> None:
+        self.pipeline = pipeline
+        self.version = pipeline.stage(found=0.999)
+        pipeline.run(self.version)
+        self._sensor = pipeline.defs.resolve_sensor_def("production_watch")
+        self._context = dg.build_sensor_context(instance=pipeline.instance, resources={"services": pipeline.services})
+        pipeline.clock.now = time.time()
 
     def look(self) -> list[dg.RunRequest]:
         answers = self._sensor(self._context)
@@ -133,82 +135,82 @@ class Watch:
     def look_at_errors(self) -> list[dg.RunRequest]:
         """Two looks, with errors between them."""
         assert self.look() == []
-        live = self.world.target.record(Environment.PRODUCTION).live
+        live = self.pipeline.target.record(Environment.PRODUCTION).live
         assert live is not None
-        self.world.target.place.behaviours[live.digest] = Behaviour(error_rate=0.6)
-        self.world.clock.sleep(2.0)
+        self.pipeline.target.place.behaviours[live.digest] = Behaviour(error_rate=0.6)
+        self.pipeline.clock.sleep(2.0)
         return self.look()
 
     def begin_to_roll_back(self, status: dg.DagsterRunStatus) -> dg.DagsterRun:
         """A run of the rollback job that has not claimed production."""
         config = {"ops": {"roll_back_production": {"config": {"reason": "Errors."}}}}
-        job = self.world.defs.resolve_job_def("rollback")
-        return self.world.instance.create_run_for_job(job, status=status, run_config=config)
+        job = self.pipeline.defs.resolve_job_def("rollback")
+        return self.pipeline.instance.create_run_for_job(job, status=status, run_config=config)
 
     def roll_back(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
-        return self.world.defs.resolve_job_def("rollback").execute_in_process(
-            instance=self.world.instance, run_config=request.run_config, raise_on_error=False
+        return self.pipeline.defs.resolve_job_def("rollback").execute_in_process(
+            instance=self.pipeline.instance, run_config=request.run_config, raise_on_error=False
         )
 
 
-def test_errors_after_the_promotion_ask_for_a_rollback(world: World) -> None:
-    watch = Watch(world)
+def test_errors_after_the_promotion_ask_for_a_rollback(pipeline: PipelineHarness) -> None:
+    watch = Watch(pipeline)
     (request,) = watch.look_at_errors()
     assert watch.roll_back(request).success
-    assert world.serving == FIRST
-    assert world.attempts(watch.version)[0].revoked
+    assert pipeline.serving == FIRST
+    assert pipeline.attempts(watch.version)[0].revoked
 
 
-def test_a_rollback_is_asked_for_once_until_it_has_ended(world: World) -> None:
-    watch = Watch(world)
+def test_a_rollback_is_asked_for_once_until_it_has_ended(pipeline: PipelineHarness) -> None:
+    watch = Watch(pipeline)
     run = watch.begin_to_roll_back(dg.DagsterRunStatus.STARTED)
     assert watch.look_at_errors() == []
-    world.instance.report_run_canceled(run)
+    pipeline.instance.report_run_canceled(run)
     assert len(watch.look_at_errors()) == 1
 
 
 def test_a_rollback_that_never_begins_does_not_keep_the_next_one_away(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = Watch(world)
+    watch = Watch(pipeline)
     watch.begin_to_roll_back(dg.DagsterRunStatus.NOT_STARTED)
     monkeypatch.setattr(sensors, "LAUNCH_SECONDS", 0.0)
     assert len(watch.look_at_errors()) == 1
 
 
-def test_a_rollback_that_fails_is_asked_for_again_and_told_once(world: World) -> None:
-    watch = Watch(world)
+def test_a_rollback_that_fails_is_asked_for_again_and_told_once(pipeline: PipelineHarness) -> None:
+    watch = Watch(pipeline)
     for _ in range(2):
-        world.target.place.fail_next("claim", "The cluster does not answer.")
+        pipeline.target.place.fail_next("claim", "The cluster does not answer.")
         (request,) = watch.look_at_errors()
         # Dagster would never launch a second run for the same key.
         assert request.run_key is None
         failed = watch.roll_back(request)
         assert not failed.success
-        world.after(world.run_of(failed.run_id))
-    (told,) = [notice for notice in world.told if "rollback" in notice.title]
+        pipeline.after(pipeline.run_of(failed.run_id))
+    (told,) = [notice for notice in pipeline.sent if "rollback" in notice.title]
     assert (told.title, told.urgency) == ("A rollback of banana_sigatoka_detector FAILED", Urgency.URGENT)
     assert "banana-delivery rollback --reason" in told.body
     (request,) = watch.look_at_errors()
     assert watch.roll_back(request).success
-    assert world.serving == FIRST
+    assert pipeline.serving == FIRST
 
 
-def test_the_replaced_colour_cools_down_when_its_time_is_over(world: World) -> None:
-    world.run(world.stage(found=0.999))
-    world.tick("cool_down")
-    assert world.target.record(Environment.PRODUCTION).deployments[Colour.BLUE].replicas == 2
-    with Lease(world.target, Environment.PRODUCTION, "Ada", heartbeat_seconds=1.0) as held:
-        held.enter(Phase.IDLE, warm_until=1.0)
-    world.tick("cool_down")
-    record = world.target.record(Environment.PRODUCTION)
+def test_the_replaced_colour_cools_down_when_its_time_is_over(pipeline: PipelineHarness) -> None:
+    pipeline.run(pipeline.stage(found=0.999))
+    pipeline.tick("cool_down")
+    assert pipeline.target.record(Environment.PRODUCTION).deployments[Colour.BLUE].replicas == 2
+    with Lease(pipeline.target, Environment.PRODUCTION, "Ada", heartbeat_seconds=1.0) as held:
+        held.enter(Phase.IDLE, scale_down_at=1.0)
+    pipeline.tick("cool_down")
+    record = pipeline.target.record(Environment.PRODUCTION)
     assert record.deployments[Colour.BLUE].replicas == 0
     assert record.deployments[Colour.GREEN].replicas == 2
 
 
-def test_only_deliveries_of_the_sensor_before_production_are_superseded(world: World) -> None:
+def test_only_deliveries_of_the_sensor_before_production_are_superseded(pipeline: PipelineHarness) -> None:
     triggered = {TRIGGER_TAG: "sensor", STAGED_AT_TAG: "100.000"}
-    mine = run_under_way(world, "1", **triggered)
-    run_under_way(world, "2")
-    run_under_way(world, "3", **triggered, **{PARENT_RUN_TAG: mine.run_id})
-    assert [(run.run_id, run.staged_at) for run in deliveries_under_way(world.instance)] == [(mine.run_id, 100.0)]
+    mine = run_under_way(pipeline, "1", **triggered)
+    run_under_way(pipeline, "2")
+    run_under_way(pipeline, "3", **triggered, **{PARENT_RUN_TAG: mine.run_id})
+    assert [(run.run_id, run.staged_at) for run in deliveries_under_way(pipeline.instance)] == [(mine.run_id, 100.0)]

@@ -22,22 +22,22 @@ from banana_delivery.evaluation.answers import AnswerCache
 from banana_delivery.images.oci_layout.store import OciLayoutImages
 from banana_delivery.notifications.outbox import Outbox
 from banana_delivery.policy.asset_records import ArtifactRecord, AttemptRecord, ImageRecord, StagingRecord
-from banana_delivery.policy.gate import gate
+from banana_delivery.policy.gate import GateDecision, evaluate_gate
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, Outcome, Phase, RolloutRecord
 from banana_delivery.policy.outcomes import is_redeploy, is_revoked
-from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.targets.kubernetes import endpoints
 from banana_delivery.targets.kubernetes.api import KubernetesApi
 from banana_delivery.targets.kubernetes.endpoints import EndpointRouting
 from banana_delivery.targets.kubernetes.gateway import GatewayRouting
-from banana_delivery.targets.kubernetes.objects import Place
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
 from banana_delivery.targets.kubernetes.routing import SoleRouting
-from banana_delivery.targets.kubernetes.target import KubernetesTarget, Site
+from banana_delivery.targets.kubernetes.target import EnvironmentCluster, KubernetesTarget
 from serving.inference.postprocess import Boxes
 from serving.prediction_log.log import PredictionRecord
 from serving.prediction_log.store import SqlPredictionStore, connect
 from tests.support.cluster_objects import ClusterObjects
-from tests.support.pipeline import World, open_world
+from tests.support.pipeline import PipelineHarness, open_pipeline
 from tests.support.stored import AT_REST, HELD, MID_SHIFT, ROUTINGS, VARIANTS, Json, Stored, unpack
 
 BETTER = 0.9999
@@ -53,18 +53,18 @@ class StoredImages(OciLayoutImages):
 class Restored:
     """A world that goes on from stored state."""
 
-    def __init__(self, world: World, stored: Stored) -> None:
-        self.world = world
+    def __init__(self, pipeline: PipelineHarness, stored: Stored) -> None:
+        self.pipeline = pipeline
         self.stored = stored
         self.images = StoredImages(stored.home / "images")
-        self.local = LocalTarget(world.services.settings, self.images.unpack)
-        world.change(images=self.images)
+        self.local = LocalTarget(pipeline.services.settings, self.images.unpack)
+        pipeline.change(images=self.images)
         self._restore_place()
         self._restore_registry()
 
     def _restore_place(self) -> None:
         """The place runs what the stored record of the embedded target says, split as the router's file says."""
-        place = self.world.target.place
+        place = self.pipeline.target.place
         for environment in Environment:
             record = self.local.record(environment)
             place.records[environment] = record
@@ -73,10 +73,10 @@ class Restored:
 
     def _restore_registry(self) -> None:
         """Stages are given in the order of the stored ones, and this registry's clock began earlier."""
-        registry, kept = self.world.registry, self.stored.registry
+        registry, kept = self.pipeline.registry, self.stored.registry
         for version, one in kept["versions"].items():
             assert registry.publish(one["checkpoint"].encode()) == version
-            self.world.evidence.found[version] = one["found"]
+            self.pipeline.evaluator.found[version] = one["found"]
         for version, one in sorted(kept["versions"].items(), key=lambda item: item[1]["moved_at"]):
             if one["stage"] != "None":
                 registry.stage(version, one["stage"])
@@ -91,7 +91,7 @@ class Restored:
 
     @property
     def production(self) -> RolloutRecord:
-        return self.world.target.record(Environment.PRODUCTION)
+        return self.pipeline.target.record(Environment.PRODUCTION)
 
     def live(self) -> ImageRef:
         found = self.production.live
@@ -100,8 +100,8 @@ class Restored:
 
     def stage_another(self) -> str:
         """A new version, better than all before, that the sensor asks to deliver."""
-        version = self.world.stage(BETTER)
-        looked = self.world.tick("staged_versions", self.stored.cursors["staged_versions"])
+        version = self.pipeline.stage(BETTER)
+        looked = self.pipeline.tick("staged_versions", self.stored.cursors["staged_versions"])
         assert isinstance(looked, dg.SensorResult)
         assert [request.partition_key for request in looked.run_requests or []] == [version]
         return version
@@ -110,8 +110,8 @@ class Restored:
 @contextmanager
 def restored(home: Path, variant: str = AT_REST) -> Iterator[Restored]:
     stored = unpack(home, variant)
-    with open_world(stored.home) as world:
-        yield Restored(world, stored)
+    with open_pipeline(stored.home) as pipeline:
+        yield Restored(pipeline, stored)
 
 
 @pytest.fixture
@@ -124,12 +124,15 @@ def at_rest(tmp_path: Path) -> Iterator[Restored]:
 def cluster(objects: dict[str, Json], routing: str) -> KubernetesTarget:
     """The target on what a cluster held."""
     api = cast(KubernetesApi, ClusterObjects(objects))
-    staging, production = Place(Environment.STAGING, "staging"), Place(Environment.PRODUCTION, "production")
+    staging, production = (
+        EnvironmentNamespace(Environment.STAGING, "staging"),
+        EnvironmentNamespace(Environment.PRODUCTION, "production"),
+    )
     way = GatewayRouting(api, production, 10.0) if routing == "gateway" else EndpointRouting(api, production)
     return KubernetesTarget(
         sites={
-            Environment.STAGING: Site(api, staging, SoleRouting(api, staging)),
-            Environment.PRODUCTION: Site(api, production, way),
+            Environment.STAGING: EnvironmentCluster(api, staging, SoleRouting(api, staging)),
+            Environment.PRODUCTION: EnvironmentCluster(api, production, way),
         },
         stale_after_seconds=20.0,
     )
@@ -137,7 +140,7 @@ def cluster(objects: dict[str, Json], routing: str) -> KubernetesTarget:
 
 def what_is_read(found: Restored) -> Json:
     """Everything that is read out of stored state, as JSON: what expected.json holds."""
-    world, stored, history = found.world, found.stored, History(found.world.instance)
+    pipeline, stored, history = found.pipeline, found.stored, AuditLog(found.pipeline.instance)
     versions = list(stored.registry["versions"])
     attempts = history.attempts()
     live = found.local.record(Environment.PRODUCTION).live
@@ -151,32 +154,32 @@ def what_is_read(found: Restored) -> Json:
         "versions": {version: _version(history, version) for version in versions},
         "runs": {
             run.run_id: {"job": run.job_name, "status": run.status.value, "tags": _own(run.tags)}
-            for run in world.instance.get_runs()
+            for run in pipeline.instance.get_runs()
         },
-        "checks": {run.run_id: _checks(world.instance, run.run_id) for run in world.instance.get_runs()},
+        "checks": {run.run_id: _checks(pipeline.instance, run.run_id) for run in pipeline.instance.get_runs()},
         "environments": {environment.value: _environment(found, environment) for environment in Environment},
         "clusters": {routing: _cluster(stored.clusters[routing], routing) for routing in ROUTINGS},
-        "notices": [[notice.key, notice.title, notice.urgency.value] for notice in world.told],
+        "notices": [[notice.key, notice.title, notice.urgency.value] for notice in pipeline.sent],
         "owed": [
             [owed.notice.key, sorted(owed.channels)]
             for owed in Outbox(stored.home / "notifications.outbox.json").waiting().owed
         ],
         "untold": [
             [attempt.version, attempt.outcome.value, attempt.run_id]
-            for attempt in world.services.aftermath.untold.attempts()
+            for attempt in pipeline.services.aftermath.untold.attempts()
         ],
         "answers": _answers(stored.home),
         "predictions": [{**row, "predicted_at": str(row["predicted_at"])} for row in rows],
     }
 
 
-def _version(history: History, version: str) -> Json:
-    attempts, words = history.attempts(version), history.words(version)
+def _version(history: AuditLog, version: str) -> Json:
+    attempts, decisions = history.attempts(version), history.decisions(version)
     verdicts = history.verdicts(version)
     image = history.latest(ImageRecord, "image", version)
     artifact = history.latest(ArtifactRecord, "model_artifact", version)
     staging = history.latest(StagingRecord, "staging_release", version)
-    said = [attempt.attempt for attempt in attempts]
+    said = attempts
     digest = image.ref.digest if image else ""
     return {
         "outcome": attempts[0].outcome.value,
@@ -189,25 +192,29 @@ def _version(history: History, version: str) -> Json:
         if staging
         else None,
         "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
-        "words": [word.model_dump(mode="json") for word in words],
-        "gate": gate(version, digest, verdicts=verdicts, history=said, words=words, frozen=False).model_dump(
-            mode="json"
+        "words": [decision.model_dump(mode="json", exclude={"schema_number"}) for decision in decisions],
+        "gate": _gate(
+            evaluate_gate(version, digest, verdicts=verdicts, history=said, decisions=decisions, frozen=False)
         ),
-        "gate_when_frozen": gate(version, digest, verdicts=verdicts, history=said, words=words, frozen=True).model_dump(
-            mode="json"
+        "gate_when_frozen": _gate(
+            evaluate_gate(version, digest, verdicts=verdicts, history=said, decisions=decisions, frozen=True)
         ),
     }
 
 
+def _gate(decision: GateDecision) -> Json:
+    return {"passage": decision.status.value, "basis": decision.basis, "reason": decision.reason}
+
+
 def _attempt(attempt: AttemptRecord) -> Json:
     """All but the steps' own figures, of which only the weights and decisions are kept."""
-    whole = attempt.model_dump(mode="json", exclude={"steps"})
-    return {**whole, "steps": [[step.figures.weight, step.decision] for step in attempt.steps]}
+    whole = attempt.model_dump(mode="json", exclude={"steps", "schema_number"})
+    return {**whole, "steps": [[step.metrics.weight, step.decision] for step in attempt.steps]}
 
 
 def _environment(found: Restored, environment: Environment) -> Json:
     folder = found.stored.home / "environments" / environment
-    sets = [ReplicaSet.model_validate_json(file.read_text()) for file in _sets(folder, environment)]
+    sets = [ReplicaSet.read_json(file.read_text()) for file in _sets(folder, environment)]
     return {
         **_record(found.local.record(environment)),
         "routed": {colour.value: weight for colour, weight in found.routed(environment).items()},
@@ -250,7 +257,7 @@ def _record(record: RolloutRecord) -> Json:
         },
         "weights": {colour.value: weight for colour, weight in record.weights.items()},
         "baseline": _baseline(record),
-        "warm_until": record.warm_until,
+        "warm_until": record.scale_down_at,
         "note": record.note,
     }
 
@@ -317,76 +324,76 @@ def test_the_stored_outcomes_are_the_ones_that_were_played(at_rest: Restored) ->
 
 
 def test_deliveries_redeploys_and_rollbacks_go_on_from_a_stored_release(at_rest: Restored) -> None:
-    world = at_rest.world
-    first, second = world.attempts("1")[0], world.attempts("2")[0]
+    pipeline = at_rest.pipeline
+    first, second = pipeline.attempts("1")[0], pipeline.attempts("2")[0]
     seventh = at_rest.stage_another()
-    assert world.run(seventh).is_success
-    released = world.attempts(seventh)[0]
+    assert pipeline.run(seventh).is_success
+    released = pipeline.attempts(seventh)[0]
     assert (seventh, released.outcome, released.previous_digest) == ("7", Outcome.RELEASED, second.digest)
 
-    assert world.run("1", job="redeploy").is_success
-    again = world.attempts("1")[0]
+    assert pipeline.run("1", job="redeploy").is_success
+    again = pipeline.attempts("1")[0]
     assert (again.outcome, again.basis, again.digest) == (Outcome.RELEASED, "redeploy", first.digest)
     assert again.previous_digest == released.digest
 
-    undone = roll_back(world.instance, world.services, actor="ada", reason="It looks wrong.", log=print)
+    undone = roll_back(pipeline.instance, pipeline.services, actor="ada", reason="It looks wrong.", log=print)
     assert (undone.version, undone.serving_version) == ("1", seventh)
     assert at_rest.live().digest == released.digest
     assert (at_rest.production.phase, at_rest.production.owner) == (Phase.IDLE, None)
 
 
 def test_a_stored_release_is_delivered_as_a_whole_with_its_original_files_and_image(at_rest: Restored) -> None:
-    world = at_rest.world
-    history = History(world.instance)
+    pipeline = at_rest.pipeline
+    history = AuditLog(pipeline.instance)
     artifact = history.latest(ArtifactRecord, "model_artifact", "1")
     image = history.latest(ImageRecord, "image", "1")
     assert artifact
     assert image
-    assert world.run("1").is_success
-    assert history.latest(ArtifactRecord, "model_artifact", "1") == artifact.but(reused=True, seconds=0.0)
+    assert pipeline.run("1").is_success
+    assert history.latest(ArtifactRecord, "model_artifact", "1") == artifact.replace(reused=True, seconds=0.0)
     now = history.latest(ImageRecord, "image", "1")
     assert now
     assert (now.ref, now.reused) == (image.ref, True)
-    assert world.attempts("1")[0].basis == "redeploy"
+    assert pipeline.attempts("1")[0].basis == "redeploy"
 
 
 def test_a_stored_release_is_rolled_back_to_the_warm_one_before_it(at_rest: Restored) -> None:
-    world = at_rest.world
-    undone = roll_back(world.instance, world.services, actor="ada", reason="It looks wrong.", log=print)
+    pipeline = at_rest.pipeline
+    undone = roll_back(pipeline.instance, pipeline.services, actor="ada", reason="It looks wrong.", log=print)
     assert (undone.version, undone.serving_version, undone.revoked) == ("2", "1", True)
-    assert world.weights == {Colour.BLUE: 100, Colour.GREEN: 0}
-    assert world.run("2").status is dg.DagsterRunStatus.FAILURE
-    assert "was rolled back before" in world.attempts("2")[0].reason
+    assert pipeline.weights == {Colour.BLUE: 100, Colour.GREEN: 0}
+    assert pipeline.run("2").status is dg.DagsterRunStatus.FAILURE
+    assert "was rolled back before" in pipeline.attempts("2")[0].reason
 
 
 def test_a_stored_approval_and_a_stored_override_still_open_the_gate(at_rest: Restored) -> None:
-    world = at_rest.world
-    world.run("6", assets=("production_release",))
-    assert (world.attempts("6")[0].outcome, world.attempts("6")[0].basis) == (Outcome.RELEASED, "approval")
+    pipeline = at_rest.pipeline
+    pipeline.run("6", assets=("production_release",))
+    assert (pipeline.attempts("6")[0].outcome, pipeline.attempts("6")[0].basis) == (Outcome.RELEASED, "approval")
     # As a whole it would get an image of today's code, about which nobody said anything.
-    world.run("4", assets=("production_release",))
-    assert (world.attempts("4")[0].outcome, world.attempts("4")[0].basis) == (Outcome.RELEASED, "override")
+    pipeline.run("4", assets=("production_release",))
+    assert (pipeline.attempts("4")[0].outcome, pipeline.attempts("4")[0].basis) == (Outcome.RELEASED, "override")
 
 
 def test_what_the_registry_was_never_told_it_is_told_at_the_first_look(at_rest: Restored) -> None:
-    world = at_rest.world
-    assert (world.registry.describe("1").stage, world.registry.describe("2").stage) == ("Production", "Staging")
-    told = world.told
-    looked = world.tick("staged_versions", at_rest.stored.cursors["staged_versions"])
+    pipeline = at_rest.pipeline
+    assert (pipeline.registry.describe("1").stage, pipeline.registry.describe("2").stage) == ("Production", "Staging")
+    told = pipeline.sent
+    looked = pipeline.tick("staged_versions", at_rest.stored.cursors["staged_versions"])
     assert isinstance(looked, dg.SkipReason)
-    assert (world.registry.describe("1").stage, world.registry.describe("2").stage) == ("Archived", "Production")
-    assert world.services.aftermath.untold.attempts() == []
-    assert world.told == told
+    assert (pipeline.registry.describe("1").stage, pipeline.registry.describe("2").stage) == ("Archived", "Production")
+    assert pipeline.services.aftermath.untold.attempts() == []
+    assert pipeline.sent == told
 
 
 def test_the_watch_after_a_promotion_goes_on_from_its_stored_cursor(at_rest: Restored) -> None:
-    world = at_rest.world
-    place = world.target.place
-    place.records[Environment.PRODUCTION] = at_rest.production.but(warm_until=world.clock.now + 600)
-    world.break_image(at_rest.live().digest, error_rate=0.6)
+    pipeline = at_rest.pipeline
+    place = pipeline.target.place
+    place.records[Environment.PRODUCTION] = at_rest.production.replace(scale_down_at=pipeline.clock.now + 600)
+    pipeline.break_image(at_rest.live().digest, error_rate=0.6)
     # More requests than the cursor counted; fewer would look like a router that was restarted.
     place.serve(Environment.PRODUCTION, 5000)
-    looks = world.tick("production_watch", at_rest.stored.cursors["production_watch"])
+    looks = pipeline.tick("production_watch", at_rest.stored.cursors["production_watch"])
     assert isinstance(looks, Iterable)
     (request,) = looks
     assert isinstance(request, dg.RunRequest), "the first look of a watch without a past never asks for anything"
@@ -394,37 +401,37 @@ def test_the_watch_after_a_promotion_goes_on_from_its_stored_cursor(at_rest: Res
 
 def test_a_shift_whose_owner_died_is_taken_back_and_deliveries_go_on(tmp_path: Path) -> None:
     with restored(tmp_path / "home", MID_SHIFT) as found:
-        world = found.world
+        pipeline = found.pipeline
         assert found.production.phase is Phase.SHIFTING
-        assert sorted(world.weights.values()) == [40, 60]
-        world.tick("reconcile")
-        assert (found.production.phase, found.production.owner, world.serving) == (Phase.IDLE, None, "2")
-        assert sorted(world.weights.values()) == [0, 100]
+        assert sorted(pipeline.weights.values()) == [40, 60]
+        pipeline.tick("reconcile")
+        assert (found.production.phase, found.production.owner, pipeline.serving) == (Phase.IDLE, None, "2")
+        assert sorted(pipeline.weights.values()) == [0, 100]
         seventh = found.stage_another()
-        assert world.run(seventh).is_success
-        assert world.serving == seventh
+        assert pipeline.run(seventh).is_success
+        assert pipeline.serving == seventh
 
 
 def test_a_person_rolls_back_a_shift_whose_owner_died(tmp_path: Path) -> None:
     with restored(tmp_path / "home", MID_SHIFT) as found:
         owner = found.production.owner
-        undone = roll_back(found.world.instance, found.world.services, actor="ada", reason="It hangs.", log=print)
+        undone = roll_back(found.pipeline.instance, found.pipeline.services, actor="ada", reason="It hangs.", log=print)
         assert (undone.version, undone.serving_version, undone.run_id) == ("6", "2", owner)
-        assert found.world.weights == {Colour.BLUE: 0, Colour.GREEN: 100}
+        assert found.pipeline.weights == {Colour.BLUE: 0, Colour.GREEN: 100}
 
 
 def test_a_stored_hold_lasts_until_somebody_resumes(tmp_path: Path) -> None:
     with restored(tmp_path / "home", HELD) as found:
-        world = found.world
-        by_hand = dict(world.weights)
+        pipeline = found.pipeline
+        by_hand = dict(pipeline.weights)
         seventh = found.stage_another()
-        assert world.run(seventh).status is dg.DagsterRunStatus.FAILURE
-        assert "banana-delivery resume production" in world.attempts(seventh)[0].reason
-        assert world.weights == by_hand
-        rollback.resume(world.target, Environment.PRODUCTION, "ada")
-        assert world.weights == {Colour.BLUE: 0, Colour.GREEN: 100}
-        assert world.run(seventh).is_success
-        assert world.serving == seventh
+        assert pipeline.run(seventh).status is dg.DagsterRunStatus.FAILURE
+        assert "banana-delivery resume production" in pipeline.attempts(seventh)[0].reason
+        assert pipeline.weights == by_hand
+        rollback.resume(pipeline.target, Environment.PRODUCTION, "ada")
+        assert pipeline.weights == {Colour.BLUE: 0, Colour.GREEN: 100}
+        assert pipeline.run(seventh).is_success
+        assert pipeline.serving == seventh
 
 
 @pytest.mark.parametrize("routing", ROUTINGS)
@@ -432,19 +439,21 @@ def test_a_stored_hold_lasts_until_somebody_resumes(tmp_path: Path) -> None:
 def test_a_stored_cluster_is_claimed_and_the_next_release_takes_it_over(
     tmp_path: Path, variant: str, routing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(GatewayRouting, "settle", lambda *route: None)
+    monkeypatch.setattr(GatewayRouting, "wait_applied", lambda *route: None)
     monkeypatch.setattr(endpoints, "PROXY_SECONDS", 0.0)
     target = cluster(unpack(tmp_path / "home", variant).clusters[routing], routing)
     before = target.record(Environment.PRODUCTION)
-    claim = target.claim(Environment.PRODUCTION, "the next version", steal=True)
+    claim = target.claim(Environment.PRODUCTION, "the next version", takeover=True)
     assert claim.generation == before.generation + 1
     assert before.active
     assert before.live
     target.set_weights(claim, before.resting_weights)
-    seventh = before.live.but(digest="sha256:" + "7" * 64, version="7")
+    seventh = before.live.replace(digest="sha256:" + "7" * 64, version="7")
     target.deploy(claim, before.idle, seventh, 2)
     target.set_weights(claim, {before.idle: 100, before.active: 0})
-    target.write(claim, target.record(Environment.PRODUCTION).but(active=before.idle, phase=Phase.IDLE, candidate=None))
+    target.write(
+        claim, target.record(Environment.PRODUCTION).replace(active=before.idle, phase=Phase.IDLE, candidate=None)
+    )
     target.release(claim)
     after = target.record(Environment.PRODUCTION)
     assert (after.live, after.owner) == (seventh, None)

@@ -11,99 +11,101 @@ from pathlib import Path
 import pytest
 
 from banana_delivery.embedded.errors import StackError
-from banana_delivery.embedded.processes import Service, router
+from banana_delivery.embedded.processes import ManagedProcess, router
 from banana_delivery.embedded.stack import EmbeddedStack
 from banana_delivery.embedded.supervisor import Program
 from banana_delivery.embedded.supervisord import Daemon
 from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.targets.base import TargetError
-from tests.contract.local_fixture import LocalBench
+from tests.contract.local_fixture import LocalFixture
 from tests.contract.release_target_contract import bring_up, wait_until_ready
 
 PRODUCTION, BLUE, GREEN = Environment.PRODUCTION, Colour.BLUE, Colour.GREEN
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[LocalBench]:
+def fixture(tmp_path: Path) -> Iterator[LocalFixture]:
     """A stack of its own, with blue at 60 % and green at 40 %."""
-    bench = LocalBench(tmp_path / "home")
-    bench.stack.up(print)
-    yield bench
-    bench.stack.down(print)
+    fixture = LocalFixture(tmp_path / "home")
+    fixture.stack.up(print)
+    yield fixture
+    fixture.stack.down(print)
 
 
-def serve_both(bench: LocalBench) -> None:
-    claim = bench.target.claim(PRODUCTION, "run-1")
+def serve_both(fixture: LocalFixture) -> None:
+    claim = fixture.target.claim(PRODUCTION, "run-1")
     for colour, version in ((BLUE, "1"), (GREEN, "2")):
-        bring_up(bench.target, claim, colour, bench.image(version))
-    bench.target.set_weights(claim, {BLUE: 60, GREEN: 40})
+        bring_up(fixture.target, claim, colour, fixture.image(version))
+    fixture.target.set_weights(claim, {BLUE: 60, GREEN: 40})
 
 
-def answers(bench: LocalBench) -> list[tuple[int, str]]:
-    url = bench.target.url(PRODUCTION)
-    replies = [bench.predict(url) for _ in range(10)]
+def answers(fixture: LocalFixture) -> list[tuple[int, str]]:
+    url = fixture.target.url(PRODUCTION)
+    replies = [fixture.predict(url) for _ in range(10)]
     return sorted((reply.status_code, reply.headers["X-Colour"]) for reply in replies)
 
 
-def pids(bench: LocalBench) -> dict[str, int]:
-    return {item.name: item.pid for item in bench.stack.status()}
+def pids(fixture: LocalFixture) -> dict[str, int]:
+    return {item.name: item.pid for item in fixture.stack.status()}
 
 
 SPLIT = [(200, "blue")] * 6 + [(200, "green")] * 4
 
 
-def test_what_served_serves_again_after_down_and_up_even_if_its_port_is_taken_meanwhile(bench: LocalBench) -> None:
-    serve_both(bench)
-    record = bench.target.record(PRODUCTION)
-    port = min(int(item.url.rpartition(":")[2]) for item in bench.stack.status() if item.name.startswith("production"))
+def test_what_served_serves_again_after_down_and_up_even_if_its_port_is_taken_meanwhile(fixture: LocalFixture) -> None:
+    serve_both(fixture)
+    record = fixture.target.record(PRODUCTION)
+    port = min(
+        int(item.url.rpartition(":")[2]) for item in fixture.stack.status() if item.name.startswith("production")
+    )
     said: list[str] = []
 
-    bench.stack.down(said.append)
-    assert {item.state for item in bench.stack.status()} == {"DOWN"}
+    fixture.stack.down(said.append)
+    assert {item.state for item in fixture.stack.status()} == {"DOWN"}
     with socket.create_server(("127.0.0.1", port)):
-        bench.stack.up(said.append)
+        fixture.stack.up(said.append)
 
-        assert answers(bench) == SPLIT
-    assert bench.target.record(PRODUCTION) == record
+        assert answers(fixture) == SPLIT
+    assert fixture.target.record(PRODUCTION) == record
     assert any("serves version 2" in line for line in said)
 
 
-def test_up_on_a_running_stack_disturbs_nothing(bench: LocalBench) -> None:
-    serve_both(bench)
-    before = pids(bench)
+def test_up_on_a_running_stack_disturbs_nothing(fixture: LocalFixture) -> None:
+    serve_both(fixture)
+    before = pids(fixture)
 
-    bench.stack.up(print)
+    fixture.stack.up(print)
 
-    assert pids(bench) == before
+    assert pids(fixture) == before
     assert all(before.values())
 
 
-def test_users_are_served_on_while_supervisord_is_dead_and_up_mends_it(bench: LocalBench) -> None:
-    serve_both(bench)
-    daemon = Daemon(bench.settings).process
+def test_users_are_served_on_while_supervisord_is_dead_and_up_mends_it(fixture: LocalFixture) -> None:
+    serve_both(fixture)
+    daemon = Daemon(fixture.settings).process
     assert daemon is not None
     os.kill(daemon.pid, signal.SIGKILL)
     daemon.wait(timeout=10)
 
-    assert answers(bench) == SPLIT
-    claim = bench.target.claim(PRODUCTION, "run-1")
+    assert answers(fixture) == SPLIT
+    claim = fixture.target.claim(PRODUCTION, "run-1")
     with pytest.raises(TargetError, match="banana-delivery up"):
-        bench.target.scale(claim, BLUE, 2)
-    bench.target.set_weights(claim, {BLUE: 100, GREEN: 0})
+        fixture.target.scale(claim, BLUE, 2)
+    fixture.target.set_weights(claim, {BLUE: 100, GREEN: 0})
     said: list[str] = []
-    bench.stack.up(said.append)
+    fixture.stack.up(said.append)
 
     assert any("had left" in line for line in said)
-    wait_until_ready(bench.target, PRODUCTION, BLUE)
-    assert answers(bench) == [(200, "blue")] * 10
+    wait_until_ready(fixture.target, PRODUCTION, BLUE)
+    assert answers(fixture) == [(200, "blue")] * 10
 
 
 def test_a_service_that_was_reconfigured_is_restarted_and_the_replicas_are_not(
-    bench: LocalBench, tmp_path: Path
+    fixture: LocalFixture, tmp_path: Path
 ) -> None:
     def stack(seconds: str) -> EmbeddedStack:
         sleeper = Program(name="sleeper", command=("sleep", seconds), directory=tmp_path)
-        return EmbeddedStack(bench.settings, [router(bench.settings), Service(sleeper)])
+        return EmbeddedStack(fixture.settings, [router(fixture.settings), ManagedProcess(sleeper)])
 
     stack("1000").up(print)
     before = {item.name: item.pid for item in stack("1000").status()}
@@ -114,32 +116,32 @@ def test_a_service_that_was_reconfigured_is_restarted_and_the_replicas_are_not(
     assert {name for name in before if before[name] != after[name]} == {"sleeper"}
 
 
-def test_a_service_that_cannot_start_is_named_with_the_last_it_said(bench: LocalBench, tmp_path: Path) -> None:
+def test_a_service_that_cannot_start_is_named_with_the_last_it_said(fixture: LocalFixture, tmp_path: Path) -> None:
     loser = Program(name="loser", command=("ls", "/no/such/file"), directory=tmp_path, start_retries=0)
 
     with pytest.raises(StackError, match=r"loser ends again and again.*No such file"):
-        EmbeddedStack(bench.settings, [Service(loser)]).up(print)
+        EmbeddedStack(fixture.settings, [ManagedProcess(loser)]).up(print)
 
 
 def test_a_taken_port_is_one_sentence_with_the_variable_that_chooses_another(tmp_path: Path) -> None:
-    bench = LocalBench(tmp_path / "home")
+    fixture = LocalFixture(tmp_path / "home")
 
     with (
-        socket.create_server(("127.0.0.1", bench.settings.staging_port)),
+        socket.create_server(("127.0.0.1", fixture.settings.staging_port)),
         pytest.raises(
-            StackError, match=rf"Port {bench.settings.staging_port} .*pid {os.getpid()}.*BANANA_STAGING_PORT"
+            StackError, match=rf"Port {fixture.settings.staging_port} .*pid {os.getpid()}.*BANANA_STAGING_PORT"
         ),
     ):
-        bench.stack.up(print)
-    assert Daemon(bench.settings).process is None
+        fixture.stack.up(print)
+    assert Daemon(fixture.settings).process is None
 
 
 def test_a_home_too_deep_for_a_socket_works_all_the_same(tmp_path: Path) -> None:
-    bench = LocalBench(tmp_path / ("deep" * 20) / "a folder with blanks" / "home")
+    fixture = LocalFixture(tmp_path / ("deep" * 20) / "a folder with blanks" / "home")
 
-    bench.stack.up(print)
+    fixture.stack.up(print)
     try:
-        serve_both(bench)
-        assert answers(bench) == SPLIT
+        serve_both(fixture)
+        assert answers(fixture) == SPLIT
     finally:
-        bench.stack.down(print)
+        fixture.stack.down(print)

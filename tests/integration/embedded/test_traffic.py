@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 import serving
-from banana_delivery.policy.model import Colour, Counters, Environment, ImageRef, Stratum
+from banana_delivery.policy.model import Colour, Counters, Environment, ImageRef, TrafficSource
 from banana_delivery.targets.base import Claim
-from tests.contract.local_fixture import LocalBench
+from tests.contract.local_fixture import LocalFixture
 from tests.contract.release_target_contract import bring_up, counters, eventually, wait_until_ready
 from tests.integration.embedded.load import Load
 from tests.unit.serving.detectors import write_model
@@ -30,17 +30,17 @@ USERS, WARM, REQUESTS = 16, 5, 25
 
 
 @pytest.fixture
-def claim(local_bench: LocalBench) -> Claim:
-    return local_bench.target.claim(PRODUCTION, "run-1")
+def claim(local_fixture: LocalFixture) -> Claim:
+    return local_fixture.target.claim(PRODUCTION, "run-1")
 
 
-def pids(bench: LocalBench, colour: Colour) -> list[int]:
-    return [int(replica.split()[1]) for replica in bench.replicas(PRODUCTION, colour)]
+def pids(fixture: LocalFixture, colour: Colour) -> list[int]:
+    return [int(replica.split()[1]) for replica in fixture.replicas(PRODUCTION, colour)]
 
 
-def gained(bench: LocalBench, colour: Colour, before: Counters) -> Counters:
+def gained(fixture: LocalFixture, colour: Colour, before: Counters) -> Counters:
     """What was counted since, without latency."""
-    now = counters(bench.target, colour)
+    now = counters(fixture.target, colour)
     return Counters(
         requests=now.requests - before.requests,
         failures={name: count - before.failures[name] for name, count in now.failures.items()},
@@ -53,30 +53,30 @@ def failures(**counts: int) -> dict[str, int]:
     return {"5xx": 0, "connection": 0, "timeout": 0, "gave_up": 0, **counts}
 
 
-def serve_blue(bench: LocalBench, claim: Claim, replicas: int = 1) -> str:
-    bring_up(bench.target, claim, BLUE, bench.image("1"), replicas)
-    bench.target.set_weights(claim, {BLUE: 100})
-    return bench.target.url(PRODUCTION)
+def serve_blue(fixture: LocalFixture, claim: Claim, replicas: int = 1) -> str:
+    bring_up(fixture.target, claim, BLUE, fixture.image("1"), replicas)
+    fixture.target.set_weights(claim, {BLUE: 100})
+    return fixture.target.url(PRODUCTION)
 
 
-def test_a_killed_replica_loses_nobody_while_another_one_lives(local_bench: LocalBench, claim: Claim) -> None:
-    url = serve_blue(local_bench, claim, replicas=2)
-    before = counters(local_bench.target, BLUE)
+def test_a_killed_replica_loses_nobody_while_another_one_lives(local_fixture: LocalFixture, claim: Claim) -> None:
+    url = serve_blue(local_fixture, claim, replicas=2)
+    before = counters(local_fixture.target, BLUE)
 
-    os.kill(pids(local_bench, BLUE)[0], signal.SIGKILL)
-    statuses = [local_bench.predict(url).status_code for _ in range(20)]
+    os.kill(pids(local_fixture, BLUE)[0], signal.SIGKILL)
+    statuses = [local_fixture.predict(url).status_code for _ in range(20)]
 
     assert statuses == [200] * 20
-    eventually(lambda: gained(local_bench, BLUE, before).requests == 20)
-    assert gained(local_bench, BLUE, before).failed == 0
-    assert gained(local_bench, BLUE, before).retries > 0
-    wait_until_ready(local_bench.target, PRODUCTION, BLUE)
+    eventually(lambda: gained(local_fixture, BLUE, before).requests == 20)
+    assert gained(local_fixture, BLUE, before).failed == 0
+    assert gained(local_fixture, BLUE, before).retries > 0
+    wait_until_ready(local_fixture.target, PRODUCTION, BLUE)
 
 
-def real_release(bench: LocalBench) -> ImageRef:
+def real_release(fixture: LocalFixture) -> ImageRef:
     """A release of the serving application itself, with a tiny detector."""
     image = ImageRef(repository="real", digest="sha256:" + "5" * 64, version="7", key="7")
-    folder = bench.releases.unpack(image)
+    folder = fixture.releases.unpack(image)
     code = Path(serving.__file__).parent
     shutil.copytree(code, folder / "app" / "serving", ignore=shutil.ignore_patterns("__pycache__"))
     write_model(folder / "model")
@@ -84,12 +84,12 @@ def real_release(bench: LocalBench) -> ImageRef:
 
 
 def test_a_killed_replica_takes_only_what_it_had_in_hand_with_it_and_that_is_counted(
-    local_bench: LocalBench, claim: Claim
+    local_fixture: LocalFixture, claim: Claim
 ) -> None:
-    bring_up(local_bench.target, claim, BLUE, real_release(local_bench), replicas=2)
-    local_bench.target.set_weights(claim, {BLUE: 100})
-    url, photo = local_bench.target.url(PRODUCTION), {"image": encode(noise(1600, 1200))}
-    before, warm = counters(local_bench.target, BLUE), threading.Barrier(USERS + 1)
+    bring_up(local_fixture.target, claim, BLUE, real_release(local_fixture), replicas=2)
+    local_fixture.target.set_weights(claim, {BLUE: 100})
+    url, photo = local_fixture.target.url(PRODUCTION), {"image": encode(noise(1600, 1200))}
+    before, warm = counters(local_fixture.target, BLUE), threading.Barrier(USERS + 1)
     gone = threading.Event()
 
     def use() -> list[tuple[bool, int]]:
@@ -108,9 +108,9 @@ def test_a_killed_replica_takes_only_what_it_had_in_hand_with_it_and_that_is_cou
         warm.wait(60)
         # So much work takes longer than that: the replicas have it in hand.
         time.sleep(0.1)
-        killed = pids(local_bench, BLUE)[0]
+        killed = pids(local_fixture, BLUE)[0]
         os.kill(killed, signal.SIGKILL)
-        eventually(lambda: killed not in pids(local_bench, BLUE))
+        eventually(lambda: killed not in pids(local_fixture, BLUE))
         gone.set()
         answers = [answer for user in users for answer in user.result()]
 
@@ -119,45 +119,45 @@ def test_a_killed_replica_takes_only_what_it_had_in_hand_with_it_and_that_is_cou
     assert 0 < len(lost) <= USERS
     assert not any(lost)
     assert sum(later for later, _ in answers) > USERS
-    eventually(lambda: gained(local_bench, BLUE, before).requests == len(answers))
-    assert gained(local_bench, BLUE, before).failures == failures(connection=len(lost))
-    assert gained(local_bench, BLUE, before).overloads == 0
-    wait_until_ready(local_bench.target, PRODUCTION, BLUE)
+    eventually(lambda: gained(local_fixture, BLUE, before).requests == len(answers))
+    assert gained(local_fixture, BLUE, before).failures == failures(connection=len(lost))
+    assert gained(local_fixture, BLUE, before).overloads == 0
+    wait_until_ready(local_fixture.target, PRODUCTION, BLUE)
 
 
 def test_a_colour_whose_replicas_are_all_gone_is_not_answered_for_by_the_other(
-    local_bench: LocalBench, claim: Claim
+    local_fixture: LocalFixture, claim: Claim
 ) -> None:
-    bring_up(local_bench.target, claim, GREEN, local_bench.image("2"))
-    url = serve_blue(local_bench, claim)
-    local_bench.target.set_weights(claim, {BLUE: 50, GREEN: 50})
-    before = {colour: counters(local_bench.target, colour) for colour in (BLUE, GREEN)}
-    local_bench.supervisor.stop(*(item.split()[0] for item in local_bench.replicas(PRODUCTION, GREEN)), wait=True)
+    bring_up(local_fixture.target, claim, GREEN, local_fixture.image("2"))
+    url = serve_blue(local_fixture, claim)
+    local_fixture.target.set_weights(claim, {BLUE: 50, GREEN: 50})
+    before = {colour: counters(local_fixture.target, colour) for colour in (BLUE, GREEN)}
+    local_fixture.supervisor.stop(*(item.split()[0] for item in local_fixture.replicas(PRODUCTION, GREEN)), wait=True)
 
-    statuses = [local_bench.predict(url).status_code for _ in range(6)]
+    statuses = [local_fixture.predict(url).status_code for _ in range(6)]
 
     assert sorted(statuses) == [200] * 3 + [502] * 3
-    eventually(lambda: gained(local_bench, GREEN, before[GREEN]).requests == 3)
-    assert gained(local_bench, GREEN, before[GREEN]).failures == failures(connection=3)
-    assert gained(local_bench, BLUE, before[BLUE]).failures == failures()
-    assert local_bench.target.observed(PRODUCTION).replicas == {BLUE: 1, GREEN: 0}
-    assert "was stopped by hand" in local_bench.target.readiness(PRODUCTION, GREEN).failure
+    eventually(lambda: gained(local_fixture, GREEN, before[GREEN]).requests == 3)
+    assert gained(local_fixture, GREEN, before[GREEN]).failures == failures(connection=3)
+    assert gained(local_fixture, BLUE, before[BLUE]).failures == failures()
+    assert local_fixture.target.observed(PRODUCTION).replicas == {BLUE: 1, GREEN: 0}
+    assert "was stopped by hand" in local_fixture.target.readiness(PRODUCTION, GREEN).failure
 
 
-def test_a_request_that_reached_a_replica_is_never_sent_twice(local_bench: LocalBench, claim: Claim) -> None:
-    url = serve_blue(local_bench, claim, replicas=2)
-    before, replicas = counters(local_bench.target, BLUE), set(pids(local_bench, BLUE))
+def test_a_request_that_reached_a_replica_is_never_sent_twice(local_fixture: LocalFixture, claim: Claim) -> None:
+    url = serve_blue(local_fixture, claim, replicas=2)
+    before, replicas = counters(local_fixture.target, BLUE), set(pids(local_fixture, BLUE))
 
-    status = local_bench.predict(url, **{"X-Test-Die": "yes"}).status_code
+    status = local_fixture.predict(url, **{"X-Test-Die": "yes"}).status_code
 
     assert status == httpx.codes.BAD_GATEWAY
-    eventually(lambda: gained(local_bench, BLUE, before).failures == failures(connection=1))
-    assert len(replicas & set(pids(local_bench, BLUE))) == 1
+    eventually(lambda: gained(local_fixture, BLUE, before).failures == failures(connection=1))
+    assert len(replicas & set(pids(local_fixture, BLUE))) == 1
 
 
-def test_slow_answers_and_impatient_clients_are_told_apart(local_bench: LocalBench, claim: Claim) -> None:
-    url = serve_blue(local_bench, claim)
-    before = counters(local_bench.target, BLUE)
+def test_slow_answers_and_impatient_clients_are_told_apart(local_fixture: LocalFixture, claim: Claim) -> None:
+    url = serve_blue(local_fixture, claim)
+    before = counters(local_fixture.target, BLUE)
 
     def ask(seconds: float, patience: float) -> None:
         try:
@@ -172,113 +172,115 @@ def test_slow_answers_and_impatient_clients_are_told_apart(local_bench: LocalBen
         thread.join()
 
     # The hanging one, the one that gave up after the budget and the one that was answered; not the one that left early.
-    eventually(lambda: gained(local_bench, BLUE, before).requests == 3)
-    assert gained(local_bench, BLUE, before).failures == failures(timeout=1, gave_up=1)
+    eventually(lambda: gained(local_fixture, BLUE, before).requests == 3)
+    assert gained(local_fixture, BLUE, before).failures == failures(timeout=1, gave_up=1)
 
 
-def test_a_client_that_leaves_while_it_uploads_is_nobodys_failure(local_bench: LocalBench, claim: Claim) -> None:
-    url = httpx.URL(serve_blue(local_bench, claim))
-    before = counters(local_bench.target, BLUE)
+def test_a_client_that_leaves_while_it_uploads_is_nobodys_failure(local_fixture: LocalFixture, claim: Claim) -> None:
+    url = httpx.URL(serve_blue(local_fixture, claim))
+    before = counters(local_fixture.target, BLUE)
 
     with socket.create_connection((url.host, url.port)) as client:
         client.sendall(b"POST /predict HTTP/1.1\r\nHost: users\r\nContent-Length: 100000\r\n\r\n" + b"x" * 5_000)
         time.sleep(0.2)
-    local_bench.send(PRODUCTION, 1)
+    local_fixture.send(PRODUCTION, 1)
 
-    eventually(lambda: gained(local_bench, BLUE, before).requests == 1)
-    assert gained(local_bench, BLUE, before).failures == failures()
+    eventually(lambda: gained(local_fixture, BLUE, before).requests == 1)
+    assert gained(local_fixture, BLUE, before).failures == failures()
 
 
 def test_a_replica_that_turns_requests_away_is_overloaded_and_has_not_failed(
-    local_bench: LocalBench, claim: Claim
+    local_fixture: LocalFixture, claim: Claim
 ) -> None:
-    url = serve_blue(local_bench, claim)
-    before = counters(local_bench.target, BLUE)
+    url = serve_blue(local_fixture, claim)
+    before = counters(local_fixture.target, BLUE)
 
     for status in ("503", "503", "415", "200"):
-        local_bench.predict(url, **{"X-Test-Status": status})
+        local_fixture.predict(url, **{"X-Test-Status": status})
 
-    eventually(lambda: gained(local_bench, BLUE, before).requests == 4)
-    assert gained(local_bench, BLUE, before).overloads == 2
-    assert gained(local_bench, BLUE, before).failures == failures()
-
-
-def test_latency_sums_never_fall_when_a_replica_restarts(local_bench: LocalBench, claim: Claim) -> None:
-    serve_blue(local_bench, claim, replicas=2)
-    local_bench.send(PRODUCTION, 10)
-    eventually(lambda: counters(local_bench.target, BLUE).latency.get("+Inf", 0) == 10)
-
-    os.kill(pids(local_bench, BLUE)[0], signal.SIGKILL)
-    wait_until_ready(local_bench.target, PRODUCTION, BLUE)
-
-    assert counters(local_bench.target, BLUE).latency["+Inf"] == 10
-    local_bench.send(PRODUCTION, 4)
-    eventually(lambda: counters(local_bench.target, BLUE).latency["+Inf"] == 14)
+    eventually(lambda: gained(local_fixture, BLUE, before).requests == 4)
+    assert gained(local_fixture, BLUE, before).overloads == 2
+    assert gained(local_fixture, BLUE, before).failures == failures()
 
 
-def test_a_whole_shift_loses_no_request(local_bench: LocalBench, claim: Claim) -> None:
-    target = local_bench.target
-    url = serve_blue(local_bench, claim, replicas=2)
+def test_latency_sums_never_fall_when_a_replica_restarts(local_fixture: LocalFixture, claim: Claim) -> None:
+    serve_blue(local_fixture, claim, replicas=2)
+    local_fixture.send(PRODUCTION, 10)
+    eventually(lambda: counters(local_fixture.target, BLUE).latency.get("+Inf", 0) == 10)
+
+    os.kill(pids(local_fixture, BLUE)[0], signal.SIGKILL)
+    wait_until_ready(local_fixture.target, PRODUCTION, BLUE)
+
+    assert counters(local_fixture.target, BLUE).latency["+Inf"] == 10
+    local_fixture.send(PRODUCTION, 4)
+    eventually(lambda: counters(local_fixture.target, BLUE).latency["+Inf"] == 14)
+
+
+def test_a_whole_shift_loses_no_request(local_fixture: LocalFixture, claim: Claim) -> None:
+    target = local_fixture.target
+    url = serve_blue(local_fixture, claim, replicas=2)
 
     with Load(url) as load:
-        target.deploy(claim, GREEN, local_bench.image("2"), 1)
+        target.deploy(claim, GREEN, local_fixture.image("2"), 1)
         wait_until_ready(target, PRODUCTION, GREEN)
         target.scale(claim, GREEN, 2)
         wait_until_ready(target, PRODUCTION, GREEN)
         for weight in (20, 40, 60, 80, 100):
             target.set_weights(claim, {BLUE: 100 - weight, GREEN: weight})
         target.scale(claim, BLUE, 0)
-        eventually(lambda: not local_bench.replicas(PRODUCTION, BLUE))
+        eventually(lambda: not local_fixture.replicas(PRODUCTION, BLUE))
 
     assert load.lost == 0, load.statuses
     assert load.statuses["200"] > 50
-    assert counters(target, GREEN, Stratum.USER).requests > 0
+    assert counters(target, GREEN, TrafficSource.USER).requests > 0
 
 
-def test_a_live_colour_grows_and_shrinks_without_losing_a_request(local_bench: LocalBench, claim: Claim) -> None:
-    target = local_bench.target
-    url = serve_blue(local_bench, claim)
+def test_a_live_colour_grows_and_shrinks_without_losing_a_request(local_fixture: LocalFixture, claim: Claim) -> None:
+    target = local_fixture.target
+    url = serve_blue(local_fixture, claim)
 
     with Load(url) as load:
         target.scale(claim, BLUE, 3)
         target.scale(claim, BLUE, 1)
-        eventually(lambda: len(local_bench.replicas(PRODUCTION, BLUE)) == 1)
+        eventually(lambda: len(local_fixture.replicas(PRODUCTION, BLUE)) == 1)
 
     assert load.lost == 0, load.statuses
 
 
-def test_a_replica_that_goes_finishes_what_it_has_accepted(local_bench: LocalBench, claim: Claim) -> None:
-    url = serve_blue(local_bench, claim)
+def test_a_replica_that_goes_finishes_what_it_has_accepted(local_fixture: LocalFixture, claim: Claim) -> None:
+    url = serve_blue(local_fixture, claim)
     answers: list[httpx.Response] = []
-    slow = threading.Thread(target=lambda: answers.append(local_bench.predict(url, **{"X-Test-Seconds": "2"})))
+    slow = threading.Thread(target=lambda: answers.append(local_fixture.predict(url, **{"X-Test-Seconds": "2"})))
     slow.start()
     time.sleep(0.3)
 
-    bring_up(local_bench.target, claim, GREEN, local_bench.image("2"))
-    local_bench.target.set_weights(claim, {GREEN: 100})
-    local_bench.target.scale(claim, BLUE, 0)
+    bring_up(local_fixture.target, claim, GREEN, local_fixture.image("2"))
+    local_fixture.target.set_weights(claim, {GREEN: 100})
+    local_fixture.target.scale(claim, BLUE, 0)
     slow.join()
 
     assert [answer.status_code for answer in answers] == [200]
 
 
-def test_weights_can_be_moved_right_after_the_router_was_killed(local_bench: LocalBench, claim: Claim) -> None:
-    url = serve_blue(local_bench, claim)
-    bring_up(local_bench.target, claim, GREEN, local_bench.image("2"))
+def test_weights_can_be_moved_right_after_the_router_was_killed(local_fixture: LocalFixture, claim: Claim) -> None:
+    url = serve_blue(local_fixture, claim)
+    bring_up(local_fixture.target, claim, GREEN, local_fixture.image("2"))
 
-    os.kill(local_bench.supervisor.processes()["router"].pid, signal.SIGKILL)
-    local_bench.target.set_weights(claim, {GREEN: 100})
+    os.kill(local_fixture.supervisor.processes()["router"].pid, signal.SIGKILL)
+    local_fixture.target.set_weights(claim, {GREEN: 100})
 
-    assert local_bench.predict(url).headers["X-Colour"] == "green"
+    assert local_fixture.predict(url).headers["X-Colour"] == "green"
 
 
-def test_a_router_that_is_starting_again_is_not_taken_for_a_hand_edit(local_bench: LocalBench, claim: Claim) -> None:
-    serve_blue(local_bench, claim)
-    before = local_bench.target.observed(PRODUCTION)
+def test_a_router_that_is_starting_again_is_not_taken_for_a_hand_edit(
+    local_fixture: LocalFixture, claim: Claim
+) -> None:
+    serve_blue(local_fixture, claim)
+    before = local_fixture.target.observed(PRODUCTION)
     for _ in range(3):
-        pid = local_bench.supervisor.processes()["router"].pid
+        pid = local_fixture.supervisor.processes()["router"].pid
         os.kill(pid, signal.SIGKILL)
-        while local_bench.supervisor.processes()["router"].pid in {0, pid}:
-            assert local_bench.target.observed(PRODUCTION) == before
+        while local_fixture.supervisor.processes()["router"].pid in {0, pid}:
+            assert local_fixture.target.observed(PRODUCTION) == before
         for _ in range(40):
-            assert local_bench.target.observed(PRODUCTION) == before
+            assert local_fixture.target.observed(PRODUCTION) == before

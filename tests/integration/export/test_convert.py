@@ -13,13 +13,13 @@ import torch
 from banana_delivery.export import detector
 from banana_delivery.export.errors import (
     BrokenWeightsError,
-    ConversionError,
+    ExportError,
     NotADetectorError,
     RejectedModelError,
     UnreadableCheckpointError,
     UnsafeModelError,
 )
-from banana_delivery.export.export import Artifact, convert, export
+from banana_delivery.export.export import Artifact, export_model, export_onnx
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.sample_data.leaves import CLASSES, write_dataset
 from examples import broken
@@ -43,7 +43,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory, images: list[Path]) -> tuple[Path, Artifact]:
     folder = tmp_path_factory.mktemp("converted")
-    return folder, convert(SAMPLE, folder, MODEL, images, progress=lambda _: None)
+    return folder, export_model(SAMPLE, folder, MODEL, images, progress=lambda _: None)
 
 
 def test_a_trained_detector_becomes_an_onnx_file_that_answers_alike(converted: tuple[Path, Artifact]) -> None:
@@ -64,7 +64,7 @@ def test_equal_checkpoints_give_equal_files(
     folder, _ = converted
     elsewhere = tmp_path / "another folder"
     elsewhere.mkdir()
-    convert(SAMPLE, elsewhere, MODEL, images[:8], progress=lambda _: None)
+    export_model(SAMPLE, elsewhere, MODEL, images[:8], progress=lambda _: None)
     for name in ("model.onnx", "version.json"):
         assert (elsewhere / name).read_bytes() == (folder / name).read_bytes()
 
@@ -85,7 +85,7 @@ def test_a_model_that_must_not_be_delivered_is_one_sentence_and_changes_nothing(
     to.mkdir()
     (to / "model.onnx").write_bytes(b"of an earlier delivery")
     with pytest.raises(error, match=sentence) as caught:
-        convert(defect(tmp_path / "from"), to, MODEL, [], progress=lambda _: None)
+        export_model(defect(tmp_path / "from"), to, MODEL, [], progress=lambda _: None)
     assert "\n" not in str(caught.value)
     assert [(file.name, file.read_bytes()) for file in to.iterdir()] == [("model.onnx", b"of an earlier delivery")]
 
@@ -94,7 +94,7 @@ def test_a_pickle_that_runs_code_is_rejected_unrun(tmp_path: Path) -> None:
     marker = tmp_path / "it ran"
     checkpoint = broken.pickle_that_runs_code(tmp_path / "from", marker)
     with pytest.raises(UnsafeModelError, match=r"builtin\w*\.exec"):
-        convert(checkpoint, tmp_path, MODEL, [], progress=lambda _: None)
+        export_model(checkpoint, tmp_path, MODEL, [], progress=lambda _: None)
     assert not marker.exists()
 
 
@@ -109,7 +109,7 @@ def test_code_that_got_past_the_scan_does_not_run_in_the_subprocess_either(tmp_p
     }
     checkpoint = archive(tmp_path / "best.pt", pickles[trick])
     with pytest.raises(UnreadableCheckpointError, match="cannot be loaded"):
-        export(checkpoint, tmp_path / "model.onnx", (), tmp_path, timeout=100.0)
+        export_onnx(checkpoint, tmp_path / "model.onnx", (), tmp_path, timeout=100.0)
     assert not marker.exists()
     with contextlib.suppress(Exception):
         torch.load(checkpoint, weights_only=False)
@@ -117,8 +117,8 @@ def test_code_that_got_past_the_scan_does_not_run_in_the_subprocess_either(tmp_p
 
 
 def test_a_folder_that_cannot_be_written_is_no_rejection(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="look at the disk"):
-        convert(SAMPLE, tmp_path / "missing", MODEL, [], progress=lambda _: None)
+    with pytest.raises(ExportError, match="look at the disk"):
+        export_model(SAMPLE, tmp_path / "missing", MODEL, [], progress=lambda _: None)
 
 
 @pytest.mark.parametrize(("architecture", "takes"), [("yolo26", True), ("yolo26-p2", True), ("yolo26-p6", False)])

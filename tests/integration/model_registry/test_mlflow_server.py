@@ -25,94 +25,94 @@ CONTENT = bytes(range(256)) * 4096
 
 
 @pytest.fixture
-def world(mlflow_server: str, tmp_path: Path) -> MlflowWorld:
+def pipeline(mlflow_server: str, tmp_path: Path) -> MlflowWorld:
     return MlflowWorld(mlflow_server, tmp_path)
 
 
-def test_a_version_travels_from_staging_to_production_over_http(world: MlflowWorld, tmp_path: Path) -> None:
-    old, new = world.publish(), world.publish(CONTENT)
-    world.stage(old, "Production")
-    world.stage(new)
-    world.alias(new)
-    [staged] = world.registry.staged()
+def test_a_version_travels_from_staging_to_production_over_http(pipeline: MlflowWorld, tmp_path: Path) -> None:
+    old, new = pipeline.publish(), pipeline.publish(CONTENT)
+    pipeline.stage(old, "Production")
+    pipeline.stage(new)
+    pipeline.alias(new)
+    [staged] = pipeline.registry.staged()
     assert (staged.version, staged.by_stage, staged.by_alias) == (new, True, True)
-    assert world.registry.download(new, tmp_path / "to").read_bytes() == CONTENT  # mlflow-artifacts:, by the server
-    world.registry.mark(
+    assert pipeline.registry.download(new, tmp_path / "to").read_bytes() == CONTENT  # mlflow-artifacts:, by the server
+    pipeline.registry.mark(
         new, RegistryMark(outcome=Outcome.RELEASED, reason="100 %", clear_staging=True, serving=new, run_id="r")
     )
-    described = world.registry.describe(new)
+    described = pipeline.registry.describe(new)
     assert (described.stage, described.aliases) == ("Production", ("production",))
     assert described.tags["banana.digest"] == ""
     assert described.tags["banana.at"].endswith("+00:00")
-    assert world.registry.describe(old).stage == "Archived"
-    assert world.registry.staged() == []
+    assert pipeline.registry.describe(old).stage == "Archived"
+    assert pipeline.registry.staged() == []
 
 
-def test_stagings_beyond_one_page_are_found(world: MlflowWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    versions = [world.register("s3://models/unread") for _ in range(5)]
-    world.stage(versions[0])
-    world.alias(versions[1], "STAGING")
+def test_stagings_beyond_one_page_are_found(pipeline: MlflowWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = [pipeline.register("s3://models/unread") for _ in range(5)]
+    pipeline.stage(versions[0])
+    pipeline.alias(versions[1], "STAGING")
     monkeypatch.setattr(adapter, "PAGE", 2)
-    assert {one.version for one in world.registry.staged()} == set(versions[:2])
+    assert {one.version for one in pipeline.registry.staged()} == set(versions[:2])
 
 
 @pytest.mark.parametrize("source", ["{run}", "{run}/weights", "{run}/weights/best.pt", "{run}/weights/"])
-def test_a_run_is_a_source_whole_in_part_or_by_file(world: MlflowWorld, tmp_path: Path, source: str) -> None:
-    run = world.registry.describe(world.publish(CONTENT))
-    version = world.register(source.format(run=run.source), run.run_id)
-    assert world.registry.download(version, tmp_path / "to").read_bytes() == CONTENT
+def test_a_run_is_a_source_whole_in_part_or_by_file(pipeline: MlflowWorld, tmp_path: Path, source: str) -> None:
+    run = pipeline.registry.describe(pipeline.publish(CONTENT))
+    version = pipeline.register(source.format(run=run.source), run.run_id)
+    assert pipeline.registry.download(version, tmp_path / "to").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("below", ["", "/weights", "/weights/best.pt"])
-def test_a_folder_that_server_and_client_share_is_a_source(world: MlflowWorld, tmp_path: Path, below: str) -> None:
-    world.experiment = world.client.create_experiment(f"{world.name}-files", f"file://{tmp_path}/shared")
-    run = world.registry.describe(world.publish(CONTENT)).run_id
-    version = world.register(f"{world.client.get_run(run).info.artifact_uri}{below}", run)
-    assert world.registry.describe(version).source.startswith("file:///")
-    assert world.registry.download(version, tmp_path / "to").read_bytes() == CONTENT
+def test_a_folder_that_server_and_client_share_is_a_source(pipeline: MlflowWorld, tmp_path: Path, below: str) -> None:
+    pipeline.experiment = pipeline.client.create_experiment(f"{pipeline.name}-files", f"file://{tmp_path}/shared")
+    run = pipeline.registry.describe(pipeline.publish(CONTENT)).run_id
+    version = pipeline.register(f"{pipeline.client.get_run(run).info.artifact_uri}{below}", run)
+    assert pipeline.registry.describe(version).source.startswith("file:///")
+    assert pipeline.registry.download(version, tmp_path / "to").read_bytes() == CONTENT
 
 
-def test_another_version_is_a_source(world: MlflowWorld, tmp_path: Path) -> None:
-    version = world.register(f"models:/{world.name}/{world.publish(CONTENT)}")
-    assert world.registry.download(version, tmp_path / "to").read_bytes() == CONTENT
+def test_another_version_is_a_source(pipeline: MlflowWorld, tmp_path: Path) -> None:
+    version = pipeline.register(f"models:/{pipeline.name}/{pipeline.publish(CONTENT)}")
+    assert pipeline.registry.download(version, tmp_path / "to").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("source", ["s3://models/run", "s3://models/run/deep/best.pt"])
-def test_a_bucket_is_a_source(world: MlflowWorld, bucket: str, tmp_path: Path, source: str) -> None:
+def test_a_bucket_is_a_source(pipeline: MlflowWorld, bucket: str, tmp_path: Path, source: str) -> None:
     s3 = boto3.client("s3", endpoint_url=os.environ["MLFLOW_S3_ENDPOINT_URL"])
     s3.put_object(Bucket="models", Key="run/deep/best.pt", Body=CONTENT)
-    version = world.register(source)
-    assert world.registry.download(version, tmp_path / "to").read_bytes() == CONTENT
+    version = pipeline.register(source)
+    assert pipeline.registry.download(version, tmp_path / "to").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("source", ["s3://models/empty", "s3://models/empty/best.pt", "s3://gone/run"])
 def test_a_bucket_without_the_checkpoint_is_one_sentence(
-    world: MlflowWorld, bucket: str, tmp_path: Path, source: str
+    pipeline: MlflowWorld, bucket: str, tmp_path: Path, source: str
 ) -> None:
     with pytest.raises(RegistryError, match=r"version 1 of model") as caught:
-        world.registry.download(world.register(source), tmp_path / "to")
+        pipeline.registry.download(pipeline.register(source), tmp_path / "to")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("to/**/*"))
 
 
-def test_two_checkpoints_are_not_guessed_between(world: MlflowWorld, tmp_path: Path) -> None:
-    run = world.client.create_run(world.experiment).info.run_id
+def test_two_checkpoints_are_not_guessed_between(pipeline: MlflowWorld, tmp_path: Path) -> None:
+    run = pipeline.client.create_run(pipeline.experiment).info.run_id
     for folder in ("a", "b"):
         (tmp_path / "best.pt").write_bytes(b"x")
-        world.client.log_artifact(run, str(tmp_path / "best.pt"), folder)
+        pipeline.client.log_artifact(run, str(tmp_path / "best.pt"), folder)
     with pytest.raises(MissingCheckpointError, match=r"a/best\.pt, b/best\.pt"):
-        world.registry.download(world.register(f"runs:/{run}", run), tmp_path / "to")
+        pipeline.registry.download(pipeline.register(f"runs:/{run}", run), tmp_path / "to")
 
 
-def test_a_source_that_is_gone_is_one_sentence(world: MlflowWorld, tmp_path: Path) -> None:
-    run = world.registry.describe(world.publish(CONTENT)).run_id
+def test_a_source_that_is_gone_is_one_sentence(pipeline: MlflowWorld, tmp_path: Path) -> None:
+    run = pipeline.registry.describe(pipeline.publish(CONTENT)).run_id
     with pytest.raises(MissingCheckpointError, match="register the version"):
-        world.registry.download(world.register(f"runs:/{run}/elsewhere", run), tmp_path / "to")
+        pipeline.registry.download(pipeline.register(f"runs:/{run}/elsewhere", run), tmp_path / "to")
 
 
-def test_the_page_of_a_version_is_on_the_server(world: MlflowWorld) -> None:
-    url = world.registry.url("3")
-    assert url == f"{world.registry.tracking_uri}/#/models/{world.name}/versions/3"
+def test_the_page_of_a_version_is_on_the_server(pipeline: MlflowWorld) -> None:
+    url = pipeline.registry.url("3")
+    assert url == f"{pipeline.registry.tracking_uri}/#/models/{pipeline.name}/versions/3"
     assert httpx.get(url).is_success
 
 

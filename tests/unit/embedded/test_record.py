@@ -26,7 +26,7 @@ def test_changes_that_come_at_once_happen_one_after_the_other(file: RecordFile) 
     def count() -> None:
         for _ in range(5):
             with file.locked() as record:
-                file.write(record.but(generation=record.generation + 1))
+                file.write(record.replace(generation=record.generation + 1))
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:

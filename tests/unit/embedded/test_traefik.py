@@ -7,7 +7,7 @@ from typing import Any
 
 from banana_delivery.embedded import traefik
 from banana_delivery.embedded.replicas import KEEP_ALIVE_SECONDS
-from banana_delivery.policy.model import COLOURS, Colour, Environment, Stratum
+from banana_delivery.policy.model import COLOURS, Colour, Environment, TrafficSource
 
 PORTS = {Colour.BLUE: [1001, 1002], Colour.GREEN: [], Colour.SOLE: [1003]}
 
@@ -48,8 +48,8 @@ def test_every_colour_and_stratum_is_counted_by_a_service_of_its_own() -> None:
     services = merged()["services"]
 
     for colour in Colour:
-        for stratum in Stratum:
-            name = traefik.service_name(colour, stratum)
+        for source in TrafficSource:
+            name = traefik.service_name(colour, source)
             servers = [server["url"] for server in services[name]["loadBalancer"]["servers"]]
             assert servers == [f"http://127.0.0.1:{port}" for port in PORTS[colour]]
             assert f"{name}-lost" in services

@@ -10,8 +10,8 @@ import pytest
 
 from banana_delivery.evaluation import http
 from banana_delivery.evaluation.answers import ask
-from banana_delivery.evaluation.base import Answering, EvidenceError
-from banana_delivery.evaluation.http import HttpEvidence
+from banana_delivery.evaluation.base import EvaluationError, ReleaseEndpoint
+from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.settings import Settings
@@ -19,9 +19,9 @@ from tests.unit.evaluation.leaf_service import DIGEST, VERSION, running
 
 
 @pytest.fixture
-def evidence(tmp_path: Path, leaves: list[LabelledImage], monkeypatch: pytest.MonkeyPatch) -> HttpEvidence:
+def evidence(tmp_path: Path, leaves: list[LabelledImage], monkeypatch: pytest.MonkeyPatch) -> HttpEvaluator:
     monkeypatch.setattr(http, "UNREACHED_PAUSE_SECONDS", 0.5)
-    asking = HttpEvidence(Settings(home=tmp_path))
+    asking = HttpEvaluator(Settings(home=tmp_path))
     asking.__dict__["images"] = leaves
     return asking
 
@@ -52,11 +52,11 @@ def starting_late(port: int, seconds: float) -> Iterator[str]:
         thread.join()
 
 
-def answering(url: str) -> Answering:
-    return Answering(url, ImageRef(repository="banana", digest=DIGEST, version=VERSION, key="key"))
+def answering(url: str) -> ReleaseEndpoint:
+    return ReleaseEndpoint(url, ImageRef(repository="banana", digest=DIGEST, version=VERSION, key="key"))
 
 
-def test_a_release_that_cannot_be_reached_for_a_moment_is_tested_again(evidence: HttpEvidence, free_port: int) -> None:
+def test_a_release_that_cannot_be_reached_for_a_moment_is_tested_again(evidence: HttpEvaluator, free_port: int) -> None:
     said: list[str] = []
     with starting_late(free_port, 0.3) as url:
         rows = evidence.tests(answering(url), said.append)
@@ -66,9 +66,9 @@ def test_a_release_that_cannot_be_reached_for_a_moment_is_tested_again(evidence:
 
 
 def test_one_that_can_never_be_reached_is_no_bad_release_but_no_evidence(
-    evidence: HttpEvidence, free_port: int
+    evidence: HttpEvaluator, free_port: int
 ) -> None:
-    with pytest.raises(EvidenceError, match=r"cannot be reached at .* see to the router there, then deliver again"):
+    with pytest.raises(EvaluationError, match=r"cannot be reached at .* see to the router there, then deliver again"):
         evidence.tests(answering(f"http://127.0.0.1:{free_port}"), print)
 
 

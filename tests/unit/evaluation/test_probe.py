@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.evaluation.http import HttpEvidence
+from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.evaluation.probe import Probe
 from banana_delivery.settings import Settings
@@ -52,7 +52,7 @@ def test_the_pipelines_probe_says_that_it_is_one_and_clients_do_not(
         wait_until(lambda: clients.counts().answered >= 1)
     assert service.traffic == {"nobody's"}
     service.traffic.clear()
-    evidence = HttpEvidence(Settings(home=tmp_path))
+    evidence = HttpEvaluator(Settings(home=tmp_path))
     evidence.__dict__["images"] = leaves
     with evidence.probe(service.url) as probe:
         probe.set_rate(100)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from banana_delivery.export.errors import NotADetectorError
 from banana_delivery.export.sandbox import serve
-from banana_delivery.policy.model import Value
+from banana_delivery.policy.model import Model
 
 
-class Order(Value):
+class Order(Model):
     behaviour: str
 
 
-class Told(Value):
+class Told(Model):
     environment: dict[str, str]
     directory: str
 

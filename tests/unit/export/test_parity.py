@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from banana_delivery.export.parity import Agreement, compare, judge
+from banana_delivery.export.parity import Agreement, assess_parity, compare
 from banana_delivery.export.protocol import Detection
 
 Box = tuple[float, float, float, float]
@@ -65,7 +65,7 @@ def agreement(agreeing: int, of: int = 100) -> Agreement:
     ("same_pixels", "files", "passed"), [(100, 100, True), (99, 80, True), (98, 100, False), (100, 79, False)]
 )
 def test_both_agreements_must_suffice(same_pixels: int, files: int, passed: bool) -> None:
-    parity = judge(agreement(same_pixels), agreement(files), images=24)
+    parity = assess_parity(agreement(same_pixels), agreement(files), images=24)
     assert parity.passed is passed
     assert f"{same_pixels} of 100" in parity.reason
     assert f"{files} of 100" in parity.reason
@@ -73,6 +73,6 @@ def test_both_agreements_must_suffice(same_pixels: int, files: int, passed: bool
 
 def test_nothing_found_proves_nothing() -> None:
     nothing = Agreement(detections=0, agreeing=0, max_box_difference_px=0.0, max_score_difference=0.0)
-    parity = judge(nothing, nothing, images=24)
+    parity = assess_parity(nothing, nothing, images=24)
     assert not parity.passed
     assert "nothing can be compared" in parity.reason

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from banana_delivery.export import sandbox
-from banana_delivery.export.errors import ConversionError, NotADetectorError
+from banana_delivery.export.errors import ExportError, NotADetectorError
 from tests.unit.export.odd_worker import Order, Told
 
 
@@ -41,10 +41,10 @@ def test_a_rejection_arrives_as_what_it_was(tmp_path: Path) -> None:
     ],
 )
 def test_a_death_is_no_rejection(tmp_path: Path, behaviour: str, sentence: str) -> None:
-    with pytest.raises(ConversionError, match=sentence):
+    with pytest.raises(ExportError, match=sentence):
         run(behaviour, tmp_path)
 
 
 def test_a_process_that_hangs_is_killed(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="did not finish within 2 s"):
+    with pytest.raises(ExportError, match="did not finish within 2 s"):
         run("hang", tmp_path, timeout=2.0)

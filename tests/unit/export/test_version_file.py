@@ -38,5 +38,5 @@ def test_the_serving_application_reads_it(tmp_path: Path) -> None:
 
 def test_what_changes_in_the_registry_does_not_change_the_file(tmp_path: Path) -> None:
     first = write_version_file(tmp_path, MODEL, EXPORTED, "a" * 64, "b" * 64).read_bytes()
-    moved = MODEL.but(stage="Production", aliases=("production",), tags={}, metrics={})
+    moved = MODEL.replace(stage="Production", aliases=("production",), tags={}, metrics={})
     assert write_version_file(tmp_path, moved, EXPORTED, "a" * 64, "b" * 64).read_bytes() == first

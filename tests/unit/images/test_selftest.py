@@ -5,7 +5,7 @@ import json
 import pytest
 
 from banana_delivery.images.base import ImageError
-from banana_delivery.images.selftest import judge
+from banana_delivery.images.selftest import read_result
 from banana_delivery.policy.model import ImageRef
 
 REF = ImageRef(repository="r", digest="sha256:" + "a" * 64, version="7", key="k")
@@ -13,7 +13,7 @@ GOOD = {"ok": True, "digest": REF.digest, "model_version": "7"}
 
 
 def test_the_last_line_is_the_report_whatever_was_logged_before() -> None:
-    assert judge(REF, 0, "warming up\n" + json.dumps(GOOD) + "\n", "a warning") == GOOD
+    assert read_result(REF, 0, "warming up\n" + json.dumps(GOOD) + "\n", "a warning") == GOOD
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ def test_anything_but_a_pass_about_this_very_image_is_a_failure_with_its_reason(
     exit_code: int, output: str, errors: str, reason: str
 ) -> None:
     with pytest.raises(ImageError, match=reason):
-        judge(REF, exit_code, output, errors)
+        read_result(REF, exit_code, output, errors)

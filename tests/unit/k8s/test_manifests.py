@@ -11,10 +11,10 @@ import yaml
 
 from banana_delivery.policy.model import Environment
 from banana_delivery.settings import PROJECT_ROOT
-from banana_delivery.targets.kubernetes.objects import Place
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
 
 K8S = PROJECT_ROOT / "k8s"
-USERS_SERVICE = Place(Environment.PRODUCTION, "production").users_service
+USERS_SERVICE = EnvironmentNamespace(Environment.PRODUCTION, "production").users_service
 OWNED = [
     ("Service", USERS_SERVICE, "selector"),
     ("HTTPRoute", "banana-api", "rules"),

@@ -95,19 +95,19 @@ def test_the_message_says_what_why_and_what_to_type() -> None:
 
 def test_an_event_is_told_once_even_after_a_restart(tmp_path: Path) -> None:
     file = tmp_path / "notifications.jsonl"
-    assert Notifier(file).tell(NOTICE)
-    assert not Notifier(file).tell(NOTICE)
-    assert Notifier(file).told() == [NOTICE]
+    assert Notifier(file).send(NOTICE)
+    assert not Notifier(file).send(NOTICE)
+    assert Notifier(file).sent() == [NOTICE]
 
 
 def test_a_channel_gets_the_message(tmp_path: Path, channel: Channel) -> None:
-    Notifier(tmp_path / "told", [channel.url]).tell(NOTICE)
+    Notifier(tmp_path / "told", [channel.url]).send(NOTICE)
     assert channel.received == [NOTICE.title]
 
 
 def test_a_quiet_notice_goes_to_the_file_alone(tmp_path: Path, channel: Channel) -> None:
     quiet = Notice(key="k", title="t", body="b", urgency=Urgency.QUIET)
-    assert Notifier(tmp_path / "told", [channel.url]).tell(quiet)
+    assert Notifier(tmp_path / "told", [channel.url]).send(quiet)
     assert channel.received == []
 
 
@@ -115,7 +115,7 @@ def test_a_failing_channel_neither_raises_nor_shows_its_secret_nor_stops_the_oth
     tmp_path: Path, channel: Channel, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = ["json://user:hunter2@127.0.0.1:1/", "no url at all"]
-    Notifier(tmp_path / "told", [*bad, channel.url]).tell(NOTICE)
+    Notifier(tmp_path / "told", [*bad, channel.url]).send(NOTICE)
     assert channel.received == [NOTICE.title]
     assert "channel 1" in caplog.text
     assert "channel 2" in caplog.text
@@ -129,10 +129,10 @@ def test_a_channel_that_was_down_gets_the_message_when_it_is_told_again_and_the_
 ) -> None:
     urls = [channel.url, other.url]
     channel.up = False
-    assert Notifier(tmp_path / "told", urls).tell(NOTICE)
+    assert Notifier(tmp_path / "told", urls).send(NOTICE)
     channel.up = True
     for _ in range(2):
-        assert not Notifier(tmp_path / "told", urls).tell(NOTICE)
+        assert not Notifier(tmp_path / "told", urls).send(NOTICE)
     assert (channel.received, other.received) == ([NOTICE.title], [NOTICE.title])
 
 
@@ -140,7 +140,7 @@ def test_what_nobody_tells_again_is_caught_up_with_ever_less_often(tmp_path: Pat
     now = [1_700_000_000.0]
     notifier = Notifier(tmp_path / "told", [channel.url], clock=lambda: now[0])
     channel.up = False
-    notifier.tell(NOTICE)
+    notifier.send(NOTICE)
     now[0] += 30
     notifier.catch_up()
     channel.up = True
@@ -156,7 +156,7 @@ def test_what_nobody_tells_again_is_caught_up_with_ever_less_often(tmp_path: Pat
 def test_a_message_that_a_channel_never_takes_does_not_hold_up_the_next_one(tmp_path: Path, channel: Channel) -> None:
     channel.refused = "first"
     for title in ("first", "second"):
-        Notifier(tmp_path / "told", [channel.url]).tell(NOTICE.but(key=title, title=title))
+        Notifier(tmp_path / "told", [channel.url]).send(NOTICE.replace(key=title, title=title))
     assert channel.received == ["second"]
 
 
@@ -164,17 +164,17 @@ def test_a_channel_that_is_added_later_gets_nothing_old_and_one_that_is_removed_
     tmp_path: Path, channel: Channel, other: Channel
 ) -> None:
     channel.up = False
-    Notifier(tmp_path / "told", [channel.url]).tell(NOTICE)
-    Notifier(tmp_path / "told", [other.url]).tell(NOTICE)
+    Notifier(tmp_path / "told", [channel.url]).send(NOTICE)
+    Notifier(tmp_path / "told", [other.url]).send(NOTICE)
     channel.up = True
-    Notifier(tmp_path / "told", [channel.url, other.url]).tell(NOTICE)
+    Notifier(tmp_path / "told", [channel.url, other.url]).send(NOTICE)
     assert (channel.received, other.received) == ([], [])
 
 
 def test_two_processes_that_tell_the_same_at_once_send_it_once(tmp_path: Path, channel: Channel) -> None:
     channel.seconds = 0.3
     tellers = [
-        threading.Thread(target=Notifier(tmp_path / "told", [channel.url]).tell, args=(NOTICE,)) for _ in range(3)
+        threading.Thread(target=Notifier(tmp_path / "told", [channel.url]).send, args=(NOTICE,)) for _ in range(3)
     ]
     for teller in tellers:
         teller.start()
@@ -185,19 +185,19 @@ def test_two_processes_that_tell_the_same_at_once_send_it_once(tmp_path: Path, c
 
 def test_a_torn_line_costs_that_line_alone(tmp_path: Path) -> None:
     file = tmp_path / "told"
-    second, third = NOTICE.but(key="second", body="two\u2028lines"), NOTICE.but(key="third")
-    Notifier(file).tell(NOTICE)
+    second, third = NOTICE.replace(key="second", body="two\u2028lines"), NOTICE.replace(key="third")
+    Notifier(file).send(NOTICE)
     with file.open("ab") as lines:
         lines.write(
-            NOTICE.but(key="torn", title="Blätter").model_dump_json().encode().partition("ä".encode())[0] + b"\xc3"
+            NOTICE.replace(key="torn", title="Blätter").model_dump_json().encode().partition("ä".encode())[0] + b"\xc3"
         )
-    assert Notifier(file).tell(second)
-    assert Notifier(file).tell(third)
-    assert not Notifier(file).tell(second)
-    assert Notifier(file).told() == [NOTICE, second, third]
+    assert Notifier(file).send(second)
+    assert Notifier(file).send(third)
+    assert not Notifier(file).send(second)
+    assert Notifier(file).sent() == [NOTICE, second, third]
 
 
 def test_an_outbox_that_cannot_be_read_stops_nobody(tmp_path: Path, channel: Channel) -> None:
     (tmp_path / "told.outbox.json").write_bytes(b"{")
-    Notifier(tmp_path / "told", [channel.url]).tell(NOTICE)
+    Notifier(tmp_path / "told", [channel.url]).send(NOTICE)
     assert channel.received == [NOTICE.title]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from banana_delivery.policy.asset_records import Attempt
+from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import (
     CONSEQUENCES,
@@ -43,8 +43,8 @@ def test_only_a_release_promotes_and_only_a_rollback_revokes() -> None:
     assert [outcome for outcome, row in CONSEQUENCES.items() if row.revokes] == [Outcome.ROLLED_BACK]
 
 
-def attempt(outcome: Outcome, at: float, *, revoked: bool = False) -> Attempt:
-    return Attempt(outcome=outcome, version="7", digest="", at=at, revoked=revoked)
+def attempt(outcome: Outcome, at: float, *, revoked: bool = False) -> AttemptRecord:
+    return AttemptRecord(outcome=outcome, reason="", version="7", digest="", at=at, revoked=revoked)
 
 
 def test_a_version_is_a_redeploy_from_its_release_until_it_is_revoked() -> None:

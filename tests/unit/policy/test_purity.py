@@ -22,6 +22,7 @@ ALLOWED = {
     "numpy",
     "operator",
     "pydantic",
+    "pydantic_core",
     "re",
     "scipy",
     "statistics",

@@ -74,7 +74,7 @@ def test_a_staging_seen_by_alias_counts_from_when_it_was_seen() -> None:
 def test_only_earlier_deliveries_of_other_versions_before_production_are_superseded() -> None:
     by = Trigger(version="5", staged_at=100.0, run_key="5")
     earlier = UnderWay(run_id="earlier", version="9", staged_at=90.0, in_production=False)
-    same_version = earlier.but(run_id="same", version="5")
-    later = earlier.but(run_id="later", staged_at=110.0)
-    in_production = earlier.but(run_id="in production", in_production=True)
+    same_version = earlier.replace(run_id="same", version="5")
+    later = earlier.replace(run_id="later", staged_at=110.0)
+    in_production = earlier.replace(run_id="in production", in_production=True)
     assert superseded([earlier, same_version, later, in_production], by) == [earlier]

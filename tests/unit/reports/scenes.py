@@ -14,9 +14,9 @@ from banana_delivery.policy.asset_records import (
     TestRow,
     Verdict,
 )
-from banana_delivery.policy.model import Colour, ImageRef, Stratum
+from banana_delivery.policy.model import Colour, ImageRef, TrafficSource
 from banana_delivery.policy.quality.comparison import QualityComparison, absolute_quality, compare
-from banana_delivery.policy.rollout.analysis import StepFigures, TrafficFigures
+from banana_delivery.policy.rollout.analysis import StepMetrics, TrafficMetrics
 from banana_delivery.policy.rollout.decision import ActionKind
 from banana_delivery.policy.rollout.plan import StepKind
 from tests.unit.policy.quality.random_leaves import random_answers
@@ -24,8 +24,8 @@ from tests.unit.policy.quality.random_leaves import random_answers
 IMAGES = 200
 
 
-def traffic(requests: int, failed: int = 0, p95: float | None = 0.04) -> TrafficFigures:
-    return TrafficFigures(requests=requests, failed=failed, overloads=0, retries=0, p95_seconds=p95)
+def traffic(requests: int, failed: int = 0, p95: float | None = 0.04) -> TrafficMetrics:
+    return TrafficMetrics(requests=requests, failed=failed, overloads=0, retries=0, p95_seconds=p95)
 
 
 def step(
@@ -41,7 +41,7 @@ def step(
     rate = 30.0
     users = traffic(int(rate * seconds * weight / 100), failed, p95)
     probes = traffic(int(5 * seconds), 0, p95)
-    figures = StepFigures(
+    metrics = StepMetrics(
         kind=kind,
         weight=weight,
         seconds=seconds,
@@ -50,10 +50,10 @@ def step(
         overloads=0,
         retries=0,
         p95_seconds=p95,
-        strata={Stratum.USER: users, Stratum.PROBE: probes},
+        sources={TrafficSource.USER: users, TrafficSource.PROBE: probes},
         active=traffic(int(rate * seconds * (100 - weight) / 100)),
     )
-    return ShiftStep(figures=figures, decision=decision, reason=reason)
+    return ShiftStep(metrics=metrics, decision=decision, reason=reason)
 
 
 def promoted_steps() -> tuple[ShiftStep, ...]:
@@ -96,14 +96,14 @@ def staging(record: QualityRecord) -> StagingRecord:
 
 
 def ab(record: QualityRecord) -> AbRecord:
-    figures = step(10, 20, ActionKind.SET_WEIGHT, kind=StepKind.AB).figures
+    metrics = step(10, 20, ActionKind.SET_WEIGHT, kind=StepKind.AB).metrics
     verdict = AbVerdict(verdict=Verdict.PASS, reason="Not worse.", digest=image().digest, at=1.0)
     return AbRecord(
         ref=image(),
         colour=Colour.GREEN,
         against=image("b"),
         verdict=verdict,
-        traffic=figures,
+        traffic=metrics,
         quality=record,
         seconds=30,
     )

@@ -55,7 +55,7 @@ def test_a_release_is_told_whole_in_one_file() -> None:
 
 
 def test_an_attempt_that_ended_early_tells_what_there_is() -> None:
-    attempt = scenes.attempt((), Outcome.ERROR, "The registry <did> not answer.").but(colour=None)
+    attempt = scenes.attempt((), Outcome.ERROR, "The registry <did> not answer.").replace(colour=None)
     outline = Outline(html_report(attempt, budget_seconds=1.0))
     assert outline.headings == ["Version 7: error"]
     assert "The registry <did> not answer." in outline.text

@@ -40,8 +40,8 @@ def test_a_rollback_stands_out_in_red() -> None:
 def test_a_rollout_without_any_traffic_can_be_drawn() -> None:
     silent = scenes.traffic(0, p95=None)
     one = scenes.step(20, 0.0, ActionKind.PARK)
-    figures = one.figures.but(requests=0, p95_seconds=None, active=silent, strata={})
-    assert share_of(drawn((one.but(figures=figures),)), DOUBT) > 0
+    metrics = one.metrics.replace(requests=0, p95_seconds=None, active=silent, sources={})
+    assert share_of(drawn((one.replace(metrics=metrics),)), DOUBT) > 0
 
 
 @pytest.mark.parametrize("noise", [1.5, 7.0])
@@ -54,8 +54,8 @@ def test_quality_is_drawn_small_enough_for_metadata(noise: float) -> None:
 
 def test_a_class_that_no_image_shows_is_said_to_be_missing_not_zero() -> None:
     comparison = scenes.comparison(1.5)
-    streak = comparison.per_class["streak"].but(candidate=None, production=None, objects=0)
-    without = comparison.but(per_class={**comparison.per_class, "streak": streak})
+    streak = comparison.per_class["streak"].replace(candidate=None, production=None, objects=0)
+    without = comparison.replace(per_class={**comparison.per_class, "streak": streak})
     assert quality_plot(without) != quality_plot(comparison)
 
 

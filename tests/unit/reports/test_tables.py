@@ -24,12 +24,12 @@ def test_failed_tests_come_first() -> None:
 
 def test_every_step_shows_users_failures_and_the_other_colour() -> None:
     bad = scenes.step(60, 4, ActionKind.ROLL_BACK, failed=11, p95=0.6)
-    lines = tables.step_table([bad.figures]).splitlines()
+    lines = tables.step_table([bad.metrics]).splitlines()
     assert lines[2] == "| shift | 60 % | 4 | 92 | 72 | 11 (12.0%) | 0 | 600 ms | 0 | 40 ms |"
 
 
 def test_a_step_without_answers_has_no_latency() -> None:
-    silent = scenes.step(20, 3, ActionKind.PARK).figures.but(p95_seconds=None)
+    silent = scenes.step(20, 3, ActionKind.PARK).metrics.replace(p95_seconds=None)
     assert "| – | 0 | 40 ms |" in tables.step_table([silent])
 
 
@@ -47,7 +47,7 @@ def test_quality_beside_production_shows_classes_total_and_images() -> None:
 
 
 def test_quality_of_a_first_release_stands_alone() -> None:
-    record = scenes.quality(1.5).but(comparison=None)
+    record = scenes.quality(1.5).replace(comparison=None)
     table = tables.quality_table(record)
     assert table.startswith("**PASS** mAP50 ")
     assert columns(table) == {2}

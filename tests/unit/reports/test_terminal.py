@@ -25,7 +25,7 @@ AT_REST = RolloutRecord(
         ),
     },
     weights={Colour.BLUE: 0, Colour.GREEN: 100},
-    warm_until=NOW + 90,
+    scale_down_at=NOW + 90,
 )
 
 
@@ -55,8 +55,8 @@ def test_each_colour_is_one_line_on_eighty_columns() -> None:
     ("changes", "state"),
     [
         ({"owner": "0123456789", "phase": Phase.SHIFTING, "heartbeat": NOW - 3}, "shifting, 01234567 beat 3 s ago"),
-        ({"phase": Phase.HELD, "note": "blue has 7 replicas."}, "held: blue has 7 replicas."),
+        ({"phase": Phase.DRIFTED, "note": "blue has 7 replicas."}, "held: blue has 7 replicas."),
     ],
 )
 def test_who_is_at_work_or_why_nobody_may_be_is_said(changes: dict[str, object], state: str) -> None:
-    assert f"Production: {state}\n" in shown(AT_REST.but(**changes))
+    assert f"Production: {state}\n" in shown(AT_REST.replace(**changes))

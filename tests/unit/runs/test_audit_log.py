@@ -5,22 +5,22 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from banana_delivery.policy.asset_records import AttemptRecord, Word, WordKind
+from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
 from banana_delivery.policy.model import Outcome
-from banana_delivery.runs.audit_log import History
+from banana_delivery.runs.audit_log import AuditLog
 
 
 @pytest.fixture
-def history() -> Iterator[History]:
+def history() -> Iterator[AuditLog]:
     with dg.DagsterInstance.ephemeral() as instance:
-        yield History(instance)
+        yield AuditLog(instance)
 
 
 def attempt(version: str, outcome: Outcome, at: float, run_id: str = "") -> AttemptRecord:
     return AttemptRecord(version=version, outcome=outcome, reason="Because.", at=at, run_id=run_id)
 
 
-def test_attempts_come_back_whole_and_newest_first(history: History) -> None:
+def test_attempts_come_back_whole_and_newest_first(history: AuditLog) -> None:
     first, second = attempt("1", Outcome.REJECTED, 1.0), attempt("1", Outcome.RELEASED, 2.0)
     history.log(first)
     history.log(second)
@@ -29,20 +29,20 @@ def test_attempts_come_back_whole_and_newest_first(history: History) -> None:
     assert [one.version for one in history.attempts()] == ["2", "1", "1"]
 
 
-def test_a_run_is_logged_once(history: History) -> None:
+def test_a_run_is_logged_once(history: AuditLog) -> None:
     history.log(attempt("1", Outcome.ROLLED_BACK, 1.0, run_id="run"))
     history.log(attempt("1", Outcome.ERROR, 2.0, run_id="run"))
     assert [one.outcome for one in history.attempts("1")] == [Outcome.ROLLED_BACK]
 
 
-def test_a_persons_word_is_kept_apart_from_attempts(history: History) -> None:
-    word = Word(kind=WordKind.OVERRIDE, version="1", by="Ada", reason="I looked.", at=1.0)
-    history.say(word)
-    assert history.words("1") == [word]
-    assert history.words("2") == []
+def test_a_persons_word_is_kept_apart_from_attempts(history: AuditLog) -> None:
+    word = ManualDecision(kind=DecisionKind.OVERRIDE, version="1", by="Ada", reason="I looked.", at=1.0)
+    history.record_decision(word)
+    assert history.decisions("1") == [word]
+    assert history.decisions("2") == []
     assert history.attempts("1") == []
 
 
-def test_an_event_that_somebody_made_by_hand_is_no_attempt(history: History) -> None:
+def test_an_event_that_somebody_made_by_hand_is_no_attempt(history: AuditLog) -> None:
     history.instance.report_runless_asset_event(dg.AssetMaterialization("rollout_log", partition="1"))
     assert history.attempts("1") == []

@@ -39,25 +39,25 @@ def test_nobody_claims_on_behalf_of_nobody() -> None:
 
 def test_an_old_claim_stays_dead_when_its_owner_comes_back() -> None:
     first = claims.claimed(RECORD, "run-1", 0.0, 20.0)
-    second = claims.claimed(first, "run-2", 1.0, 20.0, steal=True)
-    again = claims.claimed(second, "run-1", 2.0, 20.0, steal=True)
+    second = claims.claimed(first, "run-2", 1.0, 20.0, takeover=True)
+    again = claims.claimed(second, "run-1", 2.0, 20.0, takeover=True)
 
     with pytest.raises(FencedError):
         claims.check(again, claims.claim_on(first))
 
 
 def test_a_hold_survives_being_given_back_and_claimed() -> None:
-    held = claims.claimed(RECORD, "run-1", 0.0, 20.0).but(phase=Phase.HELD)
+    held = claims.claimed(RECORD, "run-1", 0.0, 20.0).replace(phase=Phase.DRIFTED)
 
     resting = claims.released(held, claims.claim_on(held))
 
-    assert claims.claimed(resting, "run-2", 1.0, 20.0).phase is Phase.HELD
+    assert claims.claimed(resting, "run-2", 1.0, 20.0).phase is Phase.DRIFTED
 
 
 def test_all_weights_at_nothing_is_a_state_before_the_first_release_only() -> None:
     assert claims.weighted(RECORD, {}).weights == {Colour.BLUE: 0, Colour.GREEN: 0}
     with pytest.raises(TargetError, match="sum to 100"):
-        claims.weighted(RECORD.but(active=Colour.BLUE), {})
+        claims.weighted(RECORD.replace(active=Colour.BLUE), {})
 
 
 @given(st.lists(st.tuples(st.sampled_from(["claim", "steal", "release"]), st.sampled_from("abc"), st.floats(0, 50))))
@@ -71,7 +71,7 @@ def test_at_no_time_do_two_claims_hold(steps: list[Step]) -> None:
                 for claim in [claim for claim in made if claim.owner == owner]:
                     record = claims.released(record, claim)
             else:
-                record = claims.claimed(record, owner, now, 20.0, steal=step == "steal")
+                record = claims.claimed(record, owner, now, 20.0, takeover=step == "steal")
                 made.add(claims.claim_on(record))
         except ClaimRefusedError:
             assert step == "claim"

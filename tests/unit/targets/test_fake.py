@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from banana_delivery.policy.model import Colour, Environment, ImageRef, Stratum
+from banana_delivery.policy.model import Colour, Environment, ImageRef, TrafficSource
 from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.fake import Behaviour, FakeTarget
 
@@ -26,7 +26,7 @@ def test_a_share_of_requests_fails_is_turned_away_or_slow() -> None:
 
     target.place.serve(PRODUCTION, 100)
 
-    counters = target.traffic(PRODUCTION).of(Colour.BLUE, Stratum.USER)
+    counters = target.traffic(PRODUCTION).of(Colour.BLUE, TrafficSource.USER)
     assert (counters.requests, counters.failures["timeout"], counters.failed) == (100, 20, 20)
     assert counters.latency["+Inf"] == 100 - 20 - counters.overloads
     assert 0 < counters.latency["1.0"] < counters.latency["+Inf"]
@@ -36,7 +36,7 @@ def test_users_arrive_whenever_the_traffic_is_looked_at() -> None:
     target = serving(Behaviour())
     target.place.load_per_look = 7
 
-    seen = [target.traffic(PRODUCTION).of(Colour.BLUE, Stratum.USER).requests for _ in range(2)]
+    seen = [target.traffic(PRODUCTION).of(Colour.BLUE, TrafficSource.USER).requests for _ in range(2)]
 
     assert seen == [7, 14]
 
@@ -47,7 +47,7 @@ def test_a_restarted_router_counts_from_zero() -> None:
 
     target.place.restart_router()
 
-    assert target.traffic(PRODUCTION).of(Colour.BLUE, Stratum.USER).requests == 0
+    assert target.traffic(PRODUCTION).of(Colour.BLUE, TrafficSource.USER).requests == 0
 
 
 def test_a_planned_error_strikes_once_and_changes_nothing() -> None:

@@ -54,10 +54,10 @@ def test_only_rows_older_than_the_retention_are_deleted_the_oldest_first_and_a_b
     store = SqlPredictionStore(database, LABELS)
     days = [20, 36, 38, 40, 37, 39, 10]
     store.write([record(f"{age} days", days_ago=age) for age in days])
-    moment = datetime.now(UTC) - timedelta(days=30)
-    assert store.delete_before(moment, limit=2) == 2
+    hook = datetime.now(UTC) - timedelta(days=30)
+    assert store.delete_before(hook, limit=2) == 2
     assert [row["request_id"] for row in rows(database)] == ["20 days", "36 days", "38 days", "37 days", "10 days"]
-    assert [store.delete_before(moment, limit=2) for _ in range(3)] == [2, 1, 0]
+    assert [store.delete_before(hook, limit=2) for _ in range(3)] == [2, 1, 0]
     assert [row["request_id"] for row in rows(database)] == ["20 days", "10 days"]
 
 

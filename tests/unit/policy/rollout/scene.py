@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from banana_delivery.policy.model import Backend, Colour, Counters, Stratum, TrafficSnapshot
+from banana_delivery.policy.model import Backend, Colour, Counters, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout.analysis import begin_step
 from banana_delivery.policy.rollout.counters import add
 from banana_delivery.policy.rollout.decision import Action, StepAssessment, assess_step, next_action, probe_rate
@@ -10,7 +10,7 @@ from banana_delivery.policy.rollout.plan import Plan, Step, release_steps
 
 DIGEST = f"sha256:{'a' * 64}"
 GREEN, BLUE = Colour.GREEN, Colour.BLUE
-USER, PROBE = Stratum.USER, Stratum.PROBE
+USER, PROBE = TrafficSource.USER, TrafficSource.PROBE
 QUICK = Plan(
     name="quick",
     ab_seconds=40,
@@ -53,9 +53,9 @@ class Scene:
     def snapshot(self) -> TrafficSnapshot:
         return TrafficSnapshot(at=self.now, backends=dict(self.backends), digests=self.digests)
 
-    def serve(self, colour: Colour, stratum: Stratum, requests: int, failed: int = 0, slow: int = 0) -> None:
+    def serve(self, colour: Colour, source: TrafficSource, requests: int, failed: int = 0, slow: int = 0) -> None:
         """Requests that arrive before the next look."""
-        key = Backend(colour=colour, stratum=stratum).key
+        key = Backend(colour=colour, source=source).key
         more = counters(requests, failed, slow)
         self.backends[key] = add(self.backends[key], more) if key in self.backends else more
 

@@ -74,7 +74,7 @@ def test_overload_has_a_limit_of_its_own_and_is_no_failure() -> None:
     scene.backends["green/user"] = counters(200, overloads=100)
     judgement = scene.look()
     assert judgement.limit is Limit.OVERLOAD
-    assert judgement.figures.failed == 0
+    assert judgement.metrics.failed == 0
 
 
 def test_overloads_do_not_dilute_the_failures() -> None:
@@ -222,7 +222,7 @@ def test_what_the_colour_did_before_the_step_is_not_held_against_it() -> None:
     scene.serve(GREEN, USER, 200)
     judgement = scene.look(seconds=6)
     assert judgement.verdict is StepVerdict.PASS
-    assert (judgement.figures.requests, judgement.figures.failed) == (200, 0)
+    assert (judgement.metrics.requests, judgement.metrics.failed) == (200, 0)
 
 
 def test_a_restarted_router_is_counted_from_zero() -> None:
@@ -239,17 +239,17 @@ def test_a_look_that_misses_a_backend_or_its_latency_counts_nothing_twice() -> N
     seen = scene.backends["green/user"]
     del scene.backends["green/user"]
     scene.look()
-    scene.backends["green/user"] = seen.but(latency={})
+    scene.backends["green/user"] = seen.replace(latency={})
     scene.look()
     scene.backends["green/user"] = seen
     scene.serve(GREEN, USER, 10)
-    assert scene.look().figures.requests == 10
+    assert scene.look().metrics.requests == 10
     assert scene.state.windows[0].of(USER).answered == 10
 
 
 @pytest.mark.parametrize(("healthy_seconds", "failures"), [(0, 3), (20, 5), (29, 91)])
 def test_a_fault_that_starts_late_is_found_by_the_latest_restart(healthy_seconds: int, failures: int) -> None:
-    scene = Scene(step=WATCH.but(minimum_seconds=WATCH.ceiling_seconds))
+    scene = Scene(step=WATCH.replace(minimum_seconds=WATCH.ceiling_seconds))
     for _ in range(healthy_seconds):
         scene.serve(GREEN, USER, 100)
         assert scene.look().verdict is StepVerdict.CONTINUE
@@ -266,11 +266,11 @@ def test_the_figures_tell_candidate_and_active_users_and_probe_apart() -> None:
     scene.serve(GREEN, USER, 100, failed=1)
     scene.serve(GREEN, PROBE, 50, slow=2)
     scene.serve(BLUE, USER, 400)
-    figures = scene.look().figures
-    assert (figures.kind, figures.weight, figures.seconds) == (StepKind.SHIFT, 20, 1.0)
-    assert (figures.requests, figures.failed, figures.active.requests) == (150, 1, 400)
-    assert (figures.strata[USER].requests, figures.strata[PROBE].requests) == (100, 50)
-    assert figures.p95_seconds == pytest.approx(0.1 * 142.5 / 148)
+    metrics = scene.look().metrics
+    assert (metrics.kind, metrics.weight, metrics.seconds) == (StepKind.SHIFT, 20, 1.0)
+    assert (metrics.requests, metrics.failed, metrics.active.requests) == (150, 1, 400)
+    assert (metrics.sources[USER].requests, metrics.sources[PROBE].requests) == (100, 50)
+    assert metrics.p95_seconds == pytest.approx(0.1 * 142.5 / 148)
 
 
 def test_steps_follow_each_other_until_the_watch_promotes() -> None:
@@ -318,4 +318,4 @@ def test_the_state_survives_the_durable_record() -> None:
 
 def test_a_budget_that_is_no_bucket_edge_is_refused_before_anything_is_judged() -> None:
     with pytest.raises(ValueError, match=r"0\.7 s is no edge of the latency buckets \(0\.1, 1\.0, \+Inf\)"):
-        Scene(plan=QUICK.but(latency_budget_seconds=0.7), backends={"green/user": counters(1)})
+        Scene(plan=QUICK.replace(latency_budget_seconds=0.7), backends={"green/user": counters(1)})

@@ -113,7 +113,7 @@ def test_a_difference_is_never_negative_and_undoes_a_sum(older: Counters, newer:
 def test_a_candidate_just_at_its_limits_stays_and_one_at_twice_its_limits_goes() -> None:
     """Whole deliveries through the real loop; the published false alarm rate comes from thousands, in benchmarks/."""
     rng = np.random.default_rng(20)
-    plan = QUICK.but(ab_seconds=12.0, step_seconds=12.0, watch_seconds=12.0, restart_seconds=4.0)
+    plan = QUICK.replace(ab_seconds=12.0, step_seconds=12.0, watch_seconds=12.0, restart_seconds=4.0)
     turned_back = {
         excess: [any(_turned_back(plan, step, excess, rng) for step in all_steps(plan)) for _ in range(12)]
         for excess in (1.0, 2.0)
@@ -124,13 +124,13 @@ def test_a_candidate_just_at_its_limits_stays_and_one_at_twice_its_limits_goes()
 
 def _turned_back(plan: Plan, step: Step, excess: float, rng: np.random.Generator) -> bool:
     """Whether a candidate that has so many times what it may have is turned back in a step of full length."""
-    scene = Scene(plan=plan, step=step.but(minimum_seconds=step.ceiling_seconds))
+    scene = Scene(plan=plan, step=step.replace(minimum_seconds=step.ceiling_seconds))
     while True:
-        for stratum in (USER, PROBE):
+        for source in (USER, PROBE):
             requests = int(rng.poisson(25))
             failed = int(rng.binomial(requests, excess * plan.error_threshold))
             slow = int(rng.binomial(requests, excess * plan.latency_share))
-            scene.serve(GREEN, stratum, requests, failed, slow)
+            scene.serve(GREEN, source, requests, failed, slow)
         requests = int(rng.poisson(100))
         scene.serve(BLUE, USER, requests, int(rng.binomial(requests, plan.error_threshold)))
         verdict = scene.look().verdict

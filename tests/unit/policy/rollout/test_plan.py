@@ -4,31 +4,31 @@ import pytest
 
 from banana_delivery.policy.rollout.plan import (
     PLANS,
-    STRATA,
+    TRAFFIC_SOURCES,
     Limit,
     Plan,
     StepKind,
     ab_step,
     all_steps,
-    allowance,
-    needed_log_e,
+    alpha_share,
+    rejection_threshold,
     release_steps,
     windows,
 )
 
-ODD = PLANS["standard"].but(name="odd", steps=(1, 100), restart_seconds=7.0)
+ODD = PLANS["standard"].replace(name="odd", steps=(1, 100), restart_seconds=7.0)
 
 
 def all_allowances(plan: Plan) -> list[float]:
     """What every test of a whole delivery may spend."""
     spent = [
-        allowance(plan, step, limit, window)
+        alpha_share(plan, step, limit, window)
         for step in all_steps(plan)
         for limit in (Limit.FAILURES, Limit.SLOW, Limit.OVERLOAD)
         for window in range(windows(plan, step))
-        for _ in STRATA
+        for _ in TRAFFIC_SOURCES
     ]
-    return [*spent, *(allowance(plan, step, Limit.WORSE_THAN_ACTIVE, 0) for step in all_steps(plan))]
+    return [*spent, *(alpha_share(plan, step, Limit.WORSE_THAN_ACTIVE, 0) for step in all_steps(plan))]
 
 
 @pytest.mark.parametrize("plan", [*PLANS.values(), ODD], ids=lambda plan: plan.name)
@@ -41,7 +41,7 @@ def test_a_delivery_never_spends_more_than_alpha_over_all_its_tests(plan: Plan) 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=lambda plan: plan.name)
 def test_failures_since_a_step_began_get_an_eighteenth_of_alpha(plan: Plan) -> None:
     for step in all_steps(plan):
-        assert needed_log_e(plan, step, Limit.FAILURES, 0) == pytest.approx(math.log(18 / 0.01))
+        assert rejection_threshold(plan, step, Limit.FAILURES, 0) == pytest.approx(math.log(18 / 0.01))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_failures_since_a_step_began_get_an_eighteenth_of_alpha(plan: Plan) -> N
 def test_a_test_that_the_plan_does_not_know_gets_nothing(limit: Limit, window: int) -> None:
     standard = PLANS["standard"]
     with pytest.raises(ValueError, match="has no test of"):
-        allowance(standard, ab_step(standard), limit, window)
+        alpha_share(standard, ab_step(standard), limit, window)
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ def test_the_demo_takes_its_shortest_steps_within_half_a_minute() -> None:
 )
 def test_a_plan_that_contradicts_itself_is_refused_in_a_sentence(change: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        PLANS["standard"].but(**change)
+        PLANS["standard"].replace(**change)

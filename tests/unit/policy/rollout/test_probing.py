@@ -49,5 +49,5 @@ def test_the_probe_goes_on_while_its_sample_is_not_yet_proof_of_health() -> None
 
 
 def test_the_probe_never_exceeds_its_limit() -> None:
-    demo = PLANS["demo"].but(probe_limit=4)
+    demo = PLANS["demo"].replace(probe_limit=4)
     assert Scene(plan=demo, step=ab_step(demo)).probe_rate() == 4

@@ -42,9 +42,9 @@ class MemoryStore:
             raise ConnectionError("the database is away")
         self.rows += [record.request_id for record in records]
 
-    def delete_before(self, moment: datetime, limit: int) -> int:
+    def delete_before(self, hook: datetime, limit: int) -> int:
         self.open.wait(20)
-        self.purges.append(moment)
+        self.purges.append(hook)
         self.during_purge()
         self.purged.release()
         if self.failing_purge:
@@ -124,8 +124,8 @@ def test_rows_older_than_the_retention_are_deleted_but_not_after_every_write(
         log.append(record(number))
         assert store.attempted.acquire(timeout=10)
     log.close()
-    [moment] = store.purges
-    assert before - RETENTION <= moment <= datetime.now(UTC) - RETENTION
+    [hook] = store.purges
+    assert before - RETENTION <= hook <= datetime.now(UTC) - RETENTION
 
 
 def test_many_old_rows_are_deleted_in_batches_and_what_is_predicted_meanwhile_is_written_between_them(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from banana_delivery.policy.model import Colour, Counters, Stratum
+from banana_delivery.policy.model import Colour, Counters, TrafficSource
 from banana_delivery.targets.kubernetes.counters import Meter, Sample, digest_of, pod_samples, traefik_samples
 
 SERVICE = "httproute-production-{route}-gw-production-banana-ep-web-0-77d7bff9afa8-svc-production-{backend}-1@x"
@@ -97,7 +97,7 @@ def test_an_overload_that_the_router_told_of_first_is_never_taken_back() -> None
 @given(st.lists(st.tuples(st.sampled_from(["200", "503", "overload", "499", "le 1"]), st.integers(0, 50)), max_size=30))
 def test_nothing_that_is_shown_ever_falls(scrapes: list[tuple[str, int]]) -> None:
     meter = Meter()
-    backend = f"{Colour.BLUE}/{Stratum.USER}"
+    backend = f"{Colour.BLUE}/{TrafficSource.USER}"
     last = Counters()
     for what, value in scrapes:
         now = measured([Sample(backend, what, what, value)], meter=meter)[backend]

@@ -19,10 +19,10 @@ from banana_delivery.targets.kubernetes.endpoints import (
     weights_in,
     whole,
 )
-from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, Place
+from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, EnvironmentNamespace
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
-PLACE = Place(Environment.PRODUCTION, "production")
+PLACE = EnvironmentNamespace(Environment.PRODUCTION, "production")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_service_without_a_selector_gives_nobody_a_share(monkeypatch: pytest.M
     routing = EndpointRouting(KubernetesApi(), PLACE)
 
     assert routing.shares(service) == {BLUE: 0, GREEN: 0}
-    routing.begin(service)
+    routing.initialise(service)
     assert routing.shares(service) == {BLUE: 0, GREEN: 100}, "what the cluster finds for a selector is what counts"
 
 

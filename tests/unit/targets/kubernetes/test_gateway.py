@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.targets.kubernetes.gateway import key_in, probe_rules, token_in, user_rules, weights_in
-from banana_delivery.targets.kubernetes.objects import Place
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
 
-PLACE = Place(Environment.PRODUCTION, "production")
+PLACE = EnvironmentNamespace(Environment.PRODUCTION, "production")
 
 
 def route(rules: list[Any]) -> dict[str, Any]:

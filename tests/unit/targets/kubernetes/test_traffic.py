@@ -22,12 +22,12 @@ from banana_delivery.settings import Settings
 from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.counters import Meter
-from banana_delivery.targets.kubernetes.objects import Place
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
 from banana_delivery.targets.kubernetes.target import kubernetes_target
 from banana_delivery.targets.kubernetes.traffic import TRAEFIK_QUERIES, RouterSource, Traffic, prometheus, traefik
 from tests.support.kubeconfig import write_kubeconfig
 
-PRODUCTION = Place(Environment.PRODUCTION, "production")
+PRODUCTION = EnvironmentNamespace(Environment.PRODUCTION, "production")
 SERVICE = "httproute-production-{route}-gw-production-banana-ep-web-0-77d7bff9afa8-svc-production-{backend}-1@x"
 BLUE = SERVICE.format(route="banana-api", backend="banana-api-blue")
 GREEN = SERVICE.format(route="banana-api", backend="banana-api-green")
