@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from banana_delivery.platforms import platform
 from banana_delivery.policy.model import Environment
 from banana_delivery.settings import BadSettingsError, Settings, load_settings
 
@@ -29,10 +30,10 @@ def up() -> None:
     from banana_delivery.embedded.stack import EmbeddedStack
 
     settings = load_settings()
-    EmbeddedStack(settings).up(console.print)
+    EmbeddedStack(settings, platform(settings).processes(settings)).up(console.print)
     console.print(f"Dagster     {settings.dagster_url}")
     console.print(f"MLflow      {settings.mlflow_url}")
-    if settings.target == "local":
+    if platform(settings).is_ours:
         console.print(f"Production  http://127.0.0.1:{settings.production_port}/docs")
 
 
@@ -41,7 +42,8 @@ def down() -> None:
     """Stop the embedded stack; what it knows stays."""
     from banana_delivery.embedded.stack import EmbeddedStack
 
-    EmbeddedStack(load_settings()).down(console.print)
+    settings = load_settings()
+    EmbeddedStack(settings, platform(settings).processes(settings)).down(console.print)
 
 
 @app.command()
@@ -60,14 +62,14 @@ def demo(
 @app.command()
 def status() -> None:
     """Show environments, colours, digests, weights and the last outcomes."""
-    from banana_delivery.defs.build import build_services
+    from banana_delivery.defs.build import build_resources
     from banana_delivery.reports.terminal import status_view
     from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.instance import open_instance
 
     settings = load_settings()
-    services = build_services(settings)
-    records = [services.target.record(environment) for environment in Environment]
+    resources = build_resources(settings)
+    records = [resources.release_target.record(environment) for environment in Environment]
     with open_instance(settings) as instance:
         console.print(status_view(records, AuditLog(instance).attempts()[:10], time.time()))
 
@@ -90,13 +92,22 @@ def redeploy(
 @app.command()
 def rollback(reason: Reason) -> None:
     """Give production's traffic back to the release before, and revoke the present one."""
-    from banana_delivery.defs.build import build_services
+    from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.rollback import roll_back
+    from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.instance import open_instance
 
     settings = load_settings()
     with open_instance(settings) as instance:
-        done = roll_back(instance, build_services(settings), actor=getpass.getuser(), reason=reason, log=console.print)
+        resources = build_resources(settings)
+        done = roll_back(
+            AuditLog(instance),
+            resources.release_target,
+            resources.recorder,
+            actor=getpass.getuser(),
+            reason=reason,
+            log=console.print,
+        )
     console.print(
         f"Version {done.version} is out of production; version {done.serving_version or 'none'} serves "
         f"({done.rollback_seconds:.1f} s)."
@@ -108,7 +119,7 @@ def approve(version: Version, reason: Reason) -> None:
     """Let a version into production whose A/B report was inconclusive."""
     from banana_delivery.policy.asset_records import DecisionKind
 
-    _say(DecisionKind.APPROVAL, version, reason)
+    _record_decision(DecisionKind.APPROVAL, version, reason)
     _launch(load_settings(), "deliver", [version], "cli", assets=["production_release"])
 
 
@@ -117,18 +128,18 @@ def override(version: Version, reason: Reason) -> None:
     """Let a version into production that was revoked, or that a freeze window keeps out."""
     from banana_delivery.policy.asset_records import DecisionKind
 
-    _say(DecisionKind.OVERRIDE, version, reason)
+    _record_decision(DecisionKind.OVERRIDE, version, reason)
     console.print(f"Recorded. To deliver it now, type: banana-delivery deliver {version}")
 
 
 @app.command()
 def resume(environment: Annotated[Environment, typer.Argument()] = Environment.PRODUCTION) -> None:
     """End the hold after a hand edit: the active colour as recorded, with all traffic, and deliveries may go on."""
-    from banana_delivery.defs.build import build_services
+    from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery import rollback
 
-    services = build_services(load_settings())
-    rollback.resume(services.target, environment, getpass.getuser())
+    resources = build_resources(load_settings())
+    rollback.resume(resources.release_target, environment, getpass.getuser(), resources.clock.time())
     console.print(f"{environment.capitalize()} is the pipeline's again.")
 
 
@@ -137,16 +148,19 @@ def prune(
     delete: Annotated[bool, typer.Option("--delete", help="Remove what goes, instead of only showing it.")] = False,
 ) -> None:
     """Show which images stay, which go, and why."""
-    from banana_delivery.defs.build import build_services
+    from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.image_build import in_use
     from banana_delivery.reports.terminal import retention_view
+    from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.instance import open_instance
 
     settings = load_settings()
-    services = build_services(settings)
+    resources = build_resources(settings)
     with open_instance(settings) as instance:
-        decisions = services.images.prune(
-            settings.keep_versions, lambda: in_use(instance, services), dry_run=not delete
+        decisions = resources.image_store.prune(
+            settings.keep_versions,
+            lambda: in_use(AuditLog(instance), resources.release_target, settings),
+            dry_run=not delete,
         )
     console.print(retention_view(decisions, dry_run=not delete))
 
@@ -154,13 +168,14 @@ def prune(
 @app.command()
 def rebuild(version: Version) -> None:
     """Build a version's image once more, keeping nothing, and say whether it is the same or what differs."""
-    from banana_delivery.defs.build import build_services
+    from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.image_build import rebuild as build_again
+    from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.instance import open_instance
 
     settings = load_settings()
     with open_instance(settings) as instance:
-        parity = build_again(instance, build_services(settings), version, console.print)
+        parity = build_again(AuditLog(instance), build_resources(settings).image_store, version, console.print)
     image = f"version {version}, {parity.ref.digest[:19]}"
     if parity.proven:
         console.print(f"Building {image} again gives the same in every layer and label.")
@@ -169,26 +184,26 @@ def rebuild(version: Version) -> None:
     raise typer.Exit(1)
 
 
-def _say(kind: object, version: str, reason: str) -> None:
+def _record_decision(kind: object, version: str, reason: str) -> None:
     from banana_delivery.policy.asset_records import ManualDecision
     from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.instance import open_instance
 
-    word = ManualDecision.model_validate(
+    decision = ManualDecision.model_validate(
         {"kind": kind, "version": version, "by": getpass.getuser(), "reason": reason, "at": time.time()}
     )
     with open_instance(load_settings()) as instance:
-        AuditLog(instance).record_decision(word)
+        AuditLog(instance).record_decision(decision)
 
 
 def _launch(settings: Settings, job: str, versions: list[str], trigger: str, assets: list[str] | None = None) -> None:
     """Run a job for one version after the other and show how each ended; the first failure ends it."""
-    from banana_delivery.defs.build import build_services
+    from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.launch import deliver_one
 
-    services = build_services(settings)
+    resources = build_resources(settings)
     for asked in versions:
-        version = services.registry.describe(asked).version
+        version = resources.model_registry.describe(asked).version
         attempt = deliver_one(settings, job, version, trigger, getpass.getuser(), assets or [], console)
         if attempt is None or attempt.outcome.value not in {"released", "parked"}:
             raise typer.Exit(1)

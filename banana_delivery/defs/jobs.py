@@ -4,9 +4,11 @@ from typing import Any, cast
 
 import dagster as dg
 
-from banana_delivery.defs.resources import Services
+from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rollback import roll_back
 from banana_delivery.names import TRIGGER_TAG
+from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.targets.base import ReleaseTarget
 
 ROLLBACK = "rollback"
 PIPELINE = ["model_artifact", "image", "staging_release", "ab_report", "production_release"]
@@ -28,12 +30,16 @@ class RollbackConfig(dg.Config):
 
 @dg.op(description="Production's traffic back to the colour before, by one weight change; the version is revoked.")
 def roll_back_production(
-    context: dg.OpExecutionContext, config: RollbackConfig, services: dg.ResourceParam[Services]
+    context: dg.OpExecutionContext,
+    config: RollbackConfig,
+    release_target: dg.ResourceParam[ReleaseTarget],
+    recorder: dg.ResourceParam[AttemptRecorder],
 ) -> None:
     """Roll back whatever is in production, or under way to it."""
     done = roll_back(
-        context.instance,
-        services,
+        AuditLog(context.instance),
+        release_target,
+        recorder,
         actor=config.actor,
         reason=config.reason,
         run_id=context.run.run_id,

@@ -1,57 +1,71 @@
-"""What the assets, checks, sensors and the command line work with, as one Dagster resource."""
+"""What the assets, checks, sensors and the command line touch outside of Dagster: one Dagster resource a system."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from banana_delivery.delivery.publish_outcome import OutcomePublisher, PendingMarks
+from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.evaluation.base import Evaluator, Log
 from banana_delivery.export.export import Artifact
 from banana_delivery.images.base import ImageStore
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
 from banana_delivery.notifications.notifier import Notifier
+from banana_delivery.reports.plots import Plots
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
+from banana_delivery.waiting import Clock
 
-Convert = Callable[[Path, Path, ModelVersion, Sequence[Path], Log], Artifact]
+Exporter = Callable[[Path, Path, ModelVersion, Sequence[Path], Log], Artifact]
 """Checkpoint, directory for the result, whose it is, labelled images, progress: the exported model, proven alike."""
 
 
 @dataclass(frozen=True)
-class Services:
+class Resources:
     """Every side effect of the pipeline. Tests replace single ones by their fakes.
 
     Attributes:
         settings: all settings.
-        registry: where model versions come from.
-        images: where images are built and kept.
-        target: where releases run.
+        model_registry: where model versions come from.
+        exporter: how a checkpoint becomes what is served.
+        image_store: where images are built and kept.
+        release_target: where releases run.
         evaluator: where measurements come from.
         notifier: how people are told.
-        convert: how a checkpoint becomes what is served.
-        sleep: how the rollout waits between two looks, in seconds.
+        plots: how pictures are drawn.
+        clock: how time passes between two looks at a rollout.
     """
 
     settings: Settings
-    registry: ModelRegistry
-    images: ImageStore
-    target: ReleaseTarget
+    model_registry: ModelRegistry
+    exporter: Exporter
+    image_store: ImageStore
+    release_target: ReleaseTarget
     evaluator: Evaluator
     notifier: Notifier
-    convert: Convert
-    sleep: Callable[[float], None] = time.sleep
+    plots: Plots
+    clock: Clock
 
     @property
-    def aftermath(self) -> OutcomePublisher:
-        """What follows once an attempt is written down."""
+    def publisher(self) -> OutcomePublisher:
+        """What follows once an attempt is on record."""
         return OutcomePublisher(
-            registry=self.registry,
-            target=self.target,
+            registry=self.model_registry,
+            target=self.release_target,
             notifier=self.notifier,
-            untold=PendingMarks(self.settings.home / "untold"),
+            pending=PendingMarks(self.settings.home / "untold"),
             model=self.settings.model_name,
             dagster_url=self.settings.pages_url,
         )
+
+    @property
+    def recorder(self) -> AttemptRecorder:
+        """How attempts are put on record."""
+        return AttemptRecorder(self.settings, self.release_target, self.publisher, self.plots, self.clock)
+
+    def by_key(self) -> dict[str, object]:
+        """The resources by the names under which Dagster hands them out."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**parts, "recorder": self.recorder}

@@ -1,47 +1,152 @@
-"""What a version's image is built from, and whether building it again gives the same.
-
-Which images somebody needs: what retention may not take away.
-
-The git revision of the serving code, for tags and labels.
-"""
+"""A version's image: found if it exists exactly so, built if not; what retention may not take away meanwhile."""
 
 from __future__ import annotations
 
 import subprocess
 import time
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
-import dagster as dg
-
-from banana_delivery.defs.resources import Services
-from banana_delivery.images.base import BuildContext, ImageError, Parity, Progress
+from banana_delivery.images.base import BuildContext, BuiltImage, ImageError, ImageStore, Parity, Progress
+from banana_delivery.images.release import release_tags
+from banana_delivery.images.scanning import scan
 from banana_delivery.policy.asset_records import ArtifactRecord, ImageRecord
 from banana_delivery.policy.model import COLOURS, ImageRef
 from banana_delivery.policy.outcomes import served_since
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.settings import PROJECT_ROOT
+from banana_delivery.settings import PROJECT_ROOT, Settings
+from banana_delivery.targets.base import ReleaseTarget, TargetError
 
 SERVING_CODE = PROJECT_ROOT / "serving"
 SERVING_LOCK = PROJECT_ROOT / "requirements" / "serving.txt"
+DAY_SECONDS = 86_400
 
 
-def build_context(history: AuditLog, version: str) -> BuildContext:
-    """The version's model with today's serving code and lock.
+@dataclass(frozen=True)
+class ImageBuild:
+    """Makes the image of one version, or finds it.
 
-    Raises:
-        ImageError: if the version has no model yet.
+    Attributes:
+        store: where images are built and kept.
+        target: knows which images are in use.
+        settings: what may be built again, how long images are kept, and how they are scanned.
+        audit_log: knows what was recorded of the version before.
+        say: told what happens.
     """
-    artifact = history.latest(ArtifactRecord, "model_artifact", version)
-    if artifact is None:
-        raise ImageError(
-            f"Version {version} has no model artifact yet; deliver it as a whole: banana-delivery deliver {version}"
+
+    store: ImageStore
+    target: ReleaseTarget
+    settings: Settings
+    audit_log: AuditLog
+    say: Progress
+
+    def original(self, artifact: ArtifactRecord) -> ImageRecord | None:
+        """The record of the digest that was released before; None if none was ever built.
+
+        Raises:
+            ImageError: if the store has it no more, and it may not be built again or would not come out the same.
+        """
+        earlier = self.audit_log.latest(ImageRecord, "image", artifact.version)
+        if earlier is None:
+            return None
+        if self.store.resolve(earlier.ref.digest) is None:
+            return self._rebuilt(artifact, earlier.ref)
+        self.say(f"Redeploy: taking the original image {earlier.ref.digest}")
+        reused = earlier.layers_new + earlier.layers_reused
+        return earlier.replace(reused=True, new_bytes=0, layers_new=(), layers_reused=reused, seconds=0.0)
+
+    def make(self, artifact: ArtifactRecord) -> ImageRecord:
+        """Find or build the image, tag it, test it, and make room for it.
+
+        Raises:
+            ImageError: if it cannot be built, found or tagged.
+        """
+        start = time.monotonic()
+        context = build_context(artifact)
+        existing = self.store.find(self.store.key(context))
+        built = self._found(existing) if existing else self.store.build(context, self.say)
+        self.store.tag(built.ref, release_tags(artifact.version, git_revision(SERVING_CODE)))
+        passed, detail = self._self_test(built.ref)
+        audit, audit_detail = self._audit()
+        pruned, prune_trouble = self._make_room(built.ref)
+        return ImageRecord(
+            ref=built.ref,
+            size_bytes=built.size_bytes,
+            new_bytes=built.new_bytes,
+            layers_new=built.layers_new,
+            layers_reused=built.layers_reused,
+            tags=tuple(sorted(self.store.tags(built.ref))),
+            self_test_passed=passed,
+            self_test_detail=detail,
+            pickles=self.store.pickles_inside(built.ref),
+            audit=audit,
+            audit_detail=audit_detail,
+            lock_difference=self.store.lock_difference(built.ref, SERVING_LOCK),
+            reused=existing is not None,
+            pruned=pruned,
+            prune_trouble=prune_trouble,
+            seconds=time.monotonic() - start,
         )
+
+    def _rebuilt(self, artifact: ArtifactRecord, original: ImageRef) -> ImageRecord:
+        """The original made again, if what went into it is still the same: the same inputs give the same layers."""
+        if not self.settings.rebuild_missing:
+            raise ImageError(
+                f"The original image {original.digest[:19]} of version {original.version} is gone from "
+                f"{original.repository}; restore it there, or set BANANA_REBUILD_MISSING=true to have the same built "
+                "again."
+            )
+        if self.store.key(build_context(artifact)).sha256 != original.key:
+            raise ImageError(
+                f"The original image {original.digest[:19]} of version {original.version} is gone and cannot be built "
+                "again: its serving code, lock or base was another; publish the model as a new version to deliver it "
+                "with today's."
+            )
+        return self.make(artifact)
+
+    def _found(self, ref: ImageRef) -> BuiltImage:
+        """Nothing new was written; how large it is was recorded when it was built, unless that was elsewhere."""
+        earlier = self.audit_log.latest(ImageRecord, "image", ref.version)
+        size = earlier.size_bytes if earlier and earlier.ref.digest == ref.digest else 0
+        layers = ("code", "model", "version")
+        return BuiltImage(ref=ref, size_bytes=size, new_bytes=0, layers_new=(), layers_reused=layers, seconds=0.0)
+
+    def _make_room(self, ref: ImageRef) -> tuple[tuple[str, ...], str]:
+        """The digests of old images that were removed, or why none could be, which never stops a delivery."""
+        try:
+            decisions = self.store.prune(
+                self.settings.keep_versions,
+                lambda: in_use(self.audit_log, self.target, self.settings, ref),
+                dry_run=False,
+            )
+        except (ImageError, TargetError) as error:
+            self.say(f"Old images were not removed: {error}")
+            return (), str(error)
+        return tuple(decision.ref.digest for decision in decisions if not decision.keep), ""
+
+    def _audit(self) -> tuple[str, str]:
+        """Only images that bring their packages along are scanned; the embedded ones run on this host's."""
+        if not self.store.brings_packages:
+            return "", ""
+        settings = self.settings
+        found = scan(SERVING_LOCK, osv_url=settings.osv_url, accepted=settings.accepted_vulnerabilities)
+        return found.audit.value, found.sentence
+
+    def _self_test(self, ref: ImageRef) -> tuple[bool, str]:
+        try:
+            return True, str(self.store.self_test(ref))
+        except ImageError as error:
+            return False, str(error)
+
+
+def build_context(artifact: ArtifactRecord) -> BuildContext:
+    """The version's model with today's serving code and lock."""
     return BuildContext(
         model_directory=Path(artifact.directory),
         code_directory=SERVING_CODE,
         lock_file=SERVING_LOCK,
-        version=version,
+        version=artifact.version,
         labels={
             "banana.mlflow_run": artifact.mlflow_run_id,
             "banana.checkpoint_sha256": artifact.checkpoint_sha256,
@@ -49,46 +154,33 @@ def build_context(history: AuditLog, version: str) -> BuildContext:
     )
 
 
-def image_of(history: AuditLog, version: str) -> ImageRecord:
-    """The image that a version was built into.
-
-    Raises:
-        ImageError: if there is none yet.
-    """
-    record = history.latest(ImageRecord, "image", version)
-    if record is None:
-        raise ImageError(
-            f"Version {version} has no image yet; deliver it as a whole: banana-delivery deliver {version}"
-        )
-    return record
-
-
-def rebuild(instance: dg.DagsterInstance, services: Services, version: str, progress: Progress) -> Parity:
+def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Progress) -> Parity:
     """Build a version's image once more and compare it with the one that was recorded; nothing of it is kept.
 
     Raises:
         ImageError: if the version has no image, or it is gone.
     """
-    history = AuditLog(instance)
-    original = image_of(history, version).ref
-    return services.images.rebuild(build_context(history, version), original, progress)
+    original = audit_log.latest(ImageRecord, "image", version)
+    artifact = audit_log.latest(ArtifactRecord, "model_artifact", version)
+    if original is None or artifact is None:
+        raise ImageError(
+            f"Version {version} has no image yet; deliver it as a whole: banana-delivery deliver {version}"
+        )
+    return store.rebuild(build_context(artifact), original.ref, progress)
 
 
-DAY_SECONDS = 86_400
-
-
-def in_use(instance: dg.DagsterInstance, services: Services, *about_to: ImageRef) -> Collection[str]:
+def in_use(audit_log: AuditLog, target: ReleaseTarget, settings: Settings, *about_to: ImageRef) -> Collection[str]:
     """Digests that an environment runs, that production served within the rollback window, or that are next."""
-    records = [services.target.record(environment) for environment in COLOURS]
+    records = [target.record(environment) for environment in COLOURS]
     deployed = {deployment.image.digest for record in records for deployment in record.deployments.values()}
     candidates = {record.candidate.digest for record in records if record.candidate}
-    since = time.time() - services.settings.rollback_window_days * DAY_SECONDS
-    served = served_since(AuditLog(instance).attempts(), since)
+    since = time.time() - settings.rollback_window_days * DAY_SECONDS
+    served = served_since(audit_log.attempts(), since)
     return deployed | candidates | served | {ref.digest for ref in about_to}
 
 
 def git_revision(directory: Path) -> str:
-    """The short commit hash, or nothing where the code did not come by git."""
+    """The short commit hash of the code in a folder, or nothing where it did not come by git."""
     try:
         done = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"],

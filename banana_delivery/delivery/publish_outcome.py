@@ -1,9 +1,8 @@
-"""What follows once an attempt is written down: the registry says what really serves, and people are told.
+"""What follows once an attempt is on record: the registry says what really serves, and people are told.
 
 Runs in the op that ended the attempt and again in the run-status sensor; both are idempotent, so that what failed the
-first time is made good the second time. What failed both times is made good by a sensor that looks again and again.
-
-Attempts that the model registry was not told of, on disk, so that a later look can make it good.
+first time is made good the second time. What failed both times is kept on disk, and made good by a sensor that looks
+again and again.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class OutcomePublisher:
         registry: is told how the attempt ended.
         target: knows what production serves.
         notifier: tells people.
-        untold: remembers what the registry could not be told.
+        pending: remembers what the registry could not be told.
         model: name of the registered model, for messages.
         dagster_url: where the pages are, for links.
     """
@@ -44,11 +43,11 @@ class OutcomePublisher:
     registry: ModelRegistry
     target: ReleaseTarget
     notifier: Notifier
-    untold: PendingMarks
+    pending: PendingMarks
     model: str
     dagster_url: str
 
-    def settle(self, attempt: AttemptRecord) -> None:
+    def publish(self, attempt: AttemptRecord) -> None:
         """Mark the version and tell people; what is away now is only logged, ``catch_up`` comes back to it."""
         try:
             if trouble := self._not_marked(attempt):
@@ -60,7 +59,7 @@ class OutcomePublisher:
     def catch_up(self) -> None:
         """Make good what could not be told before, a bounded part of it each time."""
         try:
-            for attempt in self.untold.attempts()[:MOST_AT_ONCE]:
+            for attempt in self.pending.attempts()[:MOST_AT_ONCE]:
                 if self._not_marked(attempt):
                     break  # The others would wait for the same registry; this one is the last in turn now.
                 LOG.info("The registry was told late how version %s ended.", attempt.version)
@@ -75,9 +74,9 @@ class OutcomePublisher:
         except UnknownVersionError as error:
             LOG.warning("No registry can be told how version %s ended: %s", attempt.version, error)
         except (RegistryError, TargetError) as error:
-            self.untold.remember(attempt)
+            self.pending.remember(attempt)
             return str(error)
-        self.untold.forget(attempt)
+        self.pending.forget(attempt)
         return ""
 
     def mark(self, attempt: AttemptRecord) -> None:

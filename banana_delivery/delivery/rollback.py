@@ -1,6 +1,7 @@
 """The way back: the active colour gets all traffic, by one weight change; everything else may take its time.
 
-Rolling production back because a person, or the watch after a promotion, says so.
+``rollback_on_exit`` undoes a release under way, whatever ended it; ``roll_back`` undoes one because a person, or the
+watch after a promotion, says so.
 """
 
 from __future__ import annotations
@@ -11,18 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import dagster as dg
-
-from banana_delivery.defs.resources import Services
 from banana_delivery.delivery.lease import DriftError, Lease
 from banana_delivery.delivery.readiness import wait_until_ready
-from banana_delivery.delivery.record_attempt import record
+from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.evaluation.base import Log
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, Outcome, Phase, RolloutRecord
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.targets.base import Claim, FencedError, ReleaseTarget, TargetError
-from banana_delivery.waiting import retry
+from banana_delivery.waiting import Clock, retry
 
 LOG = logging.getLogger(__name__)
 RESTORE_SECONDS = 120.0
@@ -46,10 +44,10 @@ def restore_traffic(target: ReleaseTarget, claim: Claim) -> float:
     return time.monotonic() - start
 
 
-def scale_down_idle(target: ReleaseTarget, claim: Claim) -> None:
+def scale_down_idle(target: ReleaseTarget, claim: Claim, now: float) -> None:
     """Scale every production colour that is not active to nothing, unless it is to stay warm for a rollback."""
     record = target.record(claim.environment)
-    if record.scale_down_at is not None and time.time() < record.scale_down_at:
+    if record.scale_down_at is not None and now < record.scale_down_at:
         return
     for colour in COLOURS[claim.environment]:
         deployment = record.deployments.get(colour)
@@ -57,14 +55,14 @@ def scale_down_idle(target: ReleaseTarget, claim: Claim) -> None:
             target.scale(claim, colour, 0)
 
 
-def scale_down_idle_if_possible(target: ReleaseTarget, claim: Claim) -> None:
+def scale_down_idle_if_possible(target: ReleaseTarget, claim: Claim, now: float) -> None:
     """The same where users are safe already: what cannot be scaled down now is left to the sensor that does it.
 
     Raises:
         FencedError: if somebody else has taken the environment over.
     """
     try:
-        scale_down_idle(target, claim)
+        scale_down_idle(target, claim, now)
     except FencedError:
         raise
     except TargetError as error:
@@ -76,16 +74,20 @@ class RollbackGuard:
     """What ``rollback_on_exit`` needs to know at its end.
 
     Attributes:
-        promoted: set once the candidate owns the traffic for good; then there is nothing to restore.
+        armed: whether the traffic has to go back when the block ends.
         rollback_seconds: how long the way back took; None if none was needed.
     """
 
-    promoted: bool = False
+    armed: bool = True
     rollback_seconds: float | None = None
+
+    def disarm(self) -> None:
+        """The candidate owns the traffic for good, or it is somebody else's: there is nothing to restore."""
+        self.armed = False
 
 
 @contextmanager
-def rollback_on_exit(target: ReleaseTarget, lease: Lease) -> Iterator[RollbackGuard]:
+def rollback_on_exit(target: ReleaseTarget, lease: Lease, clock: Clock) -> Iterator[RollbackGuard]:
     """Whatever ends the block before promotion (a verdict, an error, a cancel), production's traffic is restored.
 
     Two ends are left alone on purpose: a hand edit, because a person is at work, and a lost claim, because somebody
@@ -95,31 +97,33 @@ def rollback_on_exit(target: ReleaseTarget, lease: Lease) -> Iterator[RollbackGu
     try:
         yield guard
     except (DriftError, FencedError):
-        guard.promoted = True
+        guard.disarm()
         raise
     finally:
-        if not guard.promoted:
-            guard.rollback_seconds = _go_back_undisturbed(target, lease)
+        if guard.armed:
+            guard.rollback_seconds = _go_back_undisturbed(target, lease, clock)
 
 
-def _go_back_undisturbed(target: ReleaseTarget, lease: Lease) -> float:
+def _go_back_undisturbed(target: ReleaseTarget, lease: Lease, clock: Clock) -> float:
     """The way back, begun anew if a cancel arrives on it; the cancel is raised at its end."""
     try:
-        return _go_back(target, lease)
-    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-        _go_back(target, lease)
+        return _go_back(target, lease, clock)
+    except Exception:
+        raise
+    except BaseException:  # A cancel, however whoever runs this sends it.
+        _go_back(target, lease, clock)
         raise
 
 
-def _go_back(target: ReleaseTarget, lease: Lease) -> float:
+def _go_back(target: ReleaseTarget, lease: Lease, clock: Clock) -> float:
     retry(lambda: lease.enter(Phase.ROLLING_BACK), RESTORE_SECONDS)
     seconds = restore_traffic(target, lease.claim)
-    scale_down_idle_if_possible(target, lease.claim)
+    scale_down_idle_if_possible(target, lease.claim, clock.time())
     retry(lambda: lease.enter(Phase.ROLLING_BACK, candidate=None), RESTORE_SECONDS)
     return seconds
 
 
-def resume(target: ReleaseTarget, environment: Environment, owner: str) -> None:
+def resume(target: ReleaseTarget, environment: Environment, owner: str, now: float) -> None:
     """End the hold after a hand edit: the active colour runs as recorded and has all traffic, and work may go on.
 
     Raises:
@@ -136,22 +140,24 @@ def resume(target: ReleaseTarget, environment: Environment, owner: str) -> None:
             target.deploy(claim, record.active, deployment.image, deployment.replicas)
         elif observed.replicas.get(record.active) != deployment.replicas:
             target.scale(claim, record.active, deployment.replicas)
-    _settle(target, claim)
+    _settle(target, claim, now)
 
 
-def take_over(target: ReleaseTarget, environment: Environment, owner: str, *, takeover: bool = True) -> None:
+def take_over(
+    target: ReleaseTarget, environment: Environment, owner: str, now: float, *, takeover: bool = True
+) -> None:
     """Take an environment, by default from whoever has it, and bring it back to one stable colour at rest.
 
     Raises:
         TargetError: if the place cannot be reached, or it may not be stolen and somebody has it.
     """
-    _settle(target, target.claim(environment, owner, takeover=takeover))
+    _settle(target, target.claim(environment, owner, takeover=takeover), now)
 
 
-def _settle(target: ReleaseTarget, claim: Claim) -> None:
+def _settle(target: ReleaseTarget, claim: Claim, now: float) -> None:
     if claim.environment is Environment.PRODUCTION:
         restore_traffic(target, claim)
-        scale_down_idle_if_possible(target, claim)
+        scale_down_idle_if_possible(target, claim, now)
     target.write(claim, target.record(claim.environment).replace(phase=Phase.IDLE, candidate=None, note=""))
     target.release(claim)
 
@@ -161,8 +167,9 @@ class NothingToRollBackError(Exception):
 
 
 def roll_back(
-    instance: dg.DagsterInstance,
-    services: Services,
+    audit_log: AuditLog,
+    target: ReleaseTarget,
+    recorder: AttemptRecorder,
     *,
     actor: str,
     reason: str,
@@ -176,8 +183,9 @@ def roll_back(
     warm, after one start of its replicas when it is not.
 
     Args:
-        instance: where the audit trail is.
-        services: what the pipeline works with.
+        audit_log: knows what was released before.
+        target: where releases run.
+        recorder: puts the rollback on record.
         actor: who wants it.
         reason: why, in one sentence.
         run_id: the run that does it; empty if a person does.
@@ -189,19 +197,19 @@ def roll_back(
         NothingToRollBackError: if there is no release to go back to.
         TargetError: if production cannot be changed.
     """
-    target = services.target
+    settings, clock = recorder.settings, recorder.clock
     before = target.record(Environment.PRODUCTION)
     under_way = _is_under_way(before, digest)
-    bad, good = _sides(instance, before, digest, under_way=under_way)
+    bad, good = _sides(audit_log, before, digest, under_way=under_way)
     start = time.monotonic()
     owner = run_id or f"{actor} (rollback)"
     with Lease(
-        target, Environment.PRODUCTION, owner, heartbeat_seconds=services.settings.heartbeat_seconds, takeover=True
-    ) as held:
+        target, Environment.PRODUCTION, owner, heartbeat_seconds=settings.heartbeat_seconds, takeover=True
+    ) as lease:
         if good and not under_way:
-            _make_active(services, held, good, log)
-        held.enter(Phase.ROLLING_BACK, scale_down_at=None)
-        restore_traffic(target, held.claim)
+            _make_active(target, lease, good, settings.ready_timeout_seconds, log)
+        lease.enter(Phase.ROLLING_BACK, scale_down_at=None)
+        restore_traffic(target, lease.claim)
         seconds = time.monotonic() - start
         attempt = AttemptRecord(
             version=bad.version,
@@ -215,14 +223,14 @@ def roll_back(
             trigger="rollback",
             actor=actor,
             run_id=before.owner or "" if under_way else run_id,
-            at=time.time(),
+            at=clock.time(),
             seconds=seconds,
             revoked=True,
         )
         # Before anything else: the run that was fenced off is about to notice, and would write down less.
-        record(instance, services, attempt)
-        scale_down_idle_if_possible(target, held.claim)
-        held.enter(Phase.IDLE, candidate=None, note="")
+        recorder.record(audit_log, attempt)
+        scale_down_idle_if_possible(target, lease.claim, clock.time())
+        lease.enter(Phase.IDLE, candidate=None, note="")
     return attempt
 
 
@@ -233,16 +241,15 @@ def _is_under_way(production: RolloutRecord, digest: str) -> bool:
 
 
 def _sides(
-    instance: dg.DagsterInstance, production: RolloutRecord, digest: str, *, under_way: bool
+    audit_log: AuditLog, production: RolloutRecord, digest: str, *, under_way: bool
 ) -> tuple[ImageRef, ImageRef | None]:
     """What is taken out, and what serves afterwards: never something that was not released before."""
     if under_way and production.candidate:
         return production.candidate, production.live
     if digest and (production.live is None or production.live.digest != digest):
         raise NothingToRollBackError(f"{digest[:19]} is not in production any more; nothing was changed.")
-    history = AuditLog(instance)
-    previous = previous_release(history.attempts(), production.live.digest) if production.live else None
-    ref = history.image(previous.version, previous.digest) if previous else None
+    previous = previous_release(audit_log.attempts(), production.live.digest) if production.live else None
+    ref = audit_log.image(previous.version, previous.digest) if previous else None
     if production.live is None or ref is None:
         raise NothingToRollBackError(
             "Production has no release before the present one to go back to; deliver a good version instead."
@@ -266,16 +273,15 @@ def previous_release(attempts: Sequence[AttemptRecord], live_digest: str) -> Att
     return None
 
 
-def _make_active(services: Services, held: Lease, good: ImageRef, log: Log) -> None:
+def _make_active(target: ReleaseTarget, lease: Lease, good: ImageRef, ready_seconds: float, log: Log) -> None:
     """The idle colour runs the release before, started first if it is cold, and becomes the active one."""
-    target = services.target
-    colour = held.enter(Phase.SCALING).idle
+    colour = lease.enter(Phase.SCALING).idle
     if target.observed(Environment.PRODUCTION).weights.get(colour):
         # Somebody else's candidate was being tried there; it cannot be replaced under its users.
-        restore_traffic(target, held.claim)
-    target.deploy(held.claim, colour, good, _replicas(target, colour, good))
-    wait_until_ready(target, held, Environment.PRODUCTION, colour, services.settings.ready_timeout_seconds, log)
-    held.enter(Phase.ROLLING_BACK, active=colour, candidate=None)
+        restore_traffic(target, lease.claim)
+    target.deploy(lease.claim, colour, good, _replicas(target, colour, good))
+    wait_until_ready(target, lease, Environment.PRODUCTION, colour, ready_seconds, log)
+    lease.enter(Phase.ROLLING_BACK, active=colour, candidate=None)
 
 
 def _replicas(target: ReleaseTarget, colour: Colour, good: ImageRef) -> int:

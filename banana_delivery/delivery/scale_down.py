@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from banana_delivery.defs.resources import Services
 from banana_delivery.delivery.lease import SCALER, Lease
 from banana_delivery.delivery.rollback import scale_down_idle
 from banana_delivery.policy.model import COLOURS, Environment, Phase, RolloutRecord
+from banana_delivery.targets.base import ReleaseTarget
 
 
 def is_due(record: RolloutRecord, now: float) -> bool:
@@ -17,7 +17,7 @@ def is_due(record: RolloutRecord, now: float) -> bool:
     return not warm and idle is not None and idle.replicas > 0
 
 
-def scale_down_if_due(services: Services, now: float) -> str:
+def scale_down_if_due(target: ReleaseTarget, heartbeat_seconds: float, now: float) -> str:
     """Scale the idle colour down if it is time.
 
     Returns:
@@ -26,12 +26,10 @@ def scale_down_if_due(services: Services, now: float) -> str:
     Raises:
         TargetError: if somebody else holds production, or it cannot be reached.
     """
-    record = services.target.record(Environment.PRODUCTION)
+    record = target.record(Environment.PRODUCTION)
     if not is_due(record, now):
         return f"Nothing to cool down among {', '.join(COLOURS[Environment.PRODUCTION])}."
-    with Lease(
-        services.target, Environment.PRODUCTION, SCALER, heartbeat_seconds=services.settings.heartbeat_seconds
-    ) as held:
-        scale_down_idle(services.target, held.claim)
-        held.enter(Phase.IDLE, scale_down_at=None)
+    with Lease(target, Environment.PRODUCTION, SCALER, heartbeat_seconds=heartbeat_seconds) as lease:
+        scale_down_idle(target, lease.claim, now)
+        lease.enter(Phase.IDLE, scale_down_at=None)
     return f"{record.idle} was scaled down; its release stays known, and starts again when it is needed."

@@ -1,10 +1,6 @@
-"""Playing the demonstration from an empty folder to the closing table.
+"""Playing the demonstration from an empty folder to the closing table, with a live view of who has the traffic.
 
-The stage: publishing, waiting for the pipeline to do its work, and looking at how it ended.
-
-Where the demonstration is played: an empty staging and production that nobody else has anything in.
-
-The live view: where the delivery stands, who has the traffic, what the clients get.
+It is played where nobody else has anything: on the embedded stack, or in namespaces of its own on a cluster.
 """
 
 from __future__ import annotations
@@ -23,9 +19,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from banana_delivery.defs.build import build_services
+from banana_delivery.defs.build import build_resources
 from banana_delivery.defs.jobs import PIPELINE
-from banana_delivery.defs.resources import Services
+from banana_delivery.defs.resources import Resources
 from banana_delivery.demo.cluster import NAMESPACES, DemoCluster
 from banana_delivery.demo.errors import DemoError
 from banana_delivery.demo.scenario import SCENARIOS, Scenario, faults
@@ -34,6 +30,7 @@ from banana_delivery.embedded.stack import EmbeddedStack
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.probe import LoadCounts, Probe
 from banana_delivery.names import ACTOR_TAG
+from banana_delivery.platforms import platform
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import COLOURS, Environment, RolloutRecord
 from banana_delivery.runs.audit_log import AuditLog
@@ -58,15 +55,15 @@ def run_demo(settings: Settings, console: Console, summary_file: Path | None, ga
         Whether every act ended as told and no client request failed outside a deliberately broken release.
     """
     shown = demo_settings(settings)
-    services = build_services(shown)
-    stack = EmbeddedStack(shown)
+    resources = build_resources(shown)
+    stack = EmbeddedStack(shown, platform(shown).processes(shown))
     stack.down(console.print)
     shutil.rmtree(shown.home, ignore_errors=True)
     with empty_place(shown, gateway, console.print):
         try:
             stack.up(console.print)
             console.print(f"Watch it live: Dagster {shown.dagster_url}, MLflow {shown.mlflow_url}")
-            endings, summary = _run_scenarios(services, console)
+            endings, summary = _run_scenarios(resources, console)
         finally:
             stack.down(console.print)
     console.print(table(endings))
@@ -79,15 +76,15 @@ def run_demo(settings: Settings, console: Console, summary_file: Path | None, ga
     return all(ending.as_told for ending in endings) and summary.failed_outside_faulty_colour == 0
 
 
-def _run_scenarios(services: Services, console: Console) -> tuple[list[Ending], Summary]:
-    images = HttpEvaluator(services.settings).images
+def _run_scenarios(resources: Resources, console: Console) -> tuple[list[Ending], Summary]:
+    images = HttpEvaluator(resources.settings).images
     endings: list[Ending] = []
     with (
-        open_instance(services.settings) as instance,
-        Probe(services.target.url(Environment.PRODUCTION), images) as clients,
+        open_instance(resources.settings) as instance,
+        Probe(resources.release_target.url(Environment.PRODUCTION), images) as clients,
         Live(console=console, refresh_per_second=4, transient=True) as live,
     ):
-        runner = ScenarioRunner(services, instance, [])
+        runner = ScenarioRunner(resources, instance, [])
         faulty: set[str] = set()
         for number, scenario in enumerate(SCENARIOS, start=1):
             ending, digest = _run_scenario(runner, f"{number}. {scenario.title}", scenario, clients, live)
@@ -111,8 +108,8 @@ def _run_scenario(
     version = runner.begin(scenario)
 
     def frame() -> None:
-        _start_clients(runner.services, clients)
-        target = runner.services.target
+        _start_clients(runner.resources, clients)
+        target = runner.resources.release_target
         live.update(
             view(
                 title,
@@ -137,9 +134,9 @@ def _run_scenario(
     return Ending(title=title, expected=scenario.outcome, delivery=delivery), attempt.digest
 
 
-def _start_clients(services: Services, clients: Probe) -> None:
+def _start_clients(resources: Resources, clients: Probe) -> None:
     """Clients ask as soon as the router leads them somewhere; the record says so a moment earlier."""
-    target = services.target
+    target = resources.release_target
     if clients.counts().sent == 0 and any(target.record(Environment.PRODUCTION).weights.values()):
         clients.set_rate(CLIENT_RATE if any(target.observed(Environment.PRODUCTION).weights.values()) else 0.0)
 
@@ -153,12 +150,12 @@ class ScenarioRunner:
     """Plays acts on a running stack.
 
     Attributes:
-        services: the stack's parts, to look at.
+        resources: the stack's parts, to look at.
         instance: the stack's Dagster instance, to read the audit trail.
         versions: the version of each act played so far.
     """
 
-    services: Services
+    resources: Resources
     instance: dg.DagsterInstance
     versions: list[str]
 
@@ -173,11 +170,11 @@ class ScenarioRunner:
 
             checkpoint, metrics, params = sample_run(scenario.sample)
             version = publish(
-                checkpoint, metrics=metrics, params=params, tracking_uri=self.services.settings.mlflow_url
+                checkpoint, metrics=metrics, params=params, tracking_uri=self.resources.settings.mlflow_url
             )
         else:
             version = self.versions[scenario.redeploys - 1]
-            client = DagsterClient(self.services.settings.dagster_url)
+            client = DagsterClient(self.resources.settings.dagster_url)
             client.backfill(PIPELINE, [version], {ACTOR_TAG: "demo"})
         self.versions.append(version)
         return version
@@ -194,16 +191,16 @@ class ScenarioRunner:
             DemoError: if there is none in time.
         """
         deadline = time.monotonic() + LONGEST_ACT_SECONDS
-        history = AuditLog(self.instance)
+        audit_log = AuditLog(self.instance)
         while time.monotonic() < deadline:
             frame()
-            attempt = next((one for one in history.attempts(version) if one.at > since), None)
+            attempt = next((one for one in audit_log.attempts(version) if one.at > since), None)
             if attempt:
                 return attempt
             time.sleep(FRAME_SECONDS)
         raise DemoError(
             f"Version {version} was not delivered within {LONGEST_ACT_SECONDS:.0f} s; "
-            f"look at {self.services.settings.dagster_url}/runs"
+            f"look at {self.resources.settings.dagster_url}/runs"
         )
 
 
@@ -229,7 +226,7 @@ def empty_place(settings: Settings, gateway: str, progress: Callable[[str], None
     Raises:
         DemoError: if the cluster cannot be used, or what is there is not the demonstration's.
     """
-    if settings.target == "local":
+    if platform(settings).is_ours:
         yield
         return
     cluster = DemoCluster(gateway, progress)

@@ -53,12 +53,8 @@ class ManagedProcess:
 
 
 def managed_processes(settings: Settings) -> list[ManagedProcess]:
-    """All of them, in the order in which they start; they stop in the reverse order, the router last.
-
-    Where releases run on Kubernetes, its Gateway is the router.
-    """
+    """All but the router, in the order in which they start after it; they stop in the reverse order."""
     return [
-        *([router(settings)] if settings.target == "local" else []),
         mlflow(settings),
         code_server(settings),
         dagster_webserver(settings),

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from banana_delivery.embedded.errors import StackError
 from banana_delivery.embedded.paths import LocalPaths
-from banana_delivery.embedded.processes import ROUTER, ManagedProcess, managed_processes, variable
+from banana_delivery.embedded.processes import ROUTER, ManagedProcess, variable
 from banana_delivery.embedded.replica_client import ReplicaClient
 from banana_delivery.embedded.replicas import Replica, Replicas, ReplicaSet
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
@@ -56,12 +56,12 @@ class EmbeddedStack:
 
     Args:
         settings: home, ports and everything that the processes are to know.
-        services: what runs beside the replicas, in the order in which it starts.
+        processes: what runs beside the replicas, in the order in which it starts.
     """
 
-    def __init__(self, settings: Settings, services: Sequence[ManagedProcess] | None = None) -> None:
+    def __init__(self, settings: Settings, processes: Sequence[ManagedProcess]) -> None:
         self._settings = settings
-        self._services = list(managed_processes(settings) if services is None else services)
+        self._processes = list(processes)
         self._paths = LocalPaths(settings.home)
         self._daemon = Daemon(settings)
         self._supervisor = Supervisor(self._paths)
@@ -81,7 +81,7 @@ class EmbeddedStack:
                 self._begin(progress)
             else:
                 self._complete()
-            for service in self._services:
+            for service in self._processes:
                 self._await(service, progress)
         self._await_replicas(progress)
 
@@ -96,11 +96,11 @@ class EmbeddedStack:
                 self._clear_orphans(progress)
                 progress("The stack is not running.")
                 return
-            others = [service.program.name for service in reversed(self._services) if service.program.name != ROUTER]
+            others = [service.program.name for service in reversed(self._processes) if service.program.name != ROUTER]
             if others:
                 progress(f"stopping {', '.join(others)}")
                 self._supervisor.stop(*others, wait=True)
-            if len(others) < len(self._services):
+            if len(others) < len(self._processes):
                 progress("stopping the router and the replicas")
                 self._supervisor.stop(ROUTER, wait=True)
             self._daemon.end()
@@ -109,13 +109,13 @@ class EmbeddedStack:
     def status(self) -> list[ProcessStatus]:
         """Every process, services first; one that is not there is ``DOWN``."""
         processes = self._supervisor.processes() if self._daemon.process else {}
-        services = [_status(item.program.name, item.url, processes) for item in self._services]
+        services = [_status(item.program.name, item.url, processes) for item in self._processes]
         replicas = [_status(item.name, f"http://127.0.0.1:{item.port}", processes) for _, item in self._all_replicas()]
         return services + replicas
 
     def _begin(self, progress: Progress) -> None:
         self._clear_orphans(progress)
-        check_free(self._ports(self._services))
+        check_free(self._ports(self._processes))
         for leftover in self._paths.programs.glob("*.ini"):
             leftover.unlink()
         self._write_services(progress)
@@ -129,13 +129,13 @@ class EmbeddedStack:
                 f"supervisord runs, but does not answer on {self._paths.socket}; see the log in {self._paths.logs}."
             )
         running = {name for name, process in self._supervisor.processes().items() if process.pid}
-        check_free(self._ports([item for item in self._services if item.program.name not in running]))
+        check_free(self._ports([item for item in self._processes if item.program.name not in running]))
         self._write_services(lambda _: None)
         self._supervisor.update()
-        self._supervisor.start(*(service.program.name for service in self._services))
+        self._supervisor.start(*(service.program.name for service in self._processes))
 
     def _write_services(self, progress: Progress) -> None:
-        for service in self._services:
+        for service in self._processes:
             progress(f"preparing {service.program.name}")
             service.prepare()
             self._supervisor.write(service.program)

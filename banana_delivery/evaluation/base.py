@@ -11,6 +11,7 @@ from typing import Protocol
 
 from banana_delivery.policy.asset_records import TestRow
 from banana_delivery.policy.model import ImageRef
+from banana_delivery.policy.quality.comparison import RESAMPLES
 from banana_delivery.policy.quality.matching import Matches
 
 Log = Callable[[str], None]
@@ -36,7 +37,13 @@ class Load(Protocol):
 
 
 class Evaluator(ABC):
-    """Gathers what the policies judge."""
+    """Gathers what the policies judge.
+
+    Attributes:
+        resamples: how many bootstrap resamples a comparison of its answers takes.
+    """
+
+    resamples: int = RESAMPLES
 
     @abstractmethod
     def sample_images(self, count: int) -> list[Path]:

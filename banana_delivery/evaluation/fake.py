@@ -36,6 +36,7 @@ class FakeEvaluator(Evaluator):
         found: share of the labelled objects that a version finds, by version; others find 90 %.
         broken: why a version's tests fail, by version.
         loads: the probes that run now.
+        resamples: few, since they take longer than all the rest of a delivery in memory.
         asked: the versions whose answers were asked for afresh, in that order.
     """
 
@@ -43,6 +44,7 @@ class FakeEvaluator(Evaluator):
     broken: dict[str, str] = field(default_factory=dict)
     loads: list[FakeLoad] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    resamples: int = 200
 
     def sample_images(self, count: int) -> list[Path]:
         """See ``Evaluator``; there are no files."""

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from banana_delivery.policy.model import ImageRef, Model
 
@@ -119,7 +120,13 @@ class Parity:
 
 
 class ImageStore(ABC):
-    """A place that builds and keeps images. Every implementation passes ``tests/contract/test_image_store.py``."""
+    """A place that builds and keeps images. Every implementation passes ``tests/contract/test_image_store.py``.
+
+    Attributes:
+        brings_packages: whether its images carry the packages of the serving lock; otherwise they run on their host's.
+    """
+
+    brings_packages: ClassVar[bool]
 
     @abstractmethod
     def key(self, context: BuildContext) -> ImageKey:

@@ -50,6 +50,8 @@ class FakeImages(ImageStore):
         clock: seconds since the epoch.
     """
 
+    brings_packages = False
+
     self_test_report: dict[str, object] = field(default_factory=lambda: {"ok": True})
     self_test_failure: str = ""
     removal_failure: str = ""

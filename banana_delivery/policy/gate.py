@@ -167,17 +167,22 @@ def _refused(reason: str) -> GateDecision:
     return GateDecision(status=GateStatus.REFUSED, basis="", reason=reason)
 
 
-def ab_verdict(step: ShiftStep | None, quality: QualityRecord) -> tuple[Verdict, str]:
+def ab_verdict(step: ShiftStep | None, quality: QualityRecord, block: GateDecision | None) -> tuple[Verdict, str]:
     """PASS needs both; one FAIL is enough; everything else is inconclusive.
 
     Args:
         step: how the A/B step ended; None if the labelled images had already decided against the candidate.
         quality: what the labelled images say.
+        block: what kept the candidate from the users; None if nothing did.
 
     Returns:
         The verdict and one sentence with the numbers that decided.
     """
-    if quality.verdict is Verdict.FAIL or step is None:
+    if quality.verdict is Verdict.FAIL:
+        return Verdict.FAIL, quality.reason
+    if block:
+        return Verdict.INCONCLUSIVE, block.reason
+    if step is None:
         return Verdict.FAIL, quality.reason
     if step.decision == ActionKind.ROLL_BACK:
         return Verdict.FAIL, step.reason

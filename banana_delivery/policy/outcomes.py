@@ -1,8 +1,7 @@
 """Every way a delivery can end, and what follows from it: run status, registry, who is told, how it counts.
 
-The table is the single source: the pipeline, the sensors, the scorecard and the documentation read it.
-
-What production served when, read from the audit trail.
+The table is the single source: the pipeline, the sensors, the scorecard and the documentation read it. Beside it stands
+what follows from the audit trail: whether a version was released or revoked, and what production served when.
 """
 
 from __future__ import annotations
@@ -12,6 +11,12 @@ from enum import StrEnum
 
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Model, Outcome
+
+SILENT = "The run failed without saying why."
+STOPPED = (
+    "The run was stopped, though nobody cancelled it: its pod was deleted, its node drained, or its machine shut down. "
+    "The traffic is where it was."
+)
 
 
 class RunStatus(StrEnum):
@@ -124,6 +129,46 @@ def registry_mark(outcome: Outcome, reason: str, digest: str, run_id: str, servi
         clear_staging=consequence.clears_staging,
         serving=serving,
     )
+
+
+class RunEnd(Model):
+    """What is known of a run's end, where the run could not say it itself.
+
+    Attributes:
+        status: how it ended.
+        superseded_by: the version that was staged later; empty if none ended it.
+        refused: what a blocking check said that failed; empty if none did.
+        stopped: whether its process was told to go although nobody cancelled the run.
+        failure: the last thing that was said about a failure.
+    """
+
+    status: RunStatus
+    superseded_by: str = ""
+    refused: str = ""
+    stopped: bool = False
+    failure: str = SILENT
+
+
+def outcome_of_run(end: RunEnd, *, serves: bool) -> tuple[Outcome, str] | None:
+    """The outcome of an ended run and why; None for a success that delivered nothing, as of one asset alone.
+
+    Args:
+        end: how it ended.
+        serves: whether its production step began and production serves its image.
+    """
+    if serves:
+        return Outcome.RELEASED, "The run ended right after the promotion; production serves the release."
+    match end.status:
+        case RunStatus.CANCELED if end.superseded_by:
+            return Outcome.SUPERSEDED, f"Version {end.superseded_by} was staged later."
+        case RunStatus.CANCELED:
+            return Outcome.CANCELLED, "A person cancelled the run; the traffic is where it was."
+        case RunStatus.FAILURE if end.refused:
+            return Outcome.REJECTED, end.refused
+        case RunStatus.FAILURE:
+            return Outcome.ERROR, STOPPED if end.stopped else end.failure
+        case RunStatus.SUCCESS:
+            return None
 
 
 def is_redeploy(history: Sequence[AttemptRecord]) -> bool:

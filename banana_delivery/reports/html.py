@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, QualityRecord, ShiftStep, StagingRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import CONSEQUENCES, Score
-from banana_delivery.reports.plots import BAD, DOUBT, FAINT, GOOD, GRID, INK, data_uri, quality_plot, rollout_plot
+from banana_delivery.reports.plots import BAD, DOUBT, FAINT, GOOD, GRID, INK, Plots, data_uri
 from banana_delivery.reports.tables import (
     STEP_NAMES,
     Grid,
@@ -34,6 +34,7 @@ def html_report(
     attempt: AttemptRecord,
     *,
     budget_seconds: float,
+    plots: Plots,
     staging: StagingRecord | None = None,
     ab: AbRecord | None = None,
     links: Mapping[str, str] | None = None,
@@ -43,6 +44,7 @@ def html_report(
     Args:
         attempt: how it ended.
         budget_seconds: what the latency was judged by.
+        plots: draws.
         staging: what staging saw, if it came so far.
         ab: what the A/B report found, if it came so far.
         links: where to read on, address by text.
@@ -52,9 +54,9 @@ def html_report(
         f'<h1 style="color:{_colour(attempt.outcome)}">{html.escape(title)}</h1>',
         f'<p class="reason">{html.escape(attempt.reason)}</p>',
         _facts(attempt).as_html(),
-        *_rollout(attempt, budget_seconds),
+        *_rollout(attempt, budget_seconds, plots),
         *_ab_traffic(ab),
-        *_quality(ab.quality if ab else staging.quality if staging else None),
+        *_quality(ab.quality if ab else staging.quality if staging else None, plots),
         *_tests(staging),
         _footer(attempt, links or {}),
     ]
@@ -85,12 +87,12 @@ def _facts(attempt: AttemptRecord) -> Grid:
     return Grid(("delivery", ""), [[name, value] for name, value in facts.items() if value])
 
 
-def _rollout(attempt: AttemptRecord, budget_seconds: float) -> Iterator[str]:
+def _rollout(attempt: AttemptRecord, budget_seconds: float, plots: Plots) -> Iterator[str]:
     if not attempt.steps or attempt.colour is None:
         return
     yield "<h2>Rollout</h2>"
     title = f"Version {attempt.version}"
-    yield _image(rollout_plot(attempt.steps, attempt.colour, budget_seconds=budget_seconds, title=title), "Rollout")
+    yield _image(plots.rollout(attempt.steps, attempt.colour, budget_seconds=budget_seconds, title=title), "Rollout")
     yield step_grid(step.metrics for step in attempt.steps).as_html()
     yield _decisions(attempt.steps).as_html()
 
@@ -111,12 +113,12 @@ def _ab_traffic(ab: AbRecord | None) -> Iterator[str]:
         yield step_grid([ab.traffic]).as_html()
 
 
-def _quality(quality: QualityRecord | None) -> Iterator[str]:
+def _quality(quality: QualityRecord | None, plots: Plots) -> Iterator[str]:
     if quality is None:
         return
     yield f"<h2>Quality: {html.escape(quality.verdict)}</h2><p>{html.escape(quality.reason)}</p>"
     if quality.comparison is not None:
-        yield _image(quality_plot(quality.comparison), "Quality of candidate and production")
+        yield _image(plots.quality(quality.comparison), "Quality of candidate and production")
     yield quality_grid(quality).as_html()
     if quality.comparison is not None and quality.comparison.disagreements:
         yield "<h3>Images on which they differ most</h3>"

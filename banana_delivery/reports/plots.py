@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from banana_delivery.policy.asset_records import ShiftStep
+from banana_delivery.policy.asset_records import AttemptRecord, QualityRecord, ShiftStep
 from banana_delivery.policy.model import Colour
 from banana_delivery.policy.quality.comparison import TOLERATED_LOSS, QualityComparison, QualityVerdict
 from banana_delivery.policy.rollout.analysis import TrafficMetrics
@@ -302,3 +302,31 @@ def _draw_interval(axes: Axes, comparison: QualityComparison, height: float) -> 
     room = 0.22 * (right - left)
     middle = min(max((low + high) / 2, left + room), right - room)
     axes.text(middle, 1.045 * height, f"90 %: {low:+.3f} … {high:+.3f}", ha="center", fontsize=8, color=INK)
+
+
+class Plots:
+    """The two pictures, as one thing that tests can replace: drawing takes longer than all the rest of a delivery."""
+
+    def rollout(self, steps: Sequence[ShiftStep], candidate: Colour, *, budget_seconds: float, title: str) -> bytes:
+        """See ``rollout_plot``."""
+        return rollout_plot(steps, candidate, budget_seconds=budget_seconds, title=title)
+
+    def quality(self, comparison: QualityComparison) -> bytes:
+        """See ``quality_plot``."""
+        return quality_plot(comparison)
+
+
+def rollout_picture(attempt: AttemptRecord, plots: Plots, budget_seconds: float) -> str:
+    """What moved when, as markdown that carries its own picture; empty where nothing moved."""
+    if attempt.colour is None or not attempt.steps:
+        return ""
+    title = f"Version {attempt.version}"
+    drawn = plots.rollout(attempt.steps, attempt.colour, budget_seconds=budget_seconds, title=title)
+    return embedded(drawn, title)
+
+
+def quality_picture(judged: QualityRecord, plots: Plots) -> str:
+    """The comparison as markdown that carries its own picture; empty where there was nothing to compare with."""
+    if judged.comparison is None:
+        return ""
+    return embedded(plots.quality(judged.comparison), "Quality beside production")

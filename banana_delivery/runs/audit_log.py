@@ -6,6 +6,7 @@ Dagster cannot filter by metadata, so records are looked up by partition and fil
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import dagster as dg
 
@@ -62,8 +63,13 @@ class AuditLog:
             from_metadata(ManualDecision, one.metadata) for one in observations if one and RECORD_KEY in one.metadata
         ]
 
-    def log(self, attempt: AttemptRecord, **pictures: dg.MetadataValue) -> None:
-        """Add an attempt, unless it is known."""
+    def log(self, attempt: AttemptRecord, report: Path) -> None:
+        """Add an attempt, unless it is known.
+
+        Args:
+            attempt: how it ended.
+            report: where its page will be.
+        """
         ensure_partition(self.instance, attempt.version)
         if self.knows(attempt):
             return
@@ -72,7 +78,23 @@ class AuditLog:
                 asset_key=ROLLOUT_LOG,
                 partition=attempt.version,
                 description=attempt.reason,
-                metadata=to_metadata(attempt, **pictures),
+                metadata=to_metadata(attempt, report=dg.MetadataValue.path(report)),
+            )
+        )
+
+    def show(self, attempt: AttemptRecord, picture: str) -> None:
+        """Add a picture to an attempt that is on record.
+
+        Args:
+            attempt: whose it is.
+            picture: as markdown.
+        """
+        self.instance.report_runless_asset_event(
+            dg.AssetObservation(
+                asset_key=ROLLOUT_LOG,
+                partition=attempt.version,
+                description=f"What moved when: {attempt.outcome} in run {attempt.run_id or 'none'}",
+                metadata={"rollout": dg.MetadataValue.md(picture)},
             )
         )
 

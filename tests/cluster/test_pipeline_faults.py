@@ -104,7 +104,7 @@ def struck(
 ) -> tuple[dg.DagsterRun, Users]:
     """Deliver a version under users' load; something happens at some moments, of which users see nothing afterwards."""
     here.connect().at.update(strikes)
-    with Users(here.pipeline.services.target.url(PRODUCTION)) as users:
+    with Users(here.pipeline.resources.release_target.url(PRODUCTION)) as users:
         run = here.pipeline.run(version or here.pipeline.stage(GOOD), assets=assets)
         ended = time.monotonic()
         users.more(SETTLED)
@@ -183,7 +183,7 @@ def test_a_hand_edit_in_the_shift_holds_production_as_it_is_until_somebody_resum
     candidate = f"deployment/banana-api-{here.candidate_colour}"
 
     def edit_the_image() -> None:
-        running = here.pipeline.services.target.record(PRODUCTION).deployments.values()
+        running = here.pipeline.resources.release_target.record(PRODUCTION).deployments.values()
         other = next(one for one in releases.values() if one.digest not in {each.image.digest for each in running})
         here.cluster.kubectl("set", "image", candidate, "-n", "production", f"{CONTAINER}={other.pinned}")
 
@@ -199,12 +199,12 @@ def test_a_hand_edit_in_the_shift_holds_production_as_it_is_until_somebody_resum
     for (found, edit), assets in zip(edits.items(), attempts, strict=True):
         run, _ = struck(here, {SHIFTING: edit}, version, assets)
         ends(here, run, Outcome.ERROR, found)
-        target = here.pipeline.services.target
+        target = here.pipeline.resources.release_target
         record = target.record(PRODUCTION)
         assert (record.phase, found in detect_drift(record, target.observed(PRODUCTION))) == (Phase.DRIFTED, True)
         # People look first. What is told to go while it starts may also stay for a minute.
         here.cluster.kubectl("rollout", "status", candidate, "-n", "production", "--timeout=60s")
-        resume(target, PRODUCTION, "Ada")
+        resume(target, PRODUCTION, "Ada", time.time())
         here.is_at_rest(live)
 
 

@@ -29,10 +29,10 @@ SETTLED = 50
 def test_a_killed_run_is_found_and_undone(here: ClusterWorld, hook: PhaseHook, measured: list[str]) -> None:
     pipeline = here.pipeline
     live, version = pipeline.serving, pipeline.stage(GOOD)
-    with Users(pipeline.services.target.url(PRODUCTION)) as users:
+    with Users(pipeline.resources.release_target.url(PRODUCTION)) as users:
         here.kill_at(hook, version)
         dead = run_of_version(pipeline, version)
-        record = pipeline.services.target.record(hook.environment)
+        record = pipeline.resources.release_target.record(hook.environment)
         assert (dead.status, record.owner, record.phase) == (dg.DagsterRunStatus.STARTED, dead.run_id, hook.phase)
         pipeline.tick("reconcile")
         users.more(SETTLED)
@@ -48,7 +48,7 @@ def test_a_killed_run_is_found_and_undone(here: ClusterWorld, hook: PhaseHook, m
 def test_a_cancelled_run_restores_the_traffic(here: ClusterWorld, measured: list[str]) -> None:
     pipeline = here.pipeline
     live, version = pipeline.serving, pipeline.stage(GOOD)
-    with Users(pipeline.services.target.url(PRODUCTION)) as users:
+    with Users(pipeline.resources.release_target.url(PRODUCTION)) as users:
         cancel_at(PhaseHook(PRODUCTION, Phase.SHIFTING), pipeline, version)
         run = pipeline.run(version)
         users.more(SETTLED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from banana_delivery.images.base import BuildContext, BuiltImage, Progress
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
 from banana_delivery.targets.kubernetes.target import KubernetesTarget
+from banana_delivery.waiting import SystemClock
 from tests.cluster.cluster import PRODUCTION, Cluster
 from tests.cluster.load import IMAGE
 from tests.support.phases import PhaseHook, Watched
@@ -92,7 +92,7 @@ class ClusterWorld:
         target = WatchedCluster(made.sites, made.stale_after_seconds)
         target.watch()
         self.pipeline.target = target  # type: ignore[assignment]
-        self.pipeline.change(target=target)
+        self.pipeline.change(release_target=target)
         return target
 
     @contextmanager
@@ -106,7 +106,7 @@ class ClusterWorld:
     @contextmanager
     def pushing(self, *pushed: ImageRef) -> Iterator[None]:
         """Versions get other images."""
-        images = self.pipeline.services.images
+        images = self.pipeline.resources.image_store
         assert isinstance(images, PushedImages)
         before, images.pushed = images.pushed, pushed
         try:
@@ -117,7 +117,7 @@ class ClusterWorld:
     @contextmanager
     def setting(self, **values: float) -> Iterator[None]:
         """The pipeline has other settings."""
-        before = self.pipeline.services.settings
+        before = self.pipeline.resources.settings
         self.pipeline.change(settings=before.model_copy(update=values))
         try:
             yield
@@ -126,13 +126,13 @@ class ClusterWorld:
 
     def live(self) -> str:
         """The digest in production; empty before the first release."""
-        live = self.pipeline.services.target.record(PRODUCTION).live
+        live = self.pipeline.resources.release_target.record(PRODUCTION).live
         return live.digest if live else ""
 
     @property
     def candidate_colour(self) -> Colour:
         """The colour of production that the next or present candidate takes."""
-        return self.pipeline.services.target.record(PRODUCTION).idle
+        return self.pipeline.resources.release_target.record(PRODUCTION).idle
 
     def kill_at(self, hook: PhaseHook, version: str) -> None:
         """Deliver a version in a process of its own, which SIGKILL ends at a moment."""
@@ -151,7 +151,7 @@ class ClusterWorld:
 
     def is_at_rest(self, serving: str | None) -> None:
         """Nobody owns anything; the cluster routes all users to one colour, which serves this version."""
-        target = self.pipeline.services.target
+        target = self.pipeline.resources.release_target
         for environment in Environment:
             record = target.record(environment)
             assert (record.owner, record.phase) == (None, Phase.IDLE)
@@ -174,6 +174,6 @@ def open_cluster_world(home: Path, cluster: Cluster, pushed: Sequence[ImageRef])
         here = ClusterWorld(pipeline, cluster)
         pipeline.evaluator = ProbingEvidence()
         images = PushedImages(pushed=pushed, live=here.live)
-        pipeline.change(evaluator=pipeline.evaluator, images=images, sleep=time.sleep)
+        pipeline.change(evaluator=pipeline.evaluator, image_store=images, clock=SystemClock())
         here.connect()
         yield here

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.defs.build import build_services
+from banana_delivery.defs.build import build_resources
 from banana_delivery.policy.model import Outcome
 from banana_delivery.settings import Settings
 from tests.e2e.stack import Stack, until
@@ -51,10 +51,10 @@ def stack(stack_environment: dict[str, str], program: str) -> Iterator[Stack]:
         for name, value in environment.items():
             patched.setenv(name, value)
         patched.delenv("DAGSTER_HOME", raising=False)
-        running = Stack(program, environment, build_services(Settings()))
+        running = Stack(program, environment, build_resources(Settings()))
         try:
             said = running.command("up")
-            assert str(running.services.settings.production_port) in said
+            assert str(running.resources.settings.production_port) in said
             if running.production.live is None:
                 version = running.stage("modest")
                 until(lambda: Outcome.RELEASED in running.outcomes(version), "the first release")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from banana_delivery.defs.resources import Services
+from banana_delivery.defs.resources import Resources
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.probe import Probe
 from banana_delivery.policy.model import Environment, Outcome, RolloutRecord
@@ -24,7 +24,7 @@ class Stack:
 
     program: str
     environment: dict[str, str]
-    services: Services
+    resources: Resources
 
     def command(self, *arguments: str) -> str:
         """Type a command that has to succeed."""
@@ -45,28 +45,28 @@ class Stack:
 
     def stage(self, sample: str) -> str:
         checkpoint, metrics, params = sample_run(sample)
-        return publish(checkpoint, metrics=metrics, params=params, tracking_uri=self.services.settings.mlflow_url)
+        return publish(checkpoint, metrics=metrics, params=params, tracking_uri=self.resources.settings.mlflow_url)
 
     def clients(self, rate: float) -> Probe:
         """Users of production, so many requests a second."""
-        images = HttpEvaluator(self.services.settings).images
-        return Probe(self.services.target.url(Environment.PRODUCTION), images, rate=rate)
+        images = HttpEvaluator(self.resources.settings).images
+        return Probe(self.resources.release_target.url(Environment.PRODUCTION), images, rate=rate)
 
     @property
     def production(self) -> RolloutRecord:
-        return self.services.target.record(Environment.PRODUCTION)
+        return self.resources.release_target.record(Environment.PRODUCTION)
 
     def outcomes(self, version: str) -> list[Outcome]:
-        with open_instance(self.services.settings) as instance:
+        with open_instance(self.resources.settings) as instance:
             return [attempt.outcome for attempt in AuditLog(instance).attempts(version)]
 
     def has_started(self, run_id: str) -> bool:
-        with open_instance(self.services.settings) as instance:
+        with open_instance(self.resources.settings) as instance:
             record = instance.get_run_record_by_id(run_id)
         return record is not None and record.start_time is not None
 
     def run_of(self, run_id: str) -> dg.DagsterRun:
-        with open_instance(self.services.settings) as instance:
+        with open_instance(self.resources.settings) as instance:
             run = instance.get_run_by_id(run_id)
         assert run is not None
         return run

@@ -39,7 +39,7 @@ class Striker(threading.Thread):
     def run(self) -> None:
         while not self._stop_asked.wait(POLL_SECONDS):
             for environment in Environment:
-                record = self._stack.services.target.record(environment)
+                record = self._stack.resources.release_target.record(environment)
                 hook = PhaseHook(environment, record.phase)
                 if record.owner and record.phase is not Phase.IDLE and hook not in self.seen:
                     self.seen.append(hook)
@@ -51,7 +51,7 @@ class Striker(threading.Thread):
 
 
 def supervisor(stack: Stack) -> Supervisor:
-    return Supervisor(LocalPaths(stack.services.settings.home))
+    return Supervisor(LocalPaths(stack.resources.settings.home))
 
 
 def kill_service(stack: Stack, name: str) -> None:
@@ -63,12 +63,12 @@ def kill_service(stack: Stack, name: str) -> None:
 
 
 def kill_supervisord(stack: Stack) -> None:
-    os.kill(int(LocalPaths(stack.services.settings.home).supervisor_pid.read_text()), signal.SIGKILL)
+    os.kill(int(LocalPaths(stack.resources.settings.home).supervisor_pid.read_text()), signal.SIGKILL)
 
 
 def is_at_rest(stack: Stack) -> bool:
     record = stack.production
-    weights = stack.services.target.observed(Environment.PRODUCTION).weights
+    weights = stack.resources.release_target.observed(Environment.PRODUCTION).weights
     return record.owner is None and record.phase is Phase.IDLE and weights == record.resting_weights
 
 
@@ -90,7 +90,7 @@ def test_a_service_killed_at_every_phase_delays_a_delivery_and_loses_no_request(
     assert stack.outcomes(version) == [Outcome.RELEASED]
     assert clients.failed_requests() == []
     until(lambda: is_at_rest(stack), "giving production back", 30)
-    until(lambda: stack.services.registry.describe(version).stage == "Production", "telling the registry")
+    until(lambda: stack.resources.model_registry.describe(version).stage == "Production", "telling the registry")
 
 
 def test_a_router_killed_at_every_phase_comes_back_and_nobody_is_blamed_for_it(stack: Stack) -> None:

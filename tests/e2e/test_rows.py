@@ -18,14 +18,14 @@ CANCEL_BACKFILL = "mutation ($id: String!) { cancelPartitionBackfill(backfillId:
 def ask_dagster(stack: Stack, mutation: str, thing: str) -> None:
     """What a button in the pages does."""
     request = {"query": mutation, "variables": {"id": thing}}
-    answer = httpx.post(f"{stack.services.settings.dagster_url}/graphql", json=request, timeout=30).json()
+    answer = httpx.post(f"{stack.resources.settings.dagster_url}/graphql", json=request, timeout=30).json()
     assert "Success" in str(answer), answer
 
 
 def comes_to(stack: Stack, environment: Environment, phase: Phase) -> str:
     """Wait for a phase and say which run it is in."""
-    until(lambda: stack.services.target.record(environment).phase is phase, f"{phase} in {environment}")
-    owner = stack.services.target.record(environment).owner
+    until(lambda: stack.resources.release_target.record(environment).phase is phase, f"{phase} in {environment}")
+    owner = stack.resources.release_target.record(environment).owner
     assert owner is not None
     return owner
 
@@ -37,8 +37,8 @@ def test_a_version_staged_later_supersedes_one_that_is_not_in_production_yet(sta
     until(lambda: stack.outcomes(earlier) == [Outcome.SUPERSEDED], "superseding")
     until(lambda: stack.outcomes(later) == [Outcome.RELEASED], "the later one's release")
     assert stack.run_of(run_id).status.value == "CANCELED"
-    assert stack.services.registry.describe(earlier).stage != "Staging"
-    until(lambda: stack.services.registry.describe(later).stage == "Production", "telling the registry")
+    assert stack.resources.model_registry.describe(earlier).stage != "Staging"
+    until(lambda: stack.resources.model_registry.describe(later).stage == "Production", "telling the registry")
 
 
 def test_terminating_a_run_in_the_pages_restores_the_traffic_and_is_not_retried(stack: Stack) -> None:
@@ -52,7 +52,7 @@ def test_terminating_a_run_in_the_pages_restores_the_traffic_and_is_not_retried(
     assert clients.failed_requests() == []
     assert (stack.production.live, stack.production.phase, stack.production.owner) == (live, Phase.IDLE, None)
     assert stack.run_of(run_id).status.value == "CANCELED"
-    assert stack.services.registry.describe(version).stage == "Staging"
+    assert stack.resources.model_registry.describe(version).stage == "Staging"
 
 
 def test_cancelling_a_backfill_leaves_one_stable_colour_and_the_rest_unlaunched(stack: Stack) -> None:
@@ -61,7 +61,7 @@ def test_cancelling_a_backfill_leaves_one_stable_colour_and_the_rest_unlaunched(
     newer = stack.stage("better")
     until(lambda: stack.outcomes(newer) == [Outcome.RELEASED], "a second release")
     live = stack.production.live
-    client = DagsterClient(stack.services.settings.dagster_url)
+    client = DagsterClient(stack.resources.settings.dagster_url)
     backfill = client.backfill(PIPELINE, [before.version, newer], {})
     # Dagster cancels the runs with the next look of its daemon, up to 30 s later: the first one is in production then.
     run_id = comes_to(stack, Environment.STAGING, Phase.TESTING)
@@ -76,7 +76,7 @@ def test_cancelling_a_backfill_leaves_one_stable_colour_and_the_rest_unlaunched(
 def test_a_backfill_goes_on_after_the_stack_was_down(stack: Stack) -> None:
     live = stack.production.live
     assert live is not None
-    client = DagsterClient(stack.services.settings.dagster_url)
+    client = DagsterClient(stack.resources.settings.dagster_url)
     backfill = client.backfill(PIPELINE, [live.version], {})
     stack.command("down")
     stack.command("up")
@@ -119,7 +119,7 @@ def test_a_freeze_parks_a_delivery_until_somebody_overrides(stack: Stack) -> Non
     version = stack.stage("better")
     until(lambda: stack.outcomes(version) == [Outcome.PARKED], "parking")
     assert stack.production.live == live
-    assert stack.services.registry.describe(version).stage == "Staging"
+    assert stack.resources.model_registry.describe(version).stage == "Staging"
     stack.command("override", version, "--reason", "The freeze is for the web shop.")
     stack.command("deliver", version)
     assert stack.outcomes(version)[0] is Outcome.RELEASED

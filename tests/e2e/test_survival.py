@@ -15,7 +15,7 @@ from tests.e2e.stack import Stack, until
 
 def told(stack: Stack, run_id: str) -> list[str]:
     """What people were told of a run."""
-    return [notice.title for notice in stack.services.notifier.sent() if notice.key.startswith(run_id)]
+    return [notice.title for notice in stack.resources.notifier.sent() if notice.key.startswith(run_id)]
 
 
 @pytest.mark.long
@@ -47,6 +47,6 @@ def test_production_serves_the_same_release_after_down_and_up(stack: Stack) -> N
     after = stack.production
     assert (after.live, after.weights) == (before.live, before.weights)
     assert before.live is not None
-    observed = stack.services.target.observed(Environment.PRODUCTION)
+    observed = stack.resources.release_target.observed(Environment.PRODUCTION)
     assert observed.weights == before.weights
     assert before.live.digest[:19] in stack.command("status")

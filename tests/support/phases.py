@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from banana_delivery.defs.resources import Convert
+from banana_delivery.defs.resources import Exporter
 from banana_delivery.evaluation.base import Log
 from banana_delivery.evaluation.fake import FakeEvaluator
 from banana_delivery.export.export import Artifact
 from banana_delivery.export.parity import Agreement, Parity
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.policy.model import Colour, Environment, Phase, RolloutRecord
+from banana_delivery.reports.plots import Plots
 from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.targets.fake import FakeTarget
 
@@ -70,7 +71,7 @@ class WatchedTarget(Watched, FakeTarget):
 
 
 @dataclass
-class Clock:
+class SimulatedClock:
     """Time that passes when somebody sleeps; users arrive meanwhile, and so does the probe's load.
 
     Attributes:
@@ -83,6 +84,14 @@ class Clock:
     on_sleep: list[Callable[[], object]] = field(default_factory=list)
 
     def __call__(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return self.now
+
+    def monotonic(self) -> float:
+        """The same clock; nobody sets it back."""
         return self.now
 
     @property
@@ -103,7 +112,19 @@ class Clock:
             call()
 
 
-def conversion(classes: Mapping[str, tuple[str, ...]]) -> Convert:
+class NoPlots(Plots):
+    """Draws nothing: pictures have unit tests of their own."""
+
+    def rollout(self, *facts: object, **options: object) -> bytes:
+        """No picture."""
+        return b"a picture"
+
+    def quality(self, *facts: object, **options: object) -> bytes:
+        """No picture."""
+        return b"a picture"
+
+
+def conversion(classes: Mapping[str, tuple[str, ...]]) -> Exporter:
     """A conversion that takes no time: the version's own bytes as its model.
 
     Args:

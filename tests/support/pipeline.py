@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import dagster as dg
 import yaml
 
 from banana_delivery.defs.build import build_defs
-from banana_delivery.defs.resources import Services
+from banana_delivery.defs.resources import Resources
+from banana_delivery.delivery.rollback import roll_back
 from banana_delivery.evaluation.fake import FakeEvaluator
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.model_registry.fake import FakeRegistry
@@ -25,7 +26,7 @@ from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.settings import PROJECT_ROOT, Settings
 from banana_delivery.targets.fake import Behaviour
-from tests.support.phases import Clock, WatchedTarget, conversion
+from tests.support.phases import NoPlots, SimulatedClock, WatchedTarget, conversion
 
 STATUS_SENSORS = {
     dg.DagsterRunStatus.SUCCESS: "after_success",
@@ -40,7 +41,7 @@ class PipelineHarness:
 
     Attributes:
         instance: a Dagster instance on SQLite files.
-        services: what the pipeline works with.
+        resources: what the pipeline works with.
         registry: the fake registry.
         target: the fake target.
         evaluator: the fake evidence.
@@ -49,16 +50,19 @@ class PipelineHarness:
     """
 
     instance: dg.DagsterInstance
-    services: Services
+    resources: Resources
     registry: FakeRegistry
     target: WatchedTarget
     evaluator: FakeEvaluator
-    clock: Clock
+    clock: SimulatedClock
     classes: dict[str, tuple[str, ...]]
 
     @cached_property
     def defs(self) -> dg.Definitions:
-        return build_defs(self.services.settings, {"services": self.services})
+        return build_defs(
+            self.resources.settings,
+            {field.name: getattr(self.resources, field.name) for field in fields(self.resources)},
+        )
 
     def stage(self, found: float = 0.9, checkpoint: bytes | None = b"weights") -> str:
         """Publish a version that finds a share of the labelled objects, and stage it."""
@@ -69,7 +73,7 @@ class PipelineHarness:
 
     def change(self, **parts: Any) -> None:
         """Let the pipeline start again with other parts."""
-        self.services = replace(self.services, **parts)
+        self.resources = replace(self.resources, **parts)
         self.__dict__.pop("defs", None)
 
     def break_image(self, digest: str, **behaviour: Any) -> None:
@@ -137,20 +141,38 @@ class PipelineHarness:
             dagster_event=event,
             dagster_instance=self.instance,
             dagster_run=run,
-            resources={"services": self.services},
+            resources=self.resources.by_key(),
         )
         self.defs.resolve_sensor_def(name)(context)
 
     def tick(self, sensor: str, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason | object:
         """Evaluate a sensor once."""
         context = dg.build_sensor_context(
-            instance=self.instance, cursor=cursor, resources={"services": self.services}, sensor_name=sensor
+            instance=self.instance, cursor=cursor, resources=self.resources.by_key(), sensor_name=sensor
         )
         return self.defs.resolve_sensor_def(sensor)(context)
 
     def attempts(self, version: str) -> list[AttemptRecord]:
         """The audit trail of a version, newest first."""
-        return AuditLog(self.instance).attempts(version)
+        return self.audit_log.attempts(version)
+
+    @property
+    def audit_log(self) -> AuditLog:
+        """The audit trail."""
+        return AuditLog(self.instance)
+
+    def roll_back(self, *, actor: str = "Ada", reason: str, digest: str = "", run_id: str = "") -> AttemptRecord:
+        """Roll production back, as a person or the watch does."""
+        return roll_back(
+            self.audit_log,
+            self.resources.release_target,
+            self.resources.recorder,
+            actor=actor,
+            reason=reason,
+            run_id=run_id,
+            digest=digest,
+            log=print,
+        )
 
     @property
     def serving(self) -> str | None:
@@ -161,7 +183,7 @@ class PipelineHarness:
     @property
     def sent(self) -> list[Notice]:
         """All notices, oldest first."""
-        return self.services.notifier.sent()
+        return self.resources.notifier.sent()
 
     @property
     def weights(self) -> dict[Colour, int]:
@@ -176,19 +198,20 @@ def open_pipeline(home: Path, **settings: object) -> Iterator[PipelineHarness]:
     dagster_home.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())
     (dagster_home / "dagster.yaml").write_text(yaml.safe_dump(config))
-    clock = Clock()
+    clock = SimulatedClock()
     target, evaluator, registry = WatchedTarget(clock=clock), FakeEvaluator(), FakeRegistry()
     clock.target, clock.evaluator = target, evaluator
     classes: dict[str, tuple[str, ...]] = {}
-    services = Services(
+    resources = Resources(
         settings=Settings(home=home, plan="demo", **settings),  # type: ignore[arg-type]
-        registry=registry,
-        images=FakeImages(),
-        target=target,
+        model_registry=registry,
+        exporter=conversion(classes),
+        image_store=FakeImages(),
+        release_target=target,
         evaluator=evaluator,
         notifier=Notifier(home / "notifications.jsonl"),
-        convert=conversion(classes),
-        sleep=clock.sleep,
+        plots=NoPlots(),
+        clock=clock,
     )
     with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
-        yield PipelineHarness(instance, services, registry, target, evaluator, clock, classes)
+        yield PipelineHarness(instance, resources, registry, target, evaluator, clock, classes)

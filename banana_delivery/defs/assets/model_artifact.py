@@ -6,14 +6,14 @@ from pathlib import Path
 
 import dagster as dg
 
-from banana_delivery.defs.assets._run import GROUP, OWNERS, attempting, redeploying
-from banana_delivery.defs.resources import Services
-from banana_delivery.delivery.record_attempt import Attempting
+from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, DeliveryRun, start_run
+from banana_delivery.defs.resources import Exporter
+from banana_delivery.delivery.record_attempt import AttemptRecorder
+from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.export.export import sha256_of
-from banana_delivery.model_registry.base import ModelVersion
+from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
 from banana_delivery.policy.asset_records import ArtifactRecord
 from banana_delivery.runs.partitions import MODEL_VERSIONS
-from banana_delivery.runs.records import to_metadata
 
 PARITY_IMAGES = 24
 """Enough to show a wrong preprocessing or class order on any of them, few enough to cost a second."""
@@ -24,46 +24,53 @@ PARITY_IMAGES = 24
     group_name=GROUP,
     owners=OWNERS,
     kinds={"mlflow", "pytorch", "onnx"},
+    io_manager_key=IO_MANAGER,
     description="The version's best.pt from MLflow: scanned, exported to ONNX in a process of its own, and compared "
     "with the checkpoint on labelled images.",
 )
 def model_artifact(
-    context: dg.AssetExecutionContext, services: dg.ResourceParam[Services]
-) -> dg.MaterializeResult[None]:
+    context: dg.AssetExecutionContext,
+    model_registry: dg.ResourceParam[ModelRegistry],
+    exporter: dg.ResourceParam[Exporter],
+    evaluator: dg.ResourceParam[Evaluator],
+    recorder: dg.ResourceParam[AttemptRecorder],
+) -> dg.MaterializeResult[ArtifactRecord]:
     """Resolve, download, scan, export and compare; a redeploy takes the files of its first delivery."""
-    here = attempting(context, services)
-    with here.recorded():
-        described = services.registry.describe(here.version)
-        record = _reused(here) if redeploying(here) else None
-        record = record or _made(here, services, described)
+    run = start_run(context, recorder)
+    with run.records_failure():
+        described = model_registry.describe(run.version)
+        record = _reused(run) if run.redeploying else None
+        record = record or _made(run, model_registry, exporter, evaluator, described)
     return dg.MaterializeResult(
-        metadata=to_metadata(record, mlflow=dg.MetadataValue.url(services.registry.url(here.version))),
+        value=record,
+        metadata={"mlflow": dg.MetadataValue.url(model_registry.url(run.version))},
         data_version=dg.DataVersion(record.onnx_sha256),
     )
 
 
-def _reused(here: Attempting) -> ArtifactRecord | None:
+def _reused(run: DeliveryRun) -> ArtifactRecord | None:
     """The record of an earlier delivery, if its files are still there and still the same."""
-    earlier = here.history.latest(ArtifactRecord, "model_artifact", here.version)
+    earlier = run.audit_log.latest(ArtifactRecord, "model_artifact", run.version)
     if earlier is None:
         return None
     model = Path(earlier.directory) / "model.onnx"
     if not model.is_file() or sha256_of(model) != earlier.onnx_sha256:
         return None
-    here.context.log.info(f"Redeploy: taking the model of the first delivery from {earlier.directory}")
+    run.say(f"Redeploy: taking the model of the first delivery from {earlier.directory}")
     return earlier.replace(reused=True, seconds=0.0)
 
 
-def _made(here: Attempting, services: Services, described: ModelVersion) -> ArtifactRecord:
+def _made(
+    run: DeliveryRun, registry: ModelRegistry, exporter: Exporter, evaluator: Evaluator, described: ModelVersion
+) -> ArtifactRecord:
     start = time.monotonic()
-    kept = services.settings.home / "artifacts" / described.name / described.version
+    kept = run.settings.home / "artifacts" / described.name / described.version
     kept.mkdir(parents=True, exist_ok=True)
-    log = here.context.log.info
     with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
-        log(f"Downloading best.pt of version {described.version} from {described.source}")
-        checkpoint = services.registry.download(described.version, Path(scratch))
-        images = services.evaluator.sample_images(PARITY_IMAGES)
-        artifact = services.convert(checkpoint, kept, described, images, log)
+        run.say(f"Downloading best.pt of version {described.version} from {described.source}")
+        checkpoint = registry.download(described.version, Path(scratch))
+        images = evaluator.sample_images(PARITY_IMAGES)
+        artifact = exporter(checkpoint, kept, described, images, run.say)
     return ArtifactRecord(
         version=described.version,
         mlflow_run_id=described.run_id,

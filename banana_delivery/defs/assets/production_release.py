@@ -1,29 +1,28 @@
 """``production_release``: blue-green, with a gradual shift of the users, watched, promoted or rolled back."""
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import dagster as dg
 
-from banana_delivery.defs.assets._run import GROUP, OWNERS, attempting, gate_inputs, image_to_deliver, lease
-from banana_delivery.defs.resources import Services
+from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, DeliveryRun, GateError, start_run
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
-from banana_delivery.delivery.record_attempt import Attempting, GateError, rollout_picture
+from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rollback import RollbackGuard, rollback_on_exit
 from banana_delivery.delivery.traffic_shift import TrafficShift
-from banana_delivery.images.base import ImageError
-from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.evaluation.base import Evaluator
+from banana_delivery.images.base import ImageError, ImageStore
+from banana_delivery.policy.asset_records import AttemptRecord, ImageRecord
 from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord
 from banana_delivery.policy.rollout.decision import Action, ActionKind
 from banana_delivery.policy.rollout.plan import PLANS, Plan, Step, release_steps
-from banana_delivery.reports.tables import step_table
 from banana_delivery.runs.instance import POOL
 from banana_delivery.runs.partitions import MODEL_VERSIONS
-from banana_delivery.runs.records import to_metadata
+from banana_delivery.targets.base import ReleaseTarget
+from banana_delivery.waiting import Clock
 
 
 @dg.asset(
@@ -34,112 +33,114 @@ from banana_delivery.runs.records import to_metadata
     kinds={"fastapi", "onnx"},
     pool=POOL,
     output_required=False,
+    io_manager_key=IO_MANAGER,
     description="The candidate takes over production step by step while errors and latency are watched; it is "
     "promoted, or the traffic goes back by one weight change.",
 )
 def production_release(
-    context: dg.AssetExecutionContext, services: dg.ResourceParam[Services]
-) -> Iterator[dg.MaterializeResult[None]]:
+    context: dg.AssetExecutionContext,
+    image: ImageRecord,
+    release_target: dg.ResourceParam[ReleaseTarget],
+    image_store: dg.ResourceParam[ImageStore],
+    evaluator: dg.ResourceParam[Evaluator],
+    clock: dg.ResourceParam[Clock],
+    recorder: dg.ResourceParam[AttemptRecorder],
+) -> Iterator[dg.MaterializeResult[AttemptRecord]]:
     """Re-check the gate, shift, watch, promote or roll back. A parked release yields nothing and succeeds."""
-    here = attempting(context, services)
-    with here.recorded():
-        attempt = _deliver(here, services)
+    run = start_run(context, recorder)
+    with run.records_failure():
+        decision = _pass_gate(run, image.ref)
+        if decision.status is GateStatus.PARKED:
+            run.end(Outcome.PARKED, decision.reason, digest=image.ref.digest)
+            return
+        with run.lease(release_target, Environment.PRODUCTION) as lease:
+            release = _Release(run, release_target, image_store, evaluator, clock, lease, image.ref, decision)
+            attempt = release.already_live() or release.carry_out()
     if attempt.outcome in {Outcome.ROLLED_BACK, Outcome.ERROR}:
         raise dg.Failure(attempt.reason, allow_retries=False)
     if attempt.outcome is Outcome.RELEASED:
-        table = dg.MetadataValue.md(step_table([step.metrics for step in attempt.steps]))
-        picture = dg.MetadataValue.md(rollout_picture(services, attempt))
-        yield dg.MaterializeResult(
-            metadata=to_metadata(attempt, step_table=table, rollout=picture),
-            data_version=dg.DataVersion(attempt.digest),
-        )
+        yield dg.MaterializeResult(value=attempt, data_version=dg.DataVersion(attempt.digest))
 
 
-def _deliver(here: Attempting, services: Services) -> AttemptRecord:
-    ref = image_to_deliver(here)
-    verdicts = here.history.verdicts(here.version)
-    decision = evaluate_gate(here.version, ref.digest, verdicts=verdicts, **gate_inputs(here, services))
+def _pass_gate(run: DeliveryRun, ref: ImageRef) -> GateDecision:
+    """Open or parked.
+
+    Raises:
+        GateError: if the gate refuses.
+    """
+    verdicts = run.audit_log.verdicts(run.version)
+    decision = evaluate_gate(run.version, ref.digest, verdicts=verdicts, **run.gate_inputs)
     if decision.status is GateStatus.REFUSED:
         raise GateError(decision.reason)
-    if decision.status is GateStatus.PARKED:
-        return here.ended(Outcome.PARKED, decision.reason, digest=ref.digest)
-    with lease(here.context, services, Environment.PRODUCTION) as held:
-        live = services.target.record(Environment.PRODUCTION).live
-        if live and live.digest == ref.digest:
-            return _already_live(here, ref, decision)
-        release = _Release(here, services, held, ref, decision)
-        return release.run()
-
-
-def _already_live(here: Attempting, ref: ImageRef, decision: GateDecision) -> AttemptRecord:
-    reason = f"Version {here.version} ({ref.digest[:19]}) is in production already; nothing had to change."
-    return here.ended(
-        Outcome.RELEASED,
-        reason,
-        digest=ref.digest,
-        previous_digest=ref.digest,
-        serving_version=here.version,
-        basis=decision.basis,
-    )
+    return decision
 
 
 @dataclass
 class _Release:
     """One release under way in production."""
 
-    here: Attempting
-    services: Services
-    held: Lease
+    run: DeliveryRun
+    target: ReleaseTarget
+    image_store: ImageStore
+    evaluator: Evaluator
+    clock: Clock
+    lease: Lease
     ref: ImageRef
     decision: GateDecision
 
-    def run(self) -> AttemptRecord:
+    def already_live(self) -> AttemptRecord | None:
+        """The attempt that ends because production serves this digest; None if it does not."""
+        live = self.target.record(Environment.PRODUCTION).live
+        if live is None or live.digest != self.ref.digest:
+            return None
+        return self.run.end(
+            Outcome.RELEASED,
+            f"Version {self.run.version} ({live.digest[:19]}) is in production already; nothing had to change.",
+            digest=live.digest,
+            previous_digest=live.digest,
+            serving_version=self.run.version,
+            basis=self.decision.basis,
+        )
+
+    def carry_out(self) -> AttemptRecord:
         """Scale up, shift, watch; promote, or let the guard restore the traffic."""
-        target = self.services.target
-        before = target.record(Environment.PRODUCTION)
-        shift: TrafficShift | None = None
+        before = self.target.record(Environment.PRODUCTION)
         # The probe ends last: users do not wait for answers that a hanging candidate owes to it.
-        with ExitStack() as load, rollback_on_exit(target, self.held) as guard:
+        with ExitStack() as load, rollback_on_exit(self.target, self.lease, self.clock) as guard:
             self._bring_up(before)
-            url = target.probe_url(Environment.PRODUCTION, before.idle)
+            probe = self.evaluator.probe(self.target.probe_url(Environment.PRODUCTION, before.idle))
             shift = TrafficShift(
-                target,
-                self.held,
+                self.target,
+                self.lease,
                 self._plan,
                 before.idle,
                 self.ref,
-                load.enter_context(self.services.evaluator.probe(url)),
-                self.here.context.log.info,
-                self.services.sleep,
+                load.enter_context(probe),
+                self.run.say,
+                self.clock.sleep,
             )
             action = self._shift(shift)
             if action.kind is ActionKind.PROMOTE:
                 self._promote(before, shift, guard)
-        attempt = self._ended(before, shift, action, guard)
-        if guard.promoted:
+        attempt = self._end(before, shift, action, guard)
+        if attempt.outcome is Outcome.RELEASED:
             self._tag_stable()
         return attempt
 
     @property
     def _plan(self) -> Plan:
-        return PLANS[self.services.settings.plan]
+        return PLANS[self.run.settings.plan]
 
     def _bring_up(self, before: RolloutRecord) -> None:
-        target = self.services.target
-        self.held.enter(Phase.SCALING, candidate=self.ref, plan=self._plan.name, scale_down_at=None)
-        target.deploy(self.held.claim, before.idle, self.ref, target.default_replicas(Environment.PRODUCTION))
-        wait_until_ready(
-            target,
-            self.held,
-            Environment.PRODUCTION,
-            before.idle,
-            self.services.settings.ready_timeout_seconds,
-            self.here.context.log.info,
-        )
+        self.lease.enter(Phase.SCALING, candidate=self.ref, plan=self._plan.name, scale_down_at=None)
+        replicas = self.target.default_replicas(Environment.PRODUCTION)
+        self.target.deploy(self.lease.claim, before.idle, self.ref, replicas)
+        timeout = self.run.settings.ready_timeout_seconds
+        wait_until_ready(self.target, self.lease, Environment.PRODUCTION, before.idle, timeout, self.run.say)
 
     def _shift(self, shift: TrafficShift) -> Action:
         """Follow the policy from step to step until it promotes, rolls back or parks."""
-        first_release = shift.target.record(Environment.PRODUCTION).active is None
+        first_release = self.target.record(Environment.PRODUCTION).active is None
         steps = release_steps(self._plan)
         step: Step | None = next(one for one in steps if one.weight == 100) if first_release else steps[0]
         while step:
@@ -149,31 +150,28 @@ class _Release:
 
     def _promote(self, before: RolloutRecord, shift: TrafficShift, guard: RollbackGuard) -> None:
         """The candidate becomes the active colour; the one before it stays warm for a while."""
-        facts = {
-            "active": before.idle,
-            "candidate": None,
-            "scale_down_at": time.time() + self.services.settings.warm_seconds,
-        }
-        shift.retry(lambda: self.held.enter(Phase.PROMOTING, **facts))
-        guard.promoted = True
+        scale_down_at = self.clock.time() + self.run.settings.warm_seconds
+        facts = {"active": before.idle, "candidate": None, "scale_down_at": scale_down_at}
+        shift.retry(lambda: self.lease.enter(Phase.PROMOTING, **facts))
+        guard.disarm()
 
     def _tag_stable(self) -> None:
         """The release is out whatever the registry says; only whoever pulls `stable` by hand gets the one before."""
         try:
-            self.services.images.tag(self.ref, {"stable"})
+            self.image_store.tag(self.ref, {"stable"})
         except ImageError as error:
-            self.here.context.log.warning(f"The tag stable was not moved to {self.ref.digest}: {error}")
+            self.run.say(f"The tag stable was not moved to {self.ref.digest}: {error}")
 
-    def _ended(self, before: RolloutRecord, shift: TrafficShift, action: Action, guard: RollbackGuard) -> AttemptRecord:
+    def _end(self, before: RolloutRecord, shift: TrafficShift, action: Action, guard: RollbackGuard) -> AttemptRecord:
         outcomes = {
             ActionKind.PROMOTE: Outcome.RELEASED,
             ActionKind.PARK: Outcome.PARKED,
             ActionKind.ROLL_BACK: Outcome.ERROR if action.wrong_release else Outcome.ROLLED_BACK,
         }
         outcome = outcomes[action.kind]
-        live = self.ref if guard.promoted else before.live
+        live = self.ref if outcome is Outcome.RELEASED else before.live
         metrics = [step.metrics for step in shift.steps]
-        return self.here.ended(
+        return self.run.end(
             outcome,
             action.reason,
             digest=self.ref.digest,

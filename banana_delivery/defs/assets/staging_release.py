@@ -4,78 +4,61 @@ import time
 
 import dagster as dg
 
-from banana_delivery.defs.assets._run import (
-    GROUP,
-    OWNERS,
-    attempting,
-    image_to_deliver,
-    lease,
-    quality,
-    quality_picture,
-)
-from banana_delivery.defs.resources import Services
+from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, DeliveryRun, measure_quality, start_run
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import NeverReadyError, wait_until_ready
-from banana_delivery.delivery.record_attempt import Attempting
-from banana_delivery.evaluation.base import ReleaseEndpoint
+from banana_delivery.delivery.record_attempt import AttemptRecorder
+from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
 from banana_delivery.export.errors import RejectedModelError
-from banana_delivery.policy.asset_records import StagingRecord
+from banana_delivery.policy.asset_records import ImageRecord, StagingRecord
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
-from banana_delivery.reports.tables import quality_table, test_table
 from banana_delivery.runs.instance import POOL
 from banana_delivery.runs.partitions import MODEL_VERSIONS
-from banana_delivery.runs.records import to_metadata
+from banana_delivery.targets.base import ReleaseTarget
 
 
 @dg.asset(
     partitions_def=MODEL_VERSIONS,
-    deps=["image"],
     group_name=GROUP,
     owners=OWNERS,
     kinds={"fastapi", "onnx"},
     pool=POOL,
+    io_manager_key=IO_MANAGER,
     description="The image runs in staging; smoke, integration and performance tests and the labelled images say how.",
 )
 def staging_release(
-    context: dg.AssetExecutionContext, services: dg.ResourceParam[Services]
-) -> dg.MaterializeResult[None]:
+    context: dg.AssetExecutionContext,
+    image: ImageRecord,
+    release_target: dg.ResourceParam[ReleaseTarget],
+    evaluator: dg.ResourceParam[Evaluator],
+    recorder: dg.ResourceParam[AttemptRecorder],
+) -> dg.MaterializeResult[StagingRecord]:
     """Deploy the digest to staging, wait until it is ready, test it and measure its quality."""
-    here = attempting(context, services)
-    with here.recorded(), lease(context, services, Environment.STAGING) as held:
-        record = _release(here, services, held, image_to_deliver(here))
-    return dg.MaterializeResult(
-        metadata=to_metadata(
-            record,
-            test_table=dg.MetadataValue.md(test_table(record.tests)),
-            quality_table=dg.MetadataValue.md(quality_table(record.quality)),
-            **quality_picture(record.quality),
-        ),
-        data_version=dg.DataVersion(record.ref.digest),
-    )
+    run = start_run(context, recorder)
+    with run.records_failure(), run.lease(release_target, Environment.STAGING) as lease:
+        record = _stage(run, release_target, evaluator, lease, image.ref)
+    return dg.MaterializeResult(value=record, data_version=dg.DataVersion(record.ref.digest))
 
 
-def _release(here: Attempting, services: Services, held: Lease, ref: ImageRef) -> StagingRecord:
+def _stage(run: DeliveryRun, target: ReleaseTarget, evaluator: Evaluator, lease: Lease, ref: ImageRef) -> StagingRecord:
     start = time.monotonic()
-    target, log = services.target, here.context.log.info
-    held.enter(Phase.DEPLOYING, candidate=ref)
+    lease.enter(Phase.DEPLOYING, candidate=ref)
     replicas = target.default_replicas(Environment.STAGING)
-    target.deploy(held.claim, Colour.SOLE, ref, replicas)
+    target.deploy(lease.claim, Colour.SOLE, ref, replicas)
+    timeout = run.settings.ready_timeout_seconds
     try:
-        ready = wait_until_ready(
-            target, held, Environment.STAGING, Colour.SOLE, services.settings.ready_timeout_seconds, log
-        )
+        ready = wait_until_ready(target, lease, Environment.STAGING, Colour.SOLE, timeout, run.say)
     except NeverReadyError as error:
         raise RejectedModelError(str(error)) from error
-    held.enter(Phase.TESTING, active=Colour.SOLE)
-    staged = ReleaseEndpoint(target.url(Environment.STAGING), ref)
-    tests = services.evaluator.tests(staged, log)
-    judged = quality(here, services, ref, fresh=Environment.STAGING)
-    held.verify()
+    lease.enter(Phase.TESTING, active=Colour.SOLE)
+    tests = evaluator.tests(ReleaseEndpoint(target.url(Environment.STAGING), ref), run.say)
+    quality = measure_quality(run, target, evaluator, ref, fresh=Environment.STAGING)
+    lease.verify()
     return StagingRecord(
         ref=ref,
         replicas=replicas,
         tests=tuple(tests),
-        quality=judged,
+        quality=quality,
         seconds_to_ready=ready,
         seconds=time.monotonic() - start,
     )

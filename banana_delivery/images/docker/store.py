@@ -34,6 +34,7 @@ from banana_delivery.images.retrying import Retries
 from banana_delivery.images.scanning import pickles_in
 from banana_delivery.images.selftest import TIMEOUT_SECONDS, read_result
 from banana_delivery.policy.model import ImageRef
+from banana_delivery.settings import PROJECT_ROOT, Settings
 
 LEASE_SECONDS = 3600.0
 _RUNTIME_LABEL = "banana.runtime"
@@ -56,6 +57,8 @@ class DockerImages(ImageStore):
         lease_seconds: how long an image that was built or asked for is safe from retention; at least half of it holds.
         clock: seconds since the epoch.
     """
+
+    brings_packages = True
 
     def __init__(
         self,
@@ -257,4 +260,22 @@ def _built(image: RemoteImage, pushed: Collection[str], started: float) -> Built
         layers_new=tuple(new),
         layers_reused=tuple(name for name in sizes if name not in new),
         seconds=time.monotonic() - started,
+    )
+
+
+def docker_images(settings: Settings) -> DockerImages:
+    """The store in the registry that the settings name; nothing is contacted before it is used.
+
+    Raises:
+        ImageError: if no repository is named, or its name cannot be one.
+    """
+    if not settings.registry_repository:
+        raise ImageError("BANANA_TARGET is kubernetes but BANANA_REGISTRY_REPOSITORY is empty; set it to host/path.")
+    return DockerImages(
+        settings.registry_repository,
+        dockerfile=PROJECT_ROOT / "Dockerfile",
+        base_image=settings.base_image,
+        username=settings.registry_username,
+        password=settings.registry_password.get_secret_value(),
+        engine=Engine(network_mode=settings.build_network or None),
     )

@@ -61,6 +61,8 @@ class OciLayoutImages(ImageStore):
         clock: seconds since the epoch.
     """
 
+    brings_packages = False
+
     def __init__(
         self,
         root: Path,

@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from banana_delivery.policy.quality import comparison, judging
-from banana_delivery.reports import html, plots
+from banana_delivery.policy.quality.comparison import RESAMPLES
+from banana_delivery.reports.plots import Plots
 from tests.integration.delivery.serving import Serving, serve
 from tests.support.pipeline import PipelineHarness, open_pipeline
 
@@ -35,6 +34,13 @@ def pipeline(serving: Serving, tmp_path: Path) -> Iterator[PipelineHarness]:
         yield opened
 
 
+@pytest.fixture
+def unabridged(pipeline: PipelineHarness) -> None:
+    """A test that asks for this has its plots drawn and all resamples taken."""
+    pipeline.evaluator.resamples = RESAMPLES
+    pipeline.change(plots=Plots())
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _databases_on_slow_disks_do_not_slow_tests() -> Iterator[None]:
     """A test survives no power failure, so SQLite need not wait for the disk at every event."""
@@ -47,20 +53,3 @@ def _databases_on_slow_disks_do_not_slow_tests() -> Iterator[None]:
     event.listen(Engine, "connect", hurry)
     yield
     event.remove(Engine, "connect", hurry)
-
-
-@pytest.fixture
-def unabridged() -> None:
-    """A test that asks for this has its plots drawn and all resamples taken."""
-
-
-@pytest.fixture(autouse=True)
-def _few_resamples_and_no_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than all the rest of a delivery, and their own unit tests look at each of them."""
-    if "unabridged" in request.fixturenames:
-        return
-    monkeypatch.setattr(judging, "compare", partial(comparison.compare, resample_count=200))
-    for module in (html, plots):
-        monkeypatch.setattr(module, "rollout_plot", lambda *facts, **options: b"a picture")
-    for module in (html, plots):
-        monkeypatch.setattr(module, "quality_plot", lambda *facts, **options: b"a picture")

@@ -36,7 +36,7 @@ def kill_at(hook: PhaseHook, pipeline: PipelineHarness, version: str) -> None:
 
     What the process did to the fake place and image store it hands over as it dies, since real ones outlive it.
     """
-    handover = pipeline.services.settings.home / "handover"
+    handover = pipeline.resources.settings.home / "handover"
 
     def die() -> None:
         handover.write_bytes(outside(pipeline))

@@ -33,7 +33,7 @@ class Serving:
         with open_pipeline(home) as pipeline:
             put_outside(pipeline, self.outside)
             assert pipeline.stage() == FIRST
-            pipeline.services.aftermath.mark(pipeline.attempts(FIRST)[0])
+            pipeline.resources.publisher.mark(pipeline.attempts(FIRST)[0])
             yield pipeline
 
 
@@ -48,11 +48,11 @@ def serve(home: Path) -> Serving:
 def outside(pipeline: PipelineHarness) -> bytes:
     """What outlives the pipeline's process: the place that releases run in, and the image store."""
     place = {name: value for name, value in vars(pipeline.target.place).items() if name != "lock"}
-    return pickle.dumps((place, vars(pipeline.services.images)))
+    return pickle.dumps((place, vars(pipeline.resources.image_store)))
 
 
 def put_outside(pipeline: PipelineHarness, kept: bytes) -> None:
     """Put that into a world."""
     place, images = pickle.loads(kept)
     vars(pipeline.target.place).update(place)
-    vars(pipeline.services.images).update(images)
+    vars(pipeline.resources.image_store).update(images)

@@ -88,19 +88,19 @@ def test_a_version_that_does_not_exist_is_rejected_and_named(pipeline: PipelineH
 
 
 def test_a_disk_that_is_full_while_building_is_an_error_and_the_next_try_succeeds(pipeline: PipelineHarness) -> None:
-    version, images = pipeline.stage(0.999), pipeline.services.images
-    pipeline.change(images=FullDisk())
+    version, images = pipeline.stage(0.999), pipeline.resources.image_store
+    pipeline.change(image_store=FullDisk())
     ends(pipeline, version, pipeline.run(version), Outcome.ERROR)
     assert pipeline.attempts(version)[0].reason == "The disk under /images is full; make room and deliver again."
     is_at_rest(pipeline, FIRST)
-    pipeline.change(images=images)
+    pipeline.change(image_store=images)
     ends(pipeline, version, pipeline.run(version), Outcome.RELEASED)
 
 
 def test_a_pickle_that_runs_code_is_rejected_without_running_it(pipeline: PipelineHarness, tmp_path: Path) -> None:
     marker = tmp_path / "it-ran"
     hostile = pickle_that_runs_code(tmp_path / "hostile", marker)
-    pipeline.change(convert=export_model)
+    pipeline.change(exporter=export_model)
     version = pipeline.stage(checkpoint=hostile.read_bytes())
     ends(pipeline, version, pipeline.run(version), Outcome.REJECTED)
     assert "exec" in pipeline.attempts(version)[0].reason

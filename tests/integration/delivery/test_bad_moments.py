@@ -8,8 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from banana_delivery.delivery import record_attempt, rollback
-from banana_delivery.delivery.record_attempt import record
-from banana_delivery.delivery.rollback import NothingToRollBackError, roll_back
+from banana_delivery.delivery.rollback import NothingToRollBackError
 from banana_delivery.evaluation.fake import FakeEvaluator, FakeLoad
 from banana_delivery.images.base import ImageError
 from banana_delivery.images.fake import FakeImages
@@ -39,8 +38,8 @@ class ForgetfulRegistry(FakeImages):
 
 def test_a_release_is_released_although_the_tag_stable_could_not_be_moved(pipeline: PipelineHarness) -> None:
     forgetful = ForgetfulRegistry()
-    vars(forgetful).update(vars(pipeline.services.images))
-    pipeline.change(images=forgetful)
+    vars(forgetful).update(vars(pipeline.resources.image_store))
+    pipeline.change(image_store=forgetful)
     second = pipeline.stage(BETTER)
     ends(pipeline, second, pipeline.run(second), Outcome.RELEASED)
 
@@ -83,7 +82,7 @@ def test_a_rollback_uses_the_replicas_that_are_warm_however_many_the_bad_release
     pipeline.run(pipeline.stage(BETTER))
     warm = pipeline.target.record(Environment.PRODUCTION).deployments[Colour.BLUE].replicas
     monkeypatch.setattr(pipeline.target, "default_replicas", lambda _: 9)
-    roll_back(pipeline.instance, pipeline.services, actor="Ada", reason="It looks wrong.", log=print)
+    pipeline.roll_back(actor="Ada", reason="It looks wrong.")
     assert pipeline.target.record(Environment.PRODUCTION).deployments[Colour.BLUE].replicas == warm
     is_at_rest(pipeline, FIRST)
 
@@ -100,7 +99,7 @@ def test_that_a_version_was_revoked_is_written_down_although_its_run_has_a_line(
         revoked=True,
     )
     for _ in range(2):
-        record(pipeline.instance, pipeline.services, undone)
+        pipeline.resources.recorder.record(pipeline.audit_log, undone)
     assert [attempt.outcome for attempt in pipeline.attempts(second)] == [Outcome.ROLLED_BACK, Outcome.RELEASED]
     assert [notice.title for notice in pipeline.sent if "ROLLED BACK" in notice.title] != []
 
@@ -110,10 +109,10 @@ def test_what_may_not_enter_production_meets_none_of_its_users(pipeline: Pipelin
     version = pipeline.stage(BETTER)
     if revoked:
         pipeline.run(version)
-        roll_back(pipeline.instance, pipeline.services, actor="Ada", reason="It looks wrong.", log=print)
+        pipeline.roll_back(actor="Ada", reason="It looks wrong.")
         pipeline.registry.stage(version)
     else:
-        pipeline.change(settings=pipeline.services.settings.model_copy(update={"freeze": True}))
+        pipeline.change(settings=pipeline.resources.settings.model_copy(update={"freeze": True}))
     pipeline.target.calls.clear()
     pipeline.run(version)
     assert pipeline.attempts(version)[0].outcome is (Outcome.REJECTED if revoked else Outcome.PARKED)
@@ -130,8 +129,8 @@ def test_a_run_whose_end_could_not_be_written_down_gets_its_line_later(
     with pytest.raises(TargetError):
         pipeline.after(run)
     assert pipeline.attempts(version) == []
-    rollback.take_over(pipeline.target, Environment.PRODUCTION, "Ada")
-    monkeypatch.setattr(record_attempt, "SENSORS_SECONDS", -10.0)
+    rollback.take_over(pipeline.target, Environment.PRODUCTION, "Ada", pipeline.clock.time())
+    monkeypatch.setattr(record_attempt, "SENSORS_SECONDS", -1e6)
     for _ in range(2):
         pipeline.tick("reconcile")
     assert [attempt.outcome for attempt in pipeline.attempts(version)] == [Outcome.ERROR]
@@ -152,7 +151,7 @@ def test_after_resuming_a_held_production_the_next_delivery_goes_through(pipelin
     pipeline.target.at[SHIFTING] = lambda: pipeline.target.place.edit_replicas(Environment.PRODUCTION, Colour.BLUE, 3)
     pipeline.run(held)
     assert pipeline.target.record(Environment.PRODUCTION).phase is Phase.DRIFTED
-    rollback.resume(pipeline.target, Environment.PRODUCTION, "Ada")
+    rollback.resume(pipeline.target, Environment.PRODUCTION, "Ada", pipeline.clock.time())
     is_at_rest(pipeline, FIRST)
     following = pipeline.stage(BETTER)
     ends(pipeline, following, pipeline.run(following), Outcome.RELEASED)
@@ -163,7 +162,7 @@ def test_what_is_not_held_cannot_be_resumed_and_nobody_is_robbed(pipeline: Pipel
 
     def resume() -> None:
         with pytest.raises(TargetError, match="Production is not held"):
-            rollback.resume(pipeline.target, Environment.PRODUCTION, "Ada")
+            rollback.resume(pipeline.target, Environment.PRODUCTION, "Ada", pipeline.clock.time())
 
     pipeline.target.at[SHIFTING] = resume
     ends(pipeline, version, pipeline.run(version), Outcome.RELEASED)
@@ -175,9 +174,7 @@ def test_a_watch_takes_out_what_it_watched_and_revokes_nothing_that_came_after(p
     digest = pipeline.attempts(bad)[0].digest
 
     def undo() -> None:
-        roll_back(
-            pipeline.instance, pipeline.services, actor="production_watch", reason="Errors.", digest=digest, log=print
-        )
+        pipeline.roll_back(actor="production_watch", reason="Errors.", digest=digest)
 
     pipeline.target.at[COMPARING] = undo
     pipeline.run(innocent)
@@ -189,7 +186,7 @@ def test_a_watch_takes_out_what_it_watched_and_revokes_nothing_that_came_after(p
 
 
 def test_a_lost_cursor_does_not_supersede_what_waits_for_a_person(pipeline: PipelineHarness) -> None:
-    pipeline.change(settings=pipeline.services.settings.model_copy(update={"freeze": True}))
+    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"freeze": True}))
     parked = [pipeline.stage(BETTER), pipeline.stage(BETTER)]
     for version in parked:
         pipeline.run(version)

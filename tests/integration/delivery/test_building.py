@@ -28,8 +28,8 @@ def replaced(pipeline: PipelineHarness) -> Iterator[tuple[PipelineHarness, str]]
 
 def lose_images(pipeline: PipelineHarness, *, rebuild_missing: bool) -> FakeImages:
     images = FakeImages()
-    settings = pipeline.services.settings.model_copy(update={"rebuild_missing": rebuild_missing})
-    pipeline.change(images=images, settings=settings)
+    settings = pipeline.resources.settings.model_copy(update={"rebuild_missing": rebuild_missing})
+    pipeline.change(image_store=images, settings=settings)
     return images
 
 
@@ -75,12 +75,12 @@ def test_building_once_more_reports_parity_or_what_differs(
     pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert pipeline.serving is not None
-    assert rebuild(pipeline.instance, pipeline.services, pipeline.serving, print).proven
+    assert rebuild(pipeline.audit_log, pipeline.resources.image_store, pipeline.serving, print).proven
     change_the_serving_code(monkeypatch, tmp_path)
-    (difference,) = rebuild(pipeline.instance, pipeline.services, pipeline.serving, print).differences[:1]
+    (difference,) = rebuild(pipeline.audit_log, pipeline.resources.image_store, pipeline.serving, print).differences[:1]
     assert difference.startswith("layer code was ")
 
 
 def test_a_version_that_was_never_built_cannot_be_built_again(pipeline: PipelineHarness) -> None:
     with pytest.raises(ImageError, match="Version 99 has no image yet; deliver it as a whole"):
-        rebuild(pipeline.instance, pipeline.services, "99", print)
+        rebuild(pipeline.audit_log, pipeline.resources.image_store, "99", print)

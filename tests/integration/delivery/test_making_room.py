@@ -15,8 +15,8 @@ def test_a_registry_that_refuses_deletes_fails_neither_a_delivery_nor_the_redepl
     empty_pipeline: PipelineHarness,
 ) -> None:
     pipeline = empty_pipeline
-    at_once = pipeline.services.settings.model_copy(update={"keep_versions": 1, "rollback_window_days": 0.0})
-    pipeline.change(images=FakeImages(lease_seconds=0.0, removal_failure=REFUSAL), settings=at_once)
+    at_once = pipeline.resources.settings.model_copy(update={"keep_versions": 1, "rollback_window_days": 0.0})
+    pipeline.change(image_store=FakeImages(lease_seconds=0.0, removal_failure=REFUSAL), settings=at_once)
     first, second, third, fourth = (pipeline.stage(found) for found in (0.9, 0.95, 0.99, 0.999))
     for version in (first, second, third, fourth):
         pipeline.run(version)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from banana_delivery.delivery.rollback import roll_back
 from banana_delivery.names import SUPERSEDED_TAG, TRIGGER_TAG
 from banana_delivery.policy.asset_records import DecisionKind, ManualDecision
 from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
@@ -40,7 +39,7 @@ def test_the_second_release_goes_step_by_step_to_the_other_colour(pipeline: Pipe
     assert pipeline.registry.describe(FIRST).stage == "Archived"
     shifted = [step.metrics.weight for step in pipeline.attempts(second)[0].steps]
     assert shifted == [20, 40, 60, 80, 100, 100]
-    (report,) = (pipeline.services.settings.home / "reports").glob(f"version-{second}-*.html")
+    (report,) = (pipeline.resources.settings.home / "reports").glob(f"version-{second}-*.html")
     assert "data:image/png;base64,iVBOR" in report.read_text()
 
 
@@ -134,7 +133,7 @@ def test_a_place_that_fails_is_an_error_with_nothing_half_done(pipeline: Pipelin
 def test_a_place_that_keeps_replicas_from_starting_is_an_error_and_no_fault_of_the_model(
     pipeline: PipelineHarness, hook: PhaseHook, where: str, state: dict[str, str], sentence: str
 ) -> None:
-    pipeline.change(settings=pipeline.services.settings.model_copy(update={"ready_timeout_seconds": 0.001}))
+    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"ready_timeout_seconds": 0.001}))
     version = pipeline.stage(BETTER)
 
     def keep_from_starting() -> None:
@@ -168,7 +167,7 @@ def test_another_digest_than_meant_is_an_error_and_no_fault_of_the_model(
 
 
 def test_a_freeze_window_parks_what_would_enter_production(pipeline: PipelineHarness) -> None:
-    pipeline.change(settings=pipeline.services.settings.model_copy(update={"freeze": True}))
+    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"freeze": True}))
     version = pipeline.stage(BETTER)
     ends(pipeline, version, pipeline.run(version), Outcome.PARKED)
     assert "freeze window" in pipeline.attempts(version)[0].reason
@@ -206,7 +205,7 @@ def test_delivering_what_is_live_changes_nothing(pipeline: PipelineHarness) -> N
 def test_a_revoked_version_is_refused_until_somebody_overrides(pipeline: PipelineHarness) -> None:
     second = pipeline.stage(BETTER)
     pipeline.run(second)
-    roll_back(pipeline.instance, pipeline.services, actor="Ada", reason="It looks wrong.", log=print)
+    pipeline.roll_back(actor="Ada", reason="It looks wrong.")
     assert pipeline.serving == FIRST
     refused = pipeline.run(second)
     assert pipeline.attempts(second)[0].outcome is Outcome.REJECTED

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from banana_delivery.delivery import rollback
-from banana_delivery.delivery.rollback import NothingToRollBackError, roll_back
+from banana_delivery.delivery.rollback import NothingToRollBackError
 from banana_delivery.names import STAGED_AT_TAG, SUPERSEDED_TAG, TRIGGER_TAG
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
@@ -27,7 +27,7 @@ def while_shifting(pipeline: PipelineHarness, happens: Callable[[], object]) -> 
 
 
 def undo(pipeline: PipelineHarness) -> AttemptRecord:
-    return roll_back(pipeline.instance, pipeline.services, actor="Ada", reason="It looks wrong.", log=print)
+    return pipeline.roll_back(actor="Ada", reason="It looks wrong.")
 
 
 def test_the_second_of_two_pipelines_is_refused_with_one_sentence(pipeline: PipelineHarness) -> None:

@@ -11,10 +11,10 @@ import dagster as dg
 import psutil
 import pytest
 
-from banana_delivery.delivery.record_attempt import STOPPED
 from banana_delivery.names import WORKER_TAG
 from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
-from banana_delivery.runs.lifecycle import identity, is_dead
+from banana_delivery.policy.outcomes import STOPPED
+from banana_delivery.runs.lifecycle import Runs, identity
 from banana_delivery.runs.partitions import ensure_partition
 from tests.integration.delivery.serving import FIRST
 from tests.support.phases import PhaseHook
@@ -70,7 +70,7 @@ def test_a_process_that_is_gone_is_looked_for_only_where_the_launcher_does_not_w
     if watched:
         monkeypatch.setattr(dg.DagsterInstance, "run_launcher", launcher(tmp_path))
 
-    assert is_dead(pipeline.instance, pipeline.run_of(shifting.run_id)) is not watched
+    assert Runs(pipeline.instance).is_dead(pipeline.run_of(shifting.run_id)) is not watched
 
 
 def test_a_pod_that_falls_silent_loses_production_before_anybody_knows_how_its_run_ended(

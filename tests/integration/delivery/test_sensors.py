@@ -16,7 +16,7 @@ from banana_delivery.delivery.lease import Lease
 from banana_delivery.names import PARENT_RUN_TAG, STAGED_AT_TAG, TRIGGER_TAG, WORKER_TAG
 from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
 from banana_delivery.policy.outcomes import Urgency
-from banana_delivery.runs.lifecycle import deliveries_under_way, identity, sign_in
+from banana_delivery.runs.lifecycle import Runs, identity
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.targets.fake import Behaviour
 from tests.integration.delivery.serving import FIRST
@@ -85,7 +85,7 @@ def test_of_two_versions_staged_between_two_looks_the_last_is_delivered_and_the_
 
 def test_an_owner_that_lives_is_not_robbed(pipeline: PipelineHarness) -> None:
     run = run_under_way(pipeline, pipeline.stage())
-    sign_in(pipeline.instance, run.run_id)
+    Runs(pipeline.instance).sign_in(run.run_id)
     pipeline.target.claim(Environment.PRODUCTION, run.run_id)
     pipeline.tick("reconcile")
     assert pipeline.target.record(Environment.PRODUCTION).owner == run.run_id
@@ -124,7 +124,7 @@ class Watch:
         self.version = pipeline.stage(found=0.999)
         pipeline.run(self.version)
         self._sensor = pipeline.defs.resolve_sensor_def("production_watch")
-        self._context = dg.build_sensor_context(instance=pipeline.instance, resources={"services": pipeline.services})
+        self._context = dg.build_sensor_context(instance=pipeline.instance, resources=pipeline.resources.by_key())
         pipeline.clock.now = time.time()
 
     def look(self) -> list[dg.RunRequest]:
@@ -213,4 +213,4 @@ def test_only_deliveries_of_the_sensor_before_production_are_superseded(pipeline
     mine = run_under_way(pipeline, "1", **triggered)
     run_under_way(pipeline, "2")
     run_under_way(pipeline, "3", **triggered, **{PARENT_RUN_TAG: mine.run_id})
-    assert [(run.run_id, run.staged_at) for run in deliveries_under_way(pipeline.instance)] == [(mine.run_id, 100.0)]
+    assert [(run.run_id, run.staged_at) for run in Runs(pipeline.instance).under_way()] == [(mine.run_id, 100.0)]

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import yaml
 
 from banana_delivery.delivery import rollback
-from banana_delivery.delivery.rollback import previous_release, roll_back
+from banana_delivery.delivery.rollback import previous_release
 from banana_delivery.embedded.replicas import ReplicaSet
 from banana_delivery.embedded.target import LocalTarget
 from banana_delivery.evaluation.answers import AnswerCache
@@ -57,8 +57,8 @@ class Restored:
         self.pipeline = pipeline
         self.stored = stored
         self.images = StoredImages(stored.home / "images")
-        self.local = LocalTarget(pipeline.services.settings, self.images.unpack)
-        pipeline.change(images=self.images)
+        self.local = LocalTarget(pipeline.resources.settings, self.images.unpack)
+        pipeline.change(image_store=self.images)
         self._restore_place()
         self._restore_registry()
 
@@ -166,7 +166,7 @@ def what_is_read(found: Restored) -> Json:
         ],
         "untold": [
             [attempt.version, attempt.outcome.value, attempt.run_id]
-            for attempt in pipeline.services.aftermath.untold.attempts()
+            for attempt in pipeline.resources.publisher.pending.attempts()
         ],
         "answers": _answers(stored.home),
         "predictions": [{**row, "predicted_at": str(row["predicted_at"])} for row in rows],
@@ -336,7 +336,7 @@ def test_deliveries_redeploys_and_rollbacks_go_on_from_a_stored_release(at_rest:
     assert (again.outcome, again.basis, again.digest) == (Outcome.RELEASED, "redeploy", first.digest)
     assert again.previous_digest == released.digest
 
-    undone = roll_back(pipeline.instance, pipeline.services, actor="ada", reason="It looks wrong.", log=print)
+    undone = pipeline.roll_back(actor="ada", reason="It looks wrong.")
     assert (undone.version, undone.serving_version) == ("1", seventh)
     assert at_rest.live().digest == released.digest
     assert (at_rest.production.phase, at_rest.production.owner) == (Phase.IDLE, None)
@@ -359,7 +359,7 @@ def test_a_stored_release_is_delivered_as_a_whole_with_its_original_files_and_im
 
 def test_a_stored_release_is_rolled_back_to_the_warm_one_before_it(at_rest: Restored) -> None:
     pipeline = at_rest.pipeline
-    undone = roll_back(pipeline.instance, pipeline.services, actor="ada", reason="It looks wrong.", log=print)
+    undone = pipeline.roll_back(actor="ada", reason="It looks wrong.")
     assert (undone.version, undone.serving_version, undone.revoked) == ("2", "1", True)
     assert pipeline.weights == {Colour.BLUE: 100, Colour.GREEN: 0}
     assert pipeline.run("2").status is dg.DagsterRunStatus.FAILURE
@@ -382,7 +382,7 @@ def test_what_the_registry_was_never_told_it_is_told_at_the_first_look(at_rest: 
     looked = pipeline.tick("staged_versions", at_rest.stored.cursors["staged_versions"])
     assert isinstance(looked, dg.SkipReason)
     assert (pipeline.registry.describe("1").stage, pipeline.registry.describe("2").stage) == ("Archived", "Production")
-    assert pipeline.services.aftermath.untold.attempts() == []
+    assert pipeline.resources.publisher.pending.attempts() == []
     assert pipeline.sent == told
 
 
@@ -415,7 +415,7 @@ def test_a_shift_whose_owner_died_is_taken_back_and_deliveries_go_on(tmp_path: P
 def test_a_person_rolls_back_a_shift_whose_owner_died(tmp_path: Path) -> None:
     with restored(tmp_path / "home", MID_SHIFT) as found:
         owner = found.production.owner
-        undone = roll_back(found.pipeline.instance, found.pipeline.services, actor="ada", reason="It hangs.", log=print)
+        undone = found.pipeline.roll_back(actor="ada", reason="It hangs.")
         assert (undone.version, undone.serving_version, undone.run_id) == ("6", "2", owner)
         assert found.pipeline.weights == {Colour.BLUE: 0, Colour.GREEN: 100}
 
@@ -428,7 +428,7 @@ def test_a_stored_hold_lasts_until_somebody_resumes(tmp_path: Path) -> None:
         assert pipeline.run(seventh).status is dg.DagsterRunStatus.FAILURE
         assert "banana-delivery resume production" in pipeline.attempts(seventh)[0].reason
         assert pipeline.weights == by_hand
-        rollback.resume(pipeline.target, Environment.PRODUCTION, "ada")
+        rollback.resume(pipeline.target, Environment.PRODUCTION, "ada", pipeline.clock.time())
         assert pipeline.weights == {Colour.BLUE: 0, Colour.GREEN: 100}
         assert pipeline.run(seventh).is_success
         assert pipeline.serving == seventh

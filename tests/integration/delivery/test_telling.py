@@ -32,17 +32,17 @@ def test_a_registry_that_is_away_for_op_and_sensor_is_told_once_it_is_back(pipel
     version = pipeline.stage(0.999)
     pipeline.target.at[PROMOTING] = pipeline.registry.go_down
     pipeline.run(version)
-    pipeline.services.aftermath.catch_up()
+    pipeline.resources.publisher.catch_up()
     told = pipeline.sent
     pipeline.registry.come_back()
     assert pipeline.registry.describe(version).stage == "Staging"
-    pipeline.services.aftermath.catch_up()
+    pipeline.resources.publisher.catch_up()
     assert (pipeline.registry.describe(version).stage, pipeline.registry.describe(FIRST).stage) == (
         "Production",
         "Archived",
     )
     assert pipeline.registry.describe(version).tags["banana.outcome"] == Outcome.RELEASED
-    assert pipeline.services.aftermath.untold.attempts() == []
+    assert pipeline.resources.publisher.pending.attempts() == []
     assert pipeline.sent == told
 
 
@@ -54,20 +54,20 @@ def test_an_attempt_that_the_registry_never_heard_of_is_not_told_after_a_later_o
     pipeline.registry.come_back()
     pipeline.evaluator.found[version] = 0.999
     pipeline.run(version)
-    pipeline.services.aftermath.catch_up()
+    pipeline.resources.publisher.catch_up()
     assert pipeline.registry.describe(version).stage == "Production"
     assert pipeline.registry.describe(version).tags["banana.outcome"] == Outcome.RELEASED
 
 
 def test_a_version_that_was_deleted_is_not_looked_for_again_and_again(pipeline: PipelineHarness) -> None:
     deleted = pipeline.attempts(FIRST)[0].replace(version="99", run_id="")
-    pipeline.services.aftermath.settle(deleted)
+    pipeline.resources.publisher.publish(deleted)
     assert pipeline.sent[-1].title.endswith("version 99 is in production")
-    assert pipeline.services.aftermath.untold.attempts() == []
+    assert pipeline.resources.publisher.pending.attempts() == []
 
 
 def test_a_disk_that_cannot_be_written_does_not_fail_what_was_done(pipeline: PipelineHarness) -> None:
-    (pipeline.services.settings.home / "untold").write_text("in the way")
+    (pipeline.resources.settings.home / "untold").write_text("in the way")
     version = pipeline.stage(0.999)
     pipeline.target.at[PROMOTING] = pipeline.registry.go_down
     run = pipeline.run_alone(version)

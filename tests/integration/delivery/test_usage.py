@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from banana_delivery.delivery.image_build import in_use
 from tests.integration.delivery.serving import FIRST
 from tests.support.pipeline import PipelineHarness
@@ -15,6 +13,6 @@ def test_an_image_that_served_within_the_rollback_window_is_in_use_though_nothin
     digest = pipeline.attempts(FIRST)[0].digest
     for found in (0.95, 0.999):
         pipeline.run(pipeline.stage(found))
-    assert digest in in_use(pipeline.instance, pipeline.services)
-    at_once = pipeline.services.settings.model_copy(update={"rollback_window_days": 0.0})
-    assert digest not in in_use(pipeline.instance, replace(pipeline.services, settings=at_once))
+    assert digest in in_use(pipeline.audit_log, pipeline.target, pipeline.resources.settings)
+    at_once = pipeline.resources.settings.model_copy(update={"rollback_window_days": 0.0})
+    assert digest not in in_use(pipeline.audit_log, pipeline.target, at_once)

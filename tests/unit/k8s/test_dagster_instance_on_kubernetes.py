@@ -8,7 +8,7 @@ import pytest
 import yaml
 from dagster._core.instance import InstanceRef
 
-from banana_delivery.defs.build import build_services
+from banana_delivery.defs.build import build_resources
 from banana_delivery.embedded.processes import variable
 from banana_delivery.settings import PROJECT_ROOT, Settings, load_settings
 from tests.unit.k8s.dagster_manifests import BASE, INSTANCE, OBJECTS, PODS, SETTINGS, all_pods
@@ -54,7 +54,7 @@ def test_the_settings_are_settings_and_the_code_location_loads_with_them(monkeyp
 
     settings = load_settings()
 
-    assert build_services(settings).aftermath.dagster_url == "http://127.0.0.1:3000"
+    assert build_resources(settings).publisher.dagster_url == "http://127.0.0.1:3000"
     assert settings.dagster_url == "http://dagster-webserver:3000"
     mounts = {mount["mountPath"] for mount in PODS["dagster-code-server"]["containers"][0]["volumeMounts"]}
     assert {str(settings.home), given["DOCKER_CERT_PATH"]} <= mounts

@@ -2,6 +2,7 @@ from html.parser import HTMLParser
 
 from banana_delivery.policy.model import Outcome
 from banana_delivery.reports.html import html_report
+from banana_delivery.reports.plots import Plots
 from tests.unit.reports import scenes
 
 VOID = {"meta", "img"}
@@ -39,6 +40,7 @@ def test_a_release_is_told_whole_in_one_file() -> None:
     attempt = scenes.attempt(scenes.promoted_steps(), Outcome.RELEASED, "All steps healthy.")
     page = html_report(
         attempt,
+        plots=Plots(),
         budget_seconds=1.0,
         staging=scenes.staging(quality),
         ab=scenes.ab(quality),
@@ -56,6 +58,6 @@ def test_a_release_is_told_whole_in_one_file() -> None:
 
 def test_an_attempt_that_ended_early_tells_what_there_is() -> None:
     attempt = scenes.attempt((), Outcome.ERROR, "The registry <did> not answer.").replace(colour=None)
-    outline = Outline(html_report(attempt, budget_seconds=1.0))
+    outline = Outline(html_report(attempt, budget_seconds=1.0, plots=Plots()))
     assert outline.headings == ["Version 7: error"]
     assert "The registry <did> not answer." in outline.text

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -16,22 +17,25 @@ def history() -> Iterator[AuditLog]:
         yield AuditLog(instance)
 
 
+REPORT = Path("report.html")
+
+
 def attempt(version: str, outcome: Outcome, at: float, run_id: str = "") -> AttemptRecord:
     return AttemptRecord(version=version, outcome=outcome, reason="Because.", at=at, run_id=run_id)
 
 
 def test_attempts_come_back_whole_and_newest_first(history: AuditLog) -> None:
     first, second = attempt("1", Outcome.REJECTED, 1.0), attempt("1", Outcome.RELEASED, 2.0)
-    history.log(first)
-    history.log(second)
-    history.log(attempt("2", Outcome.ERROR, 3.0))
+    history.log(first, REPORT)
+    history.log(second, REPORT)
+    history.log(attempt("2", Outcome.ERROR, 3.0), REPORT)
     assert history.attempts("1") == [second, first]
     assert [one.version for one in history.attempts()] == ["2", "1", "1"]
 
 
 def test_a_run_is_logged_once(history: AuditLog) -> None:
-    history.log(attempt("1", Outcome.ROLLED_BACK, 1.0, run_id="run"))
-    history.log(attempt("1", Outcome.ERROR, 2.0, run_id="run"))
+    history.log(attempt("1", Outcome.ROLLED_BACK, 1.0, run_id="run"), REPORT)
+    history.log(attempt("1", Outcome.ERROR, 2.0, run_id="run"), REPORT)
     assert [one.outcome for one in history.attempts("1")] == [Outcome.ROLLED_BACK]
 
 

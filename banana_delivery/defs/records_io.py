@@ -1,0 +1,75 @@
+"""Records as asset values: stored as the metadata of a materialization, read back by asset key and partition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, StagingRecord
+from banana_delivery.policy.model import StoredRecord
+from banana_delivery.policy.rollout.plan import PLANS
+from banana_delivery.reports.plots import Plots, quality_picture, rollout_picture
+from banana_delivery.reports.tables import quality_table, step_table, test_table
+from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.records import to_metadata
+from banana_delivery.settings import Settings
+
+
+class RecordsIOManager(dg.IOManager):
+    """Writes a record with its tables and pictures, and finds it again.
+
+    Args:
+        plots: draws the pictures.
+        settings: which plan they are drawn by.
+    """
+
+    def __init__(self, plots: Plots, settings: Settings) -> None:
+        self._plots = plots
+        self._settings = settings
+
+    def handle_output(self, context: dg.OutputContext, obj: StoredRecord) -> None:
+        """The record's fields, its JSON, and what people look at instead."""
+        shown = {name: dg.MetadataValue.md(text) for name, text in self._shown(obj).items() if text}
+        context.add_output_metadata(to_metadata(obj, **shown))
+
+    def load_input(self, context: dg.InputContext) -> StoredRecord:
+        """What the asset recorded of the partition the last time.
+
+        Raises:
+            dagster.Failure: if it recorded nothing.
+        """
+        version, asset = context.partition_key, context.asset_key
+        kind: type[StoredRecord] = context.dagster_type.typing_type
+        record = AuditLog(context.step_context.instance).latest(kind, asset.to_user_string(), version)
+        if record is None:
+            raise dg.Failure(
+                f"Version {version} has no {asset.to_user_string().replace('_', ' ')} yet; deliver it as a whole: "
+                f"banana-delivery deliver {version}",
+                allow_retries=False,
+            )
+        return record
+
+    def _shown(self, record: StoredRecord) -> Mapping[str, str]:
+        """Tables and pictures by name, as markdown; empty ones are left out."""
+        match record:
+            case StagingRecord():
+                return {
+                    "test_table": test_table(record.tests),
+                    "quality_table": quality_table(record.quality),
+                    "quality": quality_picture(record.quality, self._plots),
+                }
+            case AbRecord():
+                return {
+                    "traffic_table": step_table([record.traffic] if record.traffic else []),
+                    "quality_table": quality_table(record.quality),
+                    "quality": quality_picture(record.quality, self._plots),
+                }
+            case AttemptRecord():
+                budget = PLANS[self._settings.plan].latency_budget_seconds
+                return {
+                    "step_table": step_table([step.metrics for step in record.steps]),
+                    "rollout": rollout_picture(record, self._plots, budget),
+                }
+            case _:
+                return {}

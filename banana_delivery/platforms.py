@@ -1,0 +1,72 @@
+"""Where releases can run: for each ``BANANA_TARGET`` an image store, a release target, and the processes of the stack.
+
+A new place to run is a package of its own and one line here; nothing else asks which target is chosen. Only the chosen
+place is imported: the client libraries of the others cost a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from banana_delivery.images.base import ImageStore
+from banana_delivery.settings import Settings
+from banana_delivery.targets.base import ReleaseTarget
+
+if TYPE_CHECKING:
+    from banana_delivery.embedded.processes import ManagedProcess
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A place where releases run.
+
+    Attributes:
+        parts: the store of its images and the target that runs them, which belong together.
+        processes: what ``banana-delivery up`` starts for it.
+        is_ours: whether staging and production are the embedded stack's own, and so nobody else's.
+    """
+
+    parts: Callable[[Settings], tuple[ImageStore, ReleaseTarget]]
+    processes: Callable[[Settings], list[ManagedProcess]]
+    is_ours: bool
+
+
+def platform(settings: Settings) -> Platform:
+    """The chosen one."""
+    return PLATFORMS[settings.target]
+
+
+def _local(settings: Settings) -> tuple[ImageStore, ReleaseTarget]:
+    from banana_delivery.embedded.target import LocalTarget
+    from banana_delivery.images.oci_layout.store import OciLayoutImages
+
+    images = OciLayoutImages(settings.home / "images")
+    return images, LocalTarget(settings, images.unpack)
+
+
+def _local_processes(settings: Settings) -> list[ManagedProcess]:
+    from banana_delivery.embedded.processes import managed_processes, router
+
+    return [router(settings), *managed_processes(settings)]
+
+
+def _kubernetes(settings: Settings) -> tuple[ImageStore, ReleaseTarget]:
+    from banana_delivery.images.docker.store import docker_images
+    from banana_delivery.targets.kubernetes.target import kubernetes_target
+
+    return docker_images(settings), kubernetes_target(settings)
+
+
+def _without_router(settings: Settings) -> list[ManagedProcess]:
+    """The cluster's Gateway is the router."""
+    from banana_delivery.embedded.processes import managed_processes
+
+    return managed_processes(settings)
+
+
+PLATFORMS = {
+    "local": Platform(_local, _local_processes, is_ours=True),
+    "kubernetes": Platform(_kubernetes, _without_router, is_ours=False),
+}
