@@ -66,6 +66,27 @@ class Scrape:
 class _Process:
     start: float | None
     last: dict[str, int] = field(default_factory=dict)
+    fallen: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Of a sum that has fallen: what it was before, and how much was added since."""
+
+    def increase_of_sum(self, series: str, value: int) -> int:
+        """How much a sum over processes that nobody names has grown for sure.
+
+        It falls by what one of its processes had counted, which either began again or is lost from sight. So nothing is
+        new at the fall, and a sum that is back where it was has only got back what was lost.
+        """
+        last = self.last.get(series, 0)
+        if value < last:
+            mark, _ = self.fallen.get(series, (last, 0))
+            self.fallen[series] = (max(mark, last), 0)
+            return 0
+        mark, added = self.fallen.get(series, (0, 0))
+        if series in self.fallen and value < mark:
+            self.fallen[series] = (mark, added + value - last)
+        elif series in self.fallen:
+            del self.fallen[series]
+            return max(0, value - mark - added)
+        return value - last
 
 
 @dataclass
@@ -120,12 +141,13 @@ class Meter:
             if fell and scrape.relayed and scrape.start is not None:
                 # The process is the same, so this is an older answer, as of the other one of two Prometheus servers.
                 continue
-            process.last[sample.series] = sample.value
-            if fell or sample.histogram in begun_anew:
-                # A sum falls by what one of its processes had counted: how much the others counted, it does not say.
-                increase = 0 if not scrape.process else sample.value
+            if is_history:
+                increase = 0
+            elif not scrape.process:
+                increase = process.increase_of_sum(sample.series, sample.value)
             else:
-                increase = 0 if is_history else sample.value - last
+                increase = sample.value if fell or sample.histogram in begun_anew else sample.value - last
+            process.last[sample.series] = sample.value
             self._totals[sample.backend, sample.what] += increase
 
     def _process(self, scrape: Scrape, elapsed: float | None) -> tuple[_Process, bool]:

@@ -289,14 +289,17 @@ def _series(item: object) -> Series:
 
 
 def _status_in(series: Series) -> str:
-    """The one label's value that names no process; empty if there is none."""
+    """The one label's value that names no process."""
     labels = {label: text for label, text in series.labels.items() if label not in PROCESS_LABELS}
     if len(labels) > 1:
         raise ValueError(
             f"it is grouped by {', '.join(labels)}, and the status must be its only label beside "
             f"{' and '.join(PROCESS_LABELS)}"
         )
-    return next(iter(labels.values()), "")
+    status = next(iter(labels.values()), "")
+    if not status.isdigit():
+        raise ValueError(f"it has a series whose label is {status!r} where the HTTP status must be")
+    return status
 
 
 def _process_name(series: Series) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from functools import cache
 from itertools import chain
 from threading import Lock
 from typing import TypeVar
@@ -264,9 +265,19 @@ def _date(answer: httpx.Response) -> float | None:
         return None
 
 
+@cache
+def _client() -> httpx.Client:
+    """One for all, since the certificates that it reads take longer than an answer; it keeps no connection.
+
+    Certificates may be those of ``SSL_CERT_FILE``; a proxy of the environment is not meant for what is in the cluster.
+    """
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(timeout=5.0, trust_env=False, verify=httpx.create_ssl_context(), limits=limits)
+
+
 def _asked(url: str, what: str, params: dict[str, str]) -> httpx.Response:
     try:
-        answer = httpx.get(url, params=params, timeout=5.0, trust_env=False)
+        answer = _client().get(url, params=params)
     except httpx.HTTPError as error:
         raise _no_figures(url, what, str(error) or repr(error)) from error
     if not answer.is_success:

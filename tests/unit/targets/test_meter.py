@@ -117,6 +117,13 @@ def test_a_sum_that_falls_shows_nothing_new_since_it_hides_who_began_again() -> 
     assert polled(*([scrape("", c500=count)] for count in (2000, 1005, 1007))).failures["5xx"] == 2002
 
 
+@pytest.mark.parametrize("while_lost", [1000, 1003])
+def test_a_sum_that_gets_back_what_was_lost_from_sight_counts_nothing_twice(while_lost: int) -> None:
+    sums = (2000, 1000, while_lost, while_lost + 1000, while_lost + 1002)
+
+    assert polled(*([scrape("", c500=count)] for count in sums)).failures["5xx"] == while_lost + 1002
+
+
 def test_a_series_that_is_lost_for_a_while_is_not_counted_twice() -> None:
     for later in (900, 950):
         assert polled([scrape(c200=900)], [scrape()], [], [scrape(c200=later)]).requests == later

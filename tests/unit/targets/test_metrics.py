@@ -276,6 +276,8 @@ def test_a_query_of_ones_own_may_count_those_that_gave_up_itself() -> None:
         (vector(({"code": "200"}, "NaN")), "nan is no count"),
         (vector(({"code": "200"}, "+Inf")), "inf is no count"),
         (vector(({"code": "200"}, "-1")), "-1.0 is no count"),
+        (vector(({}, "1")), "label is '' where the HTTP status must be"),
+        (vector(({"method": "POST"}, "1")), "label is 'POST' where the HTTP status must be"),
         (vector(({"code": "200", "method": "GET"}, "1")), "grouped by code, method, and the status must be its only"),
     ],
 )

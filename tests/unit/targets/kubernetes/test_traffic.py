@@ -281,6 +281,27 @@ def test_nobody_at_the_address_is_one_sentence_with_the_url() -> None:
         measured(traefik(f"{url}/metrics"))
 
 
+def test_a_restart_that_a_sum_over_routers_hides_makes_no_history_new(servers: Servers) -> None:
+    own = {"requests": TRAEFIK_QUERIES["requests"].replace("code, pod, instance", "code"), "gave_up": ""}
+    meter, source = Meter(), prometheus(servers.url, own)
+    before = measured(source, meter)
+    servers.page = TRAEFIK.replace("} 900", "} 450")
+    assert measured(source, meter) == before
+    servers.page = TRAEFIK.replace("} 900", "} 452")
+    assert measured(source, meter)["blue/user"].requests == 902
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_is_not_asked_for_figures(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for other in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for source in (prometheus(servers.url, TRAEFIK_QUERIES), traefik(f"{servers.url}/metrics")):
+        assert measured(source)["blue/user"].requests == 900
+
+
 def test_a_query_that_groups_by_two_labels_is_refused_since_nobody_knows_which_is_the_status(servers: Servers) -> None:
     two = {"code": "200", "method": "GET"}
     vector = {"resultType": "vector", "result": [{"metric": two, "value": [1435781451.781, "1"]}]}
