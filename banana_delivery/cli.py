@@ -159,7 +159,7 @@ def prune(
     with open_instance(settings) as instance:
         decisions = resources.image_store.prune(
             settings.keep_versions,
-            lambda: in_use(AuditLog(instance), resources.release_target, settings),
+            lambda: in_use(AuditLog(instance), resources.release_target, settings, time.time()),
             dry_run=not delete,
         )
     console.print(retention_view(decisions, dry_run=not delete))

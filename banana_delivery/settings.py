@@ -79,7 +79,7 @@ class Settings(BaseSettings):
         default="", description="Prometheus that scrapes the Gateway; its figures come first."
     )
     kubernetes_prometheus_queries: dict[str, str] = Field(
-        default={}, description="PromQL by name (requests, gave_up), as JSON; empty: Traefik's."
+        default={}, description="PromQL by name (requests, gave_up, started), as JSON; empty: Traefik's."
     )
     kubernetes_router_metrics_url: str = Field(
         default="", description="Traefik's metrics page, used without Prometheus; empty: the replicas' own figures."

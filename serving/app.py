@@ -99,7 +99,8 @@ def _answer_errors(api: FastAPI, on_error: ErrorHandler) -> None:
 def _answer_error(replica: Replica, request: Request, error: Exception) -> Response:
     """Answers what a route that predicts may raise."""
     if isinstance(error, RequestError):
-        if error.code == "overloaded":
+        # A readiness check is no request that was turned away.
+        if error.retry_after is not None and request.url.path in predictions.ROUTES:
             replica.metrics.overload.labels(request.state.traffic).inc()
         return _error_response(request, error)
     if isinstance(error, ClientDisconnect):

@@ -29,7 +29,7 @@ class Metrics:
         )
         self.queue_depth = Gauge("banana_queue_depth", "Images waiting for a worker.", registry=registry)
         self.overload = Counter(
-            "banana_overload_total", "Requests refused because the queue was full.", ["traffic"], registry=registry
+            "banana_overload_total", "Predictions refused with 503 and Retry-After.", ["traffic"], registry=registry
         )
         self.log_dropped = Counter(
             "banana_prediction_log_dropped_total", "Predictions that could not be logged.", registry=registry

@@ -17,6 +17,7 @@ from banana_delivery.policy.outcomes import served_since
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.settings import PROJECT_ROOT, Settings
 from banana_delivery.targets.base import ReleaseTarget, TargetError
+from banana_delivery.waiting import Clock
 
 SERVING_CODE = PROJECT_ROOT / "serving"
 SERVING_LOCK = PROJECT_ROOT / "requirements" / "serving.txt"
@@ -32,6 +33,7 @@ class ImageBuild:
         target: knows which images are in use.
         settings: what may be built again, how long images are kept, and how they are scanned.
         audit_log: knows what was recorded of the version before.
+        clock: tells what was served within the rollback window.
         say: told what happens.
     """
 
@@ -39,6 +41,7 @@ class ImageBuild:
     target: ReleaseTarget
     settings: Settings
     audit_log: AuditLog
+    clock: Clock
     say: Progress
 
     def original(self, artifact: ArtifactRecord) -> ImageRecord | None:
@@ -117,7 +120,7 @@ class ImageBuild:
         try:
             decisions = self.store.prune(
                 self.settings.keep_versions,
-                lambda: in_use(self.audit_log, self.target, self.settings, ref),
+                lambda: in_use(self.audit_log, self.target, self.settings, self.clock.time(), ref),
                 dry_run=False,
             )
         except (ImageError, TargetError) as error:
@@ -169,12 +172,14 @@ def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Prog
     return store.rebuild(build_context(artifact), original.ref, progress)
 
 
-def in_use(audit_log: AuditLog, target: ReleaseTarget, settings: Settings, *about_to: ImageRef) -> Collection[str]:
+def in_use(
+    audit_log: AuditLog, target: ReleaseTarget, settings: Settings, now: float, *about_to: ImageRef
+) -> Collection[str]:
     """Digests that an environment runs, that production served within the rollback window, or that are next."""
     records = [target.record(environment) for environment in COLOURS]
     deployed = {deployment.image.digest for record in records for deployment in record.deployments.values()}
     candidates = {record.candidate.digest for record in records if record.candidate}
-    since = time.time() - settings.rollback_window_days * DAY_SECONDS
+    since = now - settings.rollback_window_days * DAY_SECONDS
     served = served_since(audit_log.attempts(), since)
     return deployed | candidates | served | {ref.digest for ref in about_to}
 

@@ -21,10 +21,10 @@ from pydantic import SecretStr
 
 from banana_delivery.embedded.errors import StackError
 from banana_delivery.embedded.paths import LocalPaths
-from banana_delivery.embedded.router_counters import BUCKETS
 from banana_delivery.embedded.supervisor import Program
 from banana_delivery.embedded.traefik import Router
 from banana_delivery.settings import PROJECT_ROOT, Settings
+from banana_delivery.targets.metrics import ROUTER_BUCKETS
 
 BIN = Path(sys.executable).parent
 ROUTER = "router"
@@ -224,7 +224,7 @@ def _router_static(settings: Settings, paths: LocalPaths) -> dict[str, object]:
                 "entryPoint": "api",
                 "addEntryPointsLabels": False,
                 "addServicesLabels": True,
-                "buckets": list(BUCKETS),
+                "buckets": list(ROUTER_BUCKETS),
             }
         },
     }

@@ -1,6 +1,7 @@
 """What one colour runs on this machine, and how that has to change: pure values and rules.
 
-Bringing the processes of a colour to what was wished: ports, supervisord, then the router's backends.
+Bringing the processes of a colour to what was wished: ports, supervisord, then the router's backends. Asking replicas
+themselves: whether they are ready, with the right release, and what they measured.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import httpx
 from filelock import FileLock
 from pydantic import ValidationError
 
 from banana_delivery.embedded.paths import LocalPaths
-from banana_delivery.embedded.replica_client import ReplicaClient
 from banana_delivery.embedded.supervisor import MEANT_TO_RUN, Process, Program, Supervisor
 from banana_delivery.embedded.traefik import Router
 from banana_delivery.files import write_atomically
@@ -136,6 +138,58 @@ class ReplicaSet(StoredRecord):
 def name_prefix(environment: Environment, colour: Colour) -> str:
     """What the names of all programs of a colour begin with."""
     return f"{environment}-{colour}-"
+
+
+@dataclass(frozen=True)
+class Health:
+    """A replica's answer.
+
+    Attributes:
+        ready: whether it takes requests, as the release that was asked for.
+        waiting_for: what it is still doing otherwise.
+    """
+
+    ready: bool
+    waiting_for: str = ""
+
+
+class ReplicaClient:
+    """Speaks to replicas on this machine directly, not through the router."""
+
+    def __init__(self) -> None:
+        # No connection is kept: replicas come and go, and nobody has to close it.
+        self._client = httpx.Client(timeout=2.0, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+
+    def health(self, port: int, digest: str) -> Health:
+        """Whether the replica on a port is ready and runs this digest."""
+        try:
+            answer = self._client.get(f"http://127.0.0.1:{port}/ready")
+        except httpx.TimeoutException:
+            return Health(ready=False, waiting_for="it accepts connections, but does not answer")
+        except httpx.TransportError:
+            return Health(ready=False, waiting_for="its process is starting")
+        if answer.status_code != httpx.codes.OK:
+            return Health(ready=False, waiting_for=_sentence(answer))
+        reported = answer.headers.get("X-Image-Digest", "")
+        if reported != digest:
+            return Health(ready=False, waiting_for=f"port {port} is answered by {reported or 'something else'}")
+        return Health(ready=True)
+
+    def metrics(self, port: int) -> str | None:
+        """The replica's own counters in Prometheus' text format; None if it does not answer."""
+        try:
+            answer = self._client.get(f"http://127.0.0.1:{port}/metrics")
+        except httpx.TransportError:
+            return None
+        return answer.text if answer.status_code == httpx.codes.OK else None
+
+
+def _sentence(answer: httpx.Response) -> str:
+    """Why it is not ready, in the replica's own words if it has any."""
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"/ready answers {answer.status_code}"
 
 
 PORTS_TRIED = 500

@@ -19,8 +19,7 @@ from filelock import FileLock, Timeout
 from banana_delivery.embedded.errors import StackError
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.processes import ROUTER, ManagedProcess, variable
-from banana_delivery.embedded.replica_client import ReplicaClient
-from banana_delivery.embedded.replicas import Replica, Replicas, ReplicaSet
+from banana_delivery.embedded.replicas import Replica, ReplicaClient, Replicas, ReplicaSet
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
 from banana_delivery.embedded.supervisord import Daemon
 from banana_delivery.embedded.traefik import Router

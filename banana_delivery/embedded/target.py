@@ -9,8 +9,7 @@ from pathlib import Path
 
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.record import RecordFile
-from banana_delivery.embedded.replica_client import ReplicaClient
-from banana_delivery.embedded.replicas import Replica, Replicas, ReplicaSet
+from banana_delivery.embedded.replicas import Replica, ReplicaClient, Replicas, ReplicaSet
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
 from banana_delivery.embedded.traefik import Router
 from banana_delivery.embedded.traffic import LocalTraffic

@@ -216,9 +216,15 @@ class Router:
         """Traefik's counters, in Prometheus' text format.
 
         Raises:
-            TargetError: if Traefik does not answer.
+            TargetError: if Traefik does not answer, or not with a page.
         """
-        return self._get("/metrics").text
+        answer = self._get("/metrics")
+        if not answer.is_success:
+            raise TargetError(
+                f"The router answers {answer.status_code} {answer.reason_phrase} on {self._api}/metrics; see what "
+                "listens there."
+            )
+        return answer.text
 
     def _ports(self, colour: Colour) -> set[int]:
         balancer = self._service(service_name(colour, TrafficSource.USER)).get("loadBalancer", {})

@@ -250,11 +250,13 @@ class TrafficSnapshot(StoredModel):
         at: seconds since the epoch.
         backends: cumulative counters by ``Backend.key``.
         digests: the digest that each colour reported in its own metrics, by colour: what was measured.
+        meter: who added the counters up. Those of two meters begin at two moments: their difference says nothing.
     """
 
     at: float
     backends: dict[str, Counters] = {}
     digests: dict[str, str] = {}
+    meter: str = ""
 
     def of(self, colour: Colour, source: TrafficSource) -> Counters:
         """The counters of one backend; zeros if it has not been seen."""

@@ -25,6 +25,8 @@ from serving.http.upload import Upload
 from serving.inference.predictor import Prediction
 from serving.replica import Replica
 
+ROUTES = frozenset({"/predict", "/predict/batch", "/predict/annotated"})
+"""By these labels a release is judged; the pipeline names them as well."""
 DEFAULT_CONFIDENCE = 0.25
 MAX_DETECTIONS = 300
 HANG_POLL_SECONDS = 0.2

@@ -30,7 +30,7 @@ def image(
 ) -> dg.MaterializeResult[ImageRecord]:
     """Find or build the image, tag it, test it, and make room; a redeploy takes its original digest."""
     run = start_run(context, recorder)
-    build = ImageBuild(image_store, release_target, settings, run.audit_log, run.say)
+    build = ImageBuild(image_store, release_target, settings, run.audit_log, recorder.clock, run.say)
     with run.records_failure():
         original = build.original(model_artifact) if run.redeploying else None
         record = original or build.make(model_artifact)

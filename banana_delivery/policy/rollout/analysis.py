@@ -126,8 +126,11 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
     """The state after one more look.
 
     A backend, or the latency of one, that a look does not show stays as it was last seen: what it does meanwhile is
-    counted when it shows up again.
+    counted when it shows up again. A snapshot of another meter than the last one's is a new start: nobody knows what
+    was counted between the two.
     """
+    if snapshot.meter != state.seen.meter:
+        state = state.replace(seen=snapshot)
     backends = {key: _latest(counters, state.seen.backends.get(key)) for key, counters in snapshot.backends.items()}
     news = {key: delta(counters, state.seen.backends.get(key, Counters())) for key, counters in backends.items()}
     tallies = {source: tally(_of(news, candidate, source), plan.latency_budget_seconds) for source in TRAFFIC_SOURCES}

@@ -196,11 +196,22 @@ def test_a_replica_that_turns_requests_away_is_overloaded_and_has_not_failed(
     before = counters(local_fixture.target, BLUE)
 
     for status in ("503", "503", "415", "200"):
-        local_fixture.predict(url, **{"X-Test-Status": status})
+        local_fixture.predict(url, **{"X-Test-Status": status, "X-Test-Retry-After": "1"})
 
     eventually(lambda: gained(local_fixture, BLUE, before).requests == 4)
     assert gained(local_fixture, BLUE, before).overloads == 2
     assert gained(local_fixture, BLUE, before).failures == failures()
+
+
+def test_a_replica_that_turns_requests_away_for_good_has_failed(local_fixture: LocalFixture, claim: Claim) -> None:
+    url = serve_blue(local_fixture, claim)
+    before = counters(local_fixture.target, BLUE)
+
+    assert [local_fixture.predict(url, **{"X-Test-Status": "503"}).status_code for _ in range(2)] == [503, 503]
+
+    eventually(lambda: gained(local_fixture, BLUE, before).requests == 2)
+    assert gained(local_fixture, BLUE, before).overloads == 0
+    assert gained(local_fixture, BLUE, before).failures == failures(**{"5xx": 2})
 
 
 def test_latency_sums_never_fall_when_a_replica_restarts(local_fixture: LocalFixture, claim: Claim) -> None:

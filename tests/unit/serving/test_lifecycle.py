@@ -22,6 +22,20 @@ def test_before_the_model_is_warm_requests_are_told_to_come_back(tmp_path: Path)
     assert client.get("/health").status_code == 200
 
 
+def test_a_prediction_that_is_told_to_come_back_is_an_overload_and_a_readiness_check_is_none(tmp_path: Path) -> None:
+    from starlette.testclient import TestClient
+
+    from serving.app import create_app
+
+    client = TestClient(create_app(build_replica(tmp_path)))
+    client.get("/ready")
+    assert "banana_overload_total{" not in client.get("/metrics").text
+
+    post(client, encode(picture()))
+
+    assert 'banana_overload_total{traffic="user"} 1.0' in client.get("/metrics").text
+
+
 def test_the_model_is_warm_before_anybody_can_connect(tmp_path: Path) -> None:
     with client_of(build_replica(tmp_path)) as client:
         assert client.get("/ready").status_code == 200

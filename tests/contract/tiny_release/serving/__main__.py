@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 Message = dict[str, Any]
 Answer = tuple[int, bytes]
@@ -25,6 +25,8 @@ HEADERS = {
     "X-Replica": str(os.getpid()),
 }
 registry = CollectorRegistry()
+ProcessCollector(registry=registry)
+overload = Counter("banana_overload_total", "503 with Retry-After.", ["traffic"], registry=registry)
 duration = Histogram("banana_request_duration_seconds", "Time.", ["route", "traffic"], registry=registry)
 info = Gauge("banana_model_info", "1.", ["version", "digest", "environment", "colour"], registry=registry)
 info.labels(VERSION["version"], os.environ["IMAGE_DIGEST"], os.environ["ENVIRONMENT"], os.environ["COLOUR"]).set(1)
@@ -39,6 +41,8 @@ async def predict(headers: dict[str, str]) -> Answer:
     traffic = headers.get("x-banana-traffic", "none")
     duration.labels("/predict", traffic).observe(time.monotonic() - begun)
     status = int(headers.get("x-test-status", "500" if VERSION["failing"] else "200"))
+    if status == 503 and "x-test-retry-after" in headers:
+        overload.labels(traffic).inc()
     return status, json.dumps({"traffic": traffic}).encode()
 
 

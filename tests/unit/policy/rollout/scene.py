@@ -45,13 +45,14 @@ class Scene:
     now: float = 1000.0
     backends: dict[str, Counters] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=lambda: {"green": DIGEST})
+    meter: str = ""
     judgements: list[StepAssessment] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.state = begin_step(self.plan, self.step, self.snapshot())
 
     def snapshot(self) -> TrafficSnapshot:
-        return TrafficSnapshot(at=self.now, backends=dict(self.backends), digests=self.digests)
+        return TrafficSnapshot(at=self.now, backends=dict(self.backends), digests=self.digests, meter=self.meter)
 
     def serve(self, colour: Colour, source: TrafficSource, requests: int, failed: int = 0, slow: int = 0) -> None:
         """Requests that arrive before the next look."""

@@ -225,6 +225,19 @@ def test_what_the_colour_did_before_the_step_is_not_held_against_it() -> None:
     assert (judgement.metrics.requests, judgement.metrics.failed) == (200, 0)
 
 
+def test_figures_of_another_meter_are_a_new_start_and_no_news() -> None:
+    scene = Scene(backends={"green/user": counters(5000, failed=900)})
+    scene.meter = "after a restart"
+    scene.backends["green/user"] = counters(4000, failed=800)
+
+    scene.look()
+    assert scene.state.totals["green/user"].requests == 0
+
+    scene.serve(GREEN, USER, 3, failed=1)
+    scene.look()
+    assert (scene.state.totals["green/user"].requests, scene.state.totals["green/user"].failed) == (3, 1)
+
+
 def test_a_restarted_router_is_counted_from_zero() -> None:
     scene = Scene(backends={"green/user": counters(1000, failed=90)})
     scene.serve(GREEN, USER, 20)

@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,15 +17,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from banana_delivery.policy.model import Counters, Environment
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
-from banana_delivery.targets.kubernetes.counters import Meter
 from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
 from banana_delivery.targets.kubernetes.target import kubernetes_target
 from banana_delivery.targets.kubernetes.traffic import TRAEFIK_QUERIES, RouterSource, Traffic, prometheus, traefik
+from banana_delivery.targets.meter import Meter
 from tests.support.kubeconfig import write_kubeconfig
 
 PRODUCTION = EnvironmentNamespace(Environment.PRODUCTION, "production")
@@ -32,6 +34,10 @@ SERVICE = "httproute-production-{route}-gw-production-banana-ep-web-0-77d7bff9af
 BLUE = SERVICE.format(route="banana-api", backend="banana-api-blue")
 GREEN = SERVICE.format(route="banana-api", backend="banana-api-green")
 PROBE = SERVICE.format(route="banana-api-probe", backend="banana-api-green")
+STARTED = """
+process_start_time_seconds{job="traefik",instance="a"} 1435700000
+traefik_config_reloads_total{job="traefik",instance="a"} 4
+"""
 TRAEFIK = f"""
 traefik_service_requests_total{{code="200",method="POST",service="{BLUE}"}} 900
 traefik_service_requests_total{{code="200",method="POST",service="{GREEN}"}} 40
@@ -57,7 +63,7 @@ RUNNING: Json = {
     "status": {"phase": "Running"},
 }
 PAGE = re.compile(r"/api/v1/namespaces/production/pods/(?P<pod>\w+):8000/proxy/metrics")
-SUM = re.compile(r"sum(?: by \((\w+)\) )?\((\w+)\{([^}]*)\}\)")
+SUM = re.compile(r"sum(?: by \((\w+(?:, \w+)*)\) )?\((\w+)\{([^}]*)\}\)")
 
 
 @dataclass
@@ -70,8 +76,10 @@ class Servers:
         broken: a status and a text with which everything is answered instead.
         queries: what Prometheus was asked.
         pods: those of production.
+        pod_page: what each of them shows.
         before_a_page: what happens before a pod's page is answered.
         before_a_query: the same for Prometheus.
+        at: when Prometheus works its answers out.
         refused: what is said to whoever asks for a pod's page without the right to.
     """
 
@@ -80,8 +88,10 @@ class Servers:
     broken: tuple[int, str] | None = None
     queries: list[str] = field(default_factory=list)
     pods: Sequence[Json] = (RUNNING,)
+    pod_page: str = POD
     before_a_page: Callable[[], object] = bool
     before_a_query: Callable[[], object] = bool
+    at: float = 1435781451.781
     refused: str = ""
 
     def answer(self, path: str) -> tuple[int, str]:
@@ -98,7 +108,7 @@ class Servers:
             if self.refused:
                 return 403, self.refused
             known = [pod["metadata"]["name"] for pod in self.pods]
-            return (200, POD) if found["pod"] in known else (404, "{}")
+            return (200, self.pod_page) if found["pod"] in known else (404, "{}")
         pages = {
             "/metrics": self.page,
             "/api/v1/namespaces/production/pods": json.dumps({"items": list(self.pods)}),
@@ -106,30 +116,43 @@ class Servers:
         return (200, pages[asked.path]) if asked.path in pages else (404, "{}")
 
     def _vector(self, query: str) -> tuple[int, str]:
-        """Sums, and differences of sums, are all the PromQL it knows."""
+        """Sums, differences of sums and the start of routers are all the PromQL it knows."""
+        if query == TRAEFIK_QUERIES["started"]:
+            return self._starts()
         terms = SUM.findall(query)
         if not terms:
             error = 'invalid parameter "query": 1:3: parse error: unexpected end of input'
             return 400, json.dumps({"status": "error", "errorType": "bad_data", "error": error})
-        by = terms[0][0]
-        first, *others = (self._sums(*term) for term in terms)
+        by = terms[0][0].split(", ")
+        first, *others = (self._sums(by, *term[1:]) for term in terms)
         for other in others:
             first = {key: first[key] - other[key] for key in first.keys() & other.keys()}
-        result = [
-            {"metric": {by: key} if by else {}, "value": [1435781451.781, str(value)]} for key, value in first.items()
-        ]
+        series = [(dict(key), value) for key, value in first.items()]
+        return self._answer([(labels, str(value)) for labels, value in series])
+
+    def _answer(self, series: Sequence[tuple[dict[str, str], str]]) -> tuple[int, str]:
+        result = [{"metric": labels, "value": [self.at, value]} for labels, value in series]
         return 200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}})
 
-    def _sums(self, by: str, name: str, matchers: str) -> dict[str, int]:
-        found: Counter[str] = Counter()
-        for family in text_string_to_metric_families(self.page):
-            for sample in family.samples:
-                if sample.name == name and all(
-                    (re.fullmatch if kind == "=~" else str.__eq__)(value, sample.labels.get(label, ""))
-                    for label, kind, value in re.findall(r'(\w+)(=~?)"([^"]*)"', matchers)
-                ):
-                    found[sample.labels.get(by, "")] += int(sample.value)
+    def _sums(self, by: Sequence[str], name: str, matchers: str) -> dict[tuple[tuple[str, str], ...], int]:
+        found: Counter[tuple[tuple[str, str], ...]] = Counter()
+        for sample in self._samples():
+            if sample.name == name and all(
+                (re.fullmatch if kind == "=~" else str.__eq__)(value, sample.labels.get(label, ""))
+                for label, kind, value in re.findall(r'(\w+)(=~?)"([^"]*)"', matchers)
+            ):
+                found[tuple((label, sample.labels[label]) for label in by if label in sample.labels)] += int(
+                    sample.value
+                )
         return dict(found)
+
+    def _starts(self) -> tuple[int, str]:
+        wanted = [item for item in self._samples() if item.name == "process_start_time_seconds"]
+        return self._answer([({"instance": item.labels["instance"]}, str(item.value)) for item in wanted])
+
+    def _samples(self) -> Iterator[Sample]:
+        for family in text_string_to_metric_families(self.page):
+            yield from family.samples
 
 
 @contextmanager
@@ -166,7 +189,7 @@ def api(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ku
 
 def measured(source: RouterSource, meter: Meter | None = None) -> dict[str, Counters]:
     meter = meter or Meter()
-    meter.take(source(PRODUCTION))
+    meter.take(source(PRODUCTION), time.monotonic())
     return meter.snapshot(0.0, {}).backends
 
 
@@ -174,10 +197,10 @@ def test_prometheus_tells_what_each_colour_answered_users_and_the_probe(servers:
     seen = measured(prometheus(servers.url, TRAEFIK_QUERIES))
     assert {key: counters.requests for key, counters in seen.items()} == {
         "blue/user": 900,
-        "green/user": 40 + 2 + 5 + 6 + 3,
+        "green/user": 40 + 2 + 5 + 6 + 6,
         "green/probe": 3,
     }
-    assert seen["green/user"].failures == {"5xx": 5, "connection": 0, "timeout": 6, "gave_up": 3}
+    assert seen["green/user"].failures == {"5xx": 5, "connection": 0, "timeout": 6, "gave_up": 6}
     assert seen["green/probe"].failures["connection"] == 3
 
 
@@ -197,10 +220,20 @@ def test_a_query_is_asked_for_each_backend_with_its_names_filled_in(servers: Ser
 
 def test_what_prometheus_has_not_seen_yet_counts_nothing_and_later_as_a_whole(servers: Servers) -> None:
     meter, source = Meter(), prometheus(servers.url, TRAEFIK_QUERIES)
+    servers.page = STARTED
+    assert measured(source, meter) == {}
+    servers.page = STARTED + TRAEFIK.replace("{code", '{job="traefik",instance="a",code')
+    assert measured(source, meter)["blue/user"].requests == 900
+
+
+def test_an_empty_answer_at_the_first_poll_makes_no_history_new(servers: Servers) -> None:
+    meter, source = Meter(), prometheus(servers.url, TRAEFIK_QUERIES)
     servers.page = ""
     assert measured(source, meter) == {}
-    servers.page = TRAEFIK
-    assert measured(source, meter)["blue/user"].requests == 900
+    for page in (TRAEFIK, TRAEFIK.replace("} 900", "} 903")):
+        servers.page = STARTED + page.replace("{code", '{job="traefik",instance="a",code')
+        seen = measured(source, meter)
+    assert (seen["blue/user"].requests, seen["green/user"].failed) == (3, 0)
 
 
 def test_a_look_without_a_series_forgets_nothing(servers: Servers) -> None:
@@ -246,6 +279,27 @@ def test_nobody_at_the_address_is_one_sentence_with_the_url() -> None:
         url = gone.url
     with pytest.raises(TargetError, match=rf"Traefik's metrics at {url}/metrics gave no figures \(.*refused.*\);"):
         measured(traefik(f"{url}/metrics"))
+
+
+def test_a_restart_that_a_sum_over_routers_hides_makes_no_history_new(servers: Servers) -> None:
+    own = {"requests": TRAEFIK_QUERIES["requests"].replace("code, pod, instance", "code"), "gave_up": ""}
+    meter, source = Meter(), prometheus(servers.url, own)
+    before = measured(source, meter)
+    servers.page = TRAEFIK.replace("} 900", "} 450")
+    assert measured(source, meter) == before
+    servers.page = TRAEFIK.replace("} 900", "} 452")
+    assert measured(source, meter)["blue/user"].requests == 902
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_is_not_asked_for_figures(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for other in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for source in (prometheus(servers.url, TRAEFIK_QUERIES), traefik(f"{servers.url}/metrics")):
+        assert measured(source)["blue/user"].requests == 900
 
 
 def test_a_query_that_groups_by_two_labels_is_refused_since_nobody_knows_which_is_the_status(servers: Servers) -> None:
@@ -297,9 +351,24 @@ def test_a_pod_that_takes_its_time_is_left_out_of_a_look_and_counted_in_the_next
 ) -> None:
     traffic, awake = Traffic(api, PRODUCTION, None), threading.Event()
     servers.before_a_page = lambda: awake.wait(timeout=30)
+    servers.pods = []
+    assert traffic.snapshot().backends == {}
+    servers.pods = [RUNNING]
     assert traffic.snapshot().backends == {}
     awake.set()
     assert traffic.snapshot().backends["green/user"].requests == 10
+
+
+def test_what_a_pod_had_counted_that_was_there_at_the_first_poll_and_did_not_answer_is_history(
+    servers: Servers, api: KubernetesApi
+) -> None:
+    traffic, awake = Traffic(api, PRODUCTION, None), threading.Event()
+    servers.before_a_page = lambda: awake.wait(timeout=30)
+    assert traffic.snapshot().backends == {}
+    awake.set()
+    assert traffic.snapshot().backends["green/user"].requests == 0
+    servers.pod_page = POD.replace(" 10.0", " 14.0")
+    assert traffic.snapshot().backends["green/user"].requests == 4
 
 
 def test_backends_are_asked_for_together_so_that_a_slow_prometheus_delays_a_look_only_once(servers: Servers) -> None:
