@@ -14,16 +14,16 @@ from pathlib import Path
 
 import dagster as dg
 
+from banana_delivery import bundle
 from banana_delivery.defs.resources import Services
 from banana_delivery.images.base import BuildContext, ImageError, Parity, Progress
 from banana_delivery.policy.asset_records import ArtifactRecord, ImageRecord
 from banana_delivery.policy.model import COLOURS, ImageRef
 from banana_delivery.policy.outcomes import served_since
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.settings import PROJECT_ROOT
 
-SERVING_CODE = PROJECT_ROOT / "serving"
-SERVING_LOCK = PROJECT_ROOT / "requirements" / "serving.txt"
+SERVING_CODE = bundle.SERVING_CODE
+SERVING_LOCK = bundle.SERVING_LOCK
 
 
 def build_context(history: AuditLog, version: str) -> BuildContext:

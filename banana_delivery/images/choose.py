@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from banana_delivery.bundle import DOCKERFILE
 from banana_delivery.images.base import ImageError
-from banana_delivery.settings import PROJECT_ROOT, Settings
+from banana_delivery.settings import Settings
 
 if TYPE_CHECKING:
     from banana_delivery.images.docker.store import DockerImages
@@ -25,7 +26,7 @@ def docker_images(settings: Settings) -> DockerImages:
         raise ImageError("BANANA_TARGET is kubernetes but BANANA_REGISTRY_REPOSITORY is empty; set it to host/path.")
     return DockerImages(
         settings.registry_repository,
-        dockerfile=PROJECT_ROOT / "Dockerfile",
+        dockerfile=DOCKERFILE,
         base_image=settings.base_image,
         username=settings.registry_username,
         password=settings.registry_password.get_secret_value(),

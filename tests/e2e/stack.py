@@ -12,10 +12,11 @@ import dagster as dg
 from banana_delivery.defs.resources import Services
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.probe import Probe
+from banana_delivery.model_registry.publish import publish
 from banana_delivery.policy.model import Environment, Outcome, RolloutRecord
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.instance import open_instance
-from examples.publish import publish, sample_run
+from banana_delivery.sample_data.models import sample_run
 
 
 @dataclass

@@ -4,6 +4,7 @@ import time
 
 import dagster as dg
 
+from banana_delivery.bundle import CHECKOUT
 from banana_delivery.defs.assets._run import GROUP, OWNERS, attempting, redeploying
 from banana_delivery.defs.resources import Services
 from banana_delivery.delivery.image_build import SERVING_LOCK, build_context, git_revision, in_use
@@ -14,7 +15,6 @@ from banana_delivery.policy.asset_records import ImageRecord
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.runs.partitions import MODEL_VERSIONS
 from banana_delivery.runs.records import to_metadata
-from banana_delivery.settings import PROJECT_ROOT
 from banana_delivery.targets.base import TargetError
 
 
@@ -104,7 +104,7 @@ def _found(ref: ImageRef, here: Attempting) -> BuiltImage:
 
 
 def _revision_tag() -> set[str]:
-    revision = git_revision(PROJECT_ROOT)
+    revision = git_revision(CHECKOUT) if CHECKOUT else ""
     return {f"sha-{revision}"} if revision else set()
 
 
