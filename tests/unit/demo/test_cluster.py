@@ -22,7 +22,7 @@ NEEDED = ("KUBECONFIG", "REGISTRY", "BASE_IMAGE", "GATEWAY_URL", "GATEWAY_METRIC
 @pytest.mark.parametrize("missing", NEEDED)
 def test_make_says_which_variable_is_missing(missing: str) -> None:
     rule = subprocess.run(
-        ["make", "--no-print-directory", "--assume-old=.venv/.installed", "demo-cluster"],
+        ["make", "--no-print-directory", "--assume-old=.venv/.product", "demo-cluster"],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], **{name: "x" for name in NEEDED if name != missing}},
         capture_output=True,
