@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 
@@ -21,11 +22,19 @@ from banana_delivery.sample_data.models import sample_run
 
 @dataclass
 class Stack:
-    """A running stack, as its users reach it."""
+    """A running stack, as its users reach it.
+
+    Attributes:
+        program: the command line.
+        environment: its variables.
+        services: the stack's parts, to look at.
+        directory: where commands are typed; None for where the tests run.
+    """
 
     program: str
     environment: dict[str, str]
     services: Services
+    directory: Path | None = None
 
     def command(self, *arguments: str) -> str:
         """Type a command that has to succeed."""
@@ -37,6 +46,7 @@ class Stack:
         """Type a command."""
         return subprocess.run(
             [self.program, *arguments],
+            cwd=self.directory,
             env={**self.environment, "COLUMNS": "200"},
             capture_output=True,
             text=True,
