@@ -170,7 +170,7 @@ def test_a_version_is_delivered_to_production_and_the_stack_goes_down(
     try:
         stack.command("up")
         version = stack.stage("modest")
-        until(lambda: bool(stack.outcomes(version)), "the delivery")
+        until(lambda: bool(stack.outcomes(version)), "the delivery", 480)
         assert stack.outcomes(version) == [Outcome.RELEASED]
         live = stack.production.live
         assert live is not None
