@@ -1,5 +1,5 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
-.PHONY: demo up down check format test test-e2e test-long test-docker test-cluster demo-cluster lock \
+.PHONY: demo up down wheel check format test test-e2e test-long test-docker test-cluster demo-cluster lock \
         bench-image bench-serving bench-prediction-log clean
 
 SHELL := /bin/sh
@@ -9,16 +9,26 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 ARGS ?=
 SUMMARY ?=
-# PyPI's wheels only, as locked: a local index must not slip in another build of torch.
-INSTALL = $(UV) pip sync --quiet --require-hashes --python $(BIN)/python
+
+# $(call install,LOCK): what is installed is what the lock names, no more, and this checkout. PyPI's wheels only, as
+# locked: a local index must not slip in another build of torch.
+define install
+@echo "Installing requirements/$(1).txt into .venv (about a minute the first time)"
+test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/$(1).txt
+$(UV) pip install --quiet --no-deps --python $(BIN)/python --editable .
+endef
+
+COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
+  --override requirements/overrides.in
 
 export PYTHONUNBUFFERED := 1
 
-demo: .venv/.installed
+demo: .venv/.product
 	$(BIN)/banana-delivery demo $(if $(SUMMARY),--summary $(SUMMARY))
 
 # The same on a Kubernetes cluster. Builds use the host's network, where the package index is surely reached.
-demo-cluster: .venv/.installed
+demo-cluster: .venv/.product
 	@for name in KUBECONFIG REGISTRY BASE_IMAGE GATEWAY_URL GATEWAY_METRICS_URL; do \
 	  printenv "$$name" >/dev/null || { echo "$$name is not set; docs/kubernetes.md says what it has to name." >&2; exit 2; }; done
 	@BANANA_TARGET=kubernetes BANANA_REGISTRY_REPOSITORY="$$REGISTRY/banana-demo/banana" \
@@ -26,11 +36,18 @@ demo-cluster: .venv/.installed
 	  BANANA_KUBERNETES_ROUTER_METRICS_URL="$$GATEWAY_METRICS_URL" \
 	  $(BIN)/banana-delivery demo --gateway "$$GATEWAY_URL" $(if $(SUMMARY),--summary $(SUMMARY))
 
-up: .venv/.installed
+up: .venv/.product
 	$(BIN)/banana-delivery up
 
-down: .venv/.installed
+down: .venv/.product
 	$(BIN)/banana-delivery down
+
+# The package and its lock, to install without a checkout: README.md says how.
+wheel: $(UV)
+	rm -rf build dist
+	$(UV) build --quiet --wheel --python $(PYTHON) --build-constraints requirements/runtime.txt --require-hashes .
+	cp requirements/runtime.txt dist/requirements.txt
+	rm -rf build
 
 check: .venv/.installed
 	$(BIN)/ruff check .
@@ -69,18 +86,19 @@ bench-prediction-log: .venv/.installed
 
 # Resolve requirements/*.in again. Serving is resolved against the product, so that what is tested is what is served.
 lock: $(UV)
-	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
-	  --override requirements/overrides.in requirements/runtime.in --output-file requirements/runtime.txt
-	for part in serving dev; do $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 \
-	  --no-annotate --no-header --override requirements/overrides.in --constraint requirements/runtime.txt \
-	  requirements/$$part.in --output-file requirements/$$part.txt || exit 1; done
+	$(COMPILE) requirements/serving.in requirements/runtime.in --output-file requirements/runtime.txt
+	$(COMPILE) --constraint requirements/runtime.txt requirements/serving.in --output-file requirements/serving.txt
+	$(COMPILE) --constraint requirements/runtime.txt requirements/serving.in requirements/runtime.in requirements/dev.in \
+	  --output-file requirements/dev.txt
+
+# What runs the product. Where the test tools are installed they stay: their lock holds the product's whole.
+.venv/.product: requirements/runtime.txt pyproject.toml | $(UV)
+	$(call install,$(if $(wildcard .venv/.installed),dev,runtime))
+	touch $@
 
 .venv/.installed: requirements/dev.txt pyproject.toml | $(UV)
-	@echo "Installing the locked dependencies into .venv (about a minute the first time)"
-	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
-	$(INSTALL) requirements/dev.txt
-	$(UV) pip install --quiet --no-deps --python $(BIN)/python --editable .
-	touch $@
+	$(call install,dev)
+	touch .venv/.product $@
 
 $(UV):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
@@ -88,4 +106,4 @@ $(UV):
 	  || { rm -rf .uv; $(PYTHON) -m pip install --quiet --target .uv uv==$(UV_VERSION); }
 
 clean:
-	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .uv build dist .mypy_cache .ruff_cache .pytest_cache

@@ -8,10 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
+from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+from banana_delivery.bundle import CHECKOUT
+
+
+def default_home(checkout: Path | None = CHECKOUT) -> Path:
+    """``.banana`` in the checkout, or the user's data folder where the product was installed without one."""
+    return checkout / ".banana" if checkout else user_data_path("banana-delivery", appauthor=False)
 
 
 class Settings(BaseSettings):
@@ -19,7 +25,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BANANA_", frozen=True, extra="ignore")
 
-    home: Path = Field(default=PROJECT_ROOT / ".banana", description="Everything the embedded stack keeps.")
+    home: Path = Field(
+        default_factory=default_home,
+        description="Everything the embedded stack keeps.",
+        json_schema_extra={"default": "`.banana` in the checkout; without one `~/.local/share/banana-delivery`"},
+    )
     target: Literal["local", "kubernetes"] = Field(default="local", description="Where releases run.")
     model_name: str = Field(default="banana_sigatoka_detector", description="Registered model in MLflow.")
 

@@ -27,11 +27,11 @@ from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.retrying import Retries
 from banana_delivery.model_registry.base import ModelVersion
-from banana_delivery.settings import PROJECT_ROOT
 from benchmarks.image_run import pull_to_ready
+from benchmarks.serving_process import ROOT
 
-OUT = PROJECT_ROOT / "benchmarks" / "out" / "image.json"
-MODELS = PROJECT_ROOT / "examples" / "models"
+OUT = ROOT / "benchmarks" / "out" / "image.json"
+MODELS = ROOT / "examples" / "models"
 
 
 def main() -> None:
@@ -51,12 +51,12 @@ def main() -> None:
 def measure_release(engine: Engine, repository: str, base: str, directory: Path, mark: str) -> dict[str, Any]:
     """Build two versions from nothing, then pull and start the second."""
     lock = directory / "lock.txt"  # One comment makes it a lock that no cache knows.
-    lock.write_text((PROJECT_ROOT / "requirements" / "serving.txt").read_text() + f"# {mark}\n")
+    lock.write_text((ROOT / "requirements" / "serving.txt").read_text() + f"# {mark}\n")
     contexts = [
-        BuildContext(export(directory, name, version), PROJECT_ROOT / "serving", lock, version)
+        BuildContext(export(directory, name, version), ROOT / "serving", lock, version)
         for version, name in (("1", "modest"), ("2", "better"))
     ]
-    store = DockerImages(repository, dockerfile=PROJECT_ROOT / "Dockerfile", base_image=base, engine=engine)
+    store = DockerImages(repository, dockerfile=ROOT / "Dockerfile", base_image=base, engine=engine)
     first, second = (store.build(context, print) for context in contexts)
     again = store.build(contexts[1], print)
     weights = layer_bytes(engine, second.ref.pinned)
@@ -129,7 +129,7 @@ def export(directory: Path, name: str, version: str) -> Path:
         metrics={},
         created_at=0.0,
     )
-    samples = sorted((PROJECT_ROOT / "serving" / "samples").glob("*.jpg"))
+    samples = sorted((ROOT / "serving" / "samples").glob("*.jpg"))
     export_model(MODELS / name / "best.pt", to, described, samples, print)
     return to
 
@@ -139,7 +139,7 @@ def naive_context() -> io.BytesIO:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for file in ("Dockerfile", "app.py"):
-            tar.add(PROJECT_ROOT / "benchmarks" / "naive_image" / file, file)
+            tar.add(ROOT / "benchmarks" / "naive_image" / file, file)
         tar.add(MODELS / "better" / "best.pt", "best.pt")
     out.seek(0)
     return out

@@ -12,9 +12,9 @@ from typing import Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from banana_delivery.settings import PROJECT_ROOT, Settings
+from banana_delivery.settings import Settings
 
-PAGE = PROJECT_ROOT / "docs" / "settings.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 INTRODUCTION = """\
 # Settings
 
@@ -51,16 +51,17 @@ def settings_page(settings: type[BaseModel] = Settings) -> str:
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    cells = [f"`BANANA_{name.upper()}`", _default(field.default), _kind(field), field.description or ""]
+    cells = [f"`BANANA_{name.upper()}`", _default(field), _kind(field), field.description or ""]
     return f"| {' | '.join(cells)} |"
 
 
-def _default(default: object) -> str:
-    match default:
+def _default(field: FieldInfo) -> str:
+    """The default; in words where it depends on the machine."""
+    if isinstance(field.json_schema_extra, dict):
+        return str(field.json_schema_extra["default"])
+    match default := field.default:
         case SecretStr():
             return ""
-        case Path():
-            return f"`{default.relative_to(PROJECT_ROOT)}` in the checkout"
         case None | "":
             return ""
         case str():

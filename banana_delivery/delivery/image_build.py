@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from banana_delivery import bundle
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageError, ImageStore, Parity, Progress
 from banana_delivery.images.release import release_tags
 from banana_delivery.images.scanning import scan
@@ -15,12 +16,12 @@ from banana_delivery.policy.asset_records import ArtifactRecord, ImageRecord
 from banana_delivery.policy.model import COLOURS, ImageRef
 from banana_delivery.policy.outcomes import served_since
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.settings import PROJECT_ROOT, Settings
+from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget, TargetError
 from banana_delivery.waiting import Clock
 
-SERVING_CODE = PROJECT_ROOT / "serving"
-SERVING_LOCK = PROJECT_ROOT / "requirements" / "serving.txt"
+SERVING_CODE = bundle.SERVING_CODE
+SERVING_LOCK = bundle.SERVING_LOCK
 DAY_SECONDS = 86_400
 
 
@@ -69,7 +70,7 @@ class ImageBuild:
         context = build_context(artifact)
         existing = self.store.find(self.store.key(context))
         built = self._found(existing) if existing else self.store.build(context, self.say)
-        self.store.tag(built.ref, release_tags(artifact.version, git_revision(SERVING_CODE)))
+        self.store.tag(built.ref, release_tags(artifact.version, git_revision()))
         passed, detail = self._self_test(built.ref)
         audit, audit_detail = self._audit()
         pruned, prune_trouble = self._make_room(built.ref)
@@ -184,12 +185,14 @@ def in_use(
     return deployed | candidates | served | {ref.digest for ref in about_to}
 
 
-def git_revision(directory: Path) -> str:
-    """The short commit hash of the code in a folder, or nothing where it did not come by git."""
+def git_revision() -> str:
+    """The short commit hash of the checkout, or nothing where the code did not come by git."""
+    if bundle.CHECKOUT is None:
+        return ""
     try:
         done = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"],
-            cwd=directory,
+            cwd=bundle.CHECKOUT,
             capture_output=True,
             text=True,
             check=False,

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import httpx
 import yaml
 
+from banana_delivery.bundle import MANIFESTS
 from banana_delivery.demo.errors import DemoError
 from banana_delivery.policy.model import Environment
-from banana_delivery.settings import PROJECT_ROOT
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.objects import DOMAIN, GATEWAY_API, URL_KEY, annotate
 
@@ -98,7 +98,7 @@ class DemoCluster:
     def _manifests(self) -> str:
         """The demonstration's overlay for this server, with the addresses at which it is reached."""
         older = self._api.get(NEWER_API) is None
-        folder = PROJECT_ROOT / "k8s" / "overlays" / ("demo/older-api" if older else "demo")
+        folder = MANIFESTS / "overlays" / ("demo/older-api" if older else "demo")
         things = list(yaml.safe_load_all(_kubectl("kustomize", str(folder))))
         for thing in things:
             address(thing, self._gateway)

@@ -29,6 +29,7 @@ from banana_delivery.demo.summary import DeliverySummary, Ending, Summary, outsi
 from banana_delivery.embedded.stack import EmbeddedStack
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.probe import LoadCounts, Probe
+from banana_delivery.model_registry.publish import publish
 from banana_delivery.names import ACTOR_TAG
 from banana_delivery.platforms import platform
 from banana_delivery.policy.asset_records import AttemptRecord
@@ -36,6 +37,7 @@ from banana_delivery.policy.model import COLOURS, Environment, RolloutRecord
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.client import DagsterClient
 from banana_delivery.runs.instance import open_instance
+from banana_delivery.sample_data.models import sample_run
 from banana_delivery.settings import Settings
 
 CLIENT_RATE = 20.0
@@ -166,11 +168,13 @@ class ScenarioRunner:
             The version that is delivered.
         """
         if scenario.sample:
-            from examples.publish import publish, sample_run
-
             checkpoint, metrics, params = sample_run(scenario.sample)
             version = publish(
-                checkpoint, metrics=metrics, params=params, tracking_uri=self.resources.settings.mlflow_url
+                checkpoint,
+                model_name=self.resources.settings.model_name,
+                metrics=metrics,
+                params=params,
+                tracking_uri=self.resources.settings.mlflow_url,
             )
         else:
             version = self.versions[scenario.redeploys - 1]

@@ -19,11 +19,12 @@ from pathlib import Path
 import yaml
 from pydantic import SecretStr
 
+from banana_delivery.bundle import INSTANCE, WORKSPACE, python_path
 from banana_delivery.embedded.errors import StackError
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.supervisor import Program
 from banana_delivery.embedded.traefik import Router
-from banana_delivery.settings import PROJECT_ROOT, Settings
+from banana_delivery.settings import Settings
 from banana_delivery.targets.metrics import ROUTER_BUCKETS
 
 BIN = Path(sys.executable).parent
@@ -123,7 +124,7 @@ def code_server(settings: Settings) -> ManagedProcess:
     A daemon or webserver that is killed and restarted does not take a delivery with it.
     """
     paths = LocalPaths(settings.home)
-    location = yaml.safe_load((PROJECT_ROOT / "workspace.yaml").read_text())["load_from"][0]["python_module"]
+    location = yaml.safe_load(WORKSPACE.read_text())["load_from"][0]["python_module"]
     program = Program(
         name="code-server",
         command=(
@@ -185,7 +186,7 @@ def _workspace(settings: Settings) -> Path:
 
 def _prepare_instance(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(PROJECT_ROOT / "dagster.yaml", folder / "dagster.yaml")
+    shutil.copyfile(INSTANCE, folder / "dagster.yaml")
 
 
 def _prepare_daemon(settings: Settings) -> None:
@@ -243,7 +244,7 @@ def children_environment(settings: Settings) -> dict[str, str]:
         "DO_NOT_TRACK": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "PYTHONPATH": str(PROJECT_ROOT),
+        "PYTHONPATH": python_path(os.environ),
         "PYTHONUNBUFFERED": "1",
     }
 

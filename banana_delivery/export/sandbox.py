@@ -16,11 +16,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from banana_delivery.bundle import python_path
 from banana_delivery.export.errors import REJECTIONS, ExportError, RejectedModelError
 from banana_delivery.export.protocol import Rejection
 from banana_delivery.policy.model import Model
 
-ROOT = Path(__file__).resolve().parents[2]
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG")
 MAX_MEMORY = 8 * 1024**3
 """Bytes of private memory; exporting a detector of any usual size needs less than 3 GiB."""
@@ -33,7 +33,7 @@ Request = TypeVar("Request", bound=Model)
 
 
 def environment(parent: Mapping[str, str], home: Path) -> dict[str, str]:
-    """The whole environment of the subprocess; of the parent's nothing but ``PASSED_ON``."""
+    """The whole environment of the subprocess; of the parent's nothing but ``PASSED_ON`` and where its modules are."""
     return {
         **{name: parent[name] for name in PASSED_ON if name in parent},
         "HOME": str(home),
@@ -48,7 +48,7 @@ def environment(parent: Mapping[str, str], home: Path) -> dict[str, str]:
         # In the embedded stack the machine is serving users meanwhile; and waiting threads of OpenMP burn what they
         # wait for (26 s of CPU instead of 5 s on two busy cores).
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": python_path(parent, serving=True),
         "PYTHONHASHSEED": "0",
     }
 

@@ -6,25 +6,35 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 
 from banana_delivery.defs.resources import Resources
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.probe import Probe
+from banana_delivery.model_registry.publish import publish
 from banana_delivery.policy.model import Environment, Outcome, RolloutRecord
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.instance import open_instance
-from examples.publish import publish, sample_run
+from banana_delivery.sample_data.models import sample_run
 
 
 @dataclass
 class Stack:
-    """A running stack, as its users reach it."""
+    """A running stack, as its users reach it.
+
+    Attributes:
+        program: the command line.
+        environment: its variables.
+        services: the stack's parts, to look at.
+        directory: where commands are typed; None for where the tests run.
+    """
 
     program: str
     environment: dict[str, str]
     resources: Resources
+    directory: Path | None = None
 
     def command(self, *arguments: str) -> str:
         """Type a command that has to succeed."""
@@ -36,6 +46,7 @@ class Stack:
         """Type a command."""
         return subprocess.run(
             [self.program, *arguments],
+            cwd=self.directory,
             env={**self.environment, "COLUMNS": "200"},
             capture_output=True,
             text=True,

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import yaml
 
+from banana_delivery.bundle import INSTANCE
 from banana_delivery.defs.build import build_defs
 from banana_delivery.defs.resources import Resources
 from banana_delivery.delivery.rollback import roll_back
@@ -24,7 +25,7 @@ from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.partitions import ensure_partition
-from banana_delivery.settings import PROJECT_ROOT, Settings
+from banana_delivery.settings import Settings
 from banana_delivery.targets.fake import Behaviour
 from tests.support.phases import NoPlots, SimulatedClock, WatchedTarget, conversion
 
@@ -196,7 +197,7 @@ def open_pipeline(home: Path, **settings: object) -> Iterator[PipelineHarness]:
     """A world in a directory of its own; opened again, it remembers what Dagster knew."""
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
-    config = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())
+    config = yaml.safe_load(INSTANCE.read_text())
     (dagster_home / "dagster.yaml").write_text(yaml.safe_dump(config))
     clock = SimulatedClock()
     target, evaluator, registry = WatchedTarget(clock=clock), FakeEvaluator(), FakeRegistry()

@@ -9,15 +9,16 @@ import pytest
 
 from banana_delivery.cli import app
 from banana_delivery.policy.outcomes import CONSEQUENCES
-from banana_delivery.settings import PROJECT_ROOT, Settings
+from banana_delivery.settings import Settings
+from tests import ROOT
 
-DOCUMENTS = sorted([*PROJECT_ROOT.glob("*.md"), *(PROJECT_ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:)([^)#]+)[^)]*\)")
 COMMAND = re.compile(r"(?:^ {4}|`|&& )(?:\.venv/bin/)?banana-delivery ([a-z]+)", re.MULTILINE)
 TARGET = re.compile(r"(?:^ {4}|`)make ([a-z0-9-]+)", re.MULTILINE)
 VARIABLE = re.compile(r"\bBANANA_([A-Z0-9_]+)\b(?!\*)")
 
-each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 @each_document
@@ -34,7 +35,7 @@ def test_commands_exist(document: Path) -> None:
 
 @each_document
 def test_make_targets_exist(document: Path) -> None:
-    targets = set(re.findall(r"^([a-z0-9-]+):", (PROJECT_ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(TARGET.findall(document.read_text())) <= targets
 
 
@@ -45,7 +46,7 @@ def test_variables_are_settings(document: Path) -> None:
 
 
 def test_the_readme_tells_outcomes_as_the_code_has_them() -> None:
-    readme = (PROJECT_ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     rows = re.findall(r"^\| (\w+) \|.*\| (SUCCESS|FAILURE|CANCELED) \| ([^|]*) \|", readme, re.MULTILINE)
     told = {outcome: (status, "leaves the staged set" in registry) for outcome, status, registry in rows}
     assert told == {str(key): (str(row.run_status), row.clears_staging) for key, row in CONSEQUENCES.items()}

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from banana_delivery.settings import BadSettingsError, load_settings
+from banana_delivery.settings import BadSettingsError, default_home, load_settings
 
 
 def test_a_bad_port_is_one_sentence_that_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,3 +44,17 @@ def test_an_entry_that_cannot_be_used_is_shown_with_the_variable_that_holds_it(m
 def test_a_relative_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BANANA_HOME", "somewhere")
     assert load_settings().home.is_absolute()
+
+
+def test_the_home_is_in_the_checkout_where_there_is_one() -> None:
+    assert default_home(Path("/src/banana-delivery")) == Path("/src/banana-delivery/.banana")
+
+
+def test_without_a_checkout_the_home_is_the_users_wherever_the_package_lies(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_home(None) == tmp_path / ".local/share/banana-delivery"
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert default_home(None) == tmp_path / "data/banana-delivery"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 
+from banana_delivery.bundle import DOCKERFILE
 from banana_delivery.images.base import (
     BuildContext,
     BuiltImage,
@@ -34,7 +35,7 @@ from banana_delivery.images.retrying import Retries
 from banana_delivery.images.scanning import pickles_in
 from banana_delivery.images.selftest import TIMEOUT_SECONDS, read_result
 from banana_delivery.policy.model import ImageRef
-from banana_delivery.settings import PROJECT_ROOT, Settings
+from banana_delivery.settings import Settings
 
 LEASE_SECONDS = 3600.0
 _RUNTIME_LABEL = "banana.runtime"
@@ -273,7 +274,7 @@ def docker_images(settings: Settings) -> DockerImages:
         raise ImageError("BANANA_TARGET is kubernetes but BANANA_REGISTRY_REPOSITORY is empty; set it to host/path.")
     return DockerImages(
         settings.registry_repository,
-        dockerfile=PROJECT_ROOT / "Dockerfile",
+        dockerfile=DOCKERFILE,
         base_image=settings.base_image,
         username=settings.registry_username,
         password=settings.registry_password.get_secret_value(),

@@ -8,8 +8,9 @@ import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
+from banana_delivery.model_registry.publish import MODEL_NAME, publish
+from banana_delivery.sample_data.models import sample_run
 from examples import publish as publisher
-from examples.publish import MODEL_NAME, publish, sample_run
 
 # MLflow's own tables use what SQLAlchemy is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")

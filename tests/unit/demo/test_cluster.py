@@ -13,7 +13,8 @@ from banana_delivery.demo.cluster import NAMESPACES, DemoCluster, address
 from banana_delivery.demo.errors import DemoError
 from banana_delivery.demo.runner import demo_settings
 from banana_delivery.policy.model import Environment
-from banana_delivery.settings import PROJECT_ROOT, Settings
+from banana_delivery.settings import Settings
+from tests import ROOT
 
 NEEDED = ("KUBECONFIG", "REGISTRY", "BASE_IMAGE", "GATEWAY_URL", "GATEWAY_METRICS_URL")
 
@@ -21,8 +22,8 @@ NEEDED = ("KUBECONFIG", "REGISTRY", "BASE_IMAGE", "GATEWAY_URL", "GATEWAY_METRIC
 @pytest.mark.parametrize("missing", NEEDED)
 def test_make_says_which_variable_is_missing(missing: str) -> None:
     rule = subprocess.run(
-        ["make", "--no-print-directory", "--assume-old=.venv/.installed", "demo-cluster"],
-        cwd=PROJECT_ROOT,
+        ["make", "--no-print-directory", "--assume-old=.venv/.product", "demo-cluster"],
+        cwd=ROOT,
         env={"PATH": os.environ["PATH"], **{name: "x" for name in NEEDED if name != missing}},
         capture_output=True,
         text=True,

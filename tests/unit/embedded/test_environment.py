@@ -9,7 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 from banana_delivery.embedded.processes import children_environment, settings_environment
-from banana_delivery.settings import PROJECT_ROOT, Settings
+from banana_delivery.settings import Settings
+from tests import ROOT
 
 
 def test_settings_arrive_in_a_child_as_they_are_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,17 +33,19 @@ def test_what_is_not_set_is_left_out(tmp_path: Path) -> None:
     assert "BANANA_HOLDOUT" not in settings_environment(Settings(home=tmp_path, holdout=None))
 
 
-def test_children_use_this_python_and_this_checkout_and_phone_nobody(
+def test_children_use_this_python_and_its_modules_and_phone_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("SUPERVISOR_SERVER_URL", "unix:///another/stack")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", ".:/opt/more")
     settings = Settings(home=tmp_path)
 
     environment = children_environment(settings)
 
     assert environment["PATH"].startswith(str(Path(sys.executable).parent))
-    assert environment["PYTHONPATH"] == str(PROJECT_ROOT)
+    assert environment["PYTHONPATH"] == f"{ROOT}:/opt/more", "they run in other folders than this process"
     assert environment["MLFLOW_TRACKING_URI"] == settings.mlflow_url
     assert environment["DAGSTER_HOME"] == str(tmp_path / "dagster")
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == environment["DO_NOT_TRACK"] == "true"

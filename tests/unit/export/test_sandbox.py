@@ -6,7 +6,14 @@ import pytest
 
 from banana_delivery.export import sandbox
 from banana_delivery.export.errors import ExportError, NotADetectorError
+from tests import ROOT
 from tests.unit.export.odd_worker import Order, Told
+
+
+@pytest.fixture(autouse=True)
+def _worker_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The odd worker is no part of the product; a child imports what its parent was told."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 def run(behaviour: str, scratch: Path, timeout: float = 30.0) -> Told:

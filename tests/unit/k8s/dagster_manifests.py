@@ -13,10 +13,10 @@ from dagster_k8s import K8sRunLauncher
 from dagster_k8s.job import construct_dagster_k8s_job
 from kubernetes.client import ApiClient
 
-from banana_delivery.settings import PROJECT_ROOT
+from tests import ROOT
 from tests.support.kubeconfig import write_kubeconfig
 
-K8S = PROJECT_ROOT / "k8s"
+K8S = ROOT / "k8s"
 BASE = K8S / "base" / "dagster"
 SETTINGS = K8S / "environments" / "dagster"
 NAMESPACE = "banana-delivery"

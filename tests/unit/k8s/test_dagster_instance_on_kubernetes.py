@@ -10,14 +10,15 @@ from dagster._core.instance import InstanceRef
 
 from banana_delivery.defs.build import build_resources
 from banana_delivery.embedded.processes import variable
-from banana_delivery.settings import PROJECT_ROOT, Settings, load_settings
+from banana_delivery.settings import Settings, load_settings
+from tests import ROOT
 from tests.unit.k8s.dagster_manifests import BASE, INSTANCE, OBJECTS, PODS, SETTINGS, all_pods
 
 LIBRARIES = {"MLFLOW_TRACKING_URI", "DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"}
 
 
 def test_the_instance_is_the_embedded_one_but_for_where_it_keeps_and_runs_things(tmp_path: Path) -> None:
-    embedded = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())
+    embedded = yaml.safe_load((ROOT / "dagster.yaml").read_text())
     elsewhere = {"storage", "local_artifact_storage", "compute_logs", "run_launcher"}
     (tmp_path / "dagster.yaml").write_text((BASE / "dagster.yaml").read_text())
 
@@ -35,7 +36,7 @@ def test_a_cancelled_run_has_as_long_to_bring_the_traffic_back_as_monitoring_wai
 
 def test_the_workspace_names_the_code_server_and_the_location_as_everywhere() -> None:
     server = yaml.safe_load((BASE / "workspace.yaml").read_text())["load_from"][0]["grpc_server"]
-    embedded = yaml.safe_load((PROJECT_ROOT / "workspace.yaml").read_text())["load_from"][0]["python_module"]
+    embedded = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"][0]["python_module"]
     service = next(one for one in OBJECTS if (one["kind"], one["metadata"]["name"]) == ("Service", server["host"]))
     command = PODS["dagster-code-server"]["containers"][0]["command"]
 

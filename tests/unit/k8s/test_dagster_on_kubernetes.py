@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from banana_delivery.settings import PROJECT_ROOT
+from tests import ROOT
 from tests.unit.k8s.dagster_manifests import (
     BASE,
     INSTANCE,
@@ -55,7 +55,7 @@ def test_every_pod_finds_what_it_names_and_the_documents_say_how_to_make_the_sec
     every_pod: dict[str, dict[str, Any]],
 ) -> None:
     kustomizations = [yaml.safe_load((folder / "kustomization.yaml").read_text()) for folder in (BASE, SETTINGS)]
-    page = (PROJECT_ROOT / "docs/kubernetes.md").read_text()
+    page = (ROOT / "docs/kubernetes.md").read_text()
     made = {
         "ConfigMap": {generated["name"] for one in kustomizations for generated in one["configMapGenerator"]},
         "Secret": set(re.findall(r"create secret [a-z-]+ ([a-z-]+) -n banana-delivery", page)),

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from banana_delivery.policy.model import Environment
-from banana_delivery.settings import PROJECT_ROOT
 from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
+from tests import ROOT
 
-K8S = PROJECT_ROOT / "k8s"
+K8S = ROOT / "k8s"
 USERS_SERVICE = EnvironmentNamespace(Environment.PRODUCTION, "production").users_service
 OWNED = [
     ("Service", USERS_SERVICE, "selector"),

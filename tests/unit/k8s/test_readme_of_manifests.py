@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from banana_delivery.settings import PROJECT_ROOT
 from banana_delivery.targets.kubernetes.objects import STRATEGY
+from tests import ROOT
 
-K8S = PROJECT_ROOT / "k8s"
+K8S = ROOT / "k8s"
 README = (K8S / "README.md").read_text()
 UNITS = {"": Fraction(1), "m": Fraction(1, 1000), "Mi": Fraction(1024**2), "Gi": Fraction(1024**3)}
 PRODUCTION, STAGING = "banana-api-blue", "banana-api-staging"
@@ -142,16 +142,16 @@ def test_the_page_and_the_documents_tell_the_same_of_who_owns_which_field() -> N
     rows = re.findall(r"\| object \| yours .*?(?=\n\n|\Z)", README, re.DOTALL)
 
     assert len(rows) == 1
-    assert rows[0].strip() in (PROJECT_ROOT / "docs/kubernetes.md").read_text()
+    assert rows[0].strip() in (ROOT / "docs/kubernetes.md").read_text()
 
 
 def test_the_example_still_finds_its_parts_when_it_was_copied_as_the_page_and_the_documents_say() -> None:
-    for page in (README, (PROJECT_ROOT / "docs/kubernetes.md").read_text()):
+    for page in (README, (ROOT / "docs/kubernetes.md").read_text()):
         ((source, copy),) = re.findall(r"cp -r (\S+) ([\w/]+)", page)
-        kustomizations = sorted((PROJECT_ROOT / source).rglob("kustomization.yaml"))
+        kustomizations = sorted((ROOT / source).rglob("kustomization.yaml"))
         assert len(kustomizations) == 2
         for path in kustomizations:
-            there = PROJECT_ROOT / copy / path.parent.relative_to(PROJECT_ROOT / source)
+            there = ROOT / copy / path.parent.relative_to(ROOT / source)
             parts = read(path)["resources"]
             # The copy is not there, and `..` from a folder that is not there leads nowhere.
             assert all(Path(os.path.normpath(there / part)).is_dir() for part in parts), path
