@@ -11,6 +11,8 @@ from typing import Literal, get_args
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from banana_delivery.errors import BadSettingsError
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -129,10 +131,6 @@ class Settings(BaseSettings):
     def pages_url(self) -> str:
         """Where people reach the Dagster pages."""
         return self.dagster_public_url.rstrip("/") or self.dagster_url
-
-
-class BadSettingsError(Exception):
-    """A setting cannot be used; one sentence: which variable, what is wrong with it."""
 
 
 def load_settings() -> Settings:

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from banana_delivery.delivery.lease import DriftError
-from banana_delivery.targets.base import FencedError, TargetError
+from banana_delivery.errors import DriftError, FencedError, TargetError
 
 AGAIN_SECONDS = 1.0
 

@@ -17,13 +17,14 @@ from banana_delivery.defs.assets.staging_release import staging_release
 from banana_delivery.defs.jobs import build_jobs
 from banana_delivery.defs.resources import Services
 from banana_delivery.defs.sensors import build_sensors
+from banana_delivery.errors import BadSettingsError, ImageError
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.export.export import export_model
-from banana_delivery.images.base import ImageError, ImageStore
+from banana_delivery.images.base import ImageStore
 from banana_delivery.images.oci_layout.store import OciLayoutImages
 from banana_delivery.model_registry.mlflow import MlflowRegistry
 from banana_delivery.notifications.notifier import Notifier
-from banana_delivery.settings import BadSettingsError, Settings
+from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 
 

@@ -16,7 +16,8 @@ from banana_delivery.delivery.record_attempt import record, unwritten, write_dow
 from banana_delivery.delivery.recovery import dead_runs, fail_run, orphaned, reclaim
 from banana_delivery.delivery.scale_down import scale_down_if_due
 from banana_delivery.delivery.watch import assess_production
-from banana_delivery.model_registry.base import RegistryError, StagedVersion
+from banana_delivery.errors import RegistryError, TargetError
+from banana_delivery.model_registry.base import StagedVersion
 from banana_delivery.names import PARTITION_TAG, STAGED_AT_TAG, TRIGGER_TAG
 from banana_delivery.notifications.messages import rollback_failed
 from banana_delivery.policy.asset_records import AttemptRecord
@@ -25,7 +26,6 @@ from banana_delivery.policy.staged_versions import Staging, Trigger, look, newes
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import UNFINISHED, deliveries_under_way, supersede
 from banana_delivery.runs.partitions import MODEL_VERSIONS
-from banana_delivery.targets.base import TargetError
 
 LAUNCH_SECONDS = 60.0
 """A rollback that has not begun after so long is taken for lost; a second one finds nothing left to do."""

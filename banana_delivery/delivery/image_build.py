@@ -15,7 +15,8 @@ from pathlib import Path
 import dagster as dg
 
 from banana_delivery.defs.resources import Services
-from banana_delivery.images.base import BuildContext, ImageError, Parity, Progress
+from banana_delivery.errors import ImageError
+from banana_delivery.images.base import BuildContext, Parity, Progress
 from banana_delivery.policy.asset_records import ArtifactRecord, ImageRecord
 from banana_delivery.policy.model import COLOURS, ImageRef
 from banana_delivery.policy.outcomes import served_since

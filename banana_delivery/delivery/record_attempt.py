@@ -20,15 +20,20 @@ import dagster as dg
 from dagster import DagsterEventType
 
 from banana_delivery.defs.resources import Services
-from banana_delivery.export.errors import RejectedModelError
-from banana_delivery.model_registry.base import MissingCheckpointError, UnknownVersionError
+from banana_delivery.errors import (
+    FencedError,
+    GateError,
+    MissingCheckpointError,
+    RejectedModelError,
+    TargetError,
+    UnknownVersionError,
+)
 from banana_delivery.names import ACTOR_TAG, PARTITION_TAG
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord, StagingRecord
 from banana_delivery.policy.model import Environment, Outcome
 from banana_delivery.policy.rollout.plan import PLANS
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import in_production, superseded_by, trigger_of
-from banana_delivery.targets.base import FencedError, TargetError
 
 LOG = logging.getLogger(__name__)
 UNKNOWN = "unknown"
@@ -111,10 +116,6 @@ def _of_this_image(found: Found | None, attempt: AttemptRecord) -> Found | None:
 
 def _budget(services: Services) -> float:
     return PLANS[services.settings.plan].latency_budget_seconds
-
-
-class GateError(Exception):
-    """The gate refused the release; one sentence."""
 
 
 REJECTIONS = (RejectedModelError, GateError, MissingCheckpointError, UnknownVersionError)

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 import dagster as dg
 
 from banana_delivery.defs.resources import Services
-from banana_delivery.delivery.lease import DriftError, Lease
+from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import record
+from banana_delivery.errors import DriftError, FencedError, NothingToRollBackError, TargetError
 from banana_delivery.evaluation.base import Log
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, Outcome, Phase, RolloutRecord
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.targets.base import Claim, FencedError, ReleaseTarget, TargetError
+from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.waiting import retry
 
 LOG = logging.getLogger(__name__)
@@ -154,10 +155,6 @@ def _settle(target: ReleaseTarget, claim: Claim) -> None:
         scale_down_idle_if_possible(target, claim)
     target.write(claim, target.record(claim.environment).replace(phase=Phase.IDLE, candidate=None, note=""))
     target.release(claim)
-
-
-class NothingToRollBackError(Exception):
-    """Production has no release to go back to; one sentence."""
 
 
 def roll_back(

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from banana_delivery.delivery.lease import DriftError, Lease
+from banana_delivery.delivery.lease import Lease
+from banana_delivery.errors import DriftError, TargetError
 from banana_delivery.evaluation.base import Load, Log
 from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
@@ -21,7 +22,7 @@ from banana_delivery.policy.rollout.decision import (
     probe_rate,
 )
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
-from banana_delivery.targets.base import Observed, ReleaseTarget, TargetError
+from banana_delivery.targets.base import Observed, ReleaseTarget
 from banana_delivery.waiting import retry
 
 POLL_SECONDS = 1.0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import httpx
 import yaml
 
-from banana_delivery.demo.errors import DemoError
+from banana_delivery.errors import DemoError
 from banana_delivery.policy.model import Environment
 from banana_delivery.settings import PROJECT_ROOT
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi

@@ -27,10 +27,10 @@ from banana_delivery.defs.build import build_services
 from banana_delivery.defs.jobs import PIPELINE
 from banana_delivery.defs.resources import Services
 from banana_delivery.demo.cluster import NAMESPACES, DemoCluster
-from banana_delivery.demo.errors import DemoError
 from banana_delivery.demo.scenario import SCENARIOS, Scenario, faults
 from banana_delivery.demo.summary import DeliverySummary, Ending, Summary, outside, table, told, write
 from banana_delivery.embedded.stack import EmbeddedStack
+from banana_delivery.errors import DemoError
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.probe import LoadCounts, Probe
 from banana_delivery.names import ACTOR_TAG

@@ -19,11 +19,11 @@ from pathlib import Path
 import yaml
 from pydantic import SecretStr
 
-from banana_delivery.embedded.errors import StackError
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.router_counters import BUCKETS
 from banana_delivery.embedded.supervisor import Program
 from banana_delivery.embedded.traefik import Router
+from banana_delivery.errors import StackError
 from banana_delivery.settings import PROJECT_ROOT, Settings
 
 BIN = Path(sys.executable).parent

@@ -9,9 +9,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
 from banana_delivery.policy.model import Environment, RolloutRecord
-from banana_delivery.targets.base import TargetError
 
 LOCK_SECONDS = 30.0
 """How long a change waits for another one to end; each takes seconds at most."""

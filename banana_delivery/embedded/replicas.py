@@ -20,10 +20,10 @@ from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.replica_client import ReplicaClient
 from banana_delivery.embedded.supervisor import MEANT_TO_RUN, Process, Program, Supervisor
 from banana_delivery.embedded.traefik import Router
+from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, StoredModel, StoredRecord
 from banana_delivery.settings import Settings
-from banana_delivery.targets.base import TargetError
 
 KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 10

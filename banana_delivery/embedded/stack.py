@@ -16,7 +16,6 @@ import httpx
 import psutil
 from filelock import FileLock, Timeout
 
-from banana_delivery.embedded.errors import StackError
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.processes import ROUTER, ManagedProcess, managed_processes, variable
 from banana_delivery.embedded.replica_client import ReplicaClient
@@ -24,6 +23,7 @@ from banana_delivery.embedded.replicas import Replica, Replicas, ReplicaSet
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
 from banana_delivery.embedded.supervisord import Daemon
 from banana_delivery.embedded.traefik import Router
+from banana_delivery.errors import StackError
 from banana_delivery.policy.model import Environment
 from banana_delivery.settings import Settings
 

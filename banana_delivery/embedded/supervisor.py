@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
-from banana_delivery.targets.base import TargetError
 
 RPC_SECONDS = 15.0
 STOP_SECONDS = 60.0

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 
-from banana_delivery.embedded.errors import StackError
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.processes import children_environment
 from banana_delivery.embedded.supervisor import Supervisor, last_line
+from banana_delivery.errors import StackError
 from banana_delivery.settings import Settings
 
 START_SECONDS = 20.0

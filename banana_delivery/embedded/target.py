@@ -14,7 +14,7 @@ from banana_delivery.embedded.replicas import Replica, Replicas, ReplicaSet
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
 from banana_delivery.embedded.traefik import Router
 from banana_delivery.embedded.traffic import LocalTraffic
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError, TargetError
 from banana_delivery.policy.model import (
     Colour,
     Deployment,
@@ -25,7 +25,7 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.settings import Settings
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget, TargetError
+from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget
 
 
 class LocalTarget(ReleaseTarget):

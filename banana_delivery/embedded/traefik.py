@@ -22,9 +22,9 @@ import httpx
 import yaml
 
 from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
 from banana_delivery.policy.model import COLOURS, Colour, Environment, TrafficSource
-from banana_delivery.targets.base import TargetError
 
 Config = dict[str, object]
 

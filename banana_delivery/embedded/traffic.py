@@ -9,8 +9,8 @@ from banana_delivery.embedded.replica_counters import ReplicaLedger
 from banana_delivery.embedded.replicas import ReplicaSet
 from banana_delivery.embedded.router_counters import ServiceCounts, count_services, counters
 from banana_delivery.embedded.traefik import LOST, Router, service_name
+from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import COLOURS, Backend, Counters, Environment, TrafficSnapshot, TrafficSource
-from banana_delivery.targets.base import TargetError
 
 
 class LocalTraffic:

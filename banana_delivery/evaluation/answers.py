@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 from pydantic import ValidationError
 
+from banana_delivery.errors import DigestMismatchError, UnansweredError
 from banana_delivery.evaluation.client import UNREACHED, Prediction, is_overload, upload
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.policy.quality.matching import MAX_DETECTIONS, Detections, Labelled, Matches, match_answers
@@ -28,18 +29,6 @@ UNREACHED_PAUSE_SECONDS = 1.0
 
 Progress = Callable[[int, int], object]
 """Called with how many images are done and how many there are."""
-
-
-class AskingError(Exception):
-    """The answers cannot serve as evidence; the message says why."""
-
-
-class DigestMismatchError(AskingError):
-    """Something else answered than what was to be measured."""
-
-
-class UnansweredError(AskingError):
-    """Some images were not answered, so that a measurement would flatter whoever failed on them."""
 
 
 @dataclass

@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
+from banana_delivery.errors import AskingError, EvaluationError, LabelledImagesError
 from banana_delivery.evaluation.acceptance_tests import integration, smoke
-from banana_delivery.evaluation.answers import AnswerCache, AskingError, ask, matches
-from banana_delivery.evaluation.base import EvaluationError, Evaluator, Load, Log, ReleaseEndpoint
-from banana_delivery.evaluation.labelled_images import INDEX, LabelledImage, LabelledImagesError, load
+from banana_delivery.evaluation.answers import AnswerCache, ask, matches
+from banana_delivery.evaluation.base import Evaluator, Load, Log, ReleaseEndpoint
+from banana_delivery.evaluation.labelled_images import INDEX, LabelledImage, load
 from banana_delivery.evaluation.load_test import performance
 from banana_delivery.evaluation.probe import AS_PROBE, Probe
 from banana_delivery.policy.asset_records import TestRow

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from banana_delivery.errors import ExportError
 from banana_delivery.export import sandbox
 from banana_delivery.export.checkpoint_scan import scan
-from banana_delivery.export.errors import ExportError
 from banana_delivery.export.parity import ASKED_FROM, Parity, assess_parity, compare
 from banana_delivery.export.protocol import Exported, ExportRequest, Served, ServeRequest
 from banana_delivery.model_registry.base import ModelVersion

@@ -14,10 +14,6 @@ Progress = Callable[[str], None]
 """Called with one line of text as a build or push moves on."""
 
 
-class ImageError(Exception):
-    """An image could not be built, found, pushed or removed; one sentence: what, where, what to do."""
-
-
 class ImageKey(Model):
     """Everything that decides what an image is; two equal keys are the same image.
 

@@ -10,16 +10,8 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
-from banana_delivery.images.base import (
-    BuildContext,
-    BuiltImage,
-    ImageError,
-    ImageKey,
-    ImageStore,
-    Parity,
-    Progress,
-    PruneDecision,
-)
+from banana_delivery.errors import ImageError
+from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, ImageStore, Parity, Progress, PruneDecision
 from banana_delivery.images.layers import write_tar
 from banana_delivery.images.release import Contents, checked_tags, compare, key_of, labels_of, layer_members
 from banana_delivery.images.retention import Stored, decide, keep_reason

@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from banana_delivery.images.base import BuildContext, ImageError, ImageKey, Parity
+from banana_delivery.errors import ImageError
+from banana_delivery.images.base import BuildContext, ImageKey, Parity
 from banana_delivery.images.layers import Member, file_sha256
 from banana_delivery.policy.model import ImageRef
 

@@ -7,13 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from banana_delivery.images.base import ImageError, Progress
+from banana_delivery.errors import ImageError, PassingError
+from banana_delivery.images.base import Progress
 
 _Result = TypeVar("_Result")
-
-
-class PassingError(ImageError):
-    """An engine or registry failed in a way that another try may cure."""
 
 
 @dataclass(frozen=True)

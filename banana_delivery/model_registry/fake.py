@@ -6,14 +6,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from banana_delivery.model_registry.base import (
-    MissingCheckpointError,
-    ModelRegistry,
-    ModelVersion,
-    RegistryError,
-    StagedVersion,
-    UnknownVersionError,
-)
+from banana_delivery.errors import MissingCheckpointError, RegistryError, UnknownVersionError
+from banana_delivery.model_registry.base import ModelRegistry, ModelVersion, StagedVersion
 from banana_delivery.model_registry.checkpoint import CHECKPOINT_NAME
 from banana_delivery.model_registry.transitions import (
     STAGED,

@@ -30,15 +30,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from banana_delivery.errors import MissingCheckpointError, RegistryError, UnknownVersionError
 from banana_delivery.model_registry import checkpoint
-from banana_delivery.model_registry.base import (
-    MissingCheckpointError,
-    ModelRegistry,
-    ModelVersion,
-    RegistryError,
-    StagedVersion,
-    UnknownVersionError,
-)
+from banana_delivery.model_registry.base import ModelRegistry, ModelVersion, StagedVersion
 from banana_delivery.model_registry.transitions import (
     STAGED,
     TIME_TAG,

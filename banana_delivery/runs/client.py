@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import httpx
 
+from banana_delivery.errors import DagsterError
+
 LOCATION = "banana-delivery"
 REPOSITORY = "__repository__"
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
@@ -38,10 +40,6 @@ query ($id: String!) {
   partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status runs { id status } } }
 }
 """
-
-
-class DagsterError(Exception):
-    """Dagster cannot be reached or refused; one sentence."""
 
 
 class DagsterClient:

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import (
     COLOURS,
     Backend,
@@ -25,7 +26,7 @@ from banana_delivery.policy.model import (
     TrafficSource,
 )
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget, TargetError
+from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget
 
 DEFAULT_REPLICAS = {Environment.STAGING: 1, Environment.PRODUCTION: 2}
 

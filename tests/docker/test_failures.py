@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError
 from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.docker.engine import Engine
 from banana_delivery.images.docker.store import DockerImages

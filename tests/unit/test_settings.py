@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from banana_delivery.settings import BadSettingsError, load_settings
+from banana_delivery.errors import BadSettingsError
+from banana_delivery.settings import load_settings
 
 
 def test_a_bad_port_is_one_sentence_that_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:

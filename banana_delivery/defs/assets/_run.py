@@ -6,8 +6,8 @@ from banana_delivery.defs.resources import Services
 from banana_delivery.delivery.image_build import image_of
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.record_attempt import Attempting
+from banana_delivery.errors import ImageError
 from banana_delivery.evaluation.base import ReleaseEndpoint
-from banana_delivery.images.base import ImageError
 from banana_delivery.policy.asset_records import QualityRecord
 from banana_delivery.policy.gate import GateInputs
 from banana_delivery.policy.model import Environment, ImageRef

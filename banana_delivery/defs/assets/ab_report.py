@@ -18,9 +18,10 @@ from banana_delivery.defs.assets._run import (
 from banana_delivery.defs.resources import Services
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
-from banana_delivery.delivery.record_attempt import Attempting, GateError
+from banana_delivery.delivery.record_attempt import Attempting
 from banana_delivery.delivery.rollback import rollback_on_exit
 from banana_delivery.delivery.traffic_shift import TrafficShift
+from banana_delivery.errors import GateError, TargetError
 from banana_delivery.policy.asset_records import AbRecord, AbVerdict, ShiftStep, Verdict
 from banana_delivery.policy.gate import GateStatus, ab_verdict, standing_block
 from banana_delivery.policy.model import Environment, ImageRef, Phase
@@ -29,7 +30,6 @@ from banana_delivery.reports.tables import quality_table, step_table
 from banana_delivery.runs.instance import POOL
 from banana_delivery.runs.partitions import MODEL_VERSIONS
 from banana_delivery.runs.records import to_metadata
-from banana_delivery.targets.base import TargetError
 
 
 @dg.asset(

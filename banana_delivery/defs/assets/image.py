@@ -8,14 +8,14 @@ from banana_delivery.defs.assets._run import GROUP, OWNERS, attempting, redeploy
 from banana_delivery.defs.resources import Services
 from banana_delivery.delivery.image_build import SERVING_LOCK, build_context, git_revision, in_use
 from banana_delivery.delivery.record_attempt import Attempting
-from banana_delivery.images.base import BuiltImage, ImageError
+from banana_delivery.errors import ImageError, TargetError
+from banana_delivery.images.base import BuiltImage
 from banana_delivery.images.scanning import scan
 from banana_delivery.policy.asset_records import ImageRecord
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.runs.partitions import MODEL_VERSIONS
 from banana_delivery.runs.records import to_metadata
 from banana_delivery.settings import PROJECT_ROOT
-from banana_delivery.targets.base import TargetError
 
 
 @dg.asset(

@@ -11,10 +11,10 @@ from banana_delivery.defs.assets._run import GROUP, OWNERS, attempting, gate_inp
 from banana_delivery.defs.resources import Services
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
-from banana_delivery.delivery.record_attempt import Attempting, GateError, rollout_picture
+from banana_delivery.delivery.record_attempt import Attempting, rollout_picture
 from banana_delivery.delivery.rollback import RollbackGuard, rollback_on_exit
 from banana_delivery.delivery.traffic_shift import TrafficShift
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import GateError, ImageError
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord

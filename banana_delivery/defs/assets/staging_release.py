@@ -15,10 +15,10 @@ from banana_delivery.defs.assets._run import (
 )
 from banana_delivery.defs.resources import Services
 from banana_delivery.delivery.lease import Lease
-from banana_delivery.delivery.readiness import NeverReadyError, wait_until_ready
+from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import Attempting
+from banana_delivery.errors import NeverReadyError, RejectedModelError
 from banana_delivery.evaluation.base import ReleaseEndpoint
-from banana_delivery.export.errors import RejectedModelError
 from banana_delivery.policy.asset_records import StagingRecord
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
 from banana_delivery.reports.tables import quality_table, test_table

@@ -10,16 +10,8 @@ from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 
-from banana_delivery.images.base import (
-    BuildContext,
-    BuiltImage,
-    ImageError,
-    ImageKey,
-    ImageStore,
-    Parity,
-    Progress,
-    PruneDecision,
-)
+from banana_delivery.errors import ImageError
+from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, ImageStore, Parity, Progress, PruneDecision
 from banana_delivery.images.docker.build_context import release_context
 from banana_delivery.images.docker.credentials import Credentials, credentials_for
 from banana_delivery.images.docker.engine import Engine, PushProgress

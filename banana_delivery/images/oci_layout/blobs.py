@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError
 
 _LOCK_SECONDS = 120.0
 _FULL = {errno.ENOSPC, errno.EDQUOT}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError
 from banana_delivery.images.oci_layout.blobs import LayoutFiles
 from banana_delivery.images.retention import void_before
 from banana_delivery.policy.model import Model

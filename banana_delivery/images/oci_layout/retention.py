@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
-from banana_delivery.images.base import ImageError, PruneDecision
+from banana_delivery.errors import ImageError
+from banana_delivery.images.base import PruneDecision
 from banana_delivery.images.oci_layout.blobs import LayoutFiles
 from banana_delivery.images.oci_layout.index import Entry, LayoutIndex
 from banana_delivery.images.oci_layout.manifest import blobs_of

@@ -16,17 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from banana_delivery.errors import ImageError
 from banana_delivery.images import release
-from banana_delivery.images.base import (
-    BuildContext,
-    BuiltImage,
-    ImageError,
-    ImageKey,
-    ImageStore,
-    Parity,
-    Progress,
-    PruneDecision,
-)
+from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, ImageStore, Parity, Progress, PruneDecision
 from banana_delivery.images.layers import write_tar
 from banana_delivery.images.oci_layout.blobs import LayoutFiles
 from banana_delivery.images.oci_layout.index import Entry, LayoutIndex

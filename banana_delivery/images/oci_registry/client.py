@@ -14,12 +14,13 @@ from typing import Any
 
 import httpx
 
-from banana_delivery.images.base import ImageError, Progress
+from banana_delivery.errors import ImageError, PassingError
+from banana_delivery.images.base import Progress
 from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.docker.errors import failure
 from banana_delivery.images.oci_registry.auth import authorization
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.retrying import PassingError, Retries
+from banana_delivery.images.retrying import Retries
 
 MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from banana_delivery.images.base import ImageError, PruneDecision
+from banana_delivery.errors import ImageError
+from banana_delivery.images.base import PruneDecision
 from banana_delivery.images.oci_registry import pins as leases
 from banana_delivery.images.oci_registry.client import Manifest, RegistryClient
 from banana_delivery.images.oci_registry.reference import Repository

@@ -11,7 +11,7 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from banana_delivery.targets.base import TargetError
+from banana_delivery.errors import ConflictError, TargetError
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -29,10 +29,6 @@ OUTAGE_SECONDS = 25.0
 resourceVersion or say the same thing twice."""
 FORBIDDEN = (401, 403)
 MERGE_PATCH = "application/merge-patch+json"
-
-
-class ConflictError(TargetError):
-    """The object was changed, or created, by somebody else since it was read."""
 
 
 class KubernetesApi:

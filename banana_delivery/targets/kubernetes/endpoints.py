@@ -16,8 +16,8 @@ import secrets
 import time
 from itertools import product
 
+from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import COLOURS, Colour, Environment
-from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, DOMAIN, EnvironmentNamespace, selector_text
 from banana_delivery.targets.kubernetes.readiness import is_ready

@@ -12,9 +12,9 @@ from functools import partial
 
 import httpx
 
+from banana_delivery.errors import ConflictError, TargetError
 from banana_delivery.policy.model import COLOURS, Colour, Environment
-from banana_delivery.targets.base import TargetError
-from banana_delivery.targets.kubernetes.api import ConflictError, Json, KubernetesApi
+from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.endpoints import closed, selecting, whole
 from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, URL_KEY, EnvironmentNamespace, annotation
 from banana_delivery.targets.kubernetes.record import change_stamped

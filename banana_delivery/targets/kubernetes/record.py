@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
+from banana_delivery.errors import ConflictError, FencedError, TargetError
 from banana_delivery.policy.model import Environment, RolloutRecord
-from banana_delivery.targets.base import FencedError, TargetError
-from banana_delivery.targets.kubernetes.api import ConflictError, Json, KubernetesApi
+from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.objects import GENERATION_KEY, RECORD_KEY, annotate, annotation
 
 CONFLICTS = 30

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 
 import httpx
 
+from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import Colour
-from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.objects import URL_KEY, EnvironmentNamespace, annotation, port_of
 

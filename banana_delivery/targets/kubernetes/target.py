@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from banana_delivery.errors import ConflictError, TargetError
 from banana_delivery.policy.model import (
     COLOURS,
     Colour,
@@ -25,8 +26,8 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.settings import Settings
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget, TargetError
-from banana_delivery.targets.kubernetes.api import ConflictError, Json, KubernetesApi
+from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget
+from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.endpoints import EndpointRouting
 from banana_delivery.targets.kubernetes.gateway import GatewayRouting
 from banana_delivery.targets.kubernetes.objects import (

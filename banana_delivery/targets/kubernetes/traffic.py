@@ -9,8 +9,8 @@ from itertools import chain
 
 import httpx
 
+from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import COLOURS, Backend, Colour, TrafficSnapshot, TrafficSource
-from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import CONNECTIONS, Json, KubernetesApi
 from banana_delivery.targets.kubernetes.counters import (
     LEFT_EARLY,

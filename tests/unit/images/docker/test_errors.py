@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError, PassingError
 from banana_delivery.images.docker.errors import failure
-from banana_delivery.images.retrying import PassingError, Retries
+from banana_delivery.images.retrying import Retries
 
 
 @pytest.mark.parametrize(
