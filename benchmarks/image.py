@@ -25,9 +25,9 @@ from banana_delivery.images.docker.store import DockerImages
 from banana_delivery.images.docker.transfer import Transfer
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.retrying import Retries
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.settings import PROJECT_ROOT
+from banana_delivery.waiting import Retries
 from benchmarks.image_run import pull_to_ready
 
 OUT = PROJECT_ROOT / "benchmarks" / "out" / "image.json"

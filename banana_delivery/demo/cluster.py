@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Callable
 
 import httpx
@@ -15,6 +14,7 @@ from banana_delivery.policy.model import Environment
 from banana_delivery.settings import PROJECT_ROOT
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.objects import DOMAIN, GATEWAY_API, URL_KEY, annotate
+from banana_delivery.waiting import wait_until
 
 NAMESPACES = {Environment.STAGING: "banana-demo-staging", Environment.PRODUCTION: "banana-demo-production"}
 MARK = f"{DOMAIN}/demo"
@@ -72,14 +72,16 @@ class DemoCluster:
 
     def _check_unrouted(self) -> None:
         """Come between nobody and his users: the address must lead nowhere, once our own route is gone."""
-        deadline = time.monotonic() + UNROUTED_SECONDS
-        while (said := self._answer()) != httpx.codes.NOT_FOUND:
-            if time.monotonic() > deadline:
-                raise DemoError(
-                    f"{self._gateway} leads somewhere already (it answers {said}): {self._routes()} may be why. "
-                    "Nothing was touched; delete that if nobody needs it, or name another Gateway."
-                )
-            time.sleep(0.2)
+        wait_until(
+            self._answer,
+            UNROUTED_SECONDS,
+            lambda said: DemoError(
+                f"{self._gateway} leads somewhere already (it answers {said}): {self._routes()} may be why. "
+                "Nothing was touched; delete that if nobody needs it, or name another Gateway."
+            ),
+            done=lambda said: said == httpx.codes.NOT_FOUND,
+            pause=0.2,
+        )
 
     def _answer(self) -> int:
         try:

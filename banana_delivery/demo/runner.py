@@ -40,6 +40,7 @@ from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.client import DagsterClient
 from banana_delivery.runs.instance import open_instance
 from banana_delivery.settings import Settings
+from banana_delivery.waiting import wait_until
 
 CLIENT_RATE = 20.0
 """Client requests a second on production; two cores also build, test and measure meanwhile."""
@@ -193,18 +194,17 @@ class ScenarioRunner:
         Raises:
             DemoError: if there is none in time.
         """
-        deadline = time.monotonic() + LONGEST_ACT_SECONDS
         history = AuditLog(self.instance)
-        while time.monotonic() < deadline:
-            frame()
-            attempt = next((one for one in history.attempts(version) if one.at > since), None)
-            if attempt:
-                return attempt
-            time.sleep(FRAME_SECONDS)
-        raise DemoError(
-            f"Version {version} was not delivered within {LONGEST_ACT_SECONDS:.0f} s; "
-            f"look at {self.services.settings.dagster_url}/runs"
-        )
+        return wait_until(
+            lambda: [one for one in history.attempts(version) if one.at > since],
+            LONGEST_ACT_SECONDS,
+            lambda _: DemoError(
+                f"Version {version} was not delivered within {LONGEST_ACT_SECONDS:.0f} s; "
+                f"look at {self.services.settings.dagster_url}/runs"
+            ),
+            pause=FRAME_SECONDS,
+            meanwhile=frame,
+        )[0]
 
 
 def demo_settings(settings: Settings) -> Settings:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import socket
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
+from operator import not_
 from pathlib import Path
 
 from filelock import FileLock
@@ -24,6 +24,7 @@ from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, StoredModel, StoredRecord
 from banana_delivery.settings import Settings
+from banana_delivery.waiting import wait_until
 
 KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 10
@@ -253,14 +254,15 @@ class Replicas:
             self._supervisor.start(*(replica.name for replica in target.replicas))
 
     def _await_ready(self, target: ReplicaSet) -> None:
-        deadline = time.monotonic() + WARM_SECONDS
-        while late := [r.name for r in target.replicas if not self._client.health(r.port, target.image.digest).ready]:
-            if time.monotonic() > deadline:
-                raise TargetError(
-                    f"{', '.join(late)} did not get ready within {WARM_SECONDS:.0f} s, so the users stay with the "
-                    f"other replicas of {target.colour}; see {self._paths.logs}, and scale it again."
-                )
-            time.sleep(0.1)
+        wait_until(
+            lambda: [r.name for r in target.replicas if not self._client.health(r.port, target.image.digest).ready],
+            WARM_SECONDS,
+            lambda late: TargetError(
+                f"{', '.join(late)} did not get ready within {WARM_SECONDS:.0f} s, so the users stay with the "
+                f"other replicas of {target.colour}; see {self._paths.logs}, and scale it again."
+            ),
+            done=not_,
+        )
 
     def _route(self, environment: Environment) -> None:
         ports = self._ports(environment)

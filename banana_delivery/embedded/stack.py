@@ -26,6 +26,7 @@ from banana_delivery.embedded.traefik import Router
 from banana_delivery.errors import StackError
 from banana_delivery.policy.model import Environment
 from banana_delivery.settings import Settings
+from banana_delivery.waiting import Deadline, wait_until
 
 SERVICE_SECONDS = 300.0
 """A service has so long to answer; MLflow lays out its database at its first start."""
@@ -142,12 +143,14 @@ class EmbeddedStack:
 
     def _await(self, service: ManagedProcess, progress: Progress) -> None:
         name, start = service.program.name, time.monotonic()
-        while not self._is_up(service):
-            if time.monotonic() - start > SERVICE_SECONDS:
-                raise StackError(
-                    f"{name} did not answer within {SERVICE_SECONDS:.0f} s; see {log_of(self._paths.logs, name)}."
-                )
-            time.sleep(0.2)
+        wait_until(
+            lambda: self._is_up(service),
+            SERVICE_SECONDS,
+            lambda _: StackError(
+                f"{name} did not answer within {SERVICE_SECONDS:.0f} s; see {log_of(self._paths.logs, name)}."
+            ),
+            pause=0.2,
+        )
         progress(f"{name} is up ({time.monotonic() - start:.1f} s){' at ' + service.url if service.url else ''}")
 
     def _is_up(self, service: ManagedProcess) -> bool:
@@ -162,15 +165,22 @@ class EmbeddedStack:
 
     def _await_replicas(self, progress: Progress) -> None:
         """Wait for the replicas of last time; one that does not come back keeps nobody from using the rest."""
-        start = time.monotonic()
+        deadline = Deadline(self._settings.ready_timeout_seconds)
         for found, replica in self._all_replicas():
-            while not self._client.health(replica.port, found.image.digest).ready:
-                if time.monotonic() - start > self._settings.ready_timeout_seconds:
-                    progress(f"{replica.name} is not ready yet; see {log_of(self._paths.logs, replica.name)}")
-                    break
-                time.sleep(0.2)
-            else:
-                progress(f"{replica.name} serves version {found.image.version}")
+            progress(self._await_replica(found, replica, deadline.left))
+
+    def _await_replica(self, found: ReplicaSet, replica: Replica, seconds: float) -> str:
+        """How it is, when it is ready or the time is over."""
+        try:
+            wait_until(
+                lambda: self._client.health(replica.port, found.image.digest).ready,
+                seconds,
+                lambda _: StackError(f"{replica.name} is not ready yet; see {log_of(self._paths.logs, replica.name)}"),
+                pause=0.2,
+            )
+        except StackError as late:
+            return str(late)
+        return f"{replica.name} serves version {found.image.version}"
 
     def _all_replicas(self) -> list[tuple[ReplicaSet, Replica]]:
         return [

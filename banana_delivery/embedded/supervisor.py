@@ -6,16 +6,17 @@ import http.client
 import re
 import shlex
 import socket
-import time
 import xmlrpc.client
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import not_
 from pathlib import Path
 from typing import Any
 
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
+from banana_delivery.waiting import wait_until
 
 RPC_SECONDS = 15.0
 STOP_SECONDS = 60.0
@@ -174,11 +175,15 @@ class Supervisor:
         """
         for name in names:
             self._call("stopProcess", name, False, tolerate=(_BAD_NAME, _NOT_RUNNING))
-        deadline = time.monotonic() + STOP_SECONDS
-        while wait and (late := [name for name in names if self._stopping(name)]):
-            if time.monotonic() > deadline:
-                raise TargetError(f"{', '.join(late)} did not end within {STOP_SECONDS:.0f} s; see {self._paths.logs}.")
-            time.sleep(0.1)
+        if wait:
+            wait_until(
+                lambda: [name for name in names if self._stopping(name)],
+                STOP_SECONDS,
+                lambda late: TargetError(
+                    f"{', '.join(late)} did not end within {STOP_SECONDS:.0f} s; see {self._paths.logs}."
+                ),
+                done=not_,
+            )
 
     def remove(self, *names: str) -> None:
         """Drop programs that have ended; those that still drain are left for the next time.

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from banana_delivery.notifications.messages import Notice
 from banana_delivery.notifications.outbox import Outbox
 from banana_delivery.policy.outcomes import Urgency
+from banana_delivery.waiting import Deadline
 
 if TYPE_CHECKING:
     from apprise.plugins.base import NotifyBase
@@ -110,7 +111,7 @@ class Notifier:
 
     def _send(self) -> None:
         """Send to every channel at once and wait a bounded time."""
-        deadline = time.monotonic() + CHANNEL_SECONDS
+        deadline = Deadline(CHANNEL_SECONDS)
         owed = self._outbox.waiting().owed
         threads = []
         for name in self._channels:
@@ -119,11 +120,11 @@ class Notifier:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(timeout=max(0.0, deadline - time.monotonic()))
+            thread.join(timeout=deadline.left)
 
-    def _send_all(self, name: str, notices: Iterable[Notice], deadline: float) -> None:
+    def _send_all(self, name: str, notices: Iterable[Notice], deadline: Deadline) -> None:
         for notice in notices:
-            if time.monotonic() > deadline:
+            if deadline.passed:
                 return
             if _takes(self._channels[name], notice):
                 self._outbox.taken(notice, name)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 import httpx
 
 from banana_delivery.errors import DagsterError
+from banana_delivery.waiting import wait_until
 
 LOCATION = "banana-delivery"
 REPOSITORY = "__repository__"
@@ -121,13 +121,16 @@ class DagsterClient:
         Raises:
             DagsterError: if it has not ended by then.
         """
-        deadline = time.monotonic() + timeout_seconds
-        while (status := self.status(run_id)) not in FINISHED:
-            if time.monotonic() > deadline:
-                raise DagsterError(f"Run {run_id} is still {status} after {timeout_seconds:.0f} s; see {self._url}.")
-            look()
-            time.sleep(0.5)
-        return status
+        return wait_until(
+            lambda: self.status(run_id),
+            timeout_seconds,
+            lambda status: DagsterError(
+                f"Run {run_id} is still {status} after {timeout_seconds:.0f} s; see {self._url}."
+            ),
+            done=lambda status: status in FINISHED,
+            pause=0.5,
+            meanwhile=look,
+        )
 
     def _ask(self, query: str, variables: Mapping[str, object]) -> dict[str, dict]:  # type: ignore[type-arg]
         try:

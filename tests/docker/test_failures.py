@@ -20,7 +20,7 @@ from banana_delivery.images.docker.engine import Engine
 from banana_delivery.images.docker.store import DockerImages
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.retrying import Retries
+from banana_delivery.waiting import Retries
 from tests.contract.image_store_contract import Sources, quiet
 from tests.docker.daemons import OwnEngine, OwnRegistry, own_engine, own_registry, small_disk
 

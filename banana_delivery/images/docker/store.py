@@ -22,10 +22,10 @@ from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.images import RegistryImages, RemoteImage, key_tag
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.release import KEY_LABEL, LAYERS, Contents, checked_tags, compare, key_of, labels_of
-from banana_delivery.images.retrying import Retries
 from banana_delivery.images.scanning import pickles_in
 from banana_delivery.images.selftest import TIMEOUT_SECONDS, read_result
 from banana_delivery.policy.model import ImageRef
+from banana_delivery.waiting import Retries
 
 LEASE_SECONDS = 3600.0
 _RUNTIME_LABEL = "banana.runtime"

@@ -20,7 +20,7 @@ from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.docker.errors import failure
 from banana_delivery.images.oci_registry.auth import authorization
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.retrying import Retries
+from banana_delivery.waiting import Retries
 
 MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",

@@ -22,6 +22,7 @@ from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, DOMAIN, EnvironmentNamespace, selector_text
 from banana_delivery.targets.kubernetes.readiness import is_ready
 from banana_delivery.targets.kubernetes.routing import Routing
+from banana_delivery.waiting import wait_until
 
 MEMBER_PREFIX = f"{DOMAIN}/member-"
 NOBODY = "none"
@@ -113,16 +114,17 @@ class EndpointRouting(Routing):
     def wait_applied(self, carrier: Json, prepared: Json) -> None:
         """Wait until the Service leads to the pods of the step, and kube-proxy has had the time to follow."""
         selector = selector_text(carrier["spec"]["selector"])
-        deadline = time.monotonic() + SETTLE_SECONDS
         somebody = prepared["value"] != NOBODY
-        while (expected := self._addresses(selector)) != (found := self._endpoints()) or bool(expected) != somebody:
-            if time.monotonic() > deadline:
-                raise TargetError(
-                    f"Service {self.place.name}/{self.place.users_service} leads to {len(found)} replicas and "
-                    f"not to the {len(expected)} of {prepared['value']} after {SETTLE_SECONDS:.0f} s; look at the "
-                    "pods' readiness."
-                )
-            time.sleep(0.1)
+        wait_until(
+            lambda: (self._addresses(selector), self._endpoints()),
+            SETTLE_SECONDS,
+            lambda seen: TargetError(
+                f"Service {self.place.name}/{self.place.users_service} leads to {len(seen[1])} replicas and "
+                f"not to the {len(seen[0])} of {prepared['value']} after {SETTLE_SECONDS:.0f} s; look at the "
+                "pods' readiness."
+            ),
+            done=lambda seen: seen[0] == seen[1] and bool(seen[0]) == somebody,
+        )
         time.sleep(PROXY_SECONDS)
 
     def weights(self, carrier: Json) -> dict[Colour, int]:

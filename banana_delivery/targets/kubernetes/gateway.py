@@ -7,7 +7,6 @@ change brings a rule along whose answer names it, and the change counts as taken
 from __future__ import annotations
 
 import secrets
-import time
 from functools import partial
 
 import httpx
@@ -19,6 +18,7 @@ from banana_delivery.targets.kubernetes.endpoints import closed, selecting, whol
 from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, URL_KEY, EnvironmentNamespace, annotation
 from banana_delivery.targets.kubernetes.record import change_stamped
 from banana_delivery.targets.kubernetes.routing import Routing
+from banana_delivery.waiting import wait_until
 
 USER_ROUTE = "banana-api"
 PROBE_ROUTE = "banana-api-probe"
@@ -143,18 +143,17 @@ class GatewayRouting(Routing):
         """Ask the router for the name of the change it follows, until it is this one or a later one of ours."""
         expected = f"{prepared['token']}.invalid"
         url = _url_of(carrier, USER_ROUTE) + _echo_path(prepared["key"])
-        deadline, seen, said = time.monotonic() + SETTLE_SECONDS, 0, ""
-        while seen < CONFIRMATIONS:
-            said = _redirect_host(url)
-            seen = seen + 1 if said == expected else 0
-            if time.monotonic() > deadline:
-                raise TargetError(
-                    f"The Gateway did not follow HTTPRoute {self.place.name}/{USER_ROUTE} within "
-                    f"{SETTLE_SECONDS:.0f} s: asked at {_url_of(carrier, USER_ROUTE)}, it said {said!r}. The weights "
-                    "are stored and hold once it does; look at the Gateway's pods."
-                )
-            if not seen:
-                time.sleep(0.05)
+        wait_until(
+            lambda: _confirmed(url, expected),
+            SETTLE_SECONDS,
+            lambda said: TargetError(
+                f"The Gateway did not follow HTTPRoute {self.place.name}/{USER_ROUTE} within "
+                f"{SETTLE_SECONDS:.0f} s: asked at {_url_of(carrier, USER_ROUTE)}, it said {said!r}. The weights "
+                "are stored and hold once it does; look at the Gateway's pods."
+            ),
+            done=expected.__eq__,
+            pause=0.05,
+        )
 
     def sync_service(self, weights: dict[Colour, int], generation: int) -> None:
         """Clients inside the cluster are moved as a whole, by their Service, once a colour has everything."""
@@ -233,6 +232,14 @@ def _url_of(route: Json, name: str) -> str:
     if url or hosts:
         return (url or f"http://{hosts[0]}").rstrip("/")
     raise TargetError(f"HTTPRoute {name} does not say where it is reached; annotate it with {URL_KEY}.")
+
+
+def _confirmed(url: str, expected: str) -> str:
+    """What the router says: as expected only if it said so several times in a row, since there may be several."""
+    for _ in range(CONFIRMATIONS):
+        if (said := _redirect_host(url)) != expected:
+            return said
+    return expected
 
 
 def _redirect_host(url: str) -> str:
