@@ -21,6 +21,7 @@
     │   ├── NotADetectorError
     │   ├── BrokenWeightsError
     │   └── UnsupportedModelError
+    ├── FileLockedError                 a file of ours; also an OSError
     ├── EvaluationError                 asking a running release
     ├── AskingError
     │   ├── DigestMismatchError
@@ -121,6 +122,10 @@ class BrokenWeightsError(RejectedModelError):
 
 class UnsupportedModelError(RejectedModelError):
     """A detector that the serving application cannot run."""
+
+
+class FileLockedError(BananaDeliveryError, TimeoutError):
+    """Another process or thread holds a file for too long; one sentence that says who. It is an ``OSError`` too."""
 
 
 class EvaluationError(BananaDeliveryError):

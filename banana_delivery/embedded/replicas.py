@@ -13,7 +13,6 @@ from itertools import chain
 from operator import not_
 from pathlib import Path
 
-from filelock import FileLock
 from pydantic import ValidationError
 
 from banana_delivery.embedded.paths import LocalPaths
@@ -21,7 +20,7 @@ from banana_delivery.embedded.replica_client import ReplicaClient
 from banana_delivery.embedded.supervisor import MEANT_TO_RUN, Process, Program, Supervisor
 from banana_delivery.embedded.traefik import Router
 from banana_delivery.errors import TargetError
-from banana_delivery.files import write_atomically
+from banana_delivery.files import lock, write_atomically
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, StoredModel, StoredRecord
 from banana_delivery.settings import Settings
 from banana_delivery.waiting import wait_until
@@ -142,6 +141,8 @@ def name_prefix(environment: Environment, colour: Colour) -> str:
 PORTS_TRIED = 500
 WARM_SECONDS = 10.0
 """How long a change waits for new replicas beside others that carry users; the environment is locked meanwhile."""
+PORTS_LOCK_SECONDS = 30.0
+"""How long a change waits for another one that chooses ports; that reads some small files."""
 
 
 class Replicas:
@@ -284,8 +285,7 @@ class Replicas:
     @contextmanager
     def _free_ports(self) -> Iterator[Iterator[int]]:
         """Ports that no replica has and nobody listens on, while no other change takes any."""
-        self._paths.ports_lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._paths.ports_lock, timeout=30.0, thread_local=False):
+        with lock(self._paths.ports_lock, PORTS_LOCK_SECONDS, "The list of replicas' ports", error=TargetError):
             sets = chain.from_iterable(self.all(environment) for environment in Environment)
             given = set(chain.from_iterable(found.ports for found in sets))
             yield self._candidates(given)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import httpx
 import psutil
-from filelock import FileLock, Timeout
 
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.processes import ROUTER, ManagedProcess, managed_processes, variable
@@ -24,6 +23,7 @@ from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, 
 from banana_delivery.embedded.supervisord import Daemon
 from banana_delivery.embedded.traefik import Router
 from banana_delivery.errors import StackError
+from banana_delivery.files import lock
 from banana_delivery.policy.model import Environment
 from banana_delivery.settings import Settings
 from banana_delivery.waiting import Deadline, wait_until
@@ -200,14 +200,9 @@ class EmbeddedStack:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep a second ``up`` or ``down`` of the same home out."""
-        self._settings.home.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self._settings.home / "stack.lock", timeout=0, thread_local=False):
-                yield
-        except Timeout as error:
-            raise StackError(
-                f"The stack in {self._settings.home} is being started or stopped right now; wait for that."
-            ) from error
+        home = self._settings.home
+        with lock(home / "stack.lock", 0.0, f"The stack in {home}", error=StackError):
+            yield
 
 
 def _status(name: str, url: str, processes: dict[str, Process]) -> ProcessStatus:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -15,6 +14,7 @@ from banana_delivery.evaluation.base import Evaluator, Load, Log, ReleaseEndpoin
 from banana_delivery.evaluation.labelled_images import INDEX, LabelledImage, load
 from banana_delivery.evaluation.load_test import performance
 from banana_delivery.evaluation.probe import AS_PROBE, Probe
+from banana_delivery.files import file_sha256
 from banana_delivery.policy.asset_records import TestRow
 from banana_delivery.policy.quality.matching import Matches
 from banana_delivery.settings import Settings
@@ -60,7 +60,7 @@ class HttpEvaluator(Evaluator):
 
     @cached_property
     def _cache(self) -> AnswerCache:
-        index = hashlib.sha256((self._directory / INDEX).read_bytes()).hexdigest()
+        index = file_sha256(self._directory / INDEX)
         return AnswerCache(self._settings.home / "answers" / index[:16])
 
     def sample_images(self, count: int) -> list[Path]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from banana_delivery.files import text_sha256
 from banana_delivery.policy.model import ImageRef, Model
 
 Progress = Callable[[str], None]
@@ -36,7 +36,7 @@ class ImageKey(Model):
     @property
     def sha256(self) -> str:
         """One sha256 hex over all of them, the form in which the key is stored with an image."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        return text_sha256(self.model_dump_json())
 
 
 @dataclass(frozen=True)

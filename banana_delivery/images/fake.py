@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tarfile
@@ -11,6 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from banana_delivery.errors import ImageError
+from banana_delivery.files import bytes_digest
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, ImageStore, Parity, Progress, PruneDecision
 from banana_delivery.images.layers import write_tar
 from banana_delivery.images.release import Contents, checked_tags, compare, key_of, labels_of, layer_members
@@ -63,7 +63,9 @@ class FakeImages(ImageStore):
         layers = {name: _tar(context, name) for name in layer_members(context)}
         labels = labels_of(context, key)
         identity = json.dumps([labels, _digests(layers)])
-        ref = ImageRef(repository="memory", digest=_sha256(identity.encode()), version=context.version, key=key.sha256)
+        ref = ImageRef(
+            repository="memory", digest=bytes_digest(identity.encode()), version=context.version, key=key.sha256
+        )
         kept = {tar for image in self._images.values() for tar in image.layers.values()}
         new = {name: tar for name, tar in layers.items() if tar not in kept}
         known = self._images.get(ref.digest)
@@ -153,7 +155,7 @@ class FakeImages(ImageStore):
 
 
 def _stored(image: _Image) -> Stored:
-    blobs = {_sha256(tar): len(tar) for tar in image.layers.values()}
+    blobs = {bytes_digest(tar): len(tar) for tar in image.layers.values()}
     return Stored(image.ref, image.built_at, image.used_at, image.tags, blobs)
 
 
@@ -164,8 +166,4 @@ def _tar(context: BuildContext, name: str) -> bytes:
 
 
 def _digests(layers: dict[str, bytes]) -> dict[str, str]:
-    return {name: _sha256(tar) for name, tar in layers.items()}
-
-
-def _sha256(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()
+    return {name: bytes_digest(tar) for name, tar in layers.items()}

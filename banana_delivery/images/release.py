@@ -9,7 +9,6 @@ Whether building an old version again gives what was built then, and if not, wha
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import re
 from collections.abc import Iterable
@@ -17,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from banana_delivery.errors import ImageError
+from banana_delivery.files import file_sha256, text_sha256
 from banana_delivery.images.base import BuildContext, ImageKey, Parity
-from banana_delivery.images.layers import Member, file_sha256
+from banana_delivery.images.layers import Member
 from banana_delivery.policy.model import ImageRef
 
 MODEL_PATH = "model/model.onnx"
@@ -70,7 +70,7 @@ def code_members(directory: Path) -> tuple[Member, ...]:
 def code_sha256(directory: Path) -> str:
     """One sha256 hex over the names and contents of the serving package."""
     lines = [f"{member.name} {file_sha256(member.source)}\n" for member in code_members(directory)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return text_sha256("".join(lines))
 
 
 def key_of(context: BuildContext, base: str, platform_name: str) -> ImageKey:

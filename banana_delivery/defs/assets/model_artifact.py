@@ -9,7 +9,7 @@ import dagster as dg
 from banana_delivery.defs.assets._run import GROUP, OWNERS, attempting, redeploying
 from banana_delivery.defs.resources import Services
 from banana_delivery.delivery.record_attempt import Attempting
-from banana_delivery.export.export import sha256_of
+from banana_delivery.files import file_sha256 as sha256_of
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.policy.asset_records import ArtifactRecord
 from banana_delivery.runs.partitions import MODEL_VERSIONS

@@ -11,13 +11,13 @@ from functools import cached_property
 from pathlib import Path
 
 from banana_delivery.errors import ImageError
+from banana_delivery.files import text_sha256
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, ImageStore, Parity, Progress, PruneDecision
 from banana_delivery.images.docker.build_context import release_context
 from banana_delivery.images.docker.credentials import Credentials, credentials_for
 from banana_delivery.images.docker.engine import Engine, PushProgress
 from banana_delivery.images.docker.runtime_image import RuntimeImages, instructions
 from banana_delivery.images.docker.transfer import Transfer
-from banana_delivery.images.layers import text_sha256
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.images import RegistryImages, RemoteImage, key_tag
 from banana_delivery.images.oci_registry.reference import Repository
