@@ -10,14 +10,14 @@ import httpx
 import yaml
 
 from banana_delivery.errors import DemoError
+from banana_delivery.names import DEMO_KEY, URL_KEY
 from banana_delivery.policy.model import Environment
 from banana_delivery.settings import PROJECT_ROOT
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
-from banana_delivery.targets.kubernetes.objects import DOMAIN, GATEWAY_API, URL_KEY, annotate
+from banana_delivery.targets.kubernetes.objects import GATEWAY_API, annotate
 from banana_delivery.waiting import wait_until
 
 NAMESPACES = {Environment.STAGING: "banana-demo-staging", Environment.PRODUCTION: "banana-demo-production"}
-MARK = f"{DOMAIN}/demo"
 """The label that says that a namespace is the demonstration's; without it, it is somebody's."""
 NEWER_API = "/apis/autoscaling/v2"
 """A server that lacks it, as all before 1.23, gets the manifests for older ones."""
@@ -64,9 +64,9 @@ class DemoCluster:
 
     def _check_ours(self, name: str) -> None:
         found = self._api.get(f"/api/v1/namespaces/{name}")
-        if found and MARK not in found["metadata"].get("labels", {}):
+        if found and DEMO_KEY not in found["metadata"].get("labels", {}):
             raise DemoError(
-                f"Namespace {name} exists and is not the demonstration's: it lacks the label {MARK}. Nothing was "
+                f"Namespace {name} exists and is not the demonstration's: it lacks the label {DEMO_KEY}. Nothing was "
                 "touched; play on another cluster."
             )
 

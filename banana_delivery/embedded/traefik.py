@@ -23,6 +23,7 @@ import yaml
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
+from banana_delivery.names import TRAFFIC_HEADER
 from banana_delivery.policy.model import COLOURS, Colour, Environment, TrafficSource
 from banana_delivery.waiting import retry, wait_until
 
@@ -40,7 +41,6 @@ UPLOAD_BYTES = 64 * 1024 * 1024
 """More than any replica accepts: the replica's own sentence is the better answer."""
 NOBODY = "http://127.0.0.1:1"
 LOST = "lost"
-TRAFFIC_HEADER = "X-Banana-Traffic"
 
 
 def service_name(colour: Colour, source: TrafficSource) -> str:

@@ -18,8 +18,9 @@ import httpx
 from pydantic import ValidationError
 
 from banana_delivery.errors import AcceptanceTestFailedError
-from banana_delivery.evaluation.client import DIGEST_HEADER, UNREACHED, VERSION_HEADER, Detection, Prediction, upload
+from banana_delivery.evaluation.client import UNREACHED, Detection, Prediction, upload
 from banana_delivery.evaluation.labelled_images import LabelledImage
+from banana_delivery.names import DIGEST_HEADER, VERSION_HEADER
 from banana_delivery.policy.asset_records import TestRow
 
 CONCURRENT_REQUESTS = 8

@@ -35,7 +35,6 @@ from banana_delivery.model_registry import checkpoint
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion, StagedVersion
 from banana_delivery.model_registry.transitions import (
     STAGED,
-    TIME_TAG,
     DropAlias,
     SetAlias,
     SetStage,
@@ -44,6 +43,7 @@ from banana_delivery.model_registry.transitions import (
     mark_tags,
     steps,
 )
+from banana_delivery.names import TIME_TAG
 from banana_delivery.policy.outcomes import RegistryMark
 
 if TYPE_CHECKING:

@@ -21,14 +21,14 @@ from banana_delivery.images.docker.transfer import Transfer
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.images import RegistryImages, RemoteImage, key_tag
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.release import KEY_LABEL, LAYERS, Contents, checked_tags, compare, key_of, labels_of
+from banana_delivery.images.release import LAYERS, Contents, checked_tags, compare, key_of, labels_of
 from banana_delivery.images.scanning import pickles_in
 from banana_delivery.images.selftest import TIMEOUT_SECONDS, read_result
+from banana_delivery.names import KEY_LABEL, RUNTIME_LABEL
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.waiting import Retries
 
 LEASE_SECONDS = 3600.0
-_RUNTIME_LABEL = "banana.runtime"
 _log = logging.getLogger(__name__)
 
 
@@ -140,7 +140,7 @@ class DockerImages(ImageStore):
                 if not decision.keep:
                     self._forget_locally(decision.ref)
             if self._owns_runtimes:
-                self._runtime.prune(self._images.labels(_RUNTIME_LABEL))
+                self._runtime.prune(self._images.labels(RUNTIME_LABEL))
         return decisions
 
     def self_test(self, ref: ImageRef) -> dict[str, object]:
@@ -211,7 +211,7 @@ class DockerImages(ImageStore):
         self, context: BuildContext, key: ImageKey, progress: Progress, *, no_cache: bool = False
     ) -> str:
         runtime = self._runtime.ensure(self._instructions, context.lock_file, self._base, key.platform, progress)
-        labels = {**labels_of(context, key), _RUNTIME_LABEL: runtime}
+        labels = {**labels_of(context, key), RUNTIME_LABEL: runtime}
         with release_context(self._instructions, context, labels) as files:
             return self._engine.build(
                 files,

@@ -17,9 +17,10 @@ import time
 from itertools import product
 
 from banana_delivery.errors import TargetError
+from banana_delivery.names import COLOUR_KEY, DOMAIN
 from banana_delivery.policy.model import COLOURS, Colour, Environment
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
-from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, DOMAIN, EnvironmentNamespace, selector_text
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, selector_text
 from banana_delivery.targets.kubernetes.readiness import is_ready
 from banana_delivery.targets.kubernetes.routing import Routing
 from banana_delivery.waiting import wait_until

@@ -12,17 +12,17 @@ from functools import partial
 import httpx
 
 from banana_delivery.errors import ConflictError, TargetError
+from banana_delivery.names import COLOUR_KEY, TRAFFIC_HEADER, URL_KEY
 from banana_delivery.policy.model import COLOURS, Colour, Environment
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.endpoints import closed, selecting, whole
-from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, URL_KEY, EnvironmentNamespace, annotation
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, annotation
 from banana_delivery.targets.kubernetes.record import change_stamped
 from banana_delivery.targets.kubernetes.routing import Routing
 from banana_delivery.waiting import wait_until
 
 USER_ROUTE = "banana-api"
 PROBE_ROUTE = "banana-api-probe"
-TRAFFIC_HEADER = "X-Banana-Traffic"
 SERVICE_PORT = 80
 
 SETTLE_SECONDS = 20.0

@@ -7,9 +7,10 @@ from abc import ABC, abstractmethod
 import httpx
 
 from banana_delivery.errors import TargetError
+from banana_delivery.names import URL_KEY
 from banana_delivery.policy.model import Colour
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
-from banana_delivery.targets.kubernetes.objects import URL_KEY, EnvironmentNamespace, annotation, port_of
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, annotation, port_of
 
 
 class Routing(ABC):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from banana_delivery.errors import ConflictError, TargetError
+from banana_delivery.names import GENERATION_KEY, REPLICAS_KEY
 from banana_delivery.policy.model import (
     COLOURS,
     Colour,
@@ -31,8 +32,6 @@ from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.endpoints import EndpointRouting
 from banana_delivery.targets.kubernetes.gateway import GatewayRouting
 from banana_delivery.targets.kubernetes.objects import (
-    GENERATION_KEY,
-    REPLICAS_KEY,
     EnvironmentNamespace,
     annotate,
     annotation,

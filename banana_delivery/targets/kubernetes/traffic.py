@@ -10,6 +10,7 @@ from itertools import chain
 import httpx
 
 from banana_delivery.errors import TargetError
+from banana_delivery.names import COLOUR_KEY
 from banana_delivery.policy.model import COLOURS, Backend, Colour, TrafficSnapshot, TrafficSource
 from banana_delivery.targets.kubernetes.api import CONNECTIONS, Json, KubernetesApi
 from banana_delivery.targets.kubernetes.counters import (
@@ -22,7 +23,7 @@ from banana_delivery.targets.kubernetes.counters import (
     traefik_samples,
 )
 from banana_delivery.targets.kubernetes.gateway import PROBE_ROUTE, USER_ROUTE
-from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, EnvironmentNamespace, container_port
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, container_port
 from banana_delivery.targets.kubernetes.readiness import has_ended
 
 TRAEFIK_QUERIES = {
