@@ -16,6 +16,7 @@ from typing import Any
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
+from banana_delivery.policy import commands
 from banana_delivery.waiting import wait_until
 
 RPC_SECONDS = 15.0
@@ -235,7 +236,7 @@ class Supervisor:
                 ) from fault
             except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
                 raise TargetError(
-                    f"supervisord does not answer on {self._paths.socket}; start the stack with: banana-delivery up"
+                    f"supervisord does not answer on {self._paths.socket}; start the stack with: {commands.up()}"
                 ) from error
 
 

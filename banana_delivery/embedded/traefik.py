@@ -24,6 +24,7 @@ from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
 from banana_delivery.names import TRAFFIC_HEADER
+from banana_delivery.policy import commands
 from banana_delivery.policy.model import COLOURS, Colour, Environment, TrafficSource
 from banana_delivery.waiting import retry, wait_until
 
@@ -236,7 +237,7 @@ class Router:
             )
         except httpx.TransportError as error:
             raise TargetError(
-                f"The router does not answer on {self._api}; see whether it runs with: banana-delivery status"
+                f"The router does not answer on {self._api}; see whether it runs with: {commands.status()}"
             ) from error
 
     def _await(self, taken_up: Callable[[], bool], what: str) -> None:

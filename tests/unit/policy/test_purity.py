@@ -25,6 +25,7 @@ ALLOWED = {
     "pydantic_core",
     "re",
     "scipy",
+    "shlex",
     "statistics",
     "string",
     "types",
