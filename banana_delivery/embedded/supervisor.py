@@ -13,6 +13,8 @@ from operator import not_
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
@@ -248,7 +250,8 @@ class _UnixTransport(xmlrpc.client.Transport):
         self._path = path
         self._seconds = seconds
 
-    def make_connection(self, host: object) -> http.client.HTTPConnection:  # noqa: ARG002
+    @override
+    def make_connection(self, host: object) -> http.client.HTTPConnection:
         """A connection to the socket, whatever the host's name; the proxy closes it at its end."""
         connection = _UnixConnection(self._path, self._seconds)
         self._connection = "", connection
@@ -260,6 +263,7 @@ class _UnixConnection(http.client.HTTPConnection):
         super().__init__("supervisord", timeout=seconds)
         self._path = path
 
+    @override
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)

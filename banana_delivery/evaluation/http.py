@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
+from typing_extensions import override
+
 from banana_delivery.errors import AskingError, EvaluationError, LabelledImagesError
 from banana_delivery.evaluation.acceptance_tests import integration, smoke
 from banana_delivery.evaluation.answers import AnswerCache, ask, matches
@@ -63,12 +65,13 @@ class HttpEvaluator(Evaluator):
         index = file_sha256(self._directory / INDEX)
         return AnswerCache(self._settings.home / "answers" / index[:16])
 
+    @override
     def sample_images(self, count: int) -> list[Path]:
-        """See ``Evaluator``."""
         return [self._directory / image.name for image in self.images[:count]]
 
+    @override
     def tests(self, release: ReleaseEndpoint, log: Log) -> list[TestRow]:
-        """See ``Evaluator``; a table in which a connection broke off says little of the release and is made again."""
+        """A table in which a connection broke off says little of the release and is made again."""
         for _ in range(TABLES):
             rows = self._table(release)
             for row in rows:
@@ -91,8 +94,8 @@ class HttpEvaluator(Evaluator):
             rows.append(performance(release.url, images))
         return rows
 
+    @override
     def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
-        """See ``Evaluator``."""
         known = None if fresh else self._cache.get(release.ref.digest)
         if known:
             log(f"Version {release.ref.version} answered these images before; its image is the same.")
@@ -111,6 +114,6 @@ class HttpEvaluator(Evaluator):
         self._cache.put(release.ref.digest, found)
         return found
 
+    @override
     def probe(self, url: str) -> AbstractContextManager[Load]:
-        """See ``Evaluator``."""
         return Probe(url, self.images, headers=AS_PROBE)

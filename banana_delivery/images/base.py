@@ -151,7 +151,11 @@ class ImageStore(ABC):
 
     @abstractmethod
     def tag(self, ref: ImageRef, tags: Collection[str]) -> None:
-        """Make each tag point at the image, moving it if it pointed elsewhere."""
+        """Make each tag point at the image, moving it if it pointed elsewhere.
+
+        Raises:
+            ImageError: if the image is not here, or a tag is not a valid one.
+        """
 
     def lock_difference(self, ref: ImageRef, host_lock: Path) -> str:  # noqa: ARG002
         """How the libraries it will run with differ from those it was built with; empty for one that brings its own."""
@@ -159,7 +163,11 @@ class ImageStore(ABC):
 
     @abstractmethod
     def tags(self, ref: ImageRef) -> frozenset[str]:
-        """Every tag that points at the image now."""
+        """Every tag that points at the image now.
+
+        Raises:
+            ImageError: if the store keeps images itself and this one is not here.
+        """
 
     @abstractmethod
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:

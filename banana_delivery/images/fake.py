@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
+from typing_extensions import override
+
 from banana_delivery.errors import ImageError
 from banana_delivery.files import bytes_digest
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, ImageStore, Parity, Progress, PruneDecision
@@ -49,16 +51,16 @@ class FakeImages(ImageStore):
     clock: Callable[[], float] = time.time
     _images: dict[str, _Image] = field(default_factory=dict, init=False)
 
+    @override
     def key(self, context: BuildContext) -> ImageKey:
-        """See ``ImageStore``."""
         return key_of(context, "memory", "linux/amd64")
 
+    @override
     def find(self, key: ImageKey) -> ImageRef | None:
-        """See ``ImageStore``."""
         return self._lend(lambda image: image.ref.key == key.sha256)
 
+    @override
     def build(self, context: BuildContext, progress: Progress) -> BuiltImage:
-        """See ``ImageStore``."""
         key = self.key(context)
         layers = {name: _tar(context, name) for name in layer_members(context)}
         labels = labels_of(context, key)
@@ -81,45 +83,46 @@ class FakeImages(ImageStore):
             seconds=0.0,
         )
 
+    @override
     def rebuild(self, context: BuildContext, ref: ImageRef, progress: Progress) -> Parity:
-        """See ``ImageStore``."""
         then = self._image(ref)
         fresh = FakeImages()
         now = fresh._image(fresh.build(context, progress).ref)
         return compare(ref, *(Contents(_digests(image.layers), image.labels) for image in (then, now)))
 
+    @override
     def resolve(self, reference: str) -> ImageRef | None:
-        """See ``ImageStore``."""
         return self._lend(lambda image: reference == image.ref.digest or reference in image.tags)
 
+    @override
     def tag(self, ref: ImageRef, tags: Collection[str]) -> None:
-        """See ``ImageStore``."""
         wanted = checked_tags(tags)
         self._image(ref)
         for image in self._images.values():
             image.tags = image.tags | wanted if image.ref.digest == ref.digest else image.tags - wanted
 
+    @override
     def tags(self, ref: ImageRef) -> frozenset[str]:
-        """See ``ImageStore``."""
         return self._image(ref).tags
 
+    @override
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
-        """See ``ImageStore``."""
         images = [_stored(image) for image in self._images.values()]
         decisions = decide(images, keep_versions, in_use(), self.clock(), self.lease_seconds)
         if dry_run:
             return decisions
         return [decision if decision.keep else self._remove(decision, in_use) for decision in decisions]
 
+    @override
     def self_test(self, ref: ImageRef) -> dict[str, object]:
-        """See ``ImageStore``; answers what it was told to."""
+        """Answers what it was told to."""
         self._image(ref)
         if self.self_test_failure:
             raise ImageError(self.self_test_failure)
         return self.self_test_report
 
+    @override
     def pickles_inside(self, ref: ImageRef) -> tuple[str, ...]:
-        """See ``ImageStore``."""
         found = []
         for layer in self._image(ref).layers.values():
             with tarfile.open(fileobj=io.BytesIO(layer)) as tar:

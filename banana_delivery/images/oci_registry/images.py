@@ -139,7 +139,7 @@ class RegistryImages:
         return leases.for_people(tag for tag, its in self._digests().items() if its == digest)
 
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
-        """See ``ImageStore.prune``."""
+        """Forget what neither people nor environments need, as the registry sees it now."""
         images = self._stored()
         decisions = decide(images, keep_versions, in_use(), self._clock(), self._lease_seconds)
         if dry_run:

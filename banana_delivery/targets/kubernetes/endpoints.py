@@ -16,6 +16,8 @@ import secrets
 import time
 from itertools import product
 
+from typing_extensions import override
+
 from banana_delivery.errors import TargetError
 from banana_delivery.names import COLOUR_KEY, DOMAIN
 from banana_delivery.policy.model import COLOURS, Colour, Environment
@@ -90,10 +92,12 @@ class EndpointRouting(Routing):
     def __init__(self, api: KubernetesApi, place: EnvironmentNamespace) -> None:
         super().__init__(api, place, place.service(place.users_service))
 
+    @override
     def initialise(self, carrier: Json) -> None:
         """Before the first release the Service must not lead to a candidate."""
         carrier["spec"]["selector"] = closed(self.place, carrier["spec"].get("selector", {}))
 
+    @override
     def prepare(self, weights: dict[Colour, int], generation: int) -> Json:
         """Label the pods of the next step; nobody selects them yet."""
         if set(weights.values()) <= {0, 100}:
@@ -108,10 +112,12 @@ class EndpointRouting(Routing):
                 self._label(pod, key, value)
         return {"key": key, "value": value}
 
-    def apply(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:  # noqa: ARG002 - in prepared
+    @override
+    def apply(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:
         """Select the pods of the step."""
         carrier["spec"]["selector"] = selecting(self.place, prepared["key"], prepared["value"])
 
+    @override
     def wait_applied(self, carrier: Json, prepared: Json) -> None:
         """Wait until the Service leads to the pods of the step, and kube-proxy has had the time to follow."""
         selector = selector_text(carrier["spec"]["selector"])
@@ -128,10 +134,12 @@ class EndpointRouting(Routing):
         )
         time.sleep(PROXY_SECONDS)
 
+    @override
     def weights(self, carrier: Json) -> dict[Colour, int]:
         """What the Service's selector stands for."""
         return weights_in(carrier["spec"].get("selector", {}))
 
+    @override
     def shares(self, carrier: Json) -> dict[Colour, float]:
         """What the head count gives, however it came about."""
         selector = carrier["spec"].get("selector", {})
@@ -140,10 +148,12 @@ class EndpointRouting(Routing):
         colours = [pod["metadata"]["labels"][COLOUR_KEY] for pod in pods]
         return shares({colour: colours.count(str(colour)) for colour in COLOURS[self.place.environment]})
 
+    @override
     def url(self) -> str:
         """The Service."""
         return self.service_url(self.place.users_service)
 
+    @override
     def probe_url(self, colour: Colour) -> str:
         """The colour's own Service."""
         return self.service_url(self.place.object_name(colour))

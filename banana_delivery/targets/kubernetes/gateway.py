@@ -10,6 +10,7 @@ import secrets
 from functools import partial
 
 import httpx
+from typing_extensions import override
 
 from banana_delivery.errors import ConflictError, TargetError
 from banana_delivery.names import COLOUR_KEY, TRAFFIC_HEADER, URL_KEY
@@ -124,21 +125,25 @@ class GatewayRouting(Routing):
         super().__init__(api, place, place.route(USER_ROUTE))
         self._timeout_seconds = timeout_seconds
 
+    @override
     def fence(self, generation: int) -> None:
         """Close the Service for clients inside the cluster to older generations, and to everybody before a release."""
         change_stamped(self.api, self._service, generation, self._close)
 
-    def prepare(self, weights: dict[Colour, int], generation: int) -> Json:  # noqa: ARG002 - one write carries all
+    @override
+    def prepare(self, weights: dict[Colour, int], generation: int) -> Json:
         """Make sure that the probe has its route, and name the change."""
         split = "-".join(f"{colour}{weight}" for colour, weight in weights.items())
         return {"key": self._key(), "token": f"{split}-{secrets.token_hex(4)}"}
 
+    @override
     def apply(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:
         """Write the weights into the route."""
         carrier["spec"]["rules"] = user_rules(
             weights, prepared["key"], prepared["token"], self._timeout_seconds, self.place
         )
 
+    @override
     def wait_applied(self, carrier: Json, prepared: Json) -> None:
         """Ask the router for the name of the change it follows, until it is this one or a later one of ours."""
         expected = f"{prepared['token']}.invalid"
@@ -155,19 +160,23 @@ class GatewayRouting(Routing):
             pause=0.05,
         )
 
+    @override
     def sync_service(self, weights: dict[Colour, int], generation: int) -> None:
         """Clients inside the cluster are moved as a whole, by their Service, once a colour has everything."""
         if set(weights.values()) <= {0, 100}:
             change_stamped(self.api, self._service, generation, partial(self._select, colour=whole(weights)))
 
+    @override
     def weights(self, carrier: Json) -> dict[Colour, int]:
         """What the route asks for."""
         return weights_in(carrier)
 
+    @override
     def url(self) -> str:
         """Where users reach production."""
         return _url_of(self._route(USER_ROUTE), USER_ROUTE)
 
+    @override
     def probe_url(self, colour: Colour) -> str:
         """The secret path to one colour."""
         key = self._key()
