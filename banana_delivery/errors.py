@@ -21,7 +21,7 @@
     │   ├── NotADetectorError
     │   ├── BrokenWeightsError
     │   └── UnsupportedModelError
-    ├── FileLockedError                 a file of ours; also an OSError
+    ├── FileLockedError                 a file of ours; of the system too
     ├── EvaluationError                 asking a running release
     ├── AskingError
     │   ├── DigestMismatchError

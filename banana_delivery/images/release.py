@@ -23,11 +23,9 @@ from banana_delivery.names import (
     BASE_LABEL,
     CODE_SHA256_LABEL,
     KEY_LABEL,
-    LATEST_TAG,
     LOCK_SHA256_LABEL,
     MODEL_SHA256_LABEL,
     OCI_VERSION_LABEL,
-    REVISION_TAG_PREFIX,
     VERSION_FILE_SHA256_LABEL,
     VERSION_LABEL,
 )
@@ -169,16 +167,6 @@ def checked_tags(tags: Iterable[str]) -> frozenset[str]:
                 f"{tag!r} cannot be an image tag; use letters, digits, '.', '_' and '-', at most 128 of them."
             )
     return wanted
-
-
-def release_tags(version: str, revision: str) -> frozenset[str]:
-    """The tags of a new image: its version, ``latest`` and ``sha-<git revision>``; ``stable`` follows with success.
-
-    Args:
-        version: MLflow model version.
-        revision: git revision of the code; empty if it is not known.
-    """
-    return frozenset({version, LATEST_TAG} | ({f"{REVISION_TAG_PREFIX}{revision[:12]}"} if revision else set()))
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ ALLOWED = {
     "string",
     "types",
     "typing",
+    "typing_extensions",
 }
 EFFECTS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
 FRAMEWORKS = {"dagster", "kubernetes", "docker", "mlflow", "httpx", "requests", "torch", "ultralytics"}
