@@ -10,9 +10,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.platforms import platform
+from banana_delivery.policy import commands
 from banana_delivery.policy.model import Environment
-from banana_delivery.settings import BadSettingsError, Settings, load_settings
+from banana_delivery.settings import Settings, load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -129,7 +131,7 @@ def override(version: Version, reason: Reason) -> None:
     from banana_delivery.policy.asset_records import DecisionKind
 
     _record_decision(DecisionKind.OVERRIDE, version, reason)
-    console.print(f"Recorded. To deliver it now, type: banana-delivery deliver {version}")
+    console.print(f"Recorded. To deliver it now, type: {commands.deliver(version)}")
 
 
 @app.command()
@@ -211,25 +213,8 @@ def _launch(settings: Settings, job: str, versions: list[str], trigger: str, ass
 
 def main() -> None:
     """Run the command line; what goes wrong is one sentence, not a stack trace."""
-    from banana_delivery.delivery.rollback import NothingToRollBackError
-    from banana_delivery.demo.errors import DemoError
-    from banana_delivery.embedded.errors import StackError
-    from banana_delivery.images.base import ImageError
-    from banana_delivery.model_registry.base import RegistryError
-    from banana_delivery.runs.client import DagsterError
-    from banana_delivery.targets.base import TargetError
-
     try:
         app()
-    except (
-        BadSettingsError,
-        DagsterError,
-        DemoError,
-        ImageError,
-        NothingToRollBackError,
-        RegistryError,
-        StackError,
-        TargetError,
-    ) as error:
+    except BananaDeliveryError as error:
         console.print(str(error), style="red", highlight=False)
         raise SystemExit(2) from None

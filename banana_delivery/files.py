@@ -1,10 +1,47 @@
-"""Writing small files so that a reader, or a power cut, finds the old contents or the new ones and nothing between."""
+"""Files: their hashes, writing them so that a reader or a power cut finds the old contents or the new, and locks.
+
+Every lock of the product is taken here, for a bounded time.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock, Timeout
+
+from banana_delivery.errors import BananaDeliveryError, FileLockedError
+
+
+def file_sha256(path: Path) -> str:
+    """Sha256 of a file's content, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def text_sha256(text: str) -> str:
+    """Sha256 of a text, as hex."""
+    return bytes_sha256(text.encode())
+
+
+def bytes_sha256(content: bytes) -> str:
+    """Sha256 of some bytes, as hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """The same of a file in the form ``sha256:<hex>``, as images name their parts."""
+    return f"sha256:{file_sha256(path)}"
+
+
+def bytes_digest(content: bytes) -> str:
+    """The same of some bytes in the form ``sha256:<hex>``."""
+    return f"sha256:{bytes_sha256(content)}"
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -14,18 +51,45 @@ def write_atomically(path: Path, text: str) -> None:
         OSError: if the disk is full or not writable; the old contents stay.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The name ends in .tmp because Traefik and supervisord read everything in a directory that ends in theirs.
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def replacing(path: Path, prefix: str = "") -> Iterator[BinaryIO]:
+    """A file to write; at the block's end it takes the place of the one at ``path``, which stays if the block fails.
+
+    Args:
+        path: in a folder that exists.
+        prefix: what the temporary file beside it begins with.
+
+    Raises:
+        OSError: if the disk is full or not writable; the old contents stay.
+    """
+    with temporary_file(path.parent, prefix or f".{path.name}.") as temporary:
+        with temporary.open("wb") as file:
+            yield file
+            sync(file)
+        temporary.replace(path)
     _sync_directory(path.parent)
+
+
+@contextmanager
+def temporary_file(directory: Path, prefix: str) -> Iterator[Path]:
+    """An empty file that only this user may read; what still bears its name at the block's end is removed."""
+    # The name ends in .tmp because Traefik and supervisord read everything in a directory that ends in theirs.
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=directory)
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def sync(file: BinaryIO) -> None:
+    """Return once what was written is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync_directory(directory: Path) -> None:
@@ -34,3 +98,55 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def lock(
+    path: Path, seconds: float, what: str, *, error: type[BananaDeliveryError] = FileLockedError, pause: float = 0.05
+) -> Iterator[None]:
+    """Keep every other process and thread out while the block runs; whoever dies inside leaves no lock behind.
+
+    Args:
+        path: the lock file; it holds nothing.
+        seconds: how long to wait for somebody else.
+        what: what is locked, as the beginning of a sentence.
+        error: what to raise then.
+        pause: seconds between two tries.
+
+    Raises:
+        BananaDeliveryError: of the type asked for, if it is not free in time; it says who holds it.
+        OSError: if the lock file cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not local to a thread, so that a block that one thread begins may end in another.
+    taken = FileLock(path, timeout=seconds, thread_local=False)
+    try:
+        taken.acquire(poll_interval=pause)
+    except Timeout as timeout:
+        waited = f" for over {seconds:g} s" if seconds else ""
+        raise error(
+            f"{what} is being changed{waited} by {_holder(path)}, which holds {path}; wait until that is done, or end "
+            "it."
+        ) from timeout
+    try:
+        yield
+    finally:
+        taken.release()
+
+
+def _holder(path: Path) -> str:
+    """Who has a file open, as far as this user may see."""
+    # Loading psutil takes a while, and this is rarely asked.
+    import psutil
+
+    found, wanted = [], str(path.resolve())
+    for process in psutil.process_iter():
+        try:
+            if any(file.path == wanted for file in process.open_files()):
+                ourselves = process.pid == os.getpid()
+                found.append(
+                    "another thread of this process" if ourselves else f"process {process.pid} ({process.name()})"
+                )
+        except (psutil.Error, OSError):
+            continue
+    return " or ".join(found) or "a process that this user may not see"

@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from banana_delivery.bundle import CHECKOUT
+from banana_delivery.errors import BadSettingsError
 
 
 def default_home(checkout: Path | None = CHECKOUT) -> Path:
@@ -139,10 +140,6 @@ class Settings(BaseSettings):
     def pages_url(self) -> str:
         """Where people reach the Dagster pages."""
         return self.dagster_public_url.rstrip("/") or self.dagster_url
-
-
-class BadSettingsError(Exception):
-    """A setting cannot be used; one sentence: which variable, what is wrong with it."""
 
 
 def load_settings() -> Settings:

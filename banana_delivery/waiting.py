@@ -1,72 +1,222 @@
-"""Time, and asking again while a place does not answer: it comes back sooner than a release can be done anew."""
+"""Waiting: until something is so, or until something that failed works again; always with an end.
+
+Nothing else in the product sleeps in a loop of its own.
+"""
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
-from banana_delivery.delivery.lease import DriftError
-from banana_delivery.targets.base import FencedError, TargetError
+from banana_delivery.errors import DriftError, FencedError, ImageError, PassingError, TargetError
 
 AGAIN_SECONDS = 1.0
+"""Between two tries of what failed: whoever is restarted needs about as long."""
 
 Result = TypeVar("Result")
 
 
 class Clock(Protocol):
-    """Time as the pipeline knows it; tests let it pass as they like."""
+    """What tells the time, and lets it pass."""
 
     def time(self) -> float:
-        """Seconds since the epoch, for records and people."""
+        """Seconds since the epoch, as people and records count; may jump."""
 
     def monotonic(self) -> float:
-        """Seconds since some moment, never set back: for all that is decided by how long something took."""
+        """Seconds since some moment of this machine's past; never jumps."""
 
     def sleep(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Return after so many seconds."""
 
 
 class SystemClock:
-    """This machine's clocks."""
+    """This machine's clock."""
 
     def time(self) -> float:
         """Seconds since the epoch."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds since some moment, never set back."""
+        """Seconds since some moment of this machine's past."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Return after so many seconds."""
         time.sleep(seconds)
 
 
-def retry(
-    ask: Callable[[], Result], seconds: float, *, meanwhile: Callable[[TargetError], None] | None = None
+SYSTEM_CLOCK = SystemClock()
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment at which waiting ends, for several waits that share it.
+
+    Attributes:
+        seconds: from its making.
+        clock: that it is read from.
+    """
+
+    seconds: float
+    clock: Clock = SYSTEM_CLOCK
+    _start: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_start", self.clock.monotonic())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since its making."""
+        return self.clock.monotonic() - self._start
+
+    @property
+    def left(self) -> float:
+        """Seconds until it; 0 once it has passed."""
+        return max(0.0, self.seconds - self.elapsed)
+
+    @property
+    def passed(self) -> bool:
+        """Whether no time is left."""
+        return self.elapsed > self.seconds
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Pauses that grow.
+
+    Attributes:
+        first: seconds of the first one.
+        growth: each further one is so many times as long.
+        longest: seconds that none exceeds.
+    """
+
+    first: float
+    growth: float = 2.0
+    longest: float = math.inf
+
+    def after(self, tried: int) -> float:
+        """Seconds between a try, counted from 1, and the next."""
+        return min(self.first * self.growth ** (tried - 1), self.longest)
+
+
+def wait_until(
+    look: Callable[[], Result],
+    seconds: float,
+    late: Callable[[Result], Exception],
+    *,
+    done: Callable[[Result], object] = bool,
+    pause: float = 0.1,
+    meanwhile: Callable[[], None] | None = None,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Result:
-    """What the target answers, asked every ``AGAIN_SECONDS`` until it does.
+    """Look until what is seen is what was waited for; at least once, however little time there is.
 
     Args:
-        ask: asks it.
-        seconds: how long it may fail to answer.
-        meanwhile: told why, before it is asked again; may raise to give up.
+        look: looks; what it raises ends the waiting.
+        seconds: how long at most.
+        late: the error to raise then, made from what was seen last.
+        done: whether something that was seen ends the waiting; by default, whether it is true.
+        pause: seconds between two looks.
+        meanwhile: called before each pause, for progress.
+        clock: that the time is read from.
+
+    Returns:
+        What was seen last.
+    """
+    deadline = Deadline(seconds, clock)
+    while not done(seen := look()):
+        if deadline.passed:
+            raise late(seen)
+        if meanwhile:
+            meanwhile()
+        clock.sleep(pause)
+    return seen
+
+
+def retry(
+    ask: Callable[[], Result],
+    seconds: float,
+    *,
+    on: tuple[type[Exception], ...] = (TargetError,),
+    give_up: tuple[type[Exception], ...] = (FencedError, DriftError),
+    meanwhile: Callable[[Any], None] | None = None,
+    pause: float | Backoff = AGAIN_SECONDS,
+    tries: float = math.inf,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Result:
+    """What somebody answers, asked again while the asking fails: a place comes back sooner than a release is done anew.
+
+    Args:
+        ask: asks; at least once.
+        seconds: how long it may fail.
+        on: failures that another try may cure.
+        give_up: those of them that no other try cures: an environment that somebody else took over is not given back
+            by asking again, and one that somebody changed by hand is an answer.
+        meanwhile: told the failure, before it is asked again; may raise to give up.
+        pause: seconds between two tries.
+        tries: how often it is asked at most.
+        clock: that the time is read from.
 
     Raises:
-        FencedError: if somebody else has taken the environment over; asking again does not give it back.
-        DriftError: if somebody changed it by hand; that is an answer.
-        TargetError: if the target did not answer in time.
+        Exception: one of ``give_up``, or any other failure, at once; one of ``on`` once time or tries are used up.
     """
-    deadline = time.monotonic() + seconds
+    deadline = Deadline(seconds, clock)
+    backoff = pause if isinstance(pause, Backoff) else Backoff(pause, growth=1.0)
+    tried = 0
     while True:
+        tried += 1
         try:
             return ask()
-        except (FencedError, DriftError):
+        except give_up:
             raise
-        except TargetError as error:
-            if time.monotonic() > deadline:
+        except on as error:
+            if deadline.passed or tried >= tries:
                 raise
             if meanwhile:
                 meanwhile(error)
-            time.sleep(AGAIN_SECONDS)
+            clock.sleep(backoff.after(tried))
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How often and how patiently to ask an engine or registry of images again.
+
+    Attributes:
+        attempts: tries in all.
+        first_wait: seconds before the second try; each further wait is twice as long.
+        clock: that the waits are taken from.
+    """
+
+    attempts: int = 4
+    first_wait: float = 1.0
+    clock: Clock = SYSTEM_CLOCK
+
+    def call(self, attempt: Callable[[], Result], progress: Callable[[str], None]) -> Result:
+        """The attempt's result.
+
+        Raises:
+            ImageError: the last attempt's, which says how often it was tried; one that does not pass, at once.
+        """
+        backoff, tries = Backoff(self.first_wait), itertools.count(1)
+
+        def tell(error: PassingError) -> None:
+            tried = next(tries)
+            progress(f"{error} Trying again in {backoff.after(tried):g} s ({tried} of {self.attempts} tries).")
+
+        try:
+            return retry(
+                attempt,
+                math.inf,
+                on=(PassingError,),
+                give_up=(),
+                meanwhile=tell,
+                pause=backoff,
+                tries=self.attempts,
+                clock=self.clock,
+            )
+        except PassingError as error:
+            raise ImageError(f"{error} Tried {self.attempts} times.") from error

@@ -25,8 +25,8 @@ from banana_delivery.images.docker.store import DockerImages
 from banana_delivery.images.docker.transfer import Transfer
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.retrying import Retries
 from banana_delivery.model_registry.base import ModelVersion
+from banana_delivery.waiting import Retries
 from benchmarks.image_run import pull_to_ready
 from benchmarks.serving_process import ROOT
 

@@ -20,14 +20,14 @@ from banana_delivery.defs.jobs import build_jobs
 from banana_delivery.defs.records_io import RecordsIOManager
 from banana_delivery.defs.resources import Resources
 from banana_delivery.defs.sensors import build_sensors
+from banana_delivery.errors import BadSettingsError, ImageError
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.export.export import export_model
-from banana_delivery.images.base import ImageError
 from banana_delivery.model_registry.mlflow import MlflowRegistry
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.platforms import platform
 from banana_delivery.reports.plots import Plots
-from banana_delivery.settings import BadSettingsError, Settings
+from banana_delivery.settings import Settings
 from banana_delivery.waiting import SystemClock
 
 

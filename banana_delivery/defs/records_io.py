@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import dagster as dg
+from typing_extensions import override
 
+from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, StagingRecord
 from banana_delivery.policy.model import StoredRecord
 from banana_delivery.policy.rollout.plan import PLANS
@@ -28,11 +30,13 @@ class RecordsIOManager(dg.IOManager):
         self._plots = plots
         self._settings = settings
 
+    @override
     def handle_output(self, context: dg.OutputContext, obj: StoredRecord) -> None:
         """The record's fields, its JSON, and what people look at instead."""
         shown = {name: dg.MetadataValue.md(text) for name, text in self._shown(obj).items() if text}
         context.add_output_metadata(to_metadata(obj, **shown))
 
+    @override
     def load_input(self, context: dg.InputContext) -> StoredRecord:
         """What the asset recorded of the partition the last time.
 
@@ -45,7 +49,7 @@ class RecordsIOManager(dg.IOManager):
         if record is None:
             raise dg.Failure(
                 f"Version {version} has no {asset.to_user_string().replace('_', ' ')} yet; deliver it as a whole: "
-                f"banana-delivery deliver {version}",
+                f"{commands.deliver(version)}",
                 allow_retries=False,
             )
         return record

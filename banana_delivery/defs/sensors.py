@@ -13,7 +13,8 @@ from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_withou
 from banana_delivery.delivery.recovery import Recovery
 from banana_delivery.delivery.scale_down import scale_down_if_due
 from banana_delivery.delivery.watch import assess_production
-from banana_delivery.model_registry.base import ModelRegistry, RegistryError, StagedVersion
+from banana_delivery.errors import RegistryError, TargetError
+from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import STAGED_AT_TAG, TRIGGER_TAG
 from banana_delivery.notifications.messages import rollback_failed
 from banana_delivery.policy.asset_records import AttemptRecord
@@ -23,7 +24,7 @@ from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import Runs, version_of
 from banana_delivery.runs.partitions import MODEL_VERSIONS
 from banana_delivery.settings import Settings
-from banana_delivery.targets.base import ReleaseTarget, TargetError
+from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
 LAUNCH_SECONDS = 60.0

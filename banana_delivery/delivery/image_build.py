@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from banana_delivery import bundle
-from banana_delivery.images.base import BuildContext, BuiltImage, ImageError, ImageStore, Parity, Progress
+from banana_delivery.errors import ImageError, TargetError
+from banana_delivery.images.base import BuildContext, BuiltImage, ImageStore, Parity, Progress
 from banana_delivery.images.release import release_tags
 from banana_delivery.images.scanning import scan
+from banana_delivery.names import CHECKPOINT_SHA256_LABEL, MLFLOW_RUN_LABEL
+from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ArtifactRecord, ImageRecord
 from banana_delivery.policy.model import COLOURS, ImageRef
 from banana_delivery.policy.outcomes import served_since
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.settings import Settings
-from banana_delivery.targets.base import ReleaseTarget, TargetError
+from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
 SERVING_CODE = bundle.SERVING_CODE
@@ -152,8 +155,8 @@ def build_context(artifact: ArtifactRecord) -> BuildContext:
         lock_file=SERVING_LOCK,
         version=artifact.version,
         labels={
-            "banana.mlflow_run": artifact.mlflow_run_id,
-            "banana.checkpoint_sha256": artifact.checkpoint_sha256,
+            MLFLOW_RUN_LABEL: artifact.mlflow_run_id,
+            CHECKPOINT_SHA256_LABEL: artifact.checkpoint_sha256,
         },
     )
 
@@ -167,9 +170,7 @@ def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Prog
     original = audit_log.latest(ImageRecord, "image", version)
     artifact = audit_log.latest(ArtifactRecord, "model_artifact", version)
     if original is None or artifact is None:
-        raise ImageError(
-            f"Version {version} has no image yet; deliver it as a whole: banana-delivery deliver {version}"
-        )
+        raise ImageError(f"Version {version} has no image yet; deliver it as a whole: {commands.deliver(version)}")
     return store.rebuild(build_context(artifact), original.ref, progress)
 
 

@@ -7,17 +7,15 @@ import time
 from contextlib import suppress
 from types import TracebackType
 
+from banana_delivery.errors import ClaimRefusedError, DriftError, FencedError, TargetError
+from banana_delivery.policy import commands
 from banana_delivery.policy.model import Environment, Phase, RolloutRecord
-from banana_delivery.targets.base import Claim, ClaimRefusedError, FencedError, ReleaseTarget, TargetError
+from banana_delivery.targets.base import Claim, ReleaseTarget
 
 SCALER, RECONCILER = "cool_down", "reconcile"
 TIDIERS = (SCALER, RECONCILER)
 """Owners that give an environment back within seconds."""
 TIDYING_SECONDS = 30.0
-
-
-class DriftError(TargetError):
-    """The environment was changed by hand; the pipeline touches nothing until a person says so."""
 
 
 class Lease:
@@ -57,7 +55,7 @@ class Lease:
         if record.phase is Phase.DRIFTED and not self._takeover:
             raise DriftError(
                 f"{self._environment.capitalize()} is held: {record.note} "
-                f"When it is as you want it, type: banana-delivery resume {self._environment}"
+                f"When it is as you want it, type: {commands.resume(self._environment)}"
             )
         self.claim = self._patient_claim()
         self._thread.start()

@@ -14,14 +14,15 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
+from banana_delivery.errors import RegistryError, TargetError, UnknownVersionError
 from banana_delivery.files import write_atomically
-from banana_delivery.model_registry.base import ModelRegistry, RegistryError, UnknownVersionError
+from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.notifications.messages import notice
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Environment
 from banana_delivery.policy.outcomes import registry_mark
-from banana_delivery.targets.base import ReleaseTarget, TargetError
+from banana_delivery.targets.base import ReleaseTarget
 
 LOG = logging.getLogger(__name__)
 MOST_AT_ONCE = 5

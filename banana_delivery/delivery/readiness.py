@@ -5,19 +5,12 @@ from __future__ import annotations
 import time
 
 from banana_delivery.delivery.lease import Lease
+from banana_delivery.errors import NeverReadyError, NotReadyError
 from banana_delivery.evaluation.base import Log
 from banana_delivery.policy.model import Colour, Environment
-from banana_delivery.targets.base import ReleaseTarget, TargetError
+from banana_delivery.targets.base import ReleaseTarget
 
 POLL_SECONDS = 0.25
-
-
-class NotReadyError(TargetError):
-    """Replicas did not get ready because of the place they run in; one sentence."""
-
-
-class NeverReadyError(NotReadyError):
-    """A release did not get ready by its own fault: it crashes, or runs without ever being ready; one sentence."""
 
 
 def wait_until_ready(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
+from banana_delivery.errors import TargetError
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord, StagingRecord
 from banana_delivery.policy.model import Environment
 from banana_delivery.policy.outcomes import outcome_of_run
@@ -18,7 +19,7 @@ from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import Run, Runs, version_of
 from banana_delivery.runs.outcome import end_of
 from banana_delivery.settings import Settings
-from banana_delivery.targets.base import ReleaseTarget, TargetError
+from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
 LOG = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from banana_delivery.delivery.lease import RECONCILER
 from banana_delivery.delivery.rollback import take_over
+from banana_delivery.policy import commands
 from banana_delivery.policy.model import Environment, Phase, RolloutRecord
 from banana_delivery.runs.lifecycle import Run, Runs, version_of
 from banana_delivery.settings import Settings
@@ -57,7 +58,7 @@ class Recovery:
         self.runs.fail(
             run,
             "The process of this run died. Production and staging were brought back to one stable colour; "
-            f"to try again, type: banana-delivery deliver {version_of(run)}",
+            f"to try again, type: {commands.deliver(version_of(run))}",
         )
 
     def _is_still_silent(self, record: RolloutRecord) -> bool:

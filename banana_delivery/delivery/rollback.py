@@ -12,14 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from banana_delivery.delivery.lease import DriftError, Lease
+from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
+from banana_delivery.errors import DriftError, FencedError, NothingToRollBackError, TargetError
 from banana_delivery.evaluation.base import Log
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, Outcome, Phase, RolloutRecord
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.targets.base import Claim, FencedError, ReleaseTarget, TargetError
+from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.waiting import Clock, retry
 
 LOG = logging.getLogger(__name__)
@@ -160,10 +161,6 @@ def _settle(target: ReleaseTarget, claim: Claim, now: float) -> None:
         scale_down_idle_if_possible(target, claim, now)
     target.write(claim, target.record(claim.environment).replace(phase=Phase.IDLE, candidate=None, note=""))
     target.release(claim)
-
-
-class NothingToRollBackError(Exception):
-    """Production has no release to go back to; one sentence."""
 
 
 def roll_back(

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from banana_delivery.delivery.lease import DriftError, Lease
+from banana_delivery.delivery.lease import Lease
+from banana_delivery.errors import DriftError, TargetError
 from banana_delivery.evaluation.base import Load, Log
+from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import StepState, begin_step
@@ -21,7 +23,7 @@ from banana_delivery.policy.rollout.decision import (
     probe_rate,
 )
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
-from banana_delivery.targets.base import Observed, ReleaseTarget, TargetError
+from banana_delivery.targets.base import Observed, ReleaseTarget
 from banana_delivery.waiting import retry
 
 POLL_SECONDS = 1.0
@@ -100,7 +102,7 @@ class TrafficShift:
             self.lease.enter(Phase.DRIFTED, note=difference)
             raise DriftError(
                 f"Somebody changed production by hand during a release: {difference} Nothing more was touched. "
-                "When it is as you want it, type: banana-delivery resume production"
+                f"When it is as you want it, type: {commands.resume(Environment.PRODUCTION)}"
             )
         return self.target.traffic(Environment.PRODUCTION)
 

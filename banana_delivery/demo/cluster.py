@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Callable
 
 import httpx
 import yaml
 
 from banana_delivery.bundle import MANIFESTS
-from banana_delivery.demo.errors import DemoError
+from banana_delivery.errors import DemoError
+from banana_delivery.names import DEMO_KEY, URL_KEY
 from banana_delivery.policy.model import Environment
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
-from banana_delivery.targets.kubernetes.objects import DOMAIN, GATEWAY_API, URL_KEY, annotate
+from banana_delivery.targets.kubernetes.objects import GATEWAY_API, annotate
+from banana_delivery.waiting import wait_until
 
 NAMESPACES = {Environment.STAGING: "banana-demo-staging", Environment.PRODUCTION: "banana-demo-production"}
-MARK = f"{DOMAIN}/demo"
 """The label that says that a namespace is the demonstration's; without it, it is somebody's."""
 NEWER_API = "/apis/autoscaling/v2"
 """A server that lacks it, as all before 1.23, gets the manifests for older ones."""
@@ -64,22 +64,24 @@ class DemoCluster:
 
     def _check_ours(self, name: str) -> None:
         found = self._api.get(f"/api/v1/namespaces/{name}")
-        if found and MARK not in found["metadata"].get("labels", {}):
+        if found and DEMO_KEY not in found["metadata"].get("labels", {}):
             raise DemoError(
-                f"Namespace {name} exists and is not the demonstration's: it lacks the label {MARK}. Nothing was "
+                f"Namespace {name} exists and is not the demonstration's: it lacks the label {DEMO_KEY}. Nothing was "
                 "touched; play on another cluster."
             )
 
     def _check_unrouted(self) -> None:
         """Come between nobody and his users: the address must lead nowhere, once our own route is gone."""
-        deadline = time.monotonic() + UNROUTED_SECONDS
-        while (said := self._answer()) != httpx.codes.NOT_FOUND:
-            if time.monotonic() > deadline:
-                raise DemoError(
-                    f"{self._gateway} leads somewhere already (it answers {said}): {self._routes()} may be why. "
-                    "Nothing was touched; delete that if nobody needs it, or name another Gateway."
-                )
-            time.sleep(0.2)
+        wait_until(
+            self._answer,
+            UNROUTED_SECONDS,
+            lambda said: DemoError(
+                f"{self._gateway} leads somewhere already (it answers {said}): {self._routes()} may be why. "
+                "Nothing was touched; delete that if nobody needs it, or name another Gateway."
+            ),
+            done=lambda said: said == httpx.codes.NOT_FOUND,
+            pause=0.2,
+        )
 
     def _answer(self) -> int:
         try:

@@ -23,10 +23,10 @@ from banana_delivery.defs.build import build_resources
 from banana_delivery.defs.jobs import PIPELINE
 from banana_delivery.defs.resources import Resources
 from banana_delivery.demo.cluster import NAMESPACES, DemoCluster
-from banana_delivery.demo.errors import DemoError
 from banana_delivery.demo.scenario import SCENARIOS, Scenario, faults
 from banana_delivery.demo.summary import DeliverySummary, Ending, Summary, outside, table, told, write
 from banana_delivery.embedded.stack import EmbeddedStack
+from banana_delivery.errors import DemoError
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.probe import LoadCounts, Probe
 from banana_delivery.model_registry.publish import publish
@@ -39,6 +39,7 @@ from banana_delivery.runs.client import DagsterClient
 from banana_delivery.runs.instance import open_instance
 from banana_delivery.sample_data.models import sample_run
 from banana_delivery.settings import Settings
+from banana_delivery.waiting import wait_until
 
 CLIENT_RATE = 20.0
 """Client requests a second on production; two cores also build, test and measure meanwhile."""
@@ -194,18 +195,17 @@ class ScenarioRunner:
         Raises:
             DemoError: if there is none in time.
         """
-        deadline = time.monotonic() + LONGEST_ACT_SECONDS
         audit_log = AuditLog(self.instance)
-        while time.monotonic() < deadline:
-            frame()
-            attempt = next((one for one in audit_log.attempts(version) if one.at > since), None)
-            if attempt:
-                return attempt
-            time.sleep(FRAME_SECONDS)
-        raise DemoError(
-            f"Version {version} was not delivered within {LONGEST_ACT_SECONDS:.0f} s; "
-            f"look at {self.resources.settings.dagster_url}/runs"
-        )
+        return wait_until(
+            lambda: [one for one in audit_log.attempts(version) if one.at > since],
+            LONGEST_ACT_SECONDS,
+            lambda _: DemoError(
+                f"Version {version} was not delivered within {LONGEST_ACT_SECONDS:.0f} s; "
+                f"look at {self.resources.settings.dagster_url}/runs"
+            ),
+            pause=FRAME_SECONDS,
+            meanwhile=frame,
+        )[0]
 
 
 def demo_settings(settings: Settings) -> Settings:

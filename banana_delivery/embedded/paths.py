@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from banana_delivery.files import text_sha256
 from banana_delivery.policy.model import Colour, Environment
 
 SOCKET_PATH_LIMIT = 100
@@ -49,7 +49,7 @@ class LocalPaths:
         path = self.home / "supervisor" / "supervisord.sock"
         if len(str(path)) + len(".4194304") < SOCKET_PATH_LIMIT:
             return path
-        name = hashlib.sha256(str(self.home).encode()).hexdigest()[:16]
+        name = text_sha256(str(self.home))[:16]
         return Path(tempfile.gettempdir()) / f"banana-{name}" / "supervisord.sock"
 
     @property

@@ -20,10 +20,10 @@ import yaml
 from pydantic import SecretStr
 
 from banana_delivery.bundle import INSTANCE, WORKSPACE, python_path
-from banana_delivery.embedded.errors import StackError
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.supervisor import Program
 from banana_delivery.embedded.traefik import Router
+from banana_delivery.errors import StackError
 from banana_delivery.settings import Settings
 from banana_delivery.targets.metrics import ROUTER_BUCKETS
 

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from banana_delivery.files import write_atomically
+from banana_delivery.errors import TargetError
+from banana_delivery.files import lock, write_atomically
 from banana_delivery.policy.model import Environment, RolloutRecord
-from banana_delivery.targets.base import TargetError
 
 LOCK_SECONDS = 30.0
 """How long a change waits for another one to end; each takes seconds at most."""
@@ -67,16 +66,6 @@ class RecordFile:
         Raises:
             TargetError: if another change does not end.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._path.with_suffix(".lock"), timeout=LOCK_SECONDS, thread_local=False)
-        try:
-            lock.acquire(poll_interval=0.02)
-        except Timeout as error:
-            raise TargetError(
-                f"Another process has been changing {self._environment} for over {LOCK_SECONDS:.0f} s; find what holds "
-                f"{lock.lock_file} open and end it."
-            ) from error
-        try:
+        path, what = self._path.with_suffix(".lock"), self._environment.capitalize()
+        with lock(path, LOCK_SECONDS, what, error=TargetError, pause=0.02):
             yield self.read()
-        finally:
-            lock.release()

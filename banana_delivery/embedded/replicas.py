@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import socket
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from operator import not_
 from pathlib import Path
 
 import httpx
-from filelock import FileLock
 from pydantic import ValidationError
 
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.supervisor import MEANT_TO_RUN, Process, Program, Supervisor
 from banana_delivery.embedded.traefik import Router
-from banana_delivery.files import write_atomically
+from banana_delivery.errors import TargetError
+from banana_delivery.files import lock, write_atomically
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, StoredModel, StoredRecord
 from banana_delivery.settings import Settings
-from banana_delivery.targets.base import TargetError
+from banana_delivery.waiting import wait_until
 
 KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 10
@@ -195,6 +195,8 @@ def _sentence(answer: httpx.Response) -> str:
 PORTS_TRIED = 500
 WARM_SECONDS = 10.0
 """How long a change waits for new replicas beside others that carry users; the environment is locked meanwhile."""
+PORTS_LOCK_SECONDS = 30.0
+"""How long a change waits for another one that chooses ports; that reads some small files."""
 
 
 class Replicas:
@@ -307,14 +309,15 @@ class Replicas:
             self._supervisor.start(*(replica.name for replica in target.replicas))
 
     def _await_ready(self, target: ReplicaSet) -> None:
-        deadline = time.monotonic() + WARM_SECONDS
-        while late := [r.name for r in target.replicas if not self._client.health(r.port, target.image.digest).ready]:
-            if time.monotonic() > deadline:
-                raise TargetError(
-                    f"{', '.join(late)} did not get ready within {WARM_SECONDS:.0f} s, so the users stay with the "
-                    f"other replicas of {target.colour}; see {self._paths.logs}, and scale it again."
-                )
-            time.sleep(0.1)
+        wait_until(
+            lambda: [r.name for r in target.replicas if not self._client.health(r.port, target.image.digest).ready],
+            WARM_SECONDS,
+            lambda late: TargetError(
+                f"{', '.join(late)} did not get ready within {WARM_SECONDS:.0f} s, so the users stay with the "
+                f"other replicas of {target.colour}; see {self._paths.logs}, and scale it again."
+            ),
+            done=not_,
+        )
 
     def _route(self, environment: Environment) -> None:
         ports = self._ports(environment)
@@ -336,8 +339,7 @@ class Replicas:
     @contextmanager
     def _free_ports(self) -> Iterator[Iterator[int]]:
         """Ports that no replica has and nobody listens on, while no other change takes any."""
-        self._paths.ports_lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._paths.ports_lock, timeout=30.0, thread_local=False):
+        with lock(self._paths.ports_lock, PORTS_LOCK_SECONDS, "The list of replicas' ports", error=TargetError):
             sets = chain.from_iterable(self.all(environment) for environment in Environment)
             given = set(chain.from_iterable(found.ports for found in sets))
             yield self._candidates(given)

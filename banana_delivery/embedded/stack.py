@@ -14,17 +14,18 @@ from pathlib import Path
 
 import httpx
 import psutil
-from filelock import FileLock, Timeout
 
-from banana_delivery.embedded.errors import StackError
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.processes import ROUTER, ManagedProcess, variable
 from banana_delivery.embedded.replicas import Replica, ReplicaClient, Replicas, ReplicaSet
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
 from banana_delivery.embedded.supervisord import Daemon
 from banana_delivery.embedded.traefik import Router
+from banana_delivery.errors import StackError
+from banana_delivery.files import lock
 from banana_delivery.policy.model import Environment
 from banana_delivery.settings import Settings
+from banana_delivery.waiting import Deadline, wait_until
 
 SERVICE_SECONDS = 300.0
 """A service has so long to answer; MLflow lays out its database at its first start."""
@@ -141,12 +142,14 @@ class EmbeddedStack:
 
     def _await(self, service: ManagedProcess, progress: Progress) -> None:
         name, start = service.program.name, time.monotonic()
-        while not self._is_up(service):
-            if time.monotonic() - start > SERVICE_SECONDS:
-                raise StackError(
-                    f"{name} did not answer within {SERVICE_SECONDS:.0f} s; see {log_of(self._paths.logs, name)}."
-                )
-            time.sleep(0.2)
+        wait_until(
+            lambda: self._is_up(service),
+            SERVICE_SECONDS,
+            lambda _: StackError(
+                f"{name} did not answer within {SERVICE_SECONDS:.0f} s; see {log_of(self._paths.logs, name)}."
+            ),
+            pause=0.2,
+        )
         progress(f"{name} is up ({time.monotonic() - start:.1f} s){' at ' + service.url if service.url else ''}")
 
     def _is_up(self, service: ManagedProcess) -> bool:
@@ -161,15 +164,22 @@ class EmbeddedStack:
 
     def _await_replicas(self, progress: Progress) -> None:
         """Wait for the replicas of last time; one that does not come back keeps nobody from using the rest."""
-        start = time.monotonic()
+        deadline = Deadline(self._settings.ready_timeout_seconds)
         for found, replica in self._all_replicas():
-            while not self._client.health(replica.port, found.image.digest).ready:
-                if time.monotonic() - start > self._settings.ready_timeout_seconds:
-                    progress(f"{replica.name} is not ready yet; see {log_of(self._paths.logs, replica.name)}")
-                    break
-                time.sleep(0.2)
-            else:
-                progress(f"{replica.name} serves version {found.image.version}")
+            progress(self._await_replica(found, replica, deadline.left))
+
+    def _await_replica(self, found: ReplicaSet, replica: Replica, seconds: float) -> str:
+        """How it is, when it is ready or the time is over."""
+        try:
+            wait_until(
+                lambda: self._client.health(replica.port, found.image.digest).ready,
+                seconds,
+                lambda _: StackError(f"{replica.name} is not ready yet; see {log_of(self._paths.logs, replica.name)}"),
+                pause=0.2,
+            )
+        except StackError as late:
+            return str(late)
+        return f"{replica.name} serves version {found.image.version}"
 
     def _all_replicas(self) -> list[tuple[ReplicaSet, Replica]]:
         return [
@@ -189,14 +199,9 @@ class EmbeddedStack:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep a second ``up`` or ``down`` of the same home out."""
-        self._settings.home.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self._settings.home / "stack.lock", timeout=0, thread_local=False):
-                yield
-        except Timeout as error:
-            raise StackError(
-                f"The stack in {self._settings.home} is being started or stopped right now; wait for that."
-            ) from error
+        home = self._settings.home
+        with lock(home / "stack.lock", 0.0, f"The stack in {home}", error=StackError):
+            yield
 
 
 def _status(name: str, url: str, processes: dict[str, Process]) -> ProcessStatus:

@@ -6,16 +6,20 @@ import http.client
 import re
 import shlex
 import socket
-import time
 import xmlrpc.client
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import not_
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
-from banana_delivery.targets.base import TargetError
+from banana_delivery.policy import commands
+from banana_delivery.waiting import wait_until
 
 RPC_SECONDS = 15.0
 STOP_SECONDS = 60.0
@@ -174,11 +178,15 @@ class Supervisor:
         """
         for name in names:
             self._call("stopProcess", name, False, tolerate=(_BAD_NAME, _NOT_RUNNING))
-        deadline = time.monotonic() + STOP_SECONDS
-        while wait and (late := [name for name in names if self._stopping(name)]):
-            if time.monotonic() > deadline:
-                raise TargetError(f"{', '.join(late)} did not end within {STOP_SECONDS:.0f} s; see {self._paths.logs}.")
-            time.sleep(0.1)
+        if wait:
+            wait_until(
+                lambda: [name for name in names if self._stopping(name)],
+                STOP_SECONDS,
+                lambda late: TargetError(
+                    f"{', '.join(late)} did not end within {STOP_SECONDS:.0f} s; see {self._paths.logs}."
+                ),
+                done=not_,
+            )
 
     def remove(self, *names: str) -> None:
         """Drop programs that have ended; those that still drain are left for the next time.
@@ -230,7 +238,7 @@ class Supervisor:
                 ) from fault
             except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
                 raise TargetError(
-                    f"supervisord does not answer on {self._paths.socket}; start the stack with: banana-delivery up"
+                    f"supervisord does not answer on {self._paths.socket}; start the stack with: {commands.up()}"
                 ) from error
 
 
@@ -242,7 +250,8 @@ class _UnixTransport(xmlrpc.client.Transport):
         self._path = path
         self._seconds = seconds
 
-    def make_connection(self, host: object) -> http.client.HTTPConnection:  # noqa: ARG002
+    @override
+    def make_connection(self, host: object) -> http.client.HTTPConnection:
         """A connection to the socket, whatever the host's name; the proxy closes it at its end."""
         connection = _UnixConnection(self._path, self._seconds)
         self._connection = "", connection
@@ -254,6 +263,7 @@ class _UnixConnection(http.client.HTTPConnection):
         super().__init__("supervisord", timeout=seconds)
         self._path = path
 
+    @override
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)

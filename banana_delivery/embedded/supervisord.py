@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from banana_delivery.embedded.errors import StackError
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.processes import children_environment
 from banana_delivery.embedded.supervisor import Supervisor, last_line
+from banana_delivery.errors import StackError
 from banana_delivery.settings import Settings
+from banana_delivery.waiting import wait_until
 
 START_SECONDS = 20.0
 END_SECONDS = 30.0
@@ -55,13 +55,15 @@ class Daemon:
             timeout=START_SECONDS,
             check=False,
         )
-        deadline = time.monotonic() + START_SECONDS
-        while done.returncode != 0 or not self._supervisor.alive:
-            if done.returncode != 0 or time.monotonic() > deadline:
-                said = (done.stderr or done.stdout).strip().splitlines()
-                why = said[-1] if said else last_line(self._log)
-                raise StackError(f"supervisord did not start: {why}; see {self._log}.")
-            time.sleep(0.05)
+
+        def failed(alive: bool) -> StackError:  # noqa: ARG001 - it is not
+            said = (done.stderr or done.stdout).strip().splitlines()
+            why = said[-1] if said else last_line(self._log)
+            return StackError(f"supervisord did not start: {why}; see {self._log}.")
+
+        if done.returncode != 0:
+            raise failed(alive=False)
+        wait_until(lambda: self._supervisor.alive, START_SECONDS, failed, pause=0.05)
 
     def end(self) -> None:
         """End it, and every program that still runs under it.

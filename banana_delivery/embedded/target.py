@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from typing_extensions import override
+
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.record import RecordFile
 from banana_delivery.embedded.replicas import Replica, ReplicaClient, Replicas, ReplicaSet
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
 from banana_delivery.embedded.traefik import Router
 from banana_delivery.embedded.traffic import LocalTraffic
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError, TargetError
 from banana_delivery.policy.model import (
     Colour,
     Deployment,
@@ -24,7 +26,7 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.settings import Settings
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget, TargetError
+from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget
 
 
 class LocalTarget(ReleaseTarget):
@@ -52,12 +54,12 @@ class LocalTarget(ReleaseTarget):
             environment: RecordFile(self._paths.record(environment), environment) for environment in Environment
         }
 
+    @override
     def record(self, environment: Environment) -> RolloutRecord:
-        """See the interface."""
         return self._records[environment].read()
 
+    @override
     def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
-        """See the interface."""
         file = self._records[environment]
         with file.locked() as record:
             claimed = claims.claimed(
@@ -65,26 +67,26 @@ class LocalTarget(ReleaseTarget):
             )
             return claims.claim_on(file.write(claimed))
 
+    @override
     def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
-        """See the interface."""
         file = self._records[claim.environment]
         with file.locked() as present:
             return file.write(claims.written(present, claim, record, self._clock()))
 
+    @override
     def heartbeat(self, claim: Claim) -> None:
-        """See the interface."""
         file = self._records[claim.environment]
         with file.locked() as record:
             file.write(claims.heartbeat(record, claim, self._clock()))
 
+    @override
     def release(self, claim: Claim) -> None:
-        """See the interface."""
         file = self._records[claim.environment]
         with file.locked() as record:
             file.write(claims.released(record, claim))
 
+    @override
     def deploy(self, claim: Claim, colour: Colour, image: ImageRef, replicas: int) -> None:
-        """See the interface."""
         with self._changing(claim) as record:
             wished = claims.deployed(record, colour, image, replicas)
             directory = self._unpacked(image)
@@ -92,19 +94,20 @@ class LocalTarget(ReleaseTarget):
                 self._router.write_weights(claim.environment, wished.weights)
             self._apply(wished, colour, directory)
 
+    @override
     def scale(self, claim: Claim, colour: Colour, replicas: int) -> None:
-        """See the interface."""
         with self._changing(claim) as record:
             wished = claims.scaled(record, colour, replicas)
             self._apply(wished, colour, self._unpacked(wished.deployments[colour].image))
 
+    @override
     def set_weights(self, claim: Claim, weights: dict[Colour, int]) -> None:
-        """See the interface."""
         with self._changing(claim) as record:
             wished = self._records[claim.environment].write(claims.weighted(record, weights))
             self._router.write_weights(claim.environment, wished.weights)
             self._router.await_weights(claim.environment, wished.weights)
 
+    @override
     def readiness(self, environment: Environment, colour: Colour) -> Readiness:
         """Each replica is asked itself; supervisord is asked about those that do not answer."""
         found = self._replicas.of(environment, colour)
@@ -120,6 +123,7 @@ class LocalTarget(ReleaseTarget):
         waiting_for = "; ".join(f"{replica.name}: {what}" for replica, what in missing.items())
         return Readiness(ready, len(healths), waiting_for=waiting_for)
 
+    @override
     def observed(self, environment: Environment) -> Observed:
         """The router's split, and the processes that supervisord really has."""
         sets = self._replicas.all(environment)
@@ -129,20 +133,24 @@ class LocalTarget(ReleaseTarget):
             digests={found.colour: found.image.digest for found in sets},
         )
 
+    @override
     def traffic(self, environment: Environment) -> TrafficSnapshot:
         """The router's counters, and the latency that the replicas measured."""
         return self._traffic.snapshot(environment, self._replicas.all(environment), at=self._clock())
 
+    @override
     def url(self, environment: Environment) -> str:
         """The router's entry point for the environment's users."""
         settings = self._settings
         port = settings.staging_port if environment is Environment.STAGING else settings.production_port
         return f"http://127.0.0.1:{port}"
 
-    def probe_url(self, environment: Environment, colour: Colour) -> str:  # noqa: ARG002 - colours are unique
+    @override
+    def probe_url(self, environment: Environment, colour: Colour) -> str:
         """The router's internal entry point, by colour."""
         return f"http://127.0.0.1:{self._settings.probe_port}/{colour}"
 
+    @override
     def default_replicas(self, environment: Environment) -> int:
         """As the settings say."""
         settings = self._settings

@@ -13,7 +13,6 @@ Telling the local Traefik what to do, and seeing that it does.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,12 @@ import httpx
 import yaml
 
 from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
+from banana_delivery.names import TRAFFIC_HEADER
+from banana_delivery.policy import commands
 from banana_delivery.policy.model import COLOURS, Colour, Environment, TrafficSource
-from banana_delivery.targets.base import TargetError
+from banana_delivery.waiting import retry, wait_until
 
 Config = dict[str, object]
 
@@ -40,7 +42,6 @@ UPLOAD_BYTES = 64 * 1024 * 1024
 """More than any replica accepts: the replica's own sentence is the better answer."""
 NOBODY = "http://127.0.0.1:1"
 LOST = "lost"
-TRAFFIC_HEADER = "X-Banana-Traffic"
 
 
 def service_name(colour: Colour, source: TrafficSource) -> str:
@@ -236,26 +237,25 @@ class Router:
 
     def _get(self, path: str) -> httpx.Response:
         """Ask Traefik, again for some seconds while nothing listens: supervisord brings it back when it was killed."""
-        deadline = time.monotonic() + TAKE_UP_SECONDS
-        while True:
-            try:
-                return self._client.get(self._api + path)
-            except httpx.TransportError as error:
-                if time.monotonic() > deadline:
-                    raise TargetError(
-                        f"The router does not answer on {self._api}; see whether it runs with: banana-delivery status"
-                    ) from error
-                time.sleep(0.2)
+        try:
+            return retry(
+                lambda: self._client.get(self._api + path), TAKE_UP_SECONDS, on=(httpx.TransportError,), pause=0.2
+            )
+        except httpx.TransportError as error:
+            raise TargetError(
+                f"The router does not answer on {self._api}; see whether it runs with: {commands.status()}"
+            ) from error
 
     def _await(self, taken_up: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + TAKE_UP_SECONDS
-        while not taken_up():
-            if time.monotonic() > deadline:
-                raise TargetError(
-                    f"The router did not take up {what} within {TAKE_UP_SECONDS:.0f} s; see the folder {self._folder} "
-                    f"and the router's log for what it refuses."
-                )
-            time.sleep(POLL_SECONDS)
+        wait_until(
+            taken_up,
+            TAKE_UP_SECONDS,
+            lambda _: TargetError(
+                f"The router did not take up {what} within {TAKE_UP_SECONDS:.0f} s; see the folder {self._folder} "
+                f"and the router's log for what it refuses."
+            ),
+            pause=POLL_SECONDS,
+        )
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.yml"

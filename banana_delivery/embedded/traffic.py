@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from banana_delivery.embedded.replicas import ReplicaClient, ReplicaSet
 from banana_delivery.embedded.traefik import LOST, Router, service_name
+from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import COLOURS, Backend, Colour, Environment, TrafficSnapshot, TrafficSource
-from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.meter import Meter, Scrape
 from banana_delivery.targets.metrics import Counted, Service, digest_of, replica_page, traefik_page
 

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 import httpx
 from pydantic import ValidationError
 
-from banana_delivery.evaluation.client import DIGEST_HEADER, UNREACHED, VERSION_HEADER, Detection, Prediction, upload
+from banana_delivery.errors import AcceptanceTestFailedError
+from banana_delivery.evaluation.client import UNREACHED, Detection, Prediction, upload
 from banana_delivery.evaluation.labelled_images import LabelledImage
+from banana_delivery.names import DIGEST_HEADER, VERSION_HEADER
 from banana_delivery.policy.asset_records import TestRow
 
 CONCURRENT_REQUESTS = 8
@@ -29,10 +31,6 @@ SCORE_TOLERANCE = 0.01
 
 BOMB_SIDE_PIXELS = 60_000
 """3.6 billion pixels, 10 GB when unpacked, in a file of a hundred bytes."""
-
-
-class AcceptanceTestFailedError(Exception):
-    """What a check found wrong, in one sentence."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Answers of a digest to a set of labelled images, kept on disk: the same image gi
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,8 +16,10 @@ import httpx
 import numpy as np
 from pydantic import ValidationError
 
+from banana_delivery.errors import DigestMismatchError, UnansweredError
 from banana_delivery.evaluation.client import UNREACHED, Prediction, is_overload, upload
 from banana_delivery.evaluation.labelled_images import LabelledImage
+from banana_delivery.files import replacing
 from banana_delivery.policy.quality.matching import MAX_DETECTIONS, Detections, Labelled, Matches, match_answers
 
 TRIES = 8
@@ -28,18 +29,6 @@ UNREACHED_PAUSE_SECONDS = 1.0
 
 Progress = Callable[[int, int], object]
 """Called with how many images are done and how many there are."""
-
-
-class AskingError(Exception):
-    """The answers cannot serve as evidence; the message says why."""
-
-
-class DigestMismatchError(AskingError):
-    """Something else answered than what was to be measured."""
-
-
-class UnansweredError(AskingError):
-    """Some images were not answered, so that a measurement would flatter whoever failed on them."""
 
 
 @dataclass
@@ -240,11 +229,10 @@ class AnswerCache:
         """Keep the answers of a digest; a reader never sees half a file."""
         self._directory.mkdir(parents=True, exist_ok=True)
         arrays = {name: getattr(matches, name) for name in ARRAYS}
-        with tempfile.NamedTemporaryFile(dir=self._directory, delete=False) as file:
+        with replacing(self._file(digest)) as file:
             np.savez_compressed(
                 file, names=np.array(matches.names), class_names=np.array(matches.class_names), **arrays
             )
-        Path(file.name).replace(self._file(digest))
 
     def _file(self, digest: str) -> Path:
         return self._directory / f"{digest.removeprefix('sha256:')}.npz"

@@ -17,10 +17,6 @@ from banana_delivery.policy.quality.matching import Matches
 Log = Callable[[str], None]
 
 
-class EvaluationError(Exception):
-    """The evidence could not be gathered, or it was measured on another release than meant; one sentence."""
-
-
 @dataclass(frozen=True)
 class ReleaseEndpoint:
     """A release and where it answers."""

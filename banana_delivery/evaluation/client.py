@@ -15,9 +15,6 @@ from pydantic import BaseModel, Field
 from banana_delivery.policy.quality.matching import Detections
 
 PREDICT = "/predict"
-DIGEST_HEADER = "X-Image-Digest"
-VERSION_HEADER = "X-Model-Version"
-COLOUR_HEADER = "X-Colour"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import override
 
 from banana_delivery.evaluation.base import Evaluator, Log, ReleaseEndpoint
 from banana_delivery.policy.asset_records import TestRow
@@ -24,7 +25,7 @@ class FakeLoad:
     rate: float = 0.0
 
     def set_rate(self, requests_per_second: float) -> None:
-        """See ``Load``."""
+        """Remember it."""
         self.rate = requests_per_second
 
 
@@ -46,18 +47,21 @@ class FakeEvaluator(Evaluator):
     asked: list[str] = field(default_factory=list)
     resamples: int = 200
 
+    @override
     def sample_images(self, count: int) -> list[Path]:
-        """See ``Evaluator``; there are no files."""
+        """There are no files."""
         return [Path(f"leaf-{number}.jpg") for number in range(count)]
 
+    @override
     def tests(self, release: ReleaseEndpoint, log: Log) -> list[TestRow]:
-        """See ``Evaluator``: one row."""
+        """One row."""
         detail = self.broken.get(release.ref.version, "")
         log(f"tested version {release.ref.version}")
         return [TestRow(name="answers", passed=not detail, detail=detail or "as it should", seconds=0.1)]
 
+    @override
     def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
-        """See ``Evaluator``: one object an image, found or not; other versions miss other images."""
+        """One object an image, found or not; other versions miss other images."""
         if fresh:
             self.asked.append(release.ref.version)
         log(f"version {release.ref.version} answered{' afresh' if fresh else ''}")
@@ -75,8 +79,8 @@ class FakeEvaluator(Evaluator):
         )
 
     @contextmanager
+    @override
     def probe(self, url: str) -> Iterator[FakeLoad]:
-        """See ``Evaluator``."""
         load = FakeLoad(url)
         self.loads.append(load)
         try:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
+from typing_extensions import override
+
+from banana_delivery.errors import AskingError, EvaluationError, LabelledImagesError
 from banana_delivery.evaluation.acceptance_tests import integration, smoke
-from banana_delivery.evaluation.answers import AnswerCache, AskingError, ask, matches
-from banana_delivery.evaluation.base import EvaluationError, Evaluator, Load, Log, ReleaseEndpoint
-from banana_delivery.evaluation.labelled_images import INDEX, LabelledImage, LabelledImagesError, load
+from banana_delivery.evaluation.answers import AnswerCache, ask, matches
+from banana_delivery.evaluation.base import Evaluator, Load, Log, ReleaseEndpoint
+from banana_delivery.evaluation.labelled_images import INDEX, LabelledImage, load
 from banana_delivery.evaluation.load_test import performance
 from banana_delivery.evaluation.probe import AS_PROBE, Probe
+from banana_delivery.files import file_sha256
 from banana_delivery.policy.asset_records import TestRow
 from banana_delivery.policy.quality.matching import Matches
 from banana_delivery.settings import Settings
@@ -59,15 +62,16 @@ class HttpEvaluator(Evaluator):
 
     @cached_property
     def _cache(self) -> AnswerCache:
-        index = hashlib.sha256((self._directory / INDEX).read_bytes()).hexdigest()
+        index = file_sha256(self._directory / INDEX)
         return AnswerCache(self._settings.home / "answers" / index[:16])
 
+    @override
     def sample_images(self, count: int) -> list[Path]:
-        """See ``Evaluator``."""
         return [self._directory / image.name for image in self.images[:count]]
 
+    @override
     def tests(self, release: ReleaseEndpoint, log: Log) -> list[TestRow]:
-        """See ``Evaluator``; a table in which a connection broke off says little of the release and is made again."""
+        """A table in which a connection broke off says little of the release and is made again."""
         for _ in range(TABLES):
             rows = self._table(release)
             for row in rows:
@@ -90,8 +94,8 @@ class HttpEvaluator(Evaluator):
             rows.append(performance(release.url, images))
         return rows
 
+    @override
     def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
-        """See ``Evaluator``."""
         known = None if fresh else self._cache.get(release.ref.digest)
         if known:
             log(f"Version {release.ref.version} answered these images before; its image is the same.")
@@ -110,6 +114,6 @@ class HttpEvaluator(Evaluator):
         self._cache.put(release.ref.digest, found)
         return found
 
+    @override
     def probe(self, url: str) -> AbstractContextManager[Load]:
-        """See ``Evaluator``."""
         return Probe(url, self.images, headers=AS_PROBE)

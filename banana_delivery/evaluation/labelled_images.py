@@ -10,13 +10,10 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from banana_delivery.errors import LabelledImagesError
 from banana_delivery.policy.quality.matching import Floats, Integers, Truth
 
 INDEX = "labels.json"
-
-
-class LabelledImagesError(Exception):
-    """The labelled images cannot be used; the message says where and what to do."""
 
 
 @dataclass(frozen=True)

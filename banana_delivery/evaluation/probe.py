@@ -21,10 +21,11 @@ from typing import Self
 
 import httpx
 
-from banana_delivery.evaluation.client import COLOUR_HEADER, DIGEST_HEADER, PREDICT, is_overload
+from banana_delivery.evaluation.client import PREDICT, is_overload
 from banana_delivery.evaluation.labelled_images import LabelledImage
+from banana_delivery.names import COLOUR_HEADER, DIGEST_HEADER, TRAFFIC_HEADER
 
-AS_PROBE = {"X-Banana-Traffic": "probe"}
+AS_PROBE = {TRAFFIC_HEADER: "probe"}
 """How a request says that it is the probe's. A router overwrites it; where there is none, nobody else would say so."""
 LONGEST_BACKLOG_SECONDS = 1.0
 """A load that fell behind, because its machine stood still, makes up for no more than this."""

@@ -13,7 +13,7 @@ import re
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from banana_delivery.export.errors import UnreadableCheckpointError, UnsafeModelError
+from banana_delivery.errors import UnreadableCheckpointError, UnsafeModelError
 from banana_delivery.policy.model import Model
 
 ALLOWED_IMPORTS = frozenset(

@@ -16,7 +16,7 @@ from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import scale_boxes
 from ultralytics.utils.patches import imread
 
-from banana_delivery.export.errors import (
+from banana_delivery.errors import (
     BrokenWeightsError,
     NotADetectorError,
     UnreadableCheckpointError,

@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from banana_delivery.errors import ExportError
 from banana_delivery.export import sandbox
 from banana_delivery.export.checkpoint_scan import scan
-from banana_delivery.export.errors import ExportError
 from banana_delivery.export.parity import ASKED_FROM, Parity, assess_parity, compare
 from banana_delivery.export.protocol import Exported, ExportRequest, Served, ServeRequest
+from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.policy.model import Model
 
@@ -113,12 +113,6 @@ def parity(model: Path, exported: Exported, images: tuple[Path, ...], scratch: P
     )
 
 
-def sha256_of(file: Path) -> str:
-    """sha256 of a file, hex."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def _export_model(
     checkpoint: Path, scratch: Path, model: ModelVersion, images: tuple[Path, ...], progress: Callable[[str], object]
 ) -> Artifact:
@@ -129,7 +123,7 @@ def _export_model(
     copy.write_bytes(checkpoint.read_bytes())
     exported = export_onnx(copy, onnx, images, scratch, EXPORT_SECONDS)
     progress(f"Exported {len(exported.classes)} classes at {exported.input_size} px with {exported.exported_with}")
-    checkpoint_sha256, onnx_sha256 = sha256_of(copy), sha256_of(onnx)
+    checkpoint_sha256, onnx_sha256 = file_sha256(copy), file_sha256(onnx)
     write_version_file(scratch, model, exported, checkpoint_sha256, onnx_sha256)
     alike = parity(onnx, exported, images, scratch, SERVE_SECONDS)
     progress(f"Compared with the checkpoint: {alike.reason}")

@@ -1,6 +1,6 @@
 """The subprocess that loads a checkpoint: checks it, exports it to ONNX and lets it answer some images.
 
-``python -m banana_delivery.export.export_worker REQUEST ANSWER TIMEOUT``; started by ``banana_delivery.conversion``
+``python -m banana_delivery.export.export_worker REQUEST ANSWER TIMEOUT``; started by ``banana_delivery.export.export``
 alone, since it loads what it is given.
 """
 

@@ -29,7 +29,7 @@ class Rejection(Model):
     """A subprocess's word that the model must be rejected.
 
     Attributes:
-        kind: name of a class in ``banana_delivery.export.errors``.
+        kind: name of a ``RejectedModelError`` in ``banana_delivery.errors``.
         message: its sentence.
     """
 

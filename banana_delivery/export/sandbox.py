@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from banana_delivery.bundle import python_path
-from banana_delivery.export.errors import REJECTIONS, ExportError, RejectedModelError
+from banana_delivery.errors import (
+    BrokenWeightsError,
+    ExportError,
+    NotADetectorError,
+    RejectedModelError,
+    UnreadableCheckpointError,
+    UnsafeModelError,
+    UnsupportedModelError,
+)
 from banana_delivery.export.protocol import Rejection
 from banana_delivery.policy.model import Model
 
@@ -27,6 +35,17 @@ MAX_MEMORY = 8 * 1024**3
 MAX_FILE = 4 * 1024**3
 REJECTED = 3
 """Exit code of a process whose answer is a rejection."""
+REJECTIONS: dict[str, type[RejectedModelError]] = {
+    kind.__name__: kind
+    for kind in (
+        UnreadableCheckpointError,
+        UnsafeModelError,
+        NotADetectorError,
+        BrokenWeightsError,
+        UnsupportedModelError,
+    )
+}
+"""By name, as they travel from a subprocess."""
 
 Answer = TypeVar("Answer", bound=Model)
 Request = TypeVar("Request", bound=Model)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from banana_delivery.export.errors import UnsupportedModelError
+from banana_delivery.errors import UnsupportedModelError
 from banana_delivery.export.protocol import Detection, Served, ServeRequest
 from banana_delivery.export.sandbox import serve
 

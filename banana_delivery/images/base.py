@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from banana_delivery.files import text_sha256
 from banana_delivery.policy.model import ImageRef, Model
 
 Progress = Callable[[str], None]
 """Called with one line of text as a build or push moves on."""
-
-
-class ImageError(Exception):
-    """An image could not be built, found, pushed or removed; one sentence: what, where, what to do."""
 
 
 class ImageKey(Model):
@@ -41,7 +37,7 @@ class ImageKey(Model):
     @property
     def sha256(self) -> str:
         """One sha256 hex over all of them, the form in which the key is stored with an image."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        return text_sha256(self.model_dump_json())
 
 
 @dataclass(frozen=True)
@@ -162,7 +158,11 @@ class ImageStore(ABC):
 
     @abstractmethod
     def tag(self, ref: ImageRef, tags: Collection[str]) -> None:
-        """Make each tag point at the image, moving it if it pointed elsewhere."""
+        """Make each tag point at the image, moving it if it pointed elsewhere.
+
+        Raises:
+            ImageError: if the image is not here, or a tag is not a valid one.
+        """
 
     def lock_difference(self, ref: ImageRef, host_lock: Path) -> str:  # noqa: ARG002
         """How the libraries it will run with differ from those it was built with; empty for one that brings its own."""
@@ -170,7 +170,11 @@ class ImageStore(ABC):
 
     @abstractmethod
     def tags(self, ref: ImageRef) -> frozenset[str]:
-        """Every tag that points at the image now."""
+        """Every tag that points at the image now.
+
+        Raises:
+            ImageError: if the store keeps images itself and this one is not here.
+        """
 
     @abstractmethod
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tarfile
@@ -10,16 +9,11 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
-from banana_delivery.images.base import (
-    BuildContext,
-    BuiltImage,
-    ImageError,
-    ImageKey,
-    ImageStore,
-    Parity,
-    Progress,
-    PruneDecision,
-)
+from typing_extensions import override
+
+from banana_delivery.errors import ImageError
+from banana_delivery.files import bytes_digest
+from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, ImageStore, Parity, Progress, PruneDecision
 from banana_delivery.images.layers import write_tar
 from banana_delivery.images.release import Contents, checked_tags, compare, key_of, labels_of, layer_members
 from banana_delivery.images.retention import Stored, decide, keep_reason
@@ -59,21 +53,23 @@ class FakeImages(ImageStore):
     clock: Callable[[], float] = time.time
     _images: dict[str, _Image] = field(default_factory=dict, init=False)
 
+    @override
     def key(self, context: BuildContext) -> ImageKey:
-        """See ``ImageStore``."""
         return key_of(context, "memory", "linux/amd64")
 
+    @override
     def find(self, key: ImageKey) -> ImageRef | None:
-        """See ``ImageStore``."""
         return self._lend(lambda image: image.ref.key == key.sha256)
 
+    @override
     def build(self, context: BuildContext, progress: Progress) -> BuiltImage:
-        """See ``ImageStore``."""
         key = self.key(context)
         layers = {name: _tar(context, name) for name in layer_members(context)}
         labels = labels_of(context, key)
         identity = json.dumps([labels, _digests(layers)])
-        ref = ImageRef(repository="memory", digest=_sha256(identity.encode()), version=context.version, key=key.sha256)
+        ref = ImageRef(
+            repository="memory", digest=bytes_digest(identity.encode()), version=context.version, key=key.sha256
+        )
         kept = {tar for image in self._images.values() for tar in image.layers.values()}
         new = {name: tar for name, tar in layers.items() if tar not in kept}
         known = self._images.get(ref.digest)
@@ -89,45 +85,46 @@ class FakeImages(ImageStore):
             seconds=0.0,
         )
 
+    @override
     def rebuild(self, context: BuildContext, ref: ImageRef, progress: Progress) -> Parity:
-        """See ``ImageStore``."""
         then = self._image(ref)
         fresh = FakeImages()
         now = fresh._image(fresh.build(context, progress).ref)
         return compare(ref, *(Contents(_digests(image.layers), image.labels) for image in (then, now)))
 
+    @override
     def resolve(self, reference: str) -> ImageRef | None:
-        """See ``ImageStore``."""
         return self._lend(lambda image: reference == image.ref.digest or reference in image.tags)
 
+    @override
     def tag(self, ref: ImageRef, tags: Collection[str]) -> None:
-        """See ``ImageStore``."""
         wanted = checked_tags(tags)
         self._image(ref)
         for image in self._images.values():
             image.tags = image.tags | wanted if image.ref.digest == ref.digest else image.tags - wanted
 
+    @override
     def tags(self, ref: ImageRef) -> frozenset[str]:
-        """See ``ImageStore``."""
         return self._image(ref).tags
 
+    @override
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
-        """See ``ImageStore``."""
         images = [_stored(image) for image in self._images.values()]
         decisions = decide(images, keep_versions, in_use(), self.clock(), self.lease_seconds)
         if dry_run:
             return decisions
         return [decision if decision.keep else self._remove(decision, in_use) for decision in decisions]
 
+    @override
     def self_test(self, ref: ImageRef) -> dict[str, object]:
-        """See ``ImageStore``; answers what it was told to."""
+        """Answers what it was told to."""
         self._image(ref)
         if self.self_test_failure:
             raise ImageError(self.self_test_failure)
         return self.self_test_report
 
+    @override
     def pickles_inside(self, ref: ImageRef) -> tuple[str, ...]:
-        """See ``ImageStore``."""
         found = []
         for layer in self._image(ref).layers.values():
             with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
@@ -163,7 +160,7 @@ class FakeImages(ImageStore):
 
 
 def _stored(image: _Image) -> Stored:
-    blobs = {_sha256(tar): len(tar) for tar in image.layers.values()}
+    blobs = {bytes_digest(tar): len(tar) for tar in image.layers.values()}
     return Stored(image.ref, image.built_at, image.used_at, image.tags, blobs)
 
 
@@ -174,8 +171,4 @@ def _tar(context: BuildContext, name: str) -> bytes:
 
 
 def _digests(layers: dict[str, bytes]) -> dict[str, str]:
-    return {name: _sha256(tar) for name, tar in layers.items()}
-
-
-def _sha256(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()
+    return {name: bytes_digest(tar) for name, tar in layers.items()}

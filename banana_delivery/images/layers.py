@@ -5,7 +5,6 @@ The order of entries, dates, owners and modes are fixed, so that equal inputs gi
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -63,17 +62,6 @@ def tar_members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         if not (member.isreg() or member.isdir()):
             raise ValueError(f"entry {member.name!r} is neither a file nor a directory")
         yield member
-
-
-def file_sha256(path: Path) -> str:
-    """Sha256 of a file's content, as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def text_sha256(text: str) -> str:
-    """Sha256 of a text, as hex."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _directories(names: Iterable[str]) -> list[str]:

@@ -9,15 +9,28 @@ Whether building an old version again gives what was built then, and if not, wha
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from banana_delivery.images.base import BuildContext, ImageError, ImageKey, Parity
-from banana_delivery.images.layers import Member, file_sha256
+from banana_delivery.errors import ImageError
+from banana_delivery.files import file_sha256, text_sha256
+from banana_delivery.images.base import BuildContext, ImageKey, Parity
+from banana_delivery.images.layers import Member
+from banana_delivery.names import (
+    BASE_LABEL,
+    CODE_SHA256_LABEL,
+    KEY_LABEL,
+    LATEST_TAG,
+    LOCK_SHA256_LABEL,
+    MODEL_SHA256_LABEL,
+    OCI_VERSION_LABEL,
+    REVISION_TAG_PREFIX,
+    VERSION_FILE_SHA256_LABEL,
+    VERSION_LABEL,
+)
 from banana_delivery.policy.model import ImageRef
 
 MODEL_PATH = "model/model.onnx"
@@ -28,8 +41,6 @@ CODE_PATH = "app/serving"
 LAYERS = ("code", "model", "version")
 """The layers of a release, bottom first: what changes least lies lowest."""
 
-KEY_LABEL = "banana.key"
-VERSION_LABEL = "banana.version"
 
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -69,7 +80,7 @@ def code_members(directory: Path) -> tuple[Member, ...]:
 def code_sha256(directory: Path) -> str:
     """One sha256 hex over the names and contents of the serving package."""
     lines = [f"{member.name} {file_sha256(member.source)}\n" for member in code_members(directory)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return text_sha256("".join(lines))
 
 
 def key_of(context: BuildContext, base: str, platform_name: str) -> ImageKey:
@@ -93,14 +104,14 @@ def labels_of(context: BuildContext, key: ImageKey) -> dict[str, str]:
     """All labels of a release: the caller's, and those that say what it was made of."""
     return {
         **context.labels,
-        "org.opencontainers.image.version": context.version,
+        OCI_VERSION_LABEL: context.version,
         VERSION_LABEL: context.version,
         KEY_LABEL: key.sha256,
-        "banana.model.sha256": key.model,
-        "banana.version-file.sha256": key.version_file,
-        "banana.code.sha256": key.code,
-        "banana.lock.sha256": key.lock,
-        "banana.base": key.base,
+        MODEL_SHA256_LABEL: key.model,
+        VERSION_FILE_SHA256_LABEL: key.version_file,
+        CODE_SHA256_LABEL: key.code,
+        LOCK_SHA256_LABEL: key.lock,
+        BASE_LABEL: key.base,
     }
 
 
@@ -160,16 +171,6 @@ def checked_tags(tags: Iterable[str]) -> frozenset[str]:
     return wanted
 
 
-def release_tags(version: str, revision: str) -> frozenset[str]:
-    """The tags of a new image: its version, ``latest`` and ``sha-<git revision>``; ``stable`` follows with success.
-
-    Args:
-        version: MLflow model version.
-        revision: git revision of the code; empty if it is not known.
-    """
-    return frozenset({version, "latest"} | ({f"sha-{revision[:12]}"} if revision else set()))
-
-
 @dataclass(frozen=True)
 class Contents:
     """What an image is made of, as far as it can be made again.
@@ -200,3 +201,13 @@ def compare(ref: ImageRef, then: Contents, now: Contents) -> Parity:
 
 def _short(layers: dict[str, str], name: str) -> str:
     return layers[name].removeprefix("sha256:")[:12] if name in layers else "absent"
+
+
+def release_tags(version: str, revision: str) -> frozenset[str]:
+    """The tags of a new image: its version, ``latest`` and ``sha-<git revision>``; ``stable`` follows with success.
+
+    Args:
+        version: MLflow model version.
+        revision: git revision of the code; empty if it is not known.
+    """
+    return frozenset({version, LATEST_TAG} | ({f"{REVISION_TAG_PREFIX}{revision}"} if revision else set()))

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from banana_delivery.images.base import PruneDecision
+from banana_delivery.names import STABLE_TAG
 from banana_delivery.policy.model import ImageRef
 
-STABLE = "stable"
 REMOVAL_SECONDS = 600.0
 """How long a removal may take from marking an image to deleting it. A mark twice as old is void: whoever made it died,
 or could not take it back, and nobody would be given that image ever again."""
@@ -72,8 +72,8 @@ def keep_reason(image: Stored, in_use: Collection[str], now: float, lease_second
     """Why an image must stay however old it is; empty if nothing protects it."""
     if image.ref.digest in in_use:
         return "an environment runs it, served it lately or is about to"
-    if STABLE in image.tags:
-        return f"tagged {STABLE}"
+    if STABLE_TAG in image.tags:
+        return f"tagged {STABLE_TAG}"
     if now - image.used_at < lease_seconds:
         return f"built or asked for less than {lease_seconds / 60:.0f} minutes ago"
     return ""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError
 from banana_delivery.images.release import MODEL_PATH
 from banana_delivery.policy.model import ImageRef
 

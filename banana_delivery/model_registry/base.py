@@ -9,18 +9,6 @@ from banana_delivery.policy.model import Model
 from banana_delivery.policy.outcomes import RegistryMark
 
 
-class RegistryError(Exception):
-    """The registry cannot be reached or did not answer as it should; worth another try later."""
-
-
-class UnknownVersionError(RegistryError):
-    """The version does not exist; one sentence that says which ones do."""
-
-
-class MissingCheckpointError(RegistryError):
-    """The version exists, but has no readable ``best.pt``; one sentence: what, where, what to do."""
-
-
 class StagedVersion(Model):
     """A version that somebody asked to have delivered, by stage "Staging", by alias ``staging``, or by both.
 

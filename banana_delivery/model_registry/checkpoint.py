@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from banana_delivery.model_registry.base import MissingCheckpointError, RegistryError
+from banana_delivery.errors import MissingCheckpointError, RegistryError
 
 CHECKPOINT_NAME = "best.pt"
 MAX_FOLDERS = 500

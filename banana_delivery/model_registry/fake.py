@@ -6,14 +6,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from banana_delivery.model_registry.base import (
-    MissingCheckpointError,
-    ModelRegistry,
-    ModelVersion,
-    RegistryError,
-    StagedVersion,
-    UnknownVersionError,
-)
+from typing_extensions import override
+
+from banana_delivery.errors import MissingCheckpointError, RegistryError, UnknownVersionError
+from banana_delivery.model_registry.base import ModelRegistry, ModelVersion, StagedVersion
 from banana_delivery.model_registry.checkpoint import CHECKPOINT_NAME
 from banana_delivery.model_registry.transitions import (
     STAGED,
@@ -72,8 +68,8 @@ class FakeRegistry(ModelRegistry):
         """Answer again, with everything as it was."""
         self._down = False
 
+    @override
     def staged(self) -> list[StagedVersion]:
-        """See ``ModelRegistry``."""
         self._answer()
         by_alias = {version for alias, version in self.aliases.items() if is_staged_alias(alias)}
         staged = [
@@ -88,8 +84,8 @@ class FakeRegistry(ModelRegistry):
         ]
         return sorted(staged, key=lambda one: (one.staged_at, int(one.version)))
 
+    @override
     def describe(self, version: str) -> ModelVersion:
-        """See ``ModelRegistry``."""
         number = self._number(version)
         kept = self._kept(number)
         return ModelVersion(
@@ -104,8 +100,8 @@ class FakeRegistry(ModelRegistry):
             created_at=kept.created_at,
         )
 
+    @override
     def download(self, version: str, to: Path) -> Path:
-        """See ``ModelRegistry``."""
         number = self._number(version)
         checkpoint = self._kept(number).checkpoint
         if checkpoint is None:
@@ -115,8 +111,8 @@ class FakeRegistry(ModelRegistry):
         path.write_bytes(checkpoint)
         return path
 
+    @override
     def mark(self, version: str, mark: RegistryMark) -> None:
-        """See ``ModelRegistry``."""
         self._kept(version).tags |= mark_tags(mark)
         stages = {number: kept.stage for number, kept in self._versions.items()}
         for step in steps(stages, self.aliases, version, mark):
@@ -130,8 +126,9 @@ class FakeRegistry(ModelRegistry):
         if mark.serving is not None:
             self._kept(mark.serving)
 
+    @override
     def url(self, version: str) -> str:
-        """See ``ModelRegistry``: an address that nothing answers."""
+        """An address that nothing answers."""
         return f"memory://{self.model_name}/{version}"
 
     def _answer(self) -> None:

@@ -30,18 +30,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from typing_extensions import override
+
+from banana_delivery.errors import MissingCheckpointError, RegistryError, UnknownVersionError
 from banana_delivery.model_registry import checkpoint
-from banana_delivery.model_registry.base import (
-    MissingCheckpointError,
-    ModelRegistry,
-    ModelVersion,
-    RegistryError,
-    StagedVersion,
-    UnknownVersionError,
-)
+from banana_delivery.model_registry.base import ModelRegistry, ModelVersion, StagedVersion
 from banana_delivery.model_registry.transitions import (
     STAGED,
-    TIME_TAG,
     DropAlias,
     SetAlias,
     SetStage,
@@ -50,6 +45,7 @@ from banana_delivery.model_registry.transitions import (
     mark_tags,
     steps,
 )
+from banana_delivery.names import TIME_TAG
 from banana_delivery.policy.outcomes import RegistryMark
 
 if TYPE_CHECKING:
@@ -81,8 +77,9 @@ class MlflowRegistry(ModelRegistry):
     def _client(self) -> MlflowClient:
         return open_client(self.tracking_uri)
 
+    @override
     def staged(self) -> list[StagedVersion]:
-        """See ``ModelRegistry``; a model that nobody has registered yet has no staged versions."""
+        """A model that nobody has registered yet has no staged versions."""
         try:
             with self._speaking():
                 aliases, versions = self._aliases(), self._versions()
@@ -96,8 +93,8 @@ class MlflowRegistry(ModelRegistry):
         ]
         return sorted(staged, key=lambda one: (one.staged_at, int(one.version)))
 
+    @override
     def describe(self, version: str) -> ModelVersion:
-        """See ``ModelRegistry``."""
         with self._speaking(version):
             found = self._latest() if version == "latest" else self._version(version)
             return ModelVersion(
@@ -112,8 +109,8 @@ class MlflowRegistry(ModelRegistry):
                 created_at=found.creation_timestamp / 1000,
             )
 
+    @override
     def download(self, version: str, to: Path) -> Path:
-        """See ``ModelRegistry``."""
         with self._speaking(version):
             number = str(self._latest().version) if version == "latest" else str(self._version(version).version)
             where = f"version {number} of model '{self.model_name}' ({self._place})"
@@ -132,11 +129,11 @@ class MlflowRegistry(ModelRegistry):
                     "store can be reached from here with the credentials in the environment."
                 ) from error
 
+    @override
     def mark(self, version: str, mark: RegistryMark) -> None:
-        """See ``ModelRegistry``.
+        """Tags come first, then what serves, then the version leaves the staged set.
 
-        Tags come first, then what serves, then the version leaves the staged set: broken off anywhere and repeated it
-        ends the same.
+        Broken off anywhere and repeated it ends the same.
 
         Raises:
             UnknownVersionError: if the version does not exist (nothing was written), or if the serving one does not
@@ -150,8 +147,9 @@ class MlflowRegistry(ModelRegistry):
             if mark.serving is not None and mark.serving not in stages:
                 raise self._unknown(mark.serving)
 
+    @override
     def url(self, version: str) -> str:
-        """See ``ModelRegistry``; empty if MLflow is used without a server."""
+        """Empty if MLflow is used without a server."""
         if not self._place.startswith(("http://", "https://")):
             return ""
         return f"{self._place.rstrip('/')}/#/models/{quote(self.model_name, safe='')}/versions/{version}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from banana_delivery.names import MARK_DIGEST_TAG, OUTCOME_TAG, REASON_TAG, RUN_TAG
 from banana_delivery.policy.outcomes import RegistryMark
 
 STAGED_ALIAS = "staging"
@@ -96,8 +97,6 @@ def _unstage(stages: Mapping[str, str], aliases: Mapping[str, str], version: str
     return result
 
 
-TAG_PREFIX = "banana."
-TIME_TAG = f"{TAG_PREFIX}at"
 MAX_REASON = 5000
 """Characters of the reason: what MLflow servers of every age take."""
 
@@ -106,8 +105,8 @@ def mark_tags(mark: RegistryMark) -> dict[str, str]:
     """The tags of a mark, all but its time; a tag of an earlier attempt never survives beside them."""
     reason = mark.reason if len(mark.reason) <= MAX_REASON else mark.reason[: MAX_REASON - 1] + "…"
     return {
-        f"{TAG_PREFIX}outcome": str(mark.outcome),
-        f"{TAG_PREFIX}reason": reason,
-        f"{TAG_PREFIX}digest": mark.digest,
-        f"{TAG_PREFIX}run": mark.run_id,
+        OUTCOME_TAG: str(mark.outcome),
+        REASON_TAG: reason,
+        MARK_DIGEST_TAG: mark.digest,
+        RUN_TAG: mark.run_id,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome, StoredRecord
 from banana_delivery.policy.outcomes import CONSEQUENCES, Urgency
@@ -14,19 +15,6 @@ HEADLINES: dict[Outcome, str] = {
     Outcome.SUPERSEDED: "was superseded",
     Outcome.CANCELLED: "was cancelled",
     Outcome.ERROR: "could not be delivered",
-}
-
-NEXT_STEPS: dict[Outcome, str] = {
-    Outcome.RELEASED: "Should it misbehave: banana-delivery rollback --reason '...'",
-    Outcome.REJECTED: "Nothing to do; train a better one and stage it.",
-    Outcome.ROLLED_BACK: (
-        "Production serves the release before it. To deliver it again after all: "
-        "banana-delivery override {version} --reason '...', then banana-delivery deliver {version}"
-    ),
-    Outcome.PARKED: "The reason above says what to type to release it.",
-    Outcome.SUPERSEDED: "Nothing to do; a later staging is on its way.",
-    Outcome.CANCELLED: "To deliver it after all: banana-delivery deliver {version}",
-    Outcome.ERROR: "When the cause is gone: banana-delivery deliver {version}",
 }
 
 
@@ -53,7 +41,7 @@ def notice(model: str, attempt: AttemptRecord, dagster_url: str) -> Notice:
         attempt.reason,
         f"Image: {attempt.digest[:19] or 'none was built'}. "
         f"Production serves version {attempt.serving_version or 'none'}.",
-        f"Next: {NEXT_STEPS[attempt.outcome].format(version=attempt.version)}",
+        f"Next: {_next_step(attempt.outcome, attempt.version)}",
         *_links(attempt, dagster_url),
     ]
     return Notice(
@@ -74,9 +62,9 @@ def rollback_failed(model: str, run_id: str, digest: str, dagster_url: str) -> N
         dagster_url: where the run can be looked at.
     """
     lines = [
-        f"What had to go may still have all users: {digest[:19] or 'the present one'}. Type: banana-delivery status",
+        f"What had to go may still have all users: {digest[:19] or 'the present one'}. Type: {commands.status()}",
         "The watch after a promotion tries again by itself for as long as it sees errors.",
-        "Next: read why in the run, then banana-delivery rollback --reason '...'",
+        f"Next: read why in the run, then {commands.rollback()}",
         f"Run: {dagster_url}/runs/{run_id}",
     ]
     return Notice(
@@ -85,6 +73,21 @@ def rollback_failed(model: str, run_id: str, digest: str, dagster_url: str) -> N
         body="\n".join(lines),
         urgency=Urgency.URGENT,
     )
+
+
+def _next_step(outcome: Outcome, version: str) -> str:
+    return {
+        Outcome.RELEASED: f"Should it misbehave: {commands.rollback()}",
+        Outcome.REJECTED: "Nothing to do; train a better one and stage it.",
+        Outcome.ROLLED_BACK: (
+            "Production serves the release before it. To deliver it again after all: "
+            f"{commands.override(version)}, then {commands.deliver(version)}"
+        ),
+        Outcome.PARKED: "The reason above says what to type to release it.",
+        Outcome.SUPERSEDED: "Nothing to do; a later staging is on its way.",
+        Outcome.CANCELLED: f"To deliver it after all: {commands.deliver(version)}",
+        Outcome.ERROR: f"When the cause is gone: {commands.deliver(version)}",
+    }[outcome]
 
 
 def _links(attempt: AttemptRecord, dagster_url: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
@@ -12,18 +11,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from banana_delivery.errors import FileLockedError
+from banana_delivery.files import lock, sync, text_sha256
 from banana_delivery.notifications.messages import Notice
 from banana_delivery.notifications.outbox import Outbox
 from banana_delivery.policy.outcomes import Urgency
+from banana_delivery.waiting import Deadline
 
 if TYPE_CHECKING:
     from apprise.plugins.base import NotifyBase
 
 LOG = logging.getLogger(__name__)
 CHANNEL_SECONDS = 15.0
+LOCK_SECONDS = 45.0
+"""How long a notice waits to be written down; who holds the list may itself wait for the outbox, and for no channel."""
 
 
 class _Channel(NamedTuple):
@@ -58,7 +61,7 @@ class Notifier:
             Whether this call told them.
 
         Raises:
-            OSError: if the notice cannot be written down, for example because the disk is full.
+            OSError: if the notice cannot be written down, because the disk is full or another process holds the list.
         """
         new = self._note(notice)
         if new:
@@ -84,8 +87,7 @@ class Notifier:
         return [notice for notice in notices if notice]
 
     def _note(self, notice: Notice) -> bool:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self._file}.lock"):
+        with lock(Path(f"{self._file}.lock"), LOCK_SECONDS, "The list of notices"):
             if any(told.key == notice.key for told in self.sent()):
                 return False
             if notice.urgency is not Urgency.QUIET:
@@ -93,8 +95,7 @@ class Notifier:
                 self._outbox.add(notice, self._channels)
             with self._file.open("ab+") as file:
                 file.write(_fresh_line(file) + notice.model_dump_json().encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+                sync(file)
         return True
 
     def _send_what_is_owed(self) -> None:
@@ -102,15 +103,15 @@ class Notifier:
         if not self._outbox.waiting().owed:
             return
         try:
-            with FileLock(f"{self._file}.sending", timeout=2 * CHANNEL_SECONDS):
+            with lock(Path(f"{self._file}.sending"), 2 * CHANNEL_SECONDS, "The sending of notices"):
                 self._send()
                 self._outbox.tried(self._clock(), self._channels)
-        except Timeout:
-            LOG.warning("Another process has been sending notices for long; what it leaves is sent later.")
+        except FileLockedError as error:
+            LOG.warning("%s What is left is sent later.", error)
 
     def _send(self) -> None:
         """Send to every channel at once and wait a bounded time."""
-        deadline = time.monotonic() + CHANNEL_SECONDS
+        deadline = Deadline(CHANNEL_SECONDS)
         owed = self._outbox.waiting().owed
         threads = []
         for name in self._channels:
@@ -119,14 +120,21 @@ class Notifier:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(timeout=max(0.0, deadline - time.monotonic()))
+            thread.join(timeout=deadline.left)
 
-    def _send_all(self, name: str, notices: Iterable[Notice], deadline: float) -> None:
+    def _send_all(self, name: str, notices: Iterable[Notice], deadline: Deadline) -> None:
         for notice in notices:
-            if time.monotonic() > deadline:
+            if deadline.passed:
                 return
             if _takes(self._channels[name], notice):
-                self._outbox.taken(notice, name)
+                self._note_taken(notice, name)
+
+    def _note_taken(self, notice: Notice, name: str) -> None:
+        try:
+            self._outbox.taken(notice, name)
+        except OSError as error:
+            number = self._channels[name].number
+            LOG.warning("Channel %d took %r, but may get it again: %s", number, notice.title, error)
 
     @cached_property
     def _channels(self) -> dict[str, _Channel]:
@@ -143,7 +151,7 @@ class Notifier:
             if plugin is None:
                 LOG.warning("Notification channel %d of BANANA_NOTIFY_URLS is no URL that Apprise knows.", number)
             else:
-                found[hashlib.sha256(url.encode()).hexdigest()[:8]] = _Channel(number, plugin)
+                found[text_sha256(url)[:8]] = _Channel(number, plugin)
         return found
 
 

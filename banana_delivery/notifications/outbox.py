@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from filelock import FileLock
 from pydantic import ValidationError
 
-from banana_delivery.files import write_atomically
+from banana_delivery.files import lock, write_atomically
 from banana_delivery.notifications.messages import Notice
 from banana_delivery.policy.model import StoredModel, StoredRecord
 
@@ -18,6 +18,8 @@ MOST_NOTICES = 20
 """Of what no channel takes for long, only the newest is worth reading."""
 FIRST_WAIT_SECONDS = 10.0
 LONGEST_WAIT_SECONDS = 3600.0
+LOCK_SECONDS = 30.0
+"""How long a change of the file waits for another one; each reads and writes a small file."""
 
 
 class Owed(StoredModel):
@@ -72,7 +74,11 @@ class Outbox:
             return Waiting()
 
     def add(self, notice: Notice, channels: Collection[str]) -> None:
-        """Owe a notice to channels; adding it again changes nothing."""
+        """Owe a notice to channels; adding it again changes nothing.
+
+        Raises:
+            FileLockedError: if another process does not let go of the file.
+        """
         if not channels:
             return
         with self._changing():
@@ -99,8 +105,8 @@ class Outbox:
             owed = tuple(one for one in left if one.channels)
             self._write(Waiting(owed=owed, failures=before.failures + 1 if owed else 0, tried_at=now))
 
-    def _changing(self) -> FileLock:
-        return FileLock(f"{self._file}.lock")
+    def _changing(self) -> AbstractContextManager[None]:
+        return lock(Path(f"{self._file}.lock"), LOCK_SECONDS, "The list of notices to send")
 
     def _write(self, waiting: Waiting) -> None:
         write_atomically(self._file, waiting.model_dump_json())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypedDict
 
+from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import (
     AbVerdict,
     AttemptRecord,
@@ -93,14 +94,12 @@ def evaluate_gate(
     if approval and latest and latest.verdict is Verdict.INCONCLUSIVE:
         return _open("approval", f"{approval.by} approved an inconclusive report: {approval.reason}")
     if latest and latest.verdict is Verdict.INCONCLUSIVE:
-        return _parked(
-            f"{latest.reason} To release it all the same, type: banana-delivery approve {version} --reason '...'"
-        )
+        return _parked(f"{latest.reason} To release it all the same, type: {commands.approve(version)}")
     if latest:
         return _refused(f"The A/B report of version {version} failed: {latest.reason}")
     return _refused(
         f"Nothing vouches for version {version} as {digest[:19]}: no A/B report of this image exists. "
-        f"Deliver it as a whole, type: banana-delivery deliver {version}"
+        f"Deliver it as a whole, type: {commands.deliver(version)}"
     )
 
 
@@ -120,13 +119,12 @@ def standing_block(
         return None
     if is_revoked(history):
         return _refused(
-            f"Version {version} was rolled back before; "
-            f"to release it all the same, type: banana-delivery override {version} --reason '...'"
+            f"Version {version} was rolled back before; to release it all the same, type: {commands.override(version)}"
         )
     if frozen:
         return _parked(
-            f"A freeze window is open; version {version} waits. When it is over, type: banana-delivery deliver "
-            f"{version}; if it cannot wait, type before that: banana-delivery override {version} --reason '...'"
+            f"A freeze window is open; version {version} waits. When it is over, type: {commands.deliver(version)}; "
+            f"if it cannot wait, type before that: {commands.override(version)}"
         )
     return None
 

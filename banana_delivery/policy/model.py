@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import from_json
+from typing_extensions import override
 
 SCHEMA = 1
 """The form of stored documents. Raised when a field is added, renamed or means something else."""
@@ -62,6 +63,7 @@ class StoredModel(Model):
             raise ValueError(f"{cls.__name__} has no field {', '.join(value.model_extra)}")
         return value
 
+    @override
     def replace(self, **changes: object) -> Self:
         """The same value with some fields changed, validated again; what a newer version added stays."""
         kept = dict(self.model_extra or {})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 import httpx
+
+from banana_delivery.errors import DagsterError
+from banana_delivery.policy import commands
+from banana_delivery.waiting import wait_until
 
 LOCATION = "banana-delivery"
 REPOSITORY = "__repository__"
@@ -38,10 +41,6 @@ query ($id: String!) {
   partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status runs { id status } } }
 }
 """
-
-
-class DagsterError(Exception):
-    """Dagster cannot be reached or refused; one sentence."""
 
 
 class DagsterClient:
@@ -123,13 +122,16 @@ class DagsterClient:
         Raises:
             DagsterError: if it has not ended by then.
         """
-        deadline = time.monotonic() + timeout_seconds
-        while (status := self.status(run_id)) not in FINISHED:
-            if time.monotonic() > deadline:
-                raise DagsterError(f"Run {run_id} is still {status} after {timeout_seconds:.0f} s; see {self._url}.")
-            look()
-            time.sleep(0.5)
-        return status
+        return wait_until(
+            lambda: self.status(run_id),
+            timeout_seconds,
+            lambda status: DagsterError(
+                f"Run {run_id} is still {status} after {timeout_seconds:.0f} s; see {self._url}."
+            ),
+            done=lambda status: status in FINISHED,
+            pause=0.5,
+            meanwhile=look,
+        )
 
     def _ask(self, query: str, variables: Mapping[str, object]) -> dict[str, dict]:  # type: ignore[type-arg]
         try:
@@ -139,7 +141,7 @@ class DagsterClient:
             body = response.raise_for_status().json()
         except (httpx.HTTPError, ValueError) as error:
             raise DagsterError(
-                f"Dagster does not answer at {self._url} ({error}); start it by: banana-delivery up"
+                f"Dagster does not answer at {self._url} ({error}); start it by: {commands.up()}"
             ) from error
         if body.get("errors"):
             raise DagsterError(f"Dagster refused: {body['errors'][0]['message']}")

@@ -8,7 +8,6 @@ the delivery judges models is `HOLDOUT_COUNT` pictures of `HOLDOUT_SEED`; the sa
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import typer
 from numpy.typing import NDArray
 from rich.progress import track
 
+from banana_delivery.files import bytes_sha256, write_atomically
 from banana_delivery.sample_data import camera, paint, scene
 from banana_delivery.sample_data.scene import CLASSES
 
@@ -88,18 +88,15 @@ def write_dataset(directory: Path, count: int, seed: int, *, progress: bool = Tr
     entries = [_write_picture(directory, picture) for picture in pictures]
     index = {"fingerprint": fingerprint, "seed": seed, "classes": list(CLASSES), "images": entries}
     # The index comes last and at once: its presence says that everything before it is there.
-    partial = index_file.with_suffix(".partial")
-    partial.write_text(json.dumps(index))
-    partial.replace(index_file)
+    write_atomically(index_file, json.dumps(index))
     return index_file
 
 
 def _fingerprint(count: int, seed: int) -> str:
     """Name a data set by what it was asked to be and by the code that paints it."""
-    digest = hashlib.sha256(f"{count} {seed} {SIZE} {JPEG_QUALITY}".encode())
-    for source in (__file__, scene.__file__, paint.__file__, camera.__file__):
-        digest.update(Path(source).read_bytes())
-    return digest.hexdigest()
+    asked = f"{count} {seed} {SIZE} {JPEG_QUALITY}".encode()
+    sources = (__file__, scene.__file__, paint.__file__, camera.__file__)
+    return bytes_sha256(b"".join([asked, *(Path(source).read_bytes() for source in sources)]))
 
 
 def _is_complete(directory: Path, fingerprint: str) -> bool:

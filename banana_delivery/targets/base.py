@@ -13,18 +13,6 @@ from dataclasses import dataclass, field
 from banana_delivery.policy.model import Colour, Environment, ImageRef, RolloutRecord, TrafficSnapshot
 
 
-class TargetError(Exception):
-    """The place could not do what was asked; the message is one sentence for a person: what, where, what to do."""
-
-
-class ClaimRefusedError(TargetError):
-    """Another owner holds the environment and its heartbeat is fresh."""
-
-
-class FencedError(TargetError):
-    """The environment was taken over since this claim was made; the holder must stop and touch nothing more."""
-
-
 @dataclass(frozen=True)
 class Claim:
     """The right to change one environment, as long as nobody takes it over.

@@ -6,8 +6,9 @@ it says, is the target's part.
 
 from __future__ import annotations
 
+from banana_delivery.errors import ClaimRefusedError, FencedError, TargetError
 from banana_delivery.policy.model import COLOURS, Colour, Deployment, Environment, ImageRef, Phase, RolloutRecord
-from banana_delivery.targets.base import Claim, ClaimRefusedError, FencedError, TargetError
+from banana_delivery.targets.base import Claim
 
 _TARGETS_OWN = ("environment", "generation", "owner", "heartbeat", "deployments", "weights")
 

@@ -12,6 +12,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from typing_extensions import override
+
+from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import (
     COLOURS,
     Backend,
@@ -25,7 +28,7 @@ from banana_delivery.policy.model import (
     TrafficSource,
 )
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget, TargetError
+from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget
 
 DEFAULT_REPLICAS = {Environment.STAGING: 1, Environment.PRODUCTION: 2}
 
@@ -55,35 +58,36 @@ class FakeTarget(ReleaseTarget):
         self._stale_after_seconds = stale_after_seconds
         self._clock = clock
 
+    @override
     def record(self, environment: Environment) -> RolloutRecord:
         """The record in memory."""
         with self._answering("record"):
             return self._record(environment)
 
+    @override
     def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
-        """See the interface."""
         with self._answering("claim"):
             record = self._record(environment)
             claimed = claims.claimed(record, owner, self._clock(), self._stale_after_seconds, takeover=takeover)
             return claims.claim_on(self._store(claimed))
 
+    @override
     def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
-        """See the interface."""
         with self._answering("write"):
             return self._store(claims.written(self._record(claim.environment), claim, record, self._clock()))
 
+    @override
     def heartbeat(self, claim: Claim) -> None:
-        """See the interface."""
         with self._answering("beat"):
             self._store(self._owned(claim))
 
+    @override
     def release(self, claim: Claim) -> None:
-        """See the interface."""
         with self._answering("release"):
             self._store(claims.released(self._record(claim.environment), claim))
 
+    @override
     def deploy(self, claim: Claim, colour: Colour, image: ImageRef, replicas: int) -> None:
-        """See the interface."""
         with self._answering("deploy"):
             before = self._owned(claim)
             record = self._store(claims.deployed(before, colour, image, replicas))
@@ -92,21 +96,22 @@ class FakeTarget(ReleaseTarget):
                 self.place.weights[claim.environment] = dict(record.weights)
             self.calls.append(f"deploy {claim.environment} {colour} {image.version} x{replicas}")
 
+    @override
     def scale(self, claim: Claim, colour: Colour, replicas: int) -> None:
-        """See the interface."""
         with self._answering("scale"):
             record = self._store(claims.scaled(self._owned(claim), colour, replicas))
             self.place.deployments[claim.environment][colour] = record.deployments[colour]
             self.calls.append(f"scale {claim.environment} {colour} x{replicas}")
 
+    @override
     def set_weights(self, claim: Claim, weights: dict[Colour, int]) -> None:
-        """See the interface."""
         with self._answering("set_weights"):
             record = self._store(claims.weighted(self._owned(claim), weights))
             self.place.weights[claim.environment] = dict(record.weights)
             split = " ".join(f"{colour}={weight}" for colour, weight in record.weights.items())
             self.calls.append(f"set_weights {claim.environment} {split}")
 
+    @override
     def readiness(self, environment: Environment, colour: Colour) -> Readiness:
         """As the behaviour of the colour's digest says."""
         with self._answering("readiness"):
@@ -119,6 +124,7 @@ class FakeTarget(ReleaseTarget):
                 ready, deployment.replicas, behaviour.unready, behaviour.starting, behaviour.place_at_fault
             )
 
+    @override
     def observed(self, environment: Environment) -> Observed:
         """What the place has, hand edits included."""
         with self._answering("observed"):
@@ -129,6 +135,7 @@ class FakeTarget(ReleaseTarget):
                 digests={colour: deployment.image.digest for colour, deployment in deployments.items()},
             )
 
+    @override
     def traffic(self, environment: Environment) -> TrafficSnapshot:
         """The counters; production's users arrive just before they are read."""
         with self._answering("traffic"):
@@ -136,14 +143,17 @@ class FakeTarget(ReleaseTarget):
                 self.place.serve(environment, self.place.load_per_look)
             return self.place.snapshot(environment, self._clock())
 
+    @override
     def url(self, environment: Environment) -> str:
         """A name that resolves nowhere."""
         return f"http://{environment}.invalid"
 
+    @override
     def probe_url(self, environment: Environment, colour: Colour) -> str:
         """A name that resolves nowhere."""
         return f"http://probe.{environment}.invalid/{colour}"
 
+    @override
     def default_replicas(self, environment: Environment) -> int:
         """One in staging, two in production."""
         return DEFAULT_REPLICAS[environment]

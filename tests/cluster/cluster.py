@@ -13,12 +13,13 @@ from typing import Any, Literal
 import kubernetes_validate
 import yaml
 
+from banana_delivery.names import GENERATION_KEY, RECORD_KEY
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import Claim, Readiness
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.gateway import PROBE_ROUTE, USER_ROUTE
-from banana_delivery.targets.kubernetes.objects import GENERATION_KEY, RECORD_KEY, EnvironmentNamespace
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
 from banana_delivery.targets.kubernetes.target import KubernetesTarget, kubernetes_target
 
 ROOT = Path(__file__).parents[2]

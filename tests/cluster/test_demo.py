@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from banana_delivery.demo.cluster import DemoCluster
-from banana_delivery.demo.errors import DemoError
+from banana_delivery.errors import DemoError
 from banana_delivery.policy.model import Colour, Environment, Outcome
 from banana_delivery.runs.audit_log import AuditLog
 from tests.cluster.cluster import ROOT, Cluster

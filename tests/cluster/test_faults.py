@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from banana_delivery.delivery.lease import Lease
-from banana_delivery.delivery.readiness import NotReadyError, wait_until_ready
+from banana_delivery.delivery.readiness import wait_until_ready
+from banana_delivery.errors import NotReadyError
 from banana_delivery.policy.model import Colour, ImageRef
 from banana_delivery.targets.kubernetes.objects import container_of
 from banana_delivery.targets.kubernetes.target import KubernetesTarget

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import Colour, Environment, ImageRef
-from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.target import KubernetesTarget
 from tests.cluster.cluster import PRODUCTION, ROOT, Cluster, Production, Routed, until
 from tests.cluster.rights import ACCOUNT, as_granted, as_the_pipeline, rights_granted

@@ -8,10 +8,11 @@ import httpx
 import pytest
 
 from banana_delivery.evaluation.probe import AS_PROBE
+from banana_delivery.names import COLOUR_KEY
 from banana_delivery.policy.model import Colour, Environment, ImageRef, TrafficSource
 from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.targets.kubernetes.endpoints import MEMBER_PREFIX
-from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, EnvironmentNamespace
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
 from tests.cluster.cluster import Cluster, Way
 from tests.cluster.load import IMAGE
 from tests.contract.release_target_contract import (

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.images.base import BuildContext, BuiltImage, ImageError, ImageStore
+from banana_delivery.errors import ImageError, TargetError
+from banana_delivery.images.base import BuildContext, BuiltImage, ImageStore
 from banana_delivery.policy.model import ImageRef
-from banana_delivery.targets.base import TargetError
 
 HOUR = 3600.0
 

@@ -18,9 +18,9 @@ from typing import ClassVar
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import Backend, Colour, Counters, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout.counters import Tally, add, delta, tally
-from banana_delivery.targets.base import TargetError
 from serving.metrics import DURATION_BUCKETS
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN

@@ -12,15 +12,9 @@ from collections.abc import Callable
 
 import pytest
 
+from banana_delivery.errors import ClaimRefusedError, FencedError, TargetError
 from banana_delivery.policy.model import Colour, Counters, Environment, ImageRef, Phase, RolloutRecord, TrafficSource
-from banana_delivery.targets.base import (
-    Claim,
-    ClaimRefusedError,
-    FencedError,
-    Readiness,
-    ReleaseTarget,
-    TargetError,
-)
+from banana_delivery.targets.base import Claim, Readiness, ReleaseTarget
 
 PRODUCTION, STAGING = Environment.PRODUCTION, Environment.STAGING
 BLUE, GREEN, SOLE = Colour.BLUE, Colour.GREEN, Colour.SOLE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.model_registry.base import MissingCheckpointError, RegistryError, UnknownVersionError
+from banana_delivery.errors import MissingCheckpointError, RegistryError, UnknownVersionError
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import RegistryMark
 from tests.contract.registries import FakeWorld, MlflowWorld, PipelineHarness, sqlite_mlflow

@@ -15,7 +15,7 @@ from banana_delivery.images.docker.engine import Engine
 from banana_delivery.images.docker.store import DockerImages
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.retrying import Retries
+from banana_delivery.waiting import Retries
 from tests.contract.image_store_contract import quiet
 
 ROOT = Path(__file__).parents[2]

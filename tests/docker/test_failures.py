@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError
 from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.docker.engine import Engine
 from banana_delivery.images.docker.store import DockerImages
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.retrying import Retries
+from banana_delivery.waiting import Retries
 from tests.contract.image_store_contract import Sources, quiet
 from tests.docker.daemons import OwnEngine, OwnRegistry, own_engine, own_registry, small_disk
 

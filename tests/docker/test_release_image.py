@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from banana_delivery.errors import ImageError
 from banana_delivery.export.export import export_model
-from banana_delivery.images.base import BuildContext, BuiltImage, ImageError
+from banana_delivery.images.base import BuildContext, BuiltImage
 from banana_delivery.images.docker.engine import Engine
 from banana_delivery.images.docker.store import DockerImages
 from banana_delivery.model_registry.base import ModelVersion

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.settings import BadSettingsError, default_home, load_settings
+from banana_delivery.errors import BadSettingsError
+from banana_delivery.settings import default_home, load_settings
 
 
 def test_a_bad_port_is_one_sentence_that_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:

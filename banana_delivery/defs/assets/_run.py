@@ -10,9 +10,14 @@ import dagster as dg
 
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.record_attempt import AttemptRecorder
+from banana_delivery.errors import (
+    FencedError,
+    GateError,
+    MissingCheckpointError,
+    RejectedModelError,
+    UnknownVersionError,
+)
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
-from banana_delivery.export.errors import RejectedModelError
-from banana_delivery.model_registry.base import MissingCheckpointError, UnknownVersionError
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision, QualityRecord
 from banana_delivery.policy.gate import GateInputs
 from banana_delivery.policy.model import Environment, ImageRef, Outcome
@@ -21,15 +26,11 @@ from banana_delivery.policy.quality.assessment import assess_quality
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
-from banana_delivery.targets.base import FencedError, ReleaseTarget
+from banana_delivery.targets.base import ReleaseTarget
 
 GROUP = "delivery"
 OWNERS = ["team:ml-platform"]
 IO_MANAGER = "records"
-
-
-class GateError(Exception):
-    """The gate refused the release; one sentence."""
 
 
 REJECTIONS = (RejectedModelError, GateError, MissingCheckpointError, UnknownVersionError)

@@ -5,20 +5,13 @@ from contextlib import ExitStack
 
 import dagster as dg
 
-from banana_delivery.defs.assets._run import (
-    GROUP,
-    IO_MANAGER,
-    OWNERS,
-    DeliveryRun,
-    GateError,
-    measure_quality,
-    start_run,
-)
+from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, DeliveryRun, measure_quality, start_run
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rollback import rollback_on_exit
 from banana_delivery.delivery.traffic_shift import TrafficShift
+from banana_delivery.errors import GateError, TargetError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.policy.asset_records import AbRecord, AbVerdict, ImageRecord, ShiftStep, Verdict
 from banana_delivery.policy.gate import GateStatus, ab_verdict, standing_block
@@ -26,7 +19,7 @@ from banana_delivery.policy.model import Environment, ImageRef, Phase
 from banana_delivery.policy.rollout.plan import PLANS, ab_step
 from banana_delivery.runs.instance import POOL
 from banana_delivery.runs.partitions import MODEL_VERSIONS
-from banana_delivery.targets.base import ReleaseTarget, TargetError
+from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
 

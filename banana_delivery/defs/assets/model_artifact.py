@@ -10,7 +10,7 @@ from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, Delivery
 from banana_delivery.defs.resources import Exporter
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.evaluation.base import Evaluator
-from banana_delivery.export.export import sha256_of
+from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
 from banana_delivery.policy.asset_records import ArtifactRecord
 from banana_delivery.runs.partitions import MODEL_VERSIONS
@@ -54,7 +54,7 @@ def _reused(run: DeliveryRun) -> ArtifactRecord | None:
     if earlier is None:
         return None
     model = Path(earlier.directory) / "model.onnx"
-    if not model.is_file() or sha256_of(model) != earlier.onnx_sha256:
+    if not model.is_file() or file_sha256(model) != earlier.onnx_sha256:
         return None
     run.say(f"Redeploy: taking the model of the first delivery from {earlier.directory}")
     return earlier.replace(reused=True, seconds=0.0)

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, DeliveryRun, GateError, start_run
+from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, DeliveryRun, start_run
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rollback import RollbackGuard, rollback_on_exit
 from banana_delivery.delivery.traffic_shift import TrafficShift
+from banana_delivery.errors import GateError, ImageError
 from banana_delivery.evaluation.base import Evaluator
-from banana_delivery.images.base import ImageError, ImageStore
+from banana_delivery.images.base import ImageStore
+from banana_delivery.names import STABLE_TAG
 from banana_delivery.policy.asset_records import AttemptRecord, ImageRecord
 from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord
@@ -158,7 +160,7 @@ class _Release:
     def _tag_stable(self) -> None:
         """The release is out whatever the registry says; only whoever pulls `stable` by hand gets the one before."""
         try:
-            self.image_store.tag(self.ref, {"stable"})
+            self.image_store.tag(self.ref, {STABLE_TAG})
         except ImageError as error:
             self.run.say(f"The tag stable was not moved to {self.ref.digest}: {error}")
 

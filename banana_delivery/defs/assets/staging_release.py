@@ -6,10 +6,10 @@ import dagster as dg
 
 from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, DeliveryRun, measure_quality, start_run
 from banana_delivery.delivery.lease import Lease
-from banana_delivery.delivery.readiness import NeverReadyError, wait_until_ready
+from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
+from banana_delivery.errors import NeverReadyError, RejectedModelError
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
-from banana_delivery.export.errors import RejectedModelError
 from banana_delivery.policy.asset_records import ImageRecord, StagingRecord
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
 from banana_delivery.runs.instance import POOL

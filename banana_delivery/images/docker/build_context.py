@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from banana_delivery.images.base import BuildContext, ImageError
+from banana_delivery.errors import ImageError
+from banana_delivery.images.base import BuildContext
 from banana_delivery.images.layers import Member, write_tar
 from banana_delivery.images.release import layer_members
 

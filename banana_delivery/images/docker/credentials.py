@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import docker.auth
 import docker.errors
 
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import docker.constants
 import docker.errors
 import requests
 
-from banana_delivery.images.base import ImageError, Progress
+from banana_delivery.errors import ImageError
+from banana_delivery.images.base import Progress
 from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.docker.errors import engine_errors, engine_gone, failure
 

@@ -9,8 +9,7 @@ import docker.errors
 import requests
 import urllib3.exceptions
 
-from banana_delivery.images.base import ImageError
-from banana_delivery.images.retrying import PassingError
+from banana_delivery.errors import ImageError, PassingError
 
 _REFUSED = ("unauthorized", "authentication required", "denied", "no basic auth credentials", "forbidden")
 _FULL = ("no space left on device", "disk quota exceeded")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from banana_delivery.files import file_sha256, text_sha256
 from banana_delivery.images.base import Progress
 from banana_delivery.images.docker.build_context import runtime_context, runtime_stages
 from banana_delivery.images.docker.engine import Engine, PushProgress
 from banana_delivery.images.docker.transfer import Transfer
-from banana_delivery.images.layers import file_sha256
 from banana_delivery.images.oci_registry.client import RegistryClient
+from banana_delivery.names import LOCK_TAG_PREFIX
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class RuntimeImages:
             ImageError: if it cannot be built, pushed or pulled.
         """
         identity = "\n".join([instructions(runtime_stages(dockerfile)), file_sha256(lock), base, platform])
-        tag = f"lock-{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
+        tag = f"{LOCK_TAG_PREFIX}{text_sha256(identity)[:32]}"
         manifest = self.client.manifest(tag)
         digest = manifest.digest if manifest else self._build(dockerfile, lock, base, tag, progress)
         pinned = f"{self.transfer.repository}@{digest}"

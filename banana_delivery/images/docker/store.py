@@ -10,35 +10,29 @@ from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 
+from typing_extensions import override
+
 from banana_delivery.bundle import DOCKERFILE
-from banana_delivery.images.base import (
-    BuildContext,
-    BuiltImage,
-    ImageError,
-    ImageKey,
-    ImageStore,
-    Parity,
-    Progress,
-    PruneDecision,
-)
+from banana_delivery.errors import ImageError
+from banana_delivery.files import text_sha256
+from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, ImageStore, Parity, Progress, PruneDecision
 from banana_delivery.images.docker.build_context import release_context
 from banana_delivery.images.docker.credentials import Credentials, credentials_for
 from banana_delivery.images.docker.engine import Engine, PushProgress
 from banana_delivery.images.docker.runtime_image import RuntimeImages, instructions
 from banana_delivery.images.docker.transfer import Transfer
-from banana_delivery.images.layers import text_sha256
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.images import RegistryImages, RemoteImage, key_tag
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.release import KEY_LABEL, LAYERS, Contents, checked_tags, compare, key_of, labels_of
-from banana_delivery.images.retrying import Retries
+from banana_delivery.images.release import LAYERS, Contents, checked_tags, compare, key_of, labels_of
 from banana_delivery.images.scanning import pickles_in
 from banana_delivery.images.selftest import TIMEOUT_SECONDS, read_result
+from banana_delivery.names import KEY_LABEL, RUNTIME_LABEL
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.settings import Settings
+from banana_delivery.waiting import Retries
 
 LEASE_SECONDS = 3600.0
-_RUNTIME_LABEL = "banana.runtime"
 _log = logging.getLogger(__name__)
 
 
@@ -88,17 +82,20 @@ class DockerImages(ImageStore):
         self._lease_seconds = lease_seconds
         self._clock = clock
 
+    @override
     def key(self, context: BuildContext) -> ImageKey:
-        """See ``ImageStore``; the Dockerfile counts as a part of the base."""
+        """The Dockerfile counts as a part of the base."""
         return key_of(context, self._base_identity, self._engine.platform)
 
+    @override
     def find(self, key: ImageKey) -> ImageRef | None:
-        """See ``ImageStore``; every blob is looked up in the registry."""
+        """Every blob is looked up in the registry."""
         image = self._images.find(key.sha256)
         return image.ref if image else None
 
+    @override
     def build(self, context: BuildContext, progress: Progress) -> BuiltImage:
-        """See ``ImageStore``; what the registry has already is not built again."""
+        """What the registry has already is not built again."""
         started = time.monotonic()
         key = self.key(context)
         if found := self._images.find(key.sha256):
@@ -115,8 +112,9 @@ class DockerImages(ImageStore):
         )
         return built
 
+    @override
     def rebuild(self, context: BuildContext, ref: ImageRef, progress: Progress) -> Parity:
-        """See ``ImageStore``; nothing of the engine's cache is used, and nothing is pushed."""
+        """Nothing of the engine's cache is used, and nothing is pushed."""
         then = self._read(ref.digest)
         image_id = self._build_release(context, self.key(context), progress, no_cache=True)
         try:
@@ -128,21 +126,23 @@ class DockerImages(ImageStore):
             self._engine.remove(image_id)
         return compare(ref, Contents(_named(then.diff_ids), then.labels), rebuilt)
 
+    @override
     def resolve(self, reference: str) -> ImageRef | None:
-        """See ``ImageStore``."""
         image = self._images.resolve(reference)
         return image.ref if image else None
 
+    @override
     def tag(self, ref: ImageRef, tags: Collection[str]) -> None:
-        """See ``ImageStore``; nothing is pulled or pushed for it."""
+        """Nothing is pulled or pushed for it."""
         self._images.tag(ref.digest, checked_tags(tags))
 
+    @override
     def tags(self, ref: ImageRef) -> frozenset[str]:
-        """See ``ImageStore``."""
         return self._images.tags(ref.digest)
 
+    @override
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
-        """See ``ImageStore``; removed images go from the engine too, unless a container there still uses them.
+        """Removed images go from the engine too, unless a container there still uses them.
 
         Runtime images that no release stands on any more go with them.
         """
@@ -152,18 +152,20 @@ class DockerImages(ImageStore):
                 if not decision.keep:
                     self._forget_locally(decision.ref)
             if self._owns_runtimes:
-                self._runtime.prune(self._images.labels(_RUNTIME_LABEL))
+                self._runtime.prune(self._images.labels(RUNTIME_LABEL))
         return decisions
 
+    @override
     def self_test(self, ref: ImageRef) -> dict[str, object]:
-        """See ``ImageStore``; runs without a network, as an ordinary user, on a read-only root."""
+        """Runs without a network, as an ordinary user, on a read-only root."""
         self._transfer.pull(ref.pinned, _log.info)
         command = ["python", "-m", "serving.selftest"]
         done = self._engine.run(ref.pinned, command, {"IMAGE_DIGEST": ref.digest}, TIMEOUT_SECONDS)
         return read_result(ref, done.exit_code, done.output, done.errors)
 
+    @override
     def pickles_inside(self, ref: ImageRef) -> tuple[str, ...]:
-        """See ``ImageStore``; the packages below were searched when the runtime image was built."""
+        """The packages below were searched when the runtime image was built."""
         found = []
         for digest, _ in self._read(ref.digest).manifest.layers[-len(LAYERS) :]:
             try:
@@ -223,7 +225,7 @@ class DockerImages(ImageStore):
         self, context: BuildContext, key: ImageKey, progress: Progress, *, no_cache: bool = False
     ) -> str:
         runtime = self._runtime.ensure(self._instructions, context.lock_file, self._base, key.platform, progress)
-        labels = {**labels_of(context, key), _RUNTIME_LABEL: runtime}
+        labels = {**labels_of(context, key), RUNTIME_LABEL: runtime}
         with release_context(self._instructions, context, labels) as files:
             return self._engine.build(
                 files,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from banana_delivery.images.base import ImageError, Progress
+from banana_delivery.errors import ImageError
+from banana_delivery.images.base import Progress
 from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.docker.engine import Engine, PushProgress
-from banana_delivery.images.retrying import Retries
+from banana_delivery.waiting import Retries
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,18 @@ as it was. Whoever changes it holds its lock.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from filelock import FileLock, Timeout
-
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError
+from banana_delivery.files import file_digest, lock, replacing, sync, temporary_file
 
 _LOCK_SECONDS = 120.0
+_PREFIX = ".new-"
+"""What a file that is still being written is called; those that a crash left are removed."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -48,17 +46,13 @@ class LayoutFiles:
         """
         try:
             self.blobs.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.root / "index.lock", timeout=_LOCK_SECONDS):
-                for orphan in [*self.root.glob(".new-*"), *self.blobs.glob(".new-*")]:
+            with lock(self.root / "index.lock", _LOCK_SECONDS, str(self.root), error=ImageError):
+                for orphan in [*self.root.glob(f"{_PREFIX}*"), *self.blobs.glob(f"{_PREFIX}*")]:
                     orphan.unlink()
                 marker = self.root / "oci-layout"
                 if not marker.exists():
                     self._replace(marker, lambda file: _write_json(file, {"imageLayoutVersion": "1.0.0"}))
                 yield
-        except Timeout as error:
-            raise ImageError(
-                f"Another process has been changing {self.root} for {_LOCK_SECONDS:.0f} s; try again when it is done."
-            ) from error
         except OSError as error:
             raise ImageError(disk_sentence(self.root, error)) from error
 
@@ -68,11 +62,11 @@ class LayoutFiles:
         Returns:
             Digest, size in bytes, and whether the layout did not have it (whole) before.
         """
-        with self._temporary(self.blobs) as temporary:
+        with temporary_file(self.blobs, _PREFIX) as temporary:
             with temporary.open("wb") as file:
                 write(file)
-                _settle(file)
-            digest, size = sha256_of(temporary), temporary.stat().st_size
+                sync(file)
+            digest, size = file_digest(temporary), temporary.stat().st_size
             if self.is_whole(digest, size):
                 return digest, size, False
             temporary.replace(self.blob(digest))
@@ -89,7 +83,7 @@ class LayoutFiles:
             ImageError: if the blob is missing or altered.
         """
         path = self.blob(digest)
-        if not path.is_file() or sha256_of(path) != digest:
+        if not path.is_file() or file_digest(path) != digest:
             raise ImageError(f"{path} is missing or was altered; build that version again, or restore the file.")
         document: dict[str, Any] = json.loads(path.read_bytes())
         return document
@@ -97,7 +91,7 @@ class LayoutFiles:
     def is_whole(self, digest: str, size: int) -> bool:
         """Whether a blob exists and its bytes are what its name says."""
         path = self.blob(digest)
-        return path.is_file() and path.stat().st_size == size and sha256_of(path) == digest
+        return path.is_file() and path.stat().st_size == size and file_digest(path) == digest
 
     def read_index(self) -> list[dict[str, Any]]:
         """The descriptors in ``index.json``; none if nothing was ever built.
@@ -124,26 +118,8 @@ class LayoutFiles:
         self._replace(self.root / "index.json", lambda file: _write_json(file, index))
 
     def _replace(self, path: Path, write: Callable[[BinaryIO], None]) -> None:
-        with self._temporary(path.parent) as temporary:
-            with temporary.open("wb") as file:
-                write(file)
-                _settle(file)
-            temporary.replace(path)
-
-    @contextmanager
-    def _temporary(self, directory: Path) -> Iterator[Path]:
-        handle, name = tempfile.mkstemp(prefix=".new-", dir=directory)
-        os.close(handle)
-        try:
-            yield Path(name)
-        finally:
-            Path(name).unlink(missing_ok=True)
-
-
-def sha256_of(path: Path) -> str:
-    """Digest of a file in the form ``sha256:<hex>``."""
-    with path.open("rb") as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+        with replacing(path, _PREFIX) as file:
+            write(file)
 
 
 def disk_sentence(root: Path, error: OSError) -> str:
@@ -156,8 +132,3 @@ def disk_sentence(root: Path, error: OSError) -> str:
 
 def _write_json(file: BinaryIO, value: dict[str, Any]) -> None:
     file.write(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
-
-
-def _settle(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())

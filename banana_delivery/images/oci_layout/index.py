@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError
 from banana_delivery.images.oci_layout.blobs import LayoutFiles
 from banana_delivery.images.retention import void_before
+from banana_delivery.names import BUILT_AT_LABEL, DOOMED_AT_LABEL, KEY_LABEL, USED_AT_LABEL, VERSION_LABEL
 from banana_delivery.policy.model import Model
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -67,11 +68,11 @@ def from_descriptors(descriptors: list[dict[str, Any]]) -> list[Entry]:
         entry = entries.get(digest) or Entry(
             digest=digest,
             size=descriptor["size"],
-            version=notes["banana.version"],
-            key=notes["banana.key"],
-            built_at=float(notes["banana.built-at"]),
-            used_at=float(notes["banana.used-at"]),
-            doomed_at=float(notes["banana.doomed-at"]) if "banana.doomed-at" in notes else None,
+            version=notes[VERSION_LABEL],
+            key=notes[KEY_LABEL],
+            built_at=float(notes[BUILT_AT_LABEL]),
+            used_at=float(notes[USED_AT_LABEL]),
+            doomed_at=float(notes[DOOMED_AT_LABEL]) if DOOMED_AT_LABEL in notes else None,
         )
         entries[digest] = entry.replace(tags=entry.tags | {notes[TAG]}) if TAG in notes else entry
     return list(entries.values())
@@ -79,11 +80,11 @@ def from_descriptors(descriptors: list[dict[str, Any]]) -> list[Entry]:
 
 def _descriptor(entry: Entry, tag: dict[str, str]) -> dict[str, Any]:
     notes = {
-        "banana.version": entry.version,
-        "banana.key": entry.key,
-        "banana.built-at": repr(entry.built_at),
-        "banana.used-at": repr(entry.used_at),
-        **({} if entry.doomed_at is None else {"banana.doomed-at": repr(entry.doomed_at)}),
+        VERSION_LABEL: entry.version,
+        KEY_LABEL: entry.key,
+        BUILT_AT_LABEL: repr(entry.built_at),
+        USED_AT_LABEL: repr(entry.used_at),
+        **({} if entry.doomed_at is None else {DOOMED_AT_LABEL: repr(entry.doomed_at)}),
         **tag,
     }
     return {"mediaType": MANIFEST_TYPE, "digest": entry.digest, "size": entry.size, "annotations": notes}

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
-from banana_delivery.images.base import ImageError, PruneDecision
+from banana_delivery.errors import ImageError
+from banana_delivery.images.base import PruneDecision
 from banana_delivery.images.oci_layout.blobs import LayoutFiles
 from banana_delivery.images.oci_layout.index import Entry, LayoutIndex
 from banana_delivery.images.oci_layout.manifest import blobs_of
@@ -46,7 +47,7 @@ class LayoutRetention:
         self._clock = clock
 
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
-        """See ``ImageStore.prune``."""
+        """Forget what neither people nor environments need, and the files that only it used."""
         images = [self._stored(entry) for entry in self._index.entries()]
         decisions = decide(images, keep_versions, in_use(), self._clock(), self._lease_seconds)
         if dry_run:

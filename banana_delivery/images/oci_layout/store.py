@@ -16,17 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from typing_extensions import override
+
+from banana_delivery.errors import ImageError
 from banana_delivery.images import release
-from banana_delivery.images.base import (
-    BuildContext,
-    BuiltImage,
-    ImageError,
-    ImageKey,
-    ImageStore,
-    Parity,
-    Progress,
-    PruneDecision,
-)
+from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, ImageStore, Parity, Progress, PruneDecision
 from banana_delivery.images.layers import write_tar
 from banana_delivery.images.oci_layout.blobs import LayoutFiles
 from banana_delivery.images.oci_layout.index import Entry, LayoutIndex
@@ -79,16 +73,18 @@ class OciLayoutImages(ImageStore):
         self._base = base
         self._clock = clock
 
+    @override
     def key(self, context: BuildContext) -> ImageKey:
-        """See ``ImageStore``; the base is the host's interpreter."""
+        """The base is the host's interpreter."""
         return key_of(context, self._base, host_platform())
 
+    @override
     def find(self, key: ImageKey) -> ImageRef | None:
-        """See ``ImageStore``; every blob is read and compared with its digest."""
+        """Every blob is read and compared with its digest."""
         return self._lend(lambda entry: entry.key == key.sha256 and self._damaged(entry.digest) is None)
 
+    @override
     def build(self, context: BuildContext, progress: Progress) -> BuiltImage:
-        """See ``ImageStore``."""
         started = time.monotonic()
         key = self.key(context)
         with self._files.changing():
@@ -108,38 +104,32 @@ class OciLayoutImages(ImageStore):
             seconds=time.monotonic() - started,
         )
 
+    @override
     def rebuild(self, context: BuildContext, ref: ImageRef, progress: Progress) -> Parity:
-        """See ``ImageStore``; builds into a temporary layout."""
+        """Builds into a temporary layout."""
         then = self._contents(ref)
         with tempfile.TemporaryDirectory(prefix="rebuild-") as directory:
             fresh = OciLayoutImages(Path(directory) / "images", base=self._base)
             return compare(ref, then, fresh._contents(fresh.build(context, progress).ref))
 
+    @override
     def resolve(self, reference: str) -> ImageRef | None:
-        """See ``ImageStore``."""
         return self._lend(lambda entry: reference == entry.digest or reference in entry.tags)
 
+    @override
     def tag(self, ref: ImageRef, tags: Collection[str]) -> None:
-        """See ``ImageStore``.
-
-        Raises:
-            ImageError: if the image is not here, or a tag is not a valid one.
-        """
         wanted = checked_tags(tags)
         with self._files.changing():
             self._index.entry(ref.digest)
             self._index.move_tags(ref.digest, wanted)
 
+    @override
     def tags(self, ref: ImageRef) -> frozenset[str]:
-        """See ``ImageStore``.
-
-        Raises:
-            ImageError: if the image is not here.
-        """
         return self._index.entry(ref.digest).tags
 
+    @override
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
-        """See ``ImageStore``; unpacked releases of removed images go too."""
+        """Unpacked releases of removed images go too."""
         return self._retention.prune(keep_versions, in_use, dry_run=dry_run)
 
     def unpack(self, ref: ImageRef) -> Path:
@@ -160,6 +150,7 @@ class OciLayoutImages(ImageStore):
                 raise ImageError(f"{ref.digest} is refused: {error}; build version {ref.version} again.") from error
         return directory
 
+    @override
     def lock_difference(self, ref: ImageRef, host_lock: Path) -> str:
         """One sentence if this host's packages are not those that the release was built for; empty if they are.
 
@@ -175,12 +166,13 @@ class OciLayoutImages(ImageStore):
             return ""
         return f"Version {ref.version} was built for other packages than this host would run it with: {changes}."
 
+    @override
     def self_test(self, ref: ImageRef) -> dict[str, object]:
-        """See ``ImageStore``; runs the unpacked release in a process of its own."""
+        """Runs the unpacked release in a process of its own."""
         return run_unpacked(ref, self.unpack(ref))
 
+    @override
     def pickles_inside(self, ref: ImageRef) -> tuple[str, ...]:
-        """See ``ImageStore``."""
         found = []
         for layer in self._layers(ref):
             with tarfile.open(layer) as tar:

@@ -5,7 +5,6 @@ The engine pushes and pulls; it cannot look an image up by tag, move a tag witho
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +13,14 @@ from typing import Any
 
 import httpx
 
-from banana_delivery.images.base import ImageError, Progress
+from banana_delivery.errors import ImageError, PassingError
+from banana_delivery.files import bytes_digest
+from banana_delivery.images.base import Progress
 from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.docker.errors import failure
 from banana_delivery.images.oci_registry.auth import authorization
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.retrying import PassingError, Retries
+from banana_delivery.waiting import Retries
 
 MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -105,7 +106,7 @@ class RegistryClient:
         answer = self._call("GET", f"manifests/{reference}", headers={"Accept": ", ".join(MANIFEST_TYPES)})
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
-        digest = "sha256:" + hashlib.sha256(answer.content).hexdigest()
+        digest = bytes_digest(answer.content)
         if reference.startswith("sha256:") and digest != reference:
             raise ImageError(
                 f"{self._repository.host} answered {reference} with other content ({digest}); trust it no more."
@@ -153,7 +154,7 @@ class RegistryClient:
             ImageError: if it is missing or altered.
         """
         content = self._call("GET", f"blobs/{digest}").content
-        if "sha256:" + hashlib.sha256(content).hexdigest() != digest:
+        if bytes_digest(content) != digest:
             raise ImageError(
                 f"{digest} is missing from {self._repository.name} or was altered; build that version again."
             )

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from banana_delivery.images.base import ImageError, PruneDecision
+from banana_delivery.errors import ImageError
+from banana_delivery.images.base import PruneDecision
 from banana_delivery.images.oci_registry import pins as leases
 from banana_delivery.images.oci_registry.client import Manifest, RegistryClient
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.release import KEY_LABEL, VERSION_LABEL
 from banana_delivery.images.retention import Stored, decide, keep_reason, too_late, void_before
+from banana_delivery.names import KEY_LABEL, KEY_TAG_PREFIX, STABLE_TAG, VERSION_LABEL
 from banana_delivery.policy.model import ImageRef
 
 
@@ -52,7 +53,7 @@ class RemoteImage:
 
 def key_tag(key_sha256: str) -> str:
     """The tag under which an image is found by its identity key."""
-    return f"key-{key_sha256[:32]}"
+    return f"{KEY_TAG_PREFIX}{key_sha256[:32]}"
 
 
 class RegistryImages:
@@ -138,7 +139,7 @@ class RegistryImages:
         return leases.for_people(tag for tag, its in self._digests().items() if its == digest)
 
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
-        """See ``ImageStore.prune``."""
+        """Forget what neither people nor environments need, as the registry sees it now."""
         images = self._stored()
         decisions = decide(images, keep_versions, in_use(), self._clock(), self._lease_seconds)
         if dry_run:
@@ -178,7 +179,7 @@ class RegistryImages:
         digest, used = stored.ref.digest, in_use()
         tags = self._own(self._client.tags(), digest)
         # `stable` may have moved here meanwhile; the other tags name the image and cannot protect it.
-        moved = {"stable"} if self._client.digest_of("stable") == digest else set()
+        moved = {STABLE_TAG} if self._client.digest_of(STABLE_TAG) == digest else set()
         now = replace(stored, used_at=leases.pinned_at(tags), tags=frozenset(moved))
         return keep_reason(now, used, self._clock(), self._lease_seconds) or too_late(marked, self._clock())
 

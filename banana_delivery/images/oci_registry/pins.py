@@ -13,9 +13,11 @@ import re
 import uuid
 from collections.abc import Iterable
 
-_LEASE = re.compile(r"lease-(\d+)-[0-9a-f]{16}")
-_DOOM = re.compile(r"(doomed|pardoned)-([0-9a-f]{16})-((\d+)-[0-9a-f]{8})")
-_BOOKKEEPING = re.compile(r"(lease|doomed|pardoned|key)-.*")
+from banana_delivery.names import DOOMED_TAG_PREFIX, KEY_TAG_PREFIX, LEASE_TAG_PREFIX, PARDONED_TAG_PREFIX
+
+_LEASE = re.compile(rf"{LEASE_TAG_PREFIX}(\d+)-[0-9a-f]{{16}}")
+_DOOM = re.compile(rf"({DOOMED_TAG_PREFIX}|{PARDONED_TAG_PREFIX})([0-9a-f]{{16}})-((\d+)-[0-9a-f]{{8}})")
+_BOOKKEEPING = (LEASE_TAG_PREFIX, DOOMED_TAG_PREFIX, PARDONED_TAG_PREFIX, KEY_TAG_PREFIX)
 
 
 def short(digest: str) -> str:
@@ -25,7 +27,7 @@ def short(digest: str) -> str:
 
 def pin_tag(digest: str, now: float) -> str:
     """The tag that leases an image from now on."""
-    return f"lease-{int(now)}-{short(digest)}"
+    return f"{LEASE_TAG_PREFIX}{int(now)}-{short(digest)}"
 
 
 def pinned_at(tags: Iterable[str]) -> float:
@@ -35,23 +37,26 @@ def pinned_at(tags: Iterable[str]) -> float:
 
 def deletion_tag(digest: str, now: float) -> str:
     """A new tag that dooms an image from now on."""
-    return f"doomed-{short(digest)}-{int(now)}-{uuid.uuid4().hex[:8]}"
+    return f"{DOOMED_TAG_PREFIX}{short(digest)}-{int(now)}-{uuid.uuid4().hex[:8]}"
 
 
 def unmark_tag(mark: str) -> str:
     """The tag that pardons an image of one doom."""
-    return mark.replace("doomed", "pardoned", 1)
+    return mark.replace(DOOMED_TAG_PREFIX, PARDONED_TAG_PREFIX, 1)
 
 
 def standing_marks(tags: Iterable[str], digest: str, since: float) -> list[str]:
     """The tags that doom an image, are not pardoned and were made since a moment; none if it is not doomed."""
-    marks: dict[str, set[str]] = {"doomed": set(), "pardoned": set()}
+    marks: dict[str, set[str]] = {DOOMED_TAG_PREFIX: set(), PARDONED_TAG_PREFIX: set()}
     for tag in tags:
         if (match := _DOOM.fullmatch(tag)) and match[2] == short(digest) and float(match[4]) >= since:
             marks[match[1]].add(match[3])
-    return [f"doomed-{short(digest)}-{name}" for name in sorted(marks["doomed"] - marks["pardoned"])]
+    return [
+        f"{DOOMED_TAG_PREFIX}{short(digest)}-{name}"
+        for name in sorted(marks[DOOMED_TAG_PREFIX] - marks[PARDONED_TAG_PREFIX])
+    ]
 
 
 def for_people(tags: Iterable[str]) -> frozenset[str]:
     """The tags without those that only this bookkeeping reads."""
-    return frozenset(tag for tag in tags if not _BOOKKEEPING.fullmatch(tag))
+    return frozenset(tag for tag in tags if not tag.startswith(_BOOKKEEPING))

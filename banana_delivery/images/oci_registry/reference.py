@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError
 
 DOCKER_HUB = "docker.io"
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")

@@ -6,12 +6,13 @@ The client is imported when the first request is made: loading it takes longer t
 from __future__ import annotations
 
 import json
+import math
 import os
-import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from banana_delivery.targets.base import TargetError
+from banana_delivery.errors import ConflictError, TargetError
+from banana_delivery.waiting import Backoff, retry
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -27,12 +28,18 @@ CONNECTIONS = 8
 OUTAGE_SECONDS = 25.0
 """How long an API server that does not answer is asked again. Every request here may be repeated: writes carry a
 resourceVersion or say the same thing twice."""
+PAUSES = Backoff(0.1, longest=1.0)
 FORBIDDEN = (401, 403)
 MERGE_PATCH = "application/merge-patch+json"
 
 
-class ConflictError(TargetError):
-    """The object was changed, or created, by somebody else since it was read."""
+class _OutageError(Exception):
+    """A try that another one may cure: nobody answered, or somebody who cannot answer now."""
+
+    def __init__(self, why: str, status: int = 503, text: str = "") -> None:
+        super().__init__(why)
+        self.status = status
+        self.text = text
 
 
 class KubernetesApi:
@@ -109,8 +116,7 @@ class KubernetesApi:
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
-        deadline, pause = time.monotonic() + self._outage_seconds, 0.1
-        while True:
+        def send() -> tuple[int, str]:
             try:
                 response = self._client.call_api(
                     path,
@@ -123,27 +129,29 @@ class KubernetesApi:
                     _return_http_data_only=True,
                     _request_timeout=TIMEOUT_SECONDS if patient else PAGE_SECONDS,
                 )
-                return int(response.status), bytes(response.data).decode()
             except ApiException as error:
-                status, text, problem = int(error.status or 0), str(error.body or error.reason), str(error.reason)
+                status, text = int(error.status or 0), str(error.body or error.reason)
                 if status and not _worth_another_try(status):
                     return status, text
+                raise _OutageError(str(error.reason), status, text) from error
             except HTTPError as error:
-                status, text, problem = 503, "", str(error)
+                raise _OutageError(str(error)) from error
             except AttributeError as error:
                 # The client cannot read its own exception for a broken TLS connection, which has no body.
                 if not isinstance(error.__context__, ApiException):
                     raise
-                status, text, problem = 503, "", str(error.__context__.reason)
+                raise _OutageError(str(error.__context__.reason)) from error
+            return int(response.status), bytes(response.data).decode()
+
+        try:
+            return retry(send, self._outage_seconds, on=(_OutageError,), pause=PAUSES, tries=math.inf if patient else 1)
+        except _OutageError as outage:
             if not patient:
-                return status, text
-            if time.monotonic() + pause > deadline:
-                raise TargetError(
-                    f"The Kubernetes API server at {self._client.configuration.host} did not answer for "
-                    f"{self._outage_seconds:.0f} s ({problem}). Traffic flows on as it was; try again when it is back."
-                )
-            time.sleep(pause)
-            pause = min(2 * pause, 1.0)
+                return outage.status, outage.text
+            raise TargetError(
+                f"The Kubernetes API server at {self._client.configuration.host} did not answer for "
+                f"{self._outage_seconds:.0f} s ({outage}). Traffic flows on as it was; try again when it is back."
+            ) from outage
 
     @cached_property
     def _client(self) -> ApiClient:

@@ -16,12 +16,16 @@ import secrets
 import time
 from itertools import product
 
+from typing_extensions import override
+
+from banana_delivery.errors import TargetError
+from banana_delivery.names import COLOUR_KEY, DOMAIN
 from banana_delivery.policy.model import COLOURS, Colour, Environment
-from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
-from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, DOMAIN, EnvironmentNamespace, selector_text
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, selector_text
 from banana_delivery.targets.kubernetes.readiness import is_ready
 from banana_delivery.targets.kubernetes.routing import Routing
+from banana_delivery.waiting import wait_until
 
 MEMBER_PREFIX = f"{DOMAIN}/member-"
 NOBODY = "none"
@@ -88,10 +92,12 @@ class EndpointRouting(Routing):
     def __init__(self, api: KubernetesApi, place: EnvironmentNamespace) -> None:
         super().__init__(api, place, place.service(place.users_service))
 
+    @override
     def initialise(self, carrier: Json) -> None:
         """Before the first release the Service must not lead to a candidate."""
         carrier["spec"]["selector"] = closed(self.place, carrier["spec"].get("selector", {}))
 
+    @override
     def prepare(self, weights: dict[Colour, int], generation: int) -> Json:
         """Label the pods of the next step; nobody selects them yet."""
         if set(weights.values()) <= {0, 100}:
@@ -106,29 +112,34 @@ class EndpointRouting(Routing):
                 self._label(pod, key, value)
         return {"key": key, "value": value}
 
-    def apply(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:  # noqa: ARG002 - in prepared
+    @override
+    def apply(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:
         """Select the pods of the step."""
         carrier["spec"]["selector"] = selecting(self.place, prepared["key"], prepared["value"])
 
+    @override
     def wait_applied(self, carrier: Json, prepared: Json) -> None:
         """Wait until the Service leads to the pods of the step, and kube-proxy has had the time to follow."""
         selector = selector_text(carrier["spec"]["selector"])
-        deadline = time.monotonic() + SETTLE_SECONDS
         somebody = prepared["value"] != NOBODY
-        while (expected := self._addresses(selector)) != (found := self._endpoints()) or bool(expected) != somebody:
-            if time.monotonic() > deadline:
-                raise TargetError(
-                    f"Service {self.place.name}/{self.place.users_service} leads to {len(found)} replicas and "
-                    f"not to the {len(expected)} of {prepared['value']} after {SETTLE_SECONDS:.0f} s; look at the "
-                    "pods' readiness."
-                )
-            time.sleep(0.1)
+        wait_until(
+            lambda: (self._addresses(selector), self._endpoints()),
+            SETTLE_SECONDS,
+            lambda seen: TargetError(
+                f"Service {self.place.name}/{self.place.users_service} leads to {len(seen[1])} replicas and "
+                f"not to the {len(seen[0])} of {prepared['value']} after {SETTLE_SECONDS:.0f} s; look at the "
+                "pods' readiness."
+            ),
+            done=lambda seen: seen[0] == seen[1] and bool(seen[0]) == somebody,
+        )
         time.sleep(PROXY_SECONDS)
 
+    @override
     def weights(self, carrier: Json) -> dict[Colour, int]:
         """What the Service's selector stands for."""
         return weights_in(carrier["spec"].get("selector", {}))
 
+    @override
     def shares(self, carrier: Json) -> dict[Colour, float]:
         """What the head count gives, however it came about."""
         selector = carrier["spec"].get("selector", {})
@@ -137,10 +148,12 @@ class EndpointRouting(Routing):
         colours = [pod["metadata"]["labels"][COLOUR_KEY] for pod in pods]
         return shares({colour: colours.count(str(colour)) for colour in COLOURS[self.place.environment]})
 
+    @override
     def url(self) -> str:
         """The Service."""
         return self.service_url(self.place.users_service)
 
+    @override
     def probe_url(self, colour: Colour) -> str:
         """The colour's own Service."""
         return self.service_url(self.place.object_name(colour))

@@ -7,22 +7,23 @@ change brings a rule along whose answer names it, and the change counts as taken
 from __future__ import annotations
 
 import secrets
-import time
 from functools import partial
 
 import httpx
+from typing_extensions import override
 
+from banana_delivery.errors import ConflictError, TargetError
+from banana_delivery.names import COLOUR_KEY, TRAFFIC_HEADER, URL_KEY
 from banana_delivery.policy.model import COLOURS, Colour, Environment
-from banana_delivery.targets.base import TargetError
-from banana_delivery.targets.kubernetes.api import ConflictError, Json, KubernetesApi
+from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.endpoints import closed, selecting, whole
-from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, URL_KEY, EnvironmentNamespace, annotation
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, annotation
 from banana_delivery.targets.kubernetes.record import change_stamped
 from banana_delivery.targets.kubernetes.routing import Routing
+from banana_delivery.waiting import wait_until
 
 USER_ROUTE = "banana-api"
 PROBE_ROUTE = "banana-api-probe"
-TRAFFIC_HEADER = "X-Banana-Traffic"
 SERVICE_PORT = 80
 
 SETTLE_SECONDS = 20.0
@@ -124,51 +125,58 @@ class GatewayRouting(Routing):
         super().__init__(api, place, place.route(USER_ROUTE))
         self._timeout_seconds = timeout_seconds
 
+    @override
     def fence(self, generation: int) -> None:
         """Close the Service for clients inside the cluster to older generations, and to everybody before a release."""
         change_stamped(self.api, self._service, generation, self._close)
 
-    def prepare(self, weights: dict[Colour, int], generation: int) -> Json:  # noqa: ARG002 - one write carries all
+    @override
+    def prepare(self, weights: dict[Colour, int], generation: int) -> Json:
         """Make sure that the probe has its route, and name the change."""
         split = "-".join(f"{colour}{weight}" for colour, weight in weights.items())
         return {"key": self._key(), "token": f"{split}-{secrets.token_hex(4)}"}
 
+    @override
     def apply(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:
         """Write the weights into the route."""
         carrier["spec"]["rules"] = user_rules(
             weights, prepared["key"], prepared["token"], self._timeout_seconds, self.place
         )
 
+    @override
     def wait_applied(self, carrier: Json, prepared: Json) -> None:
         """Ask the router for the name of the change it follows, until it is this one or a later one of ours."""
         expected = f"{prepared['token']}.invalid"
         url = _url_of(carrier, USER_ROUTE) + _echo_path(prepared["key"])
-        deadline, seen, said = time.monotonic() + SETTLE_SECONDS, 0, ""
-        while seen < CONFIRMATIONS:
-            said = _redirect_host(url)
-            seen = seen + 1 if said == expected else 0
-            if time.monotonic() > deadline:
-                raise TargetError(
-                    f"The Gateway did not follow HTTPRoute {self.place.name}/{USER_ROUTE} within "
-                    f"{SETTLE_SECONDS:.0f} s: asked at {_url_of(carrier, USER_ROUTE)}, it said {said!r}. The weights "
-                    "are stored and hold once it does; look at the Gateway's pods."
-                )
-            if not seen:
-                time.sleep(0.05)
+        wait_until(
+            lambda: _confirmed(url, expected),
+            SETTLE_SECONDS,
+            lambda said: TargetError(
+                f"The Gateway did not follow HTTPRoute {self.place.name}/{USER_ROUTE} within "
+                f"{SETTLE_SECONDS:.0f} s: asked at {_url_of(carrier, USER_ROUTE)}, it said {said!r}. The weights "
+                "are stored and hold once it does; look at the Gateway's pods."
+            ),
+            done=expected.__eq__,
+            pause=0.05,
+        )
 
+    @override
     def sync_service(self, weights: dict[Colour, int], generation: int) -> None:
         """Clients inside the cluster are moved as a whole, by their Service, once a colour has everything."""
         if set(weights.values()) <= {0, 100}:
             change_stamped(self.api, self._service, generation, partial(self._select, colour=whole(weights)))
 
+    @override
     def weights(self, carrier: Json) -> dict[Colour, int]:
         """What the route asks for."""
         return weights_in(carrier)
 
+    @override
     def url(self) -> str:
         """Where users reach production."""
         return _url_of(self._route(USER_ROUTE), USER_ROUTE)
 
+    @override
     def probe_url(self, colour: Colour) -> str:
         """The secret path to one colour."""
         key = self._key()
@@ -233,6 +241,14 @@ def _url_of(route: Json, name: str) -> str:
     if url or hosts:
         return (url or f"http://{hosts[0]}").rstrip("/")
     raise TargetError(f"HTTPRoute {name} does not say where it is reached; annotate it with {URL_KEY}.")
+
+
+def _confirmed(url: str, expected: str) -> str:
+    """What the router says: as expected only if it said so several times in a row, since there may be several."""
+    for _ in range(CONFIRMATIONS):
+        if (said := _redirect_host(url)) != expected:
+            return said
+    return expected
 
 
 def _redirect_host(url: str) -> str:

@@ -8,18 +8,9 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
+from banana_delivery.names import COLOUR_KEY, DOMAIN, ENVIRONMENT_KEY, NAME_KEY, REPLICAS_KEY, VERSION_KEY
 from banana_delivery.policy.model import Colour, Deployment, Environment
 from banana_delivery.targets.kubernetes.api import Json
-
-DOMAIN = "banana-delivery"
-COLOUR_KEY = f"{DOMAIN}/colour"
-ENVIRONMENT_KEY = f"{DOMAIN}/environment"
-RECORD_KEY = f"{DOMAIN}/record"
-GENERATION_KEY = f"{DOMAIN}/generation"
-REPLICAS_KEY = f"{DOMAIN}/replicas"
-VERSION_KEY = f"{DOMAIN}/model-version"
-URL_KEY = f"{DOMAIN}/url"
-NAME_KEY = "app.kubernetes.io/name"
 
 CONTAINER = "api"
 GATEWAY_API = "/apis/gateway.networking.k8s.io/v1"

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from banana_delivery.names import GENERATION_KEY
 from banana_delivery.targets.base import Readiness
 from banana_delivery.targets.kubernetes.api import Json
-from banana_delivery.targets.kubernetes.objects import (
-    CONTAINER,
-    GENERATION_KEY,
-    annotation,
-    asked_replicas,
-    container_of,
-)
+from banana_delivery.targets.kubernetes.objects import CONTAINER, annotation, asked_replicas, container_of
 
 HOPELESS = {
     "ImagePullBackOff": "the image cannot be pulled",

@@ -14,10 +14,11 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
+from banana_delivery.errors import ConflictError, FencedError, TargetError
+from banana_delivery.names import GENERATION_KEY, RECORD_KEY
 from banana_delivery.policy.model import Environment, RolloutRecord
-from banana_delivery.targets.base import FencedError, TargetError
-from banana_delivery.targets.kubernetes.api import ConflictError, Json, KubernetesApi
-from banana_delivery.targets.kubernetes.objects import GENERATION_KEY, RECORD_KEY, annotate, annotation
+from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
+from banana_delivery.targets.kubernetes.objects import annotate, annotation
 
 CONFLICTS = 30
 """How often a write that came too late is tried again. Only a heartbeat or a router's status can be in the way."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import httpx
+from typing_extensions import override
 
+from banana_delivery.errors import TargetError
+from banana_delivery.names import URL_KEY
 from banana_delivery.policy.model import Colour
-from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
-from banana_delivery.targets.kubernetes.objects import URL_KEY, EnvironmentNamespace, annotation, port_of
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, annotation, port_of
 
 
 class Routing(ABC):
@@ -90,22 +92,27 @@ class SoleRouting(Routing):
     def __init__(self, api: KubernetesApi, place: EnvironmentNamespace) -> None:
         super().__init__(api, place, place.service(place.users_service))
 
+    @override
     def apply(self, carrier: Json, weights: dict[Colour, int], prepared: Json) -> None:
         """There is nobody to share with."""
 
-    def weights(self, carrier: Json) -> dict[Colour, int]:  # noqa: ARG002 - the same whatever the Service says
+    @override
+    def weights(self, carrier: Json) -> dict[Colour, int]:
         """Everything."""
         return {Colour.SOLE: 100}
 
+    @override
     def url(self) -> str:
         """The Service."""
         return self.service_url(self.place.users_service)
 
+    @override
     def probe_url(self, colour: Colour) -> str:
         """A Service of its own to the same replicas."""
         return self.service_url(self.place.object_name(colour))
 
-    def check_url(self, colour: Colour) -> str:  # noqa: ARG002 - there is one
+    @override
+    def check_url(self, colour: Colour) -> str:
         """Where its users are, who are testers."""
         return self.url()
 

@@ -14,6 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from typing_extensions import override
+
+from banana_delivery.errors import ConflictError, TargetError
+from banana_delivery.names import GENERATION_KEY, REPLICAS_KEY
 from banana_delivery.policy.model import (
     COLOURS,
     Colour,
@@ -25,13 +29,11 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.settings import Settings
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget, TargetError
-from banana_delivery.targets.kubernetes.api import ConflictError, Json, KubernetesApi
+from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget
+from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.endpoints import EndpointRouting
 from banana_delivery.targets.kubernetes.gateway import GatewayRouting
 from banana_delivery.targets.kubernetes.objects import (
-    GENERATION_KEY,
-    REPLICAS_KEY,
     EnvironmentNamespace,
     annotate,
     annotation,
@@ -89,10 +91,12 @@ class KubernetesTarget(ReleaseTarget):
     faults: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
 
+    @override
     def record(self, environment: Environment) -> RolloutRecord:
         """The annotation, parsed."""
         return self.sites[environment].store.read()[1]
 
+    @override
     def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
         """Take the record, then close everything beside it to older generations."""
         site = self.sites[environment]
@@ -107,18 +111,22 @@ class KubernetesTarget(ReleaseTarget):
             change_stamped(site.api, site.place.deployment(colour), claim.generation, lambda _: None)
         return claim
 
+    @override
     def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
         """Store what the owner knows."""
         return self._change(claim, lambda _, now: claims.written(now, claim, record, self.clock()))[1]
 
+    @override
     def heartbeat(self, claim: Claim) -> None:
         """Show life."""
         self._change(claim, lambda _, now: claims.heartbeat(now, claim, self.clock()))
 
+    @override
     def release(self, claim: Claim) -> None:
         """Give the environment back."""
         self._change(claim, lambda _, now: claims.released(now, claim))
 
+    @override
     def deploy(self, claim: Claim, colour: Colour, image: ImageRef, replicas: int) -> None:
         """Make the colour's Deployment, or turn it into this release."""
         site = self.sites[claim.environment]
@@ -134,6 +142,7 @@ class KubernetesTarget(ReleaseTarget):
         wanted = deployment_of(site.place, colour, template, Deployment(image=image, replicas=replicas), fault)
         self._put(site, colour, claim, wanted)
 
+    @override
     def scale(self, claim: Claim, colour: Colour, replicas: int) -> None:
         """Change the Deployment's replicas; its pods finish what they have accepted, as their PodTemplate says."""
         site = self.sites[claim.environment]
@@ -149,6 +158,7 @@ class KubernetesTarget(ReleaseTarget):
                 f"Deployment {site.place.name}/{site.place.object_name(colour)} was deleted; redeploy its version."
             )
 
+    @override
     def set_weights(self, claim: Claim, weights: dict[Colour, int]) -> None:
         """Change weights and record in one write, then wait until the router has followed."""
         routing = self.sites[claim.environment].routing
@@ -167,6 +177,7 @@ class KubernetesTarget(ReleaseTarget):
         routing.wait_applied(carrier, prepared)
         routing.sync_service(split, claim.generation)
 
+    @override
     def readiness(self, environment: Environment, colour: Colour) -> Readiness:
         """How far the pods are; once they are ready, whether the proxies before them have followed."""
         site = self.sites[environment]
@@ -181,6 +192,7 @@ class KubernetesTarget(ReleaseTarget):
         said = digest_at(check_url)
         return now if said == digest_in(deployment) else not_led_there(now, check_url, said)
 
+    @override
     def observed(self, environment: Environment) -> Observed:
         """What the route, the Deployments and the autoscalers say."""
         site = self.sites[environment]
@@ -194,18 +206,22 @@ class KubernetesTarget(ReleaseTarget):
             shares=site.routing.shares(carrier),
         )
 
+    @override
     def traffic(self, environment: Environment) -> TrafficSnapshot:
         """Router and replicas, added up since this process first looked."""
         return self.sites[environment].traffic.snapshot()
 
+    @override
     def url(self, environment: Environment) -> str:
         """Where users reach the environment."""
         return self.sites[environment].routing.url()
 
+    @override
     def probe_url(self, environment: Environment, colour: Colour) -> str:
         """The internal way to one colour."""
         return self.sites[environment].routing.probe_url(colour)
 
+    @override
     def default_replicas(self, environment: Environment) -> int:
         """What the PodTemplate says, or as many as the active colour has grown to under load."""
         site, record = self.sites[environment], self.record(environment)

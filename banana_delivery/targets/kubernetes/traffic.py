@@ -15,11 +15,12 @@ from typing import TypeVar
 
 import httpx
 
+from banana_delivery.errors import TargetError
+from banana_delivery.names import COLOUR_KEY
 from banana_delivery.policy.model import COLOURS, Backend, Colour, TrafficSnapshot, TrafficSource
-from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import CONNECTIONS, Json, KubernetesApi
 from banana_delivery.targets.kubernetes.gateway import PROBE_ROUTE, USER_ROUTE
-from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, EnvironmentNamespace, container_port
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, container_port
 from banana_delivery.targets.kubernetes.readiness import has_ended
 from banana_delivery.targets.meter import Meter, Scrape
 from banana_delivery.targets.metrics import (

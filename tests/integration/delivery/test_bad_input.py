@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from banana_delivery.errors import ImageError
 from banana_delivery.export.export import export_model
-from banana_delivery.images.base import BuildContext, BuiltImage, ImageError, Progress
+from banana_delivery.images.base import BuildContext, BuiltImage, Progress
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.policy.model import Environment, Outcome, Phase
 from examples.broken import pickle_that_runs_code

@@ -8,14 +8,12 @@ from contextlib import contextmanager
 import pytest
 
 from banana_delivery.delivery import record_attempt, rollback
-from banana_delivery.delivery.rollback import NothingToRollBackError
+from banana_delivery.errors import ImageError, NothingToRollBackError, TargetError
 from banana_delivery.evaluation.fake import FakeEvaluator, FakeLoad
-from banana_delivery.images.base import ImageError
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Outcome, Phase
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.targets.base import TargetError
 from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST

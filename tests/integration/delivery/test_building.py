@@ -9,7 +9,7 @@ import pytest
 
 from banana_delivery.delivery import image_build
 from banana_delivery.delivery.image_build import rebuild
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.policy.model import Outcome
 from tests.support.pipeline import PipelineHarness

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from banana_delivery.delivery import rollback
-from banana_delivery.delivery.rollback import NothingToRollBackError
+from banana_delivery.errors import NothingToRollBackError
 from banana_delivery.names import STAGED_AT_TAG, SUPERSEDED_TAG, TRIGGER_TAG
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Colour, Environment, Outcome, Phase

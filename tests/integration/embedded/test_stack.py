@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.embedded.errors import StackError
 from banana_delivery.embedded.processes import ManagedProcess, router
 from banana_delivery.embedded.stack import EmbeddedStack
 from banana_delivery.embedded.supervisor import Program
 from banana_delivery.embedded.supervisord import Daemon
+from banana_delivery.errors import StackError, TargetError
 from banana_delivery.policy.model import Colour, Environment
-from banana_delivery.targets.base import TargetError
 from tests.contract.local_fixture import LocalFixture
 from tests.contract.release_target_contract import bring_up, wait_until_ready
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from banana_delivery.errors import DigestMismatchError
 from banana_delivery.evaluation.acceptance_tests import integration, smoke
-from banana_delivery.evaluation.answers import DigestMismatchError, ask, matches
+from banana_delivery.evaluation.answers import ask, matches
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.evaluation.load_test import performance
 from banana_delivery.evaluation.probe import Probe

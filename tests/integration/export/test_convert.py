@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from banana_delivery.export import detector
-from banana_delivery.export.errors import (
+from banana_delivery.errors import (
     BrokenWeightsError,
     ExportError,
     NotADetectorError,
@@ -19,6 +18,7 @@ from banana_delivery.export.errors import (
     UnreadableCheckpointError,
     UnsafeModelError,
 )
+from banana_delivery.export import detector
 from banana_delivery.export.export import Artifact, export_model, export_onnx
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.sample_data.leaves import CLASSES, write_dataset

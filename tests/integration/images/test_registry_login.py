@@ -13,11 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError
 from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.retrying import Retries
+from banana_delivery.waiting import Retries
 from tests.contract.image_store_contract import quiet
 
 BASIC = "Basic " + base64.b64encode(b"banana:right").decode()

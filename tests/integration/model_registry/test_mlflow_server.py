@@ -14,8 +14,8 @@ import boto3  # type: ignore[import-untyped]
 import httpx
 import pytest
 
+from banana_delivery.errors import MissingCheckpointError, RegistryError
 from banana_delivery.model_registry import mlflow as adapter
-from banana_delivery.model_registry.base import MissingCheckpointError, RegistryError
 from banana_delivery.model_registry.mlflow import MlflowRegistry
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import RegistryMark

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from banana_delivery.demo.cluster import NAMESPACES, DemoCluster, address
-from banana_delivery.demo.errors import DemoError
 from banana_delivery.demo.runner import demo_settings
+from banana_delivery.errors import DemoError
 from banana_delivery.policy.model import Environment
 from banana_delivery.settings import Settings
 from tests import ROOT

@@ -10,9 +10,9 @@ import pytest
 from banana_delivery.embedded import record
 from banana_delivery.embedded.paths import SOCKET_PATH_LIMIT, LocalPaths
 from banana_delivery.embedded.record import RecordFile
+from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
 from banana_delivery.policy.model import Environment, RolloutRecord
-from banana_delivery.targets.base import TargetError
 
 PRODUCTION = Environment.PRODUCTION
 

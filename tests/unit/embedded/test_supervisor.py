@@ -9,7 +9,7 @@ from supervisor.options import ServerOptions  # type: ignore[import-untyped]
 
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.supervisor import Program, Supervisor, last_line
-from banana_delivery.targets.base import TargetError
+from banana_delivery.errors import TargetError
 
 AWKWARD = {
     "COMMAS": "error:rate=0.5,after=200,environment=production",

@@ -1,7 +1,8 @@
 import pytest
 
+from banana_delivery.errors import DigestMismatchError, UnansweredError
 from banana_delivery.evaluation import answers as asking
-from banana_delivery.evaluation.answers import DigestMismatchError, UnansweredError, ask, matches
+from banana_delivery.evaluation.answers import ask, matches
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.policy.quality.comparison import absolute_quality
 from tests.unit.evaluation.leaf_service import DIGEST, VERSION, LeafService

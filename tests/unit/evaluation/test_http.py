@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from banana_delivery.errors import EvaluationError
 from banana_delivery.evaluation import http
 from banana_delivery.evaluation.answers import ask
-from banana_delivery.evaluation.base import EvaluationError, ReleaseEndpoint
+from banana_delivery.evaluation.base import ReleaseEndpoint
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.policy.model import ImageRef

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from banana_delivery.evaluation.labelled_images import LabelledImagesError, load
+from banana_delivery.errors import LabelledImagesError
+from banana_delivery.evaluation.labelled_images import load
 from banana_delivery.sample_data.leaves import CLASSES, make, write_dataset
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from banana_delivery.export.errors import NotADetectorError
+from banana_delivery.errors import NotADetectorError
 from banana_delivery.export.sandbox import serve
 from banana_delivery.policy.model import Model
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from banana_delivery.errors import ExportError, NotADetectorError
 from banana_delivery.export import sandbox
-from banana_delivery.export.errors import ExportError, NotADetectorError
 from tests import ROOT
 from tests.unit.export.odd_worker import Order, Told
 

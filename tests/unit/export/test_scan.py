@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from banana_delivery.errors import UnreadableCheckpointError, UnsafeModelError
 from banana_delivery.export.checkpoint_scan import is_allowed, scan
-from banana_delivery.export.errors import UnreadableCheckpointError, UnsafeModelError
 from examples.train import MODELS
 from tests.unit.export.archives import archive, call
 

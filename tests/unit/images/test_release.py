@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.images.base import BuildContext, ImageError
+from banana_delivery.errors import ImageError
+from banana_delivery.images.base import BuildContext
 from banana_delivery.images.release import code_members, key_of, labels_of, layer_members
 from tests.contract.image_store_contract import Sources
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError
 from banana_delivery.images.selftest import read_result
 from banana_delivery.policy.model import ImageRef
 

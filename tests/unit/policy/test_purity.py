@@ -25,10 +25,12 @@ ALLOWED = {
     "pydantic_core",
     "re",
     "scipy",
+    "shlex",
     "statistics",
     "string",
     "types",
     "typing",
+    "typing_extensions",
 }
 EFFECTS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
 FRAMEWORKS = {"dagster", "kubernetes", "docker", "mlflow", "httpx", "requests", "torch", "ultralytics"}

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from banana_delivery.errors import ClaimRefusedError, FencedError, TargetError
 from banana_delivery.policy.model import Colour, Environment, Phase, RolloutRecord
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, ClaimRefusedError, FencedError, TargetError
+from banana_delivery.targets.base import Claim
 
 RECORD = RolloutRecord(environment=Environment.PRODUCTION)
 Step = tuple[str, str, float]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import Colour, Environment, ImageRef, TrafficSource
-from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.fake import Behaviour, FakeTarget
 
 PRODUCTION = Environment.PRODUCTION

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError
 from banana_delivery.images.docker.build_context import (
     label_instruction,
     release_context,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import ImageError
 from banana_delivery.images.docker.store import docker_images
 from banana_delivery.settings import Settings
 

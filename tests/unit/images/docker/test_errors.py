@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from banana_delivery.images.base import ImageError
+from banana_delivery.errors import PassingError
 from banana_delivery.images.docker.errors import failure
-from banana_delivery.images.retrying import PassingError, Retries
 
 
 @pytest.mark.parametrize(
@@ -34,26 +33,3 @@ def test_what_does_not_pass_is_said_at_once(said: str, sentence: str) -> None:
 
     assert not isinstance(error, PassingError)
     assert sentence in str(error)
-
-
-def test_waits_double_and_the_last_failure_says_how_often_it_was_tried() -> None:
-    waits: list[float] = []
-
-    def attempt() -> None:
-        raise PassingError("It is down.")
-
-    with pytest.raises(ImageError, match=r"It is down\. Tried 4 times\."):
-        Retries(attempts=4, first_wait=1.0, sleep=waits.append).call(attempt, lambda line: None)
-    assert waits == [1.0, 2.0, 4.0]
-
-
-def test_a_second_try_that_succeeds_is_all_that_is_seen() -> None:
-    answers: list[Exception | str] = [PassingError("Once."), "done"]
-
-    def attempt() -> str:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    assert Retries(sleep=lambda seconds: None).call(attempt, lambda line: None) == "done"

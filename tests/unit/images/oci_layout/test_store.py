@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.images.base import BuildContext, ImageError
+from banana_delivery.errors import ImageError
+from banana_delivery.images.base import BuildContext
 from banana_delivery.images.oci_layout.store import OciLayoutImages
 from tests.contract.image_store_contract import Sources, quiet
 

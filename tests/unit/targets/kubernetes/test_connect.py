@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import Environment
 from banana_delivery.settings import Settings
-from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import KubernetesApi
 from banana_delivery.targets.kubernetes.target import kubernetes_target
 from tests.support.kubeconfig import NOWHERE, write_kubeconfig

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from banana_delivery.errors import TargetError
+from banana_delivery.names import COLOUR_KEY
 from banana_delivery.policy.model import Colour, Environment
-from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.endpoints import (
     EndpointRouting,
@@ -19,7 +20,7 @@ from banana_delivery.targets.kubernetes.endpoints import (
     weights_in,
     whole,
 )
-from banana_delivery.targets.kubernetes.objects import COLOUR_KEY, EnvironmentNamespace
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
 PLACE = EnvironmentNamespace(Environment.PRODUCTION, "production")

@@ -1,1 +1,0 @@
-"""The five assets, one file each, and the external ``rollout_log``."""

@@ -1,1 +1,0 @@
-"""From a training checkpoint nobody trusts to an ONNX file that is proven to answer alike."""

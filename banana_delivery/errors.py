@@ -1,0 +1,172 @@
+"""Everything that can go wrong, as one tree: whoever catches ``BananaDeliveryError`` catches all of it.
+
+    BananaDeliveryError
+    ├── BadSettingsError
+    ├── TargetError                     the place where releases run
+    │   ├── ClaimRefusedError
+    │   ├── FencedError
+    │   ├── DriftError
+    │   ├── ConflictError
+    │   └── NotReadyError
+    │       └── NeverReadyError
+    ├── ImageError                      engines and stores of images
+    │   └── PassingError
+    ├── RegistryError                   MLflow
+    │   ├── UnknownVersionError
+    │   └── MissingCheckpointError
+    ├── ExportError                     best.pt to model.onnx: the place's fault
+    ├── RejectedModelError              the same: the model's fault
+    │   ├── UnreadableCheckpointError
+    │   ├── UnsafeModelError
+    │   ├── NotADetectorError
+    │   ├── BrokenWeightsError
+    │   └── UnsupportedModelError
+    ├── FileLockedError                 a file of ours; of the system too
+    ├── EvaluationError                 asking a running release
+    ├── AskingError
+    │   ├── DigestMismatchError
+    │   └── UnansweredError
+    ├── AcceptanceTestFailedError
+    ├── LabelledImagesError
+    ├── GateError                       a delivery
+    ├── NothingToRollBackError
+    ├── DagsterError
+    ├── StackError                      the embedded stack
+    └── DemoError
+
+Each message is one sentence for a person: what, where, what to do. It never holds a secret.
+"""
+
+from __future__ import annotations
+
+
+class BananaDeliveryError(Exception):
+    """Whatever the product raises on purpose."""
+
+
+class BadSettingsError(BananaDeliveryError):
+    """A setting cannot be used; one sentence: which variable, what is wrong with it."""
+
+
+class TargetError(BananaDeliveryError):
+    """The place could not do what was asked; the message is one sentence for a person: what, where, what to do."""
+
+
+class ClaimRefusedError(TargetError):
+    """Another owner holds the environment and its heartbeat is fresh."""
+
+
+class FencedError(TargetError):
+    """The environment was taken over since this claim was made; the holder must stop and touch nothing more."""
+
+
+class DriftError(TargetError):
+    """The environment was changed by hand; the pipeline touches nothing until a person says so."""
+
+
+class ConflictError(TargetError):
+    """The object was changed, or created, by somebody else since it was read."""
+
+
+class NotReadyError(TargetError):
+    """Replicas did not get ready because of the place they run in; one sentence."""
+
+
+class NeverReadyError(NotReadyError):
+    """A release did not get ready by its own fault: it crashes, or runs without ever being ready; one sentence."""
+
+
+class ImageError(BananaDeliveryError):
+    """An image could not be built, found, pushed or removed; one sentence: what, where, what to do."""
+
+
+class PassingError(ImageError):
+    """An engine or registry failed in a way that another try may cure."""
+
+
+class RegistryError(BananaDeliveryError):
+    """The registry cannot be reached or did not answer as it should; worth another try later."""
+
+
+class UnknownVersionError(RegistryError):
+    """The version does not exist; one sentence that says which ones do."""
+
+
+class MissingCheckpointError(RegistryError):
+    """The version exists, but has no readable ``best.pt``; one sentence: what, where, what to do."""
+
+
+class ExportError(BananaDeliveryError):
+    """The conversion could not be carried out here (disk, memory, time); says nothing about the model."""
+
+
+class RejectedModelError(BananaDeliveryError):
+    """The model must not be delivered, however often it is tried; one sentence: what, where, what to do."""
+
+
+class UnreadableCheckpointError(RejectedModelError):
+    """The file is no whole torch checkpoint of an ultralytics model."""
+
+
+class UnsafeModelError(RejectedModelError):
+    """The file's pickle asks for more than the parts of a model; it was not loaded."""
+
+
+class NotADetectorError(RejectedModelError):
+    """The checkpoint holds a model of another task."""
+
+
+class BrokenWeightsError(RejectedModelError):
+    """Some weights are not finite numbers."""
+
+
+class UnsupportedModelError(RejectedModelError):
+    """A detector that the serving application cannot run."""
+
+
+class FileLockedError(BananaDeliveryError, TimeoutError):
+    """Another process or thread holds a file for too long; one sentence that says who. It is an ``OSError`` too."""
+
+
+class EvaluationError(BananaDeliveryError):
+    """The evidence could not be gathered, or it was measured on another release than meant; one sentence."""
+
+
+class AskingError(BananaDeliveryError):
+    """The answers cannot serve as evidence; the message says why."""
+
+
+class DigestMismatchError(AskingError):
+    """Something else answered than what was to be measured."""
+
+
+class UnansweredError(AskingError):
+    """Some images were not answered, so that a measurement would flatter whoever failed on them."""
+
+
+class AcceptanceTestFailedError(BananaDeliveryError):
+    """What an acceptance test found wrong, in one sentence."""
+
+
+class LabelledImagesError(BananaDeliveryError):
+    """The labelled images cannot be used; the message says where and what to do."""
+
+
+class GateError(BananaDeliveryError):
+    """The gate refused the release; one sentence."""
+
+
+class NothingToRollBackError(BananaDeliveryError):
+    """Production has no release to go back to; one sentence."""
+
+
+class DagsterError(BananaDeliveryError):
+    """Dagster cannot be reached or refused; one sentence."""
+
+
+class StackError(BananaDeliveryError):
+    """The stack could not be started or stopped; one sentence: what, where, what to do."""
+
+
+class DemoError(BananaDeliveryError):
+    """The demonstration cannot begin or go on; one sentence."""

@@ -1,0 +1,54 @@
+"""What people are told to type: each command of ``banana-delivery`` as a text that a shell takes as it stands.
+
+A version is whatever the registry calls it, so it is quoted where a shell would read more into it.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from banana_delivery.policy.model import Environment
+
+PROGRAM = "banana-delivery"
+_WHY = "--reason '...'"
+"""For the person to fill in."""
+
+
+def up() -> str:
+    """Starts the embedded stack."""
+    return f"{PROGRAM} up"
+
+
+def status() -> str:
+    """Shows environments and outcomes."""
+    return f"{PROGRAM} status"
+
+
+def deliver(version: str) -> str:
+    """Delivers a version as a whole."""
+    return f"{PROGRAM} deliver {shlex.quote(version)}"
+
+
+def redeploy(*versions: str) -> str:
+    """Puts versions that were released before into production again, one after the other."""
+    return f"{PROGRAM} redeploy {shlex.join(versions)}"
+
+
+def approve(version: str) -> str:
+    """Lets a version into production whose report was inconclusive."""
+    return f"{PROGRAM} approve {shlex.quote(version)} {_WHY}"
+
+
+def override(version: str) -> str:
+    """Lets a version into production that was revoked, or that a freeze window keeps out."""
+    return f"{PROGRAM} override {shlex.quote(version)} {_WHY}"
+
+
+def rollback() -> str:
+    """Gives production's traffic back to the release before."""
+    return f"{PROGRAM} rollback {_WHY}"
+
+
+def resume(environment: Environment) -> str:
+    """Ends the hold after a hand edit."""
+    return f"{PROGRAM} resume {environment}"

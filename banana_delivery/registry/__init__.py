@@ -1,1 +1,0 @@
-"""Where model versions come from: one interface, one file a kind of registry."""

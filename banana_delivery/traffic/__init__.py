@@ -1,1 +1,0 @@
-"""Asking running releases over HTTP: labelled images for their quality, checks of the contract, steady probes."""
