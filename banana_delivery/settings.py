@@ -11,6 +11,8 @@ from typing import Literal, get_args
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from banana_delivery.durations import gateway_duration
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -114,6 +116,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else path
+
+    @field_validator("kubernetes_route_timeout_seconds")
+    @classmethod
+    def _expressible(cls, seconds: float) -> float:
+        gateway_duration(seconds)
+        return seconds
 
     @property
     def mlflow_url(self) -> str:

@@ -12,6 +12,7 @@ from functools import partial
 
 import httpx
 
+from banana_delivery.durations import gateway_duration
 from banana_delivery.policy.model import COLOURS, Colour, Environment
 from banana_delivery.targets.base import TargetError
 from banana_delivery.targets.kubernetes.api import ConflictError, Json, KubernetesApi
@@ -52,7 +53,7 @@ def user_rules(
         ],
     }
     if timeout_seconds:
-        split["timeouts"] = {"request": f"{timeout_seconds * 1000:.0f}ms"}
+        split["timeouts"] = {"request": gateway_duration(timeout_seconds)}
     redirect = {"hostname": f"{token}.invalid", "statusCode": 302}
     echo: Json = {
         "matches": [{"path": {"type": "Exact", "value": _echo_path(key)}}],
