@@ -29,5 +29,6 @@ def docker_images(settings: Settings) -> DockerImages:
         base_image=settings.base_image,
         username=settings.registry_username,
         password=settings.registry_password.get_secret_value(),
+        kept=settings.home / "registry-content",
         engine=Engine(network_mode=settings.build_network or None),
     )

@@ -13,7 +13,13 @@ _Result = TypeVar("_Result")
 
 
 class PassingError(ImageError):
-    """An engine or registry failed in a way that another try may cure."""
+    """An engine or registry failed in a way that another try may cure.
+
+    Attributes:
+        pause: seconds for which it asks to be left alone; 0 if it does not say.
+    """
+
+    pause: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -22,12 +28,14 @@ class Retries:
 
     Attributes:
         attempts: tries in all.
-        first_wait: seconds before the second try; each further wait is twice as long.
+        first_wait: seconds before the second try; each further wait is twice as long, or as long as was asked for.
+        patience: seconds of waiting in all; who asks for more is not asked again.
         sleep: waits so many seconds.
     """
 
     attempts: int = 4
     first_wait: float = 1.0
+    patience: float = 120.0
     sleep: Callable[[float], None] = time.sleep
 
     def call(self, attempt: Callable[[], _Result], progress: Progress) -> _Result:
@@ -36,11 +44,17 @@ class Retries:
         Raises:
             ImageError: the last attempt's, which says how often it was tried; one that does not pass, at once.
         """
+        waited = 0.0
         for tried in range(1, self.attempts):
             try:
                 return attempt()
             except PassingError as error:
-                wait = self.first_wait * 2 ** (tried - 1)
+                wait = max(self.first_wait * 2 ** (tried - 1), error.pause)
+                waited += wait
+                if error.pause and waited > self.patience:
+                    raise ImageError(
+                        f"{error} It asks to be left alone for {error.pause:.0f} s; wait that long."
+                    ) from error
                 progress(f"{error} Trying again in {wait:g} s ({tried} of {self.attempts} tries).")
                 self.sleep(wait)
         try:

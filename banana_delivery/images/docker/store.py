@@ -28,6 +28,7 @@ from banana_delivery.images.docker.transfer import Transfer
 from banana_delivery.images.layers import text_sha256
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.images import RegistryImages, RemoteImage, key_tag
+from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.release import KEY_LABEL, LAYERS, Contents, checked_tags, compare, key_of, labels_of
 from banana_delivery.images.retrying import Retries
@@ -55,6 +56,7 @@ class DockerImages(ImageStore):
         retries: for pushes, pulls and calls of the registry's API.
         lease_seconds: how long an image that was built or asked for is safe from retention; at least half of it holds.
         clock: seconds since the epoch.
+        kept: folder for what was read from the registry before and cannot change; None keeps it in memory only.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class DockerImages(ImageStore):
         retries: Retries = Retries(),  # noqa: B008 -- an immutable value
         lease_seconds: float = LEASE_SECONDS,
         clock: Callable[[], float] = time.time,
+        kept: Path | None = None,
     ) -> None:
         self._repository = Repository.parse(repository)
         self._runtime_repository = Repository.parse(runtime_repository or f"{repository}-runtime")
@@ -83,6 +86,7 @@ class DockerImages(ImageStore):
         self._retries = retries
         self._lease_seconds = lease_seconds
         self._clock = clock
+        self._kept = kept
 
     def key(self, context: BuildContext) -> ImageKey:
         """See ``ImageStore``; the Dockerfile counts as a part of the base."""
@@ -143,12 +147,11 @@ class DockerImages(ImageStore):
         Runtime images that no release stands on any more go with them.
         """
         decisions = self._images.prune(keep_versions, in_use, dry_run=dry_run)
-        if not dry_run:
-            for decision in decisions:
-                if not decision.keep:
-                    self._forget_locally(decision.ref)
-            if self._owns_runtimes:
-                self._runtime.prune(self._images.labels(_RUNTIME_LABEL))
+        gone = [] if dry_run else [decision.ref for decision in decisions if not decision.keep]
+        for ref in gone:
+            self._forget_locally(ref)
+        if gone and self._owns_runtimes:
+            self._runtime.prune(self._images.labels(_RUNTIME_LABEL))
         return decisions
 
     def self_test(self, ref: ImageRef) -> dict[str, object]:
@@ -189,7 +192,8 @@ class DockerImages(ImageStore):
 
     @cached_property
     def _images(self) -> RegistryImages:
-        return RegistryImages(self._client, self._repository, self._lease_seconds, self._clock)
+        kept = KeptContent(self._kept / self._repository.name.replace("/", "_") if self._kept else None)
+        return RegistryImages(self._client, self._repository, self._lease_seconds, self._clock, kept)
 
     @cached_property
     def _runtime_client(self) -> RegistryClient:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 _LEASE = re.compile(r"lease-(\d+)-[0-9a-f]{16}")
 _DOOM = re.compile(r"(doomed|pardoned)-([0-9a-f]{16})-((\d+)-[0-9a-f]{8})")
+_NAMED = re.compile(r"(?:lease-\d+|(?:doomed|pardoned))-([0-9a-f]{16})(?:-\d+-[0-9a-f]{8})?")
 _BOOKKEEPING = re.compile(r"(lease|doomed|pardoned|key)-.*")
 
 
@@ -31,6 +32,12 @@ def pin_tag(digest: str, now: float) -> str:
 def pinned_at(tags: Iterable[str]) -> float:
     """When the newest of an image's leases began, seconds since the epoch; 0 if it has none."""
     return max((float(match[1]) for tag in tags if (match := _LEASE.fullmatch(tag))), default=0.0)
+
+
+def named_by(tag: str) -> str:
+    """The start of the digest that a tag of this bookkeeping names, and always points at; empty for any other tag."""
+    match = _NAMED.fullmatch(tag)
+    return match[1] if match else ""
 
 
 def deletion_tag(digest: str, now: float) -> str:
