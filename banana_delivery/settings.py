@@ -77,6 +77,12 @@ class Settings(BaseSettings):
     kubernetes_route_timeout_seconds: float = Field(
         default=10.0, ge=0, description="After which the Gateway answers 504, where it can; 0: never."
     )
+    kubernetes_gateway_replicas: int = Field(
+        default=5,
+        ge=1,
+        le=50,
+        description="How many pods the Gateway has at most; a change of weights is confirmed until each was asked.",
+    )
     kubernetes_prometheus_url: str = Field(
         default="", description="Prometheus that scrapes the Gateway; its figures come first."
     )

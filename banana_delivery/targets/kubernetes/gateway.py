@@ -6,6 +6,7 @@ change brings a rule along whose answer names it, and the change counts as taken
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from functools import partial
@@ -28,8 +29,23 @@ SERVICE_PORT = 80
 
 SETTLE_SECONDS = 20.0
 """A router that was restarted needs some seconds; one that needs longer than this is out of order."""
-CONFIRMATIONS = 3
-"""Answers in a row, each on a new connection, because a Gateway may be several routers."""
+MISSED = 0.001
+"""How often a router that has not followed may be overlooked."""
+ROUTERS = 5
+"""Pods of a Gateway, where nobody says how many there are."""
+FEWEST = 3
+"""Answers in a row, even of one router."""
+
+
+def confirmations(routers: int) -> int:
+    """How many answers in a row, each on a connection of its own, show that all routers have followed.
+
+    A new connection meets one router of n by chance, so k of them all miss a straggler with the probability
+    (1 - 1/n)^k; k is the smallest number for which that is at most ``MISSED``.
+    """
+    if routers < 2:
+        return FEWEST
+    return max(FEWEST, math.ceil(math.log(MISSED) / math.log1p(-1 / routers)))
 
 
 def user_rules(
@@ -119,11 +135,15 @@ class GatewayRouting(Routing):
         api: the cluster.
         place: the environment's namespace.
         timeout_seconds: after which the router gives a request up.
+        routers: how many of them there are at most; a change is confirmed often enough to have met each.
     """
 
-    def __init__(self, api: KubernetesApi, place: EnvironmentNamespace, timeout_seconds: float) -> None:
+    def __init__(
+        self, api: KubernetesApi, place: EnvironmentNamespace, timeout_seconds: float, routers: int = ROUTERS
+    ) -> None:
         super().__init__(api, place, place.route(USER_ROUTE))
         self._timeout_seconds = timeout_seconds
+        self._confirmations = confirmations(routers)
 
     def fence(self, generation: int) -> None:
         """Close the Service for clients inside the cluster to older generations, and to everybody before a release."""
@@ -141,21 +161,28 @@ class GatewayRouting(Routing):
         )
 
     def wait_applied(self, carrier: Json, prepared: Json) -> None:
-        """Ask the router for the name of the change it follows, until it is this one or a later one of ours."""
+        """Ask for the name of the change that the routers follow, until each must have said that it is this one.
+
+        One that names another change, or does not answer, makes it begin anew.
+        """
         expected = f"{prepared['token']}.invalid"
         url = _url_of(carrier, USER_ROUTE) + _echo_path(prepared["key"])
-        deadline, seen, said = time.monotonic() + SETTLE_SECONDS, 0, ""
-        while seen < CONFIRMATIONS:
-            said = _redirect_host(url)
-            seen = seen + 1 if said == expected else 0
-            if time.monotonic() > deadline:
-                raise TargetError(
-                    f"The Gateway did not follow HTTPRoute {self.place.name}/{USER_ROUTE} within "
-                    f"{SETTLE_SECONDS:.0f} s: asked at {_url_of(carrier, USER_ROUTE)}, it said {said!r}. The weights "
-                    "are stored and hold once it does; look at the Gateway's pods."
-                )
-            if not seen:
-                time.sleep(0.05)
+        deadline, seen, said, other = time.monotonic() + SETTLE_SECONDS, 0, "", ""
+        # Kept connections would ask the same router again and again.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(timeout=2.0, trust_env=False, limits=limits, headers={"Connection": "close"}) as client:
+            while seen < self._confirmations:
+                said = _redirect_host(client, url)
+                seen, other = (seen + 1, other) if said == expected else (0, said)
+                if time.monotonic() > deadline and seen < self._confirmations:
+                    raise TargetError(
+                        f"The Gateway did not follow HTTPRoute {self.place.name}/{USER_ROUTE} within "
+                        f"{SETTLE_SECONDS:.0f} s: asked at {_url_of(carrier, USER_ROUTE)}, it said {other!r}, and "
+                        f"then {seen} times in a row what it was to say ({self._confirmations} are needed). The "
+                        "weights are stored and hold once it does; look at the Gateway's pods."
+                    )
+                if not seen:
+                    time.sleep(0.05)
 
     def sync_service(self, weights: dict[Colour, int], generation: int) -> None:
         """Clients inside the cluster are moved as a whole, by their Service, once a colour has everything."""
@@ -236,10 +263,11 @@ def _url_of(route: Json, name: str) -> str:
     raise TargetError(f"HTTPRoute {name} does not say where it is reached; annotate it with {URL_KEY}.")
 
 
-def _redirect_host(url: str) -> str:
-    """The host that the router redirects to; what went wrong if it does not redirect."""
+def _redirect_host(client: httpx.Client, url: str) -> str:
+    """The host that a router redirects to; what went wrong if it does not redirect."""
     try:
-        answer = httpx.get(url, timeout=2.0, follow_redirects=False)
-    except httpx.HTTPError as error:
+        answer = client.get(url)
+        location = answer.headers.get("location")
+        return httpx.URL(location).host if location else f"HTTP {answer.status_code}"
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return str(error) or repr(error)
-    return httpx.URL(answer.headers["location"]).host if "location" in answer.headers else f"HTTP {answer.status_code}"
