@@ -33,6 +33,9 @@ PODS = {name: thing["spec"]["template"]["spec"] for name, thing in DEPLOYMENTS.i
 INSTANCE = yaml.safe_load((BASE / "dagster.yaml").read_text())
 
 
+CLUSTER_WIDE = {"PriorityClass"}
+
+
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
     return [*pod.get("initContainers", []), *pod["containers"]]
 
@@ -48,6 +51,8 @@ def named(kind: str) -> set[str]:
 def referred_to(pod: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Kind and name of everything that a pod needs in its namespace, Secrets that may be missing included."""
     yield "ServiceAccount", pod["serviceAccountName"]
+    if "priorityClassName" in pod:
+        yield "PriorityClass", pod["priorityClassName"]
     yield from (("Secret", secret["name"]) for secret in pod["imagePullSecrets"])
     for source in (source for container in containers(pod) for source in container["envFrom"]):
         kind, reference = next(iter(source.items()))
