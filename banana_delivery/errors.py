@@ -81,7 +81,13 @@ class ImageError(BananaDeliveryError):
 
 
 class PassingError(ImageError):
-    """An engine or registry failed in a way that another try may cure."""
+    """An engine or registry failed in a way that another try may cure.
+
+    Attributes:
+        pause: seconds for which it asks to be left alone; 0 if it does not say.
+    """
+
+    pause: float = 0.0
 
 
 class RegistryError(BananaDeliveryError):

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from banana_delivery.bundle import CHECKOUT
 from banana_delivery.errors import BadSettingsError
+from banana_delivery.waiting import gateway_duration
 
 
 def default_home(checkout: Path | None = CHECKOUT) -> Path:
@@ -86,6 +87,12 @@ class Settings(BaseSettings):
     kubernetes_route_timeout_seconds: float = Field(
         default=10.0, ge=0, description="After which the Gateway answers 504, where it can; 0: never."
     )
+    kubernetes_gateway_replicas: int = Field(
+        default=5,
+        ge=1,
+        le=50,
+        description="How many pods the Gateway has at most; a change of weights is confirmed until each was asked.",
+    )
     kubernetes_prometheus_url: str = Field(
         default="", description="Prometheus that scrapes the Gateway; its figures come first."
     )
@@ -125,6 +132,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else path
+
+    @field_validator("kubernetes_route_timeout_seconds")
+    @classmethod
+    def _expressible(cls, seconds: float) -> float:
+        gateway_duration(seconds)
+        return seconds
 
     @property
     def mlflow_url(self) -> str:

@@ -1,15 +1,17 @@
 """Waiting: until something is so, or until something that failed works again; always with an end.
 
-Nothing else in the product sleeps in a loop of its own.
+Beside it, spans of time as other systems write them: the Gateway API's durations, and HTTP's ``Retry-After``.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
 
 from banana_delivery.errors import DriftError, FencedError, ImageError, PassingError, TargetError
@@ -187,12 +189,14 @@ class Retries:
 
     Attributes:
         attempts: tries in all.
-        first_wait: seconds before the second try; each further wait is twice as long.
+        first_wait: seconds before the second try; each further wait is twice as long, or as long as was asked for.
+        patience: seconds of waiting in all; who asks for more is not asked again.
         clock: that the waits are taken from.
     """
 
     attempts: int = 4
     first_wait: float = 1.0
+    patience: float = 120.0
     clock: Clock = SYSTEM_CLOCK
 
     def call(self, attempt: Callable[[], Result], progress: Callable[[str], None]) -> Result:
@@ -201,22 +205,72 @@ class Retries:
         Raises:
             ImageError: the last attempt's, which says how often it was tried; one that does not pass, at once.
         """
-        backoff, tries = Backoff(self.first_wait), itertools.count(1)
-
-        def tell(error: PassingError) -> None:
-            tried = next(tries)
-            progress(f"{error} Trying again in {backoff.after(tried):g} s ({tried} of {self.attempts} tries).")
-
+        waited = 0.0
+        for tried in range(1, self.attempts):
+            try:
+                return attempt()
+            except PassingError as error:
+                wait = max(Backoff(self.first_wait).after(tried), error.pause)
+                waited += wait
+                if error.pause and waited > self.patience:
+                    raise ImageError(
+                        f"{error} It asks to be left alone for {error.pause:.0f} s; wait that long."
+                    ) from error
+                progress(f"{error} Trying again in {wait:g} s ({tried} of {self.attempts} tries).")
+                self.clock.sleep(wait)
         try:
-            return retry(
-                attempt,
-                math.inf,
-                on=(PassingError,),
-                give_up=(),
-                meanwhile=tell,
-                pause=backoff,
-                tries=self.attempts,
-                clock=self.clock,
-            )
+            return attempt()
         except PassingError as error:
             raise ImageError(f"{error} Tried {self.attempts} times.") from error
+
+
+_MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_MOST = 99_999
+"""The Gateway API takes up to four numbers with a unit, each of five digits at most."""
+
+
+def gateway_duration(seconds: float) -> str:
+    """A span as the Gateway API takes it, ``([0-9]{1,5}(h|m|s|ms)){1,4}``, and exactly as long.
+
+    Raises:
+        ValueError: if it cannot be written so.
+    """
+    exact = Decimal(str(seconds)) * 1000
+    if not exact.is_finite() or exact < 0 or exact != exact.to_integral_value():
+        raise ValueError("must be a number of seconds from 0 with at most three decimals")
+    left = int(exact)
+    if left <= _MOST:
+        return f"{left}ms"
+    parts = []
+    for unit, length in _MILLISECONDS.items():
+        number, left = divmod(left, length)
+        if number > _MOST:
+            raise ValueError(f"must be less than {_MOST + 1} hours")
+        if number:
+            parts.append(f"{number}{unit}")
+    return "".join(parts)
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """How many seconds a server asks to be left alone; 0 if it does not say, or not so that it can be understood.
+
+    A date is compared with the ``Date`` of the same answer, so that only the server's own clock counts; without one it
+    says nothing.
+
+    Args:
+        headers: the answer's, whose names may be in any case.
+    """
+    said = headers.get("Retry-After", "").strip()
+    if said.isascii() and said.isdigit():
+        return float(said)
+    then, now = _moment(said), _moment(headers.get("Date", ""))
+    return max((then - now).total_seconds(), 0.0) if then and now else 0.0
+
+
+def _moment(text: str) -> datetime | None:
+    """A date of HTTP's; None if it is not one."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo else None

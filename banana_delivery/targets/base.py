@@ -121,7 +121,11 @@ class ReleaseTarget(ABC):
 
     @abstractmethod
     def release(self, claim: Claim) -> None:
-        """Give the environment back: no owner, and phase ``idle`` unless it is ``held``. Stale claims are ignored."""
+        """Give the environment back: no owner, and phase ``idle`` unless it is ``held``. Stale claims are ignored.
+
+        No replica goes by it. Where an autoscaler looks after them, the active colour is asked for no more than its
+        usual number from now on, and what grew beyond it is the autoscaler's to keep or to take away.
+        """
 
     @abstractmethod
     def deploy(self, claim: Claim, colour: Colour, image: ImageRef, replicas: int) -> None:

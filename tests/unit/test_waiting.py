@@ -1,29 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import pytest
 
 from banana_delivery.errors import DriftError, FencedError, ImageError, PassingError, TargetError
 from banana_delivery.waiting import Backoff, Clock, Deadline, Retries, SystemClock, retry, wait_until
-
-
-@dataclass
-class HandClock:
-    """A clock that moves only when somebody sleeps."""
-
-    now: float = 1000.0
-    slept: list[float] = field(default_factory=list)
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
+from tests.support.clock import HandClock
 
 
 class Answers:

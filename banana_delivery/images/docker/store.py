@@ -23,6 +23,7 @@ from banana_delivery.images.docker.runtime_image import RuntimeImages, instructi
 from banana_delivery.images.docker.transfer import Transfer
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.images import RegistryImages, RemoteImage, key_tag
+from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.release import LAYERS, Contents, checked_tags, compare, key_of, labels_of
 from banana_delivery.images.scanning import pickles_in
@@ -51,6 +52,7 @@ class DockerImages(ImageStore):
         retries: for pushes, pulls and calls of the registry's API.
         lease_seconds: how long an image that was built or asked for is safe from retention; at least half of it holds.
         clock: seconds since the epoch.
+        kept: folder for what was read from the registry before and cannot change; None keeps it in memory only.
     """
 
     brings_packages = True
@@ -68,6 +70,7 @@ class DockerImages(ImageStore):
         retries: Retries = Retries(),  # noqa: B008 -- an immutable value
         lease_seconds: float = LEASE_SECONDS,
         clock: Callable[[], float] = time.time,
+        kept: Path | None = None,
     ) -> None:
         self._repository = Repository.parse(repository)
         self._runtime_repository = Repository.parse(runtime_repository or f"{repository}-runtime")
@@ -81,6 +84,7 @@ class DockerImages(ImageStore):
         self._retries = retries
         self._lease_seconds = lease_seconds
         self._clock = clock
+        self._kept = kept
 
     @override
     def key(self, context: BuildContext) -> ImageKey:
@@ -147,12 +151,11 @@ class DockerImages(ImageStore):
         Runtime images that no release stands on any more go with them.
         """
         decisions = self._images.prune(keep_versions, in_use, dry_run=dry_run)
-        if not dry_run:
-            for decision in decisions:
-                if not decision.keep:
-                    self._forget_locally(decision.ref)
-            if self._owns_runtimes:
-                self._runtime.prune(self._images.labels(RUNTIME_LABEL))
+        gone = [] if dry_run else [decision.ref for decision in decisions if not decision.keep]
+        for ref in gone:
+            self._forget_locally(ref)
+        if gone and self._owns_runtimes:
+            self._runtime.prune(self._images.labels(RUNTIME_LABEL))
         return decisions
 
     @override
@@ -195,7 +198,8 @@ class DockerImages(ImageStore):
 
     @cached_property
     def _images(self) -> RegistryImages:
-        return RegistryImages(self._client, self._repository, self._lease_seconds, self._clock)
+        kept = KeptContent(self._kept / self._repository.name.replace("/", "_") if self._kept else None)
+        return RegistryImages(self._client, self._repository, self._lease_seconds, self._clock, kept)
 
     @cached_property
     def _runtime_client(self) -> RegistryClient:
@@ -280,5 +284,6 @@ def docker_images(settings: Settings) -> DockerImages:
         base_image=settings.base_image,
         username=settings.registry_username,
         password=settings.registry_password.get_secret_value(),
+        kept=settings.home / "registry-content",
         engine=Engine(network_mode=settings.build_network or None),
     )

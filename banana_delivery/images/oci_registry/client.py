@@ -6,6 +6,7 @@ The engine pushes and pulls; it cannot look an image up by tag, move a tag witho
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,19 +21,23 @@ from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.docker.errors import failure
 from banana_delivery.images.oci_registry.auth import authorization
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.waiting import Retries
+from banana_delivery.waiting import Retries, retry_after
 
 MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
 )
 _TAGS_PER_PAGE = 1000
+_NOT_HERE = (httpx.codes.METHOD_NOT_ALLOWED, httpx.codes.NOT_IMPLEMENTED)
 _ANSWERS = {
     "GET": (httpx.codes.NOT_FOUND,),
-    "HEAD": (httpx.codes.NOT_FOUND,),
-    "DELETE": (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED),
+    "HEAD": (httpx.codes.NOT_FOUND, *_NOT_HERE),
+    "DELETE": (httpx.codes.NOT_FOUND, *_NOT_HERE),
 }
 """Refusals that are an answer, by method."""
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DIGEST_HEADER = "Docker-Content-Digest"
+"""Registries should send it; several do not, or only for GET."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,24 @@ class Manifest:
     digest: str
     media_type: str
     body: bytes
+
+    @classmethod
+    def of(cls, body: bytes, media_type: str = "") -> Manifest:
+        """The manifest that these bytes are.
+
+        Args:
+            body: the bytes.
+            media_type: what the registry calls it; empty: what it calls itself.
+
+        Raises:
+            ImageError: if they are no manifest.
+        """
+        try:
+            document = json.loads(body)
+            itself = str(document.get("mediaType", MANIFEST_TYPES[-1]))
+        except (ValueError, AttributeError) as error:
+            raise ImageError(f"That is no manifest: {body[:80]!r}.") from error
+        return cls(bytes_digest(body), media_type or itself, body)
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -106,12 +129,20 @@ class RegistryClient:
         answer = self._call("GET", f"manifests/{reference}", headers={"Accept": ", ".join(MANIFEST_TYPES)})
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
-        digest = bytes_digest(answer.content)
-        if reference.startswith("sha256:") and digest != reference:
+        try:
+            manifest = Manifest.of(answer.content, answer.headers.get("Content-Type", "").partition(";")[0])
+        except ImageError as error:
             raise ImageError(
-                f"{self._repository.host} answered {reference} with other content ({digest}); trust it no more."
+                f"{self._repository.host} answered the manifest {reference} with something else; see what answers "
+                f"there, a proxy for example. {error}"
+            ) from error
+        said = [name for name in (reference, answer.headers.get(_DIGEST_HEADER, "")) if _DIGEST.fullmatch(name)]
+        if wrong := [name for name in said if name != manifest.digest]:
+            raise ImageError(
+                f"{self._repository.host} answered {reference} with other content than it says ({manifest.digest} "
+                f"instead of {wrong[0]}); trust it no more."
             )
-        return Manifest(digest, answer.headers["Content-Type"], answer.content)
+        return manifest
 
     def put_manifest(self, tag: str, manifest: Manifest) -> None:
         """Make a tag point at a manifest."""
@@ -124,16 +155,20 @@ class RegistryClient:
             ImageError: if the registry does not allow deletes.
         """
         answer = self._call("DELETE", f"manifests/{digest}")
-        if answer.status_code == httpx.codes.METHOD_NOT_ALLOWED:
+        if answer.status_code in _NOT_HERE:
             raise ImageError(
                 f"The registry {self._repository.host} does not allow deletes, so old images stay; "
                 "allow them there, or let its own retention remove them."
             )
 
     def digest_of(self, tag: str) -> str | None:
-        """What a tag points at, without fetching it."""
+        """What a tag points at, without fetching it where the registry can say so; None if there is no such tag."""
         answer = self._call("HEAD", f"manifests/{tag}", headers={"Accept": ", ".join(MANIFEST_TYPES)})
-        return None if answer.status_code == httpx.codes.NOT_FOUND else answer.headers["Docker-Content-Digest"]
+        said = str(answer.headers.get(_DIGEST_HEADER, ""))
+        if answer.is_success and _DIGEST.fullmatch(said):
+            return said
+        manifest = self.manifest(tag)
+        return manifest.digest if manifest else None
 
     def tags(self) -> list[str]:
         """Every tag of the repository; none if there is no such repository."""
@@ -143,9 +178,12 @@ class RegistryClient:
         return found
 
     def has_blob(self, digest: str, size: int) -> bool:
-        """Whether a blob is there in full."""
-        answer = self._call("HEAD", f"blobs/{digest}")
-        return answer.status_code == httpx.codes.OK and int(answer.headers.get("Content-Length", size)) == size
+        """Whether a blob is there in full; its beginning is fetched where the registry answers no shorter question."""
+        for method in ("HEAD", "GET"):
+            answer = self._call(method, f"blobs/{digest}", beginning=True)
+            if answer.is_success and int(answer.headers.get("Content-Length", size)) == size:
+                return True
+        return False
 
     def blob(self, digest: str) -> bytes:
         """A blob's content, verified against its digest.
@@ -161,44 +199,85 @@ class RegistryClient:
         return content
 
     def _tag_pages(self) -> Iterator[list[str]]:
-        path: str | None = f"tags/list?n={_TAGS_PER_PAGE}"
-        while path:
+        """The pages of the list. Only the query of a link is followed, so that no login goes to another host."""
+        path, asked = f"tags/list?n={_TAGS_PER_PAGE}", set[str]()
+        while path not in asked:
+            asked.add(path)
             answer = self._call("GET", path)
             if answer.status_code == httpx.codes.NOT_FOUND:
                 return
-            yield answer.json()["tags"] or []
+            try:
+                yield list(answer.json()["tags"] or [])
+            except (ValueError, KeyError, TypeError) as error:
+                raise ImageError(
+                    f"{self._repository.host} answered the list of tags of {self._repository.path} with something "
+                    f"else ({answer.text[:80]!r}); see what answers there, a proxy for example."
+                ) from error
             following = answer.links.get("next", {}).get("url")
-            path = f"tags/list?{httpx.URL(following).query.decode()}" if following else None
+            if not following:
+                return
+            path = f"tags/list?{httpx.URL(following).query.decode()}"
+        raise ImageError(
+            f"{self._repository.host} goes round in circles in the list of tags of {self._repository.path}."
+        )
 
     def _call(
-        self, method: str, path: str, headers: dict[str, str] | None = None, content: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        content: bytes | None = None,
+        *,
+        beginning: bool = False,
     ) -> httpx.Response:
-        return self._retries.call(lambda: self._once(method, path, headers or {}, content), self._progress)
+        """What the registry answers to a request; ``beginning``: without fetching the body."""
+        return self._retries.call(lambda: self._once(method, path, headers or {}, content, beginning), self._progress)
 
-    def _once(self, method: str, path: str, headers: dict[str, str], content: bytes | None) -> httpx.Response:
+    def _once(
+        self, method: str, path: str, headers: dict[str, str], content: bytes | None, beginning: bool
+    ) -> httpx.Response:
         what = f"asking for {path}" if method in ("GET", "HEAD") else f"changing {path}"
         try:
-            answer = self._send(method, path, headers, content)
+            answer = self._send(method, path, headers, content, beginning)
             if answer.status_code == httpx.codes.UNAUTHORIZED and "WWW-Authenticate" in answer.headers:
                 self._authorization = authorization(
-                    self._http, answer.headers["WWW-Authenticate"], self._credentials, self._repository.path
+                    self._http,
+                    answer.headers["WWW-Authenticate"],
+                    self._credentials,
+                    self._repository.path,
+                    self._repository.url,
                 )
-                answer = self._send(method, path, headers, content)
+                answer = self._send(method, path, headers, content, beginning)
         except httpx.HTTPStatusError as error:
-            raise failure(what, self._repository.host, _said(error.response)) from error
+            raise self._failure(what, error.response) from error
         except httpx.HTTPError as error:
             raise PassingError(
                 f"{self._repository.host} does not answer while {what} ({error}); see whether it runs and is reachable."
             ) from error
         if answer.is_success or answer.status_code in _ANSWERS.get(method, ()):
             return answer
-        raise failure(what, self._repository.host, _said(answer))
+        raise self._failure(what, answer)
 
-    def _send(self, method: str, path: str, headers: dict[str, str], content: bytes | None) -> httpx.Response:
+    def _send(
+        self, method: str, path: str, headers: dict[str, str], content: bytes | None, beginning: bool
+    ) -> httpx.Response:
         login = {"Authorization": self._authorization} if self._authorization else {}
-        return self._http.request(
+        request = self._http.build_request(
             method, f"{self._repository.url}/{path}", headers={**headers, **login}, content=content
         )
+        answer = self._http.send(request, follow_redirects=True, stream=True)
+        try:
+            if not (beginning and answer.is_success):
+                answer.read()
+        finally:
+            answer.close()
+        return answer
+
+    def _failure(self, what: str, answer: httpx.Response) -> ImageError:
+        error = failure(what, self._repository.host, _said(answer))
+        if isinstance(error, PassingError):
+            error.pause = retry_after(answer.headers)
+        return error
 
 
 def _said(answer: httpx.Response) -> str:

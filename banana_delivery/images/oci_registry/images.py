@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,6 +13,7 @@ from banana_delivery.errors import ImageError
 from banana_delivery.images.base import PruneDecision
 from banana_delivery.images.oci_registry import pins as leases
 from banana_delivery.images.oci_registry.client import Manifest, RegistryClient
+from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.retention import Stored, decide, keep_reason, too_late, void_before
 from banana_delivery.names import KEY_LABEL, KEY_TAG_PREFIX, STABLE_TAG, VERSION_LABEL
@@ -33,6 +33,11 @@ class RemoteImage:
     ref: ImageRef
     manifest: Manifest
     config: dict[str, Any]
+
+    @property
+    def config_digest(self) -> str:
+        """Where its config is."""
+        return str(self.manifest.document["config"]["digest"])
 
     @property
     def labels(self) -> dict[str, str]:
@@ -64,15 +69,22 @@ class RegistryImages:
         repository: its name.
         lease_seconds: how long an image that was built or asked for is safe from retention.
         clock: seconds since the epoch.
+        kept: what was read before and cannot change.
     """
 
     def __init__(
-        self, client: RegistryClient, repository: Repository, lease_seconds: float, clock: Callable[[], float]
+        self,
+        client: RegistryClient,
+        repository: Repository,
+        lease_seconds: float,
+        clock: Callable[[], float],
+        kept: KeptContent | None = None,
     ) -> None:
         self._client = client
         self._repository = repository
         self._lease_seconds = lease_seconds
         self._clock = clock
+        self._kept = kept or KeptContent()
 
     def find(self, key_sha256: str) -> RemoteImage | None:
         """The image built for a key, leased; None if it is not there, not whole, or about to be removed."""
@@ -89,19 +101,7 @@ class RegistryImages:
     def read(self, reference: str) -> RemoteImage | None:
         """The image behind a tag or digest as it is now, not leased; None if there is none, or it is not a release."""
         manifest = self._client.manifest(reference)
-        if manifest is None or "config" not in manifest.document:
-            return None
-        config: dict[str, Any] = json.loads(self._client.blob(manifest.document["config"]["digest"]))
-        labels = config["config"].get("Labels") or {}
-        if KEY_LABEL not in labels:
-            return None
-        ref = ImageRef(
-            repository=self._repository.name,
-            digest=manifest.digest,
-            version=labels[VERSION_LABEL],
-            key=labels[KEY_LABEL],
-        )
-        return RemoteImage(ref, manifest, config)
+        return self._release(manifest) if manifest else None
 
     def pin(self, image: RemoteImage) -> RemoteImage | None:
         """Lease an image for whoever asked for it; None if it is about to be removed. The order of steps matters."""
@@ -136,7 +136,8 @@ class RegistryImages:
 
     def tags(self, digest: str) -> frozenset[str]:
         """The tags for people that point at an image now."""
-        return leases.for_people(tag for tag, its in self._digests().items() if its == digest)
+        names = leases.for_people(self._client.tags())
+        return frozenset(tag for tag in names if self._client.digest_of(tag) == digest)
 
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
         """Forget what neither people nor environments need, as the registry sees it now."""
@@ -152,13 +153,14 @@ class RegistryImages:
 
     def labels(self, name: str) -> set[str]:
         """Every value that a label has among the releases that are left."""
-        images = (self.read(digest) for digest in set(self._digests().values()))
-        return {image.labels[name] for image in images if image and name in image.labels}
+        images = self._releases(self._client.tags())
+        return {image.labels[name] for image in images if name in image.labels}
 
     def _remove(self, decision: PruneDecision, stored: Stored, in_use: Callable[[], Collection[str]]) -> PruneDecision:
         digest = decision.ref.digest
         manifest = self._client.manifest(digest)
         if manifest is None:
+            self._kept.forget(digest)
             return decision  # Somebody else's retention was faster.
         marked = self._clock()
         mark = leases.deletion_tag(digest, marked)
@@ -166,6 +168,7 @@ class RegistryImages:
             self._client.put_manifest(mark, manifest)
             if not (reason := self._objection(stored, in_use, marked)):
                 self._client.delete_manifest(digest)
+                self._kept.forget(digest)
                 return decision
         except BaseException:
             with contextlib.suppress(ImageError):  # Where even this fails, time makes the doom void.
@@ -184,19 +187,61 @@ class RegistryImages:
         return keep_reason(now, used, self._clock(), self._lease_seconds) or too_late(marked, self._clock())
 
     def _stored(self) -> list[Stored]:
-        tags_of: dict[str, set[str]] = defaultdict(set)
-        for tag, digest in self._digests().items():
-            tags_of[digest].add(tag)
+        """Every release that is there, in as few requests as there are new ones."""
+        tags = self._client.tags()
+        stable = self._client.digest_of(STABLE_TAG) if STABLE_TAG in tags else None
+        images = self._releases(tags)
+        self._kept.forget_all_but({part for image in images for part in (image.ref.digest, image.config_digest)})
         found = []
-        for digest, tags in tags_of.items():
-            if image := self.read(digest):
-                used_at = leases.pinned_at(tags)
-                found.append(Stored(image.ref, image.built_at, used_at, frozenset(tags), image.manifest.blobs))
+        for image in images:
+            own = self._own(tags, image.ref.digest)
+            its = frozenset([*own, STABLE_TAG] if image.ref.digest == stable else own)
+            found.append(Stored(image.ref, image.built_at, leases.pinned_at(own), its, image.manifest.blobs))
         return found
 
-    def _digests(self) -> dict[str, str]:
-        found = {tag: self._client.digest_of(tag) for tag in self._client.tags()}
-        return {tag: digest for tag, digest in found.items() if digest}
+    def _releases(self, tags: Collection[str]) -> list[RemoteImage]:
+        """The releases that tags lead to.
+
+        Whatever gives an image out leases it, and a lease's tag names its digest, so most images are known without
+        being asked for. One that nobody leased has the tag of its key: it was pushed by that name. Other tags are
+        given to images that have one of the two.
+        """
+        found: dict[str, RemoteImage] = {}
+        for start, tag in {start: tag for tag in tags if (start := leases.named_by(tag))}.items():
+            if image := self._known(start) or self.read(tag):
+                found[image.ref.digest] = image
+        told = {key_tag(image.ref.key) for image in found.values()}
+        for tag in tags:
+            if tag.startswith(KEY_TAG_PREFIX) and tag not in told and (image := self.read(tag)):
+                found[image.ref.digest] = image
+        return list(found.values())
+
+    def _known(self, start: str) -> RemoteImage | None:
+        """The release whose digest begins so, as it was read before; None if it was not."""
+        for digest in self._kept.beginning_with(start):
+            if content := self._kept.get(digest):
+                return self._release(Manifest.of(content))
+        return None
+
+    def _release(self, manifest: Manifest) -> RemoteImage | None:
+        """The release that a manifest describes; None if it is none."""
+        if "config" not in manifest.document:
+            return None
+        name = str(manifest.document["config"]["digest"])
+        content = self._kept.get(name) or self._client.blob(name)
+        config: dict[str, Any] = json.loads(content)
+        labels = config.get("config", {}).get("Labels") or {}
+        if KEY_LABEL not in labels:
+            return None
+        self._kept.keep(manifest.body)
+        self._kept.keep(content)
+        ref = ImageRef(
+            repository=self._repository.name,
+            digest=manifest.digest,
+            version=labels[VERSION_LABEL],
+            key=labels[KEY_LABEL],
+        )
+        return RemoteImage(ref, manifest, config)
 
     def _own(self, tags: Collection[str], digest: str) -> list[str]:
         return [tag for tag in tags if leases.short(digest) in tag]

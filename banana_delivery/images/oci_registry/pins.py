@@ -18,6 +18,9 @@ from banana_delivery.names import DOOMED_TAG_PREFIX, KEY_TAG_PREFIX, LEASE_TAG_P
 _LEASE = re.compile(rf"{LEASE_TAG_PREFIX}(\d+)-[0-9a-f]{{16}}")
 _DOOM = re.compile(rf"({DOOMED_TAG_PREFIX}|{PARDONED_TAG_PREFIX})([0-9a-f]{{16}})-((\d+)-[0-9a-f]{{8}})")
 _BOOKKEEPING = (LEASE_TAG_PREFIX, DOOMED_TAG_PREFIX, PARDONED_TAG_PREFIX, KEY_TAG_PREFIX)
+_NAMED = re.compile(
+    rf"(?:{LEASE_TAG_PREFIX}\d+-|{DOOMED_TAG_PREFIX}|{PARDONED_TAG_PREFIX})([0-9a-f]{{16}})(?:-\d+-[0-9a-f]{{8}})?"
+)
 
 
 def short(digest: str) -> str:
@@ -33,6 +36,12 @@ def pin_tag(digest: str, now: float) -> str:
 def pinned_at(tags: Iterable[str]) -> float:
     """When the newest of an image's leases began, seconds since the epoch; 0 if it has none."""
     return max((float(match[1]) for tag in tags if (match := _LEASE.fullmatch(tag))), default=0.0)
+
+
+def named_by(tag: str) -> str:
+    """The start of the digest that a tag of this bookkeeping names, and always points at; empty for any other tag."""
+    match = _NAMED.fullmatch(tag)
+    return match[1] if match else ""
 
 
 def deletion_tag(digest: str, now: float) -> str:

@@ -6,16 +6,17 @@ The client is imported when the first request is made: loading it takes longer t
 from __future__ import annotations
 
 import json
-import math
 import os
+import threading
+import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from banana_delivery.errors import ConflictError, TargetError
-from banana_delivery.waiting import Backoff, retry
+from banana_delivery.waiting import retry_after
 
 if TYPE_CHECKING:
-    from kubernetes.client import ApiClient
+    from kubernetes.client import ApiClient, Configuration
 
 Json = dict[str, Any]
 
@@ -28,18 +29,12 @@ CONNECTIONS = 8
 OUTAGE_SECONDS = 25.0
 """How long an API server that does not answer is asked again. Every request here may be repeated: writes carry a
 resourceVersion or say the same thing twice."""
-PAUSES = Backoff(0.1, longest=1.0)
 FORBIDDEN = (401, 403)
+_ADVICE = {
+    401: " The credentials were read again, and are refused as well: renew them.",
+    403: " Grant the verb: see k8s/base/rbac.",
+}
 MERGE_PATCH = "application/merge-patch+json"
-
-
-class _OutageError(Exception):
-    """A try that another one may cure: nobody answered, or somebody who cannot answer now."""
-
-    def __init__(self, why: str, status: int = 503, text: str = "") -> None:
-        super().__init__(why)
-        self.status = status
-        self.text = text
 
 
 class KubernetesApi:
@@ -53,6 +48,7 @@ class KubernetesApi:
     def __init__(self, context: str = "", *, outage_seconds: float = OUTAGE_SECONDS) -> None:
         self._context = context
         self._outage_seconds = outage_seconds
+        self._renewing = threading.Lock()
 
     def get(self, path: str, **query: str) -> Json | None:
         """Read one object or list; None if it does not exist."""
@@ -113,48 +109,50 @@ class KubernetesApi:
         Raises:
             TargetError: if nobody answers for ``outage_seconds``.
         """
-        from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
-        def send() -> tuple[int, str]:
-            try:
-                response = self._client.call_api(
-                    path,
-                    method,
-                    query_params=list((query or {}).items()),
-                    header_params={"Accept": accept, "Content-Type": content_type},
-                    body=body,
-                    auth_settings=["BearerToken"],
-                    _preload_content=False,
-                    _return_http_data_only=True,
-                    _request_timeout=TIMEOUT_SECONDS if patient else PAGE_SECONDS,
+        content = {"Accept": accept, "Content-Type": content_type}
+        patience = TIMEOUT_SECONDS if patient else PAGE_SECONDS
+        deadline, pause, renewed = time.monotonic() + self._outage_seconds, 0.1, False
+        while True:
+            client = self._client
+            answer = _once(client, method, path, query or {}, content, body, patience)
+            if not renewed and _may_be_stale(answer):
+                self._renew(client)
+                renewed = True
+                continue
+            if not patient or not _worth_another_try(answer.status):
+                return answer.status or 503, answer.text
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TargetError(
+                    f"The Kubernetes API server at {client.configuration.host} did not answer for "
+                    f"{self._outage_seconds:.0f} s ({answer.problem}). Traffic flows on as it was; try again when it "
+                    "is back."
                 )
-            except ApiException as error:
-                status, text = int(error.status or 0), str(error.body or error.reason)
-                if status and not _worth_another_try(status):
-                    return status, text
-                raise _OutageError(str(error.reason), status, text) from error
-            except HTTPError as error:
-                raise _OutageError(str(error)) from error
-            except AttributeError as error:
-                # The client cannot read its own exception for a broken TLS connection, which has no body.
-                if not isinstance(error.__context__, ApiException):
-                    raise
-                raise _OutageError(str(error.__context__.reason)) from error
-            return int(response.status), bytes(response.data).decode()
+            # However long it asks to be left alone, it is asked a last time before the caller is told.
+            time.sleep(min(max(pause, answer.pause), left))
+            pause = min(2 * pause, 1.0)
 
-        try:
-            return retry(send, self._outage_seconds, on=(_OutageError,), pause=PAUSES, tries=math.inf if patient else 1)
-        except _OutageError as outage:
-            if not patient:
-                return outage.status, outage.text
-            raise TargetError(
-                f"The Kubernetes API server at {self._client.configuration.host} did not answer for "
-                f"{self._outage_seconds:.0f} s ({outage}). Traffic flows on as it was; try again when it is back."
-            ) from outage
+    def _renew(self, stale: ApiClient) -> None:
+        """Read the configuration again, unless another thread has done so since ``stale`` was made.
+
+        Few credentials say when they expire: plugins, token files and certificates are renewed behind our back.
+        """
+        with self._renewing:
+            if self._client is stale:
+                self._client = self._connect()
+                stale.rest_client.pool_manager.clear()
 
     @cached_property
     def _client(self) -> ApiClient:
+        return self._connect()
+
+    def _connect(self) -> ApiClient:
+        """A client with the credentials that stand in the configuration now.
+
+        Raises:
+            TargetError: if it cannot be read, or leads nowhere.
+        """
+        import yaml
         from kubernetes import client, config
 
         configuration = client.Configuration()
@@ -170,18 +168,91 @@ class KubernetesApi:
                     context=self._context or None,
                     client_configuration=configuration,
                 )
-        except config.ConfigException as error:
+        except (config.ConfigException, yaml.YAMLError, OSError) as error:
             where = f"context {self._context!r}" if self._context else "a cluster"
             raise TargetError(
                 f"The kubeconfig does not lead to {where} ({error}); set KUBECONFIG, or "
                 "BANANA_KUBERNETES_STAGING_CONTEXT and BANANA_KUBERNETES_PRODUCTION_CONTEXT."
             ) from error
+        _strip_token(configuration)
         return client.ApiClient(configuration)
+
+
+def _strip_token(configuration: Configuration) -> None:
+    """Keep the line end of a token's file out of the header, where the client would break off with a ValueError."""
+    refresh = configuration.refresh_api_key_hook
+
+    def refreshed(changed: Configuration) -> None:
+        if refresh:
+            refresh(changed)
+        changed.refresh_api_key_hook = refreshed  # The client's own puts itself back each time.
+        changed.api_key.update({name: key.strip() for name, key in changed.api_key.items()})
+
+    configuration.refresh_api_key_hook = refreshed
+
+
+class _Answer(NamedTuple):
+    """What became of one request.
+
+    Attributes:
+        status: HTTP's; 503 if nobody answered, 0 if TLS did not begin.
+        text: the body.
+        problem: what went wrong, for a person.
+        pause: seconds for which the API server asks to be left alone.
+    """
+
+    status: int
+    text: str = ""
+    problem: str = ""
+    pause: float = 0.0
+
+
+def _once(
+    client: ApiClient,
+    method: str,
+    path: str,
+    query: dict[str, str],
+    headers: dict[str, str],
+    body: Json | None,
+    patience: tuple[float, float],
+) -> _Answer:
+    """Send one request."""
+    from kubernetes.client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        response = client.call_api(
+            path,
+            method,
+            query_params=list(query.items()),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _return_http_data_only=True,
+            _request_timeout=patience,
+        )
+        return _Answer(int(response.status), bytes(response.data).decode())
+    except ApiException as error:
+        said = str(error.body or error.reason)
+        return _Answer(int(error.status or 0), said, str(error.reason), retry_after(error.headers or {}))
+    except HTTPError as error:
+        return _Answer(503, problem=str(error))
+    except AttributeError as error:
+        # The client cannot read its own exception for a broken TLS connection, which has no body.
+        if not isinstance(error.__context__, ApiException):
+            raise
+        return _Answer(0, problem=str(error.__context__.reason))
+
+
+def _may_be_stale(answer: _Answer) -> bool:
+    """Whether credentials read again may help: they are refused, or missing (a plugin failed), or TLS fails."""
+    return answer.status in (0, 401) or (answer.status == 403 and "system:anonymous" in answer.text)
 
 
 def _worth_another_try(status: int) -> bool:
     """Whether the API server may answer differently in a moment: it is starting, stopping or busy."""
-    return status == 429 or status >= 500
+    return status in (0, 429) or status >= 500
 
 
 def _parsed(status: int, text: str, method: str, path: str) -> Json:
@@ -196,7 +267,5 @@ def _parsed(status: int, text: str, method: str, path: str) -> Json:
         body = {"message": text[:300]}
     if status < 300:
         return body
-    advice = " Grant the verb: see k8s/base/rbac." if status == 403 else ""
-    raise TargetError(
-        f"Kubernetes refused {method} {path} ({status}): {body.get('message', 'no reason given')}.{advice}"
-    )
+    reason = body.get("message", "no reason given")
+    raise TargetError(f"Kubernetes refused {method} {path} ({status}): {reason}.{_ADVICE.get(status, '')}")

@@ -6,7 +6,9 @@ change brings a rule along whose answer names it, and the change counts as taken
 
 from __future__ import annotations
 
+import math
 import secrets
+import time
 from functools import partial
 
 import httpx
@@ -20,7 +22,7 @@ from banana_delivery.targets.kubernetes.endpoints import closed, selecting, whol
 from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, annotation
 from banana_delivery.targets.kubernetes.record import change_stamped
 from banana_delivery.targets.kubernetes.routing import Routing
-from banana_delivery.waiting import wait_until
+from banana_delivery.waiting import gateway_duration
 
 USER_ROUTE = "banana-api"
 PROBE_ROUTE = "banana-api-probe"
@@ -28,8 +30,23 @@ SERVICE_PORT = 80
 
 SETTLE_SECONDS = 20.0
 """A router that was restarted needs some seconds; one that needs longer than this is out of order."""
-CONFIRMATIONS = 3
-"""Answers in a row, each on a new connection, because a Gateway may be several routers."""
+MISSED = 0.001
+"""How often a router that has not followed may be overlooked."""
+ROUTERS = 5
+"""Pods of a Gateway, where nobody says how many there are."""
+FEWEST = 3
+"""Answers in a row, even of one router."""
+
+
+def confirmations(routers: int) -> int:
+    """How many answers in a row, each on a connection of its own, show that all routers have followed.
+
+    A new connection meets one router of n by chance, so k of them all miss a straggler with the probability
+    (1 - 1/n)^k; k is the smallest number for which that is at most ``MISSED``.
+    """
+    if routers < 2:
+        return FEWEST
+    return max(FEWEST, math.ceil(math.log(MISSED) / math.log1p(-1 / routers)))
 
 
 def user_rules(
@@ -53,7 +70,7 @@ def user_rules(
         ],
     }
     if timeout_seconds:
-        split["timeouts"] = {"request": f"{timeout_seconds * 1000:.0f}ms"}
+        split["timeouts"] = {"request": gateway_duration(timeout_seconds)}
     redirect = {"hostname": f"{token}.invalid", "statusCode": 302}
     echo: Json = {
         "matches": [{"path": {"type": "Exact", "value": _echo_path(key)}}],
@@ -119,11 +136,15 @@ class GatewayRouting(Routing):
         api: the cluster.
         place: the environment's namespace.
         timeout_seconds: after which the router gives a request up.
+        routers: how many of them there are at most; a change is confirmed often enough to have met each.
     """
 
-    def __init__(self, api: KubernetesApi, place: EnvironmentNamespace, timeout_seconds: float) -> None:
+    def __init__(
+        self, api: KubernetesApi, place: EnvironmentNamespace, timeout_seconds: float, routers: int = ROUTERS
+    ) -> None:
         super().__init__(api, place, place.route(USER_ROUTE))
         self._timeout_seconds = timeout_seconds
+        self._confirmations = confirmations(routers)
 
     @override
     def fence(self, generation: int) -> None:
@@ -145,20 +166,28 @@ class GatewayRouting(Routing):
 
     @override
     def wait_applied(self, carrier: Json, prepared: Json) -> None:
-        """Ask the router for the name of the change it follows, until it is this one or a later one of ours."""
+        """Ask for the name of the change that the routers follow, until each must have said that it is this one.
+
+        One that names another change, or does not answer, makes it begin anew.
+        """
         expected = f"{prepared['token']}.invalid"
         url = _url_of(carrier, USER_ROUTE) + _echo_path(prepared["key"])
-        wait_until(
-            lambda: _confirmed(url, expected),
-            SETTLE_SECONDS,
-            lambda said: TargetError(
-                f"The Gateway did not follow HTTPRoute {self.place.name}/{USER_ROUTE} within "
-                f"{SETTLE_SECONDS:.0f} s: asked at {_url_of(carrier, USER_ROUTE)}, it said {said!r}. The weights "
-                "are stored and hold once it does; look at the Gateway's pods."
-            ),
-            done=expected.__eq__,
-            pause=0.05,
-        )
+        deadline, seen, said, other = time.monotonic() + SETTLE_SECONDS, 0, "", ""
+        # Kept connections would ask the same router again and again.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(timeout=2.0, trust_env=False, limits=limits, headers={"Connection": "close"}) as client:
+            while seen < self._confirmations:
+                said = _redirect_host(client, url)
+                seen, other = (seen + 1, other) if said == expected else (0, said)
+                if time.monotonic() > deadline and seen < self._confirmations:
+                    raise TargetError(
+                        f"The Gateway did not follow HTTPRoute {self.place.name}/{USER_ROUTE} within "
+                        f"{SETTLE_SECONDS:.0f} s: asked at {_url_of(carrier, USER_ROUTE)}, it said {other!r}, and "
+                        f"then {seen} times in a row what it was to say ({self._confirmations} are needed). The "
+                        "weights are stored and hold once it does; look at the Gateway's pods."
+                    )
+                if not seen:
+                    time.sleep(0.05)
 
     @override
     def sync_service(self, weights: dict[Colour, int], generation: int) -> None:
@@ -243,18 +272,11 @@ def _url_of(route: Json, name: str) -> str:
     raise TargetError(f"HTTPRoute {name} does not say where it is reached; annotate it with {URL_KEY}.")
 
 
-def _confirmed(url: str, expected: str) -> str:
-    """What the router says: as expected only if it said so several times in a row, since there may be several."""
-    for _ in range(CONFIRMATIONS):
-        if (said := _redirect_host(url)) != expected:
-            return said
-    return expected
-
-
-def _redirect_host(url: str) -> str:
-    """The host that the router redirects to; what went wrong if it does not redirect."""
+def _redirect_host(client: httpx.Client, url: str) -> str:
+    """The host that a router redirects to; what went wrong if it does not redirect."""
     try:
-        answer = httpx.get(url, timeout=2.0, follow_redirects=False)
-    except httpx.HTTPError as error:
+        answer = client.get(url)
+        location = answer.headers.get("location")
+        return httpx.URL(location).host if location else f"HTTP {answer.status_code}"
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return str(error) or repr(error)
-    return httpx.URL(answer.headers["location"]).host if "location" in answer.headers else f"HTTP {answer.status_code}"

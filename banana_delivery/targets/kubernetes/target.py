@@ -9,6 +9,7 @@ From settings to a ``KubernetesTarget``; nothing is asked of a cluster yet.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from functools import cached_property
 
 from typing_extensions import override
 
-from banana_delivery.errors import ConflictError, TargetError
+from banana_delivery.errors import ConflictError, FencedError, TargetError
 from banana_delivery.names import GENERATION_KEY, REPLICAS_KEY
 from banana_delivery.policy.model import (
     COLOURS,
@@ -24,6 +25,7 @@ from banana_delivery.policy.model import (
     Deployment,
     Environment,
     ImageRef,
+    Phase,
     RolloutRecord,
     TrafficSnapshot,
 )
@@ -46,6 +48,8 @@ from banana_delivery.targets.kubernetes.readiness import not_led_there, readines
 from banana_delivery.targets.kubernetes.record import Change, RecordStore, change_stamped
 from banana_delivery.targets.kubernetes.routing import Routing, SoleRouting, digest_at
 from banana_delivery.targets.kubernetes.traffic import TRAEFIK_QUERIES, RouterSource, Traffic, prometheus, traefik
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,15 @@ class KubernetesTarget(ReleaseTarget):
 
     @override
     def release(self, claim: Claim) -> None:
-        """Give the environment back."""
+        """Give the environment back; what grew under the load of a release is the autoscaler's from now on."""
+        record = self.record(claim.environment)
+        try:
+            claims.check(record, claim)
+            self._hand_over(claim, record)
+        except FencedError:
+            return  # It is not ours any more.
+        except TargetError as error:
+            _log.warning("The autoscaler of %s keeps its floor for now: %s", claim.environment, error)
         self._change(claim, lambda _, now: claims.released(now, claim))
 
     @override
@@ -150,7 +162,7 @@ class KubernetesTarget(ReleaseTarget):
         _set_floor(site, colour, replicas)
 
         def change(deployment: Json) -> None:
-            deployment["spec"]["replicas"] = replicas
+            deployment["spec"]["replicas"] = _not_less_than_needed(site, colour, deployment, replicas)
             annotate(deployment, REPLICAS_KEY, str(replicas))
 
         if change_stamped(site.api, site.place.deployment(colour), claim.generation, change) is None:
@@ -226,10 +238,36 @@ class KubernetesTarget(ReleaseTarget):
         """What the PodTemplate says, or as many as the active colour has grown to under load."""
         site, record = self.sites[environment], self.record(environment)
         colour = record.active or COLOURS[environment][0]
-        template = site.api.get(site.place.template(colour)) or {"metadata": {}}
         active = site.api.get(site.place.deployment(colour)) if record.active else None
         grown = int(active["spec"]["replicas"]) if active else 0
-        return max(int(annotation(template, REPLICAS_KEY) or 1), grown)
+        return max(self._base_replicas(environment, colour), grown)
+
+    def _hand_over(self, claim: Claim, record: RolloutRecord) -> None:
+        """Ask for no more replicas of the active colour than its PodTemplate says, without taking any away.
+
+        A release asks for as many as its predecessor had grown to. That was right while it was on trial; afterwards the
+        autoscaler knows better, and the next release would else begin from there. Where there is none, or it is about
+        to change something, everything stays as it is until the environment is given back the next time.
+        """
+        site = self.sites[claim.environment]
+        colour = record.active or COLOURS[claim.environment][0]
+        deployment, autoscaler = site.api.get(site.place.deployment(colour)), _autoscaler(site, colour)
+        if not (deployment and autoscaler) or record.weights.get(colour) != 100 or record.phase is Phase.DRIFTED:
+            return
+        base, asked = self._base_replicas(claim.environment, colour), asked_replicas(deployment)
+        if max(asked, autoscaler["spec"].get("minReplicas", 1)) <= base or not _is_content(autoscaler, deployment):
+            return
+        if asked > base:
+            self._record(claim, lambda now: claims.scaled(now, colour, base))
+            path = site.place.deployment(colour)
+            change_stamped(site.api, path, claim.generation, lambda it: annotate(it, REPLICAS_KEY, str(base)))
+        _set_floor(site, colour, base)
+
+    def _base_replicas(self, environment: Environment, colour: Colour) -> int:
+        """What the PodTemplate says."""
+        site = self.sites[environment]
+        template = site.api.get(site.place.template(colour)) or {"metadata": {}}
+        return int(annotation(template, REPLICAS_KEY) or 1)
 
     def _record(self, claim: Claim, become: Callable[[RolloutRecord], RolloutRecord]) -> None:
         """Change the record alone, under the claim."""
@@ -252,7 +290,7 @@ class KubernetesTarget(ReleaseTarget):
         def change(deployment: Json) -> None:
             annotate(deployment, REPLICAS_KEY, str(wanted["spec"]["replicas"]))
             kept = serves(deployment) and image_in(deployment) == image_in(wanted)
-            deployment["spec"]["replicas"] = wanted["spec"]["replicas"]
+            deployment["spec"]["replicas"] = _not_less_than_needed(site, colour, deployment, wanted["spec"]["replicas"])
             if not kept:
                 # A PodTemplate that was changed meanwhile takes effect with a release, never under one that serves.
                 deployment["spec"]["template"] = wanted["spec"]["template"]
@@ -271,14 +309,32 @@ def _set_floor(site: EnvironmentCluster, colour: Colour, replicas: int) -> None:
         site.api.patch(site.place.autoscaler(colour), {"spec": {"minReplicas": replicas}})
 
 
+def _autoscaler(site: EnvironmentCluster, colour: Colour) -> Json | None:
+    """The colour's autoscaler; None if there is none. A patch of nothing, since staging's role may only patch it."""
+    return site.api.patch(site.place.autoscaler(colour), {"spec": {}})
+
+
+def _is_content(autoscaler: Json, deployment: Json) -> bool:
+    """Whether the Deployment has as many replicas as the autoscaler wants."""
+    return bool(autoscaler.get("status", {}).get("desiredReplicas") == deployment["spec"]["replicas"])
+
+
+def _not_less_than_needed(site: EnvironmentCluster, colour: Colour, deployment: Json, asked: int) -> int:
+    """As many replicas as asked for, or as the autoscaler added under load: only it takes those away."""
+    live = int(deployment["spec"]["replicas"])
+    if not 0 < asked < live or not site.routing.weights(site.store.read()[0]).get(colour):
+        return asked
+    autoscaler = _autoscaler(site, colour)
+    return live if autoscaler and _is_content(autoscaler, deployment) else asked
+
+
 def _replicas(site: EnvironmentCluster, colour: Colour, deployment: Json) -> int:
     """Replicas asked for, not counting those that the autoscaler added: those are nobody's hand edit."""
     live, asked = int(deployment["spec"]["replicas"]), asked_replicas(deployment)
     if live == asked:
         return asked
-    autoscaler = site.api.get(site.place.autoscaler(colour)) or {}
-    wanted = autoscaler.get("status", {}).get("desiredReplicas")
-    return asked if live > asked > 0 and wanted == live else live
+    autoscaler = site.api.get(site.place.autoscaler(colour))
+    return asked if live > asked > 0 and autoscaler and _is_content(autoscaler, deployment) else live
 
 
 def kubernetes_target(settings: Settings) -> KubernetesTarget:
@@ -302,7 +358,7 @@ def kubernetes_target(settings: Settings) -> KubernetesTarget:
 def _routing(settings: Settings, api: KubernetesApi, place: EnvironmentNamespace) -> Routing:
     if settings.kubernetes_routing == "endpoints":
         return EndpointRouting(api, place)
-    return GatewayRouting(api, place, settings.kubernetes_route_timeout_seconds)
+    return GatewayRouting(api, place, settings.kubernetes_route_timeout_seconds, settings.kubernetes_gateway_replicas)
 
 
 def _router(settings: Settings) -> RouterSource | None:

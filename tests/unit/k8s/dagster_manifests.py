@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +34,9 @@ PODS = {name: thing["spec"]["template"]["spec"] for name, thing in DEPLOYMENTS.i
 INSTANCE = yaml.safe_load((BASE / "dagster.yaml").read_text())
 
 
+CLUSTER_WIDE = {"PriorityClass"}
+
+
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
     return [*pod.get("initContainers", []), *pod["containers"]]
 
@@ -48,6 +52,8 @@ def named(kind: str) -> set[str]:
 def referred_to(pod: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Kind and name of everything that a pod needs in its namespace, Secrets that may be missing included."""
     yield "ServiceAccount", pod["serviceAccountName"]
+    if "priorityClassName" in pod:
+        yield "PriorityClass", pod["priorityClassName"]
     yield from (("Secret", secret["name"]) for secret in pod["imagePullSecrets"])
     for source in (source for container in containers(pod) for source in container["envFrom"]):
         kind, reference = next(iter(source.items()))
@@ -63,11 +69,13 @@ def referred_to(pod: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def launcher(scratch: Path, server: str = "http://127.0.0.1:9") -> K8sRunLauncher:
     """The launcher that dagster.yaml describes, outside a cluster."""
-    processed = process_config(K8sRunLauncher.config_type(), INSTANCE["run_launcher"]["config"])  # type: ignore[no-untyped-call]
+    named = INSTANCE["run_launcher"]
+    kind: type[K8sRunLauncher] = getattr(importlib.import_module(named["module"]), named["class"])
+    processed = process_config(kind.config_type(), named["config"])  # type: ignore[no-untyped-call]
     assert processed.success, processed.errors
     kubeconfig = write_kubeconfig(scratch / "kubeconfig", {"here": server})
     outside = {"load_incluster_config": False, "kubeconfig_file": str(kubeconfig)}
-    return K8sRunLauncher(**{**cast(dict[str, Any], processed.value), **outside})
+    return kind(**{**cast(dict[str, Any], processed.value), **outside})
 
 
 def job_of_a_run(launcher: K8sRunLauncher, **tags: str) -> dict[str, Any]:

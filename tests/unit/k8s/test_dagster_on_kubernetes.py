@@ -11,9 +11,12 @@ import pytest
 import yaml
 
 from tests import ROOT
+from tests.unit.k8s import test_readme_of_manifests as sizes
 from tests.unit.k8s.dagster_manifests import (
     BASE,
+    CLUSTER_WIDE,
     INSTANCE,
+    K8S,
     NAMESPACE,
     OBJECTS,
     SETTINGS,
@@ -44,7 +47,8 @@ def test_everything_lives_where_the_pipeline_does() -> None:
     subjects = [subject for thing in OBJECTS if thing["kind"] == "RoleBinding" for subject in thing["subjects"]]
     launched = INSTANCE["run_launcher"]["config"]["job_namespace"]
 
-    assert {thing["metadata"]["namespace"] for thing in OBJECTS} == {NAMESPACE} == {launched}
+    local = [thing for thing in OBJECTS if thing["kind"] not in CLUSTER_WIDE]
+    assert {thing["metadata"]["namespace"] for thing in local} == {NAMESPACE} == {launched}
     assert NAMESPACE in named("Namespace")
     assert {(one["namespace"], one["name"]) for one in subjects} == {
         (NAMESPACE, name) for name in named("ServiceAccount")
@@ -61,6 +65,7 @@ def test_every_pod_finds_what_it_names_and_the_documents_say_how_to_make_the_sec
         "Secret": set(re.findall(r"create secret [a-z-]+ ([a-z-]+) -n banana-delivery", page)),
         "PersistentVolumeClaim": named("PersistentVolumeClaim"),
         "ServiceAccount": named("ServiceAccount"),
+        "PriorityClass": named("PriorityClass"),
     }
 
     for name, pod in every_pod.items():
@@ -103,3 +108,45 @@ def test_runs_and_the_code_server_share_everything_that_a_delivery_reads_again(
     run, server = every_pod["run"], every_pod["dagster-code-server"]
     assert shared(run) == shared(server)
     assert run["containers"][0]["volumeMounts"] == server["containers"][0]["volumeMounts"]
+
+
+def test_no_node_autoscaler_ends_a_delivery_and_its_job_outlasts_no_day(tmp_path: Path) -> None:
+    job = job_of_a_run(launcher(tmp_path))
+
+    assert job["spec"]["template"]["metadata"]["annotations"] == {
+        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+        "karpenter.sh/do-not-disrupt": "true",
+    }
+    monitoring = INSTANCE["run_monitoring"]
+    assert monitoring["start_timeout_seconds"] >= 1200, "pulling an image of 8 GB takes minutes"
+    assert job["spec"]["activeDeadlineSeconds"] > 2 * monitoring["start_timeout_seconds"]
+    assert job["spec"]["ttlSecondsAfterFinished"] == 86400
+    assert job["spec"]["backoffLimit"] == 0, "a run is never begun a second time"
+
+
+def test_a_run_never_comes_before_the_replicas_that_answer_users(every_pod: dict[str, dict[str, Any]]) -> None:
+    component = K8S / "components/priority"
+    (patch,) = yaml.safe_load((component / "kustomization.yaml").read_text())["patches"]
+    (change,) = yaml.safe_load(patch["patch"])
+    serving = yaml.safe_load((component / "serving.yaml").read_text())
+    runs = next(thing for thing in OBJECTS if thing["kind"] == "PriorityClass")
+
+    assert (change["path"], change["value"]) == ("/template/spec/priorityClassName", serving["metadata"]["name"])
+    assert re.fullmatch(patch["target"]["name"], "banana-api-blue")
+    assert re.fullmatch(patch["target"]["name"], "banana-api-green")
+    assert every_pod["run"]["priorityClassName"] == runs["metadata"]["name"]
+    assert serving["value"] > runs["value"]
+    assert serving["preemptionPolicy"] == runs["preemptionPolicy"] == "Never"
+    for version in VERSIONS:
+        kubernetes_validate.validate(serving, version, strict=True)
+
+
+@pytest.mark.parametrize("components", [(), ("small",)])
+def test_a_run_has_a_smaller_share_of_a_busy_processor_than_any_replica_of_production(
+    components: tuple[str, ...], every_pod: dict[str, dict[str, Any]]
+) -> None:
+    folders = [K8S / "environments/production/blue", *(K8S / "components" / name for name in components)]
+    replica = sizes.container(sizes.template("banana-api-blue", *folders))["resources"]
+    run = every_pod["run"]["containers"][0]["resources"]
+
+    assert sizes.quantity(run["requests"]["cpu"]) <= sizes.quantity(replica["requests"]["cpu"]) / 2

@@ -1,0 +1,159 @@
+"""A registry in memory that speaks HTTP, counts what it is asked, and may have the habits of real ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+from banana_delivery.images.oci_registry.client import MANIFEST_TYPES
+from banana_delivery.names import KEY_LABEL, VERSION_LABEL
+
+PREFIX = "/v2/acme/banana/"
+
+
+@dataclass
+class Answer:
+    """An HTTP answer. ``length``: what it says of its size, if that is not the truth."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    chunked: bool = False
+
+
+@dataclass
+class RegistryServer:
+    """One repository, `acme/banana`.
+
+    Attributes:
+        host: where it is.
+        manifests: by digest.
+        tags: digest by tag.
+        blobs: by digest.
+        asked: requests by method and kind.
+        authorizations: what came as a login, in order.
+        habit: given method, path and the usual answer, says what it answers instead.
+        page: how many tags a page of the list has.
+        link: given the path of the next page, says how the list links to it.
+    """
+
+    host: str = ""
+    manifests: dict[str, bytes] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    asked: Counter[str] = field(default_factory=Counter)
+    authorizations: list[str] = field(default_factory=list)
+    habit: Callable[[str, str, Answer], Answer] = lambda _method, _path, usual: usual
+    page: int = 1000
+    link: Callable[[str], str] = lambda path: path
+
+    def put_image(self, version: str, created: str, *tags: str, foreign: bool = False) -> str:
+        """Add an image of one layer, and return its digest."""
+        key = hashlib.sha256(version.encode()).hexdigest()
+        labels = {} if foreign else {KEY_LABEL: key, VERSION_LABEL: version}
+        config = {"created": created, "config": {"Labels": labels}, "rootfs": {"diff_ids": []}}
+        layer = f"layer of {version}".encode()
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPES[0],
+            "config": self._descriptor(json.dumps(config).encode()),
+            "layers": [self._descriptor(layer)],
+        }
+        body = json.dumps(manifest).encode()
+        self.manifests[digest(body)] = body
+        names = (*tags, *(() if foreign else (f"key-{key[:32]}",)))
+        self.tags.update(dict.fromkeys(names, digest(body)))
+        return digest(body)
+
+    def answer(self, method: str, url: str, headers: dict[str, str], content: bytes) -> Answer:
+        path = urlsplit(url).path.removeprefix(PREFIX)
+        kind, _, name = path.partition("/")
+        self.asked[f"{method} {kind}"] += 1
+        self.authorizations.append(headers.get("Authorization", ""))
+        if kind == "tags":
+            usual = self._list(url)
+        elif kind == "blobs":
+            usual = self._blob(name)
+        else:
+            usual = self._manifest(method, name, content)
+        return self.habit(method, path, usual)
+
+    def _descriptor(self, content: bytes) -> dict[str, object]:
+        self.blobs[digest(content)] = content
+        return {"digest": digest(content), "size": len(content), "mediaType": "application/octet-stream"}
+
+    def _blob(self, name: str) -> Answer:
+        return Answer(200, self.blobs[name]) if name in self.blobs else Answer(404)
+
+    def _list(self, url: str) -> Answer:
+        query = parse_qs(urlsplit(url).query)
+        names = sorted(name for name in self.tags if name > query.get("last", [""])[0])
+        shown, rest = names[: self.page], names[self.page :]
+        following = f"{PREFIX}tags/list?last={shown[-1]}&n={self.page}" if rest else ""
+        headers = {"Link": f'<{self.link(following)}>; rel="next"'} if rest else {}
+        return Answer(200, json.dumps({"name": "acme/banana", "tags": shown}).encode(), headers)
+
+    def _manifest(self, method: str, name: str, content: bytes) -> Answer:
+        if method == "PUT":
+            self.manifests[digest(content)] = content
+            self.tags[name] = digest(content)
+            return Answer(201)
+        found = name if name in self.manifests else self.tags.get(name, "")
+        if found not in self.manifests:
+            return Answer(404)
+        if method == "DELETE":
+            del self.manifests[found]
+            self.tags = {tag: its for tag, its in self.tags.items() if its != found}
+            return Answer(202)
+        headers = {"Docker-Content-Digest": found, "Content-Type": MANIFEST_TYPES[0]}
+        return Answer(200, self.manifests[found], headers)
+
+
+def digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+@contextmanager
+def serving(registry: RegistryServer) -> Iterator[RegistryServer]:
+    """The registry on a port of its own."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send(registry.answer(self.command, self.path, dict(self.headers), content))
+
+        do_HEAD = do_PUT = do_DELETE = do_GET  # noqa: N815
+
+        def send(self, answer: Answer) -> None:
+            self.send_response_only(answer.status)
+            length = {"Transfer-Encoding": "chunked"} if answer.chunked else {"Content-Length": str(len(answer.body))}
+            for name, value in {**length, **answer.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "HEAD":
+                return
+            if not answer.chunked:
+                self.wfile.write(answer.body)
+                return
+            for start in range(0, len(answer.body), 7):
+                piece = answer.body[start : start + 7]
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            self.wfile.write(b"0\r\n\r\n")
+
+        def log_message(self, *_: object) -> None:
+            """What was asked is in ``asked``."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        registry.host = f"127.0.0.1:{server.server_port}"
+        yield registry
+        server.shutdown()

@@ -1,0 +1,126 @@
+"""How many requests retention costs, and that what it kept from before is never believed too far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from banana_delivery.images.oci_registry.client import RegistryClient
+from banana_delivery.images.oci_registry.images import RegistryImages
+from banana_delivery.images.oci_registry.kept import KeptContent
+from banana_delivery.images.oci_registry.pins import pin_tag
+from banana_delivery.images.oci_registry.reference import Repository
+from tests.unit.images.oci_registry.registry_server import RegistryServer
+
+NOW = 1_800_000_000.0
+FEW = 8
+
+
+def add(registry: RegistryServer, number: int, *tags: str) -> str:
+    """An image as a delivery leaves it behind: with its version, its code's revision, its key and a lease."""
+    image = registry.put_image(str(number), f"2026-01-01T00:{number // 60:02}:{number % 60:02}Z", *tags)
+    registry.tags |= dict.fromkeys([str(number), f"sha-{number:012x}", "latest", pin_tag(image, number)], image)
+    return image
+
+
+@pytest.fixture
+def process(registry: RegistryServer, client: RegistryClient, tmp_path: Path) -> Callable[[], RegistryImages]:
+    """The releases as a new process sees them: what it kept lies in files."""
+    repository = Repository.parse(f"{registry.host}/acme/banana")
+
+    def make() -> RegistryImages:
+        return RegistryImages(client, repository, 3600.0, lambda: NOW, KeptContent(tmp_path / "kept"))
+
+    return make
+
+
+@pytest.mark.parametrize("count", [10, 40])
+def test_retention_asks_a_few_requests_for_what_changed_however_many_images_there_are(
+    count: int, registry: RegistryServer, process: Callable[[], RegistryImages]
+) -> None:
+    for number in range(1, count + 1):
+        add(registry, number)
+    registry.tags["stable"] = registry.tags["1"]
+    process().prune(count, tuple, dry_run=False)
+    add(registry, count + 1)
+    registry.asked.clear()
+
+    decisions = process().prune(count, tuple, dry_run=False)
+
+    assert [decision.ref.version for decision in decisions if not decision.keep] == [], "the oldest one is stable"
+    assert len(decisions) == count + 1
+    assert registry.asked.total() <= FEW
+
+    registry.tags["stable"] = registry.tags["2"]
+    registry.asked.clear()
+    decisions = process().prune(count, tuple, dry_run=False)
+
+    assert [decision.ref.version for decision in decisions if not decision.keep] == ["1"]
+    assert registry.asked.total() <= FEW
+    registry.asked.clear()
+    assert len(process().prune(count, tuple, dry_run=False)) == count
+    assert registry.asked.total() <= FEW
+
+
+def test_the_first_look_reads_each_image_once(registry: RegistryServer, process: Callable[[], RegistryImages]) -> None:
+    for number in range(1, 11):
+        add(registry, number)
+
+    process().prune(10, tuple, dry_run=True)
+
+    assert registry.asked.total() <= 2 * 10 + FEW
+
+
+def test_an_image_without_a_lease_is_found_by_its_key_and_a_foreign_one_is_left_alone(
+    registry: RegistryServer, process: Callable[[], RegistryImages]
+) -> None:
+    leased = add(registry, 2)
+    old = registry.put_image("1", "2026-01-01T00:00:00Z", "1")
+    registry.put_image("theirs", "2025-01-01T00:00:00Z", "theirs", foreign=True)
+
+    for _ in range(2):
+        assert [decision.ref.digest for decision in process().prune(1, tuple, dry_run=True)] == [leased, old]
+    assert process().tags(old) == {"1"}
+
+
+def test_an_image_that_somebody_else_removed_is_gone_although_it_is_kept(
+    registry: RegistryServer, process: Callable[[], RegistryImages]
+) -> None:
+    first, second = add(registry, 1), add(registry, 2)
+    assert len(process().prune(9, tuple, dry_run=True)) == 2
+
+    registry.answer("DELETE", f"/v2/acme/banana/manifests/{first}", {}, b"")
+
+    assert [decision.ref.digest for decision in process().prune(9, tuple, dry_run=True)] == [second]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff"])
+def test_kept_content_that_was_damaged_is_read_again(
+    damage: bytes, registry: RegistryServer, process: Callable[[], RegistryImages], tmp_path: Path
+) -> None:
+    add(registry, 1)
+    before = process().prune(9, tuple, dry_run=True)
+    files = list((tmp_path / "kept").iterdir())
+    for file in files:
+        file.write_bytes(damage)
+
+    assert process().prune(9, tuple, dry_run=True) == before
+    assert len(files) == 2, "a manifest and a config"
+
+
+def test_no_more_is_kept_than_lies_in_the_registry_and_a_folder_that_cannot_be_written_costs_requests_alone(
+    registry: RegistryServer, process: Callable[[], RegistryImages], tmp_path: Path
+) -> None:
+    add(registry, 1)
+    add(registry, 2)
+    process().prune(1, tuple, dry_run=False)
+    process().prune(1, tuple, dry_run=True)
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+    for file in (tmp_path / "kept").iterdir():
+        file.unlink()
+    (tmp_path / "kept").rmdir()
+    (tmp_path / "kept").write_text("in the way")
+
+    assert len(process().prune(9, tuple, dry_run=True)) == 1
