@@ -13,12 +13,16 @@ class RegistryError(Exception):
     """The registry cannot be reached or did not answer as it should; worth another try later."""
 
 
+class RegistryRefusedError(RegistryError):
+    """The registry answered that this account may not do that; no other try helps until somebody changes it."""
+
+
 class UnknownVersionError(RegistryError):
     """The version does not exist; one sentence that says which ones do."""
 
 
 class MissingCheckpointError(RegistryError):
-    """The version exists, but has no readable ``best.pt``; one sentence: what, where, what to do."""
+    """It is proven that the version has no ``best.pt``, or several; one sentence: what, where, what to do."""
 
 
 class StagedVersion(Model):
@@ -89,8 +93,9 @@ class ModelRegistry(ABC):
 
         Raises:
             UnknownVersionError: if there is no such version.
-            MissingCheckpointError: if its artifacts hold no ``best.pt``, or several.
-            RegistryError: if the artifacts cannot be reached.
+            MissingCheckpointError: if it is proven that its artifacts hold no ``best.pt``, or several.
+            RegistryError: if the artifacts cannot be reached, are not there at all, or did not arrive whole: nothing
+                is known about the version then.
         """
 
     @abstractmethod
@@ -98,7 +103,10 @@ class ModelRegistry(ABC):
         """Write an outcome back: tags, stages and aliases, so that the registry says what really serves. Idempotent.
 
         Raises:
-            RegistryError: if the registry cannot be reached.
+            UnknownVersionError: if the version, or the one that serves, was deleted: all that exists says the truth
+                now, and there is nothing left to tell the registry, though somebody may want to know.
+            RegistryRefusedError: if this account may not write.
+            RegistryError: if the registry cannot be reached, so that something is left to tell.
         """
 
     @abstractmethod
