@@ -56,8 +56,10 @@ class FakeRegistry(ModelRegistry):
         self._versions[version] = _Kept(checkpoint=checkpoint, metrics=metrics or {}, created_at=now, moved_at=now)
         return version
 
-    def stage(self, version: str, stage: str = STAGED) -> None:
-        """Move a version to a stage, as a person does in the registry's pages."""
+    def stage(self, version: str, stage: str = STAGED, at: float | None = None) -> None:
+        """Move a version to a stage, as a person does in the registry's pages; ``at`` sets the registry's clock."""
+        if at is not None:
+            self._clock = count(int(at))
         kept = self._kept(version)
         kept.stage, kept.moved_at = stage, float(next(self._clock))
 
