@@ -94,6 +94,10 @@ class RegistryError(BananaDeliveryError):
     """The registry cannot be reached or did not answer as it should; worth another try later."""
 
 
+class RegistryRefusedError(RegistryError):
+    """The registry answered that this account may not do that; no other try helps until somebody changes it."""
+
+
 class UnknownVersionError(RegistryError):
     """The version does not exist; one sentence that says which ones do."""
 

@@ -77,8 +77,9 @@ class ModelRegistry(ABC):
 
         Raises:
             UnknownVersionError: if there is no such version.
-            MissingCheckpointError: if its artifacts hold no ``best.pt``, or several.
-            RegistryError: if the artifacts cannot be reached.
+            MissingCheckpointError: if it is proven that its artifacts hold no ``best.pt``, or several.
+            RegistryError: if the artifacts cannot be reached, are not there at all, or did not arrive whole: nothing
+                is known about the version then.
         """
 
     @abstractmethod
@@ -86,7 +87,10 @@ class ModelRegistry(ABC):
         """Write an outcome back: tags, stages and aliases, so that the registry says what really serves. Idempotent.
 
         Raises:
-            RegistryError: if the registry cannot be reached.
+            UnknownVersionError: if the version, or the one that serves, was deleted: all that exists says the truth
+                now, and there is nothing left to tell the registry, though somebody may want to know.
+            RegistryRefusedError: if this account may not write.
+            RegistryError: if the registry cannot be reached, so that something is left to tell.
         """
 
     @abstractmethod

@@ -41,17 +41,21 @@ class FakeRegistry(ModelRegistry):
         self.aliases: dict[str, str] = {}
         self._versions: dict[str, _Kept] = {}
         self._clock = count(1_700_000_000)
+        self._numbers = count(1)
         self._down = False
+        self._unmounted = False
 
     def publish(self, checkpoint: bytes | None, metrics: dict[str, float] | None = None) -> str:
         """Add a version, with or without a ``best.pt``, and return its number."""
-        version = str(len(self._versions) + 1)
+        version = str(next(self._numbers))
         now = float(next(self._clock))
         self._versions[version] = _Kept(checkpoint=checkpoint, metrics=metrics or {}, created_at=now, moved_at=now)
         return version
 
-    def stage(self, version: str, stage: str = STAGED) -> None:
-        """Move a version to a stage, as a person does in the registry's pages."""
+    def stage(self, version: str, stage: str = STAGED, at: float | None = None) -> None:
+        """Move a version to a stage, as a person does in the registry's pages; ``at`` sets the registry's clock."""
+        if at is not None:
+            self._clock = count(int(at))
         kept = self._kept(version)
         kept.stage, kept.moved_at = stage, float(next(self._clock))
 
@@ -67,6 +71,19 @@ class FakeRegistry(ModelRegistry):
     def come_back(self) -> None:
         """Answer again, with everything as it was."""
         self._down = False
+
+    def delete(self, version: str) -> None:
+        """Delete a version with its aliases, as MLflow does."""
+        del self._versions[version]
+        self.aliases = {alias: target for alias, target in self.aliases.items() if target != version}
+
+    def unmount_artifacts(self) -> None:
+        """From now on the store lists nothing, as an artifact volume does that is not mounted."""
+        self._unmounted = True
+
+    def mount_artifacts(self) -> None:
+        """List the artifacts again, as they were."""
+        self._unmounted = False
 
     @override
     def staged(self) -> list[StagedVersion]:
@@ -104,6 +121,8 @@ class FakeRegistry(ModelRegistry):
     def download(self, version: str, to: Path) -> Path:
         number = self._number(version)
         checkpoint = self._kept(number).checkpoint
+        if self._unmounted:
+            raise RegistryError(f"The artifacts of version {number} are not there at all: call mount_artifacts().")
         if checkpoint is None:
             raise MissingCheckpointError(f"There is no {CHECKPOINT_NAME} in version {number}: publish it with one.")
         to.mkdir(parents=True, exist_ok=True)
@@ -113,7 +132,9 @@ class FakeRegistry(ModelRegistry):
 
     @override
     def mark(self, version: str, mark: RegistryMark) -> None:
-        self._kept(version).tags |= mark_tags(mark)
+        self._answer()
+        if version in self._versions:
+            self._versions[version].tags |= mark_tags(mark)
         stages = {number: kept.stage for number, kept in self._versions.items()}
         for step in steps(stages, self.aliases, version, mark):
             match step:
@@ -123,8 +144,9 @@ class FakeRegistry(ModelRegistry):
                     del self.aliases[alias]
                 case SetStage(target, stage):
                     self.stage(target, stage)
-        if mark.serving is not None:
-            self._kept(mark.serving)
+        for one in (version, mark.serving):
+            if one is not None:
+                self._kept(one)
 
     @override
     def url(self, version: str) -> str:
@@ -136,7 +158,7 @@ class FakeRegistry(ModelRegistry):
             raise RegistryError("The registry in memory was told to be down: call come_back().")
 
     def _number(self, version: str) -> str:
-        return str(len(self._versions)) if version == "latest" else version
+        return max(self._versions, key=int, default="latest") if version == "latest" else version
 
     def _kept(self, version: str) -> _Kept:
         self._answer()

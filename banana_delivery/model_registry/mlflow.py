@@ -11,14 +11,11 @@ What MLflow 3.17 records about time, read in its SQL store and seen in ``tests/c
   no later change moves; that it was staged shows only in its being new in the staged set. An alias that is taken away
   and put back between two looks is one staging.
 
-How this process talks to MLflow: within bounded time, without telemetry, and with errors a person can read.
-
 Nothing here imports MLflow before it is needed: that takes seconds, and loading the code location must not.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import time
 import warnings
@@ -26,15 +23,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from typing_extensions import override
 
-from banana_delivery.errors import MissingCheckpointError, RegistryError, UnknownVersionError
-from banana_delivery.model_registry import checkpoint
+from banana_delivery.errors import RegistryError, RegistryRefusedError, UnknownVersionError
+from banana_delivery.model_registry import artifacts
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion, StagedVersion
+from banana_delivery.model_registry.client import (
+    failures,
+    is_missing,
+    is_refused,
+    open_client,
+    plain_reason,
+    without_credentials,
+)
 from banana_delivery.model_registry.transitions import (
     STAGED,
     DropAlias,
@@ -54,6 +60,12 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 """Versions asked for in one call."""
+NEWEST = 10
+"""Versions that a message names."""
+MOST_LOOKS = 3
+"""Looks at what exists while somebody deletes it."""
+PLAIN_NAME = re.compile(r"[\w .,()%+@-]+", re.ASCII)
+"""Names that need no care between quotes."""
 
 
 class MlflowRegistry(ModelRegistry):
@@ -82,7 +94,7 @@ class MlflowRegistry(ModelRegistry):
         """A model that nobody has registered yet has no staged versions."""
         try:
             with self._speaking():
-                aliases, versions = self._aliases(), self._versions()
+                aliases, versions = self._aliases(), list(self._found(PAGE))
         except UnknownVersionError:
             return []
         by_alias = {version for alias, version in aliases.items() if is_staged_alias(alias)}
@@ -112,40 +124,42 @@ class MlflowRegistry(ModelRegistry):
     @override
     def download(self, version: str, to: Path) -> Path:
         with self._speaking(version):
-            number = str(self._latest().version) if version == "latest" else str(self._version(version).version)
-            where = f"version {number} of model '{self.model_name}' ({self._place})"
-            uri = self._client.get_model_version_download_uri(self.model_name, number)
-            try:
-                return self._fetch(uri, to, where)
-            except failures() as error:
-                place = without_credentials(uri)
-                if is_missing(error):
-                    raise MissingCheckpointError(
-                        f"The source {place} of {where} does not exist: register the version with the artifacts of a "
-                        "finished run."
-                    ) from error
-                raise RegistryError(
-                    f"The artifacts of {where} cannot be read from {place} ({plain_reason(error)}): look whether that "
-                    "store can be reached from here with the credentials in the environment."
-                ) from error
+            found = self._latest() if version == "latest" else self._version(version)
+            where = f"version {found.version} of model '{self.model_name}' ({self._place})"
+            uri = self._client.get_model_version_download_uri(self.model_name, str(found.version))
+            return artifacts.download(self._client, uri, str(found.run_id or ""), to, where)
 
     @override
     def mark(self, version: str, mark: RegistryMark) -> None:
         """Tags come first, then what serves, then the version leaves the staged set.
 
-        Broken off anywhere and repeated it ends the same.
+        Tags come first, then what serves, then the version leaves the staged set: broken off anywhere and repeated it
+        ends the same. What somebody deleted meanwhile is left out, and all else is written.
 
         Raises:
-            UnknownVersionError: if the version does not exist (nothing was written), or if the serving one does not
-                (all else was written).
+            UnknownVersionError: if the version or the serving one does not exist; all else was written.
         """
         with self._speaking(version):
-            self._write_tags(self._version(version), mark)
-            stages = {str(one.version): str(one.current_stage) for one in self._versions()}
-            for step in steps(stages, self._aliases(), version, mark):
-                self._apply(step)
-            if mark.serving is not None and mark.serving not in stages:
-                raise self._unknown(mark.serving)
+            known = self._mark_what_exists(version, mark)
+            for one in (version, mark.serving):
+                if one is not None and one not in known:
+                    raise self._unknown(one)
+
+    def _mark_what_exists(self, version: str, mark: RegistryMark) -> set[str]:
+        """Write a mark, and say which versions there are."""
+        for look in range(1, MOST_LOOKS + 1):
+            found = {str(one.version): one for one in self._found(PAGE)}
+            stages = {number: str(one.current_stage) for number, one in found.items()}
+            try:
+                if version in found:
+                    self._write_tags(found[version], mark)
+                for step in steps(stages, self._aliases(), version, mark):
+                    self._apply(step)
+                break
+            except failures() as error:
+                if look == MOST_LOOKS or not is_missing(error):
+                    raise
+        return set(found)
 
     @override
     def url(self, version: str) -> str:
@@ -160,25 +174,28 @@ class MlflowRegistry(ModelRegistry):
         return self._client.get_model_version(self.model_name, version)
 
     def _latest(self) -> MlflowVersion:
-        newest = self._page(1, None)
-        if not newest:
+        newest = next(self._found(1), None)
+        if newest is None:
             raise self._unknown("latest")
         # Searching does not tell aliases; asking for the one version does.
-        return self._client.get_model_version(self.model_name, str(newest[0].version))
+        return self._client.get_model_version(self.model_name, str(newest.version))
 
-    def _versions(self) -> list[MlflowVersion]:
-        page = self._page(PAGE, None)
-        result = list(page)
-        while page.token:
-            page = self._page(PAGE, page.token)
-            result += page
-        return result
-
-    def _page(self, size: int, token: str | None) -> Any:
-        # By number, since pages ordered by time would shift under a change between two calls.
-        return self._client.search_model_versions(
-            f"name = '{self.model_name}'", max_results=size, order_by=["version_number DESC"], page_token=token
-        )
+    def _found(self, size: int) -> Iterator[MlflowVersion]:
+        """The model's versions, the highest number first, asked for ``size`` at a time."""
+        exact = PLAIN_NAME.fullmatch(self.model_name) is not None
+        token = None
+        while True:
+            # By number, since pages ordered by time would shift under a change between two calls.
+            page = self._client.search_model_versions(
+                name_filter(self.model_name),
+                max_results=size if exact else PAGE,
+                order_by=["version_number DESC"],
+                page_token=token,
+            )
+            yield from (one for one in page if one.name == self.model_name)
+            token = page.token
+            if not token:
+                return
 
     def _aliases(self) -> dict[str, str]:
         model = self._client.get_registered_model(self.model_name)
@@ -193,16 +210,6 @@ class MlflowRegistry(ModelRegistry):
             if is_missing(error):
                 return {}
             raise
-
-    def _fetch(self, uri: str, to: Path, where: str) -> Path:
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-        folder, path = checkpoint.split_source(uri)
-        artifacts: Any = get_artifact_repository(folder, tracking_uri=self.tracking_uri)
-        if path:
-            return checkpoint.fetch(artifacts, path, None, to, where)
-        entry = checkpoint.find(artifacts, where)
-        return checkpoint.fetch(artifacts, entry.path, entry.file_size, to, where)
 
     def _write_tags(self, version: MlflowVersion, mark: RegistryMark) -> None:
         tags = mark_tags(mark)
@@ -236,6 +243,12 @@ class MlflowRegistry(ModelRegistry):
         except failures() as error:
             if is_missing(error):
                 raise self._unknown(version) from error
+            if is_refused(error):
+                raise RegistryRefusedError(
+                    f"MLflow at {self._place} refuses this account ({plain_reason(error)}): give it permission to edit "
+                    f"the model '{self.model_name}', or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to "
+                    "one that has it."
+                ) from error
             raise RegistryError(
                 f"MLflow at {self._place} did not answer as it should ({plain_reason(error)}): look whether it "
                 "runs and whether MLFLOW_TRACKING_URI is right."
@@ -243,7 +256,7 @@ class MlflowRegistry(ModelRegistry):
 
     def _unknown(self, version: str) -> UnknownVersionError:
         with self._speaking():
-            newest = [str(one.version) for one in self._page(10, None)]
+            newest = [str(one.version) for one in islice(self._found(NEWEST), NEWEST)]
         if not newest:
             return UnknownVersionError(
                 f"MLflow at {self._place} has no versions of a model '{self.model_name}': register one, or set "
@@ -255,6 +268,22 @@ class MlflowRegistry(ModelRegistry):
         )
 
 
+def name_filter(name: str) -> str:
+    """MLflow's search expression that finds the versions of a model, and perhaps those of others with a like name.
+
+    MLflow's parser knows no way to write both kinds of quotes, nor a backslash before one, so that whatever is not
+    plain is written as the wildcard for one character.
+
+    >>> name_filter("banana_sigatoka_detector")
+    "name = 'banana_sigatoka_detector'"
+    >>> name_filter("Anna's detector")
+    "name LIKE 'Anna_s detector'"
+    """
+    if PLAIN_NAME.fullmatch(name):
+        return f"name = '{name}'"
+    return f"name LIKE '{re.sub('[^A-Za-z0-9 .-]', '_', name)}'"
+
+
 def _staged(version: MlflowVersion, *, by_alias: bool) -> StagedVersion:
     by_stage = version.current_stage == STAGED
     moved = (by_stage and version.last_updated_timestamp) or version.creation_timestamp
@@ -263,59 +292,3 @@ def _staged(version: MlflowVersion, *, by_alias: bool) -> StagedVersion:
 
 def _timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-CLIENT_ENVIRONMENT = {
-    # A refused connection is told after 2 s and a silent server after 17 s; MLflow's own values take minutes.
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0.2",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
-"""What MLflow's client is told through this process's environment, unless somebody set it otherwise."""
-
-
-def open_client(tracking_uri: str) -> MlflowClient:
-    """A client of one server; its registry is used too, unless ``MLFLOW_REGISTRY_URI`` names another one."""
-    for name, value in CLIENT_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=tracking_uri)
-
-
-def failures() -> tuple[type[Exception], ...]:
-    """Everything that MLflow's client and its artifact stores raise when a server, a store or a disk fails them."""
-    from botocore.exceptions import (  # type: ignore[import-untyped]
-        BotoCoreError,
-        ClientError,
-    )
-    from mlflow.exceptions import MlflowException
-
-    # ImportError: the artifact store's own client (Azure, Google) is not installed here.
-    return MlflowException, BotoCoreError, ClientError, OSError, ImportError
-
-
-def is_missing(error: Exception) -> bool:
-    """Whether the error says that the thing asked for does not exist."""
-    return getattr(error, "error_code", "") in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
-
-
-def plain_reason(error: Exception) -> str:
-    """Why it failed, in a few words: the system's own if a connection or a file failed, else the error's first line.
-
-    Credentials within a URL are left out.
-    """
-    root: BaseException = error
-    while cause := root.__cause__ or root.__context__:
-        root = cause
-    text = (root.strerror if isinstance(root, OSError) else None) or str(error).strip() or type(error).__name__
-    return re.sub(r"//[^/@\s]+@", "//", text.splitlines()[0])[:300].rstrip(".")
-
-
-def without_credentials(uri: str) -> str:
-    """The URI without user, password and query, any of which may be a secret."""
-    parts = urlsplit(uri)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -66,23 +66,28 @@ def steps(stages: Mapping[str, str], aliases: Mapping[str, str], version: str, m
         mark: what the registry is to say.
 
     Returns:
-        What to do; empty if the registry says it already. Nothing is asked of a version that does not exist.
+        What to do; empty if the registry says it already. Nothing is asked of a version that does not exist; if it is
+        the one that serves, no other one keeps saying that it does.
     """
     return [*_serve(stages, aliases, version, mark), *_unstage(stages, aliases, version, mark)]
 
 
 def _serve(stages: Mapping[str, str], aliases: Mapping[str, str], version: str, mark: RegistryMark) -> list[Step]:
     serving = mark.serving
-    if serving is None or serving not in stages:
+    if serving is None:
         return []
+    archive = [SetStage(other, ARCHIVED) for other, stage in stages.items() if stage == SERVING and other != serving]
+    if serving not in stages:
+        # It was deleted. Nothing can point to it, and what pointed to the one before is not true any more.
+        before = aliases.get(SERVING_ALIAS)
+        return [*([DropAlias(SERVING_ALIAS, before)] if before is not None else []), *archive]
     result: list[Step] = []
     if aliases.get(SERVING_ALIAS) != serving:
         result.append(SetAlias(SERVING_ALIAS, serving))
     staging_is_dealt_with = mark.clear_staging and serving == version
     if stages[serving] != SERVING and (stages[serving] != STAGED or staging_is_dealt_with):
         result.append(SetStage(serving, SERVING))
-    result += [SetStage(other, ARCHIVED) for other, stage in stages.items() if stage == SERVING and other != serving]
-    return result
+    return [*result, *archive]
 
 
 def _unstage(stages: Mapping[str, str], aliases: Mapping[str, str], version: str, mark: RegistryMark) -> list[Step]:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from enum import Enum, auto
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 from banana_delivery.errors import FileLockedError
 from banana_delivery.files import lock, sync, text_sha256
 from banana_delivery.notifications.messages import Notice
-from banana_delivery.notifications.outbox import Outbox
+from banana_delivery.notifications.outbox import Asked, Outbox, Owed
 from banana_delivery.policy.outcomes import Urgency
 from banana_delivery.waiting import Deadline
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 CHANNEL_SECONDS = 15.0
+"""A caller waits so long for all channels together."""
+ANSWER_SECONDS = 60.0
+"""A channel may take so long to answer, while nobody waits for it; Apprise's own 4 s make a slow channel look like one
+that failed. An address can say otherwise: ``?rto=``."""
+AGAIN = "Again: "
 LOCK_SECONDS = 45.0
 """How long a notice waits to be written down; who holds the list may itself wait for the outbox, and for no channel."""
 
@@ -105,36 +111,65 @@ class Notifier:
         try:
             with lock(Path(f"{self._file}.sending"), 2 * CHANNEL_SECONDS, "The sending of notices"):
                 self._send()
-                self._outbox.tried(self._clock(), self._channels)
+                self._give_up()
         except FileLockedError as error:
             LOG.warning("%s What is left is sent later.", error)
 
     def _send(self) -> None:
         """Send to every channel at once and wait a bounded time."""
         deadline = Deadline(CHANNEL_SECONDS)
+        now = self._clock()
         owed = self._outbox.waiting().owed
         threads = []
         for name in self._channels:
-            notices = [one.notice for one in owed if name in one.channels]
-            threads.append(threading.Thread(target=self._send_all, args=(name, notices, deadline), daemon=True))
+            due = [one for one in owed if one.may_be_sent(name, now)]
+            threads.append(threading.Thread(target=self._send_all, args=(name, due, deadline), daemon=True))
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(timeout=deadline.left)
 
-    def _send_all(self, name: str, notices: Iterable[Notice], deadline: Deadline) -> None:
-        for notice in notices:
+    def _send_all(self, name: str, due: Iterable[Owed], deadline: Deadline) -> None:
+        for one in due:
             if deadline.passed:
                 return
-            if _takes(self._channels[name], notice):
-                self._note_taken(notice, name)
+            try:
+                self._send_one(name, one)
+            except OSError as error:
+                LOG.warning("What a notification channel answered cannot be written down: %s", error)
+                return
 
-    def _note_taken(self, notice: Notice, name: str) -> None:
-        try:
-            self._outbox.taken(notice, name)
-        except OSError as error:
+    def _send_one(self, name: str, one: Owed) -> None:
+        """Send a notice to a channel.
+
+        It is written down before as sent and not answered: whoever is killed in between, or waits in vain, leaves a
+        notice that has probably arrived, and not one that is sent for ever.
+        """
+        now = self._clock()
+        before = one.by(name)
+        self._outbox.asking(one.notice, name, now)
+        match _ask(self._channels[name], _worded(one.notice, before)):
+            case Answer.TAKEN:
+                self._outbox.taken(one.notice, name)
+            case Answer.REFUSED:
+                counts = before.is_due(one.notice.urgency, now)
+                self._outbox.refused(one.notice, name, before, now, counts=counts)
+            case Answer.NONE:
+                pass
+
+    def _give_up(self) -> None:
+        for notice, name in self._outbox.prune(self._channels, self._clock()):
             number = self._channels[name].number
-            LOG.warning("Channel %d took %r, but may get it again: %s", number, notice.title, error)
+            LOG.warning("Notification channel %d is not asked any more to take %r.", number, notice.title)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the channels' addresses, one sentence each; without the address, which is secret."""
+        return [
+            f"Channel {number} of BANANA_NOTIFY_URLS ({_scheme(url)}) is no address that Apprise knows, so nobody is "
+            "told there: write it as its documentation says, for example json://host/path."
+            for number, url in enumerate(self._urls, start=1)
+            if _name(url) not in self._channels
+        ]
 
     @cached_property
     def _channels(self) -> dict[str, _Channel]:
@@ -151,22 +186,55 @@ class Notifier:
             if plugin is None:
                 LOG.warning("Notification channel %d of BANANA_NOTIFY_URLS is no URL that Apprise knows.", number)
             else:
-                found[text_sha256(url)[:8]] = _Channel(number, plugin)
+                if plugin.socket_read_timeout == apprise.URLBase.socket_read_timeout:
+                    plugin.socket_read_timeout = ANSWER_SECONDS
+                found[_name(url)] = _Channel(number, plugin)
         return found
 
 
-def _takes(channel: _Channel, notice: Notice) -> bool:
+class Answer(Enum):
+    """What a channel made of a notice."""
+
+    TAKEN = auto()
+    REFUSED = auto()
+    NONE = auto()
+
+
+def _ask(channel: _Channel, notice: Notice) -> Answer:
+    """Send a notice. Apprise does not say why a channel failed; one that took all its time may have it all the same."""
     import apprise
 
     kind = apprise.NotifyType.WARNING if notice.urgency is Urgency.URGENT else apprise.NotifyType.INFO
+    start = time.monotonic()
     try:
         taken = bool(channel.plugin.notify(title=notice.title, body=notice.body, notify_type=kind))
     except Exception as error:  # noqa: BLE001 - whatever a channel does, a release goes on
         LOG.warning("Notification channel %d failed: %s", channel.number, type(error).__name__)
-        return False
-    if not taken:
-        LOG.warning("Notification channel %d did not take the message about %r.", channel.number, notice.title)
-    return taken
+        taken = False
+    if taken:
+        return Answer.TAKEN
+    if time.monotonic() - start >= channel.plugin.socket_read_timeout:
+        LOG.warning("Notification channel %d never answered to the message about %r.", channel.number, notice.title)
+        return Answer.NONE
+    LOG.warning("Notification channel %d did not take the message about %r.", channel.number, notice.title)
+    return Answer.REFUSED
+
+
+def _worded(notice: Notice, before: Asked) -> Notice:
+    """The notice as it is sent: a repeat says that it is one."""
+    if not before.unanswered:
+        return notice
+    why = "Sent again, since it is not known whether the message before this one arrived."
+    return notice.replace(title=f"{AGAIN}{notice.title}", body=f"{notice.body}\n{why}")
+
+
+def _name(url: str) -> str:
+    return text_sha256(url)[:8]
+
+
+def _scheme(url: str) -> str:
+    scheme, there, _ = url.partition("://")
+    return f"{scheme}://..." if there and scheme.isalnum() else "without a scheme"
 
 
 def _read(line: bytes) -> Notice | None:

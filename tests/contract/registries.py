@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from mlflow import MlflowClient
@@ -32,6 +34,14 @@ class PipelineHarness(ABC):
         """A person points an alias at a version."""
 
     @abstractmethod
+    def delete(self, version: str) -> None:
+        """A person deletes a version."""
+
+    @abstractmethod
+    def lose_artifacts(self) -> None:
+        """The place of all artifacts is there no more, as a volume that is not mounted."""
+
+    @abstractmethod
     def unreachable(self) -> ModelRegistry:
         """The same registry, which answers no more."""
 
@@ -49,6 +59,12 @@ class FakeWorld(PipelineHarness):
     def alias(self, version: str, alias: str = "staging") -> None:
         self.registry.alias(version, alias)
 
+    def delete(self, version: str) -> None:
+        self.registry.delete(version)
+
+    def lose_artifacts(self) -> None:
+        self.registry.unmount_artifacts()
+
     def unreachable(self) -> ModelRegistry:
         self.registry.go_down()
         return self.registry
@@ -57,8 +73,8 @@ class FakeWorld(PipelineHarness):
 class MlflowWorld(PipelineHarness):
     """A model of its own in an MLflow that other tests share, since making MLflow's tables takes seconds."""
 
-    def __init__(self, tracking_uri: str, scratch: Path) -> None:
-        self.name = f"detector-{uuid4().hex[:8]}"
+    def __init__(self, tracking_uri: str, scratch: Path, name: str = "detector") -> None:
+        self.name = f"{name}-{uuid4().hex[:8]}"
         self.registry: MlflowRegistry = MlflowRegistry(self.name, tracking_uri)
         self.client = MlflowClient(tracking_uri)
         self.client.create_registered_model(self.name)
@@ -84,6 +100,13 @@ class MlflowWorld(PipelineHarness):
 
     def alias(self, version: str, alias: str = "staging") -> None:
         self.client.set_registered_model_alias(self.name, alias, version)
+
+    def delete(self, version: str) -> None:
+        self.client.delete_model_version(self.name, version)
+
+    def lose_artifacts(self) -> None:
+        place = self.client.get_experiment(self.experiment).artifact_location
+        shutil.rmtree(urlsplit(place).path)
 
     def unreachable(self) -> ModelRegistry:
         return MlflowRegistry(self.name, "http://127.0.0.1:9")

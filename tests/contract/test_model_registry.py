@@ -128,6 +128,16 @@ def test_a_version_without_a_checkpoint_is_one_sentence_and_leaves_nothing(
     assert not target.exists()
 
 
+def test_artifacts_that_are_not_there_at_all_prove_nothing_about_the_version(
+    pipeline: PipelineHarness, tmp_path: Path
+) -> None:
+    version = pipeline.publish()
+    pipeline.lose_artifacts()
+    with pytest.raises(RegistryError, match=r"[Vv]ersion 1") as caught:
+        pipeline.registry.download(version, tmp_path / "target")
+    assert not isinstance(caught.value, UnknownVersionError | MissingCheckpointError)
+
+
 def test_a_release_becomes_the_one_production_version(pipeline: PipelineHarness) -> None:
     old, new = pipeline.publish(), pipeline.publish()
     pipeline.stage(old, "Production")
@@ -200,6 +210,35 @@ def test_a_serving_version_that_was_deleted_does_not_keep_the_rest_from_being_wr
         )
     assert pipeline.registry.staged() == []
     assert pipeline.registry.describe(version).tags["banana.outcome"] == "rejected"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RELEASED, Outcome.ROLLED_BACK, Outcome.REJECTED])
+def test_a_version_that_was_deleted_meanwhile_does_not_keep_the_others_from_saying_the_truth(
+    pipeline: PipelineHarness, outcome: Outcome
+) -> None:
+    old, serving, deleted = pipeline.publish(), pipeline.publish(), pipeline.publish()
+    pipeline.stage(old, "Production")
+    pipeline.alias(old, "production")
+    pipeline.delete(deleted)
+    with pytest.raises(UnknownVersionError, match=f"no version '{deleted}'"):
+        pipeline.registry.mark(deleted, RegistryMark(outcome=outcome, reason="x", clear_staging=True, serving=serving))
+    assert pipeline.registry.describe(old).stage == "Archived"
+    described = pipeline.registry.describe(serving)
+    assert (described.stage, described.aliases) == ("Production", ("production",))
+
+
+def test_no_version_says_that_it_serves_when_the_one_that_does_was_deleted(pipeline: PipelineHarness) -> None:
+    old, released = pipeline.publish(), pipeline.publish()
+    pipeline.stage(old, "Production")
+    pipeline.alias(old, "production")
+    pipeline.delete(released)
+    for _ in range(2):
+        with pytest.raises(UnknownVersionError, match=f"no version '{released}'"):
+            pipeline.registry.mark(
+                released, RegistryMark(outcome=Outcome.RELEASED, reason="x", clear_staging=True, serving=released)
+            )
+    described = pipeline.registry.describe(old)
+    assert (described.stage, described.aliases) == ("Archived", ())
 
 
 def test_an_unreachable_registry_is_one_sentence(pipeline: PipelineHarness, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class Restored:
             self.pipeline.evaluator.found[version] = one["found"]
         for version, one in sorted(kept["versions"].items(), key=lambda item: item[1]["moved_at"]):
             if one["stage"] != "None":
-                registry.stage(version, one["stage"])
+                registry.stage(version, one["stage"], at=one["moved_at"])
         for alias, version in kept["aliases"].items():
             registry.alias(version, alias)
 

@@ -73,3 +73,14 @@ def test_production_is_what_serves_and_nothing_else(
         assert aliases_after["production"] == mark.serving
         assert in_production <= {mark.serving}
         assert in_production or stages[mark.serving] == "Staging"
+
+
+@given(stages_of, aliases_of, st.sampled_from([*VERSIONS, "9"]), marks)
+def test_nothing_is_in_production_if_what_serves_was_deleted(
+    stages: dict[str, str], aliases: dict[str, str], version: str, mark: RegistryMark
+) -> None:
+    planned = steps(stages, aliases, version, mark.replace(serving="9"))
+    after, aliases_after = apply(planned, stages, aliases)
+    assert "Production" not in after.values()
+    assert "production" not in aliases_after
+    assert all(step.version in stages for step in planned)

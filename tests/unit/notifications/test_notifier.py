@@ -2,17 +2,23 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from banana_delivery.notifications import notifier as module
 from banana_delivery.notifications.messages import Notice, notice
 from banana_delivery.notifications.notifier import Notifier
+from banana_delivery.notifications.outbox import MOST_REFUSALS, Outbox
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import Urgency
@@ -39,6 +45,7 @@ class Channel:
         up: whether it takes anything.
         refused: a title that it never takes.
         seconds: how long it thinks.
+        arrived: the titles that came, whether it took them or not, before it thinks.
     """
 
     url: str = ""
@@ -46,6 +53,7 @@ class Channel:
     up: bool = True
     refused: str = ""
     seconds: float = 0.0
+    arrived: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -55,12 +63,14 @@ def open_channel() -> Iterator[Channel]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            channel.arrived.append(message["title"])
             time.sleep(channel.seconds)
             takes = channel.up and message["title"] != channel.refused
             if takes:
                 channel.received.append(message["title"])
-            self.send_response(200 if takes else 503)
-            self.end_headers()
+            with suppress(OSError):  # Nobody may be there any more to hear it.
+                self.send_response(200 if takes else 503)
+                self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
             del format, args
@@ -201,3 +211,154 @@ def test_an_outbox_that_cannot_be_read_stops_nobody(tmp_path: Path, channel: Cha
     (tmp_path / "told.outbox.json").write_bytes(b"{")
     Notifier(tmp_path / "told", [channel.url]).send(NOTICE)
     assert channel.received == [NOTICE.title]
+
+
+NORMAL = NOTICE.replace(key="normal", title="normal", urgency=Urgency.NORMAL)
+DAY = 24 * 3600.0
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("It did not happen within 30 s.")
+
+
+def days_pass(notifier: Notifier, now: list[float], days: int = 6) -> None:
+    """Look every ten minutes, as the sensor does more often."""
+    for _ in range(days * 24 * 6):
+        now[0] += 600
+        notifier.catch_up()
+
+
+@pytest.mark.parametrize("told", [NOTICE, NORMAL], ids=["urgent", "normal"])
+def test_a_channel_that_is_slower_than_anybody_waits_gets_it_once(
+    tmp_path: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch, told: Notice
+) -> None:
+    monkeypatch.setattr(module, "CHANNEL_SECONDS", 0.1)
+    channel.seconds = 0.5
+    now = [1_700_000_000.0]
+    notifier = Notifier(tmp_path / "told", [channel.url], clock=lambda: now[0])
+    assert notifier.send(told)
+    assert channel.received == []
+    wait_until(lambda: Outbox(tmp_path / "told.outbox.json").waiting().owed == ())
+    days_pass(notifier, now, days=1)
+    assert channel.received == [told.title]
+
+
+def test_apprise_waits_longer_for_an_answer_than_its_own_four_seconds_unless_the_address_says_otherwise() -> None:
+    channels = Notifier(Path("unused"), ["json://127.0.0.1:1/a", "json://127.0.0.1:1/b?rto=3"])._channels
+    assert [one.plugin.socket_read_timeout for one in channels.values()] == [module.ANSWER_SECONDS, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("urgency", "arrives"),
+    [
+        (Urgency.URGENT, ["t", "Again: t", "Again: t"]),
+        (Urgency.ASKS, ["t", "Again: t"]),
+        (Urgency.NORMAL, ["t"]),
+    ],
+)
+def test_what_was_never_answered_is_sent_again_a_few_times_at_most(
+    tmp_path: Path, channel: Channel, urgency: Urgency, arrives: list[str]
+) -> None:
+    channel.seconds = 0.5
+    now = [1_700_000_000.0]
+    notifier = Notifier(tmp_path / "told", [f"{channel.url}?rto=0.1"], clock=lambda: now[0])
+    notifier.send(Notice(key="k", title="t", body="b", urgency=urgency))
+    days_pass(notifier, now)
+    assert channel.arrived == arrives
+    assert Outbox(tmp_path / "told.outbox.json").waiting().is_due(now[0]) is False
+
+
+def test_an_unanswered_notice_does_not_go_out_again_with_the_next_one(tmp_path: Path, channel: Channel) -> None:
+    channel.seconds = 0.3
+    notifier = Notifier(tmp_path / "told", [f"{channel.url}?rto=0.1"])
+    for title in ("first", "second", "third"):
+        notifier.send(NOTICE.replace(key=title, title=title))
+    assert channel.arrived == ["first", "second", "third"]
+
+
+def test_a_channel_that_answers_with_an_error_is_asked_a_bounded_number_of_times(
+    tmp_path: Path, channel: Channel
+) -> None:
+    channel.up = False
+    now = [1_700_000_000.0]
+    notifier = Notifier(tmp_path / "told", [channel.url], clock=lambda: now[0])
+    notifier.send(NOTICE)
+    days_pass(notifier, now)
+    assert len(channel.arrived) == MOST_REFUSALS
+
+
+def test_a_channel_that_hangs_holds_up_neither_the_others_nor_the_caller(
+    tmp_path: Path, channel: Channel, other: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHANNEL_SECONDS", 0.5)
+    channel.seconds = 5
+    teller = threading.Thread(target=Notifier(tmp_path / "told", [channel.url, other.url]).send, args=(NOTICE,))
+    teller.start()
+    wait_until(lambda: not teller.is_alive())
+    assert channel.received == []  # The caller came back while it still hung.
+    assert other.received == [NOTICE.title]
+
+
+@pytest.mark.parametrize(("told", "again"), [(NOTICE, [f"Again: {NOTICE.title}"]), (NORMAL, [])], ids=["urgent", "not"])
+def test_whoever_is_killed_while_a_channel_thinks_leaves_no_notice_that_is_sent_for_ever(
+    tmp_path: Path, channel: Channel, told: Notice, again: list[str]
+) -> None:
+    channel.seconds = 2.0
+    program = (
+        "import sys; from pathlib import Path; from banana_delivery.notifications.notifier import Notifier; "
+        "from banana_delivery.notifications.messages import Notice; "
+        "Notifier(Path(sys.argv[1]), [sys.argv[2]]).send(Notice.read_json(sys.argv[3]))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "told"), channel.url, told.model_dump_json()]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+    wait_until(lambda: channel.arrived == [told.title])
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    channel.seconds = 0.0
+    now = [time.time()]
+    notifier = Notifier(tmp_path / "told", [channel.url], clock=lambda: now[0])
+    assert not notifier.send(told)  # Whoever was killed had written down that people are told.
+    days_pass(notifier, now, days=1)
+    assert channel.arrived == [told.title, *again]
+
+
+def test_whoever_is_killed_before_it_is_written_down_that_people_were_told_does_not_tell_them_twice(
+    tmp_path: Path, channel: Channel
+) -> None:
+    notifier = Notifier(tmp_path / "told", [channel.url])
+    Outbox(tmp_path / "told.outbox.json").add(NOTICE, notifier._channels)
+    notifier.catch_up()
+    assert notifier.send(NOTICE)
+    assert channel.received == [NOTICE.title]
+
+
+def test_an_outbox_of_an_earlier_version_is_sent(tmp_path: Path, channel: Channel) -> None:
+    notifier = Notifier(tmp_path / "told", [channel.url])
+    [name] = notifier._channels
+    owed = {"notice": json.loads(NOTICE.model_dump_json()), "channels": [name]}
+    (tmp_path / "told.outbox.json").write_text(json.dumps({"owed": [owed], "failures": 3, "tried_at": 9e9}))
+    notifier.catch_up()
+    assert channel.received == [NOTICE.title]
+
+
+def test_a_clock_that_goes_back_makes_nothing_wait(tmp_path: Path, channel: Channel) -> None:
+    channel.up = False
+    now = [1_700_000_000.0]
+    notifier = Notifier(tmp_path / "told", [channel.url], clock=lambda: now[0])
+    notifier.send(NOTICE)
+    channel.up = True
+    now[0] -= 30 * DAY
+    notifier.catch_up()
+    assert channel.received == [NOTICE.title]
+
+
+def test_an_address_that_cannot_be_used_is_one_sentence_without_its_secret(channel: Channel) -> None:
+    notifier = Notifier(Path("unused"), [channel.url, "jsn://user:hunter2@host", "hunter2 alone", channel.url])
+    first, second = notifier.problems()
+    assert first.startswith("Channel 2 of BANANA_NOTIFY_URLS (jsn://...) is no address")
+    assert second.startswith("Channel 3 of BANANA_NOTIFY_URLS (without a scheme)")
+    assert "hunter2" not in first + second

@@ -1,0 +1,132 @@
+"""A version's artifacts, wherever MLflow keeps them: what is there, what is proven to be missing, what cannot be said.
+
+MLflow's own repository for ``runs:/`` answers "does not exist" whatever went wrong in a download (a connection that
+broke, half a body, a timeout), so files are fetched from the store behind it, which says what happened.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from banana_delivery.errors import MissingCheckpointError, RegistryError
+from banana_delivery.model_registry import checkpoint
+from banana_delivery.model_registry.client import failures, is_missing, patient, plain_reason, without_credentials
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def download(client: MlflowClient, uri: str, run_id: str, to: Path, where: str) -> Path:
+    """Fetch the one ``best.pt`` of a source.
+
+    Args:
+        client: knows the version's run.
+        uri: the version's source.
+        run_id: its run; empty if none is recorded.
+        to: folder for the file.
+        where: how messages call the version.
+
+    Raises:
+        MissingCheckpointError: if it is proven that there is none: MLflow knows the run no more, or the store lists
+            other files.
+        RegistryError: if the store cannot be reached, lists nothing at all, or what arrived is not what was listed.
+    """
+    place = without_credentials(uri)
+    try:
+        with patient():
+            return _Source(client, uri, run_id, where).fetch(to)
+    except failures() as error:
+        raise RegistryError(
+            f"The artifacts of {where} cannot be read from {place} ({plain_reason(error)}): look whether that "
+            "store can be reached from here with the credentials in the environment."
+        ) from error
+
+
+class _Source:
+    """Where a version's artifacts are.
+
+    Args:
+        client: knows the version's run.
+        uri: the version's source.
+        run_id: its run; empty if none is recorded.
+        where: how messages call the version.
+    """
+
+    def __init__(self, client: MlflowClient, uri: str, run_id: str, where: str) -> None:
+        self._client = client
+        self._place = without_credentials(uri)
+        self._where = where
+        folder, self._file = checkpoint.split_source(uri)
+        self._run_id = run_id
+        self._outer = self._open(folder)
+        self._inner = self._behind(self._outer)
+
+    def fetch(self, to: Path) -> Path:
+        """Find the file and download it."""
+        for artifacts in dict.fromkeys((self._inner, self._outer)):
+            try:
+                entry = checkpoint.find(lambda store=artifacts: self._list(store), self._where)  # type: ignore[misc]
+            except MissingCheckpointError:
+                if artifacts is self._outer:
+                    raise
+                continue  # A model that was logged by the run is listed by the outer one alone.
+            except failures():
+                if not self._file:
+                    raise
+                # Whoever may read a file need not be allowed to list its folder.
+                return checkpoint.fetch(artifacts, self._file, None, to, self._where, failures())
+            if entry:
+                return checkpoint.fetch(artifacts, entry.path, entry.file_size, to, self._where, failures())
+        if self._run_lists_files():
+            raise MissingCheckpointError(
+                f"The source {self._place} of {self._where} does not exist, though its run has other artifacts: "
+                "register the version with the artifacts of a finished run."
+            )
+        raise RegistryError(
+            f"The artifact store lists nothing at all at {self._place} for {self._where}: look whether its volume is "
+            "mounted and its bucket is the right one. If that run never logged an artifact, log the checkpoint and "
+            "register the version again."
+        )
+
+    def _list(self, artifacts: Any) -> checkpoint.Listing:
+        if not self._file:
+            return checkpoint.list_below(artifacts, self._where)
+        files = [entry for entry in artifacts.list_artifacts(None) if not entry.is_dir]
+        named = tuple(entry for entry in files if entry.path == self._file)
+        return checkpoint.Listing(named, frozenset(entry.path for entry in files if entry not in named))
+
+    def _run_lists_files(self) -> bool:
+        """Whether the store that the source is in holds other files of the same run."""
+        if not self._run_id:
+            return False
+        root = self._open(self._client.get_run(self._run_id).info.artifact_uri)
+        if not self._inner.artifact_uri.startswith(root.artifact_uri):
+            return False  # Another store, about which this one says nothing.
+        return bool(checkpoint.list_below(root, self._where).files)
+
+    def _open(self, uri: str) -> Any:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        try:
+            return get_artifact_repository(uri, tracking_uri=self._client.tracking_uri)
+        except failures() as error:
+            # Only MLflow's own database is asked here, and it answered.
+            if is_missing(error):
+                raise MissingCheckpointError(
+                    f"The source {self._place} of {self._where} does not exist: register the version with the "
+                    "artifacts of a finished run."
+                ) from error
+            raise
+
+    def _behind(self, artifacts: Any) -> Any:
+        """The store itself, without what MLflow wraps around it."""
+        from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+        from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
+
+        while isinstance(artifacts, ModelsArtifactRepository | RunsArtifactRepository):
+            if isinstance(artifacts, RunsArtifactRepository):
+                self._run_id = urlsplit(artifacts.artifact_uri).path.split("/")[1]
+            artifacts = artifacts.repo
+        return artifacts
