@@ -4,22 +4,26 @@
 dead; ``production_watch`` keeps an eye on a release after its promotion; ``cool_down`` lets the replaced colour go.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 
 from banana_delivery.defs.jobs import ROLLBACK, digest_to_roll_back
+from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt
 from banana_delivery.delivery.recovery import Recovery
 from banana_delivery.delivery.scale_down import scale_down_if_due
 from banana_delivery.delivery.watch import assess_production
 from banana_delivery.errors import RegistryError, TargetError
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
-from banana_delivery.names import STAGED_AT_TAG, TRIGGER_TAG
-from banana_delivery.notifications.messages import rollback_failed
+from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
+from banana_delivery.notifications.messages import registry_trouble, rollback_failed
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import COLOURS, Environment, Outcome
-from banana_delivery.policy.staged_versions import Staging, Trigger, look, newest, parse_cursor, superseded
+from banana_delivery.policy.outages import Outage, Trouble, Word, assess
+from banana_delivery.policy.staged_versions import Overtaken, Staging, Trigger, choose, look, parse_cursor, superseded
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import Runs, version_of
 from banana_delivery.runs.partitions import MODEL_VERSIONS
@@ -27,6 +31,7 @@ from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
+LOG = logging.getLogger(__name__)
 LAUNCH_SECONDS = 60.0
 """A rollback that has not begun after so long is taken for lost; a second one finds nothing left to do."""
 RUNNING = dg.DefaultSensorStatus.RUNNING
@@ -47,29 +52,57 @@ def staged_versions(
     recorder: dg.ResourceParam[AttemptRecorder],
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask the registry once, and deliver what is new; before that, tell what could not be told when it happened."""
-    recorder.publisher.catch_up()
+    parsed = parse_cursor(context.cursor)
+    watch = _RegistryWatch(recorder.publisher, clock, dict(parsed.outages))
+    if (refused := recorder.publisher.catch_up()) is not None:
+        watch.tried(Trouble.REFUSED, refused)
     try:
         staged = model_registry.staged()
     except RegistryError as error:
+        watch.tried(Trouble.UNREACHABLE, str(error))
+        context.update_cursor(parsed.replace(outages=watch.outages).model_dump_json())
         return dg.SkipReason(f"The registry does not answer, nothing is lost, the next tick asks again: {error}")
+    watch.tried(Trouble.UNREACHABLE, "")
     audit_log, runs = AuditLog(context.instance), Runs(context.instance)
     now = [_staging(one) for one in staged]
-    cursor, triggers = look(parse_cursor(context.cursor), now, clock.time())
-    if not context.cursor:
+    cursor, triggers = look(parsed.replace(outages=watch.outages), now, clock.time())
+    if not parsed.looked:
         triggers = [trigger for trigger in triggers if not _tried_before(audit_log, trigger, now)]
-    winner = newest(triggers)
-    if winner is None:
+    deliver, overtaken = choose(triggers)
+    if not deliver:
         context.update_cursor(cursor.model_dump_json())
         return dg.SkipReason(f"{len(now)} versions are staged, none of them newly.")
-    for trigger in triggers[:-1]:
-        recorder.record(audit_log, _never_started(trigger, winner, clock.time()))
-    for run in superseded(runs.under_way(), winner):
-        runs.supersede(run.run_id, winner.version)
+    for one in overtaken:
+        recorder.record(audit_log, _never_started(one, clock.time()))
+    for run in superseded(runs.under_way(), deliver[0]):
+        runs.supersede(run.run_id, deliver[0].version)
     return dg.SensorResult(
-        run_requests=[_request(winner)],
-        dynamic_partitions_requests=[MODEL_VERSIONS.build_add_request([winner.version])],
+        run_requests=[_request(trigger) for trigger in deliver],
+        dynamic_partitions_requests=[MODEL_VERSIONS.build_add_request([trigger.version for trigger in deliver])],
         cursor=cursor.model_dump_json(),
     )
+
+
+@dataclass
+class _RegistryWatch:
+    """Tells people once in a while that the registry is away or refuses us, and that it is well again."""
+
+    publisher: OutcomePublisher
+    clock: Clock
+    outages: dict[Trouble, Outage]
+
+    def tried(self, trouble: Trouble, failed: str) -> None:
+        """Take one more try into account; ``failed`` says why it failed, and is empty if it did not."""
+        before = self.outages.get(trouble, Outage())
+        now, word = assess(before, trouble, failed, self.clock.monotonic(), self.clock.time())
+        self.outages[trouble] = now
+        if word is None:
+            return
+        told = registry_trouble(self.publisher.model, trouble, before if word is Word.OVER else now, word)
+        try:
+            self.publisher.notifier.send(told)
+        except OSError as error:
+            LOG.warning("Nobody could be told that %s: %s", told.title, error)
 
 
 def _staging(one: StagedVersion) -> Staging:
@@ -86,18 +119,22 @@ def _request(trigger: Trigger) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=trigger.run_key,
         partition_key=trigger.version,
-        tags={TRIGGER_TAG: "sensor", STAGED_AT_TAG: f"{trigger.staged_at:.3f}"},
+        tags={
+            TRIGGER_TAG: "sensor",
+            STAGED_AT_TAG: f"{trigger.staged_at:.3f}",
+            STAGING_ORDER_TAG: str(trigger.order),
+        },
     )
 
 
-def _never_started(trigger: Trigger, winner: Trigger, now: float) -> AttemptRecord:
+def _never_started(one: Overtaken, now: float) -> AttemptRecord:
     """A version that a later staging overtook before its run existed still gets its line in the audit trail."""
     return AttemptRecord(
-        version=trigger.version,
+        version=one.trigger.version,
         outcome=Outcome.SUPERSEDED,
-        reason=f"Version {winner.version} was staged later, before this delivery started.",
+        reason=f"Version {one.by.version} was staged later, before this delivery started.",
         trigger="sensor",
-        run_id=trigger.run_key,
+        run_id=one.trigger.run_key,
         at=now,
     )
 

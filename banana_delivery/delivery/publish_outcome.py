@@ -14,13 +14,19 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from banana_delivery.errors import RegistryError, TargetError, UnknownVersionError
+from banana_delivery.errors import (
+    BananaDeliveryError,
+    RegistryError,
+    RegistryRefusedError,
+    TargetError,
+    UnknownVersionError,
+)
 from banana_delivery.files import write_atomically
 from banana_delivery.model_registry.base import ModelRegistry
-from banana_delivery.notifications.messages import notice
+from banana_delivery.notifications.messages import ProductionNow, deleted_version, notice
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.model import Environment
+from banana_delivery.policy.model import Environment, Phase
 from banana_delivery.policy.outcomes import registry_mark
 from banana_delivery.targets.base import ReleaseTarget
 
@@ -53,32 +59,61 @@ class OutcomePublisher:
         try:
             if trouble := self._not_marked(attempt):
                 LOG.warning("The registry was not told yet how version %s ended: %s", attempt.version, trouble)
-            self.notifier.send(notice(self.model, attempt, self.dagster_url))
+            self.notifier.send(notice(self.model, attempt, self.dagster_url, self._production_now(attempt)))
         except OSError as error:
             LOG.warning("Nobody could be told how version %s ended: %s", attempt.version, error)
 
-    def catch_up(self) -> None:
-        """Make good what could not be told before, a bounded part of it each time."""
+    def catch_up(self) -> str | None:
+        """Make good what could not be told before, a bounded part of it each time.
+
+        Returns:
+            Why the registry refuses to be written; empty if it was written; None if that was not tried.
+        """
+        refused = None
         try:
             for attempt in self.pending.attempts()[:MOST_AT_ONCE]:
-                if self._not_marked(attempt):
+                if trouble := self._not_marked(attempt):
+                    refused = str(trouble) if isinstance(trouble, RegistryRefusedError) else None
                     break  # The others would wait for the same registry; this one is the last in turn now.
+                refused = ""
                 LOG.info("The registry was told late how version %s ended.", attempt.version)
             self.notifier.catch_up()
         except OSError as error:
             LOG.warning("What was not told before could not be told now: %s", error)
+        return refused
 
-    def _not_marked(self, attempt: AttemptRecord) -> str:
-        """Mark the version; why that failed, and then it is remembered for later; empty if nothing is left to do."""
+    def _not_marked(self, attempt: AttemptRecord) -> BananaDeliveryError | None:
+        """Mark the version; why that failed, and then it is remembered for later; None if nothing is left to do."""
         try:
             self.mark(attempt)
         except UnknownVersionError as error:
             LOG.warning("No registry can be told how version %s ended: %s", attempt.version, error)
+            self.notifier.send(deleted_version(self.model, attempt, str(error)))
         except (RegistryError, TargetError) as error:
             self.pending.remember(attempt)
-            return str(error)
+            return error
         self.pending.forget(attempt)
-        return ""
+        return None
+
+    def _production_now(self, attempt: AttemptRecord) -> ProductionNow | None:
+        """What users get; None while somebody else's delivery moves them, since that is not this attempt's doing."""
+        try:
+            record = self.target.record(Environment.PRODUCTION)
+            if record.owner not in {None, attempt.run_id, attempt.actor}:
+                return None
+            weights = self.target.observed(Environment.PRODUCTION).weights
+        except TargetError:
+            return ProductionNow(known=False)
+        shares: dict[str, int] = {}
+        for colour, weight in weights.items():
+            if weight and colour in record.deployments:
+                version = record.deployments[colour].image.version
+                shares[version] = shares.get(version, 0) + weight
+        return ProductionNow(
+            version=record.live.version if record.live else "",
+            shares=shares,
+            drifted=record.phase is Phase.DRIFTED,
+        )
 
     def mark(self, attempt: AttemptRecord) -> None:
         """Write the outcome into the registry, with what production serves now and not what it served then.

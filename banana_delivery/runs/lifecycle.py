@@ -21,6 +21,7 @@ from banana_delivery.names import (
     PARENT_RUN_TAG,
     PARTITION_TAG,
     STAGED_AT_TAG,
+    STAGING_ORDER_TAG,
     SUPERSEDED_TAG,
     TRIGGER_TAG,
     WORKER_TAG,
@@ -108,6 +109,7 @@ class Runs:
                 version=run.tags[PARTITION_TAG],
                 staged_at=float(run.tags[STAGED_AT_TAG]),
                 in_production=self.in_production(run.run_id),
+                order=int(run.tags.get(STAGING_ORDER_TAG, "0")),
             )
             for run in runs
             if trigger_of(run.tags) == "sensor"
