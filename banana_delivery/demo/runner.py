@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import dagster as dg
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -87,7 +86,7 @@ def _run_scenarios(resources: Resources, console: Console) -> tuple[list[Ending]
         Probe(resources.release_target.url(Environment.PRODUCTION), images) as clients,
         Live(console=console, refresh_per_second=4, transient=True) as live,
     ):
-        runner = ScenarioRunner(resources, instance, [])
+        runner = ScenarioRunner(resources, AuditLog(instance), [])
         faulty: set[str] = set()
         for number, scenario in enumerate(SCENARIOS, start=1):
             ending, digest = _run_scenario(runner, f"{number}. {scenario.title}", scenario, clients, live)
@@ -154,12 +153,12 @@ class ScenarioRunner:
 
     Attributes:
         resources: the stack's parts, to look at.
-        instance: the stack's Dagster instance, to read the audit trail.
+        audit_log: the stack's audit trail.
         versions: the version of each act played so far.
     """
 
     resources: Resources
-    instance: dg.DagsterInstance
+    audit_log: AuditLog
     versions: list[str]
 
     def begin(self, scenario: Scenario) -> str:
@@ -195,9 +194,8 @@ class ScenarioRunner:
         Raises:
             DemoError: if there is none in time.
         """
-        audit_log = AuditLog(self.instance)
         return wait_until(
-            lambda: [one for one in audit_log.attempts(version) if one.at > since],
+            lambda: [one for one in self.audit_log.attempts(version) if one.at > since],
             LONGEST_ACT_SECONDS,
             lambda _: DemoError(
                 f"Version {version} was not delivered within {LONGEST_ACT_SECONDS:.0f} s; "

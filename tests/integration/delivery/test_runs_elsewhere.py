@@ -76,8 +76,8 @@ def test_a_process_that_is_gone_is_looked_for_only_where_the_launcher_does_not_w
 def test_a_pod_that_falls_silent_loses_production_before_anybody_knows_how_its_run_ended(
     pipeline: PipelineHarness, shifting: dg.DagsterRun
 ) -> None:
-    pipeline.clock.now -= 3600
     pipeline.target.heartbeat(pipeline.target.claim(PRODUCTION, shifting.run_id))
+    pipeline.clock.now += 3600
 
     pipeline.tick("reconcile")
 

@@ -101,16 +101,16 @@ def test_a_re_execution_is_not_taken_for_the_dead_run_whose_tags_it_copied(pipel
 
 
 def test_a_silent_owner_is_taken_for_dead(pipeline: PipelineHarness) -> None:
-    pipeline.clock.now -= 3600
     pipeline.target.claim(Environment.STAGING, "Ada's laptop")
     assert pipeline.target.record(Environment.STAGING).heartbeat == pipeline.clock.now
+    pipeline.clock.now += 3600
     pipeline.tick("reconcile")
     assert pipeline.target.record(Environment.STAGING).owner is None
 
 
 def test_an_owner_that_was_silent_only_while_the_place_was_away_is_left_alone(pipeline: PipelineHarness) -> None:
-    pipeline.clock.now -= 3600
     claim = pipeline.target.claim(Environment.STAGING, "Ada's laptop")
+    pipeline.clock.now += 3600
     pipeline.clock.on_sleep.append(lambda: pipeline.target.heartbeat(claim))
     pipeline.tick("reconcile")
     assert pipeline.target.record(Environment.STAGING).owner == "Ada's laptop"

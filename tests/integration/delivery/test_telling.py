@@ -62,7 +62,9 @@ def test_an_attempt_that_the_registry_never_heard_of_is_not_told_after_a_later_o
 def test_a_version_that_was_deleted_is_not_looked_for_again_and_again(pipeline: PipelineHarness) -> None:
     deleted = pipeline.attempts(FIRST)[0].replace(version="99", run_id="")
     pipeline.resources.publisher.publish(deleted)
-    assert pipeline.sent[-1].title.endswith("version 99 is in production")
+    gone, ended = pipeline.sent[-2:]
+    assert gone.title.endswith("version 99 was deleted from the model registry while it was delivered")
+    assert "version 99 is in production" in ended.title
     assert pipeline.resources.publisher.pending.attempts() == []
 
 

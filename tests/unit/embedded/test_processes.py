@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from banana_delivery.embedded.paths import LocalPaths
-from banana_delivery.embedded.processes import ROUTER, ManagedProcess, code_server, managed_processes, router
+from banana_delivery.embedded.processes import ROUTER, ManagedProcess, code_server, router
+from banana_delivery.platforms import PLATFORMS
 from banana_delivery.settings import Settings
 
 
@@ -21,7 +22,7 @@ def settings(tmp_path: Path) -> Settings:
 def test_everything_is_to_start_in_the_order_of_its_priority_and_what_launches_work_stops_first(
     settings: Settings,
 ) -> None:
-    services = managed_processes(settings)
+    services = PLATFORMS["local"].processes(settings)
     names = [service.program.name for service in services]
 
     assert [item.program.priority for item in services] == sorted(item.program.priority for item in services)
@@ -30,7 +31,7 @@ def test_everything_is_to_start_in_the_order_of_its_priority_and_what_launches_w
 
 def test_where_kubernetes_routes_there_is_no_router_beside_it(tmp_path: Path) -> None:
     here, there = (
-        [service.program.name for service in managed_processes(Settings(home=tmp_path, target=target))]
+        [service.program.name for service in PLATFORMS[target].processes(Settings(home=tmp_path, target=target))]
         for target in ("local", "kubernetes")
     )
 
@@ -38,7 +39,7 @@ def test_where_kubernetes_routes_there_is_no_router_beside_it(tmp_path: Path) ->
 
 
 def test_every_port_is_that_of_a_setting_and_of_one_service_alone(settings: Settings) -> None:
-    ports = [item for service in managed_processes(settings) for item in service.ports.items()]
+    ports = [item for service in PLATFORMS["local"].processes(settings) for item in service.ports.items()]
 
     assert len(dict(ports)) == len(ports)
     assert {name for name, _ in ports} == {
