@@ -1,7 +1,8 @@
 """The serving application: an ONNX detector behind HTTP.
 
-It runs inside the release image and as a local replica. It never imports the delivery pipeline, Dagster, PyTorch or
-ultralytics: what a farmer's phone talks to carries nothing that only building a release needs.
+It runs inside the release image and as a local replica. What belongs here is what answering needs: the application, its
+server and settings, ``http``, ``inference``, ``prediction_log``. Not: the delivery pipeline, Dagster, PyTorch or
+ultralytics; what a farmer's phone talks to carries nothing that only building a release needs (tested).
 """
 
 import os

@@ -1,1 +1,4 @@
-"""Figures turned into pages that a person reads: markdown tables, plots and one self-contained HTML report."""
+"""Figures turned into what a person reads: tables, plots, the terminal, one self-contained HTML report.
+
+Belongs here: drawing. Not: reading Dagster; whoever wants a report hands in the records.
+"""

@@ -1,0 +1,1 @@
+"""One suite for each interface, which its fake and every real implementation pass alike."""
