@@ -2,7 +2,7 @@
 
     BananaDeliveryError
     ├── BadSettingsError
-    ├── TargetError                     the place where releases run
+    ├── TargetError                     where releases run
     │   ├── ClaimRefusedError
     │   ├── FencedError
     │   ├── DriftError
@@ -14,7 +14,7 @@
     ├── RegistryError                   MLflow
     │   ├── UnknownVersionError
     │   └── MissingCheckpointError
-    ├── ExportError                     best.pt to model.onnx: the place's fault
+    ├── ExportError                     best.pt to model.onnx: this machine's fault
     ├── RejectedModelError              the same: the model's fault
     │   ├── UnreadableCheckpointError
     │   ├── UnsafeModelError
@@ -49,7 +49,7 @@ class BadSettingsError(BananaDeliveryError):
 
 
 class TargetError(BananaDeliveryError):
-    """The place could not do what was asked; the message is one sentence for a person: what, where, what to do."""
+    """The target could not do what was asked; the message is one sentence for a person: what, where, what to do."""
 
 
 class ClaimRefusedError(TargetError):
@@ -69,7 +69,7 @@ class ConflictError(TargetError):
 
 
 class NotReadyError(TargetError):
-    """Replicas did not get ready because of the place they run in; one sentence."""
+    """Replicas did not get ready because of the target they run on; one sentence."""
 
 
 class NeverReadyError(NotReadyError):
@@ -107,7 +107,7 @@ class MissingCheckpointError(RegistryError):
 
 
 class ExportError(BananaDeliveryError):
-    """The conversion could not be carried out here (disk, memory, time); says nothing about the model."""
+    """The export could not be carried out here (disk, memory, time); says nothing about the model."""
 
 
 class RejectedModelError(BananaDeliveryError):

@@ -1,7 +1,7 @@
 """Where releases can run: for each ``BANANA_TARGET`` an image store, a release target, and the processes of the stack.
 
-A new place to run is a package of its own and one line here; nothing else asks which target is chosen. Only the chosen
-place is imported: the client libraries of the others cost a second.
+A new platform is a package of its own and one line here; nothing else asks which target is chosen. Only the chosen
+one is imported: the client libraries of the others cost a second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Platform:
-    """A place where releases run.
+    """Where releases run, and what belongs to it.
 
     Attributes:
         parts: the store of its images and the target that runs them, which belong together.

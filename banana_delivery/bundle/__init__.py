@@ -24,7 +24,7 @@ INSTANCE = (_HERE / "dagster.yaml").resolve()
 WORKSPACE = (_HERE / "workspace.yaml").resolve()
 """Where Dagster finds the definitions."""
 MANIFESTS = (_HERE / "k8s").resolve()
-"""What kustomize reads: the demonstration's place on a cluster among it."""
+"""What kustomize reads: the demonstration's part of a cluster among it."""
 SAMPLE_MODELS = (_HERE / "sample_models").resolve()
 """A folder a model, with ``best.pt`` and ``metrics.json``; the demonstration delivers them."""
 

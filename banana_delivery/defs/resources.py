@@ -35,7 +35,7 @@ class Resources:
         evaluator: where measurements come from.
         notifier: how people are told.
         plots: how pictures are drawn.
-        clock: how time passes between two looks at a rollout.
+        clock: how time passes between two polls of a rollout.
     """
 
     settings: Settings

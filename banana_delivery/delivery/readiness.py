@@ -23,7 +23,7 @@ def wait_until_ready(
 
     Raises:
         NeverReadyError: by the release's own fault, at the deadline or as soon as waiting cannot help any more.
-        NotReadyError: the same, by the fault of the place.
+        NotReadyError: the same, by the fault of the target.
         FencedError: if somebody else has taken the environment over.
     """
     start = time.monotonic()

@@ -31,7 +31,7 @@ RESTORE_SECONDS = 120.0
 def restore_traffic(target: ReleaseTarget, claim: Claim) -> float:
     """Give the active colour of production all user traffic.
 
-    Tried again while the place does not answer, for at most ``RESTORE_SECONDS``.
+    Tried again while the target does not answer, for at most ``RESTORE_SECONDS``.
 
     Returns:
         Seconds until the router had taken it up.
@@ -128,7 +128,7 @@ def resume(target: ReleaseTarget, environment: Environment, owner: str, now: flo
     """End the hold after a hand edit: the active colour runs as recorded and has all traffic, and work may go on.
 
     Raises:
-        TargetError: if the environment is not held, or the place cannot be reached.
+        TargetError: if the environment is not held, or the target cannot be reached.
     """
     record = target.record(environment)
     if record.phase is not Phase.DRIFTED:
@@ -150,7 +150,7 @@ def take_over(
     """Take an environment, by default from whoever has it, and bring it back to one stable colour at rest.
 
     Raises:
-        TargetError: if the place cannot be reached, or it may not be stolen and somebody has it.
+        TargetError: if the target cannot be reached, or production may not be taken over and somebody has it.
     """
     _settle(target, target.claim(environment, owner, takeover=takeover), now)
 

@@ -1,4 +1,4 @@
-"""The loop of a release: look, let the policy judge, do what it says. Nothing is decided here."""
+"""The loop of a release: poll, let the policy judge, do what it says. Nothing is decided here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from banana_delivery.waiting import retry
 
 POLL_SECONDS = 1.0
 OUTAGE_SECONDS = 60.0
-"""How long the place may fail to answer before a release gives up; the replicas serve on meanwhile."""
+"""How long the target may fail to answer before a release gives up; the replicas serve on meanwhile."""
 
 PHASES = {
     StepKind.AB: Phase.COMPARING,
@@ -51,7 +51,7 @@ class TrafficShift:
         image: what must be answering there.
         probe: internal load on the candidate.
         log: told one line a step.
-        sleep: waits so many seconds between two looks.
+        sleep: waits so many seconds between two polls.
         steps: what was seen so far.
     """
 
@@ -66,12 +66,12 @@ class TrafficShift:
     steps: list[ShiftStep] = field(default_factory=list)
 
     def run(self, step: Step) -> Action:
-        """Give the candidate the step's share and look every second until the policy knows what to do.
+        """Give the candidate the step's share and poll every second until the policy knows what to do.
 
         Raises:
             FencedError: if somebody else took production over.
             DriftError: if somebody changed production by hand.
-            TargetError: if the place did not answer for ``OUTAGE_SECONDS``.
+            TargetError: if the target did not answer for ``OUTAGE_SECONDS``.
         """
         self._set_weight(step.weight)
         snapshot = self.retry(lambda: self.target.traffic(Environment.PRODUCTION))
@@ -119,7 +119,7 @@ class TrafficShift:
         self.retry(lambda: self.target.set_weights(self.lease.claim, {self.candidate: weight, **other}))
 
     def retry(self, ask: Callable[[], Result]) -> Result:
-        """What the place answers; it may be away for ``OUTAGE_SECONDS`` as long as we still hold it."""
+        """What the target answers; it may be away for ``OUTAGE_SECONDS`` as long as production is still ours."""
         return retry(ask, OUTAGE_SECONDS, meanwhile=self._say)
 
     def _say(self, error: TargetError) -> None:

@@ -1,4 +1,4 @@
-"""The demonstration's place on a Kubernetes cluster: two namespaces that it makes and removes, and nothing else."""
+"""The demonstration's part of a Kubernetes cluster: two namespaces that it makes and removes, and nothing else."""
 
 from __future__ import annotations
 

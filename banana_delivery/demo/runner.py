@@ -223,7 +223,7 @@ def demo_settings(settings: Settings) -> Settings:
 
 @contextmanager
 def empty_place(settings: Settings, gateway: str, progress: Callable[[str], None]) -> Iterator[None]:
-    """Make the place before the block and remove it after it; the embedded stack brings its own.
+    """Make the namespaces before the block and remove it after it; the embedded stack brings its own.
 
     Raises:
         DemoError: if the cluster cannot be used, or what is there is not the demonstration's.

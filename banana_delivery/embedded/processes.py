@@ -1,4 +1,4 @@
-"""The services of the embedded stack beside the replicas: the router, MLflow and Dagster.
+"""The processes of the embedded stack beside the replicas: the router, MLflow and Dagster.
 
 The settings as environment variables: the stack's processes are to see exactly what its starter saw.
 """

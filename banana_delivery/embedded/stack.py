@@ -38,7 +38,7 @@ class ProcessStatus:
 
     Attributes:
         name: its name in supervisord.
-        state: supervisord's word; ``DOWN`` if supervisord does not know it.
+        state: as supervisord calls it; ``DOWN`` if supervisord does not know it.
         pid: process id; 0 if it does not run.
         url: its page; empty if it has none.
         said: supervisord's remark, for example its uptime.
@@ -107,7 +107,7 @@ class EmbeddedStack:
             progress("The stack is down; what it knows is kept.")
 
     def status(self) -> list[ProcessStatus]:
-        """Every process, services first; one that is not there is ``DOWN``."""
+        """Every process, the replicas last; one that is not there is ``DOWN``."""
         processes = self._supervisor.processes() if self._daemon.process else {}
         services = [_status(item.program.name, item.url, processes) for item in self._processes]
         replicas = [_status(item.name, f"http://127.0.0.1:{item.port}", processes) for _, item in self._all_replicas()]

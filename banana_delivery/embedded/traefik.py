@@ -1,6 +1,6 @@
 """Traefik's dynamic configuration, as pure values: which backends there are, who reaches them and how they are counted.
 
-For every colour and stratum there is a service of its own, because Traefik counts by service. It tries again inside
+For every colour and source there is a service of its own, because Traefik counts by service. It tries again inside
 that service, so that another colour never answers for a broken one, and only while no connection was made (Traefik
 gives up trying once request bytes were sent). Each try is counted by the service, so what finally reached a client is
 counted by a second one: when the last try ended in 502 the ``errors`` middleware asks that service for a page. Nothing
@@ -45,7 +45,7 @@ LOST = "lost"
 
 
 def service_name(colour: Colour, source: TrafficSource) -> str:
-    """The Traefik service that counts one colour's requests of one stratum."""
+    """The Traefik service that counts one colour's requests of one source."""
     return f"{colour}-{source}"
 
 

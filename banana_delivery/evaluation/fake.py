@@ -1,4 +1,4 @@
-"""Evidence in memory, for tests: it knows how good each version is, and its load arrives at a fake place."""
+"""Evidence in memory, for tests: it knows how good each version is, and its load arrives at a fake target."""
 
 from __future__ import annotations
 

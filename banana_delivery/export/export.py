@@ -67,7 +67,7 @@ def export_model(
 
     Raises:
         RejectedModelError: if the model must not be delivered.
-        ExportError: if the conversion could not be carried out here.
+        ExportError: if the export could not be carried out here.
     """
     start = time.monotonic()
     try:
@@ -78,7 +78,7 @@ def export_model(
                 (scratch / file).replace(to / file)
     except OSError as error:
         raise ExportError(
-            f"The conversion into {to} failed ({error.strerror or error}): look at the disk's free space and rights."
+            f"The export into {to} failed ({error.strerror or error}): look at the disk's free space and rights."
         ) from error
     return artifact.replace(seconds=time.monotonic() - start)
 

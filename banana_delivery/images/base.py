@@ -1,4 +1,4 @@
-"""What the pipeline needs from the place that builds and keeps images."""
+"""What the pipeline needs from whatever builds and keeps images."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Parity:
 
 
 class ImageStore(ABC):
-    """A place that builds and keeps images. Every implementation passes ``tests/contract/test_image_store.py``.
+    """Builds and keeps images. Every implementation passes ``tests/contract/test_image_store.py``.
 
     Attributes:
         brings_packages: whether its images carry the packages of the serving lock; otherwise they run on their host's.

@@ -48,7 +48,7 @@ class Artifacts(Protocol):
 
 @dataclass(frozen=True)
 class Listing:
-    """What was found below a place.
+    """What was found below an address.
 
     Attributes:
         checkpoints: every ``best.pt``.
@@ -94,15 +94,15 @@ def list_below(artifacts: Artifacts, where: str) -> Listing:
 
 
 def find(ask: Callable[[], Listing], where: str) -> Entry | None:
-    """The one ``best.pt`` that a place lists, or None if it lists no files at all, which proves nothing.
+    """The one ``best.pt`` that an address lists, or None if it lists no files at all, which proves nothing.
 
     Args:
-        ask: lists the place.
+        ask: lists what is below it.
         where: how messages call it.
 
     Raises:
         MissingCheckpointError: if other files are listed twice the same, but no ``best.pt``, or more than one.
-        RegistryError: if the place lists one thing now and another thing then.
+        RegistryError: if the store lists one thing now and another thing then.
     """
     found = ask()
     if len(found.checkpoints) == 1:
@@ -138,11 +138,11 @@ def fetch(
         path: its path there.
         size: its size in bytes as it was listed; None if nothing lists it, and then it has to arrive twice the same.
         to: folder, made if it is missing.
-        where: how messages call the place.
-        passing: what the place raises when it fails; it is tried again after ``PAUSES_SECONDS``.
+        where: how messages call the store.
+        passing: what the store raises when it fails; it is tried again after ``PAUSES_SECONDS``.
 
     Raises:
-        RegistryError: if fewer or more bytes arrived than the place announced.
+        RegistryError: if fewer or more bytes arrived than the store announced.
     """
     to.mkdir(parents=True, exist_ok=True)
     expected: tuple[type[Exception], ...] = (RegistryError, *passing)

@@ -32,13 +32,13 @@ class DecisionKind(StrEnum):
 
 
 class ManualDecision(StoredRecord):
-    """A person's recorded word about a version.
+    """A person's recorded decision about a version.
 
     Attributes:
         kind: an approval settles an inconclusive verdict; an override also lets in what was revoked or frozen out.
         version: MLflow model version.
         digest: the image it is about; empty means whatever the version's image is.
-        by: who said it.
+        by: who made it.
         reason: why.
         at: seconds since the epoch.
     """

@@ -144,7 +144,7 @@ def _settled_at(history: Sequence[AttemptRecord]) -> float | None:
 def _decision(
     decisions: Sequence[ManualDecision], kind: DecisionKind, digest: str, *, after: float | None
 ) -> ManualDecision | None:
-    """The latest word of a kind about this digest that was said after the fact it settles."""
+    """The latest decision of a kind about this digest that was made after the fact it settles."""
     fitting = [
         decision
         for decision in decisions

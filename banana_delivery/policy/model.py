@@ -211,7 +211,7 @@ class Deployment(StoredModel):
 
 
 class Counters(StoredModel):
-    """Cumulative counts of one backend and stratum since some moment that nobody may rely on.
+    """Cumulative counts of one backend and source since some moment that nobody may rely on.
 
     Attributes:
         requests: answered or failed requests that count (a client that left early does not).
@@ -234,14 +234,14 @@ class Counters(StoredModel):
 
 
 class Backend(Model):
-    """A colour as one stratum sees it: the unit for which traffic is counted."""
+    """A colour as one source of traffic sees it: the unit for which traffic is counted."""
 
     colour: Colour
     source: TrafficSource
 
     @property
     def key(self) -> str:
-        """``<colour>/<stratum>``: how the backend is named in JSON."""
+        """``<colour>/<source>``: how the backend is named in JSON."""
         return f"{self.colour}/{self.source}"
 
 

@@ -1,4 +1,4 @@
-"""The audit trail: every attempt at a version, and every word a person said about it, on the asset ``rollout_log``.
+"""The audit trail: every attempt at a version, and every decision a person made about it, on the asset ``rollout_log``.
 
 Dagster cannot filter by metadata, so records are looked up by partition and filtered here.
 """
@@ -99,7 +99,7 @@ class AuditLog:
         )
 
     def record_decision(self, decision: ManualDecision) -> None:
-        """Add a person's word."""
+        """Add a person's decision."""
         ensure_partition(self.instance, decision.version)
         self.instance.report_runless_asset_event(
             dg.AssetObservation(

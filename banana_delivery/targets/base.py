@@ -1,8 +1,8 @@
-"""What the pipeline needs from the place that releases run in.
+"""What the pipeline needs from where releases run.
 
 A target keeps one durable, fenced ``RolloutRecord`` per environment. Whoever wants to change an environment claims it
-first; every change carries the claim and fails with ``Fenced`` once somebody else has taken over. So a process that
-was thought dead and wakes up, or a second pipeline, cannot move traffic.
+first; every change carries the claim and fails with ``FencedError`` once somebody else has taken over. So a process
+that was thought dead and wakes up, or a second pipeline, cannot move traffic.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Readiness:
         wanted: replicas asked for.
         failure: set when waiting longer cannot help (crash loop, image cannot be pulled): one sentence that says why.
         waiting_for: what the missing replicas are doing, for progress lines and the sentence at the deadline.
-        place_at_fault: whether it is the place that keeps them from starting (image cannot be pulled, no node takes
+        place_at_fault: whether it is the target that keeps them from starting (image cannot be pulled, no node takes
             them) and not the release.
     """
 
@@ -59,9 +59,9 @@ class Observed:
 
     Attributes:
         weights: percent of user traffic by colour, as the router has it.
-        replicas: replicas asked for by colour, as the place has it.
-        digests: image digest by colour, as the place has it; absent for a colour that was never deployed.
-        shares: percent of user traffic by colour that the place can really give for these weights; empty where the
+        replicas: replicas asked for by colour, as the target has it.
+        digests: image digest by colour, as the target has it; absent for a colour that was never deployed.
+        shares: percent of user traffic by colour that the target can really give for these weights; empty where the
             router is exact.
     """
 
@@ -72,7 +72,7 @@ class Observed:
 
 
 class ReleaseTarget(ABC):
-    """A place where releases run. Every implementation passes ``tests/contract/test_release_target.py``.
+    """Where releases run. Every implementation passes ``tests/contract/test_release_target.py``.
 
     Rules that hold for all of them:
         - ``record`` of an environment that was never used is ``RolloutRecord(environment=...)``.
@@ -86,7 +86,7 @@ class ReleaseTarget(ABC):
         """The durable record of an environment.
 
         Raises:
-            TargetError: if the place cannot be reached or its record cannot be read.
+            TargetError: if the target cannot be reached or its record cannot be read.
         """
 
     @abstractmethod
@@ -131,11 +131,11 @@ class ReleaseTarget(ABC):
     def deploy(self, claim: Claim, colour: Colour, image: ImageRef, replicas: int) -> None:
         """Make ``colour`` run exactly ``image`` with so many replicas. Deploying what already runs changes nothing.
 
-        Returns when the place has accepted the wish; ``readiness`` tells when it has come true.
+        Returns when the target has accepted the wish; ``readiness`` tells when it has come true.
 
         Raises:
             FencedError: if the claim is stale.
-            TargetError: if the place refuses or cannot be reached.
+            TargetError: if the target refuses or cannot be reached.
         """
 
     @abstractmethod
@@ -144,7 +144,7 @@ class ReleaseTarget(ABC):
 
         Raises:
             FencedError: if the claim is stale.
-            TargetError: if the colour was never deployed, or the place cannot be reached.
+            TargetError: if the colour was never deployed, or the target cannot be reached.
         """
 
     @abstractmethod
@@ -162,7 +162,7 @@ class ReleaseTarget(ABC):
 
     @abstractmethod
     def observed(self, environment: Environment) -> Observed:
-        """What the router and the place really have, read from them and not from the record."""
+        """What the router and the replicas really are, read from them and not from the record."""
 
     @abstractmethod
     def traffic(self, environment: Environment) -> TrafficSnapshot:
@@ -174,7 +174,7 @@ class ReleaseTarget(ABC):
 
     @abstractmethod
     def probe_url(self, environment: Environment, colour: Colour) -> str:
-        """The internal route to one colour, counted as stratum ``probe``; nobody outside can reach it."""
+        """The internal route to one colour, counted as source ``probe``; nobody outside can reach it."""
 
     @abstractmethod
     def default_replicas(self, environment: Environment) -> int:

@@ -126,7 +126,7 @@ class FakeTarget(ReleaseTarget):
 
     @override
     def observed(self, environment: Environment) -> Observed:
-        """What the place has, hand edits included."""
+        """What runs, hand edits included."""
         with self._answering("observed"):
             deployments = self.place.deployments[environment]
             return Observed(
@@ -169,7 +169,7 @@ class FakeTarget(ReleaseTarget):
         return record
 
     def _answering(self, method: str) -> threading.RLock:
-        """The place's lock, for the length of one call, unless the test planned an error for it."""
+        """The lock of what runs, for the length of one call, unless the test planned an error for it."""
         with self.place.lock:
             self.place.raise_planned_error(method)
         return self.place.lock
@@ -191,7 +191,7 @@ class Behaviour:
         slow_rate: share of requests answered later than one second.
         unready: why its replicas never get ready; empty if they do.
         starting: what its replicas are still doing; empty if they are up at once.
-        place_at_fault: whether it is the place that keeps them from getting ready.
+        place_at_fault: whether it is the target that keeps them from getting ready.
         reports: the digest its replicas claim to be; empty for the true one.
     """
 

@@ -87,7 +87,7 @@ def routed(request: pytest.FixtureRequest, empty: Cluster) -> Routed:
 def here(
     cluster: Cluster, releases: dict[str, ImageRef], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ClusterWorld]:
-    """One world for test_pipeline_*.py, with a first release: each test has to leave it fit for the next delivery."""
+    """One pipeline for test_pipeline_*.py, with a first release: each test leaves it fit for the next delivery."""
     cluster.reset()
     pushed = [releases[version] for version in HEALTHY]
     with open_cluster_world(tmp_path_factory.mktemp("world") / "home", cluster, pushed) as opened:

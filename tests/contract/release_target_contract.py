@@ -37,7 +37,7 @@ class TargetFixture(ABC):
 
     @abstractmethod
     def advance(self, seconds: float) -> None:
-        """Let time pass for every target on the place."""
+        """Let time pass for every target there."""
 
     @abstractmethod
     def send(self, environment: Environment, requests: int) -> None:

@@ -1,4 +1,4 @@
-"""The edges of the test world: its clock, a place that can be watched, and a conversion that takes no time."""
+"""The edges of the pipeline in memory: its clock, a target that can be watched, and an export that takes no time."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class NoPlots(Plots):
 
 
 def conversion(classes: Mapping[str, tuple[str, ...]]) -> Exporter:
-    """A conversion that takes no time: the version's own bytes as its model.
+    """An export that takes no time: the version's own bytes as its model.
 
     Args:
         classes: what a version knows, by version; others know ``streak``.

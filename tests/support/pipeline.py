@@ -1,4 +1,4 @@
-"""A world for tests of the pipeline: real Dagster, real SQLite, real policies; fakes at the edges."""
+"""The pipeline in memory, for its tests: real Dagster, real SQLite, real policies; fakes at the edges."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PipelineHarness:
         registry: the fake registry.
         target: the fake target.
         evaluator: the fake evidence.
-        clock: the world's clock; sleeping advances it.
+        clock: the pipeline's clock; sleeping advances it.
         classes: what a version's checkpoint knows, by version; others know ``streak``.
     """
 
@@ -194,7 +194,7 @@ class PipelineHarness:
 
 @contextmanager
 def open_pipeline(home: Path, **settings: object) -> Iterator[PipelineHarness]:
-    """A world in a directory of its own; opened again, it remembers what Dagster knew."""
+    """A pipeline in a directory of its own; opened again, it remembers what Dagster knew."""
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_load(INSTANCE.read_text())

@@ -34,7 +34,7 @@ IO_MANAGER = "records"
 
 
 REJECTIONS = (RejectedModelError, GateError, MissingCheckpointError, UnknownVersionError)
-"""What is the version's own fault; everything else is an error of the place."""
+"""What is the version's own fault; everything else is an error of what it runs on."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The audit trail as an external asset: every attempt is one materialization, every person's word one observation."""
+"""The audit trail as an external asset: attempts are materializations, people's decisions observations."""
 
 from __future__ import annotations
 

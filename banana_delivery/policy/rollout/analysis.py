@@ -37,14 +37,14 @@ class Window(StoredModel):
 
     Attributes:
         index: 0 for the step's beginning, then 1, 2, ... for each restart.
-        tallies: of the candidate, by stratum.
+        tallies: of the candidate, by source.
     """
 
     index: int = Field(ge=0)
     tallies: dict[TrafficSource, Tally] = Field(default_factory=dict)
 
     def of(self, source: TrafficSource) -> Tally:
-        """The counts of one stratum; zeros if it sent nothing yet."""
+        """The counts of one source; zeros if it sent nothing yet."""
         return self.tallies.get(source, Tally())
 
 
@@ -153,7 +153,7 @@ def _counted(news: Mapping[str, Counters]) -> set[str]:
 
 
 def _silent_polls(state: StepState, heard: Collection[str], candidate: Colour) -> int:
-    """Looks in a row without a sign of life; one at which nobody gave any tells of the place, not of the candidate."""
+    """Polls in a row without a sign of life; one at which nobody gave any tells of the target, not of the candidate."""
     if candidate in heard:
         return 0
     return state.silent_polls + bool(heard)
@@ -166,7 +166,7 @@ def findings(plan: Plan, state: StepState, candidate: Colour) -> tuple[Finding, 
 
 
 def is_healthy(plan: Plan, seen: Tally) -> bool:
-    """Whether one stratum shows, beyond chance, that the candidate keeps every limit."""
+    """Whether one source shows, beyond chance, that the candidate keeps every limit."""
     enough = -math.log(plan.healthy_alpha)
     return all(
         e_values.log_e_healthy(bad, judged - bad, share) >= enough for _, bad, judged, share in _limits(plan, seen)
@@ -174,7 +174,7 @@ def is_healthy(plan: Plan, seen: Tally) -> bool:
 
 
 def sample(seen: Tally) -> int:
-    """How many requests of one stratum can be judged: the ones that were not turned away and whose latency is known."""
+    """How many requests of one source can be judged: the ones that were not turned away and whose latency is known."""
     return min(seen.accepted, seen.answered + seen.failed)
 
 

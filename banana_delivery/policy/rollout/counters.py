@@ -64,7 +64,7 @@ def delta(newer: Counters, older: Counters) -> Counters:
 
 
 def add(first: Counters, second: Counters) -> Counters:
-    """Two differences, one after the other or of two strata, as one."""
+    """Two differences, one after the other or of two sources, as one."""
     return Counters(
         requests=first.requests + second.requests,
         overloads=first.overloads + second.overloads,

@@ -94,11 +94,11 @@ def assess_step(
         plan: the rollout plan.
         state: what ``begin_step`` or the last look returned.
         snapshot: the newest counters.
-        candidate: the production colour under judgement.
+        candidate: the production colour that is assessed.
         digest: the image digest that is meant to run there.
 
     Returns:
-        The judgement, and the state for the next look.
+        The assessment, and the state for the next poll.
 
     Raises:
         ValueError: if the plan's latency budget is no edge of the buckets that are counted.
@@ -123,7 +123,7 @@ def assess_step(
 
 
 def next_action(plan: Plan, state: StepState, judgement: StepAssessment) -> Action:
-    """What to do after a judgement.
+    """What to do after an assessment.
 
     A passed A/B step hands its share of the traffic back (weight 0): taking over is decided anew, by the gate.
     """

@@ -2,7 +2,7 @@
 
 How the risk of turning back a good candidate is spent over the tests of a delivery.
 
-A delivery runs many tests: per step, stratum and limit, and again from every restart. Each gets a part of ``alpha``,
+A delivery runs many tests: per step, source and limit, and again from every restart. Each gets a part of ``alpha``,
 and the parts sum to it, so that the chance that any of them ever raises a false alarm is at most ``alpha``, however the
 tests depend on each other. Evidence is counted in logarithms, so a test with a hundredth of the risk needs only 4.6
 more; that makes restarts cheap. Most of ``alpha`` goes where speed matters most: whole-step tests of failures.
@@ -68,7 +68,7 @@ class Plan(Model):
         overload_share: share of requests that may be turned away with 503 and Retry-After.
         alpha: chance that a candidate within all limits is turned back, over the whole delivery.
         healthy_alpha: chance, at each step, that evidence ends it early although a limit is exceeded.
-        minimum_sample: requests that one stratum must have seen before a step may end well.
+        minimum_sample: requests that one source must have seen before a step may end well.
         minimum_failures: fewer bad requests than this never turn a candidate back.
         probe_limit: requests per second that the probe sends at most.
         probe_trickle: requests per second that the probe sends when users suffice.
@@ -201,11 +201,11 @@ RESTARTED_FAILURES = 4 / 36
 SLOW = 2 / 36
 OVERLOAD = 1 / 36
 WORSE_THAN_ACTIVE = 1 / 36
-"""The parts of alpha. With the seven steps of the usual plans and two strata, 28/36 is alpha / 18 for each test."""
+"""The parts of alpha. With the seven steps of the usual plans and two sources, 28/36 is alpha / 18 for each test."""
 
 
 def alpha_share(plan: Plan, step: Step, limit: Limit, window: int) -> float:
-    """The part of ``plan.alpha`` that one test may spend; the same for each stratum and each step of a kind.
+    """The part of ``plan.alpha`` that one test may spend; the same for each source and each step of a kind.
 
     Args:
         plan: the rollout plan.

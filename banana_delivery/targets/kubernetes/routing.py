@@ -57,7 +57,7 @@ class Routing(ABC):
         """Percent of user traffic by colour that the carrier asks for; all zero before the first release."""
 
     def shares(self, carrier: Json) -> dict[Colour, float]:
-        """Percent of user traffic by colour that the place can really give for these weights."""
+        """Percent of user traffic by colour that the cluster can really give for these weights."""
         return {colour: float(weight) for colour, weight in self.weights(carrier).items()}
 
     @abstractmethod

@@ -16,20 +16,20 @@ from tests.support.pipeline import PipelineHarness, open_pipeline
 
 @pytest.fixture
 def empty_pipeline(tmp_path: Path) -> Iterator[PipelineHarness]:
-    """A world in which nothing was ever delivered."""
+    """A pipeline in which nothing was ever delivered."""
     with open_pipeline(tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 def serving(tmp_path_factory: pytest.TempPathFactory, _databases_on_slow_disks_do_not_slow_tests: None) -> Serving:
-    """What is left of a world in which version 1 was released."""
+    """What is left of a pipeline in which version 1 was released."""
     return serve(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture
 def pipeline(serving: Serving, tmp_path: Path) -> Iterator[PipelineHarness]:
-    """A world in which version 1 serves."""
+    """A pipeline in which version 1 serves."""
     with serving.open(tmp_path / "world") as opened:
         yield opened
 

@@ -1,4 +1,4 @@
-"""A world in which version 1 serves, delivered once for all tests and copied for each."""
+"""A pipeline in which version 1 serves, delivered once for all tests and copied for each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIRST = "1"
 
 @dataclass(frozen=True)
 class Serving:
-    """What is left of a world in which version 1 was released.
+    """What is left of a pipeline in which version 1 was released.
 
     Attributes:
         home: its directory.
@@ -28,7 +28,7 @@ class Serving:
 
     @contextmanager
     def open(self, home: Path) -> Iterator[PipelineHarness]:
-        """A world like it, in a directory that does not exist yet."""
+        """A pipeline like it, in a directory that does not exist yet."""
         shutil.copytree(self.home, home)
         with open_pipeline(home) as pipeline:
             put_outside(pipeline, self.outside)
@@ -46,7 +46,7 @@ def serve(home: Path) -> Serving:
 
 
 def outside(pipeline: PipelineHarness) -> bytes:
-    """What outlives the pipeline's process: the place that releases run in, and the image store."""
+    """What outlives the pipeline's process: where releases run, and the image store."""
     place = {name: value for name, value in vars(pipeline.target.place).items() if name != "lock"}
     return pickle.dumps((place, vars(pipeline.resources.image_store)))
 
