@@ -12,6 +12,7 @@
     ├── ImageError                      engines and stores of images
     │   └── PassingError
     ├── RegistryError                   MLflow
+    │   ├── RegistryRefusedError
     │   ├── UnknownVersionError
     │   └── MissingCheckpointError
     ├── ExportError                     best.pt to model.onnx: this machine's fault
