@@ -22,7 +22,7 @@ LAYERS = (
     {"policy", "sample_data"},
     {"settings", "names", "errors", "files", "waiting", "bundle"},
 )
-"""From the top down. Packages of one layer know nothing of each other, but in the last, whose pieces are single pages."""
+"""From the top down. Packages of one layer do not know each other, but in the last, which holds single files."""
 HOMES = {
     "dagster": {"defs", "runs"},
     "dagster_k8s": {"runs"},
