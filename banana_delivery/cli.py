@@ -92,24 +92,24 @@ def redeploy(
 
 
 @app.command()
-def rollback(reason: Reason) -> None:
-    """Give production's traffic back to the release before, and revoke the present one."""
+def rollback(
+    reason: Reason,
+    version: Annotated[str, typer.Argument(help="What has to go; without it, whatever is in production.")] = "",
+) -> None:
+    """Give production's traffic back to the release before, and revoke the one that had it."""
     from banana_delivery.defs.build import build_resources
-    from banana_delivery.delivery.rollback import roll_back
+    from banana_delivery.delivery.rollback import EmergencyRollback
     from banana_delivery.runs.audit_log import AuditLog
-    from banana_delivery.runs.instance import open_instance
+    from banana_delivery.runs.instance import open_instance_if_it_answers
 
     settings = load_settings()
-    with open_instance(settings) as instance:
-        resources = build_resources(settings)
-        done = roll_back(
-            AuditLog(instance),
-            resources.release_target,
-            resources.recorder,
-            actor=getpass.getuser(),
-            reason=reason,
-            log=console.print,
-        )
+    resources = build_resources(settings)
+    with open_instance_if_it_answers(settings) as instance:
+        if instance is None:
+            console.print("Dagster's instance does not answer; this goes on its record when it is back.")
+        audit_log = AuditLog(instance) if instance else None
+        emergency = EmergencyRollback(resources.release_target, resources.recorder, audit_log, console.print)
+        done = emergency.roll_back(actor=getpass.getuser(), reason=reason, version=version)
     console.print(
         f"Version {done.version} is out of production; version {done.serving_version or 'none'} serves "
         f"({done.rollback_seconds:.1f} s)."
@@ -138,10 +138,10 @@ def override(version: Version, reason: Reason) -> None:
 def resume(environment: Annotated[Environment, typer.Argument()] = Environment.PRODUCTION) -> None:
     """End the hold after a hand edit: the active colour as recorded, with all traffic, and deliveries may go on."""
     from banana_delivery.defs.build import build_resources
-    from banana_delivery.delivery import rollback
+    from banana_delivery.delivery import recovery
 
     resources = build_resources(load_settings())
-    rollback.resume(resources.release_target, environment, getpass.getuser(), resources.clock.time())
+    recovery.resume(resources.release_target, environment, getpass.getuser(), resources.clock.time())
     console.print(f"{environment.capitalize()} is the pipeline's again.")
 
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 import dagster as dg
 
 from banana_delivery.delivery.record_attempt import AttemptRecorder
-from banana_delivery.delivery.rollback import roll_back
+from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.names import TRIGGER_TAG
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.targets.base import ReleaseTarget
@@ -20,11 +20,13 @@ class RollbackConfig(dg.Config):
     Attributes:
         reason: one sentence for the audit trail.
         actor: who asked for it.
-        digest: the image that has to go; empty for whatever is under way or else in production.
+        version: the model version that has to go; empty for whatever is under way or else in production.
+        digest: the same by its image.
     """
 
     reason: str
     actor: str = "Dagster"
+    version: str = ""
     digest: str = ""
 
 
@@ -36,15 +38,13 @@ def roll_back_production(
     recorder: dg.ResourceParam[AttemptRecorder],
 ) -> None:
     """Roll back whatever is in production, or under way to it."""
-    done = roll_back(
-        AuditLog(context.instance),
-        release_target,
-        recorder,
+    rollback = EmergencyRollback(release_target, recorder, AuditLog(context.instance), context.log.info)
+    done = rollback.roll_back(
         actor=config.actor,
         reason=config.reason,
         run_id=context.run.run_id,
+        version=config.version,
         digest=config.digest,
-        log=context.log.info,
     )
     context.log.info(done.reason)
 

@@ -14,9 +14,10 @@ from banana_delivery.defs.jobs import ROLLBACK, digest_to_roll_back
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt
 from banana_delivery.delivery.recovery import Recovery
+from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.delivery.scale_down import scale_down_if_due
 from banana_delivery.delivery.watch import assess_production
-from banana_delivery.errors import RegistryError, TargetError
+from banana_delivery.errors import BananaDeliveryError, RegistryError, TargetError
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
 from banana_delivery.notifications.messages import registry_trouble, rollback_failed
@@ -187,6 +188,10 @@ def reconcile(
                 done.append(f"{environment} was taken back from {found.owner}")
         except TargetError as error:
             done.append(f"{environment} does not answer: {error}")
+    try:
+        done += filter(None, [EmergencyRollback(release_target, recorder, audit_log, context.log.info).finish()])
+    except BananaDeliveryError as error:
+        done.append(f"a rollback could not be finished: {error}")
     for run in runs.dead():
         recovery.fail(run)
         done.append(f"run {run.run_id[:8]} had died")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from banana_delivery.delivery.lease import RECONCILER
-from banana_delivery.delivery.rollback import take_over
+from banana_delivery.delivery.rollback import restore_traffic, scale_down_idle_if_possible
+from banana_delivery.errors import TargetError
 from banana_delivery.policy import commands
 from banana_delivery.policy.model import Environment, Phase, RolloutRecord
 from banana_delivery.runs.lifecycle import Run, Runs, version_of
 from banana_delivery.settings import Settings
-from banana_delivery.targets.base import ReleaseTarget
+from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.waiting import Clock
 
 
@@ -72,3 +73,42 @@ def is_unsettled(record: RolloutRecord) -> bool:
     resting = record.resting_weights
     split = any(record.weights.get(colour, 0) != weight for colour, weight in resting.items())
     return split and record.environment is Environment.PRODUCTION and record.phase is Phase.IDLE
+
+
+def resume(target: ReleaseTarget, environment: Environment, owner: str, now: float) -> None:
+    """End the hold after a hand edit: the active colour runs as recorded and has all traffic, and work may go on.
+
+    Raises:
+        TargetError: if the environment is not held, or the target cannot be reached.
+    """
+    record = target.record(environment)
+    if record.phase is not Phase.DRIFTED:
+        raise TargetError(f"{environment.capitalize()} is not held, so there is nothing to resume.")
+    claim = target.claim(environment, owner, takeover=True)
+    deployment = record.deployments.get(record.active) if record.active else None
+    if record.active and deployment:
+        observed = target.observed(environment)
+        if observed.digests.get(record.active) != deployment.image.digest:
+            target.deploy(claim, record.active, deployment.image, deployment.replicas)
+        elif observed.replicas.get(record.active) != deployment.replicas:
+            target.scale(claim, record.active, deployment.replicas)
+    _settle(target, claim, now)
+
+
+def take_over(
+    target: ReleaseTarget, environment: Environment, owner: str, now: float, *, takeover: bool = True
+) -> None:
+    """Take an environment, by default from whoever has it, and bring it back to one stable colour at rest.
+
+    Raises:
+        TargetError: if the target cannot be reached, or production may not be taken over and somebody has it.
+    """
+    _settle(target, target.claim(environment, owner, takeover=takeover), now)
+
+
+def _settle(target: ReleaseTarget, claim: Claim, now: float) -> None:
+    if claim.environment is Environment.PRODUCTION:
+        restore_traffic(target, claim)
+        scale_down_idle_if_possible(target, claim, now)
+    target.write(claim, target.record(claim.environment).replace(phase=Phase.IDLE, candidate=None, note=""))
+    target.release(claim)

@@ -1,7 +1,9 @@
 """The way back: the active colour gets all traffic, by one weight change; everything else may take its time.
 
-``rollback_on_exit`` undoes a release under way, whatever ended it; ``roll_back`` undoes one because a person, or the
-watch after a promotion, says so.
+``rollback_on_exit`` undoes a release under way, whatever ended it. ``EmergencyRollback`` is what a person, or the watch
+after a promotion, does. It needs the target alone: what serves instead, and that something is being revoked, stands in
+the rollout record; the history, the registry and the people come after the traffic, and what cannot be done then is
+made good later.
 """
 
 from __future__ import annotations
@@ -17,8 +19,18 @@ from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import DriftError, FencedError, NothingToRollBackError, TargetError
 from banana_delivery.evaluation.base import Log
+from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, Outcome, Phase, RolloutRecord
+from banana_delivery.policy.model import (
+    COLOURS,
+    Colour,
+    Environment,
+    ImageRef,
+    Outcome,
+    Phase,
+    RollbackIntent,
+    RolloutRecord,
+)
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.waiting import Clock, retry
@@ -124,134 +136,192 @@ def _go_back(target: ReleaseTarget, lease: Lease, clock: Clock) -> float:
     return seconds
 
 
-def resume(target: ReleaseTarget, environment: Environment, owner: str, now: float) -> None:
-    """End the hold after a hand edit: the active colour runs as recorded and has all traffic, and work may go on.
+@dataclass(frozen=True)
+class EmergencyRollback:
+    """Takes releases out of production.
 
-    Raises:
-        TargetError: if the environment is not held, or the target cannot be reached.
-    """
-    record = target.record(environment)
-    if record.phase is not Phase.DRIFTED:
-        raise TargetError(f"{environment.capitalize()} is not held, so there is nothing to resume.")
-    claim = target.claim(environment, owner, takeover=True)
-    deployment = record.deployments.get(record.active) if record.active else None
-    if record.active and deployment:
-        observed = target.observed(environment)
-        if observed.digests.get(record.active) != deployment.image.digest:
-            target.deploy(claim, record.active, deployment.image, deployment.replicas)
-        elif observed.replicas.get(record.active) != deployment.replicas:
-            target.scale(claim, record.active, deployment.replicas)
-    _settle(target, claim, now)
-
-
-def take_over(
-    target: ReleaseTarget, environment: Environment, owner: str, now: float, *, takeover: bool = True
-) -> None:
-    """Take an environment, by default from whoever has it, and bring it back to one stable colour at rest.
-
-    Raises:
-        TargetError: if the target cannot be reached, or production may not be taken over and somebody has it.
-    """
-    _settle(target, target.claim(environment, owner, takeover=takeover), now)
-
-
-def _settle(target: ReleaseTarget, claim: Claim, now: float) -> None:
-    if claim.environment is Environment.PRODUCTION:
-        restore_traffic(target, claim)
-        scale_down_idle_if_possible(target, claim, now)
-    target.write(claim, target.record(claim.environment).replace(phase=Phase.IDLE, candidate=None, note=""))
-    target.release(claim)
-
-
-def roll_back(
-    audit_log: AuditLog,
-    target: ReleaseTarget,
-    recorder: AttemptRecorder,
-    *,
-    actor: str,
-    reason: str,
-    run_id: str = "",
-    digest: str = "",
-    log: Log,
-) -> AttemptRecord:
-    """Give production's traffic back to the release before, and revoke the one that had it.
-
-    A release under way is fenced off and undone. After a promotion the colour before takes over: at once while it is
-    warm, after one start of its replicas when it is not.
-
-    Args:
-        audit_log: knows what was released before.
-        target: where releases run.
+    Attributes:
+        target: where releases run; all that the way back needs.
         recorder: puts the rollback on record.
-        actor: who wants it.
-        reason: why, in one sentence.
-        run_id: the run that does it; empty if a person does.
-        digest: the image that has to go; empty for whatever is under way or else in production. Something else that is
-            under way is fenced off without being revoked.
+        audit_log: knows what was released before, where the rollout record does not; None while it is away.
         log: told what is waited for.
-
-    Raises:
-        NothingToRollBackError: if there is no release to go back to.
-        TargetError: if production cannot be changed.
     """
-    settings, clock = recorder.settings, recorder.clock
-    before = target.record(Environment.PRODUCTION)
-    under_way = _is_under_way(before, digest)
-    bad, good = _sides(audit_log, before, digest, under_way=under_way)
-    start = time.monotonic()
-    owner = run_id or f"{actor} (rollback)"
-    with Lease(
-        target, Environment.PRODUCTION, owner, heartbeat_seconds=settings.heartbeat_seconds, takeover=True
-    ) as lease:
-        if good and not under_way:
-            _make_active(target, lease, good, settings.ready_timeout_seconds, log)
-        lease.enter(Phase.ROLLING_BACK, scale_down_at=None)
-        restore_traffic(target, lease.claim)
-        seconds = time.monotonic() - start
-        attempt = AttemptRecord(
-            version=bad.version,
-            outcome=Outcome.ROLLED_BACK,
-            reason=f"{actor} rolled production back: {reason}",
-            digest=bad.digest,
-            previous_digest=good.digest if good else "",
-            serving_version=good.version if good else "",
+
+    target: ReleaseTarget
+    recorder: AttemptRecorder
+    audit_log: AuditLog | None
+    log: Log
+
+    def roll_back(
+        self, *, actor: str, reason: str, run_id: str = "", version: str = "", digest: str = ""
+    ) -> AttemptRecord:
+        """Give production's traffic back to the release before, and revoke the one that had it.
+
+        A release under way is fenced off and undone. After a promotion the colour before takes over: at once while it
+        is warm, after one start of its replicas when it is not.
+
+        Args:
+            actor: who wants it.
+            reason: why, in one sentence.
+            run_id: the run that does it; empty if a person does.
+            version: what has to go; empty for whatever is under way or else in production.
+            digest: the same by image. Something else that is under way is fenced off without being revoked.
+
+        Raises:
+            NothingToRollBackError: if there is no release to go back to, what was named is not in production, or
+                nothing was named although the last change of production was a rollback already.
+            TargetError: if production cannot be changed.
+        """
+        settings, clock = self.recorder.settings, self.recorder.clock
+        before = self.target.record(Environment.PRODUCTION)
+        under_way = _is_under_way(before, version, digest)
+        bad, good = self._sides(before, version, digest, under_way=under_way)
+        intent = RollbackIntent(
+            bad=bad,
+            good=good,
             colour=before.idle if under_way else before.active,
-            rollback_seconds=seconds,
-            trigger="rollback",
             actor=actor,
+            reason=reason,
             run_id=before.owner or "" if under_way else run_id,
             at=clock.time(),
-            seconds=seconds,
-            revoked=True,
         )
-        # Before anything else: the run that was fenced off is about to notice, and would write down less.
-        recorder.record(audit_log, attempt)
-        scale_down_idle_if_possible(target, lease.claim, clock.time())
-        lease.enter(Phase.IDLE, candidate=None, note="")
-    return attempt
+        start = time.monotonic()
+        owner = run_id or f"{actor} (rollback)"
+        heartbeat = settings.heartbeat_seconds
+        with Lease(self.target, Environment.PRODUCTION, owner, heartbeat_seconds=heartbeat, takeover=True) as lease:
+            lease.enter(Phase.ROLLING_BACK, intent=intent)
+            if good and not under_way:
+                self._make_active(lease, good)
+            lease.enter(Phase.ROLLING_BACK, scale_down_at=None)
+            restore_traffic(self.target, lease.claim)
+            intent = intent.replace(seconds=time.monotonic() - start)
+            lease.enter(Phase.ROLLING_BACK, intent=intent, previous=None, rolled_back=bad.version)
+            # Before anything else: the run that was fenced off is about to notice, and would say less.
+            attempt = attempt_of(intent)
+            left = None if self._put_on_record(attempt) else intent
+            scale_down_idle_if_possible(self.target, lease.claim, clock.time())
+            lease.enter(Phase.IDLE, candidate=None, note="", intent=left)
+        return attempt
 
+    def finish(self) -> str:
+        """Finish a rollback that whoever began it did not.
 
-def _is_under_way(production: RolloutRecord, digest: str) -> bool:
-    if production.candidate is None or (production.owner is None and production.phase is not Phase.DRIFTED):
+        Returns:
+            One sentence about what was done; empty if there was nothing to finish.
+
+        Raises:
+            NothingToRollBackError: if there is no release to go back to.
+            TargetError: if production cannot be changed, or somebody else has it.
+        """
+        record = self.target.record(Environment.PRODUCTION)
+        intent = record.intent
+        if intent is None or record.owner is not None:
+            return ""
+        if record.live and record.live.digest == intent.bad.digest:
+            self.roll_back(actor=intent.actor, reason=intent.reason, run_id=intent.run_id, digest=intent.bad.digest)
+            return f"the rollback of version {intent.bad.version} was finished"
+        if not self._put_on_record(attempt_of(intent)):
+            return ""
+        owner, heartbeat = f"{intent.actor} (rollback)", self.recorder.settings.heartbeat_seconds
+        with Lease(self.target, Environment.PRODUCTION, owner, heartbeat_seconds=heartbeat) as lease:
+            lease.enter(Phase.IDLE, intent=None, rolled_back=intent.bad.version)
+        return f"the rollback of version {intent.bad.version} was put on record"
+
+    def _put_on_record(self, attempt: AttemptRecord) -> bool:
+        """Whether the audit trail has it; people are told and the registry is marked in any case."""
+        try:
+            if self.audit_log is not None:
+                self.recorder.record(self.audit_log, attempt)
+                return True
+        except Exception:
+            LOG.exception("The rollback of version %s is not on record yet.", attempt.version)
+        try:
+            self.recorder.publisher.publish(attempt)
+        except Exception:
+            LOG.exception("Nobody could be told of the rollback of version %s yet.", attempt.version)
         return False
-    return digest in {"", production.candidate.digest}
+
+    def _sides(
+        self, production: RolloutRecord, version: str, digest: str, *, under_way: bool
+    ) -> tuple[ImageRef, ImageRef | None]:
+        """What is taken out, and what serves afterwards: never something that was not released before."""
+        live = production.live
+        if under_way and production.candidate:
+            return production.candidate, live
+        if digest and (live is None or live.digest != digest):
+            raise NothingToRollBackError(f"{digest[:19]} is not in production any more; nothing was changed.")
+        if version and (live is None or live.version != version):
+            serving = f"version {live.version} is" if live else "nothing is"
+            raise NothingToRollBackError(f"Version {version} is not in production, {serving}; nothing was changed.")
+        if live and production.rolled_back and not (version or digest):
+            raise NothingToRollBackError(
+                f"Version {production.rolled_back} was rolled back already, and version {live.version} serves; nothing "
+                f"was changed. To take that one out too, type: {commands.rollback(live.version)}"
+            )
+        ref = self._release_before(production, live) if live else None
+        if live is None or ref is None:
+            raise NothingToRollBackError(
+                "Production has no release before the present one to go back to; deliver a good version instead."
+            )
+        return live, ref
+
+    def _release_before(self, production: RolloutRecord, live: ImageRef) -> ImageRef | None:
+        if production.previous and production.previous.digest != live.digest:
+            return production.previous
+        if self.audit_log is None:
+            raise NothingToRollBackError(
+                "The record of production names no release before the present one, and the audit trail does not "
+                "answer; bring Dagster's database back, or deliver a good version."
+            )
+        previous = previous_release(self.audit_log.attempts(), live.digest)
+        return self.audit_log.image(previous.version, previous.digest) if previous else None
+
+    def _make_active(self, lease: Lease, good: ImageRef) -> None:
+        """The idle colour runs the release before, started first if it is cold, and becomes the active one."""
+        target = self.target
+        colour = lease.enter(Phase.SCALING).idle
+        if target.observed(Environment.PRODUCTION).weights.get(colour):
+            # Somebody else's candidate was being tried there; it cannot be replaced under its users.
+            restore_traffic(target, lease.claim)
+        target.deploy(lease.claim, colour, good, self._replicas(colour, good))
+        timeout = self.recorder.settings.ready_timeout_seconds
+        wait_until_ready(target, lease, Environment.PRODUCTION, colour, timeout, self.log)
+        lease.enter(Phase.ROLLING_BACK, active=colour, candidate=None)
+
+    def _replicas(self, colour: Colour, good: ImageRef) -> int:
+        """As many as are warm: a bad release may have grown to any number, and users do not wait for as many more."""
+        warm = self.target.record(Environment.PRODUCTION).deployments.get(colour)
+        if warm and warm.image.digest == good.digest and warm.replicas:
+            return warm.replicas
+        return self.target.default_replicas(Environment.PRODUCTION)
 
 
-def _sides(
-    audit_log: AuditLog, production: RolloutRecord, digest: str, *, under_way: bool
-) -> tuple[ImageRef, ImageRef | None]:
-    """What is taken out, and what serves afterwards: never something that was not released before."""
-    if under_way and production.candidate:
-        return production.candidate, production.live
-    if digest and (production.live is None or production.live.digest != digest):
-        raise NothingToRollBackError(f"{digest[:19]} is not in production any more; nothing was changed.")
-    previous = previous_release(audit_log.attempts(), production.live.digest) if production.live else None
-    ref = audit_log.image(previous.version, previous.digest) if previous else None
-    if production.live is None or ref is None:
-        raise NothingToRollBackError(
-            "Production has no release before the present one to go back to; deliver a good version instead."
-        )
-    return production.live, ref
+def attempt_of(intent: RollbackIntent) -> AttemptRecord:
+    """The line of the audit trail about a rollback."""
+    good, seconds = intent.good, intent.seconds or 0.0
+    return AttemptRecord(
+        version=intent.bad.version,
+        outcome=Outcome.ROLLED_BACK,
+        reason=f"{intent.actor} rolled production back: {intent.reason}",
+        digest=intent.bad.digest,
+        previous_digest=good.digest if good else "",
+        serving_version=good.version if good else "",
+        colour=intent.colour,
+        rollback_seconds=seconds,
+        trigger="rollback",
+        actor=intent.actor,
+        run_id=intent.run_id,
+        at=intent.at,
+        seconds=seconds,
+        revoked=True,
+    )
+
+
+def _is_under_way(production: RolloutRecord, version: str, digest: str) -> bool:
+    candidate = production.candidate
+    if candidate is None or (production.owner is None and production.phase is not Phase.DRIFTED):
+        return False
+    return digest in {"", candidate.digest} and version in {"", candidate.version}
 
 
 def previous_release(attempts: Sequence[AttemptRecord], live_digest: str) -> AttemptRecord | None:
@@ -268,22 +338,3 @@ def previous_release(attempts: Sequence[AttemptRecord], live_digest: str) -> Att
         elif attempt.outcome is Outcome.RELEASED and attempt.digest != live_digest and attempt.version not in revoked:
             return attempt
     return None
-
-
-def _make_active(target: ReleaseTarget, lease: Lease, good: ImageRef, ready_seconds: float, log: Log) -> None:
-    """The idle colour runs the release before, started first if it is cold, and becomes the active one."""
-    colour = lease.enter(Phase.SCALING).idle
-    if target.observed(Environment.PRODUCTION).weights.get(colour):
-        # Somebody else's candidate was being tried there; it cannot be replaced under its users.
-        restore_traffic(target, lease.claim)
-    target.deploy(lease.claim, colour, good, _replicas(target, colour, good))
-    wait_until_ready(target, lease, Environment.PRODUCTION, colour, ready_seconds, log)
-    lease.enter(Phase.ROLLING_BACK, active=colour, candidate=None)
-
-
-def _replicas(target: ReleaseTarget, colour: Colour, good: ImageRef) -> int:
-    """As many as are warm: a bad release may have grown to any number, and users do not wait for as many more."""
-    warm = target.record(Environment.PRODUCTION).deployments.get(colour)
-    if warm and warm.image.digest == good.digest and warm.replicas:
-        return warm.replicas
-    return target.default_replicas(Environment.PRODUCTION)

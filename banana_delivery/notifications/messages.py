@@ -140,7 +140,7 @@ def _next_step(attempt: AttemptRecord, production: ProductionNow | None, trouble
     steps = [f"look at production first: {commands.status()}."]
     if production and production.share(attempt.version):
         # Nowhere else: typed once too often, it takes a good release out of service.
-        steps.append(f"If version {attempt.version} is what harms users: {commands.rollback()}.")
+        steps.append(f"If version {attempt.version} is what harms users: {commands.rollback(attempt.version)}.")
     return " ".join(steps if attempt.outcome is Outcome.REJECTED else [*steps, f"Then: {usual}"])
 
 
@@ -244,7 +244,7 @@ def rollback_failed(model: str, run_id: str, digest: str, dagster_url: str) -> N
 
 def _usual_step(outcome: Outcome, version: str) -> str:
     return {
-        Outcome.RELEASED: f"Should it misbehave: {commands.rollback()}",
+        Outcome.RELEASED: f"Should it misbehave: {commands.rollback(version)}",
         Outcome.REJECTED: "Nothing to do; train a better one and stage it.",
         Outcome.ROLLED_BACK: (
             f"To deliver it again after all: {commands.override(version)}, then {commands.deliver(version)}"

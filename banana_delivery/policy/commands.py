@@ -44,9 +44,9 @@ def override(version: str) -> str:
     return f"{PROGRAM} override {shlex.quote(version)} {_WHY}"
 
 
-def rollback() -> str:
-    """Gives production's traffic back to the release before."""
-    return f"{PROGRAM} rollback {_WHY}"
+def rollback(version: str = "") -> str:
+    """Takes a version out of production, or whatever is there if none is named."""
+    return " ".join(filter(None, [PROGRAM, "rollback", version and shlex.quote(version), _WHY]))
 
 
 def resume(environment: Environment) -> str:

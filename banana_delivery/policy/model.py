@@ -265,6 +265,30 @@ class TrafficSnapshot(StoredModel):
         return self.backends.get(Backend(colour=colour, source=source).key, Counters())
 
 
+class RollbackIntent(StoredModel):
+    """A rollback that was begun: written before anything moves, so that whoever finds it later can finish it.
+
+    Attributes:
+        bad: the release that has to go, and is revoked.
+        good: what serves instead; None if nothing did before.
+        colour: where the bad one runs.
+        actor: who wants it.
+        reason: why, in one sentence.
+        run_id: the run under which it stands in the audit trail; empty if a person does it without one.
+        at: when it was begun, seconds since the epoch.
+        seconds: how long it took until the users were back; None while they are not.
+    """
+
+    bad: ImageRef
+    good: ImageRef | None
+    colour: Colour | None
+    actor: str
+    reason: str
+    run_id: str = ""
+    at: float
+    seconds: float | None = None
+
+
 class RolloutRecord(StoredRecord):
     """What an environment durably knows about itself and the delivery under way; kept beside its weights.
 
@@ -282,6 +306,9 @@ class RolloutRecord(StoredRecord):
         baseline: counters at the start of the current step.
         scale_down_at: until when the colour that was replaced stays at full strength, seconds since the epoch.
         note: one sentence for a person, for example why the environment is held.
+        previous: what served before the present release; None where nothing did, or it is not known.
+        rolled_back: the version that the last change of production took out; empty after a promotion.
+        intent: a rollback that is not on record yet.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"warm_until": "scale_down_at"}
@@ -299,6 +326,9 @@ class RolloutRecord(StoredRecord):
     baseline: TrafficSnapshot | None = None
     scale_down_at: float | None = None
     note: str = ""
+    previous: ImageRef | None = None
+    rolled_back: str = ""
+    intent: RollbackIntent | None = None
 
     @property
     def idle(self) -> Colour:

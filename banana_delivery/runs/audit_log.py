@@ -37,8 +37,13 @@ class AuditLog:
         return next((one for one in self.attempts(version) if one.run_id == run_id), None)
 
     def knows(self, attempt: AttemptRecord) -> bool:
-        """Whether the run of an attempt has one already; that its version was revoked is news all the same."""
-        known = self.attempt_of(attempt.run_id, attempt.version) if attempt.run_id else None
+        """Whether the run of an attempt has one already; that its version was revoked is news all the same.
+
+        What a person did without a run is known by its moment.
+        """
+        if not attempt.run_id:
+            return any((one.run_id, one.at) == ("", attempt.at) for one in self.attempts(attempt.version))
+        known = self.attempt_of(attempt.run_id, attempt.version)
         return known is not None and known.revoked >= attempt.revoked
 
     def verdicts(self, version: str) -> list[AbVerdict]:

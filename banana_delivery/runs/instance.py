@@ -7,15 +7,17 @@ much that the command line does not need.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dagster as dg
 
 from banana_delivery.settings import Settings
 
+LOG = logging.getLogger(__name__)
 POOL = "delivery"
 """One delivery at a time per environment: its three last assets share this pool, whose limit is 1 run."""
 POOL_LIMIT = 1
@@ -30,6 +32,18 @@ def dagster_home(settings: Settings) -> Path:
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """The instance, opened for the block."""
     with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+        yield instance
+
+
+@contextmanager
+def open_instance_if_it_answers(settings: Settings) -> Iterator[dg.DagsterInstance | None]:
+    """The instance, opened for the block; None where its storage cannot be opened, for what must not wait for it."""
+    with ExitStack() as stack:
+        try:
+            instance = stack.enter_context(open_instance(settings))
+        except Exception:  # Whatever a storage raises: this must not keep anybody from what comes next.
+            LOG.exception("Dagster's instance in %s cannot be opened.", dagster_home(settings))
+            instance = None
         yield instance
 
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 import dagster as dg
 import pytest
 
-from banana_delivery.delivery.rollback import resume
+from banana_delivery.delivery.recovery import resume
 from banana_delivery.delivery.traffic_shift import detect_drift
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Outcome, Phase
 from banana_delivery.policy.outcomes import CONSEQUENCES

@@ -15,7 +15,7 @@ import yaml
 from banana_delivery.bundle import INSTANCE
 from banana_delivery.defs.build import build_defs
 from banana_delivery.defs.resources import Resources
-from banana_delivery.delivery.rollback import roll_back
+from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.evaluation.fake import FakeEvaluator
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.model_registry.fake import FakeRegistry
@@ -162,18 +162,13 @@ class PipelineHarness:
         """The audit trail."""
         return AuditLog(self.instance)
 
-    def roll_back(self, *, actor: str = "Ada", reason: str, digest: str = "", run_id: str = "") -> AttemptRecord:
-        """Roll production back, as a person or the watch does."""
-        return roll_back(
-            self.audit_log,
-            self.resources.release_target,
-            self.resources.recorder,
-            actor=actor,
-            reason=reason,
-            run_id=run_id,
-            digest=digest,
-            log=print,
-        )
+    def roll_back(
+        self, *, actor: str = "Ada", reason: str, version: str = "", digest: str = "", audit_log: bool = True
+    ) -> AttemptRecord:
+        """Roll production back, as a person or the watch does; without the audit trail if that is away."""
+        known = self.audit_log if audit_log else None
+        rollback = EmergencyRollback(self.resources.release_target, self.resources.recorder, known, print)
+        return rollback.roll_back(actor=actor, reason=reason, version=version, digest=digest)
 
     @property
     def serving(self) -> str | None:

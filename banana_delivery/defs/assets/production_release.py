@@ -153,7 +153,13 @@ class _Release:
     def _promote(self, before: RolloutRecord, shift: TrafficShift, guard: RollbackGuard) -> None:
         """The candidate becomes the active colour; the one before it stays warm for a while."""
         scale_down_at = self.clock.time() + self.run.settings.warm_seconds
-        facts = {"active": before.idle, "candidate": None, "scale_down_at": scale_down_at}
+        facts = {
+            "active": before.idle,
+            "candidate": None,
+            "scale_down_at": scale_down_at,
+            "previous": before.live,
+            "rolled_back": "",
+        }
         shift.retry(lambda: self.lease.enter(Phase.PROMOTING, **facts))
         guard.disarm()
 

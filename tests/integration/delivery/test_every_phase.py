@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterEventType
 
-from banana_delivery.delivery.rollback import take_over
+from banana_delivery.delivery.recovery import take_over
 from banana_delivery.policy.model import Outcome, Phase
 from banana_delivery.targets.base import Claim
 from tests.integration.delivery.moments import MOMENTS, PROMOTED, cancel_at, is_at_rest, kill_at
