@@ -41,6 +41,7 @@ class ManualDecision(StoredRecord):
         by: who made it.
         reason: why.
         at: seconds since the epoch.
+        order: its place in the audit trail, which no clock decides; known once it was read from there.
     """
 
     kind: DecisionKind
@@ -49,6 +50,7 @@ class ManualDecision(StoredRecord):
     by: str
     reason: str
     at: float
+    order: int = Field(default=0, exclude=True)
 
 
 class AbVerdict(StoredModel):
@@ -59,12 +61,14 @@ class AbVerdict(StoredModel):
         digest: what was measured.
         reason: one sentence with the numbers.
         at: seconds since the epoch.
+        order: its place in the audit trail, which no clock decides; known once it was read from there.
     """
 
     verdict: Verdict
     digest: str
     reason: str
     at: float
+    order: int = Field(default=0, exclude=True)
 
 
 class ArtifactRecord(StoredRecord):
@@ -281,6 +285,7 @@ class AttemptRecord(StoredRecord):
         at: seconds since the epoch.
         seconds: wall-clock time of the whole delivery.
         revoked: whether this took the version out of service for being bad.
+        order: its place in the audit trail, which no clock decides; known once it was read from there.
     """
 
     version: str
@@ -301,3 +306,4 @@ class AttemptRecord(StoredRecord):
     at: float
     seconds: float = 0.0
     revoked: bool = False
+    order: int = Field(default=0, exclude=True)

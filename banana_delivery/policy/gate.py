@@ -79,7 +79,7 @@ def evaluate_gate(
         decisions: all that people said of this version, in any order.
         frozen: whether a freeze window is open.
     """
-    latest = max((one for one in verdicts if one.digest == digest), key=lambda one: one.at, default=None)
+    latest = max((one for one in verdicts if one.digest == digest), key=lambda one: one.order, default=None)
     override = _override(decisions, digest, history)
     if override:
         return _open("override", f"{override.by} overrode the gate: {override.reason}")
@@ -90,7 +90,7 @@ def evaluate_gate(
         return _open("redeploy", f"Version {version} was released before and never revoked.")
     if latest and latest.verdict is Verdict.PASS:
         return _open("verdict", latest.reason)
-    approval = _decision(decisions, DecisionKind.APPROVAL, digest, after=latest.at if latest else None)
+    approval = _decision(decisions, DecisionKind.APPROVAL, digest, after=latest.order if latest else None)
     if approval and latest and latest.verdict is Verdict.INCONCLUSIVE:
         return _open("approval", f"{approval.by} approved an inconclusive report: {approval.reason}")
     if latest and latest.verdict is Verdict.INCONCLUSIVE:
@@ -132,25 +132,25 @@ def standing_block(
 def _override(
     decisions: Sequence[ManualDecision], digest: str, history: Sequence[AttemptRecord]
 ) -> ManualDecision | None:
-    return _decision(decisions, DecisionKind.OVERRIDE, digest, after=_settled_at(history))
+    return _decision(decisions, DecisionKind.OVERRIDE, digest, after=_settled(history))
 
 
-def _settled_at(history: Sequence[AttemptRecord]) -> float | None:
-    """When production last took the version in or threw it out; an override from before is spent."""
-    settled = (attempt.at for attempt in history if attempt.revoked or attempt.outcome is Outcome.RELEASED)
+def _settled(history: Sequence[AttemptRecord]) -> int | None:
+    """Where in the audit trail production last took the version in or threw it out; an override before it is spent."""
+    settled = (attempt.order for attempt in history if attempt.revoked or attempt.outcome is Outcome.RELEASED)
     return max(settled, default=None)
 
 
 def _decision(
-    decisions: Sequence[ManualDecision], kind: DecisionKind, digest: str, *, after: float | None
+    decisions: Sequence[ManualDecision], kind: DecisionKind, digest: str, *, after: int | None
 ) -> ManualDecision | None:
     """The latest decision of a kind about this digest that was made after the fact it settles."""
     fitting = [
         decision
         for decision in decisions
-        if decision.kind is kind and decision.digest in {"", digest} and (after is None or decision.at > after)
+        if decision.kind is kind and decision.digest in {"", digest} and (after is None or decision.order > after)
     ]
-    return max(fitting, key=lambda decision: decision.at, default=None)
+    return max(fitting, key=lambda decision: decision.order, default=None)
 
 
 def _open(basis: str, reason: str) -> GateDecision:

@@ -190,7 +190,7 @@ def is_revoked(history: Sequence[AttemptRecord]) -> bool:
 def _latest_decisive(history: Sequence[AttemptRecord]) -> AttemptRecord | None:
     """The latest attempt that says something about the version itself in production."""
     decisive = [attempt for attempt in history if attempt.outcome is Outcome.RELEASED or attempt.revoked]
-    return max(decisive, key=lambda attempt: attempt.at, default=None)
+    return max(decisive, key=lambda attempt: attempt.order, default=None)
 
 
 def served_since(attempts: Sequence[AttemptRecord], since: float) -> set[str]:

@@ -30,7 +30,7 @@ class AuditLog:
 
     def attempts(self, version: str | None = None) -> list[AttemptRecord]:
         """All attempts at a version, or at any, newest first."""
-        return self._materialized(AttemptRecord, ROLLOUT_LOG, version)
+        return [attempt.replace(order=order) for attempt, order in self._found(AttemptRecord, ROLLOUT_LOG, version)]
 
     def attempt_of(self, run_id: str, version: str) -> AttemptRecord | None:
         """What the log says of a run, if it says anything yet."""
@@ -48,7 +48,8 @@ class AuditLog:
 
     def verdicts(self, version: str) -> list[AbVerdict]:
         """All A/B verdicts about a version."""
-        return [report.verdict for report in self._materialized(AbRecord, AB_REPORT, version)]
+        found = self._found(AbRecord, AB_REPORT, version)
+        return [report.verdict.replace(order=order) for report, order in found]
 
     def latest(self, kind: type[Record], asset: str, version: str) -> Record | None:
         """What an asset recorded of a version the last time."""
@@ -63,9 +64,10 @@ class AuditLog:
     def decisions(self, version: str) -> list[ManualDecision]:
         """What people said about a version."""
         found = self.instance.fetch_observations(_of(ROLLOUT_LOG, version), limit=ENOUGH)
-        observations = (record.asset_observation for record in found.records)
         return [
-            from_metadata(ManualDecision, one.metadata) for one in observations if one and RECORD_KEY in one.metadata
+            from_metadata(ManualDecision, record.asset_observation.metadata).replace(order=record.storage_id)
+            for record in found.records
+            if record.asset_observation and _holds_a_record(record.asset_observation.metadata)
         ]
 
     def log(self, attempt: AttemptRecord, report: Path) -> None:
@@ -118,9 +120,18 @@ class AuditLog:
     def _materialized(
         self, kind: type[Record], asset: dg.AssetKey, version: str | None, limit: int = ENOUGH
     ) -> list[Record]:
-        found = self.instance.fetch_materializations(_of(asset, version), limit=limit)
-        metadata = [record.asset_materialization.metadata for record in found.records if record.asset_materialization]
-        return [from_metadata(kind, one) for one in metadata if _holds_a_record(one)]
+        return [record for record, _ in self._found(kind, asset, version, limit)]
+
+    def _found(
+        self, kind: type[Record], asset: dg.AssetKey, version: str | None, limit: int = ENOUGH
+    ) -> list[tuple[Record, int]]:
+        """Records and their places in Dagster's log, newest first: the one order that no clock decides."""
+        events = self.instance.fetch_materializations(_of(asset, version), limit=limit).records
+        return [
+            (from_metadata(kind, event.asset_materialization.metadata), event.storage_id)
+            for event in events
+            if event.asset_materialization and _holds_a_record(event.asset_materialization.metadata)
+        ]
 
 
 def _holds_a_record(metadata: Mapping[str, dg.MetadataValue]) -> bool:

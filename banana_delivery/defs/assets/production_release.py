@@ -12,7 +12,7 @@ from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rollback import RollbackGuard, rollback_on_exit
 from banana_delivery.delivery.traffic_shift import TrafficShift
-from banana_delivery.errors import GateError, ImageError
+from banana_delivery.errors import FencedError, GateError, ImageError, TargetError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.images.base import ImageStore
 from banana_delivery.names import STABLE_TAG
@@ -124,6 +124,8 @@ class _Release:
             action = self._shift(shift)
             if action.kind is ActionKind.PROMOTE:
                 self._promote(before, shift, guard)
+        if action.kind is ActionKind.PROMOTE:
+            self._verify_that_it_is_still_ours()
         attempt = self._end(before, shift, action, guard)
         if attempt.outcome is Outcome.RELEASED:
             self._tag_stable()
@@ -162,6 +164,19 @@ class _Release:
         }
         shift.retry(lambda: self.lease.enter(Phase.PROMOTING, **facts))
         guard.disarm()
+
+    def _verify_that_it_is_still_ours(self) -> None:
+        """Nobody says that a release is out which somebody took out meanwhile.
+
+        Raises:
+            FencedError: if production was taken over since the promotion.
+        """
+        try:
+            self.lease.verify()
+        except FencedError:
+            raise
+        except TargetError as error:
+            self.run.say(f"Production does not answer right after the promotion: {error}")
 
     def _tag_stable(self) -> None:
         """The release is out whatever the registry says; only whoever pulls `stable` by hand gets the one before."""

@@ -114,3 +114,17 @@ def test_without_record_and_audit_trail_it_says_what_is_missing(pipeline: Pipeli
 def test_the_notice_of_a_release_names_what_a_rollback_takes_out(pipeline: PipelineHarness, second: str) -> None:
     released = next(notice for notice in pipeline.sent if f"version {second} is in production" in notice.title)
     assert f"banana-delivery rollback {second} --reason" in released.body
+
+
+def test_a_rollback_typed_right_after_the_promotion_is_not_written_over(pipeline: PipelineHarness) -> None:
+    version = pipeline.stage(BETTER)
+    hook = PhaseHook(Environment.PRODUCTION, Phase.PROMOTING)
+    pipeline.target.at[hook] = lambda: pipeline.roll_back(reason="I saw errors.")
+    run = pipeline.run(version)
+
+    assert not run.is_success
+    assert (pipeline.weights, pipeline.serving) == (BACK, FIRST)
+    assert Outcome.RELEASED not in {one.outcome for one in pipeline.attempts(version)}
+    assert not any(notice.title.endswith(f"version {version} is in production") for notice in pipeline.sent)
+    assert not pipeline.run(version).is_success
+    assert "was rolled back before" in pipeline.attempts(version)[0].reason

@@ -10,15 +10,15 @@ DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
 
 def verdict(kind: Verdict, digest: str = DIGEST, at: float = 10.0) -> AbVerdict:
-    return AbVerdict(verdict=kind, digest=digest, reason=f"It was a {kind}.", at=at)
+    return AbVerdict(verdict=kind, digest=digest, reason=f"It was a {kind}.", at=at, order=int(at))
 
 
 def attempt(outcome: Outcome, at: float, *, revoked: bool = False) -> AttemptRecord:
-    return AttemptRecord(outcome=outcome, reason="", version="7", digest=DIGEST, at=at, revoked=revoked)
+    return AttemptRecord(outcome=outcome, reason="", version="7", digest=DIGEST, at=at, order=int(at), revoked=revoked)
 
 
 def decision(kind: DecisionKind, at: float, digest: str = "") -> ManualDecision:
-    return ManualDecision(kind=kind, version="7", digest=digest, by="Ada", reason="I looked.", at=at)
+    return ManualDecision(kind=kind, version="7", digest=digest, by="Ada", reason="I looked.", at=at, order=int(at))
 
 
 RELEASED = attempt(Outcome.RELEASED, 1.0)
@@ -70,6 +70,22 @@ def test_the_gate_opens_only_for_a_reason(
 ) -> None:
     decision = evaluate_gate("7", DIGEST, verdicts=verdicts, history=history, decisions=decisions, frozen=frozen)
     assert (decision.status, decision.basis) == (status, basis)
+
+
+@pytest.mark.parametrize("clock", [-3600.0, 0.0, 120.0, 1e9])
+def test_what_was_decided_last_is_told_by_the_audit_trail_and_by_no_clock(clock: float) -> None:
+    released = RELEASED.replace(at=1000.0)
+    revoked = REVOKED.replace(at=1000.0 + clock)
+    override = decision(DecisionKind.OVERRIDE, 6.0).replace(at=1000.0 - clock)
+    spent = decision(DecisionKind.OVERRIDE, 4.0).replace(at=1000.0 + 2 * clock)
+
+    def status(*said: ManualDecision) -> GateStatus:
+        history = [revoked, released]
+        return evaluate_gate("7", DIGEST, verdicts=[], history=history, decisions=said, frozen=False).status
+
+    assert status() is GateStatus.REFUSED
+    assert status(override) is GateStatus.OPEN
+    assert status(spent) is GateStatus.REFUSED
 
 
 def test_whoever_is_kept_out_is_told_what_to_type() -> None:

@@ -44,7 +44,7 @@ def test_only_a_release_promotes_and_only_a_rollback_revokes() -> None:
 
 
 def attempt(outcome: Outcome, at: float, *, revoked: bool = False) -> AttemptRecord:
-    return AttemptRecord(outcome=outcome, reason="", version="7", digest="", at=at, revoked=revoked)
+    return AttemptRecord(outcome=outcome, reason="", version="7", digest="", at=at, order=int(at), revoked=revoked)
 
 
 def test_a_version_is_a_redeploy_from_its_release_until_it_is_revoked() -> None:
