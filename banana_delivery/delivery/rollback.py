@@ -198,6 +198,8 @@ class EmergencyRollback:
             lease.enter(Phase.ROLLING_BACK, intent=intent, previous=None, rolled_back=bad.version)
             # Before anything else: the run that was fenced off is about to notice, and would say less.
             attempt = attempt_of(intent)
+            if before.intent and before.intent.bad.digest != bad.digest:
+                self._put_on_record(attempt_of(before.intent))
             left = None if self._put_on_record(attempt) else intent
             scale_down_idle_if_possible(self.target, lease.claim, clock.time())
             lease.enter(Phase.IDLE, candidate=None, note="", intent=left)

@@ -128,3 +128,15 @@ def test_a_rollback_typed_right_after_the_promotion_is_not_written_over(pipeline
     assert not any(notice.title.endswith(f"version {version} is in production") for notice in pipeline.sent)
     assert not pipeline.run(version).is_success
     assert "was rolled back before" in pipeline.attempts(version)[0].reason
+
+
+def test_two_rollbacks_in_a_row_are_both_on_record_although_the_first_could_not_be_written(
+    pipeline: PipelineHarness, second: str
+) -> None:
+    third = pipeline.stage(BETTER)
+    assert pipeline.run(third).is_success
+    pipeline.roll_back(reason="It looks wrong.", audit_log=False)
+    pipeline.roll_back(reason="This one too.", version=second)
+
+    assert (pipeline.serving, production(pipeline).intent) == (FIRST, None)
+    assert [pipeline.attempts(one)[0].outcome for one in (second, third)] == [Outcome.ROLLED_BACK] * 2
