@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -275,7 +275,9 @@ class EmergencyRollback:
                 "The record of production names no release before the present one, and the audit trail does not "
                 "answer; bring Dagster's database back, or deliver a good version."
             )
-        previous = previous_release(self.audit_log.attempts(), live.digest)
+        # What was rolled back while the audit trail was away is not revoked there yet.
+        gone = {production.rolled_back, production.intent.bad.version if production.intent else ""}
+        previous = previous_release(self.audit_log.attempts(), live.digest, gone)
         return self.audit_log.image(previous.version, previous.digest) if previous else None
 
     def _make_active(self, lease: Lease, good: ImageRef) -> None:
@@ -326,14 +328,17 @@ def _is_under_way(production: RolloutRecord, version: str, digest: str) -> bool:
     return digest in {"", candidate.digest} and version in {"", candidate.version}
 
 
-def previous_release(attempts: Sequence[AttemptRecord], live_digest: str) -> AttemptRecord | None:
+def previous_release(
+    attempts: Sequence[AttemptRecord], live_digest: str, gone: Collection[str] = ()
+) -> AttemptRecord | None:
     """The newest release of another digest whose version was not revoked since.
 
     Args:
         attempts: the whole audit trail, newest first.
         live_digest: what production serves now.
+        gone: versions that are revoked though the audit trail does not say so yet.
     """
-    revoked = set()
+    revoked = set(gone)
     for attempt in attempts:
         if attempt.revoked:
             revoked.add(attempt.version)
