@@ -46,7 +46,7 @@ every_set = pytest.mark.parametrize(
 
 def objects(cluster: Cluster, environment: Environment, kind: str) -> dict[str, dict[str, Any]]:
     """The objects of a kind in an environment's manifests, by name."""
-    found = (thing for thing in cluster.rendered(environment) if thing["kind"] == kind)
+    found = (thing for thing in cluster.rendered(f"environments/{environment}") if thing["kind"] == kind)
     return {thing["metadata"]["name"]: thing for thing in found}
 
 
