@@ -59,7 +59,7 @@ format: .venv/.installed
 	$(BIN)/ruff format .
 
 test: .venv/.installed
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest --numprocesses 2 $(ARGS)
 
 test-e2e: .venv/.installed
 	$(BIN)/pytest tests/e2e -m e2e --timeout 900 $(ARGS)
