@@ -14,7 +14,6 @@ import dagster as dg
 from banana_delivery.policy.model import ImageRef, StoredRecord
 
 RECORD_KEY = "record"
-DIGEST_TAG = "banana/digest"
 
 Record = TypeVar("Record", bound=StoredRecord)
 Metadata = dict[str, dg.MetadataValue]
