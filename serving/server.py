@@ -1,17 +1,23 @@
-"""The HTTP server: uvicorn, taught to stop without losing a request and not to wait for silent clients."""
+"""The HTTP server: uvicorn, taught to stop without losing a request, and in a bounded time."""
 
-import asyncio
+import logging
+import os
 import signal
+import threading
 import time
 from types import FrameType
-from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.app import create_app
+from serving.http.protocol import GuardedProtocol
 from serving.replica import Replica
 from serving.settings import Settings
+
+logger = logging.getLogger("serving")
+
+STOP_MARGIN_SECONDS = 5.0
+"""After the drain: what is cancelled ends, and the prediction log writes its rest."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -33,6 +39,7 @@ class DrainingServer(uvicorn.Server):
         if self._stop_at is None:
             self._replica.lifecycle.drain()
             self._stop_at = time.monotonic() + self._replica.settings.pre_stop_seconds
+            self._bound_stop()
 
     async def on_tick(self, counter: int) -> bool:
         """Tells uvicorn, ten times a second, whether to stop accepting."""
@@ -40,57 +47,18 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = self.should_exit or self.force_exit or pause_is_over
         return await super().on_tick(counter)
 
+    def _bound_stop(self) -> None:
+        """Ends the process at the latest when its time is over: Python waits for ever for a thread that still works."""
+        settings = self._replica.settings
+        limit = settings.pre_stop_seconds + settings.drain_seconds + STOP_MARGIN_SECONDS
+        watchdog = threading.Timer(limit, _end_process, (limit,))
+        watchdog.daemon = True
+        watchdog.start()
 
-class ImpatientProtocol(HttpToolsProtocol):
-    """Closes a connection that does not finish the head of a request in time, and answers one that says no more.
 
-    uvicorn waits for ever for the first head, and a client that sends one byte a minute would hold its connection open.
-    Bodies have a limit of their own in `serving.http.upload`. uvicorn also drops the request of a client that closes
-    its writing side once it has sent everything, as HTTP allows.
-    """
-
-    header_seconds = 10.0
-    _head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        """Starts the clock for the first request."""
-        super().connection_made(transport)
-        self._start_clock()
-
-    def on_message_begin(self) -> None:
-        """Starts the clock for a request on a kept-alive connection."""
-        super().on_message_begin()
-        self._start_clock()
-
-    def on_headers_complete(self) -> None:
-        """The head is complete in time."""
-        self._stop_clock()
-        super().on_headers_complete()
-
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """Keeps the connection for the answer to a request that is complete, and closes any other.
-
-        A client that went away looks the same as one that waits, so the answer has only so long.
-        """
-        waits_for_answer = self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
-        if waits_for_answer:
-            self.cycle.keep_alive = False
-            self._start_clock()
-        return waits_for_answer
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the clock with the connection."""
-        self._stop_clock()
-        super().connection_lost(exc)
-
-    def _start_clock(self) -> None:
-        self._stop_clock()
-        self._head_timer = self.loop.call_later(self.header_seconds, self.transport.close)
-
-    def _stop_clock(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+def _end_process(seconds: float) -> None:
+    logger.error("Work was still going on %g seconds after the order to stop; ending now.", seconds)
+    os._exit(1)
 
 
 def build_server(settings: Settings) -> DrainingServer:
@@ -100,7 +68,8 @@ def build_server(settings: Settings) -> DrainingServer:
         ConfigurationError: if the settings cannot work.
     """
     replica = Replica.build(settings)
-    protocol = type("Protocol", (ImpatientProtocol,), {"header_seconds": settings.header_seconds})
+    limits = {"header_seconds": settings.header_seconds, "rest_seconds": settings.upload_seconds}
+    protocol = type("Protocol", (GuardedProtocol,), limits)
     config = uvicorn.Config(
         create_app(replica),
         host=settings.host,

@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535)
     keep_alive_seconds: int = Field(75, ge=1, description="Idle connections stay open this long; exceed the router's.")
     header_seconds: float = Field(10.0, gt=0, description="A connection must finish a request's head in this time.")
-    upload_seconds: float = Field(30.0, gt=0, description="A request's whole body must arrive in this time.")
+    upload_seconds: float = Field(30.0, gt=0, description="A body may not pause so long: 4 KiB/s on average over it.")
 
     max_upload_bytes: int = Field(16 * MEBIBYTE, ge=1024, description="Largest request body.")
     max_buffered_bytes: int = Field(128 * MEBIBYTE, ge=1024, description="Bodies held at once, all requests together.")
