@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from serving.inference.decode import decode
+from serving.inference.apart import decode
 from serving.inference.postprocess import Boxes
 from serving.inference.preprocess import orient
 

@@ -22,6 +22,7 @@ from serving.http.schemas import (
     PredictResponse,
 )
 from serving.http.upload import Upload
+from serving.inference.formats import SUPPORTED
 from serving.inference.predictor import Prediction
 from serving.replica import Replica
 
@@ -39,13 +40,13 @@ MaxDetections = Annotated[int, Query(ge=1, le=MAX_DETECTIONS, description="At mo
 ERRORS: dict[int | str, dict[str, Any]] = {
     408: {"model": ErrorResponse, "description": "The body arrived too slowly."},
     413: {"model": ErrorResponse, "description": "The body, or the image it unpacks to, is too large."},
-    415: {"model": ErrorResponse, "description": "Not multipart/form-data, or not a JPEG, PNG or WebP image."},
+    415: {"model": ErrorResponse, "description": "Not multipart/form-data, or not an image of a supported format."},
     422: {"model": ErrorResponse, "description": "A corrupt image, a missing field or a parameter out of range."},
     500: {"model": ErrorResponse, "description": "An error of this application."},
     503: {"model": ErrorResponse, "description": "Not ready, or all places taken; see Retry-After."},
 }
 
-_FILE = {"type": "string", "format": "binary", "description": "A JPEG, PNG or WebP image."}
+_FILE = {"type": "string", "format": "binary", "description": f"An image: {SUPPORTED}."}
 _JPEG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
 }

@@ -1,25 +1,37 @@
 """From bytes somebody sent to pixels; the place that meets hostile input.
 
-Formats are told by their first bytes, never by name or content type. JPEG goes through libjpeg-turbo (simplejpeg), the
-rest, and JPEGs in print colours, through Pillow. Sizes are checked in the header, before anything is unpacked.
+Formats are told by their first bytes, never by name or content type. Whatever Pillow and OpenCV open is answered, with
+the pixels that OpenCV sees. Sizes are checked in the header, before anything is unpacked.
+
+JPEG goes through libjpeg-turbo (simplejpeg); what that refuses, and any other format, through Pillow. A plain JPEG, PNG
+or small WebP is decoded in the thread that asks. Whatever else is decoded apart (`serving.inference.apart`), in a
+process that can be ended when it takes too much time or memory.
 """
 
 import io
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from serving.errors import corrupt_image, too_large, unsupported_media
+from serving.errors import corrupt_image, too_large
+from serving.inference.formats import Outline, orientation_of, outline_jpeg, outline_webp, sniff, strip_png
 from serving.inference.preprocess import Pixels
+
+logger = logging.getLogger("serving")
 
 # The limit on pixels is checked here against the setting; Pillow's own would only add a warning below its error.
 Image.MAX_IMAGE_PIXELS = None
 
-ORIENTATION_TAG = 0x0112
-SIGNATURES = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n"}
-RIFF_HEADER_BYTES = 12
+FOUR_BYTES = frozenset({"RGBA", "RGBX"})
+"""Pillow's modes that are `Pixels` as they are: alpha is the unused byte, as OpenCV drops it."""
+DECODER_ERRORS = (
+    OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError,
+    ArithmeticError, RuntimeError, NotImplementedError, AttributeError,
+)  # fmt: skip
+"""What the decoders raise on bytes that lie about themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,86 +51,101 @@ class Decoded:
     height: int
 
 
-def sniff(data: bytes) -> str:
-    """Returns JPEG, PNG or WEBP.
+class NotHere(Exception):  # noqa: N818 - no error, but a way to go
+    """The bytes may be an image, but must not be decoded in this process."""
+
+
+def decode_here(data: bytes, max_pixels: int) -> Decoded:
+    """Decodes an image if that takes time and memory in proportion to its pixels.
 
     Raises:
-        RequestError: 422 for no bytes at all, 415 for anything else.
+        NotHere: if it has to be decoded apart.
+        RequestError: 413, 415 or 422, as the bytes deserve.
     """
-    if not data:
-        raise corrupt_image("The image is empty (0 bytes).")
-    for name, signature in SIGNATURES.items():
-        if data.startswith(signature):
-            return name
-    if data[:4] == b"RIFF" and data[8:RIFF_HEADER_BYTES] == b"WEBP":
-        return "WEBP"
-    raise unsupported_media("The bytes are not a JPEG, PNG or WebP image; send one of these formats.")
+    kind = sniff(data)
+    if kind == "JPEG":
+        return _decode_jpeg(data, outline_jpeg(data), max_pixels)
+    if kind == "PNG":
+        stripped, outline = strip_png(data)
+        _demand_plain(outline)
+        return decode_with_pillow(stripped, kind, max_pixels, orientation_of(outline.exif))
+    if kind == "WEBP":
+        _demand_plain(outline_webp(data))
+        return decode_with_pillow(data, kind, max_pixels)
+    raise NotHere
+
+
+def decode_with_pillow(data: bytes, kind: str, max_pixels: int, orientation: int | None = None) -> Decoded:
+    """Decodes the first frame; `orientation` if the caller knows it better than the file's own Exif block.
+
+    Raises:
+        RequestError: 413 or 422.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=[kind]) as image:
+            check_pixels(image.width, image.height, max_pixels)
+            if orientation is None:
+                orientation = 1 if kind == "TIFF" else orientation_of(_exif_block(image))
+            # Pillow turns a TIFF itself, as it loads.
+            image.load()
+            return displayed(_pixels_of(image), orientation)
+    except UnidentifiedImageError:
+        raise corrupt_image(f"The bytes begin like {kind}, but what follows is not.") from None
+    except DECODER_ERRORS as error:  # RequestError passes
+        raise corrupt_image(f"The {kind} image cannot be decoded: {error}") from None
 
 
 def check_pixels(width: int, height: int, limit: int) -> None:
-    """Refuses an image that would unpack to more than `limit` pixels."""
+    """Refuses an image that would unpack to more than `limit` pixels.
+
+    Raises:
+        RequestError: 413.
+    """
     if width * height > limit:
         raise too_large(
             f"The image has {width} x {height} pixels; at most {limit:,} are accepted, so send a smaller one."
         )
 
 
-def decode(data: bytes, max_pixels: int) -> Decoded:
-    """Decodes an image of any supported format.
-
-    Raises:
-        RequestError: 413, 415 or 422, as the bytes deserve.
-    """
-    kind = sniff(data)
-    try:
-        if kind == "JPEG":
-            height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-            if colours not in {"CMYK", "YCCK"}:
-                check_pixels(width, height, max_pixels)
-                return _displayed(_decode_jpeg(data), _jpeg_orientation(data), width, height)
-        return _decode_with_pillow(data, kind, max_pixels)
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
-        # What the decoders raise on bytes that lie about themselves; RequestError passes.
-        raise corrupt_image(f"The {kind} image cannot be decoded: {error}") from None
-
-
-def _displayed(pixels: Pixels, orientation: int, width: int, height: int) -> Decoded:
+def displayed(pixels: Pixels, orientation: int) -> Decoded:
+    """Describes pixels that are to be turned by `orientation`."""
+    height, width = pixels.shape[:2]
     if orientation >= 5:
         width, height = height, width
     return Decoded(pixels, orientation, width, height)
 
 
-def _decode_jpeg(data: bytes) -> Pixels:
+def _demand_plain(outline: Outline) -> None:
+    if not outline.is_plain:
+        raise NotHere
+
+
+def _decode_jpeg(data: bytes, outline: Outline, max_pixels: int) -> Decoded:
+    _demand_plain(outline)
+    orientation = orientation_of(outline.exif)
     try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGBX")
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if colours not in {"CMYK", "YCCK"}:
+            check_pixels(width, height, max_pixels)
+            return displayed(simplejpeg.decode_jpeg(data, "RGBX"), orientation)
     except ValueError as error:
-        # Some cameras leave padding between segments; every viewer shows these files, and nothing of them is missing.
-        if "extraneous bytes" not in str(error):
-            raise
-        pixels = simplejpeg.decode_jpeg(data, "RGBX", strict=False)
-    return pixels
+        # It refuses whatever libjpeg warns about, and layouts of chroma without a name. Pillow's verdict counts.
+        logger.debug("simplejpeg: %s", error)
+    return decode_with_pillow(data, "JPEG", max_pixels, orientation)
 
 
-def _jpeg_orientation(data: bytes) -> int:
-    if b"Exif\x00\x00" not in data[:65536]:
-        return 1
-    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-        return _orientation(image)
+def _exif_block(image: Image.Image) -> bytes:
+    """The raw block of the container; `getexif` would also believe XMP, which OpenCV and browsers do not."""
+    block = image.info.get("exif", b"")
+    return block.removeprefix(b"Exif\x00\x00") if isinstance(block, bytes) else b""
 
 
-def _orientation(image: Image.Image) -> int:
-    value = image.getexif().get(ORIENTATION_TAG, 1)
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
-    """Decodes the first frame."""
-    with Image.open(io.BytesIO(data), formats=[kind]) as image:
-        check_pixels(image.width, image.height, max_pixels)
-        orientation = _orientation(image)
-        shallow = _eight_bits(image) if image.mode.startswith("I") else image
-        pixels = np.asarray(shallow.convert("RGB").convert("RGBX"))
-    return _displayed(pixels, orientation, image.width, image.height)
+def _pixels_of(image: Image.Image) -> Pixels:
+    if image.mode in FOUR_BYTES:
+        return np.asarray(image)
+    shallow = _eight_bits(image) if image.mode.startswith("I") else image
+    coloured = shallow if shallow.mode == "RGB" else shallow.convert("RGB")
+    return np.asarray(coloured.convert("RGBX"))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

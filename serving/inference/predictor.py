@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.inference.decode import decode
+from serving.inference.apart import decode
 from serving.inference.engine import Engine
 from serving.inference.postprocess import Boxes
 from serving.inference.preprocess import Letterbox, Planes, fill
