@@ -17,7 +17,7 @@ from serving.inference.loading import LoadedModel, load_model
 from serving.inference.model import read_version
 from serving.inference.pool import WorkPool
 from serving.inference.predictor import Prediction
-from serving.lifecycle import Lifecycle
+from serving.lifecycle import Lifecycle, State
 from serving.metrics import Metrics
 from serving.prediction_log.log import LOGGED_DETECTIONS, PredictionLog, PredictionRecord, PredictionStore
 from serving.settings import Settings
@@ -96,6 +96,18 @@ class Replica:
             "engine": ENGINE,
             "precision": PRECISION,
         }
+
+    def check_ready(self) -> None:
+        """Tells whether requests may be sent.
+
+        Raises:
+            RequestError: 503, with the reason.
+        """
+        if self.lifecycle.state is not State.READY:
+            raise not_ready(self.lifecycle.message)
+        stuck = self.pool.stuck_seconds
+        if stuck > self.settings.stuck_seconds:
+            raise not_ready(f"No image has been finished for {stuck:.0f} seconds, and every worker is busy.")
 
     def check_room(self) -> None:
         """Refuses a request early, before its body is read.

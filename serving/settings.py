@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     inference_threads: int = Field(1, ge=1, description="Threads one image may use; all but the first are shared.")
     queue_size: int = Field(16, ge=0, description="Images that may wait for a worker; the next one is answered 503.")
 
+    stuck_seconds: float = Field(30.0, gt=0, description="Not ready after so long without a finished image.")
+
     pre_stop_seconds: float = Field(0.0, ge=0, description="After SIGTERM: not ready, but still accepting, this long.")
     drain_seconds: int = Field(20, ge=1, description="Then accepted requests have this long to finish.")
 

@@ -38,6 +38,9 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            # The server leaves the body out; what answers GET knows the headers.
+            scope = {**scope, "method": "GET"}
         exchange = _Exchange(scope, receive, send, self._identity, self._lifecycle.state is State.DRAINING)
         try:
             await self._app(scope, exchange.receive, exchange.send)

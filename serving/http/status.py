@@ -5,9 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from serving.errors import not_ready
 from serving.http.schemas import ErrorResponse, StatusResponse, VersionResponse
-from serving.lifecycle import State
 from serving.replica import Replica
 
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorResponse, "description": "Not ready; says why."}}
@@ -26,8 +24,7 @@ def router(replica: Replica) -> APIRouter:
     @routes.get("/ready", responses=_NOT_READY)
     async def ready() -> StatusResponse:
         """Tells that the model is warm and that requests may be sent; the first thing to change on shutdown."""
-        if replica.lifecycle.state is not State.READY:
-            raise not_ready(replica.lifecycle.message)
+        replica.check_ready()
         return StatusResponse(status="ready")
 
     @routes.get("/version", response_model=VersionResponse, responses=_NOT_READY)

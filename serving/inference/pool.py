@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -22,12 +23,18 @@ class WorkPool:
         self._limit = workers + queue_size
         self._admitted = 0
         self._lock = threading.Lock()
+        self._finished_at = time.monotonic()
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="inference")
 
     @property
     def waiting(self) -> int:
         """Images admitted that no worker has room for yet."""
         return max(0, self._admitted - self.workers)
+
+    @property
+    def stuck_seconds(self) -> float:
+        """How long every worker has been busy without one of them finishing an image; 0 while one is free."""
+        return time.monotonic() - self._finished_at if self._admitted >= self.workers else 0.0
 
     def check_room(self, jobs: int = 1) -> None:
         """Refuses early, before a body is read, what `submit` would refuse after it.
@@ -49,6 +56,8 @@ class WorkPool:
         """
         with self._lock:
             self.check_room(len(jobs))
+            if self._admitted < self.workers:
+                self._finished_at = time.monotonic()
             self._admitted += len(jobs)
         return [asyncio.wrap_future(self._start(job)) for job in jobs]
 
@@ -75,3 +84,4 @@ class WorkPool:
     def _release(self, _: Future[Any]) -> None:
         with self._lock:
             self._admitted -= 1
+            self._finished_at = time.monotonic()

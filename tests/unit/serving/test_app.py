@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serving.inference.pool import WorkPool
 from serving.inference.predictor import Predictor
 from serving.server import build_server
 from serving.settings import Settings
@@ -53,3 +54,21 @@ def test_a_failure_of_ours_is_written_to_the_log_once_with_its_request(
     assert [answer.status_code for answer in answers] == [500] * len(PREDICT)
     tracebacks = [record.getMessage() for record in caplog.records if record.exc_info]
     assert tracebacks == [f"Request {answer.headers['X-Request-Id']} failed." for answer in answers]
+
+
+def test_a_probe_that_asks_for_the_head_alone_is_answered(tmp_path: Path) -> None:
+    with server(tmp_path) as client:
+        for path in ("/health", "/ready", "/version", "/metrics", "/docs"):
+            answer = client.head(path)
+            assert (answer.status_code, answer.content) == (200, b"")
+            assert answer.headers["X-Request-Id"]
+        assert client.head("/predict").status_code == 405
+
+
+def test_a_replica_whose_workers_all_hang_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with server(tmp_path) as client:
+        monkeypatch.setattr(WorkPool, "stuck_seconds", 31.0)
+        answer = client.get("/ready")
+        assert answer.status_code == 503
+        assert "No image has been finished for 31 seconds" in answer.json()["error"]["message"]
+        assert client.get("/health").status_code == 200

@@ -60,3 +60,28 @@ def test_warming_reaches_every_worker() -> None:
     pool.run_on_every_worker(lambda: seen.add(threading.get_ident()))
     pool.close()
     assert len(seen) == 3
+
+
+def test_a_pool_whose_workers_all_hang_says_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("serving.inference.pool.time.monotonic", lambda: now)
+    pool, gate = WorkPool(workers=2, queue_size=2), threading.Event()
+
+    async def scenario() -> list[float]:
+        nonlocal now
+        seen = []
+        first = pool.submit([gate.wait])
+        now = 150.0
+        seen.append(pool.stuck_seconds)
+        second = pool.submit([gate.wait])
+        now = 180.0
+        seen.append(pool.stuck_seconds)
+        gate.set()
+        await asyncio.gather(*first, *second)
+        return [*seen, pool.stuck_seconds]
+
+    try:
+        assert asyncio.run(scenario()) == [0.0, 30.0, 0.0]
+    finally:
+        gate.set()
+        pool.close()
