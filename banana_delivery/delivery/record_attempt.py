@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from banana_delivery.policy.outcomes import outcome_of_run
 from banana_delivery.policy.rollout.plan import PLANS
 from banana_delivery.reports.plots import Plots, rollout_picture
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.runs.lifecycle import Run, Runs, version_of
+from banana_delivery.runs.lifecycle import Run, Runs
 from banana_delivery.runs.outcome import end_of
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
@@ -28,6 +29,8 @@ UNKNOWN = "unknown"
 SENSORS_SECONDS = 60.0
 """The run-status sensor has so long before somebody else looks."""
 LONGEST_MEMORY_SECONDS = 3600.0
+MOST_RUNS = 20
+"""How many of them are put on record in one go; the next look takes the others."""
 
 Found = TypeVar("Found", StagingRecord, AbRecord)
 
@@ -70,7 +73,7 @@ class AttemptRecorder:
         Raises:
             TargetError: if production has to be asked what it serves, and does not answer.
         """
-        version, runs = version_of(run), Runs(log.instance)
+        version, runs = log.location.version_of(run), Runs(log.instance, log.location)
         if attempt := log.attempt_of(run.run_id, version):
             self.publisher.publish(attempt)
             return
@@ -129,8 +132,9 @@ class AttemptRecorder:
 
 def runs_without_attempt(log: AuditLog, now: float) -> Iterable[Run]:
     """Deliveries that ended badly some time ago and have no line yet: the status sensor looks at a run only once."""
-    ended = Runs(log.instance).ended_badly(now - LONGEST_MEMORY_SECONDS, now - SENSORS_SECONDS)
-    return [run for run in ended if log.attempt_of(run.run_id, version_of(run)) is None]
+    ended = Runs(log.instance, log.location).ended_badly(now - LONGEST_MEMORY_SECONDS, now - SENSORS_SECONDS)
+    unknown = (run for run in ended if log.attempt_of(run.run_id, log.location.version_of(run)) is None)
+    return list(islice(unknown, MOST_RUNS))
 
 
 def _of_this_image(found: Found | None, attempt: AttemptRecord) -> Found | None:

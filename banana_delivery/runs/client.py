@@ -8,10 +8,9 @@ import httpx
 
 from banana_delivery.errors import DagsterError
 from banana_delivery.policy import commands
+from banana_delivery.runs.code_location import REPOSITORY, CodeLocation
 from banana_delivery.waiting import wait_until
 
-LOCATION = "banana-delivery"
-REPOSITORY = "__repository__"
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 LAUNCH_RUN = """
@@ -48,10 +47,12 @@ class DagsterClient:
 
     Args:
         url: of the webserver, without a trailing slash.
+        location: what of that Dagster is ours.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, location: CodeLocation | None = None) -> None:
         self._url = url
+        self._location = location or CodeLocation()
 
     def launch(self, job: str, version: str, tags: Mapping[str, str], assets: Sequence[str] = ()) -> str:
         """Launch a job for one version, whole or for some of its assets.
@@ -63,13 +64,13 @@ class DagsterClient:
             DagsterError: if it was not launched.
         """
         selector: dict[str, object] = {
-            "repositoryLocationName": LOCATION,
+            "repositoryLocationName": self._location.name,
             "repositoryName": REPOSITORY,
             "jobName": job,
         }
         if assets:
-            selector["assetSelection"] = [{"path": [asset]} for asset in assets]
-        all_tags = {**tags, "dagster/partition": version}
+            selector["assetSelection"] = [{"path": self._location.key(asset).path} for asset in assets]
+        all_tags = {**tags, **self._location.tags, "dagster/partition": version}
         params = {
             "selector": selector,
             "runConfigData": {},
@@ -90,9 +91,9 @@ class DagsterClient:
             DagsterError: if it was not launched.
         """
         params = {
-            "assetSelection": [{"path": [asset]} for asset in assets],
+            "assetSelection": [{"path": self._location.key(asset).path} for asset in assets],
             "partitionNames": list(versions),
-            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+            "tags": [{"key": key, "value": value} for key, value in {**tags, **self._location.tags}.items()],
         }
         answer = self._ask(LAUNCH_BACKFILL, {"params": params})["launchPartitionBackfill"]
         if "backfillId" not in answer:

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from banana_delivery.settings import Settings
+from banana_delivery.settings import Settings, load_settings
 
 LOG = logging.getLogger(__name__)
-POOL = "delivery"
-"""One delivery at a time per environment: its three last assets share this pool, whose limit is 1 run."""
 POOL_LIMIT = 1
+"""One delivery at a time per environment: its three last assets share a pool, whose limit is 1 run."""
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -49,4 +48,4 @@ def open_instance_if_it_answers(settings: Settings) -> Iterator[dg.DagsterInstan
 
 if __name__ == "__main__":
     with dg.DagsterInstance.get() as own:
-        own.event_log_storage.set_concurrency_slots(POOL, POOL_LIMIT)
+        own.event_log_storage.set_concurrency_slots(load_settings().dagster_pool, POOL_LIMIT)

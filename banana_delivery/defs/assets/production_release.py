@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, DeliveryRun, start_run
+from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, start_run
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
@@ -21,21 +21,15 @@ from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord
 from banana_delivery.policy.rollout.decision import Action, ActionKind
 from banana_delivery.policy.rollout.plan import PLANS, Plan, Step, release_steps
-from banana_delivery.runs.instance import POOL
-from banana_delivery.runs.partitions import MODEL_VERSIONS
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
 
-@dg.asset(
-    partitions_def=MODEL_VERSIONS,
+@delivery_asset(
     deps=["ab_report"],
-    group_name=GROUP,
-    owners=OWNERS,
     kinds={"fastapi", "onnx"},
-    pool=POOL,
+    in_pool=True,
     output_required=False,
-    io_manager_key=IO_MANAGER,
     description="The candidate takes over production step by step while errors and latency are watched; it is "
     "promoted, or the traffic goes back by one weight change.",
 )

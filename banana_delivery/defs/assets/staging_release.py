@@ -4,7 +4,7 @@ import time
 
 import dagster as dg
 
-from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, DeliveryRun, measure_quality, start_run
+from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, measure_quality, start_run
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
@@ -12,18 +12,12 @@ from banana_delivery.errors import NeverReadyError, RejectedModelError
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
 from banana_delivery.policy.asset_records import ImageRecord, StagingRecord
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
-from banana_delivery.runs.instance import POOL
-from banana_delivery.runs.partitions import MODEL_VERSIONS
 from banana_delivery.targets.base import ReleaseTarget
 
 
-@dg.asset(
-    partitions_def=MODEL_VERSIONS,
-    group_name=GROUP,
-    owners=OWNERS,
+@delivery_asset(
     kinds={"fastapi", "onnx"},
-    pool=POOL,
-    io_manager_key=IO_MANAGER,
+    in_pool=True,
     description="The image runs in staging; smoke, integration and performance tests and the labelled images say how.",
 )
 def staging_release(
