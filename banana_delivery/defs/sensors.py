@@ -27,7 +27,7 @@ from banana_delivery.policy.model import COLOURS, Environment, Outcome
 from banana_delivery.policy.outages import Outage, Trouble, Word, assess
 from banana_delivery.policy.staged_versions import Overtaken, Staging, Trigger, choose, look, parse_cursor, superseded
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.runs.code_location import DELIVER, ROLLBACK, CodeLocation, location_of
+from banana_delivery.runs.code_location import DELIVER, ROLLBACK, CodeLocation
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
@@ -75,7 +75,9 @@ def staged_versions(
     """Ask the registry once, and deliver what is new; before that, tell what could not be told when it happened."""
     parsed = parse_cursor(context.cursor)
     watch = _RegistryWatch(recorder.publisher, clock, dict(parsed.outages))
-    if (refused := recorder.publisher.catch_up()) is not None:
+    here = _here(context, recorder.settings)
+    audit_log, runs = AuditLog(context.instance, here), Runs(context.instance, here)
+    if (refused := recorder.publisher.catch_up(audit_log.made)) is not None:
         watch.tried(Trouble.REFUSED, refused)
     try:
         staged = model_registry.staged()
@@ -84,8 +86,6 @@ def staged_versions(
         context.update_cursor(parsed.replace(outages=watch.outages).model_dump_json())
         return dg.SkipReason(f"The registry does not answer, nothing is lost, the next tick asks again: {error}")
     watch.tried(Trouble.UNREACHABLE, "")
-    here = _here(context, recorder.settings)
-    audit_log, runs = AuditLog(context.instance, here), Runs(context.instance, here)
     now = [_staging(one) for one in staged]
     cursor, triggers = look(parsed.replace(outages=watch.outages), now, clock.time())
     if not parsed.looked:
@@ -176,7 +176,7 @@ def _after(status: dg.DagsterRunStatus, name: str, starting: dg.DefaultSensorSta
         recorder: dg.ResourceParam[AttemptRecorder],
     ) -> None:
         run, settings = context.dagster_run, recorder.settings
-        here = CodeLocation.of(settings).called(location_of(run))
+        here = CodeLocation.of(settings)
         if here.version_of(run):
             recorder.record_run(AuditLog(context.instance, here), run, clock.time())
         elif here.owns(run) and run.job_name == ROLLBACK and run.status is dg.DagsterRunStatus.FAILURE:

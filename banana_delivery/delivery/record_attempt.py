@@ -59,7 +59,7 @@ class AttemptRecorder:
             return
         attempt = self._completed(log, attempt)
         log.log(attempt, report=self._report_file(attempt))
-        self.publisher.publish(attempt)
+        self.publisher.publish(attempt, log.made)
         self._write_report(log, attempt)
 
     def record_run(self, log: AuditLog, run: Run, now: float) -> None:
@@ -75,7 +75,7 @@ class AttemptRecorder:
         """
         version, runs = log.location.version_of(run), Runs(log.instance, log.location)
         if attempt := log.attempt_of(run.run_id, version):
-            self.publisher.publish(attempt)
+            self.publisher.publish(attempt, log.made)
             return
         image = log.latest(ImageRecord, "image", version)
         digest = image.ref.digest if image else ""
@@ -88,15 +88,17 @@ class AttemptRecorder:
         image = None if attempt.digest else log.latest(ImageRecord, "image", attempt.version)
         return attempt.replace(
             digest=image.ref.digest if image else attempt.digest,
-            serving_version=attempt.serving_version or self._serving_version(),
+            serving_version=attempt.serving_version or self._serving_version(log),
         )
 
-    def _serving_version(self) -> str:
+    def _serving_version(self, log: AuditLog) -> str:
         try:
             live = self.target.record(Environment.PRODUCTION).live
         except TargetError:
             return UNKNOWN
-        return live.version if live else ""
+        if live is None:
+            return ""
+        return live.version if log.made(live) else f"{live.version} of another pipeline"
 
     def _serving_digest(self) -> str:
         live = self.target.record(Environment.PRODUCTION).live
@@ -119,7 +121,7 @@ class AttemptRecorder:
                 plots=self.plots,
                 staging=_of_this_image(log.latest(StagingRecord, "staging_release", attempt.version), attempt),
                 ab=_of_this_image(log.latest(AbRecord, "ab_report", attempt.version), attempt),
-                links={"run": run} if attempt.run_id else {},
+                links={"run": run} if attempt.run_id and self.settings.pages_url else {},
             )
             file = self._report_file(attempt)
             file.parent.mkdir(parents=True, exist_ok=True)

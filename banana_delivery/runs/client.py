@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import httpx
 
 from banana_delivery.errors import DagsterError
 from banana_delivery.policy import commands
-from banana_delivery.runs.code_location import REPOSITORY, CodeLocation
+from banana_delivery.runs.code_location import REPOSITORY, CodeLocation, shared_key
 from banana_delivery.waiting import wait_until
 
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
@@ -40,6 +41,11 @@ query ($id: String!) {
   partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status runs { id status } } }
 }
 """
+SHARED_KEYS = """
+query ($keys: [AssetKeyInput!]!) {
+  assetNodeDefinitionCollisions(assetKeys: $keys) { assetKey { path } repositories { location { name } } }
+}
+"""
 
 
 class DagsterClient:
@@ -63,6 +69,7 @@ class DagsterClient:
         Raises:
             DagsterError: if it was not launched.
         """
+        self._refuse_shared_keys()
         selector: dict[str, object] = {
             "repositoryLocationName": self._location.name,
             "repositoryName": REPOSITORY,
@@ -70,7 +77,7 @@ class DagsterClient:
         }
         if assets:
             selector["assetSelection"] = [{"path": self._location.key(asset).path} for asset in assets]
-        all_tags = {**tags, **self._location.tags, "dagster/partition": version}
+        all_tags = {**tags, "dagster/partition": version}
         params = {
             "selector": selector,
             "runConfigData": {},
@@ -134,7 +141,14 @@ class DagsterClient:
             meanwhile=look,
         )
 
-    def _ask(self, query: str, variables: Mapping[str, object]) -> dict[str, dict]:  # type: ignore[type-arg]
+    def _refuse_shared_keys(self) -> None:
+        """Two code locations with one asset share its history, and the catalogue shows one of them."""
+        keys = [{"path": key.path} for key in self._location.keys]
+        for shared in self._ask(SHARED_KEYS, {"keys": keys})["assetNodeDefinitionCollisions"]:
+            locations = " and ".join(sorted(one["location"]["name"] for one in shared["repositories"]))
+            raise DagsterError(shared_key("/".join(shared["assetKey"]["path"]), f"the code locations {locations}"))
+
+    def _ask(self, query: str, variables: Mapping[str, object]) -> dict[str, Any]:
         try:
             response = httpx.post(
                 f"{self._url}/graphql", json={"query": query, "variables": variables}, timeout=60.0, trust_env=False

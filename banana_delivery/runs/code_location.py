@@ -33,17 +33,19 @@ class CodeLocation:
         name: of the code location, as the workspace has it.
         prefix: of every asset key, and of the name of the partitions.
         pool: whose limit lets one delivery run at a time.
+        model: registered model that is delivered; tells two pipelines apart that nothing else does.
     """
 
     name: str = DOMAIN
     prefix: tuple[str, ...] = ()
     pool: str = "delivery"
+    model: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """As the settings say."""
         prefix = tuple(filter(None, settings.dagster_prefix.split("/")))
-        return cls(name=settings.dagster_location, prefix=prefix, pool=settings.dagster_pool)
+        return cls(settings.dagster_location, prefix, settings.dagster_pool, settings.model_name)
 
     def called(self, name: str | None) -> Self:
         """The same under the name by which Dagster calls it, where Dagster says so."""
@@ -74,26 +76,33 @@ class CodeLocation:
     @property
     def tags(self) -> dict[str, str]:
         """What every job of ours puts on its runs, and a run of our assets on itself as soon as it starts."""
-        return {PIPELINE_TAG: "/".join(self.prefix) or DOMAIN}
+        return {PIPELINE_TAG: "/".join(filter(None, [*self.prefix, self.model])) or DOMAIN}
 
     def owns(self, run: dg.DagsterRun) -> bool:
-        """Whether a run is one of ours: it came from this code location, and does something of the pipeline's.
+        """Whether a run is one of ours: it bears our tag, or came from this code location for our jobs or assets.
 
-        A run that was not launched through a workspace came from nowhere that Dagster knows; its tag says whose it is.
+        The tag alone will do, since a code location may get another name, and a run that was not launched through a
+        workspace came from nowhere that Dagster knows.
         """
-        tagged = self.tags.items() <= run.tags.items()
-        origin = location_of(run)
-        if not origin:
-            return tagged
-        if origin != self.name:
-            return False
-        named = run.job_name in {*_DELIVERIES, ROLLBACK}
-        return tagged or named or not set(self.keys).isdisjoint(run.asset_selection or ())
+        if self.tags.items() <= run.tags.items():
+            return True
+        ours = run.job_name in {*_DELIVERIES, ROLLBACK} or not set(self.keys).isdisjoint(run.asset_selection or ())
+        return ours and location_of(run) == self.name
 
     def version_of(self, run: dg.DagsterRun) -> str:
         """The model version that a run of ours delivers; empty for any other run, and for one that delivers none."""
         delivers = run.job_name != ROLLBACK and self.owns(run)
         return run.tags.get(PARTITION_TAG, "") if delivers else ""
+
+    def also_made_by(self, instance: dg.DagsterInstance) -> dict[str, str]:
+        """The code locations that made assets of ours last, by the assets' keys: histories that would mix."""
+        found: dict[str, str] = {}
+        for asset in instance.get_asset_records(self.keys):
+            last = asset.asset_entry.last_materialization_record
+            run = instance.get_run_by_id(last.run_id) if last else None
+            if run and location_of(run) and not self.owns(run):
+                found[asset.asset_entry.asset_key.to_user_string()] = location_of(run)
+        return found
 
     def runs(
         self, instance: dg.DagsterInstance, wanted: dg.RunsFilter, tags: Mapping[str, str] | None = None
@@ -117,6 +126,19 @@ def location_of(run: dg.DagsterRun) -> str:
     """The name of the code location that a run was launched from; empty if it was not launched through a workspace."""
     origin = run.remote_job_origin
     return origin.repository_origin.code_location_origin.location_name if origin else ""
+
+
+def shared_key(asset: str, by: str) -> str:
+    """The sentence about an asset that two make.
+
+    Args:
+        asset: its key.
+        by: who makes it.
+    """
+    return (
+        f"The asset {asset} is made by {by}, and two histories under one key cannot be told apart; set "
+        "BANANA_DAGSTER_PREFIX for this pipeline, for example to bananas, and load its code location again."
+    )
 
 
 def _with_tags(wanted: dg.RunsFilter, tags: Mapping[str, str]) -> dg.RunsFilter:

@@ -25,6 +25,7 @@ from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.instance import POOL_LIMIT
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.settings import Settings
 from banana_delivery.targets.fake import Behaviour
@@ -205,7 +206,8 @@ def open_pipeline(home: Path, **settings: object) -> Iterator[PipelineHarness]:
     clock.target, clock.evaluator = target, evaluator
     classes: dict[str, tuple[str, ...]] = {}
     resources = Resources(
-        settings=Settings(home=home, plan="demo", **settings),  # type: ignore[arg-type]
+        # Nobody else is there to be waited for, unless a test says so.
+        settings=Settings(**{"home": home, "plan": "demo", "rival_wait_seconds": 0.0, **settings}),  # type: ignore[arg-type]
         model_registry=registry,
         exporter=conversion(classes),
         image_store=FakeImages(),
@@ -216,4 +218,5 @@ def open_pipeline(home: Path, **settings: object) -> Iterator[PipelineHarness]:
         clock=clock,
     )
     with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
+        instance.event_log_storage.set_concurrency_slots(resources.settings.dagster_pool, POOL_LIMIT)
         yield PipelineHarness(instance, resources, registry, target, evaluator, clock, classes)

@@ -10,9 +10,10 @@ from typing import Any, get_type_hints
 
 import dagster as dg
 
-from banana_delivery.delivery.lease import Lease
+from banana_delivery.delivery.lease import Lease, Patience
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import (
+    DagsterError,
     FencedError,
     GateError,
     MissingCheckpointError,
@@ -26,7 +27,8 @@ from banana_delivery.policy.model import Environment, ImageRef, Outcome, StoredR
 from banana_delivery.policy.outcomes import is_redeploy
 from banana_delivery.policy.quality.assessment import assess_quality
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.runs.code_location import CodeLocation, location_of
+from banana_delivery.runs.code_location import CodeLocation, location_of, shared_key
+from banana_delivery.runs.instance import refuse_without_slot
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
@@ -129,7 +131,19 @@ class DeliveryRun:
 
     def lease(self, target: ReleaseTarget, environment: Environment) -> Lease:
         """This run's hold on an environment."""
-        return Lease(target, environment, self.run_id, heartbeat_seconds=self.settings.heartbeat_seconds)
+        return Lease(
+            target,
+            environment,
+            self.run_id,
+            heartbeat_seconds=self.settings.heartbeat_seconds,
+            patience=self.patience,
+        )
+
+    @property
+    def patience(self) -> Patience:
+        """How this run waits for others."""
+        settings = self.settings
+        return Patience(settings.rival_wait_seconds, settings.stale_after_seconds, self.recorder.clock.sleep, self.say)
 
     def end(self, outcome: Outcome, reason: str, **facts: object) -> AttemptRecord:
         """Put the attempt on record, let the registry and the people know, and return what was recorded."""
@@ -148,6 +162,7 @@ class DeliveryRun:
         taken over, since whoever took it may say why.
         """
         try:
+            self._refuse_company()
             yield
         except dg.Failure:
             raise
@@ -159,6 +174,17 @@ class DeliveryRun:
         except Exception as error:
             self.end(Outcome.ERROR, str(error) or repr(error))
             raise dg.Failure(str(error) or repr(error), allow_retries=False) from error
+
+    def _refuse_company(self) -> None:
+        """Nobody else makes our assets, and no other delivery of ours runs beside this one.
+
+        Raises:
+            DagsterError: if that is not so on this instance.
+        """
+        instance, location = self.audit_log.instance, self.audit_log.location
+        refuse_without_slot(instance, location.pool)
+        for asset, other in location.also_made_by(instance).items():
+            raise DagsterError(shared_key(asset, f"the code location {other}, too"))
 
 
 def start_run(context: dg.AssetExecutionContext, recorder: AttemptRecorder) -> DeliveryRun:

@@ -5,7 +5,7 @@ import time
 import dagster as dg
 
 from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, measure_quality, start_run
-from banana_delivery.delivery.lease import Lease
+from banana_delivery.delivery.lease import Lease, wait_for_rivals
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import NeverReadyError, RejectedModelError
@@ -29,8 +29,10 @@ def staging_release(
 ) -> dg.MaterializeResult[StagingRecord]:
     """Deploy the digest to staging, wait until it is ready, test it and measure its quality."""
     run = start_run(context, recorder)
-    with run.records_failure(), run.lease(release_target, Environment.STAGING) as lease:
-        record = _stage(run, release_target, evaluator, lease, image.ref)
+    with run.records_failure():
+        wait_for_rivals(release_target, run.run_id, run.patience)
+        with run.lease(release_target, Environment.STAGING) as lease:
+            record = _stage(run, release_target, evaluator, lease, image.ref)
     return dg.MaterializeResult(value=record, data_version=dg.DataVersion(record.ref.digest))
 
 
