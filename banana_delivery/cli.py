@@ -67,13 +67,14 @@ def status() -> None:
     from banana_delivery.defs.build import build_resources
     from banana_delivery.reports.terminal import status_view
     from banana_delivery.runs.audit_log import AuditLog
+    from banana_delivery.runs.code_location import CodeLocation
     from banana_delivery.runs.instance import open_instance
 
     settings = load_settings()
     resources = build_resources(settings)
     records = [resources.release_target.record(environment) for environment in Environment]
     with open_instance(settings) as instance:
-        console.print(status_view(records, AuditLog(instance).attempts()[:10], time.time()))
+        console.print(status_view(records, AuditLog(instance, CodeLocation.of(settings)).attempts()[:10], time.time()))
 
 
 @app.command()
@@ -100,6 +101,7 @@ def rollback(
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.rollback import EmergencyRollback
     from banana_delivery.runs.audit_log import AuditLog
+    from banana_delivery.runs.code_location import CodeLocation
     from banana_delivery.runs.instance import open_instance_if_it_answers
 
     settings = load_settings()
@@ -107,7 +109,7 @@ def rollback(
     with open_instance_if_it_answers(settings) as instance:
         if instance is None:
             console.print("Dagster's instance does not answer; this goes on its record when it is back.")
-        audit_log = AuditLog(instance) if instance else None
+        audit_log = AuditLog(instance, CodeLocation.of(settings)) if instance else None
         emergency = EmergencyRollback(resources.release_target, resources.recorder, audit_log, console.print)
         done = emergency.roll_back(actor=getpass.getuser(), reason=reason, version=version)
     console.print(
@@ -154,6 +156,7 @@ def prune(
     from banana_delivery.delivery.image_build import in_use
     from banana_delivery.reports.terminal import retention_view
     from banana_delivery.runs.audit_log import AuditLog
+    from banana_delivery.runs.code_location import CodeLocation
     from banana_delivery.runs.instance import open_instance
 
     settings = load_settings()
@@ -161,7 +164,9 @@ def prune(
     with open_instance(settings) as instance:
         decisions = resources.image_store.prune(
             settings.keep_versions,
-            lambda: in_use(AuditLog(instance), resources.release_target, settings, time.time()),
+            lambda: in_use(
+                AuditLog(instance, CodeLocation.of(settings)), resources.release_target, settings, time.time()
+            ),
             dry_run=not delete,
         )
     console.print(retention_view(decisions, dry_run=not delete))
@@ -173,11 +178,14 @@ def rebuild(version: Version) -> None:
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.image_build import rebuild as build_again
     from banana_delivery.runs.audit_log import AuditLog
+    from banana_delivery.runs.code_location import CodeLocation
     from banana_delivery.runs.instance import open_instance
 
     settings = load_settings()
     with open_instance(settings) as instance:
-        parity = build_again(AuditLog(instance), build_resources(settings).image_store, version, console.print)
+        parity = build_again(
+            AuditLog(instance, CodeLocation.of(settings)), build_resources(settings).image_store, version, console.print
+        )
     image = f"version {version}, {parity.ref.digest[:19]}"
     if parity.proven:
         console.print(f"Building {image} again gives the same in every layer and label.")
@@ -189,13 +197,15 @@ def rebuild(version: Version) -> None:
 def _record_decision(kind: object, version: str, reason: str) -> None:
     from banana_delivery.policy.asset_records import ManualDecision
     from banana_delivery.runs.audit_log import AuditLog
+    from banana_delivery.runs.code_location import CodeLocation
     from banana_delivery.runs.instance import open_instance
 
     decision = ManualDecision.model_validate(
         {"kind": kind, "version": version, "by": getpass.getuser(), "reason": reason, "at": time.time()}
     )
-    with open_instance(load_settings()) as instance:
-        AuditLog(instance).record_decision(decision)
+    settings = load_settings()
+    with open_instance(settings) as instance:
+        AuditLog(instance, CodeLocation.of(settings)).record_decision(decision)
 
 
 def _launch(settings: Settings, job: str, versions: list[str], trigger: str, assets: list[str] | None = None) -> None:

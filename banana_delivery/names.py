@@ -6,6 +6,7 @@ Users, clusters and old records hold them, so what stands here is read for ever.
 from __future__ import annotations
 
 # Tags of Dagster runs: ours, and Dagster's own.
+PIPELINE_TAG = "banana/pipeline"
 TRIGGER_TAG = "banana/trigger"
 ACTOR_TAG = "banana/actor"
 STAGED_AT_TAG = "banana/staged_at"
@@ -15,6 +16,7 @@ WORKER_TAG = "banana/worker"
 BACKFILL_TAG = "dagster/backfill"
 PARENT_RUN_TAG = "dagster/parent_run_id"
 PARTITION_TAG = "dagster/partition"
+REPOSITORY_TAG = ".dagster/repository"
 
 # Labels and annotations of objects in a cluster. The manifests in k8s/ bear them too.
 DOMAIN = "banana-delivery"

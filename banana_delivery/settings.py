@@ -44,10 +44,25 @@ class Settings(BaseSettings):
     router_api_port: int = Field(default=8083, ge=1, le=65535, description="The router's own API and metrics.")
     replica_port_base: int = Field(default=18000, ge=1024, le=65000, description="First port tried for a replica.")
 
-    # Dagster's pages, where they are not on this machine.
+    # Dagster, where it is not the embedded stack's own.
     dagster_host: str = Field(default="127.0.0.1", description="Where the command line finds Dagster's pages.")
     dagster_public_url: str = Field(
-        default="", description="Where people find them, for links; empty: where the command line does."
+        default="",
+        description="Where people find them, for links; empty: no links. `banana-delivery up` knows its own.",
+    )
+    dagster_location: str = Field(
+        default="banana-delivery", min_length=1, description="Our code location, as the workspace calls it."
+    )
+    dagster_prefix: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9_]+(/[A-Za-z0-9_]+)*)?$",
+        description="What comes before all asset keys and the partitions' name, for example `team/bananas`.",
+    )
+    dagster_pool: str = Field(
+        default="delivery", min_length=1, description="Pool that deliveries wait in; its limit has to be 1."
+    )
+    dagster_sensors_start: bool = Field(
+        default=False, description="Whether the sensors start by themselves; `banana-delivery up` has them do so."
     )
 
     # Releases.
@@ -56,6 +71,9 @@ class Settings(BaseSettings):
     plan: Literal["standard", "seed", "demo"] = Field(default="standard", description="Rollout plan.")
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often an owner shows that it lives.")
     stale_after_seconds: float = Field(default=20.0, gt=0, description="A silent owner is dead after so long.")
+    rival_wait_seconds: float = Field(
+        default=3600.0, ge=0, description="How long a delivery waits while somebody else's has staging or production."
+    )
     ready_timeout_seconds: float = Field(default=120.0, gt=0, description="Deadline for replicas to answer.")
     warm_seconds: float = Field(
         default=1800.0, ge=0, description="How long the replaced colour stays at full strength."
@@ -151,8 +169,8 @@ class Settings(BaseSettings):
 
     @property
     def pages_url(self) -> str:
-        """Where people reach the Dagster pages."""
-        return self.dagster_public_url.rstrip("/") or self.dagster_url
+        """Where people reach the Dagster pages; empty if that is not known, since a wrong link is worse than none."""
+        return self.dagster_public_url.rstrip("/")
 
 
 def load_settings() -> Settings:

@@ -14,20 +14,30 @@ from banana_delivery.policy.asset_records import AbRecord, ArtifactRecord, Image
 from banana_delivery.policy.model import Environment
 from banana_delivery.policy.outcomes import is_redeploy
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.runs.partitions import MODEL_VERSIONS
+from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 
+Declared = Callable[[CodeLocation], dg.AssetChecksDefinition]
 
-def _check(asset: str, name: str) -> Callable[[Callable[..., dg.AssetCheckResult]], dg.AssetChecksDefinition]:
-    """Make a function a blocking check of an asset, by partition."""
 
-    def decorate(judge: Callable[..., Any]) -> dg.AssetChecksDefinition:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", dg.PreviewWarning)
-            warnings.simplefilter("ignore", dg.BetaWarning)
-            return dg.asset_check(
-                asset=asset, name=name, blocking=True, partitions_def=MODEL_VERSIONS, description=judge.__doc__
-            )(judge)
+def _check(asset: str, name: str) -> Callable[[Callable[..., dg.AssetCheckResult]], Declared]:
+    """Make a function a blocking check of an asset, by partition, once it is told where the asset is."""
+
+    def decorate(judge: Callable[..., Any]) -> Declared:
+        def build(location: CodeLocation) -> dg.AssetChecksDefinition:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", dg.PreviewWarning)
+                warnings.simplefilter("ignore", dg.BetaWarning)
+                return dg.asset_check(
+                    asset=location.key(asset),
+                    name=name,
+                    blocking=True,
+                    partitions_def=location.partitions,
+                    description=judge.__doc__,
+                )(judge)
+
+        return build
 
     return decorate
 
@@ -54,11 +64,14 @@ def answers_like_the_checkpoint(model_artifact: ArtifactRecord) -> dg.AssetCheck
 def classes_as_in_production(
     context: dg.AssetCheckExecutionContext,
     model_artifact: ArtifactRecord,
+    settings: dg.ResourceParam[Settings],
     release_target: dg.ResourceParam[ReleaseTarget],
 ) -> dg.AssetCheckResult:
     """The classes and their order are production's, or those of the first release; waived for a redeploy."""
-    audit_log, ours = AuditLog(context.instance), model_artifact
+    audit_log, ours = AuditLog(context.instance, CodeLocation.of(settings)), model_artifact
     live = release_target.record(Environment.PRODUCTION).live
+    if live and not audit_log.made(live):
+        return _answer(True, f"Production serves {live.digest[:19]}, of which this pipeline's records know nothing.")
     production = audit_log.latest(ArtifactRecord, "model_artifact", live.version) if live else None
     if production is None or production.classes == ours.classes:
         return _answer(True, f"The classes are {', '.join(ours.classes)}.")
@@ -118,9 +131,9 @@ def verdict(ab_report: AbRecord) -> dg.AssetCheckResult:
     return _answer(found is Verdict.PASS, sentence, blocks=found is not Verdict.INCONCLUSIVE)
 
 
-def build_checks() -> list[dg.AssetChecksDefinition]:
+def build_checks(location: CodeLocation) -> list[dg.AssetChecksDefinition]:
     """Every check of the pipeline."""
-    return [
+    checks: list[Declared] = [
         answers_like_the_checkpoint,
         classes_as_in_production,
         self_test,
@@ -130,3 +143,4 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
         quality,
         verdict,
     ]
+    return [check(location) for check in checks]

@@ -27,6 +27,7 @@ from banana_delivery.model_registry.mlflow import MlflowRegistry
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.platforms import platform
 from banana_delivery.reports.plots import Plots
+from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.settings import Settings
 from banana_delivery.waiting import SystemClock
 
@@ -64,11 +65,13 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
         resource_overrides: parts to use instead, by their names in ``Resources``.
     """
     resources = replace(build_resources(settings), **cast(dict[str, Any], dict(resource_overrides or {})))
+    location = CodeLocation.of(resources.settings)
+    assets = [model_artifact, image, staging_release, ab_report, production_release]
     return dg.Definitions(
-        assets=[model_artifact, image, staging_release, ab_report, production_release, rollout_log],
-        asset_checks=build_checks(),
-        jobs=build_jobs(),
-        sensors=build_sensors(),
+        assets=[*(declared(location) for declared in assets), rollout_log(location)],
+        asset_checks=build_checks(location),
+        jobs=build_jobs(location),
+        sensors=build_sensors(starting=resources.settings.dagster_sensors_start),
         resources={**resources.by_key(), "records": RecordsIOManager(resources.plots, resources.settings)},
         # The assets follow each other; one process for a run saves the seconds of starting five.
         executor=dg.in_process_executor,

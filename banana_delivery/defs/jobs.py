@@ -8,10 +8,8 @@ from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.names import TRIGGER_TAG
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.code_location import DELIVER, REDEPLOY, ROLLBACK, CodeLocation
 from banana_delivery.targets.base import ReleaseTarget
-
-ROLLBACK = "rollback"
-PIPELINE = ["model_artifact", "image", "staging_release", "ab_report", "production_release"]
 
 
 class RollbackConfig(dg.Config):
@@ -38,7 +36,8 @@ def roll_back_production(
     recorder: dg.ResourceParam[AttemptRecorder],
 ) -> None:
     """Roll back whatever is in production, or under way to it."""
-    rollback = EmergencyRollback(release_target, recorder, AuditLog(context.instance), context.log.info)
+    audit_log = AuditLog(context.instance, CodeLocation.of(recorder.settings))
+    rollback = EmergencyRollback(release_target, recorder, audit_log, context.log.info)
     done = rollback.roll_back(
         actor=config.actor,
         reason=config.reason,
@@ -49,26 +48,27 @@ def roll_back_production(
     context.log.info(done.reason)
 
 
-def build_jobs() -> list[Any]:
+def build_jobs(location: CodeLocation) -> list[Any]:
     """All jobs, as ``Definitions`` takes them."""
     return [
         dg.define_asset_job(
-            "deliver",
-            selection=PIPELINE,
+            DELIVER,
+            selection=location.keys,
+            tags=location.tags,
             description="Take a model version from MLflow to all of production's traffic, or safely back.",
         ),
         dg.define_asset_job(
-            "redeploy",
-            selection=PIPELINE[1:],
-            tags={TRIGGER_TAG: "redeploy"},
+            REDEPLOY,
+            selection=location.keys[1:],
+            tags={**location.tags, TRIGGER_TAG: "redeploy"},
             description="Put a version that was released before into production again, by its original digest.",
         ),
-        _rollback_job(),
+        _rollback_job(location),
     ]
 
 
-def _rollback_job() -> dg.JobDefinition:
-    @dg.job(name=ROLLBACK, description="Roll production back to the release before.")
+def _rollback_job(location: CodeLocation) -> dg.JobDefinition:
+    @dg.job(name=ROLLBACK, tags=location.tags, description="Roll production back to the release before.")
     def rollback() -> None:
         roll_back_production()
 

@@ -14,6 +14,7 @@ from banana_delivery.policy.rollout.plan import PLANS
 from banana_delivery.reports.plots import Plots, quality_picture, rollout_picture
 from banana_delivery.reports.tables import quality_table, step_table, test_table
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.records import to_metadata
 from banana_delivery.settings import Settings
 
@@ -45,10 +46,11 @@ class RecordsIOManager(dg.IOManager):
         """
         version, asset = context.partition_key, context.asset_key
         kind: type[StoredRecord] = context.dagster_type.typing_type
-        record = AuditLog(context.step_context.instance).latest(kind, asset.to_user_string(), version)
+        location = CodeLocation.of(self._settings)
+        record = AuditLog(context.step_context.instance, location).latest(kind, location.asset(asset), version)
         if record is None:
             raise dg.Failure(
-                f"Version {version} has no {asset.to_user_string().replace('_', ' ')} yet; deliver it as a whole: "
+                f"Version {version} has no {location.asset(asset).replace('_', ' ')} yet; deliver it as a whole: "
                 f"{commands.deliver(version)}",
                 allow_retries=False,
             )

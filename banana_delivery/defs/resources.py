@@ -14,6 +14,7 @@ from banana_delivery.images.base import ImageStore
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.reports.plots import Plots
+from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
@@ -58,6 +59,7 @@ class Resources:
             pending=PendingMarks(self.settings.home / "untold"),
             model=self.settings.model_name,
             dagster_url=self.settings.pages_url,
+            log_asset="/".join(CodeLocation.of(self.settings).key(ROLLOUT_LOG).path),
         )
 
     @property

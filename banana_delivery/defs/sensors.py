@@ -5,12 +5,13 @@ dead; ``production_watch`` keeps an eye on a release after its promotion; ``cool
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
-from banana_delivery.defs.jobs import ROLLBACK, digest_to_roll_back
+from banana_delivery.defs.jobs import digest_to_roll_back
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt
 from banana_delivery.delivery.recovery import Recovery
@@ -26,8 +27,8 @@ from banana_delivery.policy.model import COLOURS, Environment, Outcome
 from banana_delivery.policy.outages import Outage, Trouble, Word, assess
 from banana_delivery.policy.staged_versions import Overtaken, Staging, Trigger, choose, look, parse_cursor, superseded
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.runs.lifecycle import Runs, version_of
-from banana_delivery.runs.partitions import MODEL_VERSIONS
+from banana_delivery.runs.code_location import DELIVER, ROLLBACK, CodeLocation
+from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
@@ -35,15 +36,34 @@ from banana_delivery.waiting import Clock
 LOG = logging.getLogger(__name__)
 LAUNCH_SECONDS = 60.0
 """A rollback that has not begun after so long is taken for lost; a second one finds nothing left to do."""
-RUNNING = dg.DefaultSensorStatus.RUNNING
 EVERY_LOOP = 3
 """Seconds. The daemon looks every five; a sensor that asks for five too comes a moment early every other time."""
+Declared = Callable[[dg.DefaultSensorStatus], dg.SensorDefinition]
 
 
-@dg.sensor(
-    job_name="deliver",
+def _sensor(description: str, minimum_interval_seconds: int, job_name: str | None = None) -> Callable[..., Declared]:
+    """Make a function a sensor, once it is told whether that starts by itself."""
+
+    def declare(evaluate: Callable[..., Any]) -> Declared:
+        return lambda status: dg.sensor(
+            job_name=job_name,
+            minimum_interval_seconds=minimum_interval_seconds,
+            default_status=status,
+            description=description,
+        )(evaluate)
+
+    return declare
+
+
+def _here(context: dg.SensorEvaluationContext, settings: Settings) -> CodeLocation:
+    """Our part of the instance, under the name that the workspace really gave it."""
+    origin = context.code_location_origin
+    return CodeLocation.of(settings).called(origin.location_name if origin else None)
+
+
+@_sensor(
+    job_name=DELIVER,
     minimum_interval_seconds=EVERY_LOOP,
-    default_status=RUNNING,
     description="Starts a delivery for every version that is newly staged in MLflow, by stage or by alias.",
 )
 def staged_versions(
@@ -55,7 +75,9 @@ def staged_versions(
     """Ask the registry once, and deliver what is new; before that, tell what could not be told when it happened."""
     parsed = parse_cursor(context.cursor)
     watch = _RegistryWatch(recorder.publisher, clock, dict(parsed.outages))
-    if (refused := recorder.publisher.catch_up()) is not None:
+    here = _here(context, recorder.settings)
+    audit_log, runs = AuditLog(context.instance, here), Runs(context.instance, here)
+    if (refused := recorder.publisher.catch_up(audit_log.made)) is not None:
         watch.tried(Trouble.REFUSED, refused)
     try:
         staged = model_registry.staged()
@@ -64,7 +86,6 @@ def staged_versions(
         context.update_cursor(parsed.replace(outages=watch.outages).model_dump_json())
         return dg.SkipReason(f"The registry does not answer, nothing is lost, the next tick asks again: {error}")
     watch.tried(Trouble.UNREACHABLE, "")
-    audit_log, runs = AuditLog(context.instance), Runs(context.instance)
     now = [_staging(one) for one in staged]
     cursor, triggers = look(parsed.replace(outages=watch.outages), now, clock.time())
     if not parsed.looked:
@@ -79,7 +100,7 @@ def staged_versions(
         runs.supersede(run.run_id, deliver[0].version)
     return dg.SensorResult(
         run_requests=[_request(trigger) for trigger in deliver],
-        dynamic_partitions_requests=[MODEL_VERSIONS.build_add_request([trigger.version for trigger in deliver])],
+        dynamic_partitions_requests=[here.partitions.build_add_request([trigger.version for trigger in deliver])],
         cursor=cursor.model_dump_json(),
     )
 
@@ -140,11 +161,12 @@ def _never_started(one: Overtaken, now: float) -> AttemptRecord:
     )
 
 
-def _after(status: dg.DagsterRunStatus, name: str) -> dg.SensorDefinition:
+def _after(status: dg.DagsterRunStatus, name: str, starting: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    # Dagster shows it the runs of its own code location only, 25 events of anybody's at a tick.
     @dg.run_status_sensor(
         run_status=status,
         name=name,
-        default_status=RUNNING,
+        default_status=starting,
         minimum_interval_seconds=EVERY_LOOP,
         description=f"Puts on record how a delivery ended in {status.value}, if its run could not, and tells people.",
     )
@@ -154,9 +176,10 @@ def _after(status: dg.DagsterRunStatus, name: str) -> dg.SensorDefinition:
         recorder: dg.ResourceParam[AttemptRecorder],
     ) -> None:
         run, settings = context.dagster_run, recorder.settings
-        if version_of(run):
-            recorder.record_run(AuditLog(context.instance), run, clock.time())
-        elif run.job_name == ROLLBACK and run.status is dg.DagsterRunStatus.FAILURE:
+        here = CodeLocation.of(settings)
+        if here.version_of(run):
+            recorder.record_run(AuditLog(context.instance, here), run, clock.time())
+        elif here.owns(run) and run.job_name == ROLLBACK and run.status is dg.DagsterRunStatus.FAILURE:
             digest = digest_to_roll_back(run)
             recorder.publisher.notifier.send(
                 rollback_failed(settings.model_name, run.run_id, digest, settings.pages_url)
@@ -165,9 +188,8 @@ def _after(status: dg.DagsterRunStatus, name: str) -> dg.SensorDefinition:
     return after
 
 
-@dg.sensor(
+@_sensor(
     minimum_interval_seconds=10,
-    default_status=RUNNING,
     description="Finds deliveries whose process died, restores one stable colour and fails their runs.",
 )
 def reconcile(
@@ -178,7 +200,8 @@ def reconcile(
 ) -> dg.SkipReason:
     """Environments first, since users are waiting; then the runs."""
     done = []
-    audit_log, runs = AuditLog(context.instance), Runs(context.instance)
+    here = _here(context, recorder.settings)
+    audit_log, runs = AuditLog(context.instance, here), Runs(context.instance, here)
     recovery = Recovery(runs, release_target, recorder.settings, clock)
     for environment in COLOURS:
         try:
@@ -201,10 +224,9 @@ def reconcile(
     return dg.SkipReason("; ".join(done) or "No orphaned environment or run.")
 
 
-@dg.sensor(
+@_sensor(
     job_name=ROLLBACK,
     minimum_interval_seconds=EVERY_LOOP,
-    default_status=RUNNING,
     description="Watches production after a promotion, while the release before is warm; rising errors roll it back.",
 )
 def production_watch(
@@ -224,7 +246,7 @@ def production_watch(
     context.update_cursor(watched.cursor)
     if watched.reason and production.live:
         # Without a run_key, so that a rollback that failed is tried again.
-        if Runs(context.instance).begun(ROLLBACK, clock.time() - LAUNCH_SECONDS):
+        if Runs(context.instance, _here(context, settings)).begun(ROLLBACK, clock.time() - LAUNCH_SECONDS):
             yield dg.SkipReason(f"A rollback is under way: {watched.reason}")
             return
         config = {"reason": watched.reason, "actor": "production_watch", "digest": production.live.digest}
@@ -235,9 +257,8 @@ def production_watch(
     yield dg.SkipReason(watched.detail)
 
 
-@dg.sensor(
+@_sensor(
     minimum_interval_seconds=15,
-    default_status=RUNNING,
     description="Scales the replaced colour down once its time to stay warm is over.",
 )
 def cool_down(
@@ -252,14 +273,19 @@ def cool_down(
         return dg.SkipReason(f"Not now: {error}")
 
 
-def build_sensors() -> list[dg.SensorDefinition]:
-    """All sensors."""
+def build_sensors(*, starting: bool) -> list[dg.SensorDefinition]:
+    """All sensors.
+
+    Args:
+        starting: whether they run as soon as a daemon knows them; otherwise somebody starts them in the pages.
+    """
+    status = dg.DefaultSensorStatus.RUNNING if starting else dg.DefaultSensorStatus.STOPPED
     return [
-        staged_versions,
-        _after(dg.DagsterRunStatus.SUCCESS, "after_success"),
-        _after(dg.DagsterRunStatus.FAILURE, "after_failure"),
-        _after(dg.DagsterRunStatus.CANCELED, "after_cancel"),
-        reconcile,
-        production_watch,
-        cool_down,
+        staged_versions(status),
+        _after(dg.DagsterRunStatus.SUCCESS, "after_success", status),
+        _after(dg.DagsterRunStatus.FAILURE, "after_failure", status),
+        _after(dg.DagsterRunStatus.CANCELED, "after_cancel", status),
+        reconcile(status),
+        production_watch(status),
+        cool_down(status),
     ]

@@ -10,6 +10,7 @@ from banana_delivery.names import ACTOR_TAG, TRIGGER_TAG
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.client import DagsterClient
+from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.instance import open_instance
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.settings import Settings
@@ -31,13 +32,14 @@ def deliver_one(
     Returns:
         The attempt as it was logged; None if the run did not come far enough to log one.
     """
-    client = DagsterClient(settings.dagster_url)
+    location = CodeLocation.of(settings)
+    client = DagsterClient(settings.dagster_url, location)
     with open_instance(settings) as instance:
-        ensure_partition(instance, version)
+        ensure_partition(instance, version, location)
         run_id = client.launch(job, version, {TRIGGER_TAG: trigger, ACTOR_TAG: actor}, assets)
-        console.print(f"Version {version}: {settings.pages_url}/runs/{run_id}")
+        console.print(f"Version {version}: {settings.pages_url or settings.dagster_url}/runs/{run_id}")
         with console.status(f"Delivering version {version}"):
             status = client.wait(run_id, LONGEST_DELIVERY_SECONDS)
-        attempt = AuditLog(instance).attempt_of(run_id, version)
+        attempt = AuditLog(instance, location).attempt_of(run_id, version)
     console.print(f"Version {version}: {attempt.outcome}. {attempt.reason}" if attempt else f"The run ended {status}.")
     return attempt

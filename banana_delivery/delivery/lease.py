@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 
 from banana_delivery.errors import ClaimRefusedError, DriftError, FencedError, TargetError
@@ -18,8 +20,64 @@ TIDIERS = (SCALER, RECONCILER)
 TIDYING_SECONDS = 30.0
 
 
+PAUSE_SECONDS = 1.0
+QUIET_SECONDS = 5.0
+"""Between two steps a delivery has neither environment for a moment, and has not ended."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How somebody waits for others who live.
+
+    Attributes:
+        seconds: how long at most.
+        stale_after_seconds: an owner silent for longer is dead, and not waited for.
+        sleep: passes time.
+        say: told what is waited for.
+    """
+
+    seconds: float
+    stale_after_seconds: float
+    sleep: Callable[[float], object]
+    say: Callable[[str], object]
+
+
+def wait_for_rivals(target: ReleaseTarget, owner: str, patience: Patience) -> None:
+    """Wait while somebody else's delivery is under way: another pipeline's, or one of ours outside the queue.
+
+    Nobody is waited for who shows no life; whoever claims the environment next decides what becomes of such an owner.
+
+    Args:
+        target: where both deliver.
+        owner: who waits.
+        patience: how.
+    """
+    seen = _others(target, owner)
+    if not seen:
+        return
+    patience.say(f"Waiting for {' and '.join(sorted({name for name, _ in seen}))}, whose delivery is under way.")
+    waited = quiet = silent = 0.0
+    while quiet < QUIET_SECONDS and silent <= patience.stale_after_seconds and waited < patience.seconds:
+        patience.sleep(PAUSE_SECONDS)
+        waited += PAUSE_SECONDS
+        now = _others(target, owner)
+        quiet = 0.0 if now else quiet + PAUSE_SECONDS
+        silent = silent + PAUSE_SECONDS if now and now == seen else 0.0
+        seen = now
+
+
+def _others(target: ReleaseTarget, owner: str) -> set[tuple[str, float]]:
+    """Who else has an environment, and their signs of life."""
+    records = [target.record(environment) for environment in Environment]
+    return {(one.owner, one.heartbeat) for one in records if one.owner and one.owner not in {owner, *TIDIERS}}
+
+
 class Lease:
     """A claim that stays fresh for as long as the block runs.
+
+    Attributes:
+        claim: what every change is made under.
+        waited: whether somebody else had it first, so that what was known before may be true no more.
 
     A thread beats the heart, so that work of any length between two calls does not look like death. Once the claim is
     lost, the next ``check`` or mutation raises ``FencedError``.
@@ -33,12 +91,15 @@ class Lease:
         *,
         heartbeat_seconds: float,
         takeover: bool = False,
+        patience: Patience | None = None,
     ) -> None:
         self._target = target
         self._environment = environment
         self._owner = owner
         self._every = heartbeat_seconds
         self._takeover = takeover
+        self._patience = patience
+        self.waited = False
         self._stop = threading.Event()
         self._lost: FencedError | None = None
         self._thread = threading.Thread(target=self._heartbeat, name=f"heartbeat-{environment}", daemon=True)
@@ -51,27 +112,41 @@ class Lease:
             DriftError: if it is held after a hand edit.
             ClaimRefusedError: if another owner lives.
         """
+        self._refuse_hand_edit()
+        self.claim = self._patient_claim()
+        self._thread.start()
+        return self
+
+    def _refuse_hand_edit(self) -> None:
         record = self._target.record(self._environment)
         if record.phase is Phase.DRIFTED and not self._takeover:
             raise DriftError(
                 f"{self._environment.capitalize()} is held: {record.note} "
                 f"When it is as you want it, type: {commands.resume(self._environment)}"
             )
-        self.claim = self._patient_claim()
-        self._thread.start()
-        return self
 
     def _patient_claim(self) -> Claim:
-        """Claim; the sensors that tidy up hold an environment for seconds only, and nobody fails because of them."""
-        deadline = time.monotonic() + TIDYING_SECONDS
+        """Claim; the sensors that tidy up hold an environment for seconds only, and nobody fails because of them.
+
+        Another delivery holds it for as long as it takes, and is waited for if whoever claims has the patience.
+        """
+        deadline, waited = time.monotonic() + TIDYING_SECONDS, 0.0
         while True:
             try:
                 return self._target.claim(self._environment, self._owner, takeover=self._takeover)
             except ClaimRefusedError:
                 holder = self._target.record(self._environment).owner
-                if holder not in {None, *TIDIERS} or time.monotonic() > deadline:
+                if holder in {None, *TIDIERS} and time.monotonic() <= deadline:
+                    time.sleep(0.2)
+                    continue
+                if self._patience is None or waited >= self._patience.seconds:
                     raise
-                time.sleep(0.2)
+                if not waited:
+                    self._patience.say(f"Waiting for {self._environment}, which belongs to {holder}.")
+                self._patience.sleep(PAUSE_SECONDS)
+                waited += PAUSE_SECONDS
+                self.waited = True
+                self._refuse_hand_edit()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -8,6 +8,7 @@ again and again.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -26,12 +27,19 @@ from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.notifications.messages import ProductionNow, deleted_version, notice
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.model import Environment, Phase
+from banana_delivery.policy.model import Environment, ImageRef, Phase
 from banana_delivery.policy.outcomes import registry_mark
 from banana_delivery.targets.base import ReleaseTarget
 
 LOG = logging.getLogger(__name__)
 MOST_AT_ONCE = 5
+Made = Callable[[ImageRef], bool]
+"""Whether this pipeline made an image: another one on the same target has versions of the same numbers."""
+
+
+def anything(_: ImageRef) -> bool:
+    """Where the audit trail cannot be asked, what runs is taken for ours."""
+    return True
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,8 @@ class OutcomePublisher:
         notifier: tells people.
         pending: remembers what the registry could not be told.
         model: name of the registered model, for messages.
-        dagster_url: where the pages are, for links.
+        dagster_url: where the pages are, for links; empty for none.
+        log_asset: key of the audit trail there.
     """
 
     registry: ModelRegistry
@@ -53,17 +62,19 @@ class OutcomePublisher:
     pending: PendingMarks
     model: str
     dagster_url: str
+    log_asset: str = "rollout_log"
 
-    def publish(self, attempt: AttemptRecord) -> None:
+    def publish(self, attempt: AttemptRecord, made: Made = anything) -> None:
         """Mark the version and tell people; what is away now is only logged, ``catch_up`` comes back to it."""
         try:
-            if trouble := self._not_marked(attempt):
+            if trouble := self._not_marked(attempt, made):
                 LOG.warning("The registry was not told yet how version %s ended: %s", attempt.version, trouble)
-            self.notifier.send(notice(self.model, attempt, self.dagster_url, self._production_now(attempt)))
+            now = self._production_now(attempt, made)
+            self.notifier.send(notice(self.model, attempt, self.dagster_url, now, self.log_asset))
         except OSError as error:
             LOG.warning("Nobody could be told how version %s ended: %s", attempt.version, error)
 
-    def catch_up(self) -> str | None:
+    def catch_up(self, made: Made = anything) -> str | None:
         """Make good what could not be told before, a bounded part of it each time.
 
         Returns:
@@ -72,7 +83,7 @@ class OutcomePublisher:
         refused = None
         try:
             for attempt in self.pending.attempts()[:MOST_AT_ONCE]:
-                if trouble := self._not_marked(attempt):
+                if trouble := self._not_marked(attempt, made):
                     refused = str(trouble) if isinstance(trouble, RegistryRefusedError) else None
                     break  # The others would wait for the same registry; this one is the last in turn now.
                 refused = ""
@@ -82,10 +93,10 @@ class OutcomePublisher:
             LOG.warning("What was not told before could not be told now: %s", error)
         return refused
 
-    def _not_marked(self, attempt: AttemptRecord) -> BananaDeliveryError | None:
+    def _not_marked(self, attempt: AttemptRecord, made: Made) -> BananaDeliveryError | None:
         """Mark the version; why that failed, and then it is remembered for later; None if nothing is left to do."""
         try:
-            self.mark(attempt)
+            self.mark(attempt, made)
         except UnknownVersionError as error:
             LOG.warning("No registry can be told how version %s ended: %s", attempt.version, error)
             self.notifier.send(deleted_version(self.model, attempt, str(error)))
@@ -95,7 +106,7 @@ class OutcomePublisher:
         self.pending.forget(attempt)
         return None
 
-    def _production_now(self, attempt: AttemptRecord) -> ProductionNow | None:
+    def _production_now(self, attempt: AttemptRecord, made: Made) -> ProductionNow | None:
         """What users get; None while somebody else's delivery moves them, since that is not this attempt's doing."""
         try:
             record = self.target.record(Environment.PRODUCTION)
@@ -107,28 +118,43 @@ class OutcomePublisher:
         shares: dict[str, int] = {}
         for colour, weight in weights.items():
             if weight and colour in record.deployments:
-                version = record.deployments[colour].image.version
+                version = _called(record.deployments[colour].image, attempt, made)
                 shares[version] = shares.get(version, 0) + weight
         return ProductionNow(
-            version=record.live.version if record.live else "",
+            version=_called(record.live, attempt, made) if record.live else "",
             shares=shares,
             drifted=record.phase is Phase.DRIFTED,
         )
 
-    def mark(self, attempt: AttemptRecord) -> None:
+    def mark(self, attempt: AttemptRecord, made: Made = anything) -> None:
         """Write the outcome into the registry, with what production serves now and not what it served then.
+
+        A version of ours is not in production because another pipeline's of the same number is.
 
         Raises:
             RegistryError: if it cannot be reached, or does not know the version.
             TargetError: if production cannot be asked what it serves.
         """
         live = self.target.record(Environment.PRODUCTION).live
-        serving = live.version if live else None
+        serving = live.version if live and (live.digest == attempt.digest or made(live)) else None
         mark = registry_mark(attempt.outcome, attempt.reason, attempt.digest, attempt.run_id, serving)
         self.registry.mark(attempt.version, mark)
 
 
 LOG = logging.getLogger(__name__)
+
+
+def _called(image: ImageRef, attempt: AttemptRecord, made: Made) -> str:
+    """What people are told that an image is: its version, and more where that alone would be taken for another."""
+    if image.digest == attempt.digest:
+        return image.version
+    if not made(image):
+        return f"{image.version} of another pipeline ({image.digest[:19]})"
+    return (
+        f"{image.version} ({image.digest[:19]})"
+        if attempt.digest and image.version == attempt.version
+        else image.version
+    )
 
 
 class PendingMarks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from banana_delivery.policy.outcomes import outcome_of_run
 from banana_delivery.policy.rollout.plan import PLANS
 from banana_delivery.reports.plots import Plots, rollout_picture
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.runs.lifecycle import Run, Runs, version_of
+from banana_delivery.runs.lifecycle import Run, Runs
 from banana_delivery.runs.outcome import end_of
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
@@ -28,6 +29,8 @@ UNKNOWN = "unknown"
 SENSORS_SECONDS = 60.0
 """The run-status sensor has so long before somebody else looks."""
 LONGEST_MEMORY_SECONDS = 3600.0
+MOST_RUNS = 20
+"""How many of them are put on record in one go; the next look takes the others."""
 
 Found = TypeVar("Found", StagingRecord, AbRecord)
 
@@ -56,7 +59,7 @@ class AttemptRecorder:
             return
         attempt = self._completed(log, attempt)
         log.log(attempt, report=self._report_file(attempt))
-        self.publisher.publish(attempt)
+        self.publisher.publish(attempt, log.made)
         self._write_report(log, attempt)
 
     def record_run(self, log: AuditLog, run: Run, now: float) -> None:
@@ -70,9 +73,9 @@ class AttemptRecorder:
         Raises:
             TargetError: if production has to be asked what it serves, and does not answer.
         """
-        version, runs = version_of(run), Runs(log.instance)
+        version, runs = log.location.version_of(run), Runs(log.instance, log.location)
         if attempt := log.attempt_of(run.run_id, version):
-            self.publisher.publish(attempt)
+            self.publisher.publish(attempt, log.made)
             return
         image = log.latest(ImageRecord, "image", version)
         digest = image.ref.digest if image else ""
@@ -85,15 +88,17 @@ class AttemptRecorder:
         image = None if attempt.digest else log.latest(ImageRecord, "image", attempt.version)
         return attempt.replace(
             digest=image.ref.digest if image else attempt.digest,
-            serving_version=attempt.serving_version or self._serving_version(),
+            serving_version=attempt.serving_version or self._serving_version(log),
         )
 
-    def _serving_version(self) -> str:
+    def _serving_version(self, log: AuditLog) -> str:
         try:
             live = self.target.record(Environment.PRODUCTION).live
         except TargetError:
             return UNKNOWN
-        return live.version if live else ""
+        if live is None:
+            return ""
+        return live.version if log.made(live) else f"{live.version} of another pipeline"
 
     def _serving_digest(self) -> str:
         live = self.target.record(Environment.PRODUCTION).live
@@ -116,7 +121,7 @@ class AttemptRecorder:
                 plots=self.plots,
                 staging=_of_this_image(log.latest(StagingRecord, "staging_release", attempt.version), attempt),
                 ab=_of_this_image(log.latest(AbRecord, "ab_report", attempt.version), attempt),
-                links={"run": run} if attempt.run_id else {},
+                links={"run": run} if attempt.run_id and self.settings.pages_url else {},
             )
             file = self._report_file(attempt)
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -129,8 +134,9 @@ class AttemptRecorder:
 
 def runs_without_attempt(log: AuditLog, now: float) -> Iterable[Run]:
     """Deliveries that ended badly some time ago and have no line yet: the status sensor looks at a run only once."""
-    ended = Runs(log.instance).ended_badly(now - LONGEST_MEMORY_SECONDS, now - SENSORS_SECONDS)
-    return [run for run in ended if log.attempt_of(run.run_id, version_of(run)) is None]
+    ended = Runs(log.instance, log.location).ended_badly(now - LONGEST_MEMORY_SECONDS, now - SENSORS_SECONDS)
+    unknown = (run for run in ended if log.attempt_of(run.run_id, log.location.version_of(run)) is None)
+    return list(islice(unknown, MOST_RUNS))
 
 
 def _of_this_image(found: Found | None, attempt: AttemptRecord) -> Found | None:

@@ -9,7 +9,7 @@ from banana_delivery.delivery.rollback import restore_traffic, scale_down_idle_i
 from banana_delivery.errors import TargetError
 from banana_delivery.policy import commands
 from banana_delivery.policy.model import Environment, Phase, RolloutRecord
-from banana_delivery.runs.lifecycle import Run, Runs, version_of
+from banana_delivery.runs.lifecycle import Run, Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.waiting import Clock
@@ -59,7 +59,7 @@ class Recovery:
         self.runs.fail(
             run,
             "The process of this run died. Production and staging were brought back to one stable colour; "
-            f"to try again, type: {commands.deliver(version_of(run))}",
+            f"to try again, type: {commands.deliver(self.runs.location.version_of(run))}",
         )
 
     def _is_still_silent(self, record: RolloutRecord) -> bool:

@@ -19,7 +19,6 @@ from rich.table import Table
 from rich.text import Text
 
 from banana_delivery.defs.build import build_resources
-from banana_delivery.defs.jobs import PIPELINE
 from banana_delivery.defs.resources import Resources
 from banana_delivery.demo.cluster import NAMESPACES, DemoCluster
 from banana_delivery.demo.scenario import SCENARIOS, Scenario, faults
@@ -35,6 +34,7 @@ from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import COLOURS, Environment, RolloutRecord
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.client import DagsterClient
+from banana_delivery.runs.code_location import PIPELINE, CodeLocation
 from banana_delivery.runs.instance import open_instance
 from banana_delivery.sample_data.models import sample_run
 from banana_delivery.settings import Settings
@@ -86,7 +86,7 @@ def _run_scenarios(resources: Resources, console: Console) -> tuple[list[Ending]
         Probe(resources.release_target.url(Environment.PRODUCTION), images) as clients,
         Live(console=console, refresh_per_second=4, transient=True) as live,
     ):
-        runner = ScenarioRunner(resources, AuditLog(instance), [])
+        runner = ScenarioRunner(resources, AuditLog(instance, CodeLocation.of(resources.settings)), [])
         faulty: set[str] = set()
         for number, scenario in enumerate(SCENARIOS, start=1):
             ending, digest = _run_scenario(runner, f"{number}. {scenario.title}", scenario, clients, live)
@@ -178,7 +178,8 @@ class ScenarioRunner:
             )
         else:
             version = self.versions[scenario.redeploys - 1]
-            client = DagsterClient(self.resources.settings.dagster_url)
+            settings = self.resources.settings
+            client = DagsterClient(settings.dagster_url, CodeLocation.of(settings))
             client.backfill(PIPELINE, [version], {ACTOR_TAG: "demo"})
         self.versions.append(version)
         return version

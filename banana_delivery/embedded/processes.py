@@ -238,6 +238,9 @@ def children_environment(settings: Settings) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
         **inherited,
         **settings_environment(settings),
+        # This Dagster is ours alone: its sensors start by themselves, and where its pages are is known.
+        variable("dagster_sensors_start"): "true",
+        variable("dagster_public_url"): settings.pages_url or settings.dagster_url,
         "DAGSTER_HOME": str(settings.home / "dagster"),
         # The daemon is up before it knows the assets; without this it gives up a backfill that was under way.
         "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "true",

@@ -70,14 +70,21 @@ class Notice(StoredRecord):
     urgency: Urgency
 
 
-def notice(model: str, attempt: AttemptRecord, dagster_url: str, production: ProductionNow | None = None) -> Notice:
+def notice(
+    model: str,
+    attempt: AttemptRecord,
+    dagster_url: str,
+    production: ProductionNow | None = None,
+    log_asset: str = "rollout_log",
+) -> Notice:
     """The message about an attempt, true about what users get now.
 
     Args:
         model: registered model in MLflow.
         attempt: how it ended.
-        dagster_url: where its run can be looked at.
+        dagster_url: where its run can be looked at; empty if that is not known.
         production: what users get, observed after the attempt ended; None if only the attempt is known.
+        log_asset: key of the audit trail, for the link to it.
     """
     trouble = _trouble(attempt, production) if production else ""
     headline = HEADLINES[attempt.outcome]
@@ -85,7 +92,7 @@ def notice(model: str, attempt: AttemptRecord, dagster_url: str, production: Pro
         attempt.reason,
         f"Image: {attempt.digest[:19] or 'none was built'}. {_serves(attempt, production)}",
         f"Next: {_next_step(attempt, production, trouble)}",
-        *_links(attempt, dagster_url),
+        *_links(attempt, dagster_url, log_asset),
     ]
     return Notice(
         key=f"{attempt.run_id or attempt.at}/{attempt.version}/{attempt.outcome}",
@@ -226,13 +233,13 @@ def rollback_failed(model: str, run_id: str, digest: str, dagster_url: str) -> N
         model: registered model in MLflow.
         run_id: the Dagster run.
         digest: image that had to go; empty for whatever was in production.
-        dagster_url: where the run can be looked at.
+        dagster_url: where the run can be looked at; empty if that is not known.
     """
     lines = [
         f"What had to go may still have all users: {digest[:19] or 'the present one'}. Type: {commands.status()}",
         "The watch after a promotion tries again by itself for as long as it sees errors.",
         f"Next: read why in the run, then {commands.rollback()}",
-        f"Run: {dagster_url}/runs/{run_id}",
+        f"Run: {f'{dagster_url}/runs/' if dagster_url else ''}{run_id}",
     ]
     return Notice(
         key=f"rollback failed/{digest or run_id}",
@@ -256,6 +263,8 @@ def _usual_step(outcome: Outcome, version: str) -> str:
     }[outcome]
 
 
-def _links(attempt: AttemptRecord, dagster_url: str) -> list[str]:
+def _links(attempt: AttemptRecord, dagster_url: str, log_asset: str) -> list[str]:
+    if not dagster_url:
+        return [f"Run: {attempt.run_id}"] if attempt.run_id else []
     run = [f"Run: {dagster_url}/runs/{attempt.run_id}"] if attempt.run_id else []
-    return [*run, f"Report: {dagster_url}/assets/rollout_log?partition={attempt.version}"]
+    return [*run, f"Report: {dagster_url}/assets/{log_asset}?partition={attempt.version}"]

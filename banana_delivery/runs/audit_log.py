@@ -5,28 +5,33 @@ Dagster cannot filter by metadata, so records are looked up by partition and fil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
 
 from banana_delivery.policy.asset_records import AbRecord, AbVerdict, AttemptRecord, ImageRecord, ManualDecision
 from banana_delivery.policy.model import ImageRef
+from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.runs.records import RECORD_KEY, Record, from_metadata, to_metadata
 
-ROLLOUT_LOG = dg.AssetKey("rollout_log")
-AB_REPORT = dg.AssetKey("ab_report")
-IMAGE = dg.AssetKey("image")
-ENOUGH = 1000
-"""How many events of one partition are read: far more than anybody delivers a version, and still bounded."""
+AB_REPORT, IMAGE = "ab_report", "image"
+FIRST_PAGE, PAGE = 20, 1000
+"""How many events are read at once; all are read where all are asked for, and mostly the newest one is."""
 
 
 class AuditLog:
-    """Reads and writes the audit trail of one Dagster instance."""
+    """Reads and writes the audit trail of one pipeline in a Dagster instance.
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
+    Args:
+        instance: where it is kept.
+        location: what of that is ours; everything without a prefix if it is not said.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, location: CodeLocation | None = None) -> None:
         self.instance = instance
+        self.location = location or CodeLocation()
 
     def attempts(self, version: str | None = None) -> list[AttemptRecord]:
         """All attempts at a version, or at any, newest first."""
@@ -53,22 +58,25 @@ class AuditLog:
 
     def latest(self, kind: type[Record], asset: str, version: str) -> Record | None:
         """What an asset recorded of a version the last time."""
-        found = self._materialized(kind, dg.AssetKey(asset), version, limit=1)
-        return found[0] if found else None
+        return next((record for record, _ in self._read(kind, asset, version)), None)
 
     def image(self, version: str, digest: str) -> ImageRef | None:
         """The image of a version with this very digest, which need not be its latest one."""
-        refs = (image.ref for image in self._materialized(ImageRecord, IMAGE, version))
+        refs = (image.ref for image, _ in self._read(ImageRecord, IMAGE, version))
         return next((ref for ref in refs if ref.digest == digest), None)
+
+    def made(self, ref: ImageRef) -> bool:
+        """Whether this pipeline made an image: another one, beside it, counts its versions from 1, too."""
+        return self.image(ref.version, ref.digest) is not None or any(
+            one.digest == ref.digest for one in self.attempts(ref.version)
+        )
 
     def decisions(self, version: str) -> list[ManualDecision]:
         """What people said about a version."""
-        found = self.instance.fetch_observations(_of(ROLLOUT_LOG, version), limit=ENOUGH)
-        return [
-            from_metadata(ManualDecision, record.asset_observation.metadata).replace(order=record.storage_id)
-            for record in found.records
-            if record.asset_observation and _holds_a_record(record.asset_observation.metadata)
-        ]
+        wanted = self._of(ROLLOUT_LOG, version)
+        events = _pages(lambda limit, cursor: self.instance.fetch_observations(wanted, limit, cursor))
+        found = ((event, self._record(ManualDecision, event, event.asset_observation)) for event in events)
+        return [record.replace(order=event.storage_id) for event, record in found if record]
 
     def log(self, attempt: AttemptRecord, report: Path) -> None:
         """Add an attempt, unless it is known.
@@ -77,12 +85,12 @@ class AuditLog:
             attempt: how it ended.
             report: where its page will be.
         """
-        ensure_partition(self.instance, attempt.version)
+        ensure_partition(self.instance, attempt.version, self.location)
         if self.knows(attempt):
             return
         self.instance.report_runless_asset_event(
             dg.AssetMaterialization(
-                asset_key=ROLLOUT_LOG,
+                asset_key=self.location.key(ROLLOUT_LOG),
                 partition=attempt.version,
                 description=attempt.reason,
                 metadata=to_metadata(attempt, report=dg.MetadataValue.path(report)),
@@ -98,7 +106,7 @@ class AuditLog:
         """
         self.instance.report_runless_asset_event(
             dg.AssetObservation(
-                asset_key=ROLLOUT_LOG,
+                asset_key=self.location.key(ROLLOUT_LOG),
                 partition=attempt.version,
                 description=f"What moved when: {attempt.outcome} in run {attempt.run_id or 'none'}",
                 metadata={"rollout": dg.MetadataValue.md(picture)},
@@ -107,37 +115,59 @@ class AuditLog:
 
     def record_decision(self, decision: ManualDecision) -> None:
         """Add a person's decision."""
-        ensure_partition(self.instance, decision.version)
+        ensure_partition(self.instance, decision.version, self.location)
         self.instance.report_runless_asset_event(
             dg.AssetObservation(
-                asset_key=ROLLOUT_LOG,
+                asset_key=self.location.key(ROLLOUT_LOG),
                 partition=decision.version,
                 description=f"{decision.kind} by {decision.by}: {decision.reason}",
                 metadata=to_metadata(decision),
             )
         )
 
-    def _materialized(
-        self, kind: type[Record], asset: dg.AssetKey, version: str | None, limit: int = ENOUGH
-    ) -> list[Record]:
-        return [record for record, _ in self._found(kind, asset, version, limit)]
-
-    def _found(
-        self, kind: type[Record], asset: dg.AssetKey, version: str | None, limit: int = ENOUGH
-    ) -> list[tuple[Record, int]]:
+    def _found(self, kind: type[Record], asset: str, version: str | None) -> list[tuple[Record, int]]:
         """Records and their places in Dagster's log, newest first: the one order that no clock decides."""
-        events = self.instance.fetch_materializations(_of(asset, version), limit=limit).records
-        return [
-            (from_metadata(kind, event.asset_materialization.metadata), event.storage_id)
-            for event in events
-            if event.asset_materialization and _holds_a_record(event.asset_materialization.metadata)
-        ]
+        return list(self._read(kind, asset, version))
+
+    def _read(self, kind: type[Record], asset: str, version: str | None) -> Iterator[tuple[Record, int]]:
+        wanted = self._of(asset, version)
+        for event in _pages(lambda limit, cursor: self.instance.fetch_materializations(wanted, limit, cursor)):
+            record = self._record(kind, event, event.asset_materialization)
+            if record:
+                yield record, event.storage_id
+
+    def _record(
+        self, kind: type[Record], event: dg.EventLogRecord, said: dg.AssetMaterialization | dg.AssetObservation | None
+    ) -> Record | None:
+        """What an event holds; None if it is no record of ours.
+
+        Somebody may materialize the asset by hand in the pages, and another code location may have one of this name.
+
+        Raises:
+            ValueError: if it is ours and cannot be read.
+        """
+        if said is None or RECORD_KEY not in said.metadata:
+            return None
+        try:
+            return from_metadata(kind, said.metadata)
+        except ValueError:
+            run = self.instance.get_run_by_id(event.run_id)
+            if run and not self.location.owns(run):
+                return None
+            raise
+
+    def _of(self, asset: str, version: str | None) -> dg.AssetRecordsFilter:
+        return dg.AssetRecordsFilter(
+            asset_key=self.location.key(asset), asset_partitions=[version] if version else None
+        )
 
 
-def _holds_a_record(metadata: Mapping[str, dg.MetadataValue]) -> bool:
-    """Somebody may materialize the asset by hand in the UI; such an event is no record of ours."""
-    return RECORD_KEY in metadata
-
-
-def _of(asset: dg.AssetKey, version: str | None) -> dg.AssetRecordsFilter:
-    return dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[version] if version else None)
+def _pages(fetch: Callable[[int, str | None], dg.EventRecordsResult]) -> Iterator[dg.EventLogRecord]:
+    """All events, newest first, a page at a time."""
+    limit, cursor = FIRST_PAGE, None
+    while True:
+        page = fetch(limit, cursor)
+        yield from page.records
+        if not page.has_more:
+            return
+        limit, cursor = PAGE, page.cursor

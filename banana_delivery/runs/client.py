@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import httpx
 
 from banana_delivery.errors import DagsterError
 from banana_delivery.policy import commands
+from banana_delivery.runs.code_location import REPOSITORY, CodeLocation, shared_key
 from banana_delivery.waiting import wait_until
 
-LOCATION = "banana-delivery"
-REPOSITORY = "__repository__"
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 LAUNCH_RUN = """
@@ -41,6 +41,11 @@ query ($id: String!) {
   partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status runs { id status } } }
 }
 """
+SHARED_KEYS = """
+query ($keys: [AssetKeyInput!]!) {
+  assetNodeDefinitionCollisions(assetKeys: $keys) { assetKey { path } repositories { location { name } } }
+}
+"""
 
 
 class DagsterClient:
@@ -48,10 +53,12 @@ class DagsterClient:
 
     Args:
         url: of the webserver, without a trailing slash.
+        location: what of that Dagster is ours.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, location: CodeLocation | None = None) -> None:
         self._url = url
+        self._location = location or CodeLocation()
 
     def launch(self, job: str, version: str, tags: Mapping[str, str], assets: Sequence[str] = ()) -> str:
         """Launch a job for one version, whole or for some of its assets.
@@ -62,13 +69,14 @@ class DagsterClient:
         Raises:
             DagsterError: if it was not launched.
         """
+        self._refuse_shared_keys()
         selector: dict[str, object] = {
-            "repositoryLocationName": LOCATION,
+            "repositoryLocationName": self._location.name,
             "repositoryName": REPOSITORY,
             "jobName": job,
         }
         if assets:
-            selector["assetSelection"] = [{"path": [asset]} for asset in assets]
+            selector["assetSelection"] = [{"path": self._location.key(asset).path} for asset in assets]
         all_tags = {**tags, "dagster/partition": version}
         params = {
             "selector": selector,
@@ -90,9 +98,9 @@ class DagsterClient:
             DagsterError: if it was not launched.
         """
         params = {
-            "assetSelection": [{"path": [asset]} for asset in assets],
+            "assetSelection": [{"path": self._location.key(asset).path} for asset in assets],
             "partitionNames": list(versions),
-            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+            "tags": [{"key": key, "value": value} for key, value in {**tags, **self._location.tags}.items()],
         }
         answer = self._ask(LAUNCH_BACKFILL, {"params": params})["launchPartitionBackfill"]
         if "backfillId" not in answer:
@@ -133,7 +141,14 @@ class DagsterClient:
             meanwhile=look,
         )
 
-    def _ask(self, query: str, variables: Mapping[str, object]) -> dict[str, dict]:  # type: ignore[type-arg]
+    def _refuse_shared_keys(self) -> None:
+        """Two code locations with one asset share its history, and the catalogue shows one of them."""
+        keys = [{"path": key.path} for key in self._location.keys]
+        for shared in self._ask(SHARED_KEYS, {"keys": keys})["assetNodeDefinitionCollisions"]:
+            locations = " and ".join(sorted(one["location"]["name"] for one in shared["repositories"]))
+            raise DagsterError(shared_key("/".join(shared["assetKey"]["path"]), f"the code locations {locations}"))
+
+    def _ask(self, query: str, variables: Mapping[str, object]) -> dict[str, Any]:
         try:
             response = httpx.post(
                 f"{self._url}/graphql", json={"query": query, "variables": variables}, timeout=60.0, trust_env=False

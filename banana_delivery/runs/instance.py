@@ -14,13 +14,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.instance.config import PoolGranularity
 
-from banana_delivery.settings import Settings
+from banana_delivery.errors import DagsterError
+from banana_delivery.settings import Settings, load_settings
 
 LOG = logging.getLogger(__name__)
-POOL = "delivery"
-"""One delivery at a time per environment: its three last assets share this pool, whose limit is 1 run."""
 POOL_LIMIT = 1
+"""One delivery at a time per environment: its three last assets share a pool, whose limit is 1 run."""
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -47,6 +48,26 @@ def open_instance_if_it_answers(settings: Settings) -> Iterator[dg.DagsterInstan
         yield instance
 
 
+def refuse_without_slot(instance: dg.DagsterInstance, pool: str) -> None:
+    """Let pass only where a second delivery would wait for the first one.
+
+    Raises:
+        DagsterError: if it would not, with what to do about it.
+    """
+    limits = {one.name: one.limit for one in instance.event_log_storage.get_pool_limits() if not one.from_default}
+    if limits.get(pool) != POOL_LIMIT:
+        is_now = f"is {limits[pool]}" if pool in limits else "is not set"
+        raise DagsterError(
+            f"The limit of the pool {pool} {is_now} on this Dagster instance, so two deliveries could run at once; "
+            f"type: dagster instance concurrency set {pool} {POOL_LIMIT}"
+        )
+    if instance.get_concurrency_config().pool_config.pool_granularity is not PoolGranularity.RUN:
+        raise DagsterError(
+            "This Dagster instance gives pool slots to single steps, so two deliveries could mix; set "
+            "concurrency.pools.granularity to run in its dagster.yaml."
+        )
+
+
 if __name__ == "__main__":
     with dg.DagsterInstance.get() as own:
-        own.event_log_storage.set_concurrency_slots(POOL, POOL_LIMIT)
+        own.event_log_storage.set_concurrency_slots(load_settings().dagster_pool, POOL_LIMIT)

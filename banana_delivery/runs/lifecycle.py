@@ -8,8 +8,8 @@ launcher watches the pods of its runs by itself.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -29,6 +29,7 @@ from banana_delivery.names import (
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.staged_versions import UnderWay
+from banana_delivery.runs.code_location import CodeLocation
 
 Run = dg.DagsterRun
 UNFINISHED = [
@@ -37,23 +38,23 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
 ]
-MOST_RUNS = 20
-"""How many ended runs are looked at in one go."""
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of one Dagster instance.
+    """Our runs in one Dagster instance.
 
     Attributes:
         instance: where they are kept.
+        location: says which are ours.
     """
 
     instance: dg.DagsterInstance
+    location: CodeLocation = field(default_factory=CodeLocation)
 
     def sign_in(self, run_id: str) -> None:
-        """Write down which process works on a run; every asset calls it first."""
-        self.instance.add_run_tags(run_id, {WORKER_TAG: identity(run_id, psutil.Process())})
+        """Write down which process works on a run, and whose run it is; every asset calls it first."""
+        self.instance.add_run_tags(run_id, {WORKER_TAG: identity(run_id, psutil.Process()), **self.location.tags})
 
     def is_over(self, run_id: str) -> bool:
         """Whether a run has ended or its process is gone; False for what is no run of this instance."""
@@ -83,46 +84,49 @@ class Runs:
     def dead(self) -> list[Run]:
         """Deliveries that Dagster believes to be running although their process is gone."""
         running = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-        runs = self.instance.get_runs(filters=dg.RunsFilter(statuses=running))
-        return [run for run in runs if PARTITION_TAG in run.tags and self.is_dead(run)]
+        runs = self.location.runs(self.instance, dg.RunsFilter(statuses=running))
+        return [run for run in runs if self.location.version_of(run) and self.is_dead(run)]
 
     def fail(self, run: Run, why: str) -> None:
         """End a dead run and free its slot; the failure sensor records its attempt and tells people."""
         self.instance.report_run_failed(run, why)
         self.instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
-    def ended_badly(self, after: float, before: float) -> list[Run]:
+    def ended_badly(self, after: float, before: float) -> Iterator[Run]:
         """Deliveries that failed or were cancelled between two moments, in seconds since the epoch."""
         ended = dg.RunsFilter(
             statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
             updated_after=datetime.fromtimestamp(after, UTC),
             updated_before=datetime.fromtimestamp(before, UTC),
         )
-        return [run for run in self.instance.get_runs(filters=ended, limit=MOST_RUNS) if PARTITION_TAG in run.tags]
+        return (run for run in self.location.runs(self.instance, ended) if self.location.version_of(run))
 
     def under_way(self) -> list[UnderWay]:
         """The unfinished deliveries that the staging sensor started; nothing else is ever superseded."""
-        runs = self.instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED, tags={TRIGGER_TAG: "sensor"}))
-        return [
-            UnderWay(
+        runs = self.location.runs(self.instance, dg.RunsFilter(statuses=UNFINISHED), {TRIGGER_TAG: "sensor"})
+        return [found for run in runs if trigger_of(run.tags) == "sensor" and (found := self._under_way(run))]
+
+    def _under_way(self, run: Run) -> UnderWay | None:
+        """None for a run whose tags were not set by the sensor: anybody may copy one of them, and nobody stops us."""
+        try:
+            return UnderWay(
                 run_id=run.run_id,
                 version=run.tags[PARTITION_TAG],
                 staged_at=float(run.tags[STAGED_AT_TAG]),
                 in_production=self.in_production(run.run_id),
                 order=int(run.tags.get(STAGING_ORDER_TAG, "0")),
             )
-            for run in runs
-            if trigger_of(run.tags) == "sensor"
-        ]
+        except (KeyError, ValueError):
+            return None
 
     def begun(self, job: str, since: float) -> bool:
         """Whether a run of a job was launched since a moment and has not ended."""
         filters = dg.RunsFilter(job_name=job, statuses=UNFINISHED, created_after=datetime.fromtimestamp(since, UTC))
-        return bool(self.instance.get_runs(filters=filters, limit=1))
+        return next(self.location.runs(self.instance, filters), None) is not None
 
     def in_production(self, run_id: str) -> bool:
         """Whether the production step of a run has started."""
-        stats = self.instance.get_run_step_stats(run_id, step_keys=["production_release"])
+        stats = self.instance.get_run_step_stats(run_id, step_keys=[self.location.step("production_release")])
         return any(step.start_time for step in stats)
 
     def supersede(self, run_id: str, by: str) -> None:
@@ -155,11 +159,6 @@ class Runs:
                 **facts,
             }
         )
-
-
-def version_of(run: Run) -> str:
-    """The model version that a run is about; empty for one that delivers none."""
-    return run.tags.get(PARTITION_TAG, "")
 
 
 def trigger_of(tags: Mapping[str, str]) -> str:

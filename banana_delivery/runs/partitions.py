@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dagster as dg
 
-MODEL_VERSIONS = dg.DynamicPartitionsDefinition(name="model_version")
+from banana_delivery.runs.code_location import CodeLocation
+
+MODEL_VERSIONS = CodeLocation().partitions
+"""Where the assets have no prefix."""
 
 
-def ensure_partition(instance: dg.DagsterInstance, version: str) -> None:
+def ensure_partition(instance: dg.DagsterInstance, version: str, location: CodeLocation | None = None) -> None:
     """Make the version known to Dagster, so that runs, backfills and the audit trail can name it."""
-    name = MODEL_VERSIONS.name
+    name = (location or CodeLocation()).partitions.name
     if name and not instance.has_dynamic_partition(name, version):
         instance.add_dynamic_partitions(name, [version])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from banana_delivery.defs.jobs import PIPELINE
 from banana_delivery.policy.model import Environment, Outcome, Phase
 from banana_delivery.runs.client import DagsterClient
+from banana_delivery.runs.code_location import PIPELINE
 from tests.e2e.stack import Stack, until
 
 pytestmark = pytest.mark.long

@@ -24,6 +24,8 @@ from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.instance import POOL_LIMIT
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.settings import Settings
 from banana_delivery.targets.fake import Behaviour
@@ -99,12 +101,12 @@ class PipelineHarness:
         self, version: str, job: str = "deliver", assets: Sequence[str] = (), tags: Mapping[str, str] | None = None
     ) -> dg.DagsterRun:
         """Run a job for a version while no daemon is there to evaluate sensors."""
-        ensure_partition(self.instance, version)
+        ensure_partition(self.instance, version, self.location)
         done = self.defs.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=version,
             raise_on_error=False,
-            asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
+            asset_selection=[self.location.key(asset) for asset in assets] or None,
             tags=dict(tags or {}),
         )
         return self.run_of(done.run_id)
@@ -117,11 +119,11 @@ class PipelineHarness:
 
     def cancelled(self, version: str, tags: dict[str, str]) -> dg.DagsterRun:
         """A run of a version that somebody cancelled, and what the sensor does about it."""
-        ensure_partition(self.instance, version)
+        ensure_partition(self.instance, version, self.location)
         run = self.instance.create_run_for_job(
             self.defs.resolve_job_def("deliver"),
             status=dg.DagsterRunStatus.STARTED,
-            tags={"dagster/partition": version, **tags},
+            tags={"dagster/partition": version, **self.location.tags, **tags},
         )
         self.instance.report_run_canceled(run)
         ended = self.run_of(run.run_id)
@@ -158,9 +160,14 @@ class PipelineHarness:
         return self.audit_log.attempts(version)
 
     @property
+    def location(self) -> CodeLocation:
+        """What of the instance is this pipeline's."""
+        return CodeLocation.of(self.resources.settings)
+
+    @property
     def audit_log(self) -> AuditLog:
         """The audit trail."""
-        return AuditLog(self.instance)
+        return AuditLog(self.instance, self.location)
 
     def roll_back(
         self, *, actor: str = "Ada", reason: str, version: str = "", digest: str = "", audit_log: bool = True
@@ -199,7 +206,8 @@ def open_pipeline(home: Path, **settings: object) -> Iterator[PipelineHarness]:
     clock.target, clock.evaluator = target, evaluator
     classes: dict[str, tuple[str, ...]] = {}
     resources = Resources(
-        settings=Settings(home=home, plan="demo", **settings),  # type: ignore[arg-type]
+        # Nobody else is there to be waited for, unless a test says so.
+        settings=Settings(**{"home": home, "plan": "demo", "rival_wait_seconds": 0.0, **settings}),  # type: ignore[arg-type]
         model_registry=registry,
         exporter=conversion(classes),
         image_store=FakeImages(),
@@ -210,4 +218,5 @@ def open_pipeline(home: Path, **settings: object) -> Iterator[PipelineHarness]:
         clock=clock,
     )
     with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
+        instance.event_log_storage.set_concurrency_slots(resources.settings.dagster_pool, POOL_LIMIT)
         yield PipelineHarness(instance, resources, registry, target, evaluator, clock, classes)

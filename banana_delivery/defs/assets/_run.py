@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import isclass
+from typing import Any, get_type_hints
 
 import dagster as dg
 
-from banana_delivery.delivery.lease import Lease
+from banana_delivery.delivery.lease import Lease, Patience
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import (
+    DagsterError,
     FencedError,
     GateError,
     MissingCheckpointError,
@@ -20,10 +23,12 @@ from banana_delivery.errors import (
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision, QualityRecord
 from banana_delivery.policy.gate import GateInputs
-from banana_delivery.policy.model import Environment, ImageRef, Outcome
+from banana_delivery.policy.model import Environment, ImageRef, Outcome, StoredRecord
 from banana_delivery.policy.outcomes import is_redeploy
 from banana_delivery.policy.quality.assessment import assess_quality
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.code_location import CodeLocation, location_of, shared_key
+from banana_delivery.runs.instance import refuse_without_slot
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
@@ -35,6 +40,54 @@ IO_MANAGER = "records"
 
 REJECTIONS = (RejectedModelError, GateError, MissingCheckpointError, UnknownVersionError)
 """What is the version's own fault; everything else is an error of what it runs on."""
+
+
+Declared = Callable[[CodeLocation], dg.AssetsDefinition]
+"""An asset that becomes one where it is told its key, its partitions and its pool."""
+
+
+def delivery_asset(
+    *,
+    kinds: set[str],
+    description: str,
+    deps: Sequence[str] = (),
+    in_pool: bool = False,
+    output_required: bool = True,
+) -> Callable[[Callable[..., Any]], Declared]:
+    """Make a function an asset of its name; the records among its parameters are the assets of their names.
+
+    Args:
+        kinds: what the pages show of it.
+        description: the same.
+        deps: assets that come before it without being read.
+        in_pool: whether it waits for the one slot of deliveries.
+        output_required: whether it always yields a record.
+    """
+
+    def declare(work: Callable[..., Any]) -> Declared:
+        def build(location: CodeLocation) -> dg.AssetsDefinition:
+            return dg.asset(
+                key=location.key(work.__name__),
+                ins={name: dg.AssetIn(key=location.key(name)) for name in _records(work)},
+                deps=[location.key(name) for name in deps],
+                partitions_def=location.partitions,
+                pool=location.pool if in_pool else None,
+                group_name=GROUP,
+                owners=OWNERS,
+                kinds=kinds,
+                io_manager_key=IO_MANAGER,
+                output_required=output_required,
+                description=description,
+            )(work)
+
+        return build
+
+    return declare
+
+
+def _records(work: Callable[..., Any]) -> list[str]:
+    hints = get_type_hints(work)
+    return [name for name, kind in hints.items() if isclass(kind) and issubclass(kind, StoredRecord)]
 
 
 @dataclass(frozen=True)
@@ -78,12 +131,26 @@ class DeliveryRun:
 
     def lease(self, target: ReleaseTarget, environment: Environment) -> Lease:
         """This run's hold on an environment."""
-        return Lease(target, environment, self.run_id, heartbeat_seconds=self.settings.heartbeat_seconds)
+        return Lease(
+            target,
+            environment,
+            self.run_id,
+            heartbeat_seconds=self.settings.heartbeat_seconds,
+            patience=self.patience,
+        )
+
+    @property
+    def patience(self) -> Patience:
+        """How this run waits for others."""
+        settings = self.settings
+        return Patience(settings.rival_wait_seconds, settings.stale_after_seconds, self.recorder.clock.sleep, self.say)
 
     def end(self, outcome: Outcome, reason: str, **facts: object) -> AttemptRecord:
         """Put the attempt on record, let the registry and the people know, and return what was recorded."""
         now = self.recorder.clock.time()
-        attempt = Runs(self.audit_log.instance).attempt(self.run, now, outcome, reason, **facts)
+        attempt = Runs(self.audit_log.instance, self.audit_log.location).attempt(
+            self.run, now, outcome, reason, **facts
+        )
         self.recorder.record(self.audit_log, attempt)
         return attempt
 
@@ -95,6 +162,7 @@ class DeliveryRun:
         taken over, since whoever took it may say why.
         """
         try:
+            self._refuse_company()
             yield
         except dg.Failure:
             raise
@@ -107,11 +175,23 @@ class DeliveryRun:
             self.end(Outcome.ERROR, str(error) or repr(error))
             raise dg.Failure(str(error) or repr(error), allow_retries=False) from error
 
+    def _refuse_company(self) -> None:
+        """Nobody else makes our assets, and no other delivery of ours runs beside this one.
+
+        Raises:
+            DagsterError: if that is not so on this instance.
+        """
+        instance, location = self.audit_log.instance, self.audit_log.location
+        refuse_without_slot(instance, location.pool)
+        for asset, other in location.also_made_by(instance).items():
+            raise DagsterError(shared_key(asset, f"the code location {other}, too"))
+
 
 def start_run(context: dg.AssetExecutionContext, recorder: AttemptRecorder) -> DeliveryRun:
     """The delivery under way; its process signs in, so that its death is noticed."""
-    Runs(context.instance).sign_in(context.run.run_id)
-    audit_log, version = AuditLog(context.instance), str(context.partition_key)
+    location = CodeLocation.of(recorder.settings).called(location_of(context.run))
+    Runs(context.instance, location).sign_in(context.run.run_id)
+    audit_log, version = AuditLog(context.instance, location), str(context.partition_key)
     return DeliveryRun(
         version=version,
         run_id=context.run.run_id,

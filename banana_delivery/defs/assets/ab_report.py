@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import dagster as dg
 
-from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, DeliveryRun, measure_quality, start_run
+from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, measure_quality, start_run
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
@@ -17,20 +17,14 @@ from banana_delivery.policy.asset_records import AbRecord, AbVerdict, ImageRecor
 from banana_delivery.policy.gate import GateStatus, ab_verdict, standing_block
 from banana_delivery.policy.model import Environment, ImageRef, Phase
 from banana_delivery.policy.rollout.plan import PLANS, ab_step
-from banana_delivery.runs.instance import POOL
-from banana_delivery.runs.partitions import MODEL_VERSIONS
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
 
-@dg.asset(
-    partitions_def=MODEL_VERSIONS,
+@delivery_asset(
     deps=["staging_release"],
-    group_name=GROUP,
-    owners=OWNERS,
     kinds={"fastapi", "onnx"},
-    pool=POOL,
-    io_manager_key=IO_MANAGER,
+    in_pool=True,
     description="The candidate as the idle colour with 10 % of production's users, and beside production on the "
     "same labelled images.",
 )

@@ -2,22 +2,17 @@
 
 import dagster as dg
 
-from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, start_run
+from banana_delivery.defs.assets._run import delivery_asset, start_run
 from banana_delivery.delivery.image_build import ImageBuild
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.images.base import ImageStore
 from banana_delivery.policy.asset_records import ArtifactRecord, ImageRecord
-from banana_delivery.runs.partitions import MODEL_VERSIONS
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 
 
-@dg.asset(
-    partitions_def=MODEL_VERSIONS,
-    group_name=GROUP,
-    owners=OWNERS,
+@delivery_asset(
     kinds={"docker"},
-    io_manager_key=IO_MANAGER,
     description="Model and serving code as an image: found if it exists exactly so, built if not, pinned by digest.",
 )
 def image(

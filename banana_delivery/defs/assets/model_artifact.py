@@ -6,25 +6,20 @@ from pathlib import Path
 
 import dagster as dg
 
-from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, DeliveryRun, start_run
+from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, start_run
 from banana_delivery.defs.resources import Exporter
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
 from banana_delivery.policy.asset_records import ArtifactRecord
-from banana_delivery.runs.partitions import MODEL_VERSIONS
 
 PARITY_IMAGES = 24
 """Enough to show a wrong preprocessing or class order on any of them, few enough to cost a second."""
 
 
-@dg.asset(
-    partitions_def=MODEL_VERSIONS,
-    group_name=GROUP,
-    owners=OWNERS,
+@delivery_asset(
     kinds={"mlflow", "pytorch", "onnx"},
-    io_manager_key=IO_MANAGER,
     description="The version's best.pt from MLflow: scanned, exported to ONNX in a process of its own, and compared "
     "with the checkpoint on labelled images.",
 )

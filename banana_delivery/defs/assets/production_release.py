@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, DeliveryRun, start_run
+from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, start_run
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
@@ -16,26 +16,21 @@ from banana_delivery.errors import FencedError, GateError, ImageError, TargetErr
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.images.base import ImageStore
 from banana_delivery.names import STABLE_TAG
-from banana_delivery.policy.asset_records import AttemptRecord, ImageRecord
+from banana_delivery.policy import commands
+from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord
 from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord
 from banana_delivery.policy.rollout.decision import Action, ActionKind
 from banana_delivery.policy.rollout.plan import PLANS, Plan, Step, release_steps
-from banana_delivery.runs.instance import POOL
-from banana_delivery.runs.partitions import MODEL_VERSIONS
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
 
-@dg.asset(
-    partitions_def=MODEL_VERSIONS,
+@delivery_asset(
     deps=["ab_report"],
-    group_name=GROUP,
-    owners=OWNERS,
     kinds={"fastapi", "onnx"},
-    pool=POOL,
+    in_pool=True,
     output_required=False,
-    io_manager_key=IO_MANAGER,
     description="The candidate takes over production step by step while errors and latency are watched; it is "
     "promoted, or the traffic goes back by one weight change.",
 )
@@ -56,6 +51,13 @@ def production_release(
             run.end(Outcome.PARKED, decision.reason, digest=image.ref.digest)
             return
         with run.lease(release_target, Environment.PRODUCTION) as lease:
+            if lease.waited:
+                run = start_run(context, recorder)
+                decision = _pass_gate(run, image.ref)
+                if decision.status is GateStatus.PARKED:
+                    run.end(Outcome.PARKED, decision.reason, digest=image.ref.digest)
+                    return
+                _check_that_report_is_about(run, release_target, image.ref)
             release = _Release(run, release_target, image_store, evaluator, clock, lease, image.ref, decision)
             attempt = release.already_live() or release.carry_out()
     if attempt.outcome in {Outcome.ROLLED_BACK, Outcome.ERROR}:
@@ -75,6 +77,24 @@ def _pass_gate(run: DeliveryRun, ref: ImageRef) -> GateDecision:
     if decision.status is GateStatus.REFUSED:
         raise GateError(decision.reason)
     return decision
+
+
+def _check_that_report_is_about(run: DeliveryRun, target: ReleaseTarget, ref: ImageRef) -> None:
+    """What was compared with the production of before says nothing about the one that somebody released meanwhile.
+
+    Raises:
+        TargetError: if the report of this image is about another production.
+    """
+    live = target.record(Environment.PRODUCTION).live
+    report = run.audit_log.latest(AbRecord, "ab_report", run.version)
+    if live is None or report is None or report.ref.digest != ref.digest or live.digest == ref.digest:
+        return
+    if report.against is None or report.against.digest != live.digest:
+        raise TargetError(
+            f"Another delivery released {live.digest[:19]} while this one waited, and its A/B report compares with "
+            f"{report.against.digest[:19] if report.against else 'nothing'}; to compare anew, type: "
+            f"{commands.deliver(run.version)}"
+        )
 
 
 @dataclass

@@ -5,17 +5,20 @@ from __future__ import annotations
 import dagster as dg
 
 from banana_delivery.defs.assets._run import GROUP, OWNERS
-from banana_delivery.runs.partitions import MODEL_VERSIONS
+from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
 
-rollout_log = dg.AssetSpec(
-    "rollout_log",
-    description=(
-        "Every attempt to deliver a version and how it ended: released, rejected, rolled back, parked, superseded, "
-        "cancelled or error. Approvals and overrides are its observations."
-    ),
-    deps=["production_release"],
-    partitions_def=MODEL_VERSIONS,
-    group_name=GROUP,
-    owners=OWNERS,
-    kinds={"audit"},
-)
+
+def rollout_log(location: CodeLocation) -> dg.AssetSpec:
+    """The audit trail, where a code location has it."""
+    return dg.AssetSpec(
+        location.key(ROLLOUT_LOG),
+        description=(
+            "Every attempt to deliver a version and how it ended: released, rejected, rolled back, parked, superseded, "
+            "cancelled or error. Approvals and overrides are its observations."
+        ),
+        deps=[location.key("production_release")],
+        partitions_def=location.partitions,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"audit"},
+    )

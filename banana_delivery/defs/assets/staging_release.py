@@ -4,26 +4,20 @@ import time
 
 import dagster as dg
 
-from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, DeliveryRun, measure_quality, start_run
-from banana_delivery.delivery.lease import Lease
+from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, measure_quality, start_run
+from banana_delivery.delivery.lease import Lease, wait_for_rivals
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import NeverReadyError, RejectedModelError
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
 from banana_delivery.policy.asset_records import ImageRecord, StagingRecord
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
-from banana_delivery.runs.instance import POOL
-from banana_delivery.runs.partitions import MODEL_VERSIONS
 from banana_delivery.targets.base import ReleaseTarget
 
 
-@dg.asset(
-    partitions_def=MODEL_VERSIONS,
-    group_name=GROUP,
-    owners=OWNERS,
+@delivery_asset(
     kinds={"fastapi", "onnx"},
-    pool=POOL,
-    io_manager_key=IO_MANAGER,
+    in_pool=True,
     description="The image runs in staging; smoke, integration and performance tests and the labelled images say how.",
 )
 def staging_release(
@@ -35,8 +29,10 @@ def staging_release(
 ) -> dg.MaterializeResult[StagingRecord]:
     """Deploy the digest to staging, wait until it is ready, test it and measure its quality."""
     run = start_run(context, recorder)
-    with run.records_failure(), run.lease(release_target, Environment.STAGING) as lease:
-        record = _stage(run, release_target, evaluator, lease, image.ref)
+    with run.records_failure():
+        wait_for_rivals(release_target, run.run_id, run.patience)
+        with run.lease(release_target, Environment.STAGING) as lease:
+            record = _stage(run, release_target, evaluator, lease, image.ref)
     return dg.MaterializeResult(value=record, data_version=dg.DataVersion(record.ref.digest))
 
 

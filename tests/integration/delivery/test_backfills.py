@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from banana_delivery.defs.jobs import PIPELINE
 from banana_delivery.names import BACKFILL_TAG
 from banana_delivery.policy.model import Environment, Outcome, Phase
+from banana_delivery.runs.code_location import PIPELINE
 from tests.integration.delivery.moments import cancel_at, is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST, Serving

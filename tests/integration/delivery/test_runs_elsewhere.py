@@ -36,7 +36,7 @@ def shifting(pipeline: PipelineHarness) -> dg.DagsterRun:
     run = pipeline.instance.create_run_for_job(
         pipeline.defs.resolve_job_def("deliver"),
         status=dg.DagsterRunStatus.STARTED,
-        tags={"dagster/partition": version},
+        tags={"dagster/partition": version, **pipeline.location.tags},
     )
     pipeline.instance.add_run_tags(run.run_id, {WORKER_TAG: f"{run.run_id}:dagster-run-0-abcde:1:1700000000"})
     split_production(pipeline, run.run_id)

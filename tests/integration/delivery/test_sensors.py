@@ -35,7 +35,7 @@ def run_under_way(pipeline: PipelineHarness, version: str, **tags: str) -> dg.Da
     return pipeline.instance.create_run_for_job(
         pipeline.defs.resolve_job_def("deliver"),
         status=dg.DagsterRunStatus.STARTED,
-        tags={"dagster/partition": version, **tags},
+        tags={"dagster/partition": version, **pipeline.location.tags, **tags},
     )
 
 
@@ -145,7 +145,8 @@ class Watch:
         """A run of the rollback job that has not claimed production."""
         config = {"ops": {"roll_back_production": {"config": {"reason": "Errors."}}}}
         job = self.pipeline.defs.resolve_job_def("rollback")
-        return self.pipeline.instance.create_run_for_job(job, status=status, run_config=config)
+        tags = self.pipeline.location.tags
+        return self.pipeline.instance.create_run_for_job(job, status=status, run_config=config, tags=tags)
 
     def roll_back(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         return self.pipeline.defs.resolve_job_def("rollback").execute_in_process(

@@ -12,6 +12,7 @@ from banana_delivery.notifications.messages import (
     deleted_version,
     notice,
     registry_trouble,
+    rollback_failed,
 )
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Colour, Outcome
@@ -144,3 +145,16 @@ def test_a_deleted_version_is_told_and_asks_somebody_only_if_it_serves() -> None
     serving = deleted_version("leaves", attempt(Outcome.RELEASED).replace(serving_version=NEW), gone)
     assert serving.urgency is Urgency.ASKS
     assert gone in serving.body
+
+
+def test_where_the_pages_are_unknown_a_notice_has_no_link() -> None:
+    attempt = AttemptRecord(version=NEW, outcome=Outcome.ERROR, reason="Because.", at=1.0, run_id="abc")
+    body = notice("leaves", attempt, "").body
+    assert "://" not in body and "Run: abc" in body
+    assert "://" not in rollback_failed("leaves", "abc", "", "").body
+
+
+def test_the_link_to_the_audit_trail_has_the_prefix_of_its_key() -> None:
+    attempt = AttemptRecord(version=NEW, outcome=Outcome.ERROR, reason="Because.", at=1.0)
+    body = notice("leaves", attempt, "https://pages", log_asset="team/rollout_log").body
+    assert f"https://pages/assets/team/rollout_log?partition={NEW}" in body

@@ -1,0 +1,70 @@
+"""The values for the official chart: what dagster-k8s makes of them, and what the pipeline does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from dagster import Shape
+from dagster._config import process_config
+from dagster_k8s.job import DagsterK8sJobConfig
+
+from banana_delivery.embedded.processes import variable
+from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.settings import Settings, load_settings
+from tests.unit.k8s.dagster_manifests import K8S, PODS, named
+
+VALUES = yaml.safe_load((K8S / "dagster/helm-values.yaml").read_text())
+(DEPLOYMENT,) = VALUES["dagster-user-deployments"]["deployments"]
+GIVEN = {one["name"]: one["value"] for one in DEPLOYMENT["env"]}
+
+
+def container_context() -> dict[str, Any]:
+    """What the chart gives to the pods of runs, by the names that dagster-k8s has."""
+    return {
+        "image_pull_policy": DEPLOYMENT["image"]["pullPolicy"],
+        "env": DEPLOYMENT["env"],
+        "env_secrets": [one["name"] for one in DEPLOYMENT["envSecrets"]],
+        "volumes": DEPLOYMENT["volumes"],
+        "volume_mounts": DEPLOYMENT["volumeMounts"],
+        "resources": DEPLOYMENT["resources"],
+        "security_context": DEPLOYMENT["securityContext"],
+        "service_account_name": DEPLOYMENT["serviceAccount"]["name"],
+        "server_k8s_config": {"pod_spec_config": {"security_context": DEPLOYMENT["podSecurityContext"]}},
+    }
+
+
+def test_dagsters_own_configuration_of_pods_takes_them() -> None:
+    context = DagsterK8sJobConfig.config_type_container_context()  # type: ignore[no-untyped-call]
+    processed = process_config(Shape(context), container_context())  # type: ignore[no-untyped-call]
+    assert processed.success, processed.errors
+
+
+def test_a_value_of_a_wrong_shape_would_not_be_taken() -> None:
+    context = DagsterK8sJobConfig.config_type_container_context()  # type: ignore[no-untyped-call]
+    wrong = {**container_context(), "volumes": [{"nonsense": 1}]}
+    assert not process_config(Shape(context), wrong).success  # type: ignore[no-untyped-call]
+
+
+def test_the_settings_are_settings_and_name_the_location_that_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(GIVEN) <= {variable(name) for name in Settings.model_fields} | {"MLFLOW_TRACKING_URI"}
+    for name, value in GIVEN.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    location = CodeLocation.of(settings)
+    assert f"--location-name={location.name}" in DEPLOYMENT["dagsterApiGrpcArgs"]
+    assert location.prefix
+    assert not settings.dagster_sensors_start
+    assert settings.pages_url and "3000" not in settings.pages_url
+
+
+def test_the_code_server_is_the_one_of_our_own_dagster() -> None:
+    (ours,) = PODS["dagster-code-server"]["containers"]
+    assert set(DEPLOYMENT["dagsterApiGrpcArgs"]) <= set(ours["command"])
+    assert DEPLOYMENT["port"] == ours["ports"][0]["containerPort"]
+    assert DEPLOYMENT["securityContext"] == ours["securityContext"]
+    assert DEPLOYMENT["serviceAccount"]["name"] in named("ServiceAccount")
+    mounted = {mount["mountPath"] for mount in DEPLOYMENT["volumeMounts"]}
+    assert GIVEN["BANANA_HOME"] in mounted
+    assert {mount["name"] for mount in DEPLOYMENT["volumeMounts"]} == {one["name"] for one in DEPLOYMENT["volumes"]}
