@@ -19,7 +19,7 @@ PRODUCTION = Environment.PRODUCTION
 
 @pytest.fixture
 def file(tmp_path: Path) -> RecordFile:
-    return RecordFile(tmp_path / "production" / "record.json", PRODUCTION)
+    return RecordFile(tmp_path / "production" / "record.json", tmp_path / "copies" / "production.json", PRODUCTION)
 
 
 def test_changes_that_come_at_once_happen_one_after_the_other(file: RecordFile) -> None:
@@ -50,7 +50,7 @@ def test_a_damaged_record_is_never_taken_for_a_blank_one(tmp_path: Path, content
     path.write_text(contents, errors="surrogateescape")
 
     with pytest.raises(TargetError, match=r"record\.json cannot be read"):
-        RecordFile(path, PRODUCTION).read()
+        RecordFile(path, tmp_path / "copy.json", PRODUCTION).read()
 
 
 def test_a_record_that_cannot_be_written_is_a_sentence_and_leaves_no_litter(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_record_that_cannot_be_written_is_a_sentence_and_leaves_no_litter(tmp_
     (path / "in the way").mkdir(parents=True)
 
     with pytest.raises(TargetError, match=r"cannot be written to .*record\.json"):
-        RecordFile(path, PRODUCTION).write(RolloutRecord(environment=PRODUCTION))
+        RecordFile(path, tmp_path / "copy.json", PRODUCTION).write(RolloutRecord(environment=PRODUCTION))
     assert list(tmp_path.iterdir()) == [path]
 
 
