@@ -71,6 +71,7 @@ class ClusterObjects:
         """As many pods as asked for, made from the template; those of another template are replaced."""
         replicas, template = deployment["spec"]["replicas"], deployment["spec"]["template"]
         deployment["status"] = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas"), replicas)
+        deployment["metadata"]["generation"] = deployment["status"]["observedGeneration"] = self._written
         pods = f"{path.partition('/namespaces/')[2].partition('/')[0]}/pods"
         before = self.objects.get(path)
         kept = before["spec"]["replicas"] if before and before["spec"]["template"] == template else 0
