@@ -98,6 +98,8 @@ class RecordFile:
         with lock(path, LOCK_SECONDS, what, error=TargetError, pause=0.02):
             found = self._settled()
             self._revision = found.record.revision
+            if found.damage and found.damage.restored:
+                _log.warning("%s", found.damage.what)
             yield found.record.told
 
     @contextmanager

@@ -253,9 +253,10 @@ def _owner_of_traffic(environment: Environment, running: Running, asked: Colour 
         if colours and colours <= answering:
             return next(iter(colours))
     seen = ", ".join(_said(running, colour) for colour in COLOURS[environment])
+    example = next((colour for colour in COLOURS[environment] if colour in answering), COLOURS[environment][0])
     raise TargetError(
         f"What owns the traffic of {environment} cannot be told from what runs ({seen}); nothing was changed. Say "
-        f"which colour it is: {commands.restore(environment, active='COLOUR')}"
+        f"which colour it is, for example: {commands.restore(environment, active=example)}"
     )
 
 

@@ -629,7 +629,7 @@ class RestoringContract(_Contract):
             fixture.target.claim(PRODUCTION, "run-2")
         for where in ("record", "copy"):
             there = {"both deleted": None, "both half": text[:40], "both older": text}[lost]
-            fixture.lay(PRODUCTION, where, there)  # type: ignore[arg-type]  # both are places
+            fixture.lay(PRODUCTION, where, there)
         running = fixture.replicas(PRODUCTION, BLUE)
 
         for target in (fixture.target, fixture.another_target()):
@@ -654,7 +654,7 @@ class RestoringContract(_Contract):
             fixture.target.release(claim)
             claim = fixture.target.claim(PRODUCTION, "run-2")
         for where in ("record", "copy"):
-            fixture.lay(PRODUCTION, where, text if lost == "both older" else None)  # type: ignore[arg-type]
+            fixture.lay(PRODUCTION, where, text if lost == "both older" else None)
 
         target = fixture.another_target()
         rebuilt = target.rebuild(PRODUCTION)

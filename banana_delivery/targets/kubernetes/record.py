@@ -11,6 +11,7 @@ or unreadable, when it is older than what this process has seen, when it is read
 from __future__ import annotations
 
 import copy
+import logging
 import random
 import threading
 import time
@@ -26,6 +27,8 @@ from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, ann
 from banana_delivery.targets.kubernetes.record_copy import RecordCopy
 from banana_delivery.targets.kubernetes.routing import Routing
 from banana_delivery.targets.restoring import Found, Settled, Traces, above, kept, next_revision, parsed, settled
+
+_log = logging.getLogger(__name__)
 
 CONFLICTS = 30
 """How often a write that came too late is tried again. Only a heartbeat or a router's status can be in the way."""
@@ -204,6 +207,7 @@ class RecordStore:
             raise TargetError(f"{self._path} does not exist in the cluster; apply the manifests in k8s/ again.")
         if look.manifest and look.copy and look.copy.order > look.first.order:
             self._routing.mend(carrier, look.manifest)
+            _log.warning("%s %s; it is restored from %s.", look.first.where, look.first.state, look.copy.where)
         return carrier
 
     def _recorded(self, carrier: Json | None) -> Found:

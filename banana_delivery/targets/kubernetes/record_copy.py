@@ -56,7 +56,8 @@ class RecordCopy:
             manifest = json.loads(data.get(CARRIER, "null"))
         except ValueError:
             manifest = None
-        return parsed(where, data.get(RECORD, "")), manifest if isinstance(manifest, dict) else None
+        copied = parsed(where, data[RECORD]) if data.get(RECORD) else Found(where)
+        return copied, manifest if isinstance(manifest, dict) else None
 
     def write(self, record: KeptRecord, carrier: Json) -> None:
         """Bring the copy along after the record was written; one request if nobody else has written meanwhile.
