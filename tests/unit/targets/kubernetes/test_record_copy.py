@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
 import pytest
+import yaml
 
 from banana_delivery.errors import ClaimRefusedError, LostRecordError, TargetError
 from banana_delivery.names import COLOUR_KEY, GENERATION_KEY, RECORD_KEY, REPLICAS_KEY, URL_KEY
@@ -24,6 +25,8 @@ from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, dig
 from banana_delivery.targets.kubernetes.record_copy import CARRIER, NAME, RECORD, manifest_of
 from banana_delivery.targets.kubernetes.routing import SoleRouting
 from banana_delivery.targets.kubernetes.target import EnvironmentCluster, KubernetesTarget
+from tests import ROOT
+from tests.cluster.recorder import Right, asked
 from tests.contract.release_target_contract import RestoringContract, TargetFixture, Where, bring_up
 from tests.support.cluster_objects import ClusterObjects
 
@@ -466,3 +469,56 @@ def test_weights_in_a_route_are_those_of_its_copy(bench: Bench) -> None:
 
     read = weights_in(copied) if bench.way == "gateway" else endpoints.weights_in(copied["spec"]["selector"])
     assert read == bench.target.record(PRODUCTION).weights
+
+
+VERBS = {"get": "GET", "create": "POST", "replace": "PUT", "patch": "PATCH"}
+ROLES = {
+    "gateway": ["staging/role.yaml", "production/role.yaml", "routing/role.yaml"],
+    "endpoints": ["staging/role.yaml", "production/role.yaml"],
+}
+
+
+def grants(way: str) -> list[Any]:
+    """The namespace and rules of the pipeline's Roles, as the manifests give them."""
+    folder = ROOT / "k8s" / "base" / "rbac"
+    things = [thing for name in ROLES[way] for thing in yaml.safe_load_all((folder / name).read_text())]
+    found = [(thing["metadata"]["namespace"], thing["rules"]) for thing in things if thing["kind"] == "Role"]
+    if way == "endpoints":
+        component = yaml.safe_load((ROOT / "k8s/components/endpoints-routing/kustomization.yaml").read_text())
+        found.append(("production", yaml.safe_load(component["patches"][0]["patch"])[0]["value"]))
+    return found
+
+
+def is_granted(right: Right, rules: list[Any]) -> bool:
+    return any(
+        right.namespace == namespace
+        and right.group in rule["apiGroups"]
+        and right.resource in rule["resources"]
+        and right.verb in rule["verbs"]
+        and ("resourceNames" not in rule or right.name in rule["resourceNames"])
+        for namespace, of_it in rules
+        for rule in of_it
+    )
+
+
+@pytest.mark.parametrize("way", ["gateway", "endpoints"])
+def test_the_manifests_grant_what_copying_and_making_again_ask_for(way: str, world: World) -> None:
+    bench = Bench(world, way)
+    for environment, colour in ((STAGING, Colour.SOLE), (PRODUCTION, BLUE)):
+        claim = bench.target.claim(environment, "run-1")
+        bench.target.deploy(claim, colour, bench.image("1"), 1)
+        bench.target.release(claim)
+    bench.lose_the_way()
+    del bench.objects[PLACES[STAGING].service(PLACES[STAGING].users_service)]
+    for environment in Environment:
+        bench.another_target().claim(environment, "run-2")
+        bench.target.damage(environment)
+
+    rights = {asked(VERBS[call.split()[0]], call.split()[1]) for call in world.cluster.asked}
+    assert {right.verb for right in rights if right.resource == "configmaps"} == {"get", "patch", "create"}
+    assert {right.verb for right in rights if right.resource in {"httproutes", "services"}} == {
+        "get",
+        "update",
+        "create",
+    }
+    assert [right for right in rights if not is_granted(right, grants(way))] == []
