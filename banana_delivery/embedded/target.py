@@ -196,13 +196,17 @@ class LocalTarget(ReleaseTarget):
             return Traces(running=there)  # What cannot be read is there all the same.
 
     def _claimed(self, file: RecordFile, record: RolloutRecord, owner: str, *, takeover: bool = False) -> Claim:
-        """Store the claim, then leave its generation beside it, so that an older record is known for what it is."""
+        """Store the claim, then leave its generation beside it, so that an older record is known for what it is.
+
+        The claim holds without what follows: whoever has to take users back is not kept from it by a full disk.
+        """
         stale_after_seconds = self._settings.stale_after_seconds
         claimed = file.write(claims.claimed(record, owner, self._clock(), stale_after_seconds, takeover=takeover))
         try:
             self._replicas.stamp(claimed.environment, claimed.generation)
+            self._router.restore_weights(claimed.environment, claimed.weights)
         except TargetError as error:
-            _log.warning("The claim on %s is not stamped beside its record: %s", claimed.environment, error)
+            _log.warning("Not all beside the record of %s follows the claim: %s", claimed.environment, error)
         return claims.claim_on(claimed)
 
     @contextmanager
