@@ -93,7 +93,7 @@ class RecordStore:
             LostRecordError: if neither can be believed.
             TargetError: if the object that carries it never existed.
         """
-        return self._believed(self._look())[0].record.told
+        return self._believed(self._look()).record.told
 
     def carrier(self) -> Json:
         """The object that holds the weights as it is, whatever is recorded; an empty one if it does not exist."""
@@ -101,7 +101,7 @@ class RecordStore:
 
     def damage(self) -> RecordDamage | None:
         """What is wrong with what is stored although the record is known."""
-        return self._believed(self._look(closely=True))[0].damage
+        return self._believed(self._look(closely=True)).damage
 
     def newest(self) -> RolloutRecord | None:
         """The newest record that can be read, however old."""
@@ -123,7 +123,7 @@ class RecordStore:
         """
 
         def becomes(look: _Look, carrier: Json) -> tuple[RolloutRecord, int] | None:
-            believed, _ = self._believed(look)
+            believed = self._believed(look)
             before = believed.record.told
             after = change(carrier, before)
             if carrier == look.carrier and after == before and not believed.damage:
@@ -156,8 +156,7 @@ class RecordStore:
                 carrier = self._mended(look)
                 wanted = becomes(look, carrier)
                 if wanted is None:
-                    assert look.first.record is not None
-                    return carrier, look.first.record.told
+                    return carrier, look.believed(self._place).record.told
                 stored = kept(*wanted)
                 annotate(carrier, RECORD_KEY, stored.model_dump_json())
                 try:
@@ -184,7 +183,7 @@ class RecordStore:
         carrier = self._api.get(self._path)
         return _Look(carrier, self._recorded(carrier), copied, traces, manifest)
 
-    def _believed(self, look: _Look) -> tuple[Settled, Json | None]:
+    def _believed(self, look: _Look) -> Settled:
         """What is believed, from now on by this process too.
 
         Raises:
@@ -198,7 +197,7 @@ class RecordStore:
             )
         if believed.record.generation:
             self._seen = max(self._seen, believed.record.order)
-        return believed, look.manifest
+        return believed
 
     def _mended(self, look: _Look) -> Json:
         """The carrier to be changed, with what is the pipeline's on it as it was copied if that was lost."""
