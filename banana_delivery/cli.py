@@ -13,7 +13,7 @@ from rich.console import Console
 from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.platforms import platform
 from banana_delivery.policy import commands
-from banana_delivery.policy.model import Environment
+from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -145,6 +145,28 @@ def resume(environment: Annotated[Environment, typer.Argument()] = Environment.P
     resources = build_resources(load_settings())
     recovery.resume(resources.release_target, environment, getpass.getuser(), resources.clock.time())
     console.print(f"{environment.capitalize()} is the pipeline's again.")
+
+
+@app.command()
+def restore(
+    environment: Annotated[Environment, typer.Option(help="Whose record was lost.")] = Environment.PRODUCTION,
+    active: Annotated[
+        Colour | None, typer.Option(help="The colour that owns the traffic, where that cannot be told.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Store it without asking.")] = False,
+) -> None:
+    """Write an environment's lost record anew, from its copy or from what runs, and show it before."""
+    from banana_delivery.defs.build import build_resources
+    from banana_delivery.delivery import recovery
+    from banana_delivery.reports.terminal import record_view
+
+    resources = build_resources(load_settings())
+    record = recovery.restorable(resources.release_target, environment, active)
+    console.print(record_view(record, resources.clock.time()))
+    if not yes:
+        typer.confirm("Is this what runs, and who is to have the users?", abort=True)
+    recovery.restore(resources.release_target, record, f"{getpass.getuser()} (restore)")
+    console.print(f"The record of {environment} is stored, and its weights are in force.")
 
 
 @app.command()

@@ -7,6 +7,7 @@
     │   ├── FencedError
     │   ├── DriftError
     │   ├── ConflictError
+    │   ├── LostRecordError
     │   └── NotReadyError
     │       └── NeverReadyError
     ├── ImageError                      engines and stores of images
@@ -67,6 +68,10 @@ class DriftError(TargetError):
 
 class ConflictError(TargetError):
     """The object was changed, or created, by somebody else since it was read."""
+
+
+class LostRecordError(TargetError):
+    """An environment has neither a record nor a copy that can be believed; one sentence that names the way out."""
 
 
 class NotReadyError(TargetError):

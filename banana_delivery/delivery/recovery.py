@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from banana_delivery.delivery.lease import RECONCILER
 from banana_delivery.delivery.rollback import restore_traffic, scale_down_idle_if_possible
-from banana_delivery.errors import TargetError
+from banana_delivery.errors import LostRecordError, TargetError
 from banana_delivery.policy import commands
-from banana_delivery.policy.model import Environment, Phase, RolloutRecord
+from banana_delivery.policy.model import Colour, Environment, Phase, RolloutRecord
 from banana_delivery.runs.lifecycle import Run, Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import Claim, ReleaseTarget
@@ -93,6 +94,40 @@ def resume(target: ReleaseTarget, environment: Environment, owner: str, now: flo
         elif observed.replicas.get(record.active) != deployment.replicas:
             target.scale(claim, record.active, deployment.replicas)
     _settle(target, claim, now)
+
+
+def restorable(target: ReleaseTarget, environment: Environment, active: Colour | None = None) -> RolloutRecord:
+    """The record that ``restore`` is to store: what the copy says while that is known, else what runs.
+
+    Args:
+        target: where releases run.
+        environment: whose record.
+        active: the colour that a person says owns the traffic; then it is always rebuilt from what runs.
+
+    Raises:
+        TargetError: if it cannot be told which colour owns the traffic, or the target cannot be reached.
+    """
+    if active is None:
+        with suppress(LostRecordError):
+            damage = target.damage(environment)
+            if damage and damage.restored:
+                return target.record(environment)
+    return target.rebuild(environment, active)
+
+
+def restore(target: ReleaseTarget, record: RolloutRecord, owner: str) -> None:
+    """Store a record in the place of one that was lost, give the users its weights, and leave the environment to all.
+
+    Raises:
+        ClaimRefusedError: if a record can be read that another living owner has.
+        TargetError: if the target cannot be reached, or the users do not get there.
+    """
+    claim = target.restore(record, owner)
+    try:
+        if record.environment is Environment.PRODUCTION and record.active:
+            target.set_weights(claim, record.weights)
+    finally:
+        target.release(claim)
 
 
 def take_over(

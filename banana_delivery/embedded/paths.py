@@ -76,6 +76,10 @@ class LocalPaths:
         """The fenced record of an environment."""
         return self.home / "environments" / environment / "record.json"
 
+    def record_copy(self, environment: Environment) -> Path:
+        """Its second copy, where nothing else lies: whoever removes one of the folders leaves the other."""
+        return self.home / "records" / f"{environment}.json"
+
     def replica_set(self, environment: Environment, colour: Colour) -> Path:
         """What a colour runs: release, folder, names and ports."""
         return self.home / "environments" / environment / f"{colour}.json"

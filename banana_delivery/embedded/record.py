@@ -1,16 +1,23 @@
-"""The rollout record as a file: read at any time, changed only under its lock, and never seen half-written."""
+"""The rollout record as two files: read at any time, changed only under their lock, and never seen half-written.
+
+The second one lies in a folder of its own and is written after the first: what is believed when they differ is
+``banana_delivery.targets.restoring``'s to say.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from banana_delivery.errors import TargetError
 from banana_delivery.files import lock, write_atomically
 from banana_delivery.policy.model import Environment, RolloutRecord
+from banana_delivery.targets.base import RecordDamage
+from banana_delivery.targets.restoring import Found, Settled, Traces, above, kept, next_revision, parsed, settled
+
+_log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 30.0
 """How long a change waits for another one to end; each takes seconds at most."""
@@ -21,42 +28,63 @@ class RecordFile:
 
     Args:
         path: the JSON file; its lock lies beside it.
+        copy: the second one.
         environment: whose record it is.
+        traces: what else is left of earlier claims.
     """
 
-    def __init__(self, path: Path, environment: Environment) -> None:
+    def __init__(self, path: Path, copy: Path, environment: Environment, traces: Callable[[], Traces] = Traces) -> None:
         self._path = path
+        self._copy = copy
         self._environment = environment
+        self._traces = traces
+        self._revision = 0
+        """Of the record as it lies there; known to the holder of the lock alone."""
 
     def read(self) -> RolloutRecord:
         """The record; a blank one if the environment was never used.
 
         Raises:
-            TargetError: if the file cannot be read.
+            LostRecordError: if neither file can be believed.
         """
-        try:
-            return RolloutRecord.read_json(self._path.read_text())
-        except FileNotFoundError:
-            return RolloutRecord(environment=self._environment)
-        except (OSError, ValidationError, UnicodeDecodeError) as error:
-            raise TargetError(
-                f"The record of {self._environment} in {self._path} cannot be read ({type(error).__name__}); "
-                f"restore the file from a backup, or move it away to begin with an environment that knows nothing."
-            ) from error
+        return self._settled().record.told
+
+    def damage(self) -> RecordDamage | None:
+        """What is wrong with the files although the record is known.
+
+        Raises:
+            LostRecordError: if neither file can be believed.
+        """
+        return self._settled().damage
+
+    def newest(self) -> RolloutRecord | None:
+        """The newest record that can be read, however old."""
+        copy, first, _ = self._found()
+        newest = first if first.order >= copy.order else copy
+        return newest.record.told if newest.record else None
 
     def write(self, record: RolloutRecord) -> RolloutRecord:
-        """Store the record durably; only the holder of ``locked`` may.
+        """Store the record durably, then its copy; only the holder of ``locked`` may.
 
         Raises:
             TargetError: if it cannot be written; the old record stays.
         """
+        text = kept(record, self._revision + 1).model_dump_json(indent=2)
         try:
-            write_atomically(self._path, record.model_dump_json(indent=2))
+            write_atomically(self._path, text)
         except OSError as error:
             raise TargetError(
                 f"The record of {self._environment} cannot be written to {self._path}: {error.strerror}; make room or "
                 f"correct the folder's permissions."
             ) from error
+        self._revision += 1
+        try:
+            write_atomically(self._copy, text)
+        except OSError as error:
+            # The record holds; the next write brings the copy along.
+            _log.warning(
+                "The copy of the record of %s cannot be written to %s: %s", record.environment, self._copy, error
+            )
         return record
 
     @contextmanager
@@ -68,4 +96,40 @@ class RecordFile:
         """
         path, what = self._path.with_suffix(".lock"), self._environment.capitalize()
         with lock(path, LOCK_SECONDS, what, error=TargetError, pause=0.02):
-            yield self.read()
+            found = self._settled()
+            self._revision = found.record.revision
+            if found.damage and found.damage.restored:
+                _log.warning("%s", found.damage.what)
+            yield found.record.told
+
+    @contextmanager
+    def replacing(self, record: RolloutRecord) -> Iterator[RolloutRecord]:
+        """The same for a rebuilt record, whatever lies there: yields it as it is to be claimed.
+
+        Raises:
+            TargetError: if another change does not end.
+        """
+        path, what = self._path.with_suffix(".lock"), self._environment.capitalize()
+        with lock(path, LOCK_SECONDS, what, error=TargetError, pause=0.02):
+            copy, first, traces = self._found()
+            self._revision = next_revision(first, copy) - 1
+            yield above(self._environment, record, first, copy, traces)
+
+    def _settled(self) -> Settled:
+        copy, first, traces = self._found()
+        return settled(self._environment, first, copy, traces)
+
+    def _found(self) -> tuple[Found, Found, Traces]:
+        """Copy, record, traces; the record is read last, because it is written first."""
+        copy, traces = _lying(self._copy, "the copy"), self._traces()
+        return copy, _lying(self._path, "the record"), traces
+
+
+def _lying(path: Path, what: str) -> Found:
+    where = f"{what} in {path}"
+    try:
+        return parsed(where, path.read_bytes())
+    except FileNotFoundError:
+        return Found(where)
+    except OSError as error:
+        return Found(where, fault=str(error.strerror))

@@ -57,12 +57,14 @@ class ReplicaSet(StoredRecord):
         image: the release.
         directory: the release unpacked: ``app/serving``, ``model/model.onnx``, ``model/version.json``.
         replicas: its processes.
+        generation: of the last claim on the environment.
     """
 
     environment: Environment
     colour: Colour
     image: ImageRef
     directory: Path
+    generation: int = 0
     replicas: tuple[Replica, ...] = ()
 
     @property
@@ -259,7 +261,7 @@ class Replicas:
         present = self.of(wished.environment, wished.colour)
         same = present if present and present.image.digest == wished.image.digest else None
         with self._free_ports() as free_ports:
-            base = same.replace(directory=wished.directory) if same else wished
+            base = same.replace(directory=wished.directory, generation=wished.generation) if same else wished
             target = base.resized(replicas, free_ports, _failed(base, processes), frozenset(processes))
             self._write(target)
         kept = [replica for replica in target.replicas if same and replica in same.replicas]
@@ -288,6 +290,11 @@ class Replicas:
                 self._supervisor.write(found.program(replica, self._settings))
         for environment in Environment:
             self._router.write_backends(environment, self._ports(environment))
+
+    def stamp(self, environment: Environment, generation: int) -> None:
+        """Leave the generation of a claim on what the colours were told to run."""
+        for found in self.all(environment):
+            self._write(found.replace(generation=generation))
 
     def _retire(self, target: ReplicaSet, kept: list[Replica], processes: dict[str, Process]) -> None:
         """Let go of every process of the colour that is not kept, the router first."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from typing_extensions import override
@@ -17,6 +19,7 @@ from banana_delivery.embedded.traefik import Router
 from banana_delivery.embedded.traffic import LocalTraffic
 from banana_delivery.errors import ImageError, TargetError
 from banana_delivery.policy.model import (
+    COLOURS,
     Colour,
     Deployment,
     Environment,
@@ -26,7 +29,10 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.settings import Settings
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget
+from banana_delivery.targets.base import Claim, Observed, Readiness, RecordDamage, ReleaseTarget
+from banana_delivery.targets.restoring import Running, Traces, rebuilt
+
+_log = logging.getLogger(__name__)
 
 
 class LocalTarget(ReleaseTarget):
@@ -51,7 +57,13 @@ class LocalTarget(ReleaseTarget):
         self._replicas = Replicas(settings, self._paths, self._supervisor, self._router, self._client)
         self._traffic = LocalTraffic(self._router, self._client)
         self._records = {
-            environment: RecordFile(self._paths.record(environment), environment) for environment in Environment
+            environment: RecordFile(
+                self._paths.record(environment),
+                self._paths.record_copy(environment),
+                environment,
+                partial(self._traces, environment),
+            )
+            for environment in Environment
         }
 
     @override
@@ -59,13 +71,30 @@ class LocalTarget(ReleaseTarget):
         return self._records[environment].read()
 
     @override
+    def damage(self, environment: Environment) -> RecordDamage | None:
+        return self._records[environment].damage()
+
+    @override
+    def rebuild(self, environment: Environment, active: Colour | None = None) -> RolloutRecord:
+        sets = self._replicas.all(environment)
+        running = Running(
+            observed=self.observed(environment),
+            images={found.colour: found.image for found in sets},
+            answering={found.colour: self.readiness(environment, found.colour).ready for found in sets},
+        )
+        return rebuilt(environment, running, self._records[environment].newest(), active)
+
+    @override
+    def restore(self, record: RolloutRecord, owner: str) -> Claim:
+        file = self._records[record.environment]
+        with file.replacing(record) as rebuilt_record:
+            return self._claimed(file, rebuilt_record, owner)
+
+    @override
     def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
         file = self._records[environment]
         with file.locked() as record:
-            claimed = claims.claimed(
-                record, owner, self._clock(), self._settings.stale_after_seconds, takeover=takeover
-            )
-            return claims.claim_on(file.write(claimed))
+            return self._claimed(file, record, owner, takeover=takeover)
 
     @override
     def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
@@ -156,6 +185,30 @@ class LocalTarget(ReleaseTarget):
         settings = self._settings
         return settings.staging_replicas if environment is Environment.STAGING else settings.production_replicas
 
+    def _traces(self, environment: Environment) -> Traces:
+        """What is left of earlier claims, apart from the record; asks nobody."""
+        paths = [self._paths.replica_set(environment, colour) for colour in COLOURS[environment]]
+        programs = self._paths.programs.glob(f"{environment}-*.ini")
+        there = tuple(str(path) for path in (*paths, *sorted(programs)) if path.exists())
+        try:
+            return Traces(max((found.generation for found in self._replicas.all(environment)), default=0), there)
+        except TargetError:
+            return Traces(running=there)  # What cannot be read is there all the same.
+
+    def _claimed(self, file: RecordFile, record: RolloutRecord, owner: str, *, takeover: bool = False) -> Claim:
+        """Store the claim, then leave its generation beside it, so that an older record is known for what it is.
+
+        The claim holds without what follows: whoever has to take users back is not kept from it by a full disk.
+        """
+        stale_after_seconds = self._settings.stale_after_seconds
+        claimed = file.write(claims.claimed(record, owner, self._clock(), stale_after_seconds, takeover=takeover))
+        try:
+            self._replicas.stamp(claimed.environment, claimed.generation)
+            self._router.restore_weights(claimed.environment, claimed.weights)
+        except TargetError as error:
+            _log.warning("Not all beside the record of %s follows the claim: %s", claimed.environment, error)
+        return claims.claim_on(claimed)
+
     @contextmanager
     def _changing(self, claim: Claim) -> Iterator[RolloutRecord]:
         """Hold the environment's lock for one change under a claim that is in force, and beat the heart at its end."""
@@ -169,7 +222,11 @@ class LocalTarget(ReleaseTarget):
         self._records[wished.environment].write(wished)
         deployment: Deployment = wished.deployments[colour]
         replicas = ReplicaSet(
-            environment=wished.environment, colour=colour, image=deployment.image, directory=directory
+            environment=wished.environment,
+            colour=colour,
+            image=deployment.image,
+            directory=directory,
+            generation=wished.generation,
         )
         self._replicas.apply(replicas, deployment.replicas, carries_users=wished.weights.get(colour, 0) > 0)
 

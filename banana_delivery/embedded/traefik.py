@@ -169,6 +169,11 @@ class Router:
         """Wish for a split of the users."""
         self._write(f"{environment}-weights", weights_config(environment, weights))
 
+    def restore_weights(self, environment: Environment, weights: Mapping[Colour, int]) -> None:
+        """Write the split again if somebody removed its file; one that is there stays, whoever edited it."""
+        if not self._file(f"{environment}-weights").exists():
+            self.write_weights(environment, weights)
+
     def write_backends(self, environment: Environment, ports: Mapping[Colour, Sequence[int]]) -> None:
         """Wish for the replicas that take requests."""
         self._write(f"{environment}-backends", backends_config(environment, ports))

@@ -52,3 +52,9 @@ def rollback(version: str = "") -> str:
 def resume(environment: Environment) -> str:
     """Ends the hold after a hand edit."""
     return f"{PROGRAM} resume {environment}"
+
+
+def restore(environment: Environment, active: str = "") -> str:
+    """Writes a new record from what runs."""
+    asked = f" --active {active}" if active else ""
+    return f"{PROGRAM} restore --environment {environment}{asked}"

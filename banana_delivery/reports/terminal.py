@@ -24,10 +24,11 @@ def status_view(records: Sequence[RolloutRecord], attempts: Sequence[AttemptReco
         attempts: newest first.
         now: seconds since the epoch.
     """
-    return Group(*(_environment(record, now) for record in records), _attempts(attempts))
+    return Group(*(record_view(record, now) for record in records), _attempts(attempts))
 
 
-def _environment(record: RolloutRecord, now: float) -> Group:
+def record_view(record: RolloutRecord, now: float) -> Group:
+    """One environment, its colours and their weights."""
     table = Table("Colour", "Version", "Digest", "Replicas", "Traffic", "Role")
     for colour in COLOURS[record.environment]:
         deployment = record.deployments.get(colour)

@@ -71,6 +71,20 @@ class Observed:
     shares: dict[Colour, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class RecordDamage:
+    """What is wrong with the stored record although it is known; whatever is written next under a claim mends it.
+
+    Attributes:
+        what: one sentence for a person.
+        restored: whether the record was lost, and what is read comes from its copy; otherwise it is the copy that is
+            missing or old, which hurts nobody yet.
+    """
+
+    what: str
+    restored: bool
+
+
 class ReleaseTarget(ABC):
     """Where releases run. Every implementation passes ``tests/contract/test_release_target.py``.
 
@@ -78,15 +92,55 @@ class ReleaseTarget(ABC):
         - ``record`` of an environment that was never used is ``RolloutRecord(environment=...)``.
         - A mutation under a stale claim raises ``FencedError`` and changes nothing.
         - ``deploy``, ``scale`` and ``set_weights`` update the record in the same breath.
+        - Every write of the record is followed by one of its copy. A record that is missing, unreadable or older than
+          its copy or than the generations on the objects is restored from the copy: ``record`` tells what it says, the
+          next write under a claim stores it again, together with the weights and whatever carries them.
+        - An environment counts as never used only if there is no record, no copy and nothing of ours in it.
         - Methods may block for seconds (a router reload), never for minutes: waiting is the caller's, by ``readiness``.
     """
 
     @abstractmethod
     def record(self, environment: Environment) -> RolloutRecord:
-        """The durable record of an environment.
+        """The durable record of an environment, from its copy if it was lost.
 
         Raises:
-            TargetError: if the target cannot be reached or its record cannot be read.
+            LostRecordError: if the copy is lost as well; ``rebuild`` and ``restore`` make a new one.
+            TargetError: if the target cannot be reached.
+        """
+
+    @abstractmethod
+    def damage(self, environment: Environment) -> RecordDamage | None:
+        """What is wrong with the stored record although ``record`` knows it; None if nothing is.
+
+        It costs more than ``record`` and is for those who look at an environment at rest. While somebody writes, the
+        copy may be seen a moment behind.
+
+        Raises:
+            LostRecordError: if there is neither a record nor a copy.
+            TargetError: if the target cannot be reached.
+        """
+
+    @abstractmethod
+    def rebuild(self, environment: Environment, active: Colour | None = None) -> RolloutRecord:
+        """A record at rest, from what runs; nothing is stored. It works while the record is lost.
+
+        Args:
+            environment: which one.
+            active: the colour that a person says owns the traffic; None to find out.
+
+        Raises:
+            TargetError: if it cannot be told which colour owns the traffic, or the target cannot be reached.
+        """
+
+    @abstractmethod
+    def restore(self, record: RolloutRecord, owner: str) -> Claim:
+        """Store a rebuilt record in the place of whatever is stored, under a new claim above all generations.
+
+        The weights are the caller's to set.
+
+        Raises:
+            ClaimRefusedError: if a record can be read that another living owner has.
+            TargetError: if it cannot be stored.
         """
 
     @abstractmethod

@@ -27,8 +27,10 @@ from banana_delivery.policy.model import (
     TrafficSnapshot,
     TrafficSource,
 )
-from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget
+from banana_delivery.targets import claims, restoring
+from banana_delivery.targets.base import Claim, Observed, Readiness, RecordDamage, ReleaseTarget
+from banana_delivery.targets.fake_records import FakeRecords
+from banana_delivery.targets.restoring import Running, Settled
 
 DEFAULT_REPLICAS = {Environment.STAGING: 1, Environment.PRODUCTION: 2}
 
@@ -63,6 +65,28 @@ class FakeTarget(ReleaseTarget):
         """The record in memory."""
         with self._answering("record"):
             return self._record(environment)
+
+    @override
+    def damage(self, environment: Environment) -> RecordDamage | None:
+        with self._answering("record"):
+            return self.place.settled(environment).damage
+
+    @override
+    def rebuild(self, environment: Environment, active: Colour | None = None) -> RolloutRecord:
+        images = {colour: deployment.image for colour, deployment in self.place.deployments[environment].items()}
+        answering = {colour: self.readiness(environment, colour).ready for colour in images}
+        newest = max(self.place.records.found(environment), key=lambda found: found.order).record
+        running = Running(self.observed(environment), images, answering)
+        return restoring.rebuilt(environment, running, newest.told if newest else None, active)
+
+    @override
+    def restore(self, record: RolloutRecord, owner: str) -> Claim:
+        with self._answering("restore"):
+            records, environment = self.place.records, record.environment
+            first, copy = records.found(environment)
+            base = restoring.above(environment, record, first, copy, records.traces(environment))
+            claimed = claims.claimed(base, owner, self._clock(), self._stale_after_seconds)
+            return claims.claim_on(records.store(claimed, restoring.next_revision(first, copy)))
 
     @override
     def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
@@ -159,14 +183,16 @@ class FakeTarget(ReleaseTarget):
         return DEFAULT_REPLICAS[environment]
 
     def _record(self, environment: Environment) -> RolloutRecord:
-        return self.place.records.get(environment, RolloutRecord(environment=environment))
+        return self.place.settled(environment).record.told
 
     def _owned(self, claim: Claim) -> RolloutRecord:
         return claims.heartbeat(self._record(claim.environment), claim, self._clock())
 
     def _store(self, record: RolloutRecord) -> RolloutRecord:
-        self.place.records[record.environment] = record
-        return record
+        settled = self.place.settled(record.environment)
+        if settled.is_restored:
+            self.place.weights[record.environment] = dict(record.weights)
+        return self.place.records.store(record, settled.record.revision + 1)
 
     def _answering(self, method: str) -> threading.RLock:
         """The lock of what runs, for the length of one call, unless the test planned an error for it."""
@@ -222,7 +248,7 @@ class FakePlace:
 
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     load_per_look: int = 0
-    records: dict[Environment, RolloutRecord] = field(default_factory=dict)
+    records: FakeRecords = field(default_factory=FakeRecords)
     weights: dict[Environment, dict[Colour, int]] = field(default_factory=lambda: defaultdict(dict))
     deployments: dict[Environment, dict[Colour, Deployment]] = field(default_factory=lambda: defaultdict(dict))
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -230,6 +256,11 @@ class FakePlace:
     _counted: dict[Backend, Counters] = field(default_factory=dict)
     _served: Counter[tuple[Backend, str]] = field(default_factory=Counter)
     _credit: dict[Colour, int] = field(default_factory=lambda: defaultdict(int))
+
+    def settled(self, environment: Environment) -> Settled:
+        """What is believed of an environment."""
+        deployments = self.deployments[environment].items()
+        return self.records.settled(environment, tuple(colour for colour, it in deployments if it.replicas))
 
     def fail_next(self, method: str, sentence: str, times: int = 1) -> None:
         """Let the next calls of a target's method raise ``TargetError`` before they do anything."""

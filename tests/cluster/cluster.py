@@ -20,6 +20,7 @@ from banana_delivery.targets.base import Claim, Readiness
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.gateway import PROBE_ROUTE, USER_ROUTE
 from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
+from banana_delivery.targets.kubernetes.record_copy import NAME
 from banana_delivery.targets.kubernetes.target import KubernetesTarget, kubernetes_target
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +93,7 @@ class Cluster:
 
     def _forget(self, place: EnvironmentNamespace) -> None:
         annotations = {"annotations": {RECORD_KEY: None, GENERATION_KEY: None}}
+        self.kubectl("delete", "configmap", NAME, "-n", place.name, "--ignore-not-found")
         ours = {"selector": None} if place.environment is PRODUCTION else {}
         self.api.patch(place.service(place.users_service), {"metadata": annotations, "spec": ours})
         for colour in COLOURS[place.environment]:

@@ -16,6 +16,7 @@ from tests.cluster.cluster import PRODUCTION, ROOT, Cluster, Production, Routed,
 from tests.cluster.rights import ACCOUNT, as_granted, as_the_pipeline, rights_granted
 
 BLUE, GREEN, SOLE, STAGING = Colour.BLUE, Colour.GREEN, Colour.SOLE, Environment.STAGING
+CARRIERS = {"gateway": "httproute/banana-api", "endpoints": "service/banana-api-service"}
 RIGHTS = {"gateway": "k8s/base/rbac", "endpoints": "k8s/base/rbac/endpoints"}
 
 
@@ -25,7 +26,7 @@ def test_the_verbs_granted_are_the_verbs_used(
     cluster = routed.cluster
     cluster.apply(RIGHTS[routed.way])
     with as_the_pipeline(cluster, tmp_path, monkeypatch) as needed:
-        moves(cluster, cluster.target(routed.way), releases)
+        moves(cluster, cluster.target(routed.way), releases, CARRIERS[routed.way])
 
     granted = rights_granted(cluster)
     assert as_granted(needed["here"], granted) == granted
@@ -52,8 +53,11 @@ def test_whatever_is_not_granted_is_refused_in_a_sentence(
         empty.target("gateway").claim(PRODUCTION, "a delivery")
 
 
-def moves(cluster: Cluster, target: KubernetesTarget, releases: dict[str, ImageRef]) -> None:
-    """Every move: staging, production from nothing, a release on top of it, somebody's meddling, the end."""
+def moves(cluster: Cluster, target: KubernetesTarget, releases: dict[str, ImageRef], carrier: str) -> None:
+    """Every move: staging, production from nothing, a release on top of it, somebody's meddling, the end.
+
+    What carries the records is deleted in between, and made again.
+    """
     claim = target.claim(STAGING, "a delivery")
     target.deploy(claim, SOLE, releases["1"], target.default_replicas(STAGING))
     target.set_weights(claim, {SOLE: 100})
@@ -61,6 +65,8 @@ def moves(cluster: Cluster, target: KubernetesTarget, releases: dict[str, ImageR
     assert target.url(STAGING)
     target.scale(claim, SOLE, 2)
     target.release(claim)
+    cluster.kubectl("delete", "service", "banana-api-staging-service", "-n", "staging")
+    target.release(target.claim(STAGING, "another delivery"))
 
     production = Production(target)
     production.first_release(releases["1"])
@@ -76,6 +82,7 @@ def moves(cluster: Cluster, target: KubernetesTarget, releases: dict[str, ImageR
     target.observed(PRODUCTION)
     target.default_replicas(PRODUCTION)
     production.end()
+    cluster.kubectl("delete", carrier, "-n", "production")
     second = Production(target, "another delivery")
     assert target.default_replicas(PRODUCTION) >= 1
     target.deploy(second.claim, BLUE, releases["3"], 1)

@@ -8,11 +8,13 @@ import httpx
 import pytest
 
 from banana_delivery.evaluation.probe import AS_PROBE
-from banana_delivery.names import COLOUR_KEY
+from banana_delivery.names import COLOUR_KEY, RECORD_KEY
 from banana_delivery.policy.model import Colour, Environment, ImageRef, TrafficSource
 from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.targets.kubernetes.endpoints import MEMBER_PREFIX
-from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
+from banana_delivery.targets.kubernetes.gateway import USER_ROUTE
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, annotation
+from banana_delivery.targets.kubernetes.record_copy import NAME, RECORD
 from tests.cluster.cluster import Cluster, Way
 from tests.cluster.load import IMAGE
 from tests.contract.release_target_contract import (
@@ -21,8 +23,10 @@ from tests.contract.release_target_contract import (
     PRODUCTION,
     RecordContract,
     ReleaseTargetContract,
+    RestoringContract,
     RoutingContract,
     TargetFixture,
+    Where,
     bring_up,
     counters,
     eventually,
@@ -81,6 +85,39 @@ class ClusterBench(TargetFixture):
         pods = self._cluster.pods(environment, colour)
         return {pod["metadata"]["name"] for pod in pods if not pod["metadata"].get("deletionTimestamp")}
 
+    def lying(self, environment: Environment, where: Where) -> str | None:
+        if where == "copy":
+            copy = self._cluster.api.get(self._place_of(environment).config_map(NAME))
+            return str(copy["data"][RECORD]) if copy else None
+        carrier = self._cluster.api.get(self._carrier_of(environment))
+        assert carrier is not None
+        return annotation(carrier, RECORD_KEY) or None
+
+    def lay(self, environment: Environment, where: Where, text: str | None) -> None:
+        copy = self._place_of(environment).config_map(NAME)
+        if where == "record":
+            body = {"metadata": {"annotations": {RECORD_KEY: text}}}
+            assert self._cluster.api.patch(self._carrier_of(environment), body)
+        elif text is None:
+            self._cluster.kubectl("delete", "configmap", NAME, "-n", str(environment))
+        else:
+            assert self._cluster.api.patch(copy, {"data": {RECORD: text}})
+
+    def lose_the_way(self) -> None:
+        kind, _, name = self._carrier_of(PRODUCTION).rpartition("/")
+        self._cluster.kubectl("delete", kind.rpartition("/")[2], name, "-n", "production")
+
+    def forget(self) -> None:
+        self._cluster.reset()
+
+    def _place_of(self, environment: Environment) -> EnvironmentNamespace:
+        return EnvironmentNamespace(environment, str(environment))
+
+    def _carrier_of(self, environment: Environment) -> str:
+        place = self._place_of(environment)
+        routed = environment is PRODUCTION and self._way == "gateway"
+        return place.route(USER_ROUTE) if routed else place.service(place.users_service)
+
 
 def _predict(url: str, requests: int, headers: dict[str, str] | None = None) -> None:
     with httpx.Client(timeout=20, headers=headers) as client:
@@ -94,7 +131,7 @@ class TestBehindAGateway(ReleaseTargetContract):
         return ClusterBench(empty, "gateway", releases)
 
 
-class TestWithoutAGateway(RecordContract, RoutingContract):
+class TestWithoutAGateway(RecordContract, RoutingContract, RestoringContract):
     """What has to do with routing and its carrier, but for what only a router can do."""
 
     @pytest.fixture

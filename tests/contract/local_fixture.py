@@ -23,7 +23,7 @@ from banana_delivery.embedded.traefik import Router
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
-from tests.contract.release_target_contract import TargetFixture
+from tests.contract.release_target_contract import TargetFixture, Where
 
 TINY_RELEASE = Path(__file__).parent / "tiny_release"
 
@@ -94,7 +94,8 @@ class LocalFixture(TargetFixture):
             self.supervisor.forget(name)
         self.supervisor.stop(*replicas, wait=True)
         self.supervisor.remove(*replicas)
-        shutil.rmtree(self.settings.home / "environments", ignore_errors=True)
+        for folder in ("environments", "records"):
+            shutil.rmtree(self.settings.home / folder, ignore_errors=True)
         routing = Router(self.paths, self.settings.router_api_port)
         for environment in Environment:
             nothing = dict.fromkeys(COLOURS[environment], 0)
@@ -140,3 +141,24 @@ class LocalFixture(TargetFixture):
         prefix = name_prefix(environment, colour)
         processes = self.supervisor.processes().values()
         return {f"{item.name} {item.pid}" for item in processes if item.name.startswith(prefix) and item.pid}
+
+    def lying(self, environment: Environment, where: Where) -> str | None:
+        path = self._place(environment, where)
+        return path.read_text() if path.exists() else None
+
+    def lay(self, environment: Environment, where: Where, text: str | None) -> None:
+        path = self._place(environment, where)
+        if text is None:
+            path.unlink()
+        else:
+            path.write_text(text)
+
+    def lose_the_way(self) -> None:
+        self.paths.record(Environment.PRODUCTION).unlink()
+        (self.paths.router_dynamic / "production-weights.yml").unlink()
+
+    def forget(self) -> None:
+        self.reset()
+
+    def _place(self, environment: Environment, where: Where) -> Path:
+        return self.paths.record(environment) if where == "record" else self.paths.record_copy(environment)

@@ -9,16 +9,18 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 
-from banana_delivery.errors import ClaimRefusedError, FencedError, TargetError
+from banana_delivery.errors import ClaimRefusedError, FencedError, LostRecordError, TargetError
 from banana_delivery.policy.model import Colour, Counters, Environment, ImageRef, Phase, RolloutRecord, TrafficSource
 from banana_delivery.targets.base import Claim, Readiness, ReleaseTarget
 
 PRODUCTION, STAGING = Environment.PRODUCTION, Environment.STAGING
 BLUE, GREEN, SOLE = Colour.BLUE, Colour.GREEN, Colour.SOLE
 PATIENCE_SECONDS = 60.0
+Where = Literal["record", "copy"]
 
 
 class TargetFixture(ABC):
@@ -58,6 +60,22 @@ class TargetFixture(ABC):
     @abstractmethod
     def replicas(self, environment: Environment, colour: Colour) -> set[str]:
         """What tells the running replicas of a colour apart from any that are started later."""
+
+    @abstractmethod
+    def lying(self, environment: Environment, where: Where) -> str | None:
+        """The text of the record, or of its copy, as it is stored; None if there is none."""
+
+    @abstractmethod
+    def lay(self, environment: Environment, where: Where, text: str | None) -> None:
+        """Put a text in the place of the record or its copy; None removes it."""
+
+    @abstractmethod
+    def lose_the_way(self) -> None:
+        """Remove whatever splits production's users, with all that stands on it."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Make every environment one in which nothing of ours ever was."""
 
 
 def eventually(holds: Callable[[], bool], explain: Callable[[], str] = lambda: "") -> None:
@@ -486,5 +504,215 @@ class RoutingContract(_Contract):
         assert all(target.default_replicas(environment) >= 1 for environment in Environment)
 
 
-class ReleaseTargetContract(RecordContract, ReplicaContract, RoutingContract):
+class RestoringContract(_Contract):
+    """What becomes of the record when somebody loses, spoils or replaces it: to be kept by each way of routing."""
+
+    @pytest.fixture
+    def released(self, fixture: TargetFixture, claim: Claim) -> RolloutRecord:
+        """Version 1 on blue with all users, by the claim ``run-1``."""
+        target = fixture.target
+        bring_up(target, claim, BLUE, fixture.image("1"))
+        target.set_weights(claim, {BLUE: 100, GREEN: 0})
+        return target.write(
+            claim, target.record(PRODUCTION).replace(active=BLUE, previous=fixture.image("2"), note="x")
+        )
+
+    def test_a_whole_record_with_its_copy_has_no_damage(self, fixture: TargetFixture, released: RolloutRecord) -> None:
+        assert fixture.target.record(PRODUCTION) == released
+        assert fixture.target.damage(PRODUCTION) is None
+        assert fixture.lying(PRODUCTION, "record") and fixture.lying(PRODUCTION, "copy")
+
+    def test_a_record_that_was_deleted_is_what_its_copy_says_and_its_owner_goes_on(
+        self, fixture: TargetFixture, claim: Claim, released: RolloutRecord
+    ) -> None:
+        fixture.lay(PRODUCTION, "record", None)
+
+        for target in (fixture.target, fixture.another_target()):
+            assert target.record(PRODUCTION) == released
+            damage = target.damage(PRODUCTION)
+            assert damage and damage.restored and "missing" in damage.what
+            with pytest.raises(ClaimRefusedError, match="run-1"):
+                target.claim(PRODUCTION, "run-2")
+
+        fixture.target.heartbeat(claim)
+
+        assert fixture.target.damage(PRODUCTION) is None
+        assert fixture.target.observed(PRODUCTION).weights == released.weights
+
+    def test_a_record_that_was_deleted_while_nobody_owned_it_is_stored_again_by_the_next_claim(
+        self, fixture: TargetFixture, claim: Claim, released: RolloutRecord
+    ) -> None:
+        fixture.target.release(claim)
+        fixture.lay(PRODUCTION, "record", None)
+
+        taken = fixture.another_target().claim(PRODUCTION, "run-2")
+
+        assert taken.generation > claim.generation
+        record = fixture.target.record(PRODUCTION)
+        assert (record.active, record.live, record.previous) == (BLUE, fixture.image("1"), fixture.image("2"))
+        assert fixture.target.damage(PRODUCTION) is None
+        fixture.target.set_weights(taken, {BLUE: 100, GREEN: 0})
+
+    def test_the_record_of_staging_has_a_copy_of_its_own(self, fixture: TargetFixture) -> None:
+        target = fixture.target
+        claim = target.claim(STAGING, "run-1")
+        target.deploy(claim, SOLE, fixture.image("1"), 1)
+        record = target.record(STAGING)
+        fixture.lay(STAGING, "record", None)
+
+        assert target.record(STAGING) == record
+        assert fixture.another_target().claim(STAGING, "run-1") == claim
+        assert target.damage(STAGING) is None
+
+    @pytest.mark.parametrize("later", ["the same claim", "a later claim"])
+    @pytest.mark.parametrize("seen_by", ["the process that wrote", "another process"])
+    def test_an_older_record_that_somebody_puts_back_is_not_believed(
+        self, later: str, seen_by: str, fixture: TargetFixture, claim: Claim, released: RolloutRecord
+    ) -> None:
+        backup = fixture.lying(PRODUCTION, "record")
+        target = fixture.target
+        if later == "a later claim":
+            target.release(claim)
+            claim = target.claim(PRODUCTION, "run-2")
+        now = target.write(claim, released.replace(note="what happened since"))
+
+        fixture.lay(PRODUCTION, "record", backup)
+
+        target = target if seen_by == "the process that wrote" else fixture.another_target()
+        assert target.record(PRODUCTION) == now
+        damage = target.damage(PRODUCTION)
+        assert damage and damage.restored
+        target.heartbeat(claim)
+        assert target.damage(PRODUCTION) is None
+        with pytest.raises(ClaimRefusedError, match=claim.owner):
+            fixture.another_target().claim(PRODUCTION, "run-3")
+
+    @pytest.mark.parametrize("half", ["the beginning", "nothing of it"])
+    def test_a_record_that_is_half_there_is_restored(
+        self, half: str, fixture: TargetFixture, claim: Claim, released: RolloutRecord
+    ) -> None:
+        text = fixture.lying(PRODUCTION, "record") or ""
+        fixture.lay(PRODUCTION, "record", text[: len(text) // 2] if half == "the beginning" else " ")
+
+        assert fixture.another_target().record(PRODUCTION) == released
+        damage = fixture.target.damage(PRODUCTION)
+        assert damage and damage.restored and "cannot be read" in damage.what
+        fixture.target.heartbeat(claim)
+        assert fixture.target.damage(PRODUCTION) is None
+
+    @pytest.mark.parametrize("copy", ["older", "none", "half"])
+    def test_a_copy_that_is_behind_hurts_nobody_and_the_next_write_brings_it_along(
+        self, copy: str, fixture: TargetFixture, claim: Claim, released: RolloutRecord
+    ) -> None:
+        """As after a kill between the two writes, or before there were copies."""
+        before = fixture.lying(PRODUCTION, "copy") or ""
+        now = fixture.target.write(claim, released.replace(note="what happened since"))
+
+        fixture.lay(PRODUCTION, "copy", {"older": before, "none": None, "half": before[:40]}[copy])
+
+        for target in (fixture.target, fixture.another_target()):
+            assert target.record(PRODUCTION) == now
+            damage = target.damage(PRODUCTION)
+            assert damage and not damage.restored
+        fixture.another_target().heartbeat(claim)
+        assert fixture.target.damage(PRODUCTION) is None
+        fixture.lay(PRODUCTION, "record", None)
+        assert fixture.target.record(PRODUCTION).note == now.note
+
+    @pytest.mark.parametrize("lost", ["both deleted", "both half", "both older"])
+    def test_a_record_that_is_lost_with_its_copy_is_never_taken_for_the_first_day(
+        self, lost: str, fixture: TargetFixture, claim: Claim, released: RolloutRecord
+    ) -> None:
+        text = fixture.lying(PRODUCTION, "record") or ""
+        if lost == "both older":
+            fixture.target.release(claim)
+            fixture.target.claim(PRODUCTION, "run-2")
+        for where in ("record", "copy"):
+            there = {"both deleted": None, "both half": text[:40], "both older": text}[lost]
+            fixture.lay(PRODUCTION, where, there)
+        running = fixture.replicas(PRODUCTION, BLUE)
+
+        for target in (fixture.target, fixture.another_target()):
+            asked: list[Callable[[], object]] = [
+                lambda target=target: target.record(PRODUCTION),  # type: ignore[misc]
+                lambda target=target: target.claim(PRODUCTION, "run-3", takeover=True),  # type: ignore[misc]
+                lambda target=target: target.heartbeat(claim),  # type: ignore[misc]
+                lambda target=target: target.damage(PRODUCTION),  # type: ignore[misc]
+            ]
+            for ask in asked:
+                with pytest.raises(LostRecordError, match="banana-delivery restore --environment production"):
+                    ask()
+        assert fixture.replicas(PRODUCTION, BLUE) == running
+        assert fixture.target.observed(PRODUCTION).digests == {BLUE: fixture.image("1").digest}
+
+    @pytest.mark.parametrize("lost", ["both deleted", "both older"])
+    def test_a_lost_record_is_rebuilt_from_what_runs_and_nobody_is_locked_out(
+        self, lost: str, fixture: TargetFixture, claim: Claim, released: RolloutRecord
+    ) -> None:
+        text = fixture.lying(PRODUCTION, "record")
+        if lost == "both older":
+            fixture.target.release(claim)
+            claim = fixture.target.claim(PRODUCTION, "run-2")
+        for where in ("record", "copy"):
+            fixture.lay(PRODUCTION, where, text if lost == "both older" else None)
+
+        target = fixture.another_target()
+        rebuilt = target.rebuild(PRODUCTION)
+        taken = target.restore(rebuilt, "a person")
+
+        assert taken.generation > claim.generation
+        record = fixture.target.record(PRODUCTION)
+        assert (record.active, record.weights, record.owner) == (BLUE, {BLUE: 100, GREEN: 0}, "a person")
+        assert record.live and (record.live.digest, record.live.version) == (fixture.image("1").digest, "1")
+        assert record.deployments[BLUE].replicas == 1
+        assert record.previous == (fixture.image("2") if lost == "both older" else None)
+        assert fixture.target.damage(PRODUCTION) is None
+        with pytest.raises(FencedError):
+            fixture.target.heartbeat(claim)
+        target.set_weights(taken, record.weights)
+        target.release(taken)
+        assert fixture.target.claim(PRODUCTION, "run-4").generation > taken.generation
+
+    def test_a_record_that_another_living_owner_has_is_not_replaced(
+        self, fixture: TargetFixture, claim: Claim, released: RolloutRecord
+    ) -> None:
+        rebuilt = fixture.target.rebuild(PRODUCTION)
+
+        with pytest.raises(ClaimRefusedError, match="run-1"):
+            fixture.target.restore(rebuilt, "a person")
+
+        assert fixture.target.record(PRODUCTION) == released
+
+    def test_a_colour_that_does_not_answer_cannot_be_said_to_own_the_traffic(
+        self, fixture: TargetFixture, claim: Claim, released: RolloutRecord
+    ) -> None:
+        with pytest.raises(TargetError, match="No replica of green answers"):
+            fixture.target.rebuild(PRODUCTION, GREEN)
+        assert fixture.target.rebuild(PRODUCTION, BLUE).active is BLUE
+
+    def test_where_nothing_of_ours_ever_was_it_is_the_first_day(
+        self, fixture: TargetFixture, claim: Claim, released: RolloutRecord
+    ) -> None:
+        fixture.forget()
+
+        for target in (fixture.target, fixture.another_target()):
+            assert target.record(PRODUCTION) == RolloutRecord(environment=PRODUCTION)
+            assert target.damage(PRODUCTION) is None
+
+    def test_users_get_their_colour_back_when_what_splits_them_is_lost(
+        self, fixture: TargetFixture, claim: Claim, released: RolloutRecord
+    ) -> None:
+        fixture.target.release(claim)
+        fixture.lose_the_way()
+
+        target = fixture.another_target()
+        record = target.record(PRODUCTION)
+        assert (record.active, record.weights) == (BLUE, {BLUE: 100, GREEN: 0})
+        target.set_weights(target.claim(PRODUCTION, "run-2"), record.resting_weights)
+
+        eventually(lambda: target.observed(PRODUCTION).weights == {BLUE: 100, GREEN: 0})
+        assert target.damage(PRODUCTION) is None
+
+
+class ReleaseTargetContract(RecordContract, ReplicaContract, RoutingContract, RestoringContract):
     """All that a release target promises."""

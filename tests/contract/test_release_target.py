@@ -9,8 +9,10 @@ import pytest
 from banana_delivery.policy.model import Colour, Environment, ImageRef
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.targets.fake import Behaviour, FakeTarget
+from banana_delivery.targets.fake_records import FakeRecords, Lying
+from banana_delivery.targets.restoring import KeptRecord
 from tests.contract.local_fixture import LocalFixture
-from tests.contract.release_target_contract import ReleaseTargetContract, TargetFixture
+from tests.contract.release_target_contract import ReleaseTargetContract, TargetFixture, Where
 
 
 class FakeBench(TargetFixture):
@@ -50,6 +52,30 @@ class FakeBench(TargetFixture):
     def replicas(self, environment: Environment, colour: Colour) -> set[str]:
         deployment = self._fake.place.deployments[environment].get(colour)
         return {f"{deployment.image.digest}-{number}" for number in range(deployment.replicas)} if deployment else set()
+
+    def lying(self, environment: Environment, where: Where) -> str | None:
+        there = self._places(where).get(environment)
+        return there.model_dump_json() if isinstance(there, KeptRecord) else there
+
+    def lay(self, environment: Environment, where: Where, text: str | None) -> None:
+        if text is None:
+            del self._places(where)[environment]
+        else:
+            self._places(where)[environment] = text
+
+    def lose_the_way(self) -> None:
+        del self._fake.place.records.first[Environment.PRODUCTION]
+        self._fake.place.weights[Environment.PRODUCTION] = {}
+
+    def forget(self) -> None:
+        place = self._fake.place
+        place.records = FakeRecords()
+        for kept in (place.weights, place.deployments):
+            kept.clear()
+
+    def _places(self, where: Where) -> dict[Environment, Lying]:
+        records = self._fake.place.records
+        return records.first if where == "record" else records.copies
 
 
 class TestFakeTarget(ReleaseTargetContract):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from banana_delivery.errors import ConflictError
+
 Json = dict[str, Any]
 
 
@@ -34,10 +36,22 @@ class ClusterObjects:
 
     def create(self, path: str, body: Json) -> Json:
         """Add an object to a collection."""
-        return self.replace(f"{path}/{body['metadata']['name']}", body)
+        full = f"{path}/{body['metadata']['name']}"
+        if full in self.objects:
+            raise ConflictError(f"{full} exists.")
+        return self._store(full, body)
 
     def replace(self, path: str, body: Json) -> Json:
-        """Write an object back."""
+        """Write an object back, unless it was changed since it was read."""
+        self._check(path, body)
+        return self._store(path, body)
+
+    def _check(self, path: str, body: Json) -> None:
+        meant = body.get("metadata", {}).get("resourceVersion")
+        if meant and meant != self.objects.get(path, {"metadata": {}})["metadata"].get("resourceVersion"):
+            raise ConflictError(f"{path} was changed.")
+
+    def _store(self, path: str, body: Json) -> Json:
         self._written += 1
         stored = copy.deepcopy(body)
         stored["metadata"]["resourceVersion"] = str(self._written)
@@ -50,12 +64,14 @@ class ClusterObjects:
         """Merge fields into an object; None if it does not exist."""
         if path not in self.objects:
             return None
-        return self.replace(path, _merged(self.objects[path], body))
+        self._check(path, body)
+        return self._store(path, _merged(self.objects[path], body))
 
     def _run(self, path: str, deployment: Json) -> None:
         """As many pods as asked for, made from the template; those of another template are replaced."""
         replicas, template = deployment["spec"]["replicas"], deployment["spec"]["template"]
         deployment["status"] = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas"), replicas)
+        deployment["metadata"]["generation"] = deployment["status"]["observedGeneration"] = self._written
         pods = f"{path.partition('/namespaces/')[2].partition('/')[0]}/pods"
         before = self.objects.get(path)
         kept = before["spec"]["replicas"] if before and before["spec"]["template"] == template else 0
@@ -95,5 +111,8 @@ def _labels(selector: str) -> dict[str, str]:
 def _merged(into: Json, changes: Json) -> Json:
     merged = copy.deepcopy(into)
     for key, value in changes.items():
-        merged[key] = _merged(merged.get(key, {}), value) if isinstance(value, dict) else value
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merged(merged.get(key) or {}, value) if isinstance(value, dict) else value
     return merged

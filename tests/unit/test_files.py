@@ -169,7 +169,7 @@ def test_a_held_lock_is_an_error_of_the_product_and_of_the_system(tmp_path: Path
 
 def test_a_held_record_is_an_error_of_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "LOCK_SECONDS", 0.1)
-    file = RecordFile(tmp_path / "record.json", Environment.PRODUCTION)
+    file = RecordFile(tmp_path / "record.json", tmp_path / "copy.json", Environment.PRODUCTION)
 
     with (
         held_by_another_process(tmp_path / "record.lock") as holder,

@@ -83,15 +83,16 @@ class KubernetesApi:
         return self._change("PUT", path, body)
 
     def patch(self, path: str, body: Json) -> Json | None:
-        """Merge some fields into an object; None if it does not exist."""
+        """Merge some fields into an object; None if it does not exist.
+
+        Raises:
+            ConflictError: if ``body`` says what resourceVersion it is meant for, and that is not the present one.
+        """
         status, text = self._ask("PATCH", path, body=body, content_type=MERGE_PATCH)
-        return None if status == 404 else _parsed(status, text, "PATCH", path)
+        return None if status == 404 else _changed(status, text, "PATCH", path)
 
     def _change(self, method: str, path: str, body: Json) -> Json:
-        status, text = self._ask(method, path, body=body)
-        if status == 409:
-            raise ConflictError(f"{path} was changed by somebody else at the same moment.")
-        return _parsed(status, text, method, path)
+        return _changed(*self._ask(method, path, body=body), method, path)
 
     def _ask(
         self,
@@ -253,6 +254,17 @@ def _may_be_stale(answer: _Answer) -> bool:
 def _worth_another_try(status: int) -> bool:
     """Whether the API server may answer differently in a moment: it is starting, stopping or busy."""
     return status in (0, 429) or status >= 500
+
+
+def _changed(status: int, text: str, method: str, path: str) -> Json:
+    """The object as stored.
+
+    Raises:
+        ConflictError: if somebody else was faster.
+    """
+    if status == 409:
+        raise ConflictError(f"{path} was changed by somebody else at the same moment.")
+    return _parsed(status, text, method, path)
 
 
 def _parsed(status: int, text: str, method: str, path: str) -> Json:

@@ -89,6 +89,8 @@ def whole(weights: dict[Colour, int]) -> str:
 class EndpointRouting(Routing):
     """Production behind a Service alone."""
 
+    owned = "selector"
+
     def __init__(self, api: KubernetesApi, place: EnvironmentNamespace) -> None:
         super().__init__(api, place, place.service(place.users_service))
 

@@ -139,12 +139,21 @@ class GatewayRouting(Routing):
         routers: how many of them there are at most; a change is confirmed often enough to have met each.
     """
 
+    owned = "rules"
+
     def __init__(
         self, api: KubernetesApi, place: EnvironmentNamespace, timeout_seconds: float, routers: int = ROUTERS
     ) -> None:
         super().__init__(api, place, place.route(USER_ROUTE))
         self._timeout_seconds = timeout_seconds
         self._confirmations = confirmations(routers)
+
+    @override
+    def main(self) -> Colour | None:
+        """The one that clients inside the cluster are led to."""
+        service = self.api.get(self._service) or {"spec": {}}
+        chosen = (service["spec"].get("selector") or {}).get(COLOUR_KEY)
+        return next((colour for colour in COLOURS[self.place.environment] if colour == chosen), None)
 
     @override
     def fence(self, generation: int) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-from banana_delivery.names import COLOUR_KEY, DOMAIN, ENVIRONMENT_KEY, NAME_KEY, REPLICAS_KEY, VERSION_KEY
-from banana_delivery.policy.model import Colour, Deployment, Environment
+from pydantic import ValidationError
+
+from banana_delivery.names import COLOUR_KEY, DOMAIN, ENVIRONMENT_KEY, IMAGE_KEY, NAME_KEY, REPLICAS_KEY, VERSION_KEY
+from banana_delivery.policy.model import Colour, Deployment, Environment, ImageRef
 from banana_delivery.targets.kubernetes.api import Json
 
 CONTAINER = "api"
@@ -59,6 +61,15 @@ class EnvironmentNamespace:
     def metrics(self, pod: str, port: int) -> str:
         """A pod's own metrics, through the API server."""
         return f"{self.pods}/{pod}:{port}/proxy/metrics"
+
+    @property
+    def config_maps(self) -> str:
+        """Where ConfigMaps are created."""
+        return f"{self._core}/configmaps"
+
+    def config_map(self, name: str) -> str:
+        """One ConfigMap."""
+        return f"{self.config_maps}/{name}"
 
     def service(self, name: str) -> str:
         """One Service."""
@@ -116,7 +127,7 @@ def deployment_of(place: EnvironmentNamespace, colour: Colour, template: Json, r
             "name": place.object_name(colour),
             "namespace": place.name,
             "labels": {**labels, "app.kubernetes.io/managed-by": DOMAIN},
-            "annotations": {REPLICAS_KEY: str(release.replicas)},
+            "annotations": {REPLICAS_KEY: str(release.replicas), IMAGE_KEY: release.image.key},
         },
         "spec": {
             "replicas": release.replicas,
@@ -137,6 +148,16 @@ def container_of(spec: Json) -> Json:
     """The serving container of a pod's spec; a sidecar that a mesh adds is somebody else's."""
     found: Json = next(container for container in spec["containers"] if container["name"] == CONTAINER)
     return found
+
+
+def release_in(deployment: Json) -> ImageRef | None:
+    """The release that a Deployment runs, as far as it says; None if it is not pinned by digest."""
+    repository, _, digest = image_in(deployment).partition("@")
+    version = annotation(deployment["spec"]["template"], VERSION_KEY)
+    try:
+        return ImageRef(repository=repository, digest=digest, version=version, key=annotation(deployment, IMAGE_KEY))
+    except ValidationError:
+        return None
 
 
 def image_in(deployment: Json) -> str:

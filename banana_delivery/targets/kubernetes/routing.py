@@ -23,10 +23,22 @@ class Routing(ABC):
         carrier: API path of the object that carries weights and record.
     """
 
+    owned = ""
+    """The part of the carrier's spec that is the pipeline's, and in no manifest; empty if there is none."""
+
     def __init__(self, api: KubernetesApi, place: EnvironmentNamespace, carrier: str) -> None:
         self.api = api
         self.place = place
         self.carrier = carrier
+
+    def mend(self, carrier: Json, copied: Json) -> None:
+        """Bring back what is the pipeline's on a carrier that somebody replaced, from the carrier as it was."""
+        if self.owned and self.owned in copied["spec"]:
+            carrier["spec"][self.owned] = copied["spec"][self.owned]
+
+    def main(self) -> Colour | None:
+        """The colour to which something beside the carrier leads as a whole; None if nothing does."""
+        return None
 
     def initialise(self, carrier: Json) -> None:  # noqa: B027 - for routings that start open
         """Change the carrier in place, when an environment is claimed, so that nobody gets in uninvited."""

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing_extensions import override
 
 from banana_delivery.errors import ConflictError, FencedError, TargetError
-from banana_delivery.names import GENERATION_KEY, REPLICAS_KEY
+from banana_delivery.names import GENERATION_KEY, IMAGE_KEY, REPLICAS_KEY
 from banana_delivery.policy.model import (
     COLOURS,
     Colour,
@@ -31,8 +31,9 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.settings import Settings
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget
+from banana_delivery.targets.base import Claim, Observed, Readiness, RecordDamage, ReleaseTarget
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
+from banana_delivery.targets.kubernetes.autoscaling import autoscaler_of, is_content, replicas_of, set_floor
 from banana_delivery.targets.kubernetes.endpoints import EndpointRouting
 from banana_delivery.targets.kubernetes.gateway import GatewayRouting
 from banana_delivery.targets.kubernetes.objects import (
@@ -43,11 +44,13 @@ from banana_delivery.targets.kubernetes.objects import (
     deployment_of,
     digest_in,
     image_in,
+    release_in,
 )
 from banana_delivery.targets.kubernetes.readiness import not_led_there, readiness_of, serves
 from banana_delivery.targets.kubernetes.record import Change, RecordStore, change_stamped
 from banana_delivery.targets.kubernetes.routing import Routing, SoleRouting, digest_at
 from banana_delivery.targets.kubernetes.traffic import TRAEFIK_QUERIES, RouterSource, Traffic, prometheus, traefik
+from banana_delivery.targets.restoring import Running, rebuilt
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ class EnvironmentCluster:
     @cached_property
     def store(self) -> RecordStore:
         """The environment's record."""
-        return RecordStore(self.api, self.routing.carrier, self.place.environment)
+        return RecordStore(self.api, self.routing)
 
     @cached_property
     def traffic(self) -> Traffic:
@@ -97,8 +100,30 @@ class KubernetesTarget(ReleaseTarget):
 
     @override
     def record(self, environment: Environment) -> RolloutRecord:
-        """The annotation, parsed."""
-        return self.sites[environment].store.read()[1]
+        return self.sites[environment].store.read()
+
+    @override
+    def damage(self, environment: Environment) -> RecordDamage | None:
+        return self.sites[environment].store.damage()
+
+    @override
+    def rebuild(self, environment: Environment, active: Colour | None = None) -> RolloutRecord:
+        """From the Deployments, the route, and the Service for clients inside the cluster."""
+        site = self.sites[environment]
+        found = {colour: site.api.get(site.place.deployment(colour)) for colour in COLOURS[environment]}
+        images = {colour: image for colour, it in found.items() if it and (image := release_in(it))}
+        answering = {colour: self.readiness(environment, colour).ready for colour in images}
+        running = Running(self.observed(environment), images, answering, site.routing.main())
+        return rebuilt(environment, running, site.store.newest(), active)
+
+    @override
+    def restore(self, record: RolloutRecord, owner: str) -> Claim:
+        """Write the record anew, then close everything beside it to older generations."""
+        site = self.sites[record.environment]
+        stored = site.store.replace(
+            record, lambda base: claims.claimed(base, owner, self.clock(), self.stale_after_seconds)
+        )
+        return self._fenced(claims.claim_on(stored))
 
     @override
     def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
@@ -109,20 +134,14 @@ class KubernetesTarget(ReleaseTarget):
             site.routing.initialise(carrier)
             return claims.claimed(record, owner, self.clock(), self.stale_after_seconds, takeover=takeover)
 
-        claim = claims.claim_on(site.store.change(change)[1])
-        site.routing.fence(claim.generation)
-        for colour in COLOURS[environment]:
-            change_stamped(site.api, site.place.deployment(colour), claim.generation, lambda _: None)
-        return claim
+        return self._fenced(claims.claim_on(site.store.change(change, closely=True)[1]))
 
     @override
     def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
-        """Store what the owner knows."""
         return self._change(claim, lambda _, now: claims.written(now, claim, record, self.clock()))[1]
 
     @override
     def heartbeat(self, claim: Claim) -> None:
-        """Show life."""
         self._change(claim, lambda _, now: claims.heartbeat(now, claim, self.clock()))
 
     @override
@@ -143,7 +162,7 @@ class KubernetesTarget(ReleaseTarget):
         """Make the colour's Deployment, or turn it into this release."""
         site = self.sites[claim.environment]
         self._record(claim, lambda now: claims.deployed(now, colour, image, replicas))
-        _set_floor(site, colour, replicas)
+        set_floor(site.api, site.place, colour, replicas)
         template = site.api.get(site.place.template(colour))
         if template is None:
             raise TargetError(
@@ -159,7 +178,7 @@ class KubernetesTarget(ReleaseTarget):
         """Change the Deployment's replicas; its pods finish what they have accepted, as their PodTemplate says."""
         site = self.sites[claim.environment]
         self._record(claim, lambda now: claims.scaled(now, colour, replicas))
-        _set_floor(site, colour, replicas)
+        set_floor(site.api, site.place, colour, replicas)
 
         def change(deployment: Json) -> None:
             deployment["spec"]["replicas"] = _not_less_than_needed(site, colour, deployment, replicas)
@@ -208,12 +227,15 @@ class KubernetesTarget(ReleaseTarget):
     def observed(self, environment: Environment) -> Observed:
         """What the route, the Deployments and the autoscalers say."""
         site = self.sites[environment]
-        carrier, _ = site.store.read()
+        carrier = site.store.carrier()
         found = {colour: site.api.get(site.place.deployment(colour)) for colour in COLOURS[environment]}
         deployments = {colour: deployment for colour, deployment in found.items() if deployment}
         return Observed(
             weights=site.routing.weights(carrier),
-            replicas={colour: _replicas(site, colour, deployment) for colour, deployment in deployments.items()},
+            replicas={
+                colour: replicas_of(site.api, site.place, colour, deployment)
+                for colour, deployment in deployments.items()
+            },
             digests={colour: digest_in(deployment) for colour, deployment in deployments.items()},
             shares=site.routing.shares(carrier),
         )
@@ -242,6 +264,14 @@ class KubernetesTarget(ReleaseTarget):
         grown = int(active["spec"]["replicas"]) if active else 0
         return max(self._base_replicas(environment, colour), grown)
 
+    def _fenced(self, claim: Claim) -> Claim:
+        """The claim, once everything beside the record is closed to older ones."""
+        site = self.sites[claim.environment]
+        site.routing.fence(claim.generation)
+        for colour in COLOURS[claim.environment]:
+            change_stamped(site.api, site.place.deployment(colour), claim.generation, lambda _: None)
+        return claim
+
     def _hand_over(self, claim: Claim, record: RolloutRecord) -> None:
         """Ask for no more replicas of the active colour than its PodTemplate says, without taking any away.
 
@@ -251,17 +281,20 @@ class KubernetesTarget(ReleaseTarget):
         """
         site = self.sites[claim.environment]
         colour = record.active or COLOURS[claim.environment][0]
-        deployment, autoscaler = site.api.get(site.place.deployment(colour)), _autoscaler(site, colour)
+        deployment, autoscaler = (
+            site.api.get(site.place.deployment(colour)),
+            autoscaler_of(site.api, site.place, colour),
+        )
         if not (deployment and autoscaler) or record.weights.get(colour) != 100 or record.phase is Phase.DRIFTED:
             return
         base, asked = self._base_replicas(claim.environment, colour), asked_replicas(deployment)
-        if max(asked, autoscaler["spec"].get("minReplicas", 1)) <= base or not _is_content(autoscaler, deployment):
+        if max(asked, autoscaler["spec"].get("minReplicas", 1)) <= base or not is_content(autoscaler, deployment):
             return
         if asked > base:
             self._record(claim, lambda now: claims.scaled(now, colour, base))
             path = site.place.deployment(colour)
             change_stamped(site.api, path, claim.generation, lambda it: annotate(it, REPLICAS_KEY, str(base)))
-        _set_floor(site, colour, base)
+        set_floor(site.api, site.place, colour, base)
 
     def _base_replicas(self, environment: Environment, colour: Colour) -> int:
         """What the PodTemplate says."""
@@ -295,6 +328,7 @@ class KubernetesTarget(ReleaseTarget):
                 # A PodTemplate that was changed meanwhile takes effect with a release, never under one that serves.
                 deployment["spec"]["template"] = wanted["spec"]["template"]
                 deployment["spec"]["strategy"] = wanted["spec"]["strategy"]
+                annotate(deployment, IMAGE_KEY, annotation(wanted, IMAGE_KEY))
 
         if change_stamped(site.api, site.place.deployment(colour), claim.generation, change) is None:
             try:
@@ -303,38 +337,13 @@ class KubernetesTarget(ReleaseTarget):
                 self._put(site, colour, claim, wanted)
 
 
-def _set_floor(site: EnvironmentCluster, colour: Colour, replicas: int) -> None:
-    """Let the autoscaler, if there is one, not go below what the pipeline asks for; at 0 it sleeps by itself."""
-    if replicas:
-        site.api.patch(site.place.autoscaler(colour), {"spec": {"minReplicas": replicas}})
-
-
-def _autoscaler(site: EnvironmentCluster, colour: Colour) -> Json | None:
-    """The colour's autoscaler; None if there is none. A patch of nothing, since staging's role may only patch it."""
-    return site.api.patch(site.place.autoscaler(colour), {"spec": {}})
-
-
-def _is_content(autoscaler: Json, deployment: Json) -> bool:
-    """Whether the Deployment has as many replicas as the autoscaler wants."""
-    return bool(autoscaler.get("status", {}).get("desiredReplicas") == deployment["spec"]["replicas"])
-
-
 def _not_less_than_needed(site: EnvironmentCluster, colour: Colour, deployment: Json, asked: int) -> int:
     """As many replicas as asked for, or as the autoscaler added under load: only it takes those away."""
     live = int(deployment["spec"]["replicas"])
-    if not 0 < asked < live or not site.routing.weights(site.store.read()[0]).get(colour):
+    if not 0 < asked < live or not site.routing.weights(site.store.carrier()).get(colour):
         return asked
-    autoscaler = _autoscaler(site, colour)
-    return live if autoscaler and _is_content(autoscaler, deployment) else asked
-
-
-def _replicas(site: EnvironmentCluster, colour: Colour, deployment: Json) -> int:
-    """Replicas asked for, not counting those that the autoscaler added: those are nobody's hand edit."""
-    live, asked = int(deployment["spec"]["replicas"]), asked_replicas(deployment)
-    if live == asked:
-        return asked
-    autoscaler = site.api.get(site.place.autoscaler(colour))
-    return asked if live > asked > 0 and autoscaler and _is_content(autoscaler, deployment) else live
+    autoscaler = autoscaler_of(site.api, site.place, colour)
+    return live if autoscaler and is_content(autoscaler, deployment) else asked
 
 
 def kubernetes_target(settings: Settings) -> KubernetesTarget:

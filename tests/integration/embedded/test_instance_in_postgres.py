@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 import pytest
 
-from banana_delivery.runs.instance import POOL, POOL_LIMIT
+from banana_delivery.runs.instance import POOL_LIMIT
 from banana_delivery.runs.partitions import MODEL_VERSIONS, ensure_partition
 from tests.integration.serving.conftest import database_server  # noqa: F401 - a fixture
 from tests.integration.serving.postgres import Postgres
@@ -38,7 +38,7 @@ def test_the_pool_has_its_limit_before_the_daemon_starts_and_events_are_taken(ho
         run = instance.create_run_for_job(dg.GraphDefinition("delivery").to_job(), status=dg.DagsterRunStatus.STARTED)
         instance.report_run_failed(run, "Its pod died.")
 
-        assert limits == {POOL: POOL_LIMIT}
+        assert limits == {"delivery": POOL_LIMIT}
         assert instance.get_dynamic_partitions(MODEL_VERSIONS.name or "") == ["7"]
         failed = instance.get_run_by_id(run.run_id)
         assert failed is not None and failed.status is dg.DagsterRunStatus.FAILURE

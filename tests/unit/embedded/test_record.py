@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -10,16 +11,17 @@ import pytest
 from banana_delivery.embedded import record
 from banana_delivery.embedded.paths import SOCKET_PATH_LIMIT, LocalPaths
 from banana_delivery.embedded.record import RecordFile
-from banana_delivery.errors import TargetError
+from banana_delivery.errors import LostRecordError, TargetError
 from banana_delivery.files import write_atomically
 from banana_delivery.policy.model import Environment, RolloutRecord
+from banana_delivery.targets.restoring import Traces
 
 PRODUCTION = Environment.PRODUCTION
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> RecordFile:
-    return RecordFile(tmp_path / "production" / "record.json", PRODUCTION)
+    return RecordFile(tmp_path / "production" / "record.json", tmp_path / "copies" / "production.json", PRODUCTION)
 
 
 def test_changes_that_come_at_once_happen_one_after_the_other(file: RecordFile) -> None:
@@ -50,7 +52,7 @@ def test_a_damaged_record_is_never_taken_for_a_blank_one(tmp_path: Path, content
     path.write_text(contents, errors="surrogateescape")
 
     with pytest.raises(TargetError, match=r"record\.json cannot be read"):
-        RecordFile(path, PRODUCTION).read()
+        RecordFile(path, tmp_path / "copy.json", PRODUCTION).read()
 
 
 def test_a_record_that_cannot_be_written_is_a_sentence_and_leaves_no_litter(tmp_path: Path) -> None:
@@ -58,8 +60,52 @@ def test_a_record_that_cannot_be_written_is_a_sentence_and_leaves_no_litter(tmp_
     (path / "in the way").mkdir(parents=True)
 
     with pytest.raises(TargetError, match=r"cannot be written to .*record\.json"):
-        RecordFile(path, PRODUCTION).write(RolloutRecord(environment=PRODUCTION))
+        RecordFile(path, tmp_path / "copy.json", PRODUCTION).write(RolloutRecord(environment=PRODUCTION))
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_copy_that_cannot_be_written_holds_nobody_up_and_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = tmp_path / "copy.json"
+    file = RecordFile(tmp_path / "record.json", copy, PRODUCTION)
+    file.write(RolloutRecord(environment=PRODUCTION, generation=1))
+    copy.unlink()
+    (copy / "in the way").mkdir(parents=True)
+
+    with file.locked() as record:
+        file.write(record.replace(generation=2))
+
+    assert file.read().generation == 2
+    assert [str(copy) in entry.message for entry in caplog.records] == [True]
+    damage = file.damage()
+    assert damage and not damage.restored
+
+
+def test_whoever_removes_the_folder_of_an_environment_leaves_the_copy_of_its_record(tmp_path: Path) -> None:
+    paths = LocalPaths(tmp_path)
+    place = paths.record(PRODUCTION), paths.record_copy(PRODUCTION)
+    file = RecordFile(*place, PRODUCTION)
+    with file.locked() as record:
+        file.write(record.replace(generation=4, note="x"))
+
+    shutil.rmtree(tmp_path / "environments")
+
+    assert (RecordFile(*place, PRODUCTION).read().note, file.read().generation) == ("x", 4)
+    with file.locked() as record:
+        file.write(record.replace(note="y"))
+    assert place[0].exists() and file.damage() is None
+
+
+def test_what_was_left_beside_the_record_keeps_the_first_day_from_being_believed(tmp_path: Path) -> None:
+    file = RecordFile(
+        tmp_path / "record.json", tmp_path / "copy.json", PRODUCTION, lambda: Traces(running=("blue.json",))
+    )
+
+    with pytest.raises(LostRecordError, match=r"blue\.json.*banana-delivery restore"):
+        file.read()
+    with pytest.raises(LostRecordError), file.locked():
+        pytest.fail("It was changed.")
 
 
 def test_a_failed_write_keeps_the_old_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

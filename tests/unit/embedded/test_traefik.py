@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from banana_delivery.embedded import traefik
+from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.replicas import KEEP_ALIVE_SECONDS
 from banana_delivery.policy.model import COLOURS, Colour, Environment, TrafficSource
 
@@ -74,3 +78,17 @@ def test_a_colour_without_a_weight_gets_nobody() -> None:
 
 def test_the_router_drops_idle_connections_before_a_replica_does() -> None:
     assert traefik.IDLE_SECONDS < KEEP_ALIVE_SECONDS
+
+
+def test_a_split_that_somebody_removed_is_written_again_and_one_that_somebody_edited_stays(tmp_path: Path) -> None:
+    paths = LocalPaths(tmp_path)
+    router, file = traefik.Router(paths, 1), paths.router_dynamic / "production-weights.yml"
+    recorded = {Colour.BLUE: 100, Colour.GREEN: 0}
+
+    router.restore_weights(Environment.PRODUCTION, recorded)
+    written = file.read_text()
+    file.write_text("by hand")
+    router.restore_weights(Environment.PRODUCTION, recorded)
+
+    assert yaml.safe_load(written) == traefik.weights_config(Environment.PRODUCTION, recorded)
+    assert file.read_text() == "by hand"

@@ -24,6 +24,7 @@ TEXTS = [
     commands.override("7"),
     commands.rollback(),
     commands.resume(Environment.PRODUCTION),
+    commands.restore(Environment.PRODUCTION, active="blue"),
 ]
 
 

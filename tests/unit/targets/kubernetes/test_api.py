@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from banana_delivery.errors import TargetError
+from banana_delivery.errors import ConflictError, TargetError
 from banana_delivery.targets.kubernetes.api import KubernetesApi
 from tests.unit.targets.kubernetes.certificates import write_certificate
 
@@ -363,3 +363,18 @@ def test_a_server_that_asks_for_longer_than_an_outage_may_last_is_asked_once_mor
         api.get(PAGE)
 
     assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("verb", ["patch", "replace", "create"])
+def test_a_write_that_somebody_else_was_faster_with_is_told_apart_from_one_that_is_refused(
+    verb: str, server: ApiServer, configure: Callable[[dict[str, Any]], None]
+) -> None:
+    configure({"token": "first"})
+    server.busy = [(409, {}, 0.0), (422, {}, 0.0)]
+    write = getattr(KubernetesApi(), verb)
+
+    with pytest.raises(ConflictError, match="at the same moment"):
+        write(PAGE, {"metadata": {"resourceVersion": "1"}})
+    with pytest.raises(TargetError, match="422") as refused:
+        write(PAGE, {"metadata": {"resourceVersion": "1"}})
+    assert not isinstance(refused.value, ConflictError)
