@@ -17,7 +17,7 @@ from banana_delivery.delivery.recovery import Recovery
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.delivery.scale_down import scale_down_if_due
 from banana_delivery.delivery.watch import assess_production
-from banana_delivery.errors import BananaDeliveryError, RegistryError, TargetError
+from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, RegistryError, TargetError
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
 from banana_delivery.notifications.messages import registry_trouble, rollback_failed
@@ -30,11 +30,12 @@ from banana_delivery.runs.lifecycle import Runs, version_of
 from banana_delivery.runs.partitions import MODEL_VERSIONS
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
+from banana_delivery.targets.sightings import sightings
 from banana_delivery.waiting import Clock
 
 LOG = logging.getLogger(__name__)
 LAUNCH_SECONDS = 60.0
-"""A rollback that has not begun after so long is taken for lost; a second one finds nothing left to do."""
+"""A rollback that is seen unfinished for so long is taken for lost; a second one finds nothing left to do."""
 RUNNING = dg.DefaultSensorStatus.RUNNING
 EVERY_LOOP = 3
 """Seconds. The daemon looks every five; a sensor that asks for five too comes a moment early every other time."""
@@ -186,6 +187,8 @@ def reconcile(
             if recovery.is_orphaned(found):
                 recovery.take_back(found)
                 done.append(f"{environment} was taken back from {found.owner}")
+        except ClaimRefusedError as error:
+            done.append(f"{environment} was left to whoever works there: {error}")
         except TargetError as error:
             done.append(f"{environment} does not answer: {error}")
     try:
@@ -195,7 +198,7 @@ def reconcile(
     for run in runs.dead():
         recovery.fail(run)
         done.append(f"run {run.run_id[:8]} had died")
-    for run in runs_without_attempt(audit_log, clock.time()):
+    for run in runs_without_attempt(audit_log, sightings(recorder.settings, clock)):
         recorder.record_run(audit_log, run, clock.time())
         done.append(f"run {run.run_id[:8]} had no line in the audit trail")
     return dg.SkipReason("; ".join(done) or "No orphaned environment or run.")
@@ -220,11 +223,12 @@ def production_watch(
     except TargetError as error:
         yield dg.SkipReason(f"Production does not answer: {error}")
         return
-    watched = assess_production(production, snapshot, context.cursor, clock.time(), settings.plan)
+    watched = assess_production(production, snapshot, context.cursor, settings.plan)
     context.update_cursor(watched.cursor)
     if watched.reason and production.live:
         # Without a run_key, so that a rollback that failed is tried again.
-        if Runs(context.instance).begun(ROLLBACK, clock.time() - LAUNCH_SECONDS):
+        under_way = Runs(context.instance).latest_unfinished(ROLLBACK)
+        if under_way and sightings(settings, clock).lasted("rollback", under_way) < LAUNCH_SECONDS:
             yield dg.SkipReason(f"A rollback is under way: {watched.reason}")
             return
         config = {"reason": watched.reason, "actor": "production_watch", "digest": production.live.digest}
@@ -247,7 +251,7 @@ def cool_down(
 ) -> dg.SkipReason:
     """Only at rest, and only under a claim of its own."""
     try:
-        return dg.SkipReason(scale_down_if_due(release_target, settings.heartbeat_seconds, clock.time()))
+        return dg.SkipReason(scale_down_if_due(release_target, sightings(settings, clock), settings))
     except TargetError as error:
         return dg.SkipReason(f"Not now: {error}")
 

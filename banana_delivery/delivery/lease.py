@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
-from banana_delivery.errors import ClaimRefusedError, DriftError, FencedError, TargetError
+from banana_delivery.errors import ClaimOutdatedError, ClaimRefusedError, DriftError, FencedError, TargetError
 from banana_delivery.policy import commands
 from banana_delivery.policy.model import Environment, Phase, RolloutRecord
-from banana_delivery.targets.base import Claim, ReleaseTarget
+from banana_delivery.targets.base import Claim, ReleaseTarget, Takeover
 
 SCALER, RECONCILER = "cool_down", "reconcile"
 TIDIERS = (SCALER, RECONCILER)
@@ -32,13 +33,28 @@ class Lease:
         owner: str,
         *,
         heartbeat_seconds: float,
-        takeover: bool = False,
+        seen: RolloutRecord | None = None,
+        takeover: Takeover | None = None,
+        is_silent: Callable[[RolloutRecord], bool] = lambda _: False,
     ) -> None:
+        """Claim nothing yet.
+
+        Args:
+            target: where the environment is.
+            environment: which one.
+            owner: who wants it.
+            heartbeat_seconds: how often to show that we live.
+            seen: the record that decided for the claim: any other one, and it is refused. None: whatever is there.
+            takeover: from whom it may be taken if ``seen`` names an owner.
+            is_silent: whether the owner in a record is dead.
+        """
         self._target = target
         self._environment = environment
         self._owner = owner
         self._every = heartbeat_seconds
+        self._seen = seen
         self._takeover = takeover
+        self._is_silent = is_silent
         self._stop = threading.Event()
         self._lost: FencedError | None = None
         self._thread = threading.Thread(target=self._heartbeat, name=f"heartbeat-{environment}", daemon=True)
@@ -50,14 +66,9 @@ class Lease:
         Raises:
             DriftError: if it is held after a hand edit.
             ClaimRefusedError: if another owner lives.
+            ClaimOutdatedError: if the environment is not as it was seen.
         """
-        record = self._target.record(self._environment)
-        if record.phase is Phase.DRIFTED and not self._takeover:
-            raise DriftError(
-                f"{self._environment.capitalize()} is held: {record.note} "
-                f"When it is as you want it, type: {commands.resume(self._environment)}"
-            )
-        self.claim = self._patient_claim()
+        self.claim = self._claim_as(self._seen, self._takeover) if self._seen else self._patient_claim()
         self._thread.start()
         return self
 
@@ -65,13 +76,28 @@ class Lease:
         """Claim; the sensors that tidy up hold an environment for seconds only, and nobody fails because of them."""
         deadline = time.monotonic() + TIDYING_SECONDS
         while True:
+            record = self._target.record(self._environment)
             try:
-                return self._target.claim(self._environment, self._owner, takeover=self._takeover)
+                if record.owner in {None, self._owner}:
+                    return self._claim_as(record, None)
+                if self._is_silent(record):
+                    return self._claim_as(record, Takeover.SILENT)
+                return self._target.claim(self._environment, self._owner)
+            except ClaimOutdatedError:
+                if time.monotonic() > deadline:
+                    raise
             except ClaimRefusedError:
-                holder = self._target.record(self._environment).owner
-                if holder not in {None, *TIDIERS} or time.monotonic() > deadline:
+                if record.owner not in TIDIERS or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+
+    def _claim_as(self, record: RolloutRecord, takeover: Takeover | None) -> Claim:
+        if record.phase is Phase.DRIFTED and takeover is not Takeover.ANYBODY:
+            raise DriftError(
+                f"{self._environment.capitalize()} is held: {record.note} "
+                f"When it is as you want it, type: {commands.resume(self._environment)}"
+            )
+        return self._target.claim(self._environment, self._owner, seen=record, takeover=takeover)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

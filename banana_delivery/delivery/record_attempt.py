@@ -20,14 +20,14 @@ from banana_delivery.runs.lifecycle import Run, Runs, version_of
 from banana_delivery.runs.outcome import end_of
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
+from banana_delivery.targets.sightings import Sightings
 from banana_delivery.waiting import Clock
 
 LOG = logging.getLogger(__name__)
 UNKNOWN = "unknown"
 """What production serves while it cannot be asked."""
 SENSORS_SECONDS = 60.0
-"""The run-status sensor has so long before somebody else looks."""
-LONGEST_MEMORY_SECONDS = 3600.0
+"""The run-status sensor has so long, from when a run is first seen to have ended, before somebody else looks."""
 
 Found = TypeVar("Found", StagingRecord, AbRecord)
 
@@ -127,10 +127,12 @@ class AttemptRecorder:
             LOG.exception("The report about version %s could not be drawn.", attempt.version)
 
 
-def runs_without_attempt(log: AuditLog, now: float) -> Iterable[Run]:
+def runs_without_attempt(log: AuditLog, sightings: Sightings) -> Iterable[Run]:
     """Deliveries that ended badly some time ago and have no line yet: the status sensor looks at a run only once."""
-    ended = Runs(log.instance).ended_badly(now - LONGEST_MEMORY_SECONDS, now - SENSORS_SECONDS)
-    return [run for run in ended if log.attempt_of(run.run_id, version_of(run)) is None]
+    missing = [run for run in Runs(log.instance).ended_badly() if log.attempt_of(run.run_id, version_of(run)) is None]
+    # Together, since they are few and rare: one more among them, and all wait a little longer.
+    lasted = sightings.lasted("runs-without-a-line", " ".join(run.run_id for run in missing))
+    return missing if lasted >= SENSORS_SECONDS else []
 
 
 def _of_this_image(found: Found | None, attempt: AttemptRecord) -> Found | None:

@@ -26,7 +26,7 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.settings import Settings
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget
+from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget, Takeover
 
 
 class LocalTarget(ReleaseTarget):
@@ -35,7 +35,7 @@ class LocalTarget(ReleaseTarget):
     Args:
         settings: ports, numbers of replicas, home.
         unpack: makes a release a directory: ``app/serving``, ``model/model.onnx``, ``model/version.json``.
-        clock: seconds since the epoch.
+        clock: seconds since the epoch, for people.
     """
 
     def __init__(
@@ -59,12 +59,17 @@ class LocalTarget(ReleaseTarget):
         return self._records[environment].read()
 
     @override
-    def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
+    def claim(
+        self,
+        environment: Environment,
+        owner: str,
+        *,
+        seen: RolloutRecord | None = None,
+        takeover: Takeover | None = None,
+    ) -> Claim:
         file = self._records[environment]
         with file.locked() as record:
-            claimed = claims.claimed(
-                record, owner, self._clock(), self._settings.stale_after_seconds, takeover=takeover
-            )
+            claimed = claims.claimed(record, owner, self._clock(), seen=seen, takeover=takeover)
             return claims.claim_on(file.write(claimed))
 
     @override
@@ -136,7 +141,7 @@ class LocalTarget(ReleaseTarget):
     @override
     def traffic(self, environment: Environment) -> TrafficSnapshot:
         """The router's counters, and the latency that the replicas measured."""
-        return self._traffic.snapshot(environment, self._replicas.all(environment), at=self._clock())
+        return self._traffic.snapshot(environment, self._replicas.all(environment), at=time.monotonic())
 
     @override
     def url(self, environment: Environment) -> str:
@@ -162,7 +167,7 @@ class LocalTarget(ReleaseTarget):
         file = self._records[claim.environment]
         with file.locked() as record:
             yield claims.heartbeat(record, claim, self._clock())
-            file.write(file.read().replace(heartbeat=self._clock()))
+            file.write(claims.alive(file.read(), self._clock()))
 
     def _apply(self, wished: RolloutRecord, colour: Colour, directory: Path) -> None:
         """Store the wish first: if this process dies now, whoever takes over knows what may be running."""

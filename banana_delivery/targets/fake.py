@@ -28,7 +28,7 @@ from banana_delivery.policy.model import (
     TrafficSource,
 )
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget
+from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget, Takeover
 
 DEFAULT_REPLICAS = {Environment.STAGING: 1, Environment.PRODUCTION: 2}
 
@@ -38,8 +38,8 @@ class FakeTarget(ReleaseTarget):
 
     Args:
         place: the environments; fresh ones if none are given.
-        stale_after_seconds: an owner silent for longer is dead.
-        clock: seconds since the epoch.
+        clock: seconds since the epoch, for people.
+        monotonic: seconds from anywhere, only go forward; the same as ``clock`` if none is given.
 
     Attributes:
         place: the environments.
@@ -50,13 +50,13 @@ class FakeTarget(ReleaseTarget):
         self,
         place: FakePlace | None = None,
         *,
-        stale_after_seconds: float = 20.0,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         self.place = place or FakePlace()
         self.calls: list[str] = []
-        self._stale_after_seconds = stale_after_seconds
         self._clock = clock
+        self._monotonic = monotonic or clock
 
     @override
     def record(self, environment: Environment) -> RolloutRecord:
@@ -65,10 +65,17 @@ class FakeTarget(ReleaseTarget):
             return self._record(environment)
 
     @override
-    def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
+    def claim(
+        self,
+        environment: Environment,
+        owner: str,
+        *,
+        seen: RolloutRecord | None = None,
+        takeover: Takeover | None = None,
+    ) -> Claim:
         with self._answering("claim"):
             record = self._record(environment)
-            claimed = claims.claimed(record, owner, self._clock(), self._stale_after_seconds, takeover=takeover)
+            claimed = claims.claimed(record, owner, self._clock(), seen=seen, takeover=takeover)
             return claims.claim_on(self._store(claimed))
 
     @override
@@ -141,7 +148,7 @@ class FakeTarget(ReleaseTarget):
         with self._answering("traffic"):
             if environment is Environment.PRODUCTION:
                 self.place.serve(environment, self.place.load_per_look)
-            return self.place.snapshot(environment, self._clock())
+            return self.place.snapshot(environment, self._monotonic())
 
     @override
     def url(self, environment: Environment) -> str:

@@ -27,6 +27,7 @@ from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
+from banana_delivery.targets.sightings import owner_watch
 
 GROUP = "delivery"
 OWNERS = ["team:ml-platform"]
@@ -78,7 +79,9 @@ class DeliveryRun:
 
     def lease(self, target: ReleaseTarget, environment: Environment) -> Lease:
         """This run's hold on an environment."""
-        return Lease(target, environment, self.run_id, heartbeat_seconds=self.settings.heartbeat_seconds)
+        watch = owner_watch(target, self.settings, self.recorder.clock)
+        every = self.settings.heartbeat_seconds
+        return Lease(target, environment, self.run_id, heartbeat_seconds=every, is_silent=watch.is_silent)
 
     def end(self, outcome: Outcome, reason: str, **facts: object) -> AttemptRecord:
         """Put the attempt on record, let the registry and the people know, and return what was recorded."""

@@ -114,7 +114,7 @@ class Traffic:
                 digests.setdefault(str(colour), set()).add(digest)
         self._meter.take(scrapes, began, silent=silent)
         # Two digests in one colour equal no single one, so nobody takes them for the one that was meant.
-        return self._meter.snapshot(time.time(), {colour: " ".join(sorted(seen)) for colour, seen in digests.items()})
+        return self._meter.snapshot(self._clock(), {colour: " ".join(sorted(seen)) for colour, seen in digests.items()})
 
     def _scrape(self, pod: Json, text: str, colour: Colour) -> Scrape:
         """A pod's figures. Whether it is younger than our first poll, the list of pods says and no machine's clock."""

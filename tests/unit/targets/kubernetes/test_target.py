@@ -12,6 +12,7 @@ from banana_delivery.policy.model import COLOURS, Colour, Deployment, Environmen
 from banana_delivery.targets.kubernetes.gateway import GatewayRouting, user_rules
 from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
 from banana_delivery.targets.kubernetes.target import EnvironmentCluster, KubernetesTarget
+from tests.support.claims import steal
 from tests.support.cluster_objects import ClusterObjects
 
 PRODUCTION, BLUE, GREEN = Environment.PRODUCTION, Colour.BLUE, Colour.GREEN
@@ -76,7 +77,7 @@ def cluster() -> Cluster:
 @pytest.fixture
 def target(cluster: Cluster) -> KubernetesTarget:
     routing = GatewayRouting(cluster, PLACE, 10.0)  # type: ignore[arg-type]
-    return KubernetesTarget({PRODUCTION: EnvironmentCluster(cluster, PLACE, routing)}, 20.0)  # type: ignore[arg-type]
+    return KubernetesTarget({PRODUCTION: EnvironmentCluster(cluster, PLACE, routing)})  # type: ignore[arg-type]
 
 
 def test_a_release_at_the_peak_takes_no_replica_away_and_lets_the_autoscaler_go_down_afterwards(
@@ -140,7 +141,7 @@ def test_a_claim_that_was_taken_over_leaves_the_floor_to_the_new_owner(
     cluster: Cluster, target: KubernetesTarget
 ) -> None:
     stale = target.claim(PRODUCTION, "run-1")
-    target.claim(PRODUCTION, "run-2", takeover=True)
+    steal(target, PRODUCTION, "run-2")
 
     target.release(stale)
 
