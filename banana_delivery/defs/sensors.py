@@ -5,7 +5,7 @@ dead; ``production_watch`` keeps an eye on a release after its promotion; ``cool
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
@@ -69,7 +69,7 @@ def staged_versions(
     now = [_staging(one) for one in staged]
     cursor, triggers = look(parsed.replace(outages=watch.outages), now, clock.time())
     if not parsed.looked:
-        triggers = [trigger for trigger in triggers if not _tried_before(audit_log, trigger, now)]
+        triggers = [trigger for trigger in triggers if not _tried_before(audit_log, runs, trigger)]
     deliver, overtaken = choose(triggers)
     if not deliver:
         context.update_cursor(cursor.model_dump_json())
@@ -111,10 +111,14 @@ def _staging(one: StagedVersion) -> Staging:
     return Staging(version=one.version, staged_at=one.staged_at if one.by_stage else None)
 
 
-def _tried_before(audit_log: AuditLog, trigger: Trigger, now: Sequence[Staging]) -> bool:
-    """Whether the audit trail knows of this staging, since the cursor does not: parked versions stay staged, too."""
-    staged_at = next(one.staged_at for one in now if one.version == trigger.version)
-    return any(staged_at is None or attempt.at >= staged_at for attempt in audit_log.attempts(trigger.version))
+def _tried_before(audit_log: AuditLog, runs: Runs, trigger: Trigger) -> bool:
+    """Whether the audit trail knows of this staging, since the cursor does not: parked versions stay staged, too.
+
+    A delivery that this sensor started says for which staging, in the registry's own time; it is asked whether that was
+    this one, never whether it was before. What a person delivered counts for whatever staging there is.
+    """
+    stagings = (runs.staging_of(attempt.run_id) for attempt in audit_log.attempts(trigger.version))
+    return any(not staging or not trigger.by_stage or staging == trigger.staging for staging in stagings)
 
 
 def _request(trigger: Trigger) -> dg.RunRequest:
@@ -123,7 +127,7 @@ def _request(trigger: Trigger) -> dg.RunRequest:
         partition_key=trigger.version,
         tags={
             TRIGGER_TAG: "sensor",
-            STAGED_AT_TAG: f"{trigger.staged_at:.3f}",
+            STAGED_AT_TAG: trigger.staging,
             STAGING_ORDER_TAG: str(trigger.order),
         },
     )

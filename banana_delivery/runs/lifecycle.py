@@ -121,6 +121,16 @@ class Runs:
         self.instance.add_run_tags(run_id, {SUPERSEDED_TAG: by})
         self.instance.run_coordinator.cancel_run(run_id)
 
+    def staging_of(self, run_id: str) -> str:
+        """For which staging the sensor started a run, in the registry's time; empty if it did not, or nobody knows."""
+        run = self.instance.get_run_by_id(run_id) if run_id else None
+        if run is not None:
+            return run.tags.get(STAGED_AT_TAG, "") if trigger_of(run.tags) == "sensor" else ""
+        # One that was overtaken before its run existed stands in the audit trail under its run key.
+        _, found, staging = run_id.partition("@")
+        milliseconds = staging.partition("#")[0]
+        return f"{int(milliseconds) / 1000:.3f}" if found and milliseconds.isdigit() else ""
+
     def attempt(self, run: Run, now: float, outcome: Outcome, reason: str, **facts: object) -> AttemptRecord:
         """The attempt that a run made, with what Dagster knows of it filled in.
 

@@ -12,7 +12,6 @@ import psutil
 import pytest
 
 from banana_delivery.defs import sensors
-from banana_delivery.delivery.lease import Lease
 from banana_delivery.names import PARENT_RUN_TAG, STAGED_AT_TAG, TRIGGER_TAG, WORKER_TAG
 from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
 from banana_delivery.policy.outcomes import Urgency
