@@ -73,7 +73,7 @@ class Runs:
         signed = run.tags.get(WORKER_TAG)
         if not signed or self.instance.run_launcher.supports_check_run_worker_health:
             return False
-        return _is_gone(run.run_id, signed)
+        return is_gone(run.run_id, signed)
 
     def dead(self) -> list[Run]:
         """Deliveries that Dagster believes to be running although their process is gone."""
@@ -183,7 +183,7 @@ def identity(run_id: str, process: psutil.Process) -> str:
     return f"{run_id}:{socket.gethostname()}:{process.pid}:{boot_id()}:{_start_tick(process)}"
 
 
-def _is_gone(run_id: str, signed: str) -> bool:
+def is_gone(run_id: str, signed: str) -> bool:
     """Whether the process that signed in for a run ended, as far as that can be seen from here."""
     owner, host, pid, *start = signed.split(":")
     if (owner, host) != (run_id, socket.gethostname()):
