@@ -55,9 +55,7 @@ class Settings(BaseSettings):
     production_replicas: int = Field(default=2, ge=1, description="Replicas of a colour, in the embedded stack.")
     plan: Literal["standard", "seed", "demo"] = Field(default="standard", description="Rollout plan.")
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often an owner shows that it lives.")
-    stale_after_seconds: float = Field(
-        default=20.0, gt=0, description="An owner is dead that was seen to be silent for so long."
-    )
+    stale_after_seconds: float = Field(default=20.0, gt=0, description="An owner seen silent for so long is dead.")
     ready_timeout_seconds: float = Field(default=120.0, gt=0, description="Deadline for replicas to answer.")
     warm_seconds: float = Field(
         default=1800.0, ge=0, description="How long the replaced colour stays at full strength."
