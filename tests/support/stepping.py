@@ -6,6 +6,7 @@ What time it is, it asks the C library, as every process does; whoever starts it
 from __future__ import annotations
 
 import json
+import select
 import sys
 import time
 from dataclasses import dataclass, field
@@ -101,5 +102,11 @@ def main(home: Path) -> None:
         )
 
 
+def sleep(seconds: float) -> None:
+    """Sleep without a date to wake up at: libfaketime takes the one that Python gives the kernel for a wrong one."""
+    select.select([], [], [], max(seconds, 0.0))
+
+
 if __name__ == "__main__":
+    time.sleep = sleep
     main(Path(sys.argv[1]))

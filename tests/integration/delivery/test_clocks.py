@@ -96,7 +96,6 @@ def test_a_release_that_is_promoted_between_the_look_and_the_claim_of_a_rollback
     split_production(pipeline, "a run")
     held, before = claims.claim_on(production(pipeline)), production(pipeline)
     bad = before.deployments[Colour.GREEN].image.replace(version="66")
-    pipeline.target.deploy(held, Colour.GREEN, bad, 2) if not before.weights[Colour.GREEN] else None
     pipeline.target.write(held, production(pipeline).replace(candidate=bad, phase=Phase.WATCHING))
 
     def promote() -> None:
