@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import SupportsIndex
 
 from typing_extensions import override
 
@@ -102,9 +103,9 @@ def main(home: Path) -> None:
         )
 
 
-def sleep(seconds: float) -> None:
+def sleep(seconds: float | SupportsIndex) -> None:
     """Sleep without a date to wake up at: libfaketime takes the one that Python gives the kernel for a wrong one."""
-    select.select([], [], [], max(seconds, 0.0))
+    select.select([], [], [], max(float(seconds), 0.0))
 
 
 if __name__ == "__main__":

@@ -402,11 +402,12 @@ def test_the_watch_after_a_promotion_goes_on_from_its_stored_cursor(at_rest: Res
 def test_a_shift_whose_owner_died_is_taken_back_and_deliveries_go_on(tmp_path: Path) -> None:
     with restored(tmp_path / "home", MID_SHIFT) as found:
         pipeline = found.pipeline
-        assert found.production.phase is Phase.SHIFTING
+        before = found.production
+        assert before.phase is Phase.SHIFTING
         assert sorted(pipeline.weights.values()) == [40, 60]
         # Its record holds only a time, of a clock that nobody knows: one patience has to be seen to pass.
         pipeline.tick("reconcile")
-        assert found.production.owner is not None
+        assert found.production == before
         pipeline.clock.now += pipeline.resources.settings.stale_after_seconds + 1
         pipeline.tick("reconcile")
         assert (found.production.phase, found.production.owner, pipeline.serving) == (Phase.IDLE, None, "2")

@@ -197,7 +197,7 @@ def test_a_sign_of_life_between_the_read_and_the_write_of_a_takeover_is_seen(
     """The API refuses the write of an older resourceVersion; what is read then is another record than was judged."""
     claim = target.claim(PRODUCTION, "run-1")
     seen = target.record(PRODUCTION)
-    replace, struck = cluster.replace, []
+    replace, struck = cluster.replace, list[str]()
 
     def too_late(path: str, changed: Any) -> Any:
         if not struck:
@@ -220,7 +220,7 @@ def test_a_takeover_on_purpose_goes_through_between_two_heartbeats(
 ) -> None:
     claim = target.claim(PRODUCTION, "run-1")
     seen = target.record(PRODUCTION)
-    replace, struck = cluster.replace, []
+    replace, struck = cluster.replace, list[str]()
 
     def too_late(path: str, changed: Any) -> Any:
         if not struck:
