@@ -55,7 +55,11 @@ class TargetError(BananaDeliveryError):
 
 
 class ClaimRefusedError(TargetError):
-    """Another owner holds the environment and its heartbeat is fresh."""
+    """Another owner holds the environment, or it has changed since the claim was decided."""
+
+
+class ClaimOutdatedError(ClaimRefusedError):
+    """The environment has changed since the claim was decided; whoever wants it looks again and decides anew."""
 
 
 class FencedError(TargetError):

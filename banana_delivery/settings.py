@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     production_replicas: int = Field(default=2, ge=1, description="Replicas of a colour, in the embedded stack.")
     plan: Literal["standard", "seed", "demo"] = Field(default="standard", description="Rollout plan.")
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often an owner shows that it lives.")
-    stale_after_seconds: float = Field(default=20.0, gt=0, description="A silent owner is dead after so long.")
+    stale_after_seconds: float = Field(default=20.0, gt=0, description="An owner seen silent for so long is dead.")
     rival_wait_seconds: float = Field(
         default=3600.0, ge=0, description="How long a delivery waits while somebody else's has staging or production."
     )

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from banana_delivery.errors import DriftError, FencedError, ImageError, PassingError, TargetError
@@ -29,7 +31,7 @@ class Clock(Protocol):
         """Seconds since the epoch, as people and records count; may jump."""
 
     def monotonic(self) -> float:
-        """Seconds since some moment of this machine's past; never jumps."""
+        """Seconds since some moment of this machine's past, the same for all of its processes; never jumps."""
 
     def sleep(self, seconds: float) -> None:
         """Return after so many seconds."""
@@ -52,6 +54,18 @@ class SystemClock:
 
 
 SYSTEM_CLOCK = SystemClock()
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """Which start of this machine its monotonic clock counts from; where nobody says, each process counts as one."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return _PROCESS
+
+
+_PROCESS = f"process {uuid.uuid4()}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ dead; ``production_watch`` keeps an eye on a release after its promotion; ``cool
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from banana_delivery.delivery.recovery import Recovery
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.delivery.scale_down import scale_down_if_due
 from banana_delivery.delivery.watch import assess_production
-from banana_delivery.errors import BananaDeliveryError, RegistryError, TargetError
+from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, RegistryError, TargetError
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
 from banana_delivery.notifications.messages import registry_trouble, rollback_failed
@@ -31,11 +31,12 @@ from banana_delivery.runs.code_location import DELIVER, ROLLBACK, CodeLocation
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
+from banana_delivery.targets.sightings import sightings
 from banana_delivery.waiting import Clock
 
 LOG = logging.getLogger(__name__)
 LAUNCH_SECONDS = 60.0
-"""A rollback that has not begun after so long is taken for lost; a second one finds nothing left to do."""
+"""A rollback that is seen unfinished for so long is taken for lost; a second one finds nothing left to do."""
 EVERY_LOOP = 3
 """Seconds. The daemon looks every five; a sensor that asks for five too comes a moment early every other time."""
 Declared = Callable[[dg.DefaultSensorStatus], dg.SensorDefinition]
@@ -89,7 +90,7 @@ def staged_versions(
     now = [_staging(one) for one in staged]
     cursor, triggers = look(parsed.replace(outages=watch.outages), now, clock.time())
     if not parsed.looked:
-        triggers = [trigger for trigger in triggers if not _tried_before(audit_log, trigger, now)]
+        triggers = [trigger for trigger in triggers if not _tried_before(audit_log, runs, trigger)]
     deliver, overtaken = choose(triggers)
     if not deliver:
         context.update_cursor(cursor.model_dump_json())
@@ -131,10 +132,14 @@ def _staging(one: StagedVersion) -> Staging:
     return Staging(version=one.version, staged_at=one.staged_at if one.by_stage else None)
 
 
-def _tried_before(audit_log: AuditLog, trigger: Trigger, now: Sequence[Staging]) -> bool:
-    """Whether the audit trail knows of this staging, since the cursor does not: parked versions stay staged, too."""
-    staged_at = next(one.staged_at for one in now if one.version == trigger.version)
-    return any(staged_at is None or attempt.at >= staged_at for attempt in audit_log.attempts(trigger.version))
+def _tried_before(audit_log: AuditLog, runs: Runs, trigger: Trigger) -> bool:
+    """Whether the audit trail knows of this staging, since the cursor does not: parked versions stay staged, too.
+
+    A delivery that this sensor started says for which staging, in the registry's own time; it is asked whether that was
+    this one, never whether it was before. What a person delivered counts for whatever staging there is.
+    """
+    stagings = (runs.staging_of(attempt.run_id) for attempt in audit_log.attempts(trigger.version))
+    return any(not staging or not trigger.by_stage or staging == trigger.staging for staging in stagings)
 
 
 def _request(trigger: Trigger) -> dg.RunRequest:
@@ -143,7 +148,7 @@ def _request(trigger: Trigger) -> dg.RunRequest:
         partition_key=trigger.version,
         tags={
             TRIGGER_TAG: "sensor",
-            STAGED_AT_TAG: f"{trigger.staged_at:.3f}",
+            STAGED_AT_TAG: trigger.staging,
             STAGING_ORDER_TAG: str(trigger.order),
         },
     )
@@ -209,6 +214,8 @@ def reconcile(
             if recovery.is_orphaned(found):
                 recovery.take_back(found)
                 done.append(f"{environment} was taken back from {found.owner}")
+        except ClaimRefusedError as error:
+            done.append(f"{environment} was left to whoever works there: {error}")
         except TargetError as error:
             done.append(f"{environment} does not answer: {error}")
     try:
@@ -218,7 +225,7 @@ def reconcile(
     for run in runs.dead():
         recovery.fail(run)
         done.append(f"run {run.run_id[:8]} had died")
-    for run in runs_without_attempt(audit_log, clock.time()):
+    for run in runs_without_attempt(audit_log, sightings(recorder.settings, clock)):
         recorder.record_run(audit_log, run, clock.time())
         done.append(f"run {run.run_id[:8]} had no line in the audit trail")
     return dg.SkipReason("; ".join(done) or "No orphaned environment or run.")
@@ -242,11 +249,12 @@ def production_watch(
     except TargetError as error:
         yield dg.SkipReason(f"Production does not answer: {error}")
         return
-    watched = assess_production(production, snapshot, context.cursor, clock.time(), settings.plan)
+    watched = assess_production(production, snapshot, context.cursor, settings.plan)
     context.update_cursor(watched.cursor)
     if watched.reason and production.live:
         # Without a run_key, so that a rollback that failed is tried again.
-        if Runs(context.instance, _here(context, settings)).begun(ROLLBACK, clock.time() - LAUNCH_SECONDS):
+        under_way = Runs(context.instance, _here(context, settings)).latest_unfinished(ROLLBACK)
+        if under_way and sightings(settings, clock).lasted("rollback", under_way) < LAUNCH_SECONDS:
             yield dg.SkipReason(f"A rollback is under way: {watched.reason}")
             return
         config = {"reason": watched.reason, "actor": "production_watch", "digest": production.live.digest}
@@ -268,7 +276,7 @@ def cool_down(
 ) -> dg.SkipReason:
     """Only at rest, and only under a claim of its own."""
     try:
-        return dg.SkipReason(scale_down_if_due(release_target, settings.heartbeat_seconds, clock.time()))
+        return dg.SkipReason(scale_down_if_due(release_target, sightings(settings, clock), settings))
     except TargetError as error:
         return dg.SkipReason(f"Not now: {error}")
 

@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
-from banana_delivery.errors import ClaimRefusedError, DriftError, FencedError, TargetError
+from banana_delivery.errors import ClaimOutdatedError, ClaimRefusedError, DriftError, FencedError, TargetError
 from banana_delivery.policy import commands
 from banana_delivery.policy.model import Environment, Phase, RolloutRecord
-from banana_delivery.targets.base import Claim, ReleaseTarget
+from banana_delivery.targets.base import Claim, ReleaseTarget, Takeover
 
 SCALER, RECONCILER = "cool_down", "reconcile"
 TIDIERS = (SCALER, RECONCILER)
@@ -66,10 +66,10 @@ def wait_for_rivals(target: ReleaseTarget, owner: str, patience: Patience) -> No
         seen = now
 
 
-def _others(target: ReleaseTarget, owner: str) -> set[tuple[str, float]]:
+def _others(target: ReleaseTarget, owner: str) -> set[tuple[str, str]]:
     """Who else has an environment, and their signs of life."""
     records = [target.record(environment) for environment in Environment]
-    return {(one.owner, one.heartbeat) for one in records if one.owner and one.owner not in {owner, *TIDIERS}}
+    return {(one.owner, one.sign_of_life) for one in records if one.owner and one.owner not in {owner, *TIDIERS}}
 
 
 class Lease:
@@ -90,14 +90,30 @@ class Lease:
         owner: str,
         *,
         heartbeat_seconds: float,
-        takeover: bool = False,
+        seen: RolloutRecord | None = None,
+        takeover: Takeover | None = None,
+        is_silent: Callable[[RolloutRecord], bool] = lambda _: False,
         patience: Patience | None = None,
     ) -> None:
+        """Claim nothing yet.
+
+        Args:
+            target: where the environment is.
+            environment: which one.
+            owner: who wants it.
+            heartbeat_seconds: how often to show that we live.
+            seen: the record that decided for the claim: any other one, and it is refused. None: whatever is there.
+            takeover: from whom it may be taken if ``seen`` names an owner.
+            is_silent: whether the owner in a record is dead.
+            patience: how to wait for an owner who lives; None: not at all.
+        """
         self._target = target
         self._environment = environment
         self._owner = owner
         self._every = heartbeat_seconds
+        self._seen = seen
         self._takeover = takeover
+        self._is_silent = is_silent
         self._patience = patience
         self.waited = False
         self._stop = threading.Event()
@@ -111,19 +127,11 @@ class Lease:
         Raises:
             DriftError: if it is held after a hand edit.
             ClaimRefusedError: if another owner lives.
+            ClaimOutdatedError: if the environment is not as it was seen.
         """
-        self._refuse_hand_edit()
-        self.claim = self._patient_claim()
+        self.claim = self._claim_as(self._seen, self._takeover) if self._seen else self._patient_claim()
         self._thread.start()
         return self
-
-    def _refuse_hand_edit(self) -> None:
-        record = self._target.record(self._environment)
-        if record.phase is Phase.DRIFTED and not self._takeover:
-            raise DriftError(
-                f"{self._environment.capitalize()} is held: {record.note} "
-                f"When it is as you want it, type: {commands.resume(self._environment)}"
-            )
 
     def _patient_claim(self) -> Claim:
         """Claim; the sensors that tidy up hold an environment for seconds only, and nobody fails because of them.
@@ -132,21 +140,35 @@ class Lease:
         """
         deadline, waited = time.monotonic() + TIDYING_SECONDS, 0.0
         while True:
+            record = self._target.record(self._environment)
             try:
-                return self._target.claim(self._environment, self._owner, takeover=self._takeover)
+                if record.owner in {None, self._owner}:
+                    return self._claim_as(record, None)
+                if self._is_silent(record):
+                    return self._claim_as(record, Takeover.SILENT)
+                return self._target.claim(self._environment, self._owner)
+            except ClaimOutdatedError:
+                if time.monotonic() > deadline:
+                    raise
             except ClaimRefusedError:
-                holder = self._target.record(self._environment).owner
-                if holder in {None, *TIDIERS} and time.monotonic() <= deadline:
+                if record.owner in {None, *TIDIERS} and time.monotonic() <= deadline:
                     time.sleep(0.2)
                     continue
                 if self._patience is None or waited >= self._patience.seconds:
                     raise
                 if not waited:
-                    self._patience.say(f"Waiting for {self._environment}, which belongs to {holder}.")
+                    self._patience.say(f"Waiting for {self._environment}, which belongs to {record.owner}.")
                 self._patience.sleep(PAUSE_SECONDS)
                 waited += PAUSE_SECONDS
                 self.waited = True
-                self._refuse_hand_edit()
+
+    def _claim_as(self, record: RolloutRecord, takeover: Takeover | None) -> Claim:
+        if record.phase is Phase.DRIFTED and takeover is not Takeover.ANYBODY:
+            raise DriftError(
+                f"{self._environment.capitalize()} is held: {record.note} "
+                f"When it is as you want it, type: {commands.resume(self._environment)}"
+            )
+        return self._target.claim(self._environment, self._owner, seen=record, takeover=takeover)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,16 +20,17 @@ from banana_delivery.runs.lifecycle import Run, Runs
 from banana_delivery.runs.outcome import end_of
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
+from banana_delivery.targets.sightings import Sightings
 from banana_delivery.waiting import Clock
 
 LOG = logging.getLogger(__name__)
 UNKNOWN = "unknown"
 """What production serves while it cannot be asked."""
 SENSORS_SECONDS = 60.0
-"""The run-status sensor has so long before somebody else looks."""
-LONGEST_MEMORY_SECONDS = 3600.0
+"""The run-status sensor has so long, from when a run is first seen to have ended, before somebody else looks."""
 MOST_RUNS = 20
 """How many of them are put on record in one go; the next look takes the others."""
+ENOUGH_ON_RECORD = 20
 
 Found = TypeVar("Found", StagingRecord, AbRecord)
 
@@ -132,11 +132,27 @@ class AttemptRecorder:
             LOG.exception("The report about version %s could not be drawn.", attempt.version)
 
 
-def runs_without_attempt(log: AuditLog, now: float) -> Iterable[Run]:
+def runs_without_attempt(log: AuditLog, sightings: Sightings) -> Iterable[Run]:
     """Deliveries that ended badly some time ago and have no line yet: the status sensor looks at a run only once."""
-    ended = Runs(log.instance, log.location).ended_badly(now - LONGEST_MEMORY_SECONDS, now - SENSORS_SECONDS)
-    unknown = (run for run in ended if log.attempt_of(run.run_id, log.location.version_of(run)) is None)
-    return list(islice(unknown, MOST_RUNS))
+    missing = _without_attempt(log)
+    # Together, since they are few and rare: one more among them, and all wait a little longer.
+    lasted = sightings.lasted("runs-without-a-line", " ".join(run.run_id for run in missing))
+    return missing if lasted >= SENSORS_SECONDS else []
+
+
+def _without_attempt(log: AuditLog) -> list[Run]:
+    """The latest of them; where enough in a row are on record, the earlier ones were found by earlier looks."""
+    missing: list[Run] = []
+    on_record = 0
+    for run in Runs(log.instance, log.location).ended_badly():
+        if log.attempt_of(run.run_id, log.location.version_of(run)) is None:
+            missing.append(run)
+            on_record = 0
+        else:
+            on_record += 1
+        if len(missing) == MOST_RUNS or on_record == ENOUGH_ON_RECORD:
+            break
+    return missing
 
 
 def _of_this_image(found: Found | None, attempt: AttemptRecord) -> Found | None:

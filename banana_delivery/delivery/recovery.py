@@ -12,7 +12,8 @@ from banana_delivery.policy import commands
 from banana_delivery.policy.model import Colour, Environment, Phase, RolloutRecord
 from banana_delivery.runs.lifecycle import Run, Runs
 from banana_delivery.settings import Settings
-from banana_delivery.targets.base import Claim, ReleaseTarget
+from banana_delivery.targets.base import Claim, ReleaseTarget, Takeover
+from banana_delivery.targets.sightings import owner_watch
 from banana_delivery.waiting import Clock
 
 
@@ -23,7 +24,7 @@ class Recovery:
     Attributes:
         runs: knows which owners are dead.
         target: where releases run.
-        settings: how long an owner may be silent.
+        settings: how long an owner may be silent, and where is kept what was seen of it before.
         clock: tells how long it was.
     """
 
@@ -33,7 +34,7 @@ class Recovery:
     clock: Clock
 
     def is_orphaned(self, record: RolloutRecord) -> bool:
-        """Whether an environment belongs to somebody who is dead: silent for too long, or whose process is gone.
+        """Whether an environment belongs to somebody who is dead: seen silent for too long, or whose process is gone.
 
         One that nobody owns counts too if its last owner could not bring the traffic back before giving it away.
         """
@@ -41,19 +42,24 @@ class Recovery:
             return is_unsettled(record)
         if self.runs.is_over(record.owner):
             return True
-        silent = self.clock.time() - record.heartbeat > self.settings.stale_after_seconds
-        return silent and self._is_still_silent(record)
+        return owner_watch(self.target, self.settings, self.clock).is_silent(record)
 
     def take_back(self, record: RolloutRecord) -> None:
         """Take an environment over and bring it back to one stable colour; after a hand edit only the owner goes.
 
+        Args:
+            record: as it was found orphaned.
+
         Raises:
+            ClaimRefusedError: if it has changed since: somebody is at work there after all.
             TargetError: if the target cannot be reached; the next tick tries again.
         """
+        takeover = Takeover.SILENT if record.owner else None
+        claim = self.target.claim(record.environment, RECONCILER, seen=record, takeover=takeover)
         if record.phase is Phase.DRIFTED:
-            self.target.release(self.target.claim(record.environment, RECONCILER, takeover=True))
+            self.target.release(claim)
             return
-        take_over(self.target, record.environment, RECONCILER, self.clock.time(), takeover=record.owner is not None)
+        _settle(self.target, claim)
 
     def fail(self, run: Run) -> None:
         """End a dead run and free its slot."""
@@ -63,11 +69,6 @@ class Recovery:
             f"to try again, type: {commands.deliver(self.runs.location.version_of(run))}",
         )
 
-    def _is_still_silent(self, record: RolloutRecord) -> bool:
-        """Whether an owner shows no life although it can: while a target is away, all of its owners are silent."""
-        self.clock.sleep(2 * self.settings.heartbeat_seconds)
-        return self.target.record(record.environment).heartbeat == record.heartbeat
-
 
 def is_unsettled(record: RolloutRecord) -> bool:
     """Whether production rests with its traffic elsewhere than on the active colour."""
@@ -76,16 +77,17 @@ def is_unsettled(record: RolloutRecord) -> bool:
     return split and record.environment is Environment.PRODUCTION and record.phase is Phase.IDLE
 
 
-def resume(target: ReleaseTarget, environment: Environment, owner: str, now: float) -> None:
+def resume(target: ReleaseTarget, environment: Environment, owner: str) -> None:
     """End the hold after a hand edit: the active colour runs as recorded and has all traffic, and work may go on.
 
     Raises:
-        TargetError: if the environment is not held, or the target cannot be reached.
+        TargetError: if the environment is not held, somebody does the same at this moment, or the target cannot be
+            reached.
     """
     record = target.record(environment)
     if record.phase is not Phase.DRIFTED:
         raise TargetError(f"{environment.capitalize()} is not held, so there is nothing to resume.")
-    claim = target.claim(environment, owner, takeover=True)
+    claim = target.claim(environment, owner, seen=record, takeover=Takeover.ANYBODY)
     deployment = record.deployments.get(record.active) if record.active else None
     if record.active and deployment:
         observed = target.observed(environment)
@@ -93,7 +95,7 @@ def resume(target: ReleaseTarget, environment: Environment, owner: str, now: flo
             target.deploy(claim, record.active, deployment.image, deployment.replicas)
         elif observed.replicas.get(record.active) != deployment.replicas:
             target.scale(claim, record.active, deployment.replicas)
-    _settle(target, claim, now)
+    _settle(target, claim)
 
 
 def restorable(target: ReleaseTarget, environment: Environment, active: Colour | None = None) -> RolloutRecord:
@@ -119,7 +121,7 @@ def restore(target: ReleaseTarget, record: RolloutRecord, owner: str) -> None:
     """Store a record in the place of one that was lost, give the users its weights, and leave the environment to all.
 
     Raises:
-        ClaimRefusedError: if a record can be read that another living owner has.
+        ClaimRefusedError: if a record can be read that another owner has.
         TargetError: if the target cannot be reached, or the users do not get there.
     """
     claim = target.restore(record, owner)
@@ -130,20 +132,20 @@ def restore(target: ReleaseTarget, record: RolloutRecord, owner: str) -> None:
         target.release(claim)
 
 
-def take_over(
-    target: ReleaseTarget, environment: Environment, owner: str, now: float, *, takeover: bool = True
-) -> None:
-    """Take an environment, by default from whoever has it, and bring it back to one stable colour at rest.
+def take_over(target: ReleaseTarget, environment: Environment, owner: str) -> None:
+    """Take an environment from whoever has it, and bring it back to one stable colour at rest.
 
     Raises:
-        TargetError: if the target cannot be reached, or production may not be taken over and somebody has it.
+        ClaimRefusedError: if somebody else took it at this moment.
+        TargetError: if the target cannot be reached.
     """
-    _settle(target, target.claim(environment, owner, takeover=takeover), now)
+    seen = target.record(environment)
+    _settle(target, target.claim(environment, owner, seen=seen, takeover=Takeover.ANYBODY))
 
 
-def _settle(target: ReleaseTarget, claim: Claim, now: float) -> None:
+def _settle(target: ReleaseTarget, claim: Claim) -> None:
     if claim.environment is Environment.PRODUCTION:
         restore_traffic(target, claim)
-        scale_down_idle_if_possible(target, claim, now)
+        scale_down_idle_if_possible(target, claim)
     target.write(claim, target.record(claim.environment).replace(phase=Phase.IDLE, candidate=None, note=""))
     target.release(claim)

@@ -11,13 +11,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
-from banana_delivery.errors import DriftError, FencedError, NothingToRollBackError, TargetError
+from banana_delivery.errors import (
+    ClaimOutdatedError,
+    DriftError,
+    FencedError,
+    NothingToRollBackError,
+    TargetError,
+)
 from banana_delivery.evaluation.base import Log
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AttemptRecord
@@ -32,12 +38,14 @@ from banana_delivery.policy.model import (
     RolloutRecord,
 )
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.targets.base import Claim, ReleaseTarget
-from banana_delivery.waiting import Clock, retry
+from banana_delivery.targets.base import Claim, ReleaseTarget, Takeover
+from banana_delivery.waiting import retry
 
 LOG = logging.getLogger(__name__)
 RESTORE_SECONDS = 120.0
 """How long restoring traffic is tried before the reconcile sensor has to do it."""
+CLAIM_SECONDS = 30.0
+"""How long production may go on changing between a look at it and the claim; each try looks and judges anew."""
 
 
 def restore_traffic(target: ReleaseTarget, claim: Claim) -> float:
@@ -57,10 +65,13 @@ def restore_traffic(target: ReleaseTarget, claim: Claim) -> float:
     return time.monotonic() - start
 
 
-def scale_down_idle(target: ReleaseTarget, claim: Claim, now: float) -> None:
-    """Scale every production colour that is not active to nothing, unless it is to stay warm for a rollback."""
+def scale_down_idle(target: ReleaseTarget, claim: Claim) -> None:
+    """Scale every production colour that is not active to nothing, unless it is to stay warm for a rollback.
+
+    For how long, only ``cool_down`` times.
+    """
     record = target.record(claim.environment)
-    if record.scale_down_at is not None and now < record.scale_down_at:
+    if record.scale_down_at is not None:
         return
     for colour in COLOURS[claim.environment]:
         deployment = record.deployments.get(colour)
@@ -68,14 +79,14 @@ def scale_down_idle(target: ReleaseTarget, claim: Claim, now: float) -> None:
             target.scale(claim, colour, 0)
 
 
-def scale_down_idle_if_possible(target: ReleaseTarget, claim: Claim, now: float) -> None:
+def scale_down_idle_if_possible(target: ReleaseTarget, claim: Claim) -> None:
     """The same where users are safe already: what cannot be scaled down now is left to the sensor that does it.
 
     Raises:
         FencedError: if somebody else has taken the environment over.
     """
     try:
-        scale_down_idle(target, claim, now)
+        scale_down_idle(target, claim)
     except FencedError:
         raise
     except TargetError as error:
@@ -100,7 +111,7 @@ class RollbackGuard:
 
 
 @contextmanager
-def rollback_on_exit(target: ReleaseTarget, lease: Lease, clock: Clock) -> Iterator[RollbackGuard]:
+def rollback_on_exit(target: ReleaseTarget, lease: Lease) -> Iterator[RollbackGuard]:
     """Whatever ends the block before promotion (a verdict, an error, a cancel), production's traffic is restored.
 
     Two ends are left alone on purpose: a hand edit, because a person is at work, and a lost claim, because somebody
@@ -114,24 +125,24 @@ def rollback_on_exit(target: ReleaseTarget, lease: Lease, clock: Clock) -> Itera
         raise
     finally:
         if guard.armed:
-            guard.rollback_seconds = _go_back_undisturbed(target, lease, clock)
+            guard.rollback_seconds = _go_back_undisturbed(target, lease)
 
 
-def _go_back_undisturbed(target: ReleaseTarget, lease: Lease, clock: Clock) -> float:
+def _go_back_undisturbed(target: ReleaseTarget, lease: Lease) -> float:
     """The way back, begun anew if a cancel arrives on it; the cancel is raised at its end."""
     try:
-        return _go_back(target, lease, clock)
+        return _go_back(target, lease)
     except Exception:
         raise
     except BaseException:  # A cancel, however whoever runs this sends it.
-        _go_back(target, lease, clock)
+        _go_back(target, lease)
         raise
 
 
-def _go_back(target: ReleaseTarget, lease: Lease, clock: Clock) -> float:
+def _go_back(target: ReleaseTarget, lease: Lease) -> float:
     retry(lambda: lease.enter(Phase.ROLLING_BACK), RESTORE_SECONDS)
     seconds = restore_traffic(target, lease.claim)
-    scale_down_idle_if_possible(target, lease.claim, clock.time())
+    scale_down_idle_if_possible(target, lease.claim)
     retry(lambda: lease.enter(Phase.ROLLING_BACK, candidate=None), RESTORE_SECONDS)
     return seconds
 
@@ -172,25 +183,20 @@ class EmergencyRollback:
                 nothing was named although the last change of production was a rollback already.
             TargetError: if production cannot be changed.
         """
-        settings, clock = self.recorder.settings, self.recorder.clock
-        before = self.target.record(Environment.PRODUCTION)
-        under_way = _is_under_way(before, version, digest)
-        bad, good = self._sides(before, version, digest, under_way=under_way)
-        intent = RollbackIntent(
-            bad=bad,
-            good=good,
-            colour=before.idle if under_way else before.active,
-            actor=actor,
-            reason=reason,
-            run_id=before.owner or "" if under_way else run_id,
-            at=clock.time(),
-        )
         start = time.monotonic()
-        owner = run_id or f"{actor} (rollback)"
-        heartbeat = settings.heartbeat_seconds
-        with Lease(self.target, Environment.PRODUCTION, owner, heartbeat_seconds=heartbeat, takeover=True) as lease:
+        with ExitStack() as held:
+
+            def take() -> tuple[Lease, RolloutRecord, RollbackIntent]:
+                before = self.target.record(Environment.PRODUCTION)
+                intent = self._intent(before, actor, reason, run_id, version, digest)
+                lease = self._lease(run_id or f"{actor} (rollback)", before, Takeover.ANYBODY)
+                return held.enter_context(lease), before, intent
+
+            # What is under way may be promoted between the look and the claim: then something else has to go back.
+            lease, before, intent = retry(take, CLAIM_SECONDS, on=(ClaimOutdatedError,), pause=0.1)
+            bad, good = intent.bad, intent.good
             lease.enter(Phase.ROLLING_BACK, intent=intent)
-            if good and not under_way:
+            if good and not _is_under_way(before, version, digest):
                 self._make_active(lease, good)
             lease.enter(Phase.ROLLING_BACK, scale_down_at=None)
             restore_traffic(self.target, lease.claim)
@@ -201,7 +207,7 @@ class EmergencyRollback:
             if before.intent and before.intent.bad.digest != bad.digest:
                 self._put_on_record(attempt_of(before.intent))
             left = None if self._put_on_record(attempt) else intent
-            scale_down_idle_if_possible(self.target, lease.claim, clock.time())
+            scale_down_idle_if_possible(self.target, lease.claim)
             lease.enter(Phase.IDLE, candidate=None, note="", intent=left)
         return attempt
 
@@ -224,10 +230,30 @@ class EmergencyRollback:
             return f"the rollback of version {intent.bad.version} was finished"
         if not self._put_on_record(attempt_of(intent)):
             return ""
-        owner, heartbeat = f"{intent.actor} (rollback)", self.recorder.settings.heartbeat_seconds
-        with Lease(self.target, Environment.PRODUCTION, owner, heartbeat_seconds=heartbeat) as lease:
+        with self._lease(f"{intent.actor} (rollback)", record) as lease:
             lease.enter(Phase.IDLE, intent=None, rolled_back=intent.bad.version)
         return f"the rollback of version {intent.bad.version} was put on record"
+
+    def _lease(self, owner: str, seen: RolloutRecord, takeover: Takeover | None = None) -> Lease:
+        """A hold on production, if it still is as it was seen."""
+        every = self.recorder.settings.heartbeat_seconds
+        return Lease(self.target, Environment.PRODUCTION, owner, heartbeat_seconds=every, seen=seen, takeover=takeover)
+
+    def _intent(
+        self, before: RolloutRecord, actor: str, reason: str, run_id: str, version: str, digest: str
+    ) -> RollbackIntent:
+        """What has to be done to production as it was found."""
+        under_way = _is_under_way(before, version, digest)
+        bad, good = self._sides(before, version, digest, under_way=under_way)
+        return RollbackIntent(
+            bad=bad,
+            good=good,
+            colour=before.idle if under_way else before.active,
+            actor=actor,
+            reason=reason,
+            run_id=before.owner or "" if under_way else run_id,
+            at=self.recorder.clock.time(),
+        )
 
     def _put_on_record(self, attempt: AttemptRecord) -> bool:
         """Whether the audit trail has it; people are told and the registry is marked in any case."""

@@ -32,13 +32,11 @@ class Watched:
     detail: str
 
 
-def assess_production(
-    record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, now: float, plan: str
-) -> Watched:
+def assess_production(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, plan: str) -> Watched:
     """Judge the active colour as the watch step of a release does, for as long as the one before it is warm."""
     if record.live is None or record.active is None or record.owner is not None:
         return Watched("", "", "Nothing to watch: production is empty or a delivery is under way.")
-    if record.scale_down_at is None or now >= record.scale_down_at:
+    if record.scale_down_at is None:
         return Watched("", "", "Nothing to watch: the last promotion is long past.")
     rules = PLANS[plan]
     state = _state(cursor, record.live.digest) or begin_step(rules, release_steps(rules)[-1], snapshot)

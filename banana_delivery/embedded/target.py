@@ -29,7 +29,7 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.settings import Settings
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, RecordDamage, ReleaseTarget
+from banana_delivery.targets.base import Claim, Observed, Readiness, RecordDamage, ReleaseTarget, Takeover
 from banana_delivery.targets.restoring import Running, Traces, rebuilt
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class LocalTarget(ReleaseTarget):
     Args:
         settings: ports, numbers of replicas, home.
         unpack: makes a release a directory: ``app/serving``, ``model/model.onnx``, ``model/version.json``.
-        clock: seconds since the epoch.
+        clock: seconds since the epoch, for people.
     """
 
     def __init__(
@@ -87,14 +87,21 @@ class LocalTarget(ReleaseTarget):
     @override
     def restore(self, record: RolloutRecord, owner: str) -> Claim:
         file = self._records[record.environment]
-        with file.replacing(record) as rebuilt_record:
-            return self._claimed(file, rebuilt_record, owner)
+        with file.replacing(record) as base:
+            return self._claimed(file, claims.claimed(base, owner, self._clock()))
 
     @override
-    def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
+    def claim(
+        self,
+        environment: Environment,
+        owner: str,
+        *,
+        seen: RolloutRecord | None = None,
+        takeover: Takeover | None = None,
+    ) -> Claim:
         file = self._records[environment]
         with file.locked() as record:
-            return self._claimed(file, record, owner, takeover=takeover)
+            return self._claimed(file, claims.claimed(record, owner, self._clock(), seen=seen, takeover=takeover))
 
     @override
     def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
@@ -165,7 +172,7 @@ class LocalTarget(ReleaseTarget):
     @override
     def traffic(self, environment: Environment) -> TrafficSnapshot:
         """The router's counters, and the latency that the replicas measured."""
-        return self._traffic.snapshot(environment, self._replicas.all(environment), at=self._clock())
+        return self._traffic.snapshot(environment, self._replicas.all(environment), at=time.monotonic())
 
     @override
     def url(self, environment: Environment) -> str:
@@ -195,13 +202,12 @@ class LocalTarget(ReleaseTarget):
         except TargetError:
             return Traces(running=there)  # What cannot be read is there all the same.
 
-    def _claimed(self, file: RecordFile, record: RolloutRecord, owner: str, *, takeover: bool = False) -> Claim:
+    def _claimed(self, file: RecordFile, record: RolloutRecord) -> Claim:
         """Store the claim, then leave its generation beside it, so that an older record is known for what it is.
 
         The claim holds without what follows: whoever has to take users back is not kept from it by a full disk.
         """
-        stale_after_seconds = self._settings.stale_after_seconds
-        claimed = file.write(claims.claimed(record, owner, self._clock(), stale_after_seconds, takeover=takeover))
+        claimed = file.write(record)
         try:
             self._replicas.stamp(claimed.environment, claimed.generation)
             self._router.restore_weights(claimed.environment, claimed.weights)
@@ -215,7 +221,7 @@ class LocalTarget(ReleaseTarget):
         file = self._records[claim.environment]
         with file.locked() as record:
             yield claims.heartbeat(record, claim, self._clock())
-            file.write(file.read().replace(heartbeat=self._clock()))
+            file.write(claims.alive(file.read(), self._clock()))
 
     def _apply(self, wished: RolloutRecord, colour: Colour, directory: Path) -> None:
         """Store the wish first: if this process dies now, whoever takes over knows what may be running."""

@@ -51,10 +51,10 @@ class Notifier:
     Args:
         file: the notices.
         urls: of the channels.
-        clock: seconds since the epoch.
+        clock: seconds that only go forward; between two starts of the machine they may begin anew.
     """
 
-    def __init__(self, file: Path, urls: Sequence[str] = (), clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, file: Path, urls: Sequence[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
         self._file = file
         self._urls = tuple(urls)
         self._clock = clock

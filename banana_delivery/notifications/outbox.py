@@ -42,7 +42,7 @@ class Asked(StoredModel):
     Attributes:
         refused: times that it answered with an error or could not be connected to.
         unanswered: times that the notice was sent, and whether it arrived is not known.
-        at: when it was tried last, seconds since the epoch.
+        at: when it was tried last, seconds by the monotonic clock of whoever tried.
     """
 
     refused: int = 0
@@ -54,7 +54,7 @@ class Asked(StoredModel):
         return self.unanswered > len(REPEATS[urgency]) or self.refused >= MOST_REFUSALS
 
     def is_due(self, urgency: Urgency, now: float) -> bool:
-        """Whether the channel is to be asked now; a clock that went back makes nothing wait for longer."""
+        """Whether the channel is to be asked now; a clock that began anew makes nothing wait for longer."""
         if self.is_over(urgency):
             return False
         if self.unanswered:
@@ -160,7 +160,7 @@ class Outbox:
             notice: what was sent.
             channel: where to.
             before: how things stood before.
-            now: seconds since the epoch.
+            now: seconds by the notifier's clock.
             counts: whether it was its turn; trying it early, because others were tried, makes it no rarer.
         """
         after = before.replace(refused=before.refused + 1, at=now) if counts else before

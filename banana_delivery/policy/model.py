@@ -249,7 +249,7 @@ class TrafficSnapshot(StoredModel):
     """The counters of every backend of an environment at one moment.
 
     Attributes:
-        at: seconds since the epoch.
+        at: seconds of the meter's clock, which only goes forward: two of one meter say how much time passed between.
         backends: cumulative counters by ``Backend.key``.
         digests: the digest that each colour reported in its own metrics, by colour: what was measured.
         meter: who added the counters up. Those of two meters begin at two moments: their difference says nothing.
@@ -296,7 +296,9 @@ class RolloutRecord(StoredRecord):
         environment: whose record this is.
         generation: grows with every claim that takes over from another owner; a mutation under an older one is refused.
         owner: the Dagster run id or the person that may change the environment; None at rest.
-        heartbeat: when the owner last showed that it lives, seconds since the epoch.
+        beat: grows with every sign of life of an owner; whoever wants to know whether one lives looks twice, and times
+            that with a clock of its own.
+        heartbeat: when that was by the owner's clock, seconds since the epoch; for people, never compared.
         phase: where the delivery stands.
         candidate: the release under way, if any.
         active: the colour that owns the traffic at rest; None before the first release.
@@ -304,7 +306,8 @@ class RolloutRecord(StoredRecord):
         weights: percent of user traffic by colour; sums to 100, or to 0 before the first release.
         plan: name of the rollout plan in use.
         baseline: counters at the start of the current step.
-        scale_down_at: until when the colour that was replaced stays at full strength, seconds since the epoch.
+        scale_down_at: until about when the colour that was replaced stays at full strength, by the clock of whoever
+            promoted, seconds since the epoch; for people. It is warm until this is None: ``cool_down`` times it.
         note: one sentence for a person, for example why the environment is held.
         previous: what served before the present release; None where nothing did, or it is not known.
         rolled_back: the version that the last change of production took out; empty after a promotion.
@@ -316,6 +319,7 @@ class RolloutRecord(StoredRecord):
     environment: Environment
     generation: int = 0
     owner: str | None = None
+    beat: int = 0
     heartbeat: float = 0.0
     phase: Phase = Phase.IDLE
     candidate: ImageRef | None = None
@@ -329,6 +333,14 @@ class RolloutRecord(StoredRecord):
     previous: ImageRef | None = None
     rolled_back: str = ""
     intent: RollbackIntent | None = None
+
+    @property
+    def sign_of_life(self) -> str:
+        """The last sign of life of the owner, unlike every other one.
+
+        An owner of an earlier version counts nothing and only writes its time: that it changed is a sign as well.
+        """
+        return f"{self.generation} {self.owner} {self.beat} {self.heartbeat!r}"
 
     @property
     def idle(self) -> Colour:

@@ -87,6 +87,11 @@ class Trigger(Model):
     order: int = 0
     by_stage: bool = True
 
+    @property
+    def staging(self) -> str:
+        """The staging as runs carry it: what tells it from every other one of the version."""
+        return f"{self.staged_at:.3f}"
+
 
 class Overtaken(Model):
     """A staging that a later one of the same look makes pointless before anything was started for it."""

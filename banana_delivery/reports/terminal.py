@@ -46,8 +46,9 @@ def record_view(record: RolloutRecord, now: float) -> Group:
 def _role(record: RolloutRecord, colour: Colour, now: float) -> str:
     if colour is record.active:
         return "active"
-    if record.scale_down_at is not None and record.scale_down_at > now:
-        return f"warm {record.scale_down_at - now:.0f} s"
+    if record.scale_down_at is not None:
+        left = record.scale_down_at - now
+        return f"warm {left:.0f} s" if left > 0 else "warm"
     return "idle"
 
 

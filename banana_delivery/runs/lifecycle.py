@@ -1,8 +1,9 @@
 """The runs of deliveries, as Dagster keeps them: who works on one, which are under way, dead, or ended without a word.
 
 Dagster's default launcher does not notice that a run's process was killed: the run stays STARTED and keeps its slot.
-So a run signs in with its process, and whoever reconciles looks whether that process is still there. The Kubernetes
-launcher watches the pods of its runs by itself.
+So a run signs in with its process, and whoever reconciles looks whether that process is still there. A process is known
+by the start of its machine and the clock tick at which it was started itself: pids are used again, and a date of its
+start moves with the clock. The Kubernetes launcher watches the pods of its runs by itself.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import psutil
@@ -30,6 +31,7 @@ from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.staged_versions import UnderWay
 from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.waiting import boot_id
 
 Run = dg.DagsterRun
 UNFINISHED = [
@@ -72,14 +74,7 @@ class Runs:
         signed = run.tags.get(WORKER_TAG)
         if not signed or self.instance.run_launcher.supports_check_run_worker_health:
             return False
-        run_id, host, pid, _ = signed.split(":")
-        if (run_id, host) != (run.run_id, socket.gethostname()):
-            return False
-        try:
-            process = psutil.Process(int(pid))
-            return identity(run_id, process) != signed or process.status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return True
+        return is_gone(run.run_id, signed)
 
     def dead(self) -> list[Run]:
         """Deliveries that Dagster believes to be running although their process is gone."""
@@ -92,13 +87,9 @@ class Runs:
         self.instance.report_run_failed(run, why)
         self.instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
-    def ended_badly(self, after: float, before: float) -> Iterator[Run]:
-        """Deliveries that failed or were cancelled between two moments, in seconds since the epoch."""
-        ended = dg.RunsFilter(
-            statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
-            updated_after=datetime.fromtimestamp(after, UTC),
-            updated_before=datetime.fromtimestamp(before, UTC),
-        )
+    def ended_badly(self) -> Iterator[Run]:
+        """Deliveries that failed or were cancelled, the latest first, by the order in which they were created."""
+        ended = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
         return (run for run in self.location.runs(self.instance, ended) if self.location.version_of(run))
 
     def under_way(self) -> list[UnderWay]:
@@ -119,10 +110,11 @@ class Runs:
         except (KeyError, ValueError):
             return None
 
-    def begun(self, job: str, since: float) -> bool:
-        """Whether a run of a job was launched since a moment and has not ended."""
-        filters = dg.RunsFilter(job_name=job, statuses=UNFINISHED, created_after=datetime.fromtimestamp(since, UTC))
-        return next(self.location.runs(self.instance, filters), None) is not None
+    def latest_unfinished(self, job: str) -> str:
+        """The run of a job that was created last among those that have not ended; empty if there is none."""
+        runs = self.location.runs(self.instance, dg.RunsFilter(job_name=job, statuses=UNFINISHED))
+        latest = next(runs, None)
+        return latest.run_id if latest else ""
 
     def in_production(self, run_id: str) -> bool:
         """Whether the production step of a run has started."""
@@ -133,6 +125,16 @@ class Runs:
         """End a delivery because version ``by`` was staged later; its run ends CANCELED and says why."""
         self.instance.add_run_tags(run_id, {SUPERSEDED_TAG: by})
         self.instance.run_coordinator.cancel_run(run_id)
+
+    def staging_of(self, run_id: str) -> str:
+        """For which staging the sensor started a run, in the registry's time; empty if it did not, or nobody knows."""
+        run = self.instance.get_run_by_id(run_id) if run_id else None
+        if run is not None:
+            return run.tags.get(STAGED_AT_TAG, "") if trigger_of(run.tags) == "sensor" else ""
+        # One that was overtaken before its run existed stands in the audit trail under its run key.
+        _, found, staging = run_id.partition("@")
+        milliseconds = staging.partition("#")[0]
+        return f"{int(milliseconds) / 1000:.3f}" if found and milliseconds.isdigit() else ""
 
     def attempt(self, run: Run, now: float, outcome: Outcome, reason: str, **facts: object) -> AttemptRecord:
         """The attempt that a run made, with what Dagster knows of it filled in.
@@ -177,5 +179,35 @@ def superseded_by(tags: Mapping[str, str]) -> str:
 
 
 def identity(run_id: str, process: psutil.Process) -> str:
-    """Run, host, pid and start time; the last one because pids are used again."""
-    return f"{run_id}:{socket.gethostname()}:{process.pid}:{process.create_time():.0f}"
+    """Run, host, pid, the start of the machine, and the tick after it at which the process was started."""
+    return f"{run_id}:{socket.gethostname()}:{process.pid}:{boot_id()}:{_start_tick(process)}"
+
+
+def is_gone(run_id: str, signed: str) -> bool:
+    """Whether the process that signed in for a run ended, as far as that can be seen from here."""
+    owner, host, pid, *start = signed.split(":")
+    if (owner, host) != (run_id, socket.gethostname()):
+        return False
+    if len(start) > 1 and start[0] != boot_id():
+        return True  # This machine was started anew since.
+    try:
+        process = psutil.Process(int(pid))
+        # An earlier version signed with the date of its start, which a step of the clock moves: it proves nothing.
+        another = len(start) > 1 and str(_start_tick(process)) != start[1]
+        return another or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _start_tick(process: psutil.Process) -> int:
+    """When a process was started, in clock ticks since its machine was: no clock that can be set has a part in it.
+
+    Raises:
+        psutil.NoSuchProcess: if it is gone.
+    """
+    try:
+        stat = Path(f"/proc/{process.pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise psutil.NoSuchProcess(process.pid) from error
+    # The name, in brackets, may hold blanks and brackets itself; 20 fields after it comes the tick.
+    return int(stat.rpartition(")")[2].split()[19])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from banana_delivery.policy.model import Colour, Environment, ImageRef, RolloutRecord, TrafficSnapshot
 
@@ -26,6 +27,18 @@ class Claim:
     environment: Environment
     owner: str
     generation: int
+
+
+class Takeover(Enum):
+    """From whom an environment is taken.
+
+    Attributes:
+        SILENT: from an owner that was judged dead; one more sign of life, and it keeps the environment.
+        ANYBODY: from a living owner too, on purpose.
+    """
+
+    SILENT = auto()
+    ANYBODY = auto()
 
 
 @dataclass(frozen=True)
@@ -144,22 +157,38 @@ class ReleaseTarget(ABC):
         """
 
     @abstractmethod
-    def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
-        """Become the owner of an environment.
+    def claim(
+        self,
+        environment: Environment,
+        owner: str,
+        *,
+        seen: RolloutRecord | None = None,
+        takeover: Takeover | None = None,
+    ) -> Claim:
+        """Become the owner of an environment, in one step with proving that it still is as it was judged to be.
 
-        The same owner may claim again and keeps its generation. An owner whose heartbeat is older than the target's
-        ``stale_after_seconds`` may be replaced; ``takeover`` replaces a living one too. Both bump the generation.
+        The same owner may claim again and keeps its generation. Whoever takes over, even from its own name, begins a
+        new one. No target judges whether an owner lives: it has no clock that could.
+
+        Args:
+            environment: which one.
+            owner: who wants it.
+            seen: the record that the claim was decided by; None for whatever is there, which must then be free.
+            takeover: from whom it may be taken; None: from nobody.
 
         Raises:
-            ClaimRefusedError: if another owner's heartbeat is fresh and ``takeover`` is not set.
+            ClaimOutdatedError: if the record is another one than was seen. Signs of life count as a difference only if
+                their absence is what was judged.
+            ClaimRefusedError: if somebody else has it and ``takeover`` is not set.
+            ValueError: if it is to be taken from somebody who was not seen.
         """
 
     @abstractmethod
     def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
         """Store what the owner knows (phase, candidate, active, plan, baseline, scale_down_at, note) and show life.
 
-        ``environment``, ``generation``, ``owner``, ``heartbeat``, ``deployments`` and ``weights`` are the target's own:
-        whatever ``record`` says of them is ignored. Returns the record as stored.
+        ``environment``, ``generation``, ``owner``, ``beat``, ``heartbeat``, ``deployments`` and ``weights`` are the
+        target's own: whatever ``record`` says of them is ignored. Returns the record as stored.
 
         Raises:
             FencedError: if the claim is stale.
@@ -167,7 +196,7 @@ class ReleaseTarget(ABC):
 
     @abstractmethod
     def heartbeat(self, claim: Claim) -> None:
-        """Show that the owner lives; changes nothing but the heartbeat.
+        """Show that the owner lives; changes nothing but the beat, and the heartbeat that people read.
 
         Raises:
             FencedError: if the claim is stale.

@@ -6,37 +6,77 @@ it says, is the target's part.
 
 from __future__ import annotations
 
-from banana_delivery.errors import ClaimRefusedError, FencedError, TargetError
-from banana_delivery.policy.model import COLOURS, Colour, Deployment, Environment, ImageRef, Phase, RolloutRecord
-from banana_delivery.targets.base import Claim
+from datetime import UTC, datetime
 
-_TARGETS_OWN = ("environment", "generation", "owner", "heartbeat", "deployments", "weights")
+from banana_delivery.errors import ClaimOutdatedError, ClaimRefusedError, FencedError, TargetError
+from banana_delivery.policy.model import COLOURS, Colour, Deployment, Environment, ImageRef, Phase, RolloutRecord
+from banana_delivery.targets.base import Claim, Takeover
+
+_TARGETS_OWN = ("environment", "generation", "owner", "beat", "heartbeat", "deployments", "weights")
 
 
 def claimed(
-    record: RolloutRecord, owner: str, now: float, stale_after_seconds: float, *, takeover: bool = False
+    record: RolloutRecord,
+    owner: str,
+    now: float,
+    *,
+    seen: RolloutRecord | None = None,
+    takeover: Takeover | None = None,
 ) -> RolloutRecord:
     """The record once ``owner`` has it.
 
     Args:
         record: as it is.
         owner: who wants the environment.
-        now: seconds since the epoch.
-        stale_after_seconds: an owner silent for longer is dead.
-        takeover: replace a living owner too.
+        now: seconds since the epoch, for people.
+        seen: the record that this was decided by; None for whatever is there.
+        takeover: from whom it may be taken; None: from nobody.
 
     Raises:
-        ClaimRefusedError: if another owner's heartbeat is fresh and ``takeover`` is not set.
+        ClaimOutdatedError: if the record has changed since it was seen.
+        ClaimRefusedError: if somebody else has the environment and ``takeover`` is not set.
+        ValueError: if it is to be taken from somebody who was not seen.
     """
-    if record.owner == owner:
-        return record.replace(heartbeat=now)
-    silent = now - record.heartbeat
-    if record.owner is not None and silent <= stale_after_seconds and not takeover:
-        raise ClaimRefusedError(
-            f"The {record.environment} environment belongs to {record.owner}, which showed life "
-            f"{max(silent, 0.0):.0f} s ago; wait until its delivery ends, or take over on purpose."
+    if seen is None and takeover:
+        raise ValueError(f"Whoever takes {record.environment} over has to say in which state it was judged.")
+    if seen is not None and _as_judged(record, takeover) != _as_judged(seen, takeover):
+        raise ClaimOutdatedError(
+            f"The {record.environment} environment is not as it was when it was judged ({_difference(record, seen)}); "
+            f"nothing was changed, look again."
         )
-    return record.replace(owner=owner, generation=record.generation + 1, heartbeat=now)
+    if record.owner == owner and takeover is None:
+        return alive(record, now)
+    if record.owner is not None and takeover is None:
+        raise ClaimRefusedError(
+            f"The {record.environment} environment belongs to {record.owner}, which showed life at "
+            f"{_clock_time(record.heartbeat)} by its own clock; wait until its delivery ends, or take over on purpose."
+        )
+    return alive(record.replace(owner=owner, generation=record.generation + 1), now)
+
+
+def alive(record: RolloutRecord, now: float) -> RolloutRecord:
+    """The record after a sign of life of its owner, at ``now`` by the owner's clock."""
+    return record.replace(beat=record.beat + 1, heartbeat=now)
+
+
+def _as_judged(record: RolloutRecord, takeover: Takeover | None) -> RolloutRecord:
+    """What must not have moved: all of it where silence was judged, else everything but the signs of life."""
+    return record if takeover is Takeover.SILENT else record.replace(beat=0, heartbeat=0.0)
+
+
+def _difference(record: RolloutRecord, seen: RolloutRecord) -> str:
+    if (record.generation, record.owner) == (seen.generation, seen.owner):
+        return f"{record.owner or 'somebody'} has worked on it since"
+    if record.owner:
+        return f"{record.owner} has it now, generation {record.generation} after {seen.generation}"
+    return f"{seen.owner or 'somebody'} has given it back, generation {record.generation} after {seen.generation}"
+
+
+def _clock_time(heartbeat: float) -> str:
+    try:
+        return datetime.fromtimestamp(heartbeat, UTC).strftime("%d %B %H:%M:%S UTC")
+    except (OverflowError, ValueError, OSError):
+        return f"{heartbeat:g}"
 
 
 def claim_on(record: RolloutRecord) -> Claim:
@@ -72,7 +112,7 @@ def written(record: RolloutRecord, claim: Claim, wanted: RolloutRecord, now: flo
     """
     check(record, claim)
     own = {name: getattr(record, name) for name in _TARGETS_OWN}
-    return wanted.replace(**{**own, "heartbeat": now})
+    return alive(wanted.replace(**own), now)
 
 
 def heartbeat(record: RolloutRecord, claim: Claim, now: float) -> RolloutRecord:
@@ -82,7 +122,7 @@ def heartbeat(record: RolloutRecord, claim: Claim, now: float) -> RolloutRecord:
         FencedError: if the claim is stale.
     """
     check(record, claim)
-    return record.replace(heartbeat=now)
+    return alive(record, now)
 
 
 def released(record: RolloutRecord, claim: Claim) -> RolloutRecord:

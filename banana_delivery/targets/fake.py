@@ -28,7 +28,7 @@ from banana_delivery.policy.model import (
     TrafficSource,
 )
 from banana_delivery.targets import claims, restoring
-from banana_delivery.targets.base import Claim, Observed, Readiness, RecordDamage, ReleaseTarget
+from banana_delivery.targets.base import Claim, Observed, Readiness, RecordDamage, ReleaseTarget, Takeover
 from banana_delivery.targets.fake_records import FakeRecords
 from banana_delivery.targets.restoring import Running, Settled
 
@@ -40,8 +40,8 @@ class FakeTarget(ReleaseTarget):
 
     Args:
         place: the environments; fresh ones if none are given.
-        stale_after_seconds: an owner silent for longer is dead.
-        clock: seconds since the epoch.
+        clock: seconds since the epoch, for people.
+        monotonic: seconds from anywhere, only go forward; the same as ``clock`` if none is given.
 
     Attributes:
         place: the environments.
@@ -52,13 +52,13 @@ class FakeTarget(ReleaseTarget):
         self,
         place: FakePlace | None = None,
         *,
-        stale_after_seconds: float = 20.0,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         self.place = place or FakePlace()
         self.calls: list[str] = []
-        self._stale_after_seconds = stale_after_seconds
         self._clock = clock
+        self._monotonic = monotonic or clock
 
     @override
     def record(self, environment: Environment) -> RolloutRecord:
@@ -85,14 +85,21 @@ class FakeTarget(ReleaseTarget):
             records, environment = self.place.records, record.environment
             first, copy = records.found(environment)
             base = restoring.above(environment, record, first, copy, records.traces(environment))
-            claimed = claims.claimed(base, owner, self._clock(), self._stale_after_seconds)
+            claimed = claims.claimed(base, owner, self._clock())
             return claims.claim_on(records.store(claimed, restoring.next_revision(first, copy)))
 
     @override
-    def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
+    def claim(
+        self,
+        environment: Environment,
+        owner: str,
+        *,
+        seen: RolloutRecord | None = None,
+        takeover: Takeover | None = None,
+    ) -> Claim:
         with self._answering("claim"):
             record = self._record(environment)
-            claimed = claims.claimed(record, owner, self._clock(), self._stale_after_seconds, takeover=takeover)
+            claimed = claims.claimed(record, owner, self._clock(), seen=seen, takeover=takeover)
             return claims.claim_on(self._store(claimed))
 
     @override
@@ -165,7 +172,7 @@ class FakeTarget(ReleaseTarget):
         with self._answering("traffic"):
             if environment is Environment.PRODUCTION:
                 self.place.serve(environment, self.place.load_per_look)
-            return self.place.snapshot(environment, self._clock())
+            return self.place.snapshot(environment, self._monotonic())
 
     @override
     def url(self, environment: Environment) -> str:

@@ -123,7 +123,7 @@ class Meter:
         """Everything so far.
 
         Args:
-            at: seconds since the epoch.
+            at: seconds of a clock that only goes forward.
             digests: by colour, what its replicas say they run.
             backends: shown even if nothing was counted on them.
         """

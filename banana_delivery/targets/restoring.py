@@ -173,6 +173,7 @@ def above(environment: Environment, record: RolloutRecord, first: Found, copy: F
         environment=environment,
         generation=highest,
         owner=known.owner if known else None,
+        beat=known.beat if known else 0,
         heartbeat=known.heartbeat if known else 0.0,
     )
 

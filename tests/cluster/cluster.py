@@ -22,6 +22,7 @@ from banana_delivery.targets.kubernetes.gateway import PROBE_ROUTE, USER_ROUTE
 from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
 from banana_delivery.targets.kubernetes.record_copy import NAME
 from banana_delivery.targets.kubernetes.target import KubernetesTarget, kubernetes_target
+from tests.support.claims import steal
 
 ROOT = Path(__file__).parents[2]
 PRODUCTION = Environment.PRODUCTION
@@ -78,7 +79,6 @@ class Cluster:
                 target="kubernetes",
                 kubernetes_routing=routing,
                 kubernetes_router_metrics_url=os.environ["GATEWAY_METRICS_URL"],
-                stale_after_seconds=5.0,
                 **settings,
             )
         )
@@ -121,7 +121,7 @@ class Production:
 
     def __init__(self, target: KubernetesTarget, owner: str = "a test", *, takeover: bool = False) -> None:
         self.target = target
-        self.claim: Claim = target.claim(PRODUCTION, owner, takeover=takeover)
+        self.claim: Claim = steal(target, PRODUCTION, owner) if takeover else target.claim(PRODUCTION, owner)
 
     def deploy(self, colour: Colour, image: ImageRef, replicas: int = 1) -> None:
         """Deploy and wait."""

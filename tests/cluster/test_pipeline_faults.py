@@ -204,7 +204,7 @@ def test_a_hand_edit_in_the_shift_holds_production_as_it_is_until_somebody_resum
         assert (record.phase, found in detect_drift(record, target.observed(PRODUCTION))) == (Phase.DRIFTED, True)
         # People look first. What is told to go while it starts may also stay for a minute.
         here.cluster.kubectl("rollout", "status", candidate, "-n", "production", "--timeout=60s")
-        resume(target, PRODUCTION, "Ada", time.time())
+        resume(target, PRODUCTION, "Ada")
         here.is_at_rest(live)
 
 

@@ -38,8 +38,6 @@ FAILING, BROKEN = "4", "3"
 class ClusterBench(TargetFixture):
     """The Kubernetes target, with a clock that can be moved on."""
 
-    stale_after_seconds = 20.0
-
     def __init__(self, cluster: Cluster, way: Way, releases: dict[str, ImageRef]) -> None:
         self._cluster = cluster
         self._way: Way = way
@@ -51,7 +49,6 @@ class ClusterBench(TargetFixture):
     def another_target(self) -> ReleaseTarget:
         # A FAULT that the serving application does not understand ends it at once: a crash loop.
         target = self._cluster.target(self._way, drill_faults={FAILING: "error", BROKEN: "no such fault"})
-        target.stale_after_seconds = self.stale_after_seconds
         target.clock = lambda: time.time() + self._ahead
         return target
 

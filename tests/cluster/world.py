@@ -89,7 +89,7 @@ class ClusterWorld:
     def connect(self, **settings: str) -> WatchedCluster:
         """Give the pipeline a target with connections of its own, as every process has."""
         made = self.cluster.target("gateway", **settings)
-        target = WatchedCluster(made.sites, made.stale_after_seconds)
+        target = WatchedCluster(made.sites)
         target.watch()
         self.pipeline.target = target  # type: ignore[assignment]
         self.pipeline.change(release_target=target)

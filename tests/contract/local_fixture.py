@@ -76,7 +76,6 @@ class LocalFixture(TargetFixture):
 
     def __init__(self, home: Path) -> None:
         self.settings = local_settings(home)
-        self.stale_after_seconds = self.settings.stale_after_seconds
         self.paths = LocalPaths(self.settings.home)
         self.releases = TinyReleases(home / "releases")
         self.stack = EmbeddedStack(self.settings, [router(self.settings)])

@@ -9,25 +9,32 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from banana_delivery.errors import ClaimRefusedError, FencedError, LostRecordError, TargetError
+from banana_delivery.errors import ClaimOutdatedError, ClaimRefusedError, FencedError, LostRecordError, TargetError
 from banana_delivery.policy.model import Colour, Counters, Environment, ImageRef, Phase, RolloutRecord, TrafficSource
-from banana_delivery.targets.base import Claim, Readiness, ReleaseTarget
+from banana_delivery.targets.base import Claim, Readiness, ReleaseTarget, Takeover
+from banana_delivery.targets.sightings import OwnerWatch, Sightings
+from tests.support.claims import steal
+from tests.support.clock import HandClock
 
 PRODUCTION, STAGING = Environment.PRODUCTION, Environment.STAGING
 BLUE, GREEN, SOLE = Colour.BLUE, Colour.GREEN, Colour.SOLE
 PATIENCE_SECONDS = 60.0
 Where = Literal["record", "copy"]
+STEPS = (-3600.0, -90.0, -1.0, 1.0, 90.0, 120.0, 3600.0)
+"""What a wall clock does overnight, seconds; some of them have cost a living owner its environment."""
+PATIENCE = 20.0
 
 
 class TargetFixture(ABC):
     """A target to be tried, and what the tests do around it."""
 
     target: ReleaseTarget
-    stale_after_seconds: float
 
     @abstractmethod
     def another_target(self) -> ReleaseTarget:
@@ -39,7 +46,7 @@ class TargetFixture(ABC):
 
     @abstractmethod
     def advance(self, seconds: float) -> None:
-        """Let time pass for every target there."""
+        """Set the wall clock of every target there on, or back."""
 
     @abstractmethod
     def send(self, environment: Environment, requests: int) -> None:
@@ -109,6 +116,14 @@ def counters(target: ReleaseTarget, colour: Colour, source: TrafficSource = Traf
     return target.traffic(environment).of(colour, source)
 
 
+@dataclass
+class Observer:
+    """Somebody who looks whether the owners live, with a clock of his own."""
+
+    clock: HandClock
+    watch: OwnerWatch
+
+
 class _Contract:
     """What both parts of the contract stand on."""
 
@@ -119,6 +134,11 @@ class _Contract:
     @pytest.fixture
     def target(self, fixture: TargetFixture) -> ReleaseTarget:
         return fixture.target
+
+    @pytest.fixture
+    def observer(self, fixture: TargetFixture, tmp_path: Path) -> Observer:
+        clock = HandClock()
+        return Observer(clock, OwnerWatch(fixture.another_target(), Sightings(tmp_path, clock), PATIENCE, 1.0))
 
     @pytest.fixture
     def claim(self, target: ReleaseTarget) -> Claim:
@@ -142,30 +162,113 @@ class RecordContract(_Contract):
     def test_the_same_owner_may_claim_again_and_keeps_its_generation(self, target: ReleaseTarget) -> None:
         assert target.claim(PRODUCTION, "run-1") == target.claim(PRODUCTION, "run-1")
 
-    def test_a_claim_is_refused_while_another_owner_shows_life(self, fixture: TargetFixture, claim: Claim) -> None:
-        fixture.advance(fixture.stale_after_seconds - 1)
+    @pytest.mark.parametrize("step", STEPS)
+    def test_a_claim_is_refused_while_another_owner_has_it_whatever_the_clocks_say(
+        self, fixture: TargetFixture, claim: Claim, step: float
+    ) -> None:
+        fixture.advance(step)
         fixture.target.heartbeat(claim)
-        fixture.advance(fixture.stale_after_seconds - 1)
+        fixture.advance(step)
         before = fixture.target.record(PRODUCTION)
 
         with pytest.raises(ClaimRefusedError, match="run-1"):
             fixture.target.claim(PRODUCTION, "run-2")
         assert fixture.target.record(PRODUCTION) == before
 
-    def test_a_silent_owner_may_be_replaced(self, fixture: TargetFixture, claim: Claim) -> None:
-        fixture.advance(fixture.stale_after_seconds + 1)
+    def test_a_silent_owner_may_be_replaced(self, fixture: TargetFixture, claim: Claim, observer: Observer) -> None:
+        assert not observer.watch.is_silent(fixture.target.record(PRODUCTION)), "One look shows no silence."
+        observer.clock.now += PATIENCE + 1
+        seen = fixture.target.record(PRODUCTION)
 
-        taken = fixture.another_target().claim(PRODUCTION, "run-2")
+        assert observer.watch.is_silent(seen)
+        taken = fixture.another_target().claim(PRODUCTION, "run-2", seen=seen, takeover=Takeover.SILENT)
 
         assert taken.generation > claim.generation
         assert fixture.target.record(PRODUCTION).owner == "run-2"
 
+    @pytest.mark.parametrize("step", STEPS)
+    def test_a_clock_that_steps_makes_no_living_owner_silent_and_hides_no_dead_one(
+        self, fixture: TargetFixture, claim: Claim, observer: Observer, step: float
+    ) -> None:
+        for _ in range(3):
+            fixture.target.heartbeat(claim)
+            fixture.advance(step)
+            assert not observer.watch.is_silent(fixture.target.record(PRODUCTION))
+            observer.clock.now += PATIENCE / 2
+        fixture.target.heartbeat(claim)
+        assert not observer.watch.is_silent(fixture.target.record(PRODUCTION))
+
+        fixture.advance(step)
+        observer.clock.now += PATIENCE + 1
+        assert observer.watch.is_silent(fixture.target.record(PRODUCTION))
+
+    def test_an_owner_that_shows_life_after_it_was_judged_dead_keeps_its_environment(
+        self, fixture: TargetFixture, claim: Claim
+    ) -> None:
+        seen = fixture.target.record(PRODUCTION)
+        fixture.target.heartbeat(claim)
+
+        with pytest.raises(ClaimOutdatedError, match="run-1 has worked on it since"):
+            fixture.another_target().claim(PRODUCTION, "reconcile", seen=seen, takeover=Takeover.SILENT)
+
+        fixture.target.heartbeat(claim)
+
+    @pytest.mark.parametrize("takeover", Takeover)
+    def test_whoever_claimed_after_a_look_is_not_robbed_by_who_looked(
+        self, fixture: TargetFixture, claim: Claim, takeover: Takeover
+    ) -> None:
+        looked = fixture.target.record(PRODUCTION)
+        person = fixture.target.claim(PRODUCTION, "Ada", seen=looked, takeover=Takeover.ANYBODY)
+
+        with pytest.raises(ClaimOutdatedError, match="Ada has it now"):
+            fixture.another_target().claim(PRODUCTION, "reconcile", seen=looked, takeover=takeover)
+
+        fixture.target.heartbeat(person)
+
+    def test_what_was_free_when_it_was_seen_is_not_taken_from_whoever_came_first(self, fixture: TargetFixture) -> None:
+        free = fixture.target.record(PRODUCTION)
+        first = fixture.target.claim(PRODUCTION, "run-1", seen=free)
+        fixture.target.release(first)
+
+        with pytest.raises(ClaimOutdatedError, match="given it back"):
+            fixture.another_target().claim(PRODUCTION, "run-2", seen=free)
+        assert fixture.target.record(PRODUCTION).owner is None
+
+    def test_what_changed_under_the_same_owner_is_judged_anew_before_it_is_taken(
+        self, fixture: TargetFixture, claim: Claim
+    ) -> None:
+        """Between the look of whoever rolls back and the claim, a run may have promoted its candidate."""
+        seen = fixture.target.record(PRODUCTION)
+        fixture.target.write(claim, seen.replace(phase=Phase.PROMOTING, active=BLUE))
+
+        with pytest.raises(ClaimOutdatedError, match="look again"):
+            fixture.another_target().claim(PRODUCTION, "Ada", seen=seen, takeover=Takeover.ANYBODY)
+
+        fixture.target.heartbeat(claim)
+
     def test_a_living_owner_is_replaced_on_purpose_only(self, target: ReleaseTarget, claim: Claim) -> None:
-        stolen = target.claim(PRODUCTION, "person", takeover=True)
+        seen = target.record(PRODUCTION)
+        target.heartbeat(claim)
+
+        stolen = target.claim(PRODUCTION, "person", seen=seen, takeover=Takeover.ANYBODY)
 
         assert stolen.generation > claim.generation
         with pytest.raises(FencedError):
             target.heartbeat(claim)
+
+    def test_a_person_in_two_terminals_is_two_owners(self, target: ReleaseTarget) -> None:
+        first = steal(target, PRODUCTION, "Ada (rollback)")
+        second = steal(target, PRODUCTION, "Ada (rollback)")
+
+        assert second.generation > first.generation
+        with pytest.raises(FencedError):
+            target.heartbeat(first)
+
+    def test_nobody_takes_over_without_saying_from_whom(self, target: ReleaseTarget, claim: Claim) -> None:
+        with pytest.raises(ValueError, match="judged"):
+            target.claim(PRODUCTION, "run-2", takeover=Takeover.ANYBODY)
+
+        target.heartbeat(claim)
 
     def test_of_many_that_claim_at_once_one_wins(self, fixture: TargetFixture) -> None:
         won: list[Claim] = []
@@ -188,6 +291,31 @@ class RecordContract(_Contract):
 
         assert (len(won), len(refused)) == (1, 5)
         assert fixture.target.record(PRODUCTION).owner == won[0].owner
+
+    def test_of_many_that_take_over_from_the_same_dead_owner_one_wins(
+        self, fixture: TargetFixture, claim: Claim
+    ) -> None:
+        seen = fixture.target.record(PRODUCTION)
+        won: list[Claim] = []
+        refused: list[ClaimOutdatedError] = []
+        start = threading.Barrier(4)
+
+        def take(owner: str) -> None:
+            target = fixture.another_target()
+            start.wait()
+            try:
+                won.append(target.claim(PRODUCTION, owner, seen=seen, takeover=Takeover.SILENT))
+            except ClaimOutdatedError as error:
+                refused.append(error)
+
+        threads = [threading.Thread(target=take, args=(f"run-{number}",)) for number in range(2, 6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert (len(won), len(refused)) == (1, 3)
+        assert won[0].generation == claim.generation + 1
 
     def test_an_environment_given_back_can_be_claimed_at_once(self, target: ReleaseTarget, claim: Claim) -> None:
         target.write(claim, target.record(PRODUCTION).replace(phase=Phase.SHIFTING, note="half way"))
@@ -215,9 +343,10 @@ class RecordContract(_Contract):
         lies = {"generation": 99, "owner": "nobody", "weights": {BLUE: 100}, "environment": STAGING, "heartbeat": 1.0}
         before = target.record(PRODUCTION)
 
-        stored = target.write(claim, before.replace(**known, **lies))
+        stored = target.write(claim, before.replace(**known, **lies, beat=77))
 
-        assert stored == target.record(PRODUCTION) == before.replace(**known, heartbeat=stored.heartbeat)
+        shown = {"beat": before.beat + 1, "heartbeat": stored.heartbeat}
+        assert stored == target.record(PRODUCTION) == before.replace(**known, **shown)
         assert stored.heartbeat > before.heartbeat
 
     def test_a_heartbeat_changes_nothing_but_the_heartbeat(self, fixture: TargetFixture, claim: Claim) -> None:
@@ -228,7 +357,8 @@ class RecordContract(_Contract):
 
         after = fixture.target.record(PRODUCTION)
         assert after.heartbeat > before.heartbeat
-        assert after == before.replace(heartbeat=after.heartbeat)
+        assert after.beat == before.beat + 1
+        assert after == before.replace(heartbeat=after.heartbeat, beat=after.beat)
 
     def test_the_record_and_the_claim_survive_the_process(self, fixture: TargetFixture, claim: Claim) -> None:
         fixture.target.write(
@@ -265,9 +395,8 @@ class ReplicaContract(_Contract):
         bring_up(fixture.target, claim, BLUE, fixture.image("1"))
 
         assert fixture.replicas(PRODUCTION, BLUE) == running
-        assert fixture.target.record(PRODUCTION) == record.replace(
-            heartbeat=fixture.target.record(PRODUCTION).heartbeat
-        )
+        after = fixture.target.record(PRODUCTION)
+        assert after == record.replace(heartbeat=after.heartbeat, beat=after.beat)
 
     def test_another_digest_replaces_the_one_on_an_idle_colour(self, fixture: TargetFixture, claim: Claim) -> None:
         bring_up(fixture.target, claim, BLUE, fixture.image("1"))
@@ -341,8 +470,8 @@ class RoutingContract(_Contract):
     def test_a_dead_owner_that_wakes_up_changes_nothing(self, fixture: TargetFixture, claim: Claim) -> None:
         target = fixture.target
         target.deploy(claim, BLUE, fixture.image("1"), 1)
-        fixture.advance(fixture.stale_after_seconds + 1)
-        fixture.another_target().claim(PRODUCTION, "run-2")
+        dead = target.record(PRODUCTION)
+        fixture.another_target().claim(PRODUCTION, "run-2", seen=dead, takeover=Takeover.SILENT)
         record, observed = target.record(PRODUCTION), target.observed(PRODUCTION)
         mutations: list[Callable[[], object]] = [
             lambda: target.write(claim, record.replace(phase=Phase.SHIFTING)),
@@ -359,6 +488,23 @@ class RoutingContract(_Contract):
 
         assert target.record(PRODUCTION) == record
         assert target.observed(PRODUCTION) == observed
+
+    def test_every_change_of_an_owner_is_a_sign_of_life(self, fixture: TargetFixture, claim: Claim) -> None:
+        target = fixture.target
+        signs = [target.record(PRODUCTION).sign_of_life]
+        changes: list[Callable[[], object]] = [
+            lambda: target.heartbeat(claim),
+            lambda: target.write(claim, target.record(PRODUCTION)),
+            lambda: target.deploy(claim, BLUE, fixture.image("1"), 1),
+            lambda: target.scale(claim, BLUE, 1),
+            lambda: target.set_weights(claim, {BLUE: 100}),
+        ]
+
+        for change in changes:
+            change()
+            signs.append(target.record(PRODUCTION).sign_of_life)
+
+        assert len(set(signs)) == len(signs)
 
     def test_another_digest_never_replaces_one_that_carries_users(self, fixture: TargetFixture, claim: Claim) -> None:
         target = fixture.target

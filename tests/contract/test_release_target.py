@@ -18,15 +18,13 @@ from tests.contract.release_target_contract import ReleaseTargetContract, Target
 class FakeBench(TargetFixture):
     """The fake on its place, with a clock of its own."""
 
-    stale_after_seconds = 20.0
-
     def __init__(self) -> None:
         self._now = 1_000.0
-        self._fake = FakeTarget(stale_after_seconds=self.stale_after_seconds, clock=lambda: self._now)
+        self._fake = FakeTarget(clock=lambda: self._now)
         self.target: ReleaseTarget = self._fake
 
     def another_target(self) -> ReleaseTarget:
-        return FakeTarget(self._fake.place, stale_after_seconds=self.stale_after_seconds, clock=lambda: self._now)
+        return FakeTarget(self._fake.place, clock=lambda: self._now)
 
     def image(self, version: str, *, failing: bool = False, broken: bool = False) -> ImageRef:
         digest = "sha256:" + hashlib.sha256(version.encode()).hexdigest()

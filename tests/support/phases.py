@@ -65,8 +65,8 @@ class Watched(ReleaseTarget):
 class WatchedTarget(Watched, FakeTarget):
     """A fake target that is watched."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__(clock=clock)
+    def __init__(self, clock: SimulatedClock) -> None:
+        super().__init__(clock=clock, monotonic=clock.monotonic)
         self.watch()
 
 
@@ -75,23 +75,25 @@ class SimulatedClock:
     """Time that passes when somebody sleeps; users arrive meanwhile, and so does the probe's load.
 
     Attributes:
+        stepped: seconds by which somebody has set the wall clock on, or back.
         on_sleep: called at every look of a rollout, for example to break something in the middle of it.
     """
 
     target: FakeTarget | None = None
     evaluator: FakeEvaluator | None = None
     now: float = field(default_factory=time.time)
+    stepped: float = 0.0
     on_sleep: list[Callable[[], object]] = field(default_factory=list)
 
     def __call__(self) -> float:
-        return self.now
+        return self.time()
 
     def time(self) -> float:
-        """Seconds since the epoch."""
-        return self.now
+        """Seconds since the epoch, as far as this machine knows."""
+        return self.now + self.stepped
 
     def monotonic(self) -> float:
-        """The same clock; nobody sets it back."""
+        """The same without the steps."""
         return self.now
 
     @property

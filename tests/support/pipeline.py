@@ -195,13 +195,13 @@ class PipelineHarness:
 
 
 @contextmanager
-def open_pipeline(home: Path, **settings: object) -> Iterator[PipelineHarness]:
+def open_pipeline(home: Path, clock: SimulatedClock | None = None, **settings: object) -> Iterator[PipelineHarness]:
     """A pipeline in a directory of its own; opened again, it remembers what Dagster knew."""
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_load(INSTANCE.read_text())
     (dagster_home / "dagster.yaml").write_text(yaml.safe_dump(config))
-    clock = SimulatedClock()
+    clock = clock or SimulatedClock()
     target, evaluator, registry = WatchedTarget(clock=clock), FakeEvaluator(), FakeRegistry()
     clock.target, clock.evaluator = target, evaluator
     classes: dict[str, tuple[str, ...]] = {}

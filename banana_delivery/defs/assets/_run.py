@@ -32,6 +32,7 @@ from banana_delivery.runs.instance import refuse_without_slot
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
+from banana_delivery.targets.sightings import owner_watch
 
 GROUP = "delivery"
 OWNERS = ["team:ml-platform"]
@@ -131,11 +132,13 @@ class DeliveryRun:
 
     def lease(self, target: ReleaseTarget, environment: Environment) -> Lease:
         """This run's hold on an environment."""
+        watch = owner_watch(target, self.settings, self.recorder.clock)
         return Lease(
             target,
             environment,
             self.run_id,
             heartbeat_seconds=self.settings.heartbeat_seconds,
+            is_silent=watch.is_silent,
             patience=self.patience,
         )
 

@@ -78,7 +78,7 @@ def _meet_users(
     plan = PLANS[run.settings.plan]
     candidate, timeout = target.record(Environment.PRODUCTION).idle, run.settings.ready_timeout_seconds
     # The probe ends last: users do not wait for answers that a hanging candidate owes to it.
-    with ExitStack() as load, rollback_on_exit(target, lease, clock):
+    with ExitStack() as load, rollback_on_exit(target, lease):
         lease.enter(Phase.DEPLOYING, candidate=ref, plan=plan.name, scale_down_at=None)
         target.deploy(lease.claim, candidate, ref, 1)
         wait_until_ready(target, lease, Environment.PRODUCTION, candidate, timeout, run.say)

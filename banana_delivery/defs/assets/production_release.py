@@ -128,7 +128,7 @@ class _Release:
         """Scale up, shift, watch; promote, or let the guard restore the traffic."""
         before = self.target.record(Environment.PRODUCTION)
         # The probe ends last: users do not wait for answers that a hanging candidate owes to it.
-        with ExitStack() as load, rollback_on_exit(self.target, self.lease, self.clock) as guard:
+        with ExitStack() as load, rollback_on_exit(self.target, self.lease) as guard:
             self._bring_up(before)
             probe = self.evaluator.probe(self.target.probe_url(Environment.PRODUCTION, before.idle))
             shift = TrafficShift(

@@ -53,7 +53,7 @@ class StepState(StoredModel):
 
     Attributes:
         step: which one.
-        started_at: seconds since the epoch.
+        started_at: seconds by the clock of the meter that was read last.
         seen: the counters at the last look, which the next ones are subtracted from.
         totals: what each backend did since the step began, by ``Backend.key``.
         windows: counts since the step began and since each restart.
@@ -127,10 +127,10 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
 
     A backend, or the latency of one, that a look does not show stays as it was last seen: what it does meanwhile is
     counted when it shows up again. A snapshot of another meter than the last one's is a new start: nobody knows what
-    was counted between the two.
+    was counted between the two, nor how much time passed by the clocks of both.
     """
     if snapshot.meter != state.seen.meter:
-        state = state.replace(seen=snapshot)
+        state = state.replace(seen=snapshot, started_at=snapshot.at - state.seconds)
     backends = {key: _latest(counters, state.seen.backends.get(key)) for key, counters in snapshot.backends.items()}
     news = {key: delta(counters, state.seen.backends.get(key, Counters())) for key, counters in backends.items()}
     tallies = {source: tally(_of(news, candidate, source), plan.latency_budget_seconds) for source in TRAFFIC_SOURCES}

@@ -31,7 +31,7 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.settings import Settings
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, RecordDamage, ReleaseTarget
+from banana_delivery.targets.base import Claim, Observed, Readiness, RecordDamage, ReleaseTarget, Takeover
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.autoscaling import autoscaler_of, is_content, replicas_of, set_floor
 from banana_delivery.targets.kubernetes.endpoints import EndpointRouting
@@ -88,13 +88,11 @@ class KubernetesTarget(ReleaseTarget):
 
     Attributes:
         sites: where each environment is.
-        stale_after_seconds: an owner silent for longer is dead.
         faults: rehearsals: model version to the serving application's FAULT switch.
-        clock: seconds since the epoch.
+        clock: seconds since the epoch, for people.
     """
 
     sites: Mapping[Environment, EnvironmentCluster]
-    stale_after_seconds: float
     faults: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
 
@@ -120,19 +118,24 @@ class KubernetesTarget(ReleaseTarget):
     def restore(self, record: RolloutRecord, owner: str) -> Claim:
         """Write the record anew, then close everything beside it to older generations."""
         site = self.sites[record.environment]
-        stored = site.store.replace(
-            record, lambda base: claims.claimed(base, owner, self.clock(), self.stale_after_seconds)
-        )
+        stored = site.store.replace(record, lambda base: claims.claimed(base, owner, self.clock()))
         return self._fenced(claims.claim_on(stored))
 
     @override
-    def claim(self, environment: Environment, owner: str, *, takeover: bool = False) -> Claim:
+    def claim(
+        self,
+        environment: Environment,
+        owner: str,
+        *,
+        seen: RolloutRecord | None = None,
+        takeover: Takeover | None = None,
+    ) -> Claim:
         """Take the record, then close everything beside it to older generations."""
         site = self.sites[environment]
 
         def change(carrier: Json, record: RolloutRecord) -> RolloutRecord:
             site.routing.initialise(carrier)
-            return claims.claimed(record, owner, self.clock(), self.stale_after_seconds, takeover=takeover)
+            return claims.claimed(record, owner, self.clock(), seen=seen, takeover=takeover)
 
         return self._fenced(claims.claim_on(site.store.change(change, closely=True)[1]))
 
@@ -200,7 +203,7 @@ class KubernetesTarget(ReleaseTarget):
 
         def change(carrier: Json, now: RolloutRecord) -> RolloutRecord:
             claims.check(now, claim)
-            becomes = claims.weighted(now, split).replace(heartbeat=self.clock())
+            becomes = claims.alive(claims.weighted(now, split), self.clock())
             routing.apply(carrier, split, prepared)
             return becomes
 
@@ -307,7 +310,7 @@ class KubernetesTarget(ReleaseTarget):
 
         def change(_: Json, now: RolloutRecord) -> RolloutRecord:
             claims.check(now, claim)
-            return become(now).replace(heartbeat=self.clock())
+            return claims.alive(become(now), self.clock())
 
         self._change(claim, change)
 
@@ -359,7 +362,6 @@ def kubernetes_target(settings: Settings) -> KubernetesTarget:
                 production_api, production, _routing(settings, production_api, production), _router(settings)
             ),
         },
-        stale_after_seconds=settings.stale_after_seconds,
         faults=settings.drill_faults,
     )
 

@@ -114,7 +114,7 @@ class Traffic:
                 digests.setdefault(str(colour), set()).add(digest)
         self._meter.take(scrapes, began, silent=silent)
         # Two digests in one colour equal no single one, so nobody takes them for the one that was meant.
-        return self._meter.snapshot(time.time(), {colour: " ".join(sorted(seen)) for colour, seen in digests.items()})
+        return self._meter.snapshot(self._clock(), {colour: " ".join(sorted(seen)) for colour, seen in digests.items()})
 
     def _scrape(self, pod: Json, text: str, colour: Colour) -> Scrape:
         """A pod's figures. Whether it is younger than our first poll, the list of pods says and no machine's clock."""
@@ -211,6 +211,7 @@ class _Prometheus:
         self._clock = clock
         self._lock = Lock()
         self._lead = float("-inf")
+        self._set_back: tuple[float, float] | None = None
 
     def ask(self, query: str) -> list[Series]:
         """What it answers.
@@ -242,10 +243,20 @@ class _Prometheus:
         return _no_figures(self._url, "Prometheus", why)
 
     def _check_age(self, at: float) -> None:
-        """Its clock against ours: how far it leads never shrinks, unless an answer is an old one."""
+        """Its clock against ours: how far it leads never shrinks, unless an answer is an old one.
+
+        Or its clock was set back. Then its answers go on as fast as our clock does, which those of a cache do not.
+        """
         with self._lock:
-            lead = at - self._clock()
+            now = self._clock()
+            lead = at - now
             self._lead = max(self._lead, lead)
+            if self._lead - lead <= STALE_SECONDS:
+                self._set_back = None
+            elif self._set_back is None or abs(self._set_back[0] - lead) > STALE_SECONDS / 2:
+                self._set_back = lead, now
+            elif now - self._set_back[1] > STALE_SECONDS:
+                self._lead = lead
             late = self._lead - lead
         if late > STALE_SECONDS:
             raise self.no_figures(f"its answer is {late:.0f} s older than one before; ask it without a cache")

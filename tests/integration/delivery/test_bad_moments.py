@@ -17,6 +17,7 @@ from banana_delivery.runs.audit_log import AuditLog
 from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
+from tests.support.claims import steal
 from tests.support.phases import PhaseHook
 from tests.support.pipeline import PipelineHarness
 
@@ -121,13 +122,13 @@ def test_a_run_whose_end_could_not_be_written_down_gets_its_line_later(
     pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = pipeline.stage(BETTER)
-    pipeline.target.at[SHIFTING] = lambda: pipeline.target.claim(Environment.PRODUCTION, "Ada", takeover=True)
+    pipeline.target.at[SHIFTING] = lambda: steal(pipeline.target, Environment.PRODUCTION, "Ada")
     run = pipeline.run_alone(version)
     pipeline.target.place.fail_next("record", "Production does not answer.")
     with pytest.raises(TargetError):
         pipeline.after(run)
     assert pipeline.attempts(version) == []
-    recovery.take_over(pipeline.target, Environment.PRODUCTION, "Ada", pipeline.clock.time())
+    recovery.take_over(pipeline.target, Environment.PRODUCTION, "Ada")
     monkeypatch.setattr(record_attempt, "SENSORS_SECONDS", -1e6)
     for _ in range(2):
         pipeline.tick("reconcile")
@@ -136,7 +137,7 @@ def test_a_run_whose_end_could_not_be_written_down_gets_its_line_later(
 
 def test_a_notice_about_an_error_names_the_image_and_what_serves(pipeline: PipelineHarness) -> None:
     version = pipeline.stage(BETTER)
-    pipeline.target.at[SHIFTING] = lambda: pipeline.target.claim(Environment.PRODUCTION, "Ada", takeover=True)
+    pipeline.target.at[SHIFTING] = lambda: steal(pipeline.target, Environment.PRODUCTION, "Ada")
     pipeline.run(version)
     digest = AuditLog(pipeline.instance).attempts(version)[0].digest
     assert digest
@@ -149,7 +150,7 @@ def test_after_resuming_a_held_production_the_next_delivery_goes_through(pipelin
     pipeline.target.at[SHIFTING] = lambda: pipeline.target.place.edit_replicas(Environment.PRODUCTION, Colour.BLUE, 3)
     pipeline.run(held)
     assert pipeline.target.record(Environment.PRODUCTION).phase is Phase.DRIFTED
-    recovery.resume(pipeline.target, Environment.PRODUCTION, "Ada", pipeline.clock.time())
+    recovery.resume(pipeline.target, Environment.PRODUCTION, "Ada")
     is_at_rest(pipeline, FIRST)
     following = pipeline.stage(BETTER)
     ends(pipeline, following, pipeline.run(following), Outcome.RELEASED)
@@ -160,7 +161,7 @@ def test_what_is_not_held_cannot_be_resumed_and_nobody_is_robbed(pipeline: Pipel
 
     def resume() -> None:
         with pytest.raises(TargetError, match="Production is not held"):
-            recovery.resume(pipeline.target, Environment.PRODUCTION, "Ada", pipeline.clock.time())
+            recovery.resume(pipeline.target, Environment.PRODUCTION, "Ada")
 
     pipeline.target.at[SHIFTING] = resume
     ends(pipeline, version, pipeline.run(version), Outcome.RELEASED)

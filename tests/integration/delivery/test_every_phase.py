@@ -13,6 +13,7 @@ from banana_delivery.policy.model import Outcome, Phase
 from banana_delivery.targets.base import Claim
 from tests.integration.delivery.moments import MOMENTS, PROMOTED, cancel_at, is_at_rest, kill_at
 from tests.integration.delivery.serving import Serving
+from tests.support.claims import steal
 from tests.support.phases import PhaseHook
 from tests.support.pipeline import PipelineHarness
 
@@ -82,7 +83,7 @@ def test_a_run_whose_environment_was_taken_touches_nothing_more(pipeline: Pipeli
     taken: list[Claim] = []
 
     def take() -> None:
-        taken.append(pipeline.target.claim(hook.environment, "Ada", takeover=True))
+        taken.append(steal(pipeline.target, hook.environment, "Ada"))
         pipeline.target.calls.clear()
 
     pipeline.target.at[hook] = take
@@ -91,5 +92,5 @@ def test_a_run_whose_environment_was_taken_touches_nothing_more(pipeline: Pipeli
     if hook != PROMOTED:
         assert run.status is dg.DagsterRunStatus.FAILURE
         assert "Ada has taken it over" in pipeline.attempts(version)[0].reason
-    take_over(pipeline.target, hook.environment, "Ada", pipeline.clock.time())
+    take_over(pipeline.target, hook.environment, "Ada")
     was_told_once(pipeline, run, Outcome.RELEASED if hook == PROMOTED else Outcome.ERROR)

@@ -52,8 +52,8 @@ def test_a_run_that_was_taken_for_dead_and_wakes_up_moves_nothing(pipeline: Pipe
     sleeper, next_one = pipeline.stage(BETTER), pipeline.stage(BETTER)
 
     def sleep_through_the_next_release() -> None:
-        silent = pipeline.target.record(Environment.PRODUCTION).replace(heartbeat=0.0)
-        pipeline.target.place.records[Environment.PRODUCTION] = silent
+        pipeline.tick("reconcile")
+        pipeline.clock.now += 3600
         pipeline.tick("reconcile")
         pipeline.run(next_one)
         pipeline.target.calls.clear()
@@ -102,8 +102,8 @@ def test_a_rollback_after_promotion_goes_back_to_the_release_before(pipeline: Pi
     second = pipeline.stage(BETTER)
     pipeline.run(second)
     if not warm:
-        record = pipeline.target.record(Environment.PRODUCTION)
-        pipeline.target.place.records[Environment.PRODUCTION] = record.replace(scale_down_at=1.0)
+        pipeline.tick("cool_down")
+        pipeline.clock.now += pipeline.resources.settings.warm_seconds
         pipeline.tick("cool_down")
         assert pipeline.target.record(Environment.PRODUCTION).deployments[Colour.BLUE].replicas == 0
     undone = undo(pipeline)

@@ -77,6 +77,7 @@ def test_a_pod_that_falls_silent_loses_production_before_anybody_knows_how_its_r
     pipeline: PipelineHarness, shifting: dg.DagsterRun
 ) -> None:
     pipeline.target.heartbeat(pipeline.target.claim(PRODUCTION, shifting.run_id))
+    pipeline.tick("reconcile")
     pipeline.clock.now += 3600
 
     pipeline.tick("reconcile")

@@ -12,7 +12,6 @@ import psutil
 import pytest
 
 from banana_delivery.defs import sensors
-from banana_delivery.delivery.lease import Lease
 from banana_delivery.names import PARENT_RUN_TAG, STAGED_AT_TAG, TRIGGER_TAG, WORKER_TAG
 from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
 from banana_delivery.policy.outcomes import Urgency
@@ -103,6 +102,8 @@ def test_a_re_execution_is_not_taken_for_the_dead_run_whose_tags_it_copied(pipel
 def test_a_silent_owner_is_taken_for_dead(pipeline: PipelineHarness) -> None:
     pipeline.target.claim(Environment.STAGING, "Ada's laptop")
     assert pipeline.target.record(Environment.STAGING).heartbeat == pipeline.clock.now
+    pipeline.tick("reconcile")
+    assert pipeline.target.record(Environment.STAGING).owner == "Ada's laptop"
     pipeline.clock.now += 3600
     pipeline.tick("reconcile")
     assert pipeline.target.record(Environment.STAGING).owner is None
@@ -110,6 +111,7 @@ def test_a_silent_owner_is_taken_for_dead(pipeline: PipelineHarness) -> None:
 
 def test_an_owner_that_was_silent_only_while_the_place_was_away_is_left_alone(pipeline: PipelineHarness) -> None:
     claim = pipeline.target.claim(Environment.STAGING, "Ada's laptop")
+    pipeline.tick("reconcile")
     pipeline.clock.now += 3600
     pipeline.clock.on_sleep.append(lambda: pipeline.target.heartbeat(claim))
     pipeline.tick("reconcile")
@@ -201,8 +203,7 @@ def test_the_replaced_colour_cools_down_when_its_time_is_over(pipeline: Pipeline
     pipeline.run(pipeline.stage(found=0.999))
     pipeline.tick("cool_down")
     assert pipeline.target.record(Environment.PRODUCTION).deployments[Colour.BLUE].replicas == 2
-    with Lease(pipeline.target, Environment.PRODUCTION, "Ada", heartbeat_seconds=1.0) as held:
-        held.enter(Phase.IDLE, scale_down_at=1.0)
+    pipeline.clock.now += pipeline.resources.settings.warm_seconds
     pipeline.tick("cool_down")
     record = pipeline.target.record(Environment.PRODUCTION)
     assert record.deployments[Colour.BLUE].replicas == 0

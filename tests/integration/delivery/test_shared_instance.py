@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,8 +44,9 @@ def partitions(pipeline: PipelineHarness) -> list[str]:
 
 
 def look_later(pipeline: PipelineHarness) -> None:
-    """What ``reconcile`` makes of what ended a while ago."""
-    pipeline.clock.now = max(pipeline.clock.now, time.time()) + 120
+    """What ``reconcile`` makes of what it has seen ended for a while."""
+    pipeline.tick("reconcile")
+    pipeline.clock.now += 120
     pipeline.tick("reconcile")
 
 
@@ -136,14 +136,14 @@ def test_a_run_with_half_the_sensors_tags_does_not_stop_the_sensor(
 def test_a_job_of_others_named_rollback_does_not_keep_ours_away(empty_pipeline: PipelineHarness) -> None:
     their_run(empty_pipeline.instance, "9", job="rollback", status=STARTED)
     runs = Runs(empty_pipeline.instance, empty_pipeline.location)
-    assert not runs.begun("rollback", 0.0)
+    assert not runs.latest_unfinished("rollback")
     empty_pipeline.instance.create_run_for_job(
         empty_pipeline.defs.resolve_job_def("rollback"),
         status=STARTED,
         run_config=ROLLBACK_CONFIG,
         remote_job_origin=origin("rollback", empty_pipeline.location.name),
     )
-    assert runs.begun("rollback", 0.0)
+    assert runs.latest_unfinished("rollback")
 
 
 def test_dagster_itself_shows_the_status_sensor_only_what_its_own_location_launched(

@@ -70,7 +70,8 @@ def test_a_copy_that_is_known_says_more_than_what_runs(target: FakeTarget) -> No
 
     assert type_it("--yes").exit_code == 0
 
-    assert target.record(PRODUCTION) == before.replace(generation=2, heartbeat=target.record(PRODUCTION).heartbeat)
+    after = target.record(PRODUCTION)
+    assert after == before.replace(generation=2, beat=after.beat, heartbeat=after.heartbeat)
     assert target.damage(PRODUCTION) is None
 
 
@@ -99,4 +100,4 @@ def test_what_was_never_used_is_restored_to_nothing(target: FakeTarget) -> None:
     assert type_it("--yes", "--environment", "staging").exit_code == 0
 
     record = target.record(Environment.STAGING)
-    assert record.replace(generation=0, heartbeat=0.0) == RolloutRecord(environment=Environment.STAGING)
+    assert record.replace(generation=0, beat=0, heartbeat=0.0) == RolloutRecord(environment=Environment.STAGING)

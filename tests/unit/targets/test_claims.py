@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from banana_delivery.errors import ClaimRefusedError, FencedError, TargetError
 from banana_delivery.policy.model import Colour, Environment, Phase, RolloutRecord
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim
+from banana_delivery.targets.base import Claim, Takeover
 
 RECORD = RolloutRecord(environment=Environment.PRODUCTION)
 Step = tuple[str, str, float]
 
 
 def test_a_claim_given_back_is_worth_nothing() -> None:
-    mine = claims.claimed(RECORD, "run-1", 0.0, 20.0)
+    mine = claims.claimed(RECORD, "run-1", 0.0)
     claim = claims.claim_on(mine)
 
     given_back = claims.released(mine, claim)
@@ -26,11 +26,20 @@ def test_a_claim_given_back_is_worth_nothing() -> None:
     assert claims.released(given_back, claim) == given_back
 
 
-def test_a_clock_that_was_set_back_makes_nobody_stale() -> None:
-    mine = claims.claimed(RECORD, "run-1", 1_000.0, 20.0)
+@pytest.mark.parametrize("now", [10.0, 1_000.0, 1e9, 1e18])
+def test_no_clock_makes_an_owner_stale(now: float) -> None:
+    mine = claims.claimed(RECORD, "run-1", 1_000.0)
 
-    with pytest.raises(ClaimRefusedError, match="0 s ago"):
-        claims.claimed(mine, "run-2", 10.0, 20.0)
+    with pytest.raises(ClaimRefusedError, match="belongs to run-1, which showed life at 01 January 00:16:40 UTC"):
+        claims.claimed(mine, "run-2", now)
+
+
+@pytest.mark.parametrize("heartbeat", [-1e18, 1e18, float("inf"), float("nan")])
+def test_a_refusal_is_one_sentence_whatever_the_owners_clock_has_written(heartbeat: float) -> None:
+    mine = claims.claimed(RECORD, "run-1", heartbeat)
+
+    with pytest.raises(ClaimRefusedError, match="wait until its delivery ends"):
+        claims.claimed(mine, "run-2", 0.0)
 
 
 def test_nobody_claims_on_behalf_of_nobody() -> None:
@@ -39,20 +48,20 @@ def test_nobody_claims_on_behalf_of_nobody() -> None:
 
 
 def test_an_old_claim_stays_dead_when_its_owner_comes_back() -> None:
-    first = claims.claimed(RECORD, "run-1", 0.0, 20.0)
-    second = claims.claimed(first, "run-2", 1.0, 20.0, takeover=True)
-    again = claims.claimed(second, "run-1", 2.0, 20.0, takeover=True)
+    first = claims.claimed(RECORD, "run-1", 0.0)
+    second = claims.claimed(first, "run-2", 1.0, seen=first, takeover=Takeover.ANYBODY)
+    again = claims.claimed(second, "run-1", 2.0, seen=second, takeover=Takeover.SILENT)
 
     with pytest.raises(FencedError):
         claims.check(again, claims.claim_on(first))
 
 
 def test_a_hold_survives_being_given_back_and_claimed() -> None:
-    held = claims.claimed(RECORD, "run-1", 0.0, 20.0).replace(phase=Phase.DRIFTED)
+    held = claims.claimed(RECORD, "run-1", 0.0).replace(phase=Phase.DRIFTED)
 
     resting = claims.released(held, claims.claim_on(held))
 
-    assert claims.claimed(resting, "run-2", 1.0, 20.0).phase is Phase.DRIFTED
+    assert claims.claimed(resting, "run-2", 1.0).phase is Phase.DRIFTED
 
 
 def test_all_weights_at_nothing_is_a_state_before_the_first_release_only() -> None:
@@ -72,7 +81,8 @@ def test_at_no_time_do_two_claims_hold(steps: list[Step]) -> None:
                 for claim in [claim for claim in made if claim.owner == owner]:
                     record = claims.released(record, claim)
             else:
-                record = claims.claimed(record, owner, now, 20.0, takeover=step == "steal")
+                takeover = Takeover.ANYBODY if step == "steal" else None
+                record = claims.claimed(record, owner, now, seen=record, takeover=takeover)
                 made.add(claims.claim_on(record))
         except ClaimRefusedError:
             assert step == "claim"

@@ -225,6 +225,23 @@ def test_what_the_colour_did_before_the_step_is_not_held_against_it() -> None:
     assert (judgement.metrics.requests, judgement.metrics.failed) == (200, 0)
 
 
+@pytest.mark.parametrize("zero", [-1e6, 0.0, 1.7e9])
+def test_a_step_goes_on_where_it_was_when_another_meter_with_a_clock_of_its_own_is_read(zero: float) -> None:
+    """As after a restart of the process that looks, or of its machine: an earlier one dated its looks, too."""
+    scene = Scene()
+    for _ in range(5):
+        scene.look()
+    lasted = scene.state.seconds
+    assert lasted == 5.0
+
+    scene.meter, scene.now = "after a restart", zero
+    scene.look()
+    assert scene.state.seconds == pytest.approx(lasted)
+    scene.look()
+
+    assert scene.state.seconds == pytest.approx(lasted + 1.0)
+
+
 def test_figures_of_another_meter_are_a_new_start_and_no_news() -> None:
     scene = Scene(backends={"green/user": counters(5000, failed=900)})
     scene.meter = "after a restart"

@@ -28,6 +28,7 @@ from banana_delivery.targets.kubernetes.target import EnvironmentCluster, Kubern
 from tests import ROOT
 from tests.cluster.recorder import Right, asked
 from tests.contract.release_target_contract import RestoringContract, TargetFixture, Where, bring_up
+from tests.support.claims import steal
 from tests.support.cluster_objects import ClusterObjects
 
 PRODUCTION, STAGING = Environment.PRODUCTION, Environment.STAGING
@@ -181,7 +182,6 @@ class Bench(TargetFixture):
                 STAGING: EnvironmentCluster(api, staging, SoleRouting(api, staging)),
                 PRODUCTION: EnvironmentCluster(api, PLACE, way),
             },
-            stale_after_seconds=self.stale_after_seconds,
             clock=lambda: self._now,
         )
 
@@ -426,7 +426,7 @@ def test_a_writer_that_comes_late_with_its_copy_leaves_the_newer_one(bench: Benc
         """Between a process' write of the record and that of its copy, another one takes over."""
         if not stalled and path == PLACE.config_map(NAME):
             stalled.append(claim)
-            stalled.append(other.claim(PRODUCTION, "a person", takeover=True))
+            stalled.append(steal(other, PRODUCTION, "a person"))
         return patch(bench.world.cluster, path, body)
 
     bench.world.cluster.patch = stall  # type: ignore[method-assign]

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from banana_delivery.errors import FencedError, TargetError
+from banana_delivery.errors import ClaimOutdatedError, ConflictError, FencedError, TargetError
 from banana_delivery.names import COLOUR_KEY, RECORD_KEY, REPLICAS_KEY
 from banana_delivery.policy.model import COLOURS, Colour, Deployment, Environment, ImageRef, Phase, RolloutRecord
+from banana_delivery.targets.base import Takeover
 from banana_delivery.targets.kubernetes.gateway import GatewayRouting, user_rules
 from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
 from banana_delivery.targets.kubernetes.target import EnvironmentCluster, KubernetesTarget
+from tests.support.claims import steal
 from tests.support.cluster_objects import ClusterObjects
 
 PRODUCTION, BLUE, GREEN = Environment.PRODUCTION, Colour.BLUE, Colour.GREEN
@@ -76,7 +78,7 @@ def cluster() -> Cluster:
 @pytest.fixture
 def target(cluster: Cluster) -> KubernetesTarget:
     routing = GatewayRouting(cluster, PLACE, 10.0)  # type: ignore[arg-type]
-    return KubernetesTarget({PRODUCTION: EnvironmentCluster(cluster, PLACE, routing)}, 20.0)  # type: ignore[arg-type]
+    return KubernetesTarget({PRODUCTION: EnvironmentCluster(cluster, PLACE, routing)})  # type: ignore[arg-type]
 
 
 def test_a_release_at_the_peak_takes_no_replica_away_and_lets_the_autoscaler_go_down_afterwards(
@@ -140,7 +142,7 @@ def test_a_claim_that_was_taken_over_leaves_the_floor_to_the_new_owner(
     cluster: Cluster, target: KubernetesTarget
 ) -> None:
     stale = target.claim(PRODUCTION, "run-1")
-    target.claim(PRODUCTION, "run-2", takeover=True)
+    steal(target, PRODUCTION, "run-2")
 
     target.release(stale)
 
@@ -187,3 +189,50 @@ def test_what_the_autoscaler_added_under_users_is_not_taken_from_them_by_asking_
 
     assert cluster.blue["spec"]["replicas"] == PEAK
     assert target.observed(PRODUCTION).replicas[BLUE] == BASE
+
+
+def test_a_sign_of_life_between_the_read_and_the_write_of_a_takeover_is_seen(
+    cluster: Cluster, target: KubernetesTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API refuses the write of an older resourceVersion; what is read then is another record than was judged."""
+    claim = target.claim(PRODUCTION, "run-1")
+    seen = target.record(PRODUCTION)
+    replace, struck = cluster.replace, list[str]()
+
+    def too_late(path: str, changed: Any) -> Any:
+        if not struck:
+            struck.append(path)
+            target.heartbeat(claim)
+            raise ConflictError("The object has been modified.")
+        return replace(path, changed)
+
+    monkeypatch.setattr(cluster, "replace", too_late)
+
+    with pytest.raises(ClaimOutdatedError, match="run-1 has worked on it since"):
+        target.claim(PRODUCTION, "reconcile", seen=seen, takeover=Takeover.SILENT)
+
+    assert struck
+    target.heartbeat(claim)
+
+
+def test_a_takeover_on_purpose_goes_through_between_two_heartbeats(
+    cluster: Cluster, target: KubernetesTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = target.claim(PRODUCTION, "run-1")
+    seen = target.record(PRODUCTION)
+    replace, struck = cluster.replace, list[str]()
+
+    def too_late(path: str, changed: Any) -> Any:
+        if not struck:
+            struck.append(path)
+            target.heartbeat(claim)
+            raise ConflictError("The object has been modified.")
+        return replace(path, changed)
+
+    monkeypatch.setattr(cluster, "replace", too_late)
+
+    taken = target.claim(PRODUCTION, "Ada", seen=seen, takeover=Takeover.ANYBODY)
+
+    assert (target.record(PRODUCTION).owner, taken.generation) == ("Ada", claim.generation + 1)
+    with pytest.raises(FencedError):
+        target.heartbeat(claim)

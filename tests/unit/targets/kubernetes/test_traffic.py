@@ -27,6 +27,7 @@ from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
 from banana_delivery.targets.kubernetes.target import kubernetes_target
 from banana_delivery.targets.kubernetes.traffic import TRAEFIK_QUERIES, RouterSource, Traffic, prometheus, traefik
 from banana_delivery.targets.meter import Meter
+from tests.support.clock import HandClock
 from tests.support.kubeconfig import write_kubeconfig
 
 PRODUCTION = EnvironmentNamespace(Environment.PRODUCTION, "production")
@@ -396,3 +397,30 @@ def a_pod(name: str, state: Json | None = None, **metadata: str) -> Json:
     pod["metadata"].update(name=name, uid=name, **metadata)
     pod["status"]["containerStatuses"] = [{"name": "api", "state": state or {"running": {}}}]
     return pod
+
+
+def test_prometheus_whose_clock_is_set_back_gives_figures_again_and_a_cache_that_is_stuck_does_not(
+    servers: Servers,
+) -> None:
+    clock = HandClock()
+    source = prometheus(servers.url, TRAEFIK_QUERIES, clock.monotonic)
+
+    def gives_figures(seconds: float, *, goes_on: bool) -> bool:
+        clock.now += seconds
+        servers.at += seconds if goes_on else 0.0
+        try:
+            return bool(measured(source))
+        except TargetError as error:
+            assert "ask it without a cache" in str(error)
+            return False
+
+    assert gives_figures(0, goes_on=True)
+    stuck = [gives_figures(1, goes_on=False) for _ in range(60)]
+    assert (stuck[:15], any(stuck[15:])) == ([True] * 15, False)
+    servers.at += 60
+    assert gives_figures(1, goes_on=True)
+
+    servers.at -= 3600
+    set_back = [gives_figures(5, goes_on=True) for _ in range(6)]
+
+    assert set_back == [False, False, False, False, True, True]
