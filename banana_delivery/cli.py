@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -73,7 +74,7 @@ def status() -> None:
     resources = build_resources(settings)
     records = [resources.release_target.record(environment) for environment in Environment]
     with open_instance(settings) as instance:
-        console.print(status_view(records, AuditLog(instance).attempts()[:10], time.time()))
+        console.print(status_view(records, list(islice(AuditLog(instance).each_attempt(), 10)), time.time()))
 
 
 @app.command()

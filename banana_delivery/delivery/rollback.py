@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -277,7 +277,7 @@ class EmergencyRollback:
             )
         # What was rolled back while the audit trail was away is not revoked there yet.
         gone = {production.rolled_back, production.intent.bad.version if production.intent else ""}
-        previous = previous_release(self.audit_log.attempts(), live.digest, gone)
+        previous = previous_release(self.audit_log.each_attempt(), live.digest, gone)
         return self.audit_log.image(previous.version, previous.digest) if previous else None
 
     def _make_active(self, lease: Lease, good: ImageRef) -> None:
@@ -329,7 +329,7 @@ def _is_under_way(production: RolloutRecord, version: str, digest: str) -> bool:
 
 
 def previous_release(
-    attempts: Sequence[AttemptRecord], live_digest: str, gone: Collection[str] = ()
+    attempts: Iterable[AttemptRecord], live_digest: str, gone: Collection[str] = ()
 ) -> AttemptRecord | None:
     """The newest release of another digest whose version was not revoked since.
 
