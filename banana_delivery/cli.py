@@ -96,6 +96,7 @@ def redeploy(
 def rollback(
     reason: Reason,
     version: Annotated[str, typer.Argument(help="What has to go; without it, whatever is in production.")] = "",
+    to: Annotated[str, typer.Option(help="The released version that is to serve; without it, the one before.")] = "",
 ) -> None:
     """Give production's traffic back to the release before, and revoke the one that had it."""
     from banana_delivery.defs.build import build_resources
@@ -110,7 +111,7 @@ def rollback(
             console.print("Dagster's instance does not answer; this goes on its record when it is back.")
         audit_log = AuditLog(instance) if instance else None
         emergency = EmergencyRollback(resources.release_target, resources.recorder, audit_log, console.print)
-        done = emergency.roll_back(actor=getpass.getuser(), reason=reason, version=version)
+        done = emergency.roll_back(actor=getpass.getuser(), reason=reason, version=version, to=to)
     console.print(
         f"Version {done.version} is out of production; version {done.serving_version or 'none'} serves "
         f"({done.rollback_seconds:.1f} s)."

@@ -19,7 +19,7 @@ ROLLOUT_LOG = dg.AssetKey("rollout_log")
 AB_REPORT = dg.AssetKey("ab_report")
 IMAGE = dg.AssetKey("image")
 PAGE = 200
-"""How many events are read at a time. A bound on what is read at once, and never on what is known: whoever asks reads on
+"""How many events are read at a time. It bounds what is read at once and never what is known: whoever asks reads on
 until there is an answer or nothing is left."""
 
 

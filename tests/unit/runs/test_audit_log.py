@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from banana_delivery.delivery.rollback import previous_release
+from banana_delivery.delivery.rescue.choice import previous_release
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import is_revoked
