@@ -6,7 +6,7 @@ import getpass
 import time
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -68,13 +68,14 @@ def status() -> None:
     from banana_delivery.defs.build import build_resources
     from banana_delivery.reports.terminal import status_view
     from banana_delivery.runs.audit_log import AuditLog
-    from banana_delivery.runs.instance import open_instance
+    from banana_delivery.runs.instance import open_instance_if_it_answers
 
     settings = load_settings()
     resources = build_resources(settings)
     records = [resources.release_target.record(environment) for environment in Environment]
-    with open_instance(settings) as instance:
-        console.print(status_view(records, list(islice(AuditLog(instance).each_attempt(), 10)), time.time()))
+    with open_instance_if_it_answers(settings) as instance:
+        last = list(islice(AuditLog(instance).each_attempt(), 10)) if instance else []
+        console.print(status_view(records, last, time.time()))
 
 
 @app.command()
@@ -218,5 +219,28 @@ def main() -> None:
     try:
         app()
     except BananaDeliveryError as error:
-        console.print(str(error), style="red", highlight=False)
-        raise SystemExit(2) from None
+        _end(str(error))
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        _end(f"{what}{error.strerror or error}; see whether BANANA_HOME ({load_settings().home}) can be used.")
+    except Exception as error:  # noqa: BLE001 - a person at night reads a sentence; the trace is kept for the others
+        said = (str(error).strip() or "it said nothing").splitlines()[0]
+        _end(f"Nobody expected this ({type(error).__name__}): {said}{_kept_trace()}")
+
+
+def _end(sentence: str) -> NoReturn:
+    console.print(sentence, style="red", highlight=False, markup=False, soft_wrap=True)
+    raise SystemExit(2) from None
+
+
+def _kept_trace() -> str:
+    """Where the stack trace is; empty if it could not be kept."""
+    import tempfile
+    import traceback
+
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="banana-delivery-", suffix=".trace", delete=False) as file:
+            traceback.print_exc(file=file)
+            return f"\nFor whoever mends it: {file.name}"
+    except OSError:
+        return ""

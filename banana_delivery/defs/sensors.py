@@ -5,7 +5,7 @@ dead; ``production_watch`` keeps an eye on a release after its promotion; ``cool
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -16,7 +16,7 @@ from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_withou
 from banana_delivery.delivery.recovery import Recovery
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.delivery.scale_down import scale_down_if_due
-from banana_delivery.delivery.watch import assess_production
+from banana_delivery.delivery.watch import act_on, assess_production
 from banana_delivery.errors import BananaDeliveryError, RegistryError, TargetError
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
@@ -33,8 +33,6 @@ from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
 LOG = logging.getLogger(__name__)
-LAUNCH_SECONDS = 60.0
-"""A rollback that has not begun after so long is taken for lost; a second one finds nothing left to do."""
 RUNNING = dg.DefaultSensorStatus.RUNNING
 EVERY_LOOP = 3
 """Seconds. The daemon looks every five; a sensor that asks for five too comes a moment early every other time."""
@@ -202,7 +200,6 @@ def reconcile(
 
 
 @dg.sensor(
-    job_name=ROLLBACK,
     minimum_interval_seconds=EVERY_LOOP,
     default_status=RUNNING,
     description="Watches production after a promotion, while the release before is warm; rising errors roll it back.",
@@ -212,27 +209,18 @@ def production_watch(
     settings: dg.ResourceParam[Settings],
     release_target: dg.ResourceParam[ReleaseTarget],
     clock: dg.ResourceParam[Clock],
-) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Compare the counters with those of the last look."""
+    recorder: dg.ResourceParam[AttemptRecorder],
+) -> dg.SkipReason:
+    """Compare the counters with those of the last look. What has to go, goes at once: a run would wait for room."""
     try:
         production = release_target.record(Environment.PRODUCTION)
         snapshot = release_target.traffic(Environment.PRODUCTION)
     except TargetError as error:
-        yield dg.SkipReason(f"Production does not answer: {error}")
-        return
+        return dg.SkipReason(f"Production does not answer: {error}")
     watched = assess_production(production, snapshot, context.cursor, clock.time(), settings.plan)
     context.update_cursor(watched.cursor)
-    if watched.reason and production.live:
-        # Without a run_key, so that a rollback that failed is tried again.
-        if Runs(context.instance).begun(ROLLBACK, clock.time() - LAUNCH_SECONDS):
-            yield dg.SkipReason(f"A rollback is under way: {watched.reason}")
-            return
-        config = {"reason": watched.reason, "actor": "production_watch", "digest": production.live.digest}
-        yield dg.RunRequest(
-            run_config={"ops": {"roll_back_production": {"config": config}}},
-        )
-        return
-    yield dg.SkipReason(watched.detail)
+    rollback = EmergencyRollback(release_target, recorder, AuditLog(context.instance), context.log.info)
+    return dg.SkipReason(act_on(watched, production, rollback))
 
 
 @dg.sensor(

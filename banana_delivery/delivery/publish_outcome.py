@@ -23,7 +23,7 @@ from banana_delivery.errors import (
 )
 from banana_delivery.files import write_atomically
 from banana_delivery.model_registry.base import ModelRegistry
-from banana_delivery.notifications.messages import ProductionNow, deleted_version, notice
+from banana_delivery.notifications.messages import Notice, ProductionNow, deleted_version, notice
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Environment, Phase
@@ -62,6 +62,14 @@ class OutcomePublisher:
             self.notifier.send(notice(self.model, attempt, self.dagster_url, self._production_now(attempt)))
         except OSError as error:
             LOG.warning("Nobody could be told how version %s ended: %s", attempt.version, error)
+
+    def tell(self, notice: Notice) -> bool:
+        """Tell people something beside an outcome; whether they were told now, and not before."""
+        try:
+            return self.notifier.send(notice)
+        except OSError as error:
+            LOG.warning("It could not be written down that people were told %r: %s", notice.title, error)
+            return True
 
     def catch_up(self) -> str | None:
         """Make good what could not be told before, a bounded part of it each time.

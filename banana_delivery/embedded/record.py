@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -67,5 +67,12 @@ class RecordFile:
             TargetError: if another change does not end.
         """
         path, what = self._path.with_suffix(".lock"), self._environment.capitalize()
-        with lock(path, LOCK_SECONDS, what, error=TargetError, pause=0.02):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(lock(path, LOCK_SECONDS, what, error=TargetError, pause=0.02, end_stopped=True))
+            except OSError as error:
+                raise TargetError(
+                    f"The record of {self._environment} cannot be locked by {path}: {error.strerror or error}; make "
+                    f"room or correct the folder's permissions."
+                ) from error
             yield self.read()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from banana_delivery.policy import commands
@@ -219,26 +219,63 @@ def deleted_version(model: str, attempt: AttemptRecord, why: str) -> Notice:
     )
 
 
-def rollback_failed(model: str, run_id: str, digest: str, dagster_url: str) -> Notice:
-    """The message about a rollback that could not be made; told once for an image, however often it is tried.
+def rollback_failed(
+    model: str, run_id: str, digest: str, dagster_url: str, *, why: str = "", occasion: str = ""
+) -> Notice:
+    """The message about a rollback that could not be made.
 
     Args:
         model: registered model in MLflow.
-        run_id: the Dagster run.
+        run_id: the Dagster run; empty if the watch did it.
         digest: image that had to go; empty for whatever was in production.
         dagster_url: where the run can be looked at.
+        why: what was in its way, if that is known here.
+        occasion: what tells this failure from another one of the same image; the run does by itself.
     """
     lines = [
         f"What had to go may still have all users: {digest[:19] or 'the present one'}. Type: {commands.status()}",
+        *([why] if why else []),
         "The watch after a promotion tries again by itself for as long as it sees errors.",
-        f"Next: read why in the run, then {commands.rollback()}",
-        f"Run: {dagster_url}/runs/{run_id}",
+        f"Next: {'' if why else 'read why in the run, then '}{commands.rollback()}",
+        *([f"Run: {dagster_url}/runs/{run_id}"] if run_id else []),
     ]
     return Notice(
-        key=f"rollback failed/{digest or run_id}",
+        key="/".join(filter(None, ["rollback failed", digest, occasion or run_id])),
         title=f"A rollback of {model} FAILED",
         body="\n".join(lines),
         urgency=Urgency.URGENT,
+    )
+
+
+def wrong_release(model: str, version: str, why: str) -> Notice:
+    """The message that production answers as something else than what is recorded there.
+
+    Args:
+        model: registered model in MLflow.
+        version: what is recorded.
+        why: what answers instead.
+    """
+    lines = [why, f"Next: look what runs there: {commands.status()}", f"To take it out: {commands.rollback(version)}"]
+    return Notice(
+        key=f"wrong release/{version}/{why}",
+        title=f"{model}: production does NOT run version {version}, which is on record",
+        body="\n".join(lines),
+        urgency=Urgency.URGENT,
+    )
+
+
+def bad_channels(model: str, problems: Sequence[str]) -> Notice:
+    """The message that people are not told where they were to be.
+
+    Args:
+        model: registered model in MLflow.
+        problems: one sentence a channel.
+    """
+    return Notice(
+        key=f"bad channels/{' '.join(problems)}",
+        title=f"Notices of {model} do not go everywhere",
+        body="\n".join([*problems, "Then start the stack, or the pipeline's processes, again."]),
+        urgency=Urgency.ASKS,
     )
 
 

@@ -93,7 +93,7 @@ class Notifier:
         return [notice for notice in notices if notice]
 
     def _note(self, notice: Notice) -> bool:
-        with lock(Path(f"{self._file}.lock"), LOCK_SECONDS, "The list of notices"):
+        with lock(Path(f"{self._file}.lock"), LOCK_SECONDS, "The list of notices", end_stopped=True):
             if any(told.key == notice.key for told in self.sent()):
                 return False
             if notice.urgency is not Urgency.QUIET:
@@ -109,7 +109,7 @@ class Notifier:
         if not self._outbox.waiting().owed:
             return
         try:
-            with lock(Path(f"{self._file}.sending"), 2 * CHANNEL_SECONDS, "The sending of notices"):
+            with lock(Path(f"{self._file}.sending"), 2 * CHANNEL_SECONDS, "The sending of notices", end_stopped=True):
                 self._send()
                 self._give_up()
         except FileLockedError as error:

@@ -115,11 +115,6 @@ class Runs:
             if trigger_of(run.tags) == "sensor"
         ]
 
-    def begun(self, job: str, since: float) -> bool:
-        """Whether a run of a job was launched since a moment and has not ended."""
-        filters = dg.RunsFilter(job_name=job, statuses=UNFINISHED, created_after=datetime.fromtimestamp(since, UTC))
-        return bool(self.instance.get_runs(filters=filters, limit=1))
-
     def in_production(self, run_id: str) -> bool:
         """Whether the production step of a run has started."""
         stats = self.instance.get_run_step_stats(run_id, step_keys=["production_release"])
