@@ -61,7 +61,9 @@ class OutcomePublisher:
                 LOG.warning("The registry was not told yet how version %s ended: %s", attempt.version, trouble)
             self.notifier.send(notice(self.model, attempt, self.dagster_url, self._production_now(attempt)))
         except OSError as error:
-            LOG.warning("Nobody could be told how version %s ended: %s", attempt.version, error)
+            LOG.warning(
+                "It could not be written down how version %s ended, nor that it was told: %s", attempt.version, error
+            )
 
     def tell(self, notice: Notice) -> bool:
         """Tell people something beside an outcome; whether they were told now, and not before."""

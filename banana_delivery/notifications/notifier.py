@@ -59,6 +59,7 @@ class Notifier:
         self._urls = tuple(urls)
         self._clock = clock
         self._outbox = Outbox(file.with_suffix(".outbox.json"))
+        self._unwritten: set[str] = set()
 
     def send(self, notice: Notice) -> bool:
         """Tell people, unless they were told already, and try again what a channel did not take before.
@@ -68,13 +69,35 @@ class Notifier:
 
         Raises:
             OSError: if the notice cannot be written down, because the disk is full or another process holds the list.
+                The channels got it all the same: told twice, by another process, is better than never.
         """
-        new = self._note(notice)
+        try:
+            new = self._note(notice)
+        except OSError:
+            self._send_unwritten(notice)
+            raise
         if new:
             level = logging.WARNING if notice.urgency is Urgency.URGENT else logging.INFO
             LOG.log(level, "%s\n%s", notice.title, notice.body)
         self._send_what_is_owed()
         return new
+
+    def _send_unwritten(self, notice: Notice) -> None:
+        """Say what cannot be written down to every channel at once, for a bounded time."""
+        if notice.key in self._unwritten:
+            return
+        self._unwritten.add(notice.key)
+        LOG.warning("%s\n%s", notice.title, notice.body)
+        if notice.urgency is Urgency.QUIET:
+            return
+        deadline = Deadline(CHANNEL_SECONDS)
+        threads = [
+            threading.Thread(target=_ask, args=(channel, notice), daemon=True) for channel in self._channels.values()
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=deadline.left)
 
     def catch_up(self) -> None:
         """Try again what a channel did not take, the less often the longer it fails.
