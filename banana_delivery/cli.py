@@ -66,7 +66,8 @@ def demo(
 def status() -> None:
     """Show environments, colours, digests, weights and the last outcomes."""
     from banana_delivery.defs.build import build_resources
-    from banana_delivery.reports.terminal import status_view
+    from banana_delivery.delivery.rescue.ticks import Ticks
+    from banana_delivery.reports.terminal import status_view, ticks_view
     from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.instance import open_instance_if_it_answers
 
@@ -76,6 +77,7 @@ def status() -> None:
     with open_instance_if_it_answers(settings) as instance:
         last = list(islice(AuditLog(instance).each_attempt(), 10)) if instance else []
         console.print(status_view(records, last, time.time()))
+    console.print(ticks_view(Ticks(settings.home).last(), time.time()))
 
 
 @app.command()

@@ -14,6 +14,7 @@ from banana_delivery.defs.jobs import ROLLBACK, digest_to_roll_back
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt
 from banana_delivery.delivery.recovery import Recovery
+from banana_delivery.delivery.rescue.ticks import noted
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.delivery.scale_down import scale_down_if_due
 from banana_delivery.delivery.watch import act_on, assess_production
@@ -44,6 +45,7 @@ EVERY_LOOP = 3
     default_status=RUNNING,
     description="Starts a delivery for every version that is newly staged in MLflow, by stage or by alias.",
 )
+@noted("staged_versions")
 def staged_versions(
     context: dg.SensorEvaluationContext,
     model_registry: dg.ResourceParam[ModelRegistry],
@@ -168,6 +170,7 @@ def _after(status: dg.DagsterRunStatus, name: str) -> dg.SensorDefinition:
     default_status=RUNNING,
     description="Finds deliveries whose process died, restores one stable colour and fails their runs.",
 )
+@noted("reconcile")
 def reconcile(
     context: dg.SensorEvaluationContext,
     release_target: dg.ResourceParam[ReleaseTarget],
@@ -204,6 +207,7 @@ def reconcile(
     default_status=RUNNING,
     description="Watches production after a promotion, while the release before is warm; rising errors roll it back.",
 )
+@noted("production_watch")
 def production_watch(
     context: dg.SensorEvaluationContext,
     settings: dg.ResourceParam[Settings],
@@ -228,6 +232,7 @@ def production_watch(
     default_status=RUNNING,
     description="Scales the replaced colour down once its time to stay warm is over.",
 )
+@noted("cool_down")
 def cool_down(
     settings: dg.ResourceParam[Settings],
     release_target: dg.ResourceParam[ReleaseTarget],

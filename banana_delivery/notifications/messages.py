@@ -279,6 +279,40 @@ def bad_channels(model: str, problems: Sequence[str]) -> Notice:
     )
 
 
+def silent_sensors(model: str, sensors: Sequence[str], seconds: float, now: float) -> Notice:
+    """The message that sensors tick no more.
+
+    Args:
+        model: registered model in MLflow.
+        sensors: which ones.
+        seconds: for how long at least.
+        now: seconds since the epoch; tells this silence from another one.
+    """
+    lines = [
+        f"{', '.join(sensors)} did not come to an end for over {seconds:.0f} s.",
+        "Production serves on, but nothing is delivered, nothing dead is found, and NO release that goes bad is rolled "
+        "back by itself.",
+        f"Next: {commands.status()}; look at the logs of dagster-daemon and the code server, then: {commands.up()}",
+        f"If production is bad meanwhile: {commands.rollback()}",
+    ]
+    return Notice(
+        key=f"silent sensors/{','.join(sensors)}/{now:.0f}",
+        title=f"Nobody watches {model}: its sensors have stopped",
+        body="\n".join(lines),
+        urgency=Urgency.URGENT,
+    )
+
+
+def sensors_are_back(model: str, now: float) -> Notice:
+    """The message that all sensors tick again."""
+    return Notice(
+        key=f"sensors are back/{now:.0f}",
+        title=f"The sensors of {model} tick again",
+        body="Nothing to do.",
+        urgency=Urgency.NORMAL,
+    )
+
+
 def _usual_step(outcome: Outcome, version: str) -> str:
     return {
         Outcome.RELEASED: f"Should it misbehave: {commands.rollback(version)}",
