@@ -61,8 +61,8 @@ def managed_processes(settings: Settings) -> list[ManagedProcess]:
         mlflow(settings),
         code_server(settings),
         dagster_webserver(settings),
-        dagster_daemon(settings),
         dead_man(settings),
+        dagster_daemon(settings),
     ]
 
 
@@ -178,7 +178,7 @@ def dead_man(settings: Settings) -> ManagedProcess:
         name="dead-man",
         command=(sys.executable, "-m", DEAD_MAN_MODULE),
         directory=settings.home / "dagster",
-        priority=500,
+        priority=350,
         start_seconds=3,
     )
     return ManagedProcess(program=program, prepare=lambda: _prepare_instance(settings.home / "dagster"))
