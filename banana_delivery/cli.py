@@ -31,9 +31,12 @@ Version = Annotated[str, typer.Argument(help="MLflow model version.")]
 def up() -> None:
     """Start the embedded stack and leave it running."""
     from banana_delivery.embedded.stack import EmbeddedStack
+    from banana_delivery.notifications.notifier import notifier_for
 
     settings = load_settings()
     EmbeddedStack(settings, platform(settings).processes(settings)).up(console.print)
+    for problem in notifier_for(settings).problems():
+        console.print(problem, style="red", highlight=False)
     console.print(f"Dagster     {settings.dagster_url}")
     console.print(f"MLflow      {settings.mlflow_url}")
     if platform(settings).is_ours:

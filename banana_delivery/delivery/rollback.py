@@ -18,8 +18,9 @@ from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rescue.answering import complete, ensure_answers
 from banana_delivery.delivery.rescue.choice import Sides, choose_sides
-from banana_delivery.errors import DriftError, FencedError, NotReadyError, TargetError
+from banana_delivery.errors import BananaDeliveryError, DriftError, FencedError, NotReadyError, TargetError
 from banana_delivery.evaluation.base import Log
+from banana_delivery.notifications.messages import rollback_failed
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import (
     COLOURS,
@@ -254,6 +255,17 @@ class EmergencyRollback:
         intent = record.intent
         if intent is None or record.owner is not None:
             return ""
+        try:
+            return self._finish(record, intent)
+        except BananaDeliveryError as error:
+            publisher = self.recorder.publisher
+            digest, occasion = intent.bad.digest, f"not finished/{intent.at}"
+            publisher.tell(
+                rollback_failed(publisher.model, "", digest, publisher.dagster_url, why=str(error), occasion=occasion)
+            )
+            raise
+
+    def _finish(self, record: RolloutRecord, intent: RollbackIntent) -> str:
         if record.live and record.live.digest == intent.bad.digest:
             sides = Sides(intent.bad, intent.good, under_way=False)
             if intent.good is None or intent.good.digest == intent.bad.digest:

@@ -19,6 +19,7 @@ from banana_delivery.files import lock, sync, text_sha256
 from banana_delivery.notifications.messages import Notice
 from banana_delivery.notifications.outbox import Asked, Outbox, Owed
 from banana_delivery.policy.outcomes import Urgency
+from banana_delivery.settings import Settings
 from banana_delivery.waiting import Deadline
 
 if TYPE_CHECKING:
@@ -213,6 +214,11 @@ class Notifier:
                     plugin.socket_read_timeout = ANSWER_SECONDS
                 found[_name(url)] = _Channel(number, plugin)
         return found
+
+
+def notifier_for(settings: Settings) -> Notifier:
+    """The one that the settings describe; every process of a pipeline shares its list."""
+    return Notifier(settings.home / "notifications.jsonl", [url.get_secret_value() for url in settings.notify_urls])
 
 
 class Answer(Enum):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from banana_delivery.delivery.rescue.ticks import WATCHED, Ticks
 from banana_delivery.notifications.messages import Notice, bad_channels, sensors_are_back, silent_sensors
-from banana_delivery.notifications.notifier import Notifier
+from banana_delivery.notifications.notifier import notifier_for
 from banana_delivery.settings import Settings, load_settings
 from banana_delivery.waiting import Clock, SystemClock
 
@@ -83,7 +83,7 @@ def watch(settings: Settings, clock: Clock, rounds: int | None = None) -> None:
         clock: lets the time pass.
         rounds: how many looks; None for ever.
     """
-    notifier = Notifier(settings.home / "notifications.jsonl", [url.get_secret_value() for url in settings.notify_urls])
+    notifier = notifier_for(settings)
     dead_man = DeadMan(settings.model_name, Ticks(settings.home), notifier.send, clock)
     told = False
     while rounds is None or rounds > 0:

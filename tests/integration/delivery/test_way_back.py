@@ -171,3 +171,20 @@ def test_a_look_that_fails_does_not_close_the_way_back(pipeline: PipelineHarness
 def test_an_image_that_has_gone_already_is_an_answer_of_its_own(pipeline: PipelineHarness) -> None:
     with pytest.raises(GoneAlreadyError, match="not in production any more"):
         pipeline.roll_back(reason="Errors.", digest=f"sha256:{'9' * 64}")
+
+
+def test_one_that_nobody_can_finish_is_told_once(pipeline: PipelineHarness) -> None:
+    version = release(pipeline)
+    delete_deployment(pipeline, Colour.BLUE)
+    first = pipeline.audit_log.attempts(FIRST)[0].digest
+    pipeline.break_image(first, unready="the image cannot be pulled.", place_at_fault=True)
+    with pytest.raises(NotReadyError):
+        pipeline.roll_back(reason="It looks wrong.")
+    for _ in range(2):
+        pipeline.tick("reconcile")
+    (told,) = [notice for notice in pipeline.sent if notice.title.endswith("FAILED")]
+    assert "the image cannot be pulled" in told.body
+    pipeline.break_image(first)
+    pipeline.tick("reconcile")
+    assert pipeline.serving == FIRST
+    assert pipeline.attempts(version)[0].revoked
