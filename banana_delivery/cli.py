@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import getpass
 import time
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -30,9 +31,12 @@ Version = Annotated[str, typer.Argument(help="MLflow model version.")]
 def up() -> None:
     """Start the embedded stack and leave it running."""
     from banana_delivery.embedded.stack import EmbeddedStack
+    from banana_delivery.notifications.notifier import notifier_for
 
     settings = load_settings()
     EmbeddedStack(settings, platform(settings).processes(settings)).up(console.print)
+    for problem in notifier_for(settings).problems():
+        console.print(problem, style="red", highlight=False)
     console.print(f"Dagster     {settings.dagster_url}")
     console.print(f"MLflow      {settings.mlflow_url}")
     if platform(settings).is_ours:
@@ -65,16 +69,19 @@ def demo(
 def status() -> None:
     """Show environments, colours, digests, weights and the last outcomes."""
     from banana_delivery.defs.build import build_resources
-    from banana_delivery.reports.terminal import status_view
+    from banana_delivery.delivery.rescue.ticks import Ticks
+    from banana_delivery.reports.terminal import status_view, ticks_view
     from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.code_location import CodeLocation
-    from banana_delivery.runs.instance import open_instance
+    from banana_delivery.runs.instance import open_instance_if_it_answers
 
     settings = load_settings()
     resources = build_resources(settings)
     records = [resources.release_target.record(environment) for environment in Environment]
-    with open_instance(settings) as instance:
-        console.print(status_view(records, AuditLog(instance, CodeLocation.of(settings)).attempts()[:10], time.time()))
+    with open_instance_if_it_answers(settings) as instance:
+        last = list(islice(AuditLog(instance, CodeLocation.of(settings)).each_attempt(), 10)) if instance else []
+        console.print(status_view(records, last, time.time()))
+    console.print(ticks_view(Ticks(settings.home).last(), time.time()))
 
 
 @app.command()
@@ -96,6 +103,7 @@ def redeploy(
 def rollback(
     reason: Reason,
     version: Annotated[str, typer.Argument(help="What has to go; without it, whatever is in production.")] = "",
+    to: Annotated[str, typer.Option(help="The released version that is to serve; without it, the one before.")] = "",
 ) -> None:
     """Give production's traffic back to the release before, and revoke the one that had it."""
     from banana_delivery.defs.build import build_resources
@@ -111,7 +119,7 @@ def rollback(
             console.print("Dagster's instance does not answer; this goes on its record when it is back.")
         audit_log = AuditLog(instance, CodeLocation.of(settings)) if instance else None
         emergency = EmergencyRollback(resources.release_target, resources.recorder, audit_log, console.print)
-        done = emergency.roll_back(actor=getpass.getuser(), reason=reason, version=version)
+        done = emergency.roll_back(actor=getpass.getuser(), reason=reason, version=version, to=to)
     console.print(
         f"Version {done.version} is out of production; version {done.serving_version or 'none'} serves "
         f"({done.rollback_seconds:.1f} s)."
@@ -248,5 +256,28 @@ def main() -> None:
     try:
         app()
     except BananaDeliveryError as error:
-        console.print(str(error), style="red", highlight=False)
-        raise SystemExit(2) from None
+        _end(str(error))
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        _end(f"{what}{error.strerror or error}; see whether BANANA_HOME ({load_settings().home}) can be used.")
+    except Exception as error:  # noqa: BLE001 - a person at night reads a sentence; the trace is kept for the others
+        said = (str(error).strip() or "it said nothing").splitlines()[0]
+        _end(f"Nobody expected this ({type(error).__name__}): {said}{_kept_trace()}")
+
+
+def _end(sentence: str) -> NoReturn:
+    console.print(sentence, style="red", highlight=False, markup=False, soft_wrap=True)
+    raise SystemExit(2) from None
+
+
+def _kept_trace() -> str:
+    """Where the stack trace is; empty if it could not be kept."""
+    import tempfile
+    import traceback
+
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="banana-delivery-", suffix=".trace", delete=False) as file:
+            traceback.print_exc(file=file)
+            return f"\nFor whoever mends it: {file.name}"
+    except OSError:
+        return ""

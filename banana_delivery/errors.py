@@ -32,6 +32,7 @@
     ├── LabelledImagesError
     ├── GateError                       a delivery
     ├── NothingToRollBackError
+    │   └── GoneAlreadyError
     ├── DagsterError
     ├── StackError                      the embedded stack
     └── DemoError
@@ -178,6 +179,10 @@ class GateError(BananaDeliveryError):
 
 class NothingToRollBackError(BananaDeliveryError):
     """Production has no release to go back to; one sentence."""
+
+
+class GoneAlreadyError(NothingToRollBackError):
+    """The image that was to go is not in production any more: whoever wanted that has what it wanted."""
 
 
 class DagsterError(BananaDeliveryError):

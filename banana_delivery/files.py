@@ -6,16 +6,22 @@ Every lock of the product is taken here, for a bounded time.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
 from banana_delivery.errors import BananaDeliveryError, FileLockedError
+
+LOG = logging.getLogger(__name__)
+STOPPED_SECONDS = 0.4
+"""Between two looks at whoever holds a lock: most hold it for milliseconds, and users may be waiting."""
+ENDING_SECONDS = 5.0
 
 
 def file_sha256(path: Path) -> str:
@@ -102,7 +108,13 @@ def _sync_directory(directory: Path) -> None:
 
 @contextmanager
 def lock(
-    path: Path, seconds: float, what: str, *, error: type[BananaDeliveryError] = FileLockedError, pause: float = 0.05
+    path: Path,
+    seconds: float,
+    what: str,
+    *,
+    error: type[BananaDeliveryError] = FileLockedError,
+    pause: float = 0.05,
+    end_stopped: bool = False,
 ) -> Iterator[None]:
     """Keep every other process and thread out while the block runs; whoever dies inside leaves no lock behind.
 
@@ -112,6 +124,8 @@ def lock(
         what: what is locked, as the beginning of a sentence.
         error: what to raise then.
         pause: seconds between two tries.
+        end_stopped: end a holder that is stopped, as by SIGSTOP. It would keep everybody out for ever; broken instead,
+            the lock would let it go on where it was once it is continued, in the middle of somebody else's change.
 
     Raises:
         BananaDeliveryError: of the type asked for, if it is not free in time; it says who holds it.
@@ -121,7 +135,7 @@ def lock(
     # Not local to a thread, so that a block that one thread begins may end in another.
     taken = FileLock(path, timeout=seconds, thread_local=False)
     try:
-        taken.acquire(poll_interval=pause)
+        _acquire(taken, path, seconds, pause, end_stopped=end_stopped)
     except Timeout as timeout:
         waited = f" for over {seconds:g} s" if seconds else ""
         raise error(
@@ -132,6 +146,58 @@ def lock(
         yield
     finally:
         taken.release()
+
+
+def _acquire(taken: FileLock, path: Path, seconds: float, pause: float, *, end_stopped: bool) -> None:
+    """Wait for the lock, and look from time to time whether its holder still runs."""
+    stopped: set[int] = set()
+    while end_stopped and seconds > STOPPED_SECONDS:
+        try:
+            taken.acquire(timeout=STOPPED_SECONDS, poll_interval=pause)
+        except Timeout:
+            seconds -= STOPPED_SECONDS
+            now = _stopped_holders(path)
+            # Seen so twice: a holder that is stopped for a moment is left alone.
+            _end([pid for pid in now if pid in stopped], path)
+            stopped = now
+        else:
+            return
+    taken.acquire(timeout=seconds, poll_interval=pause)
+
+
+def _stopped_holders(path: Path) -> set[int]:
+    """Process ids of those that hold a lock and do not run; none where the system does not say so."""
+    import psutil
+
+    found, wanted = set(), str(path.resolve())
+    for pid in _holders(path):
+        with suppress(psutil.Error, OSError):
+            process = psutil.Process(pid)
+            opened = any(file.path == wanted for file in process.open_files())
+            if opened and process.status() == psutil.STATUS_STOPPED and pid != os.getpid():
+                found.add(pid)
+    return found
+
+
+def _holders(path: Path) -> set[int]:
+    """Process ids of those that hold the lock of a file with this number, on any disk, as Linux tells them."""
+    try:
+        number, lines = path.stat().st_ino, Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return set()
+    fields = [line.split() for line in lines if "->" not in line]
+    return {int(field[4]) for field in fields if field[1] == "FLOCK" and field[5].rpartition(":")[2] == str(number)}
+
+
+def _end(pids: Iterable[int], path: Path) -> None:
+    import psutil
+
+    for pid in pids:
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            LOG.warning("Process %d was stopped while it held %s, and is ended so that others can go on.", pid, path)
+            process.kill()
+            process.wait(timeout=ENDING_SECONDS)
 
 
 def _holder(path: Path) -> str:

@@ -24,7 +24,7 @@ from banana_delivery.errors import BadSettingsError, ImageError
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.export.export import export_model
 from banana_delivery.model_registry.mlflow import MlflowRegistry
-from banana_delivery.notifications.notifier import Notifier
+from banana_delivery.notifications.notifier import notifier_for
 from banana_delivery.platforms import platform
 from banana_delivery.reports.plots import Plots
 from banana_delivery.runs.code_location import CodeLocation
@@ -43,7 +43,6 @@ def build_resources(settings: Settings) -> Resources:
     except ImageError as error:
         raise BadSettingsError(str(error)) from error
     tracking = os.environ.get("MLFLOW_TRACKING_URI", settings.mlflow_url)
-    channels = [url.get_secret_value() for url in settings.notify_urls]
     return Resources(
         settings=settings,
         model_registry=MlflowRegistry(settings.model_name, tracking),
@@ -51,7 +50,7 @@ def build_resources(settings: Settings) -> Resources:
         image_store=image_store,
         release_target=release_target,
         evaluator=HttpEvaluator(settings),
-        notifier=Notifier(settings.home / "notifications.jsonl", channels),
+        notifier=notifier_for(settings),
         plots=Plots(),
         clock=SystemClock(),
     )

@@ -6,6 +6,7 @@ import dagster as dg
 
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rollback import EmergencyRollback
+from banana_delivery.errors import GoneAlreadyError
 from banana_delivery.names import TRIGGER_TAG
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import DELIVER, REDEPLOY, ROLLBACK, CodeLocation
@@ -20,12 +21,14 @@ class RollbackConfig(dg.Config):
         actor: who asked for it.
         version: the model version that has to go; empty for whatever is under way or else in production.
         digest: the same by its image.
+        to: the released version that is to serve; empty for the one before.
     """
 
     reason: str
     actor: str = "Dagster"
     version: str = ""
     digest: str = ""
+    to: str = ""
 
 
 @dg.op(description="Production's traffic back to the colour before, by one weight change; the version is revoked.")
@@ -38,14 +41,18 @@ def roll_back_production(
     """Roll back whatever is in production, or under way to it."""
     audit_log = AuditLog(context.instance, CodeLocation.of(recorder.settings))
     rollback = EmergencyRollback(release_target, recorder, audit_log, context.log.info)
-    done = rollback.roll_back(
-        actor=config.actor,
-        reason=config.reason,
-        run_id=context.run.run_id,
-        version=config.version,
-        digest=config.digest,
-    )
-    context.log.info(done.reason)
+    try:
+        done = rollback.roll_back(
+            actor=config.actor,
+            reason=config.reason,
+            run_id=context.run.run_id,
+            version=config.version,
+            digest=config.digest,
+            to=config.to,
+        )
+        context.log.info(done.reason)
+    except GoneAlreadyError as gone:
+        context.log.info(str(gone))
 
 
 def build_jobs(location: CodeLocation) -> list[Any]:

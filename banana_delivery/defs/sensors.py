@@ -5,7 +5,7 @@ dead; ``production_watch`` keeps an eye on a release after its promotion; ``cool
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,10 @@ from banana_delivery.defs.jobs import digest_to_roll_back
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt
 from banana_delivery.delivery.recovery import Recovery
+from banana_delivery.delivery.rescue.ticks import noted
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.delivery.scale_down import scale_down_if_due
-from banana_delivery.delivery.watch import assess_production
+from banana_delivery.delivery.watch import act_on, assess_production
 from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, RegistryError, TargetError
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
@@ -35,8 +36,6 @@ from banana_delivery.targets.sightings import sightings
 from banana_delivery.waiting import Clock
 
 LOG = logging.getLogger(__name__)
-LAUNCH_SECONDS = 60.0
-"""A rollback that is seen unfinished for so long is taken for lost; a second one finds nothing left to do."""
 EVERY_LOOP = 3
 """Seconds. The daemon looks every five; a sensor that asks for five too comes a moment early every other time."""
 Declared = Callable[[dg.DefaultSensorStatus], dg.SensorDefinition]
@@ -67,6 +66,7 @@ def _here(context: dg.SensorEvaluationContext, settings: Settings) -> CodeLocati
     minimum_interval_seconds=EVERY_LOOP,
     description="Starts a delivery for every version that is newly staged in MLflow, by stage or by alias.",
 )
+@noted("staged_versions")
 def staged_versions(
     context: dg.SensorEvaluationContext,
     model_registry: dg.ResourceParam[ModelRegistry],
@@ -197,6 +197,7 @@ def _after(status: dg.DagsterRunStatus, name: str, starting: dg.DefaultSensorSta
     minimum_interval_seconds=10,
     description="Finds deliveries whose process died, restores one stable colour and fails their runs.",
 )
+@noted("reconcile")
 def reconcile(
     context: dg.SensorEvaluationContext,
     release_target: dg.ResourceParam[ReleaseTarget],
@@ -232,43 +233,34 @@ def reconcile(
 
 
 @_sensor(
-    job_name=ROLLBACK,
     minimum_interval_seconds=EVERY_LOOP,
     description="Watches production after a promotion, while the release before is warm; rising errors roll it back.",
 )
+@noted("production_watch")
 def production_watch(
     context: dg.SensorEvaluationContext,
     settings: dg.ResourceParam[Settings],
     release_target: dg.ResourceParam[ReleaseTarget],
-    clock: dg.ResourceParam[Clock],
-) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Compare the counters with those of the last look."""
+    recorder: dg.ResourceParam[AttemptRecorder],
+) -> dg.SkipReason:
+    """Compare the counters with those of the last look. What has to go, goes at once: a run would wait for room."""
     try:
         production = release_target.record(Environment.PRODUCTION)
         snapshot = release_target.traffic(Environment.PRODUCTION)
     except TargetError as error:
-        yield dg.SkipReason(f"Production does not answer: {error}")
-        return
+        return dg.SkipReason(f"Production does not answer: {error}")
     watched = assess_production(production, snapshot, context.cursor, settings.plan)
     context.update_cursor(watched.cursor)
-    if watched.reason and production.live:
-        # Without a run_key, so that a rollback that failed is tried again.
-        under_way = Runs(context.instance, _here(context, settings)).latest_unfinished(ROLLBACK)
-        if under_way and sightings(settings, clock).lasted("rollback", under_way) < LAUNCH_SECONDS:
-            yield dg.SkipReason(f"A rollback is under way: {watched.reason}")
-            return
-        config = {"reason": watched.reason, "actor": "production_watch", "digest": production.live.digest}
-        yield dg.RunRequest(
-            run_config={"ops": {"roll_back_production": {"config": config}}},
-        )
-        return
-    yield dg.SkipReason(watched.detail)
+    audit_log = AuditLog(context.instance, _here(context, settings))
+    rollback = EmergencyRollback(release_target, recorder, audit_log, context.log.info)
+    return dg.SkipReason(act_on(watched, production, rollback))
 
 
 @_sensor(
     minimum_interval_seconds=15,
     description="Scales the replaced colour down once its time to stay warm is over.",
 )
+@noted("cool_down")
 def cool_down(
     settings: dg.ResourceParam[Settings],
     release_target: dg.ResourceParam[ReleaseTarget],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from banana_delivery.policy import commands
 from banana_delivery.policy.model import Environment, Phase, RolloutRecord
 from banana_delivery.targets.base import Claim, ReleaseTarget, Takeover
 
+LOG = logging.getLogger(__name__)
 SCALER, RECONCILER = "cool_down", "reconcile"
 TIDIERS = (SCALER, RECONCILER)
 """Owners that give an environment back within seconds."""
@@ -118,6 +120,7 @@ class Lease:
         self.waited = False
         self._stop = threading.Event()
         self._lost: FencedError | None = None
+        self._failed, self._why = 0, ""
         self._thread = threading.Thread(target=self._heartbeat, name=f"heartbeat-{environment}", daemon=True)
         self.claim: Claim
 
@@ -194,9 +197,12 @@ class Lease:
 
         Raises:
             FencedError: if so.
+            TargetError: if the heart does not beat any more for a reason that nobody thought of.
         """
         if self._lost:
             raise self._lost
+        if self._why:
+            raise TargetError(f"The heartbeat of {self._environment} failed {self._failed} times, at last: {self._why}")
 
     def verify(self) -> None:
         """Ask the environment itself whether it is still ours, where evidence depends on nobody having meddled.
@@ -210,6 +216,7 @@ class Lease:
         while not self._stop.wait(self._every):
             try:
                 self._target.heartbeat(self.claim)
+                self._why = ""
             except FencedError as lost:
                 self._lost = lost
                 return
@@ -217,3 +224,7 @@ class Lease:
                 # An API server that is away for some seconds is no reason to stop; staying away too long makes us
                 # stale, and then whoever takes over fences us.
                 continue
+            except Exception as error:
+                # No file descriptor or no memory is left, say. A thread that ended here would do so without a word.
+                self._failed, self._why = self._failed + 1, f"{type(error).__name__}: {error}"
+                LOG.exception("The heartbeat of %s failed for the %d. time.", self._environment, self._failed)

@@ -24,7 +24,7 @@ from banana_delivery.errors import (
 )
 from banana_delivery.files import write_atomically
 from banana_delivery.model_registry.base import ModelRegistry
-from banana_delivery.notifications.messages import ProductionNow, deleted_version, notice
+from banana_delivery.notifications.messages import Notice, ProductionNow, deleted_version, notice
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Environment, ImageRef, Phase
@@ -72,7 +72,17 @@ class OutcomePublisher:
             now = self._production_now(attempt, made)
             self.notifier.send(notice(self.model, attempt, self.dagster_url, now, self.log_asset))
         except OSError as error:
-            LOG.warning("Nobody could be told how version %s ended: %s", attempt.version, error)
+            LOG.warning(
+                "It could not be written down how version %s ended, nor that it was told: %s", attempt.version, error
+            )
+
+    def tell(self, notice: Notice) -> bool:
+        """Tell people something beside an outcome; whether they were told now, and not before."""
+        try:
+            return self.notifier.send(notice)
+        except OSError as error:
+            LOG.warning("It could not be written down that people were told %r: %s", notice.title, error)
+            return True
 
     def catch_up(self, made: Made = anything) -> str | None:
         """Make good what could not be told before, a bounded part of it each time.

@@ -10,26 +10,29 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from banana_delivery.delivery.lease import Lease
-from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
+from banana_delivery.delivery.rescue.answering import complete, ensure_answers
+from banana_delivery.delivery.rescue.choice import Sides, choose_sides
 from banana_delivery.errors import (
+    BananaDeliveryError,
     ClaimOutdatedError,
     DriftError,
     FencedError,
-    NothingToRollBackError,
+    NotReadyError,
     TargetError,
 )
 from banana_delivery.evaluation.base import Log
-from banana_delivery.policy import commands
+from banana_delivery.notifications.messages import rollback_failed
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import (
     COLOURS,
     Colour,
+    Deployment,
     Environment,
     ImageRef,
     Outcome,
@@ -46,22 +49,48 @@ RESTORE_SECONDS = 120.0
 """How long restoring traffic is tried before the reconcile sensor has to do it."""
 CLAIM_SECONDS = 30.0
 """How long production may go on changing between a look at it and the claim; each try looks and judges anew."""
+READY_SECONDS = 20.0
+"""How long a sensor waits for a colour that answers to nobody, and was started; its next tick goes on waiting."""
 
 
-def restore_traffic(target: ReleaseTarget, claim: Claim) -> float:
+def restore_traffic(
+    target: ReleaseTarget,
+    claim: Claim,
+    log: Log = LOG.info,
+    ready_seconds: float = READY_SECONDS,
+    check: Callable[[], None] = lambda: None,
+) -> float:
     """Give the active colour of production all user traffic.
 
-    Tried again while the target does not answer, for at most ``RESTORE_SECONDS``.
+    Nobody is sent where nothing answers: its replicas are started first. Tried again while the target does not answer,
+    for at most ``RESTORE_SECONDS``.
+
+    Args:
+        target: where releases run.
+        claim: in force on production.
+        log: told what is waited for.
+        ready_seconds: how long the start of a replica may take, where none answers.
+        check: called while that is waited for; may raise to give up.
 
     Returns:
         Seconds until the router had taken it up.
 
     Raises:
         FencedError: if somebody else has taken the environment over; then it is theirs to restore.
+        NotReadyError: if nothing of the active colour answers, and cannot be started in time; users stay.
         TargetError: if it could not be done in time.
     """
     start = time.monotonic()
-    retry(lambda: target.set_weights(claim, target.record(claim.environment).resting_weights), RESTORE_SECONDS)
+    no_other_try = (FencedError, DriftError, NotReadyError)
+
+    def restore() -> None:
+        record = target.record(claim.environment)
+        wanted = record.deployments.get(record.active) if record.active else None
+        if record.active and wanted:
+            ensure_answers(target, claim, record.active, wanted, ready_seconds, log=log, check=check)
+        target.set_weights(claim, record.resting_weights)
+
+    retry(restore, RESTORE_SECONDS, give_up=no_other_try)
     return time.monotonic() - start
 
 
@@ -141,7 +170,7 @@ def _go_back_undisturbed(target: ReleaseTarget, lease: Lease) -> float:
 
 def _go_back(target: ReleaseTarget, lease: Lease) -> float:
     retry(lambda: lease.enter(Phase.ROLLING_BACK), RESTORE_SECONDS)
-    seconds = restore_traffic(target, lease.claim)
+    seconds = restore_traffic(target, lease.claim, ready_seconds=RESTORE_SECONDS, check=lease.check)
     scale_down_idle_if_possible(target, lease.claim)
     retry(lambda: lease.enter(Phase.ROLLING_BACK, candidate=None), RESTORE_SECONDS)
     return seconds
@@ -164,12 +193,12 @@ class EmergencyRollback:
     log: Log
 
     def roll_back(
-        self, *, actor: str, reason: str, run_id: str = "", version: str = "", digest: str = ""
+        self, *, actor: str, reason: str, run_id: str = "", version: str = "", digest: str = "", to: str = ""
     ) -> AttemptRecord:
         """Give production's traffic back to the release before, and revoke the one that had it.
 
-        A release under way is fenced off and undone. After a promotion the colour before takes over: at once while it
-        is warm, after one start of its replicas when it is not.
+        A release under way is fenced off and undone. After a promotion the colour before takes over: at once while
+        one of its replicas answers, after one start of them when none does.
 
         Args:
             actor: who wants it.
@@ -177,36 +206,66 @@ class EmergencyRollback:
             run_id: the run that does it; empty if a person does.
             version: what has to go; empty for whatever is under way or else in production.
             digest: the same by image. Something else that is under way is fenced off without being revoked.
+            to: the version that is to serve; empty for the one before.
 
         Raises:
+            GoneAlreadyError: if the image that has to go is not in production any more.
             NothingToRollBackError: if there is no release to go back to, what was named is not in production, or
                 nothing was named although the last change of production was a rollback already.
             TargetError: if production cannot be changed.
         """
-        start = time.monotonic()
+
+        def judge() -> tuple[RolloutRecord, Sides]:
+            before = self.target.record(Environment.PRODUCTION)
+            return before, choose_sides(before, self.audit_log, version=version, digest=digest, to=to)
+
+        return self._carry_out(judge, actor, reason, run_id, CLAIM_SECONDS)
+
+    def _carry_out(
+        self, judge: Callable[[], tuple[RolloutRecord, Sides]], actor: str, reason: str, run_id: str, seconds: float
+    ) -> AttemptRecord:
+        """The intent, the traffic, and then everything that may take its time.
+
+        Args:
+            judge: looks at production and says what goes and what comes.
+            actor: who wants it.
+            reason: why.
+            run_id: the run that does it; empty for none.
+            seconds: how long to look and judge anew while production changes between the look and the claim.
+        """
+        start, ready_seconds = time.monotonic(), self.recorder.settings.ready_timeout_seconds
         with ExitStack() as held:
 
-            def take() -> tuple[Lease, RolloutRecord, RollbackIntent]:
-                before = self.target.record(Environment.PRODUCTION)
-                intent = self._intent(before, actor, reason, run_id, version, digest)
+            def take() -> tuple[Lease, RolloutRecord, Sides]:
+                before, sides = judge()
                 lease = self._lease(run_id or f"{actor} (rollback)", before, Takeover.ANYBODY)
-                return held.enter_context(lease), before, intent
+                return held.enter_context(lease), before, sides
 
             # What is under way may be promoted between the look and the claim: then something else has to go back.
-            lease, before, intent = retry(take, CLAIM_SECONDS, on=(ClaimOutdatedError,), pause=0.1)
-            bad, good = intent.bad, intent.good
+            lease, before, (bad, good, under_way) = retry(take, seconds, on=(ClaimOutdatedError,), pause=0.1)
+            intent = RollbackIntent(
+                bad=bad,
+                good=good,
+                colour=before.idle if under_way else before.active,
+                actor=actor,
+                reason=reason,
+                run_id=before.owner or "" if under_way else run_id,
+                at=self.recorder.clock.time(),
+            )
             lease.enter(Phase.ROLLING_BACK, intent=intent)
-            if good and not _is_under_way(before, version, digest):
-                self._make_active(lease, good)
+            wanted = self._make_active(lease, good) if good and not under_way else None
             lease.enter(Phase.ROLLING_BACK, scale_down_at=None)
-            restore_traffic(self.target, lease.claim)
+            restore_traffic(self.target, lease.claim, self.log, ready_seconds, lease.check)
             intent = intent.replace(seconds=time.monotonic() - start)
-            lease.enter(Phase.ROLLING_BACK, intent=intent, previous=None, rolled_back=bad.version)
+            record = lease.enter(Phase.ROLLING_BACK, intent=intent, previous=None, rolled_back=bad.version)
             # Before anything else: the run that was fenced off is about to notice, and would say less.
             attempt = attempt_of(intent)
             if before.intent and before.intent.bad.digest != bad.digest:
                 self._put_on_record(attempt_of(before.intent))
             left = None if self._put_on_record(attempt) else intent
+            wanted = wanted or (record.deployments.get(record.active) if record.active else None)
+            if record.active and wanted:
+                complete(self.target, lease.claim, record.active, wanted)
             scale_down_idle_if_possible(self.target, lease.claim)
             lease.enter(Phase.IDLE, candidate=None, note="", intent=left)
         return attempt
@@ -225,8 +284,22 @@ class EmergencyRollback:
         intent = record.intent
         if intent is None or record.owner is not None:
             return ""
+        try:
+            return self._finish(record, intent)
+        except BananaDeliveryError as error:
+            publisher = self.recorder.publisher
+            digest, occasion = intent.bad.digest, f"not finished/{intent.at}"
+            publisher.tell(
+                rollback_failed(publisher.model, "", digest, publisher.dagster_url, why=str(error), occasion=occasion)
+            )
+            raise
+
+    def _finish(self, record: RolloutRecord, intent: RollbackIntent) -> str:
         if record.live and record.live.digest == intent.bad.digest:
-            self.roll_back(actor=intent.actor, reason=intent.reason, run_id=intent.run_id, digest=intent.bad.digest)
+            sides = Sides(intent.bad, intent.good, under_way=False)
+            if intent.good is None or intent.good.digest == intent.bad.digest:
+                sides = choose_sides(record, self.audit_log, digest=intent.bad.digest)
+            self._carry_out(lambda: (record, sides), intent.actor, intent.reason, intent.run_id, 0.0)
             return f"the rollback of version {intent.bad.version} was finished"
         if not self._put_on_record(attempt_of(intent)):
             return ""
@@ -238,22 +311,6 @@ class EmergencyRollback:
         """A hold on production, if it still is as it was seen."""
         every = self.recorder.settings.heartbeat_seconds
         return Lease(self.target, Environment.PRODUCTION, owner, heartbeat_seconds=every, seen=seen, takeover=takeover)
-
-    def _intent(
-        self, before: RolloutRecord, actor: str, reason: str, run_id: str, version: str, digest: str
-    ) -> RollbackIntent:
-        """What has to be done to production as it was found."""
-        under_way = _is_under_way(before, version, digest)
-        bad, good = self._sides(before, version, digest, under_way=under_way)
-        return RollbackIntent(
-            bad=bad,
-            good=good,
-            colour=before.idle if under_way else before.active,
-            actor=actor,
-            reason=reason,
-            run_id=before.owner or "" if under_way else run_id,
-            at=self.recorder.clock.time(),
-        )
 
     def _put_on_record(self, attempt: AttemptRecord) -> bool:
         """Whether the audit trail has it; people are told and the registry is marked in any case."""
@@ -269,54 +326,22 @@ class EmergencyRollback:
             LOG.exception("Nobody could be told of the rollback of version %s yet.", attempt.version)
         return False
 
-    def _sides(
-        self, production: RolloutRecord, version: str, digest: str, *, under_way: bool
-    ) -> tuple[ImageRef, ImageRef | None]:
-        """What is taken out, and what serves afterwards: never something that was not released before."""
-        live = production.live
-        if under_way and production.candidate:
-            return production.candidate, live
-        if digest and (live is None or live.digest != digest):
-            raise NothingToRollBackError(f"{digest[:19]} is not in production any more; nothing was changed.")
-        if version and (live is None or live.version != version):
-            serving = f"version {live.version} is" if live else "nothing is"
-            raise NothingToRollBackError(f"Version {version} is not in production, {serving}; nothing was changed.")
-        if live and production.rolled_back and not (version or digest):
-            raise NothingToRollBackError(
-                f"Version {production.rolled_back} was rolled back already, and version {live.version} serves; nothing "
-                f"was changed. To take that one out too, type: {commands.rollback(live.version)}"
-            )
-        ref = self._release_before(production, live) if live else None
-        if live is None or ref is None:
-            raise NothingToRollBackError(
-                "Production has no release before the present one to go back to; deliver a good version instead."
-            )
-        return live, ref
-
-    def _release_before(self, production: RolloutRecord, live: ImageRef) -> ImageRef | None:
-        if production.previous and production.previous.digest != live.digest:
-            return production.previous
-        if self.audit_log is None:
-            raise NothingToRollBackError(
-                "The record of production names no release before the present one, and the audit trail does not "
-                "answer; bring Dagster's database back, or deliver a good version."
-            )
-        # What was rolled back while the audit trail was away is not revoked there yet.
-        gone = {production.rolled_back, production.intent.bad.version if production.intent else ""}
-        previous = previous_release(self.audit_log.attempts(), live.digest, gone)
-        return self.audit_log.image(previous.version, previous.digest) if previous else None
-
-    def _make_active(self, lease: Lease, good: ImageRef) -> None:
-        """The idle colour runs the release before, started first if it is cold, and becomes the active one."""
+    def _make_active(self, lease: Lease, good: ImageRef) -> Deployment:
+        """The idle colour runs the release before, started first where nothing answers, and becomes the active one."""
         target = self.target
-        colour = lease.enter(Phase.SCALING).idle
-        if target.observed(Environment.PRODUCTION).weights.get(colour):
+        record = lease.enter(Phase.SCALING)
+        colour, there = record.idle, record.deployments.get(record.idle)
+        if (there is None or there.image.digest != good.digest) and self._has_users(colour):
             # Somebody else's candidate was being tried there; it cannot be replaced under its users.
-            restore_traffic(target, lease.claim)
-        target.deploy(lease.claim, colour, good, self._replicas(colour, good))
+            restore_traffic(target, lease.claim, self.log)
+        wanted = Deployment(image=good, replicas=self._replicas(colour, good))
         timeout = self.recorder.settings.ready_timeout_seconds
-        wait_until_ready(target, lease, Environment.PRODUCTION, colour, timeout, self.log)
+        ensure_answers(target, lease.claim, colour, wanted, timeout, log=self.log, check=lease.check)
         lease.enter(Phase.ROLLING_BACK, active=colour, candidate=None)
+        return wanted
+
+    def _has_users(self, colour: Colour) -> bool:
+        return bool(self.target.observed(Environment.PRODUCTION).weights.get(colour))
 
     def _replicas(self, colour: Colour, good: ImageRef) -> int:
         """As many as are warm: a bad release may have grown to any number, and users do not wait for as many more."""
@@ -345,29 +370,3 @@ def attempt_of(intent: RollbackIntent) -> AttemptRecord:
         seconds=seconds,
         revoked=True,
     )
-
-
-def _is_under_way(production: RolloutRecord, version: str, digest: str) -> bool:
-    candidate = production.candidate
-    if candidate is None or (production.owner is None and production.phase is not Phase.DRIFTED):
-        return False
-    return digest in {"", candidate.digest} and version in {"", candidate.version}
-
-
-def previous_release(
-    attempts: Sequence[AttemptRecord], live_digest: str, gone: Collection[str] = ()
-) -> AttemptRecord | None:
-    """The newest release of another digest whose version was not revoked since.
-
-    Args:
-        attempts: the whole audit trail, newest first.
-        live_digest: what production serves now.
-        gone: versions that are revoked though the audit trail does not say so yet.
-    """
-    revoked = set(gone)
-    for attempt in attempts:
-        if attempt.revoked:
-            revoked.add(attempt.version)
-        elif attempt.outcome is Outcome.RELEASED and attempt.digest != live_digest and attempt.version not in revoked:
-            return attempt
-    return None

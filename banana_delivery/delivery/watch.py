@@ -6,15 +6,22 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from banana_delivery.delivery.rollback import EmergencyRollback
+from banana_delivery.errors import BananaDeliveryError, GoneAlreadyError
+from banana_delivery.notifications.messages import rollback_failed, wrong_release
 from banana_delivery.policy.model import RolloutRecord, StoredRecord, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import StepState, begin_step
 from banana_delivery.policy.rollout.decision import StepVerdict, assess_step
 from banana_delivery.policy.rollout.plan import PLANS, release_steps
 
+WATCH = "production_watch"
+"""Who rolls back, in the audit trail."""
+
 
 class _Cursor(StoredRecord):
     digest: str
-    state: StepState
+    state: StepState | None
+    failing: int = 0
 
 
 @dataclass(frozen=True)
@@ -25,11 +32,15 @@ class Watched:
         cursor: for the next look.
         reason: why production must be rolled back; empty if it need not.
         detail: one sentence about the look.
+        failing: how many times in a row it had to be rolled back at this look and those before, this one included.
+        stranger: why what answers is not what is recorded; empty if it is. A rollback would not help against that.
     """
 
     cursor: str
     reason: str
     detail: str
+    stranger: str = ""
+    failing: int = 0
 
 
 def assess_production(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, plan: str) -> Watched:
@@ -39,16 +50,51 @@ def assess_production(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: 
     if record.scale_down_at is None:
         return Watched("", "", "Nothing to watch: the last promotion is long past.")
     rules = PLANS[plan]
-    state = _state(cursor, record.live.digest) or begin_step(rules, release_steps(rules)[-1], snapshot)
+    kept = _kept(cursor, record.live.digest)
+    state = (kept and kept.state) or begin_step(rules, release_steps(rules)[-1], snapshot)
     judgement, state = assess_step(rules, state, snapshot, record.active, record.live.digest)
     if judgement.verdict is StepVerdict.FAIL and not judgement.wrong_release:
-        return Watched("", judgement.reason, judgement.reason)
+        failing = (kept.failing if kept else 0) + 1
+        again = _Cursor(digest=record.live.digest, state=None, failing=failing).model_dump_json()
+        return Watched(again, judgement.reason, judgement.reason, failing=failing)
     if judgement.verdict is not StepVerdict.CONTINUE:
-        return Watched("", "", judgement.reason)
-    return Watched(_Cursor(digest=record.live.digest, state=state).model_dump_json(), "", judgement.reason)
+        return Watched("", "", judgement.reason, judgement.reason if judgement.wrong_release else "")
+    failing = kept.failing if kept else 0
+    return Watched(
+        _Cursor(digest=record.live.digest, state=state, failing=failing).model_dump_json(), "", judgement.reason
+    )
 
 
-def _state(cursor: str | None, digest: str) -> StepState | None:
+def act_on(watched: Watched, production: RolloutRecord, rollback: EmergencyRollback) -> str:
+    """Roll production back where it has to be, and tell people what nobody else would tell them.
+
+    Returns:
+        One sentence about what was done.
+    """
+    live, publisher = production.live, rollback.recorder.publisher
+    model, url, tell = publisher.model, publisher.dagster_url, publisher.tell
+    if live and watched.stranger:
+        tell(wrong_release(model, live.version, watched.stranger))
+    if live is None or not watched.reason:
+        return watched.detail
+    try:
+        done = rollback.roll_back(actor=WATCH, reason=watched.reason, digest=live.digest)
+    except GoneAlreadyError as gone:
+        return str(gone)
+    except BananaDeliveryError as error:
+        if is_told(watched.failing):
+            occasion = f"{production.generation}/{watched.failing}"
+            tell(rollback_failed(model, "", live.digest, url, why=str(error), occasion=occasion))
+        return f"Rolling back version {live.version} failed {watched.failing} times; the next look tries again: {error}"
+    return done.reason
+
+
+def is_told(failing: int) -> bool:
+    """Whether people are told of so many failures in a row: the first, the second, the fourth, and so on."""
+    return failing > 0 and failing & (failing - 1) == 0
+
+
+def _kept(cursor: str | None, digest: str) -> _Cursor | None:
     """What the last look left, if it was about the same release."""
     if not cursor:
         return None
@@ -56,4 +102,4 @@ def _state(cursor: str | None, digest: str) -> StepState | None:
         kept = _Cursor.read_json(cursor)
     except ValidationError:
         return None
-    return kept.state if kept.digest == digest else None
+    return kept if kept.digest == digest else None

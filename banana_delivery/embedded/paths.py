@@ -72,6 +72,11 @@ class LocalPaths:
         """Held while a replica is given a port."""
         return self.home / "supervisor" / "ports.lock"
 
+    @property
+    def reserve(self) -> Path:
+        """Room that is given back for a rollback on a full disk."""
+        return self.home / "reserve"
+
     def record(self, environment: Environment) -> Path:
         """The fenced record of an environment."""
         return self.home / "environments" / environment / "record.json"

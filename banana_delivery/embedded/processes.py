@@ -31,6 +31,8 @@ BIN = Path(sys.executable).parent
 ROUTER = "router"
 INSTANCE_MODULE = "banana_delivery.runs.instance"
 """Run as a program, not imported: it loads Dagster, which the command line does not need."""
+DEAD_MAN_MODULE = "banana_delivery.delivery.rescue.deadman"
+"""The same."""
 POOL_SECONDS = 120
 
 
@@ -59,6 +61,7 @@ def managed_processes(settings: Settings) -> list[ManagedProcess]:
         mlflow(settings),
         code_server(settings),
         dagster_webserver(settings),
+        dead_man(settings),
         dagster_daemon(settings),
     ]
 
@@ -167,6 +170,18 @@ def dagster_daemon(settings: Settings) -> ManagedProcess:
         program=_dagster(settings, "dagster-daemon", "run", priority=400),
         prepare=lambda: _prepare_daemon(settings),
     )
+
+
+def dead_man(settings: Settings) -> ManagedProcess:
+    """Tells people when the sensors tick no more, which neither the daemon nor the code server could."""
+    program = Program(
+        name="dead-man",
+        command=(sys.executable, "-m", DEAD_MAN_MODULE),
+        directory=settings.home / "dagster",
+        priority=350,
+        start_seconds=3,
+    )
+    return ManagedProcess(program=program, prepare=lambda: _prepare_instance(settings.home / "dagster"))
 
 
 def _dagster(settings: Settings, name: str, *arguments: str, priority: int) -> Program:

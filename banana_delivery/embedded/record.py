@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from banana_delivery.errors import TargetError
@@ -94,8 +94,7 @@ class RecordFile:
         Raises:
             TargetError: if another change does not end.
         """
-        path, what = self._path.with_suffix(".lock"), self._environment.capitalize()
-        with lock(path, LOCK_SECONDS, what, error=TargetError, pause=0.02):
+        with self._lock():
             found = self._settled()
             self._revision = found.record.revision
             if found.damage and found.damage.restored:
@@ -109,11 +108,23 @@ class RecordFile:
         Raises:
             TargetError: if another change does not end.
         """
-        path, what = self._path.with_suffix(".lock"), self._environment.capitalize()
-        with lock(path, LOCK_SECONDS, what, error=TargetError, pause=0.02):
+        with self._lock():
             copy, first, traces = self._found()
             self._revision = next_revision(first, copy) - 1
             yield above(self._environment, record, first, copy, traces)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        path, what = self._path.with_suffix(".lock"), self._environment.capitalize()
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(lock(path, LOCK_SECONDS, what, error=TargetError, pause=0.02, end_stopped=True))
+            except OSError as error:
+                raise TargetError(
+                    f"The record of {self._environment} cannot be locked by {path}: {error.strerror or error}; make "
+                    f"room or correct the folder's permissions."
+                ) from error
+            yield
 
     def _settled(self) -> Settled:
         copy, first, traces = self._found()

@@ -346,7 +346,13 @@ class Replicas:
     @contextmanager
     def _free_ports(self) -> Iterator[Iterator[int]]:
         """Ports that no replica has and nobody listens on, while no other change takes any."""
-        with lock(self._paths.ports_lock, PORTS_LOCK_SECONDS, "The list of replicas' ports", error=TargetError):
+        with lock(
+            self._paths.ports_lock,
+            PORTS_LOCK_SECONDS,
+            "The list of replicas' ports",
+            error=TargetError,
+            end_stopped=True,
+        ):
             sets = chain.from_iterable(self.all(environment) for environment in Environment)
             given = set(chain.from_iterable(found.ports for found in sets))
             yield self._candidates(given)

@@ -18,6 +18,7 @@ import psutil
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.processes import ROUTER, ManagedProcess, variable
 from banana_delivery.embedded.replicas import Replica, ReplicaClient, Replicas, ReplicaSet
+from banana_delivery.embedded.reserve import Reserve
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
 from banana_delivery.embedded.supervisord import Daemon
 from banana_delivery.embedded.traefik import Router
@@ -76,6 +77,7 @@ class EmbeddedStack:
             StackError: if a port is taken, or something does not come up.
             TargetError: if what the environments ran cannot be read.
         """
+        Reserve(self._paths.reserve).fill()
         with self._alone():
             if self._daemon.process is None:
                 self._begin(progress)

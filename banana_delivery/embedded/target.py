@@ -14,6 +14,7 @@ from typing_extensions import override
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.record import RecordFile
 from banana_delivery.embedded.replicas import Replica, ReplicaClient, Replicas, ReplicaSet
+from banana_delivery.embedded.reserve import Reserve
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
 from banana_delivery.embedded.traefik import Router
 from banana_delivery.embedded.traffic import LocalTraffic
@@ -24,6 +25,7 @@ from banana_delivery.policy.model import (
     Deployment,
     Environment,
     ImageRef,
+    Phase,
     RolloutRecord,
     TrafficSnapshot,
 )
@@ -55,6 +57,7 @@ class LocalTarget(ReleaseTarget):
         self._router = Router(self._paths, settings.router_api_port)
         self._client = ReplicaClient()
         self._replicas = Replicas(settings, self._paths, self._supervisor, self._router, self._client)
+        self._reserve = Reserve(self._paths.reserve)
         self._traffic = LocalTraffic(self._router, self._client)
         self._records = {
             environment: RecordFile(
@@ -99,15 +102,24 @@ class LocalTarget(ReleaseTarget):
         seen: RolloutRecord | None = None,
         takeover: Takeover | None = None,
     ) -> Claim:
-        file = self._records[environment]
-        with file.locked() as record:
-            return self._claimed(file, claims.claimed(record, owner, self._clock(), seen=seen, takeover=takeover))
+        def claimed() -> Claim:
+            file = self._records[environment]
+            with file.locked() as record:
+                return self._claimed(file, claims.claimed(record, owner, self._clock(), seen=seen, takeover=takeover))
+
+        claim = self._reserve.making_room(claimed, lambda: takeover is not None)
+        if takeover is None:
+            self._reserve.fill()
+        return claim
 
     @override
     def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
-        file = self._records[claim.environment]
-        with file.locked() as present:
-            return file.write(claims.written(present, claim, record, self._clock()))
+        def written() -> RolloutRecord:
+            file = self._records[claim.environment]
+            with file.locked() as present:
+                return file.write(claims.written(present, claim, record, self._clock()))
+
+        return self._reserve.making_room(written, lambda: _goes_back(record))
 
     @override
     def heartbeat(self, claim: Claim) -> None:
@@ -123,12 +135,15 @@ class LocalTarget(ReleaseTarget):
 
     @override
     def deploy(self, claim: Claim, colour: Colour, image: ImageRef, replicas: int) -> None:
-        with self._changing(claim) as record:
-            wished = claims.deployed(record, colour, image, replicas)
-            directory = self._unpacked(image)
-            if wished.weights != record.weights:
-                self._router.write_weights(claim.environment, wished.weights)
-            self._apply(wished, colour, directory)
+        def deployed() -> None:
+            with self._changing(claim) as record:
+                wished = claims.deployed(record, colour, image, replicas)
+                directory = self._unpacked(image)
+                if wished.weights != record.weights:
+                    self._router.write_weights(claim.environment, wished.weights)
+                self._apply(wished, colour, directory)
+
+        self._reserve.making_room(deployed, lambda: _goes_back(self.record(claim.environment)))
 
     @override
     def scale(self, claim: Claim, colour: Colour, replicas: int) -> None:
@@ -138,10 +153,13 @@ class LocalTarget(ReleaseTarget):
 
     @override
     def set_weights(self, claim: Claim, weights: dict[Colour, int]) -> None:
-        with self._changing(claim) as record:
-            wished = self._records[claim.environment].write(claims.weighted(record, weights))
-            self._router.write_weights(claim.environment, wished.weights)
-            self._router.await_weights(claim.environment, wished.weights)
+        def weighted() -> None:
+            with self._changing(claim) as record:
+                wished = self._records[claim.environment].write(claims.weighted(record, weights))
+                self._router.write_weights(claim.environment, wished.weights)
+                self._router.await_weights(claim.environment, wished.weights)
+
+        self._reserve.making_room(weighted, lambda: _goes_back(self.record(claim.environment)))
 
     @override
     def readiness(self, environment: Environment, colour: Colour) -> Readiness:
@@ -252,3 +270,8 @@ class LocalTarget(ReleaseTarget):
         said = last_line(log) or process.said or "nothing"
         how = "was stopped by hand" if process.state == "STOPPED" else "ends again and again"
         return f"{replica.name} {how}; the last it said is {said!r} (see {log})."
+
+
+def _goes_back(record: RolloutRecord) -> bool:
+    """Whether users are being brought back, which waits for no disk."""
+    return record.phase is Phase.ROLLING_BACK or record.intent is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from banana_delivery.policy import commands
@@ -226,26 +226,97 @@ def deleted_version(model: str, attempt: AttemptRecord, why: str) -> Notice:
     )
 
 
-def rollback_failed(model: str, run_id: str, digest: str, dagster_url: str) -> Notice:
-    """The message about a rollback that could not be made; told once for an image, however often it is tried.
+def rollback_failed(
+    model: str, run_id: str, digest: str, dagster_url: str, *, why: str = "", occasion: str = ""
+) -> Notice:
+    """The message about a rollback that could not be made.
 
     Args:
         model: registered model in MLflow.
-        run_id: the Dagster run.
+        run_id: the Dagster run; empty if the watch did it.
         digest: image that had to go; empty for whatever was in production.
         dagster_url: where the run can be looked at; empty if that is not known.
+        why: what was in its way, if that is known here.
+        occasion: what tells this failure from another one of the same image; the run does by itself.
     """
     lines = [
         f"What had to go may still have all users: {digest[:19] or 'the present one'}. Type: {commands.status()}",
+        *([why] if why else []),
         "The watch after a promotion tries again by itself for as long as it sees errors.",
-        f"Next: read why in the run, then {commands.rollback()}",
-        f"Run: {f'{dagster_url}/runs/' if dagster_url else ''}{run_id}",
+        f"Next: {'' if why else 'read why in the run, then '}{commands.rollback()}",
+        *([f"Run: {f'{dagster_url}/runs/' if dagster_url else ''}{run_id}"] if run_id else []),
     ]
     return Notice(
-        key=f"rollback failed/{digest or run_id}",
+        key="/".join(filter(None, ["rollback failed", digest, occasion or run_id])),
         title=f"A rollback of {model} FAILED",
         body="\n".join(lines),
         urgency=Urgency.URGENT,
+    )
+
+
+def wrong_release(model: str, version: str, why: str) -> Notice:
+    """The message that production answers as something else than what is recorded there.
+
+    Args:
+        model: registered model in MLflow.
+        version: what is recorded.
+        why: what answers instead.
+    """
+    lines = [why, f"Next: look what runs there: {commands.status()}", f"To take it out: {commands.rollback(version)}"]
+    return Notice(
+        key=f"wrong release/{version}/{why}",
+        title=f"{model}: production does NOT run version {version}, which is on record",
+        body="\n".join(lines),
+        urgency=Urgency.URGENT,
+    )
+
+
+def bad_channels(model: str, problems: Sequence[str]) -> Notice:
+    """The message that people are not told where they were to be.
+
+    Args:
+        model: registered model in MLflow.
+        problems: one sentence a channel.
+    """
+    return Notice(
+        key=f"bad channels/{' '.join(problems)}",
+        title=f"Notices of {model} do not go everywhere",
+        body="\n".join([*problems, "Then start the stack, or the pipeline's processes, again."]),
+        urgency=Urgency.ASKS,
+    )
+
+
+def silent_sensors(model: str, sensors: Sequence[str], seconds: float, now: float) -> Notice:
+    """The message that sensors tick no more.
+
+    Args:
+        model: registered model in MLflow.
+        sensors: which ones.
+        seconds: for how long at least.
+        now: seconds since the epoch; tells this silence from another one.
+    """
+    lines = [
+        f"{', '.join(sensors)} did not come to an end for over {seconds:.0f} s.",
+        "Production serves on, but nothing is delivered, nothing dead is found, and NO release that goes bad is rolled "
+        "back by itself.",
+        f"Next: {commands.status()}; look at the logs of dagster-daemon and the code server, then: {commands.up()}",
+        f"If production is bad meanwhile: {commands.rollback()}",
+    ]
+    return Notice(
+        key=f"silent sensors/{','.join(sensors)}/{now:.0f}",
+        title=f"Nobody watches {model}: its sensors have stopped",
+        body="\n".join(lines),
+        urgency=Urgency.URGENT,
+    )
+
+
+def sensors_are_back(model: str, now: float) -> Notice:
+    """The message that all sensors tick again."""
+    return Notice(
+        key=f"sensors are back/{now:.0f}",
+        title=f"The sensors of {model} tick again",
+        body="Nothing to do.",
+        urgency=Urgency.NORMAL,
     )
 
 

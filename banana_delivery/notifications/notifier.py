@@ -19,6 +19,7 @@ from banana_delivery.files import lock, sync, text_sha256
 from banana_delivery.notifications.messages import Notice
 from banana_delivery.notifications.outbox import Asked, Outbox, Owed
 from banana_delivery.policy.outcomes import Urgency
+from banana_delivery.settings import Settings
 from banana_delivery.waiting import Deadline
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Notifier:
         self._urls = tuple(urls)
         self._clock = clock
         self._outbox = Outbox(file.with_suffix(".outbox.json"))
+        self._unwritten: set[str] = set()
 
     def send(self, notice: Notice) -> bool:
         """Tell people, unless they were told already, and try again what a channel did not take before.
@@ -68,13 +70,35 @@ class Notifier:
 
         Raises:
             OSError: if the notice cannot be written down, because the disk is full or another process holds the list.
+                The channels got it all the same: told twice, by another process, is better than never.
         """
-        new = self._note(notice)
+        try:
+            new = self._note(notice)
+        except OSError:
+            self._send_unwritten(notice)
+            raise
         if new:
             level = logging.WARNING if notice.urgency is Urgency.URGENT else logging.INFO
             LOG.log(level, "%s\n%s", notice.title, notice.body)
         self._send_what_is_owed()
         return new
+
+    def _send_unwritten(self, notice: Notice) -> None:
+        """Say what cannot be written down to every channel at once, for a bounded time."""
+        if notice.key in self._unwritten:
+            return
+        self._unwritten.add(notice.key)
+        LOG.warning("%s\n%s", notice.title, notice.body)
+        if notice.urgency is Urgency.QUIET:
+            return
+        deadline = Deadline(CHANNEL_SECONDS)
+        threads = [
+            threading.Thread(target=_ask, args=(channel, notice), daemon=True) for channel in self._channels.values()
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=deadline.left)
 
     def catch_up(self) -> None:
         """Try again what a channel did not take, the less often the longer it fails.
@@ -93,7 +117,7 @@ class Notifier:
         return [notice for notice in notices if notice]
 
     def _note(self, notice: Notice) -> bool:
-        with lock(Path(f"{self._file}.lock"), LOCK_SECONDS, "The list of notices"):
+        with lock(Path(f"{self._file}.lock"), LOCK_SECONDS, "The list of notices", end_stopped=True):
             if any(told.key == notice.key for told in self.sent()):
                 return False
             if notice.urgency is not Urgency.QUIET:
@@ -109,7 +133,7 @@ class Notifier:
         if not self._outbox.waiting().owed:
             return
         try:
-            with lock(Path(f"{self._file}.sending"), 2 * CHANNEL_SECONDS, "The sending of notices"):
+            with lock(Path(f"{self._file}.sending"), 2 * CHANNEL_SECONDS, "The sending of notices", end_stopped=True):
                 self._send()
                 self._give_up()
         except FileLockedError as error:
@@ -190,6 +214,11 @@ class Notifier:
                     plugin.socket_read_timeout = ANSWER_SECONDS
                 found[_name(url)] = _Channel(number, plugin)
         return found
+
+
+def notifier_for(settings: Settings) -> Notifier:
+    """The one that the settings describe; every process of a pipeline shares its list."""
+    return Notifier(settings.home / "notifications.jsonl", [url.get_secret_value() for url in settings.notify_urls])
 
 
 class Answer(Enum):

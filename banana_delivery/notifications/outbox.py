@@ -210,7 +210,7 @@ class Outbox:
             self._write(before.replace(owed=tuple(changed)))
 
     def _changing(self) -> AbstractContextManager[None]:
-        return lock(Path(f"{self._file}.lock"), LOCK_SECONDS, "The list of notices to send")
+        return lock(Path(f"{self._file}.lock"), LOCK_SECONDS, "The list of notices to send", end_stopped=True)
 
     def _write(self, waiting: Waiting) -> None:
         write_atomically(self._file, waiting.model_dump_json())

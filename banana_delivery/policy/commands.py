@@ -49,6 +49,11 @@ def rollback(version: str = "") -> str:
     return " ".join(filter(None, [PROGRAM, "rollback", version and shlex.quote(version), _WHY]))
 
 
+def rollback_to(version: str) -> str:
+    """Brings production to a release that it had before."""
+    return f"{PROGRAM} rollback --to {shlex.quote(version)} {_WHY}"
+
+
 def resume(environment: Environment) -> str:
     """Ends the hold after a hand edit."""
     return f"{PROGRAM} resume {environment}"

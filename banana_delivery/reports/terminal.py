@@ -6,7 +6,7 @@ What ``banana-delivery prune`` shows.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group
 from rich.table import Table
@@ -66,6 +66,17 @@ def _attempts(attempts: Sequence[AttemptRecord]) -> Table:
         when = time.strftime("%m-%d %H:%M:%S", time.localtime(attempt.at))
         table.add_row(when, attempt.version, attempt.outcome, attempt.reason)
     return table
+
+
+def ticks_view(ticks: Mapping[str, float | None], now: float) -> str:
+    """How long ago each sensor came to its end.
+
+    Args:
+        ticks: when, by sensor, seconds since the epoch; None if never.
+        now: seconds since the epoch.
+    """
+    said = [f"{sensor} {'never' if at is None else f'{max(now - at, 0.0):.0f} s ago'}" for sensor, at in ticks.items()]
+    return f"Sensors: {', '.join(said)}"
 
 
 def retention_view(decisions: Sequence[PruneDecision], *, dry_run: bool) -> Table:

@@ -18,7 +18,8 @@ from banana_delivery.runs.records import RECORD_KEY, Record, from_metadata, to_m
 
 AB_REPORT, IMAGE = "ab_report", "image"
 FIRST_PAGE, PAGE = 20, 1000
-"""How many events are read at once; all are read where all are asked for, and mostly the newest one is."""
+"""How many events are read at once. It never bounds what is known: whoever asks reads on until there is an answer or
+nothing is left, and mostly the newest event is all that is asked for."""
 
 
 class AuditLog:
@@ -27,19 +28,26 @@ class AuditLog:
     Args:
         instance: where it is kept.
         location: what of that is ours; everything without a prefix if it is not said.
+        page: how many events are read at a time, after the first few.
     """
 
-    def __init__(self, instance: dg.DagsterInstance, location: CodeLocation | None = None) -> None:
+    def __init__(self, instance: dg.DagsterInstance, location: CodeLocation | None = None, *, page: int = PAGE) -> None:
         self.instance = instance
         self.location = location or CodeLocation()
+        self._page = page
 
     def attempts(self, version: str | None = None) -> list[AttemptRecord]:
         """All attempts at a version, or at any, newest first."""
-        return [attempt.replace(order=order) for attempt, order in self._found(AttemptRecord, ROLLOUT_LOG, version)]
+        return list(self.each_attempt(version))
+
+    def each_attempt(self, version: str | None = None) -> Iterator[AttemptRecord]:
+        """The same one by one, for whoever needs only the newest of them; what is not asked for is not read."""
+        for attempt, order in self._found(AttemptRecord, ROLLOUT_LOG, version):
+            yield attempt.replace(order=order)
 
     def attempt_of(self, run_id: str, version: str) -> AttemptRecord | None:
         """What the log says of a run, if it says anything yet."""
-        return next((one for one in self.attempts(version) if one.run_id == run_id), None)
+        return next((one for one in self.each_attempt(version) if one.run_id == run_id), None)
 
     def knows(self, attempt: AttemptRecord) -> bool:
         """Whether the run of an attempt has one already; that its version was revoked is news all the same.
@@ -47,7 +55,7 @@ class AuditLog:
         What a person did without a run is known by its moment.
         """
         if not attempt.run_id:
-            return any((one.run_id, one.at) == ("", attempt.at) for one in self.attempts(attempt.version))
+            return any((one.run_id, one.at) == ("", attempt.at) for one in self.each_attempt(attempt.version))
         known = self.attempt_of(attempt.run_id, attempt.version)
         return known is not None and known.revoked >= attempt.revoked
 
@@ -58,11 +66,11 @@ class AuditLog:
 
     def latest(self, kind: type[Record], asset: str, version: str) -> Record | None:
         """What an asset recorded of a version the last time."""
-        return next((record for record, _ in self._read(kind, asset, version)), None)
+        return next((record for record, _ in self._found(kind, asset, version)), None)
 
     def image(self, version: str, digest: str) -> ImageRef | None:
         """The image of a version with this very digest, which need not be its latest one."""
-        refs = (image.ref for image, _ in self._read(ImageRecord, IMAGE, version))
+        refs = (image.ref for image, _ in self._found(ImageRecord, IMAGE, version))
         return next((ref for ref in refs if ref.digest == digest), None)
 
     def made(self, ref: ImageRef) -> bool:
@@ -73,8 +81,7 @@ class AuditLog:
 
     def decisions(self, version: str) -> list[ManualDecision]:
         """What people said about a version."""
-        wanted = self._of(ROLLOUT_LOG, version)
-        events = _pages(lambda limit, cursor: self.instance.fetch_observations(wanted, limit, cursor))
+        events = self._events(self.instance.fetch_observations, ROLLOUT_LOG, version)
         found = ((event, self._record(ManualDecision, event, event.asset_observation)) for event in events)
         return [record.replace(order=event.storage_id) for event, record in found if record]
 
@@ -125,13 +132,9 @@ class AuditLog:
             )
         )
 
-    def _found(self, kind: type[Record], asset: str, version: str | None) -> list[tuple[Record, int]]:
+    def _found(self, kind: type[Record], asset: str, version: str | None) -> Iterator[tuple[Record, int]]:
         """Records and their places in Dagster's log, newest first: the one order that no clock decides."""
-        return list(self._read(kind, asset, version))
-
-    def _read(self, kind: type[Record], asset: str, version: str | None) -> Iterator[tuple[Record, int]]:
-        wanted = self._of(asset, version)
-        for event in _pages(lambda limit, cursor: self.instance.fetch_materializations(wanted, limit, cursor)):
+        for event in self._events(self.instance.fetch_materializations, asset, version):
             record = self._record(kind, event, event.asset_materialization)
             if record:
                 yield record, event.storage_id
@@ -156,18 +159,16 @@ class AuditLog:
                 return None
             raise
 
-    def _of(self, asset: str, version: str | None) -> dg.AssetRecordsFilter:
-        return dg.AssetRecordsFilter(
-            asset_key=self.location.key(asset), asset_partitions=[version] if version else None
-        )
-
-
-def _pages(fetch: Callable[[int, str | None], dg.EventRecordsResult]) -> Iterator[dg.EventLogRecord]:
-    """All events, newest first, a page at a time."""
-    limit, cursor = FIRST_PAGE, None
-    while True:
-        page = fetch(limit, cursor)
-        yield from page.records
-        if not page.has_more:
-            return
-        limit, cursor = PAGE, page.cursor
+    def _events(
+        self, fetch: Callable[..., dg.EventRecordsResult], asset: str, version: str | None
+    ) -> Iterator[dg.EventLogRecord]:
+        """Every event of an asset, newest first, page by page."""
+        key, partitions = self.location.key(asset), [version] if version else None
+        of = dg.AssetRecordsFilter(asset_key=key, asset_partitions=partitions)
+        limit, cursor = min(FIRST_PAGE, self._page), None
+        while True:
+            page = fetch(of, limit=limit, cursor=cursor)
+            yield from page.records
+            if not page.has_more:
+                return
+            limit, cursor = self._page, page.cursor

@@ -17,22 +17,48 @@ import dagster as dg
 from dagster._core.instance.config import PoolGranularity
 
 from banana_delivery.errors import DagsterError
+from banana_delivery.policy import commands
 from banana_delivery.settings import Settings, load_settings
 
 LOG = logging.getLogger(__name__)
 POOL_LIMIT = 1
 """One delivery at a time per environment: its three last assets share a pool, whose limit is 1 run."""
+CONFIGURATION = "dagster.yaml"
+"""In the folder of an instance."""
 
 
 def dagster_home(settings: Settings) -> Path:
-    """DAGSTER_HOME if it is set, otherwise the embedded stack's own."""
-    return Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster")
+    """Where the pipeline's own instance is: in its home once the stack was started there, else DAGSTER_HOME."""
+    own, told = settings.home / "dagster", os.environ.get("DAGSTER_HOME")
+    return Path(told) if told and not (own / CONFIGURATION).is_file() else own
+
+
+def another_home(settings: Settings) -> str:
+    """One sentence if DAGSTER_HOME leads to another instance than the pipeline's own; empty otherwise."""
+    told, own = os.environ.get("DAGSTER_HOME"), dagster_home(settings)
+    if not told or Path(told).resolve() == own.resolve():
+        return ""
+    return f"DAGSTER_HOME leads to {told}, which is another instance than this pipeline's own; {own} is used."
 
 
 @contextmanager
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The instance, opened for the block."""
-    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+    """The instance, opened for the block.
+
+    Raises:
+        DagsterError: if there is none, or it cannot be opened.
+    """
+    home = dagster_home(settings)
+    if said := another_home(settings):
+        LOG.warning(said)
+    if not (home / CONFIGURATION).is_file():
+        raise DagsterError(f"There is no Dagster instance in {home} yet; start the stack: {commands.up()}")
+    with ExitStack() as stack:
+        try:
+            instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
+        except Exception as error:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DagsterError(f"Dagster's instance in {home} cannot be opened: {first}") from error
         yield instance
 
 
@@ -42,8 +68,8 @@ def open_instance_if_it_answers(settings: Settings) -> Iterator[dg.DagsterInstan
     with ExitStack() as stack:
         try:
             instance = stack.enter_context(open_instance(settings))
-        except Exception:  # Whatever a storage raises: this must not keep anybody from what comes next.
-            LOG.exception("Dagster's instance in %s cannot be opened.", dagster_home(settings))
+        except (DagsterError, OSError) as error:
+            LOG.warning("%s", error)
             instance = None
         yield instance
 

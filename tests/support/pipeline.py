@@ -170,12 +170,19 @@ class PipelineHarness:
         return AuditLog(self.instance, self.location)
 
     def roll_back(
-        self, *, actor: str = "Ada", reason: str, version: str = "", digest: str = "", audit_log: bool = True
+        self,
+        *,
+        actor: str = "Ada",
+        reason: str,
+        version: str = "",
+        digest: str = "",
+        to: str = "",
+        audit_log: bool = True,
     ) -> AttemptRecord:
         """Roll production back, as a person or the watch does; without the audit trail if that is away."""
         known = self.audit_log if audit_log else None
         rollback = EmergencyRollback(self.resources.release_target, self.resources.recorder, known, print)
-        return rollback.roll_back(actor=actor, reason=reason, version=version, digest=digest)
+        return rollback.roll_back(actor=actor, reason=reason, version=version, digest=digest, to=to)
 
     @property
     def serving(self) -> str | None:

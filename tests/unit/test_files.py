@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from banana_delivery import files
 from banana_delivery.embedded import record
 from banana_delivery.embedded.record import RecordFile
 from banana_delivery.embedded.stack import EmbeddedStack
@@ -213,3 +215,39 @@ def test_a_held_list_of_notices_stops_nobody_for_ever(
     ):
         teller.send(NOTICE)
     assert teller.sent() == []
+
+
+def test_a_holder_that_is_stopped_is_ended_and_its_lock_taken(tmp_path: Path) -> None:
+    path = tmp_path / "record.lock"
+
+    with held_by_another_process(path) as holder:
+        holder.send_signal(signal.SIGSTOP)
+        with lock(path, 20.0, "The record", end_stopped=True):
+            assert not psutil.pid_exists(holder.pid)
+
+
+def test_a_holder_that_runs_is_never_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "STOPPED_SECONDS", 0.05)
+    path = tmp_path / "record.lock"
+
+    with held_by_another_process(path) as holder:
+        with pytest.raises(FileLockedError), lock(path, 0.3, "The record", end_stopped=True):
+            pytest.fail("Two held the lock at once.")
+        assert holder.poll() is None
+
+
+@pytest.mark.parametrize("file", ["record.lock", "notices.lock", "notices.sending", "notices.outbox.json.lock"])
+def test_neither_a_rollback_nor_its_notice_waits_for_a_stopped_process(tmp_path: Path, file: str) -> None:
+    kept, teller = (
+        RecordFile(tmp_path / "record.json", tmp_path / "copy.json", Environment.PRODUCTION),
+        Notifier(tmp_path / "notices", ["json://127.0.0.1:9"]),
+    )
+
+    with held_by_another_process(tmp_path / file) as holder:
+        holder.send_signal(signal.SIGSTOP)
+        with kept.locked() as found:
+            kept.write(found.replace(owner="Ada (rollback)"))
+        assert teller.send(NOTICE)
+        assert not psutil.pid_exists(holder.pid)
+    assert kept.read().owner == "Ada (rollback)"
+    assert teller.sent() == [NOTICE]

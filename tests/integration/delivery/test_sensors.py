@@ -5,13 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 
 import dagster as dg
 import psutil
 import pytest
 
-from banana_delivery.defs import sensors
 from banana_delivery.names import PARENT_RUN_TAG, STAGED_AT_TAG, TRIGGER_TAG, WORKER_TAG
 from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
 from banana_delivery.policy.outcomes import Urgency
@@ -129,73 +127,80 @@ class Watch:
         self._context = dg.build_sensor_context(instance=pipeline.instance, resources=pipeline.resources.by_key())
         pipeline.clock.now = time.time()
 
-    def look(self) -> list[dg.RunRequest]:
-        answers = self._sensor(self._context)
-        assert isinstance(answers, Iterable)
-        return [answer for answer in answers if isinstance(answer, dg.RunRequest)]
+    def look(self) -> str:
+        answer = self._sensor(self._context)
+        assert isinstance(answer, dg.SkipReason)
+        return str(answer.skip_message)
 
-    def look_at_errors(self) -> list[dg.RunRequest]:
+    def look_at_errors(self) -> str:
         """Two looks, with errors between them."""
-        assert self.look() == []
+        self.look()
         live = self.pipeline.target.record(Environment.PRODUCTION).live
         assert live is not None
         self.pipeline.target.place.behaviours[live.digest] = Behaviour(error_rate=0.6)
         self.pipeline.clock.sleep(2.0)
         return self.look()
 
-    def begin_to_roll_back(self, status: dg.DagsterRunStatus) -> dg.DagsterRun:
-        """A run of the rollback job that has not claimed production."""
-        config = {"ops": {"roll_back_production": {"config": {"reason": "Errors."}}}}
-        job = self.pipeline.defs.resolve_job_def("rollback")
-        tags = self.pipeline.location.tags
-        return self.pipeline.instance.create_run_for_job(job, status=status, run_config=config, tags=tags)
-
-    def roll_back(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
-        return self.pipeline.defs.resolve_job_def("rollback").execute_in_process(
-            instance=self.pipeline.instance, run_config=request.run_config, raise_on_error=False
-        )
+    @property
+    def told(self) -> list[str]:
+        return [notice.title for notice in self.pipeline.sent if "rollback" in notice.title]
 
 
-def test_errors_after_the_promotion_ask_for_a_rollback(pipeline: PipelineHarness) -> None:
+def test_errors_after_the_promotion_roll_it_back_at_once_and_without_a_run(pipeline: PipelineHarness) -> None:
     watch = Watch(pipeline)
-    (request,) = watch.look_at_errors()
-    assert watch.roll_back(request).success
+    runs = len(pipeline.instance.get_runs())
+    assert "production_watch rolled production back" in watch.look_at_errors()
+    assert len(pipeline.instance.get_runs()) == runs
     assert pipeline.serving == FIRST
-    assert pipeline.attempts(watch.version)[0].revoked
+    attempt = pipeline.attempts(watch.version)[0]
+    assert (attempt.revoked, attempt.actor) == (True, "production_watch")
+    assert watch.look().startswith("Nothing to watch")
 
 
-def test_a_rollback_is_asked_for_once_until_it_has_ended(pipeline: PipelineHarness) -> None:
-    watch = Watch(pipeline)
-    run = watch.begin_to_roll_back(dg.DagsterRunStatus.STARTED)
-    assert watch.look_at_errors() == []
-    pipeline.instance.report_run_canceled(run)
-    assert len(watch.look_at_errors()) == 1
-
-
-def test_a_rollback_that_never_begins_does_not_keep_the_next_one_away(
-    pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch
+def test_a_rollback_that_fails_is_tried_at_the_next_look_and_the_second_failure_is_told_too(
+    pipeline: PipelineHarness,
 ) -> None:
     watch = Watch(pipeline)
-    watch.begin_to_roll_back(dg.DagsterRunStatus.NOT_STARTED)
-    monkeypatch.setattr(sensors, "LAUNCH_SECONDS", 0.0)
-    assert len(watch.look_at_errors()) == 1
-
-
-def test_a_rollback_that_fails_is_asked_for_again_and_told_once(pipeline: PipelineHarness) -> None:
-    watch = Watch(pipeline)
-    for _ in range(2):
+    for number in range(1, 5):
         pipeline.target.place.fail_next("claim", "The cluster does not answer.")
-        (request,) = watch.look_at_errors()
-        # Dagster would never launch a second run for the same key.
-        assert request.run_key is None
-        failed = watch.roll_back(request)
-        assert not failed.success
-        pipeline.after(pipeline.run_of(failed.run_id))
-    (told,) = [notice for notice in pipeline.sent if "rollback" in notice.title]
+        assert f"failed {number} times" in watch.look_at_errors()
+        assert len(watch.told) == {1: 1, 2: 2, 3: 2, 4: 3}[number]
+    told = pipeline.sent[-1]
     assert (told.title, told.urgency) == ("A rollback of banana_sigatoka_detector FAILED", Urgency.URGENT)
+    assert "The cluster does not answer." in told.body
     assert "banana-delivery rollback --reason" in told.body
-    (request,) = watch.look_at_errors()
-    assert watch.roll_back(request).success
+    watch.look_at_errors()
+    assert pipeline.serving == FIRST
+
+
+def test_another_digest_than_recorded_is_told_once_and_rolls_nothing_back(pipeline: PipelineHarness) -> None:
+    watch = Watch(pipeline)
+    watch.look()
+    live = pipeline.target.record(Environment.PRODUCTION).live
+    assert live is not None
+    pipeline.target.place.behaviours[live.digest] = Behaviour(reports=f"sha256:{'9' * 64}")
+    for _ in range(3):
+        pipeline.clock.sleep(2.0)
+        watch.look()
+    (told,) = [notice for notice in pipeline.sent if "does NOT run version" in notice.title]
+    assert (told.urgency, f"sha256:{'9' * 12}" in told.body) == (Urgency.URGENT, True)
+    assert pipeline.serving == watch.version
+
+
+@pytest.mark.parametrize("digest", ["", f"sha256:{'9' * 64}"])
+def test_the_job_says_nothing_of_what_has_gone_already_and_tells_every_failure(
+    pipeline: PipelineHarness, digest: str
+) -> None:
+    config = {"ops": {"roll_back_production": {"config": {"reason": "Errors.", "digest": digest}}}}
+    for _ in range(2):
+        done = pipeline.defs.resolve_job_def("rollback").execute_in_process(
+            instance=pipeline.instance, run_config=config, raise_on_error=False
+        )
+        assert done.success is bool(digest)
+        if not done.success:
+            pipeline.after(pipeline.run_of(done.run_id))
+    told = [notice for notice in pipeline.sent if "rollback" in notice.title]
+    assert len(told) == (0 if digest else 2)
     assert pipeline.serving == FIRST
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import yaml
 
 from banana_delivery.delivery import recovery
-from banana_delivery.delivery.rollback import previous_release
+from banana_delivery.delivery.rescue.choice import previous_release
 from banana_delivery.embedded.replicas import ReplicaSet
 from banana_delivery.embedded.target import LocalTarget
 from banana_delivery.evaluation.answers import AnswerCache

@@ -362,3 +362,20 @@ def test_an_address_that_cannot_be_used_is_one_sentence_without_its_secret(chann
     assert first.startswith("Channel 2 of BANANA_NOTIFY_URLS (jsn://...) is no address")
     assert second.startswith("Channel 3 of BANANA_NOTIFY_URLS (without a scheme)")
     assert "hunter2" not in first + second
+
+
+def test_what_a_full_disk_does_not_take_is_told_all_the_same_and_once(
+    tmp_path: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teller = Notifier(tmp_path / "told", [channel.url])
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("banana_delivery.files.os.fsync", full)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space"):
+                teller.send(NOTICE)
+    assert channel.received == [NOTICE.title]
+    assert teller.sent() == []

@@ -6,9 +6,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from banana_delivery.delivery.rescue.choice import previous_release
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
 from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.outcomes import is_revoked
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.records import to_metadata
 
 
 @pytest.fixture
@@ -50,3 +53,40 @@ def test_a_persons_word_is_kept_apart_from_attempts(history: AuditLog) -> None:
 def test_an_event_that_somebody_made_by_hand_is_no_attempt(history: AuditLog) -> None:
     history.instance.report_runless_asset_event(dg.AssetMaterialization("rollout_log", partition="1"))
     assert history.attempts("1") == []
+
+
+@pytest.mark.parametrize("page", [1, 3, 7])
+def test_what_is_read_page_by_page_is_read_to_its_end(history: AuditLog, page: int) -> None:
+    for number in range(7):
+        history.log(attempt("1", Outcome.ERROR, float(number)), REPORT)
+        history.record_decision(
+            ManualDecision(kind=DecisionKind.OVERRIDE, version="1", by="Ada", reason="I looked.", at=float(number))
+        )
+    paged = AuditLog(history.instance, page=page)
+    assert [one.at for one in paged.attempts("1")] == [6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
+    assert [one.at for one in paged.attempts()] == [one.at for one in paged.attempts("1")]
+    assert len(paged.decisions("1")) == 7
+
+
+def test_a_thousand_attempts_hide_neither_a_release_nor_that_a_version_was_revoked(history: AuditLog) -> None:
+    history.log(attempt("1", Outcome.RELEASED, 0.0).replace(digest=f"sha256:{'1' * 64}"), REPORT)
+    history.log(attempt("2", Outcome.ROLLED_BACK, 1.0).replace(revoked=True), REPORT)
+    line = dg.AssetMaterialization(
+        "rollout_log", partition="2", metadata=to_metadata(attempt("2", Outcome.SUPERSEDED, 2.0))
+    )
+    for _ in range(1001):
+        history.instance.report_runless_asset_event(line)
+    assert is_revoked(history.attempts("2"))
+    found = previous_release(history.each_attempt(), live_digest=f"sha256:{'2' * 64}")
+    assert found
+    assert found.version == "1"
+
+
+def test_what_is_not_asked_for_is_not_read(history: AuditLog) -> None:
+    for number in range(5):
+        history.log(attempt("1", Outcome.ERROR, float(number)), REPORT)
+    fetched = []
+    fetch = history.instance.fetch_materializations
+    history.instance.fetch_materializations = lambda *a, **k: fetched.append(k["limit"]) or fetch(*a, **k)  # type: ignore[method-assign,func-returns-value]
+    assert next(AuditLog(history.instance, page=2).each_attempt("1")).at == 4.0
+    assert fetched == [2]

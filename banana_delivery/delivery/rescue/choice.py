@@ -1,0 +1,174 @@
+"""Which release a rollback takes out, and which one serves instead: never one that was not released before."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from banana_delivery.errors import GoneAlreadyError, NothingToRollBackError
+from banana_delivery.policy import commands
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.gate import standing_block
+from banana_delivery.policy.model import ImageRef, Outcome, Phase, RolloutRecord
+from banana_delivery.runs.audit_log import AuditLog
+
+LOG = logging.getLogger(__name__)
+
+
+class Sides(NamedTuple):
+    """The two ends of a rollback.
+
+    Attributes:
+        bad: has to go, and is revoked.
+        good: serves instead; None if nothing did before.
+        under_way: whether the bad one is still on its way to production, so that the good one owns the traffic.
+    """
+
+    bad: ImageRef
+    good: ImageRef | None
+    under_way: bool
+
+
+def choose_sides(
+    production: RolloutRecord, audit_log: AuditLog | None, *, version: str = "", digest: str = "", to: str = ""
+) -> Sides:
+    """What goes and what comes.
+
+    Args:
+        production: its record.
+        audit_log: knows what was released before; None while it is away.
+        version: what has to go; empty for whatever is under way or else in production.
+        digest: the same by image.
+        to: the version that is to serve; empty for the one before.
+
+    Raises:
+        GoneAlreadyError: if the image that has to go is not in production.
+        NothingToRollBackError: for any other reason, in one sentence.
+    """
+    live, candidate = production.live, production.candidate
+    under_way = _is_under_way(production, version, digest)
+    if to and (live is None or live.version != to):
+        return _sides_to(production, audit_log, version, digest, to)
+    if under_way and candidate:
+        return Sides(candidate, live, under_way=True)
+    live = _named(live, version, digest)
+    if to:
+        raise NothingToRollBackError(f"Version {to} serves production already; nothing was changed.")
+    if production.rolled_back and not (version or digest):
+        raise NothingToRollBackError(
+            f"Version {production.rolled_back} was rolled back already, and version {live.version} serves; nothing "
+            f"was changed. To take that one out too, type: {commands.rollback(live.version)}"
+        )
+    good = _release_before(production, audit_log, live)
+    if good is None:
+        raise NothingToRollBackError(
+            "Production has no release before the present one to go back to; deliver a good version instead."
+        )
+    return Sides(live, good, under_way=False)
+
+
+def previous_release(
+    attempts: Iterable[AttemptRecord], live_digest: str, gone: Collection[str] = ()
+) -> AttemptRecord | None:
+    """The newest release of another digest whose version was not revoked since.
+
+    Args:
+        attempts: the whole audit trail, newest first; read only as far as it takes.
+        live_digest: what production serves now.
+        gone: versions that are revoked though the audit trail does not say so yet.
+    """
+    revoked = set(gone)
+    for attempt in attempts:
+        if attempt.revoked:
+            revoked.add(attempt.version)
+        elif attempt.outcome is Outcome.RELEASED and attempt.digest != live_digest and attempt.version not in revoked:
+            return attempt
+    return None
+
+
+def _named(live: ImageRef | None, version: str, digest: str) -> ImageRef:
+    """What is live, if it is what was named."""
+    if digest and (live is None or live.digest != digest):
+        raise GoneAlreadyError(f"{digest[:19]} is not in production any more; nothing was changed.")
+    if version and (live is None or live.version != version):
+        serving = f"version {live.version} is" if live else "nothing is"
+        raise NothingToRollBackError(f"Version {version} is not in production, {serving}; nothing was changed.")
+    if live is None:
+        raise NothingToRollBackError("Production serves nothing yet, so there is nothing to go back from.")
+    return live
+
+
+def _sides_to(production: RolloutRecord, audit_log: AuditLog | None, version: str, digest: str, to: str) -> Sides:
+    """What serves goes, and a release that somebody named comes; a release under way is fenced off, not revoked."""
+    candidate = production.candidate
+    if candidate and version == candidate.version and _is_under_way(production, version, digest):
+        serving = production.live.version if production.live else "none"
+        raise NothingToRollBackError(
+            f"Version {version} is on its way and version {serving} serves; nothing was changed. First type: "
+            f"{commands.rollback(version)}, then: {commands.rollback_to(to)}"
+        )
+    return Sides(_named(production.live, version, digest), _known_release(production, audit_log, to), under_way=False)
+
+
+def _known_release(production: RolloutRecord, audit_log: AuditLog | None, to: str) -> ImageRef:
+    """The image of a version that was in production and may be again."""
+    previous, intent = production.previous, production.intent
+    if previous and previous.version == to:
+        return previous
+    if intent and intent.bad.version == to:
+        raise NothingToRollBackError(
+            f"Version {to} was just rolled back, which is not on record yet; nothing was changed. Look at it with: "
+            f"{commands.status()}"
+        )
+    if audit_log is None:
+        known = f"version {previous.version}" if previous else "none"
+        raise NothingToRollBackError(
+            f"Whether version {to} was ever in production cannot be looked up, since the audit trail does not answer; "
+            f"nothing was changed. The record of production itself knows {known} to go back to."
+        )
+    history = audit_log.attempts(to)
+    released = next((one for one in history if one.outcome is Outcome.RELEASED), None)
+    if released is None:
+        raise NothingToRollBackError(
+            f"Version {to} was never in production, so nobody can go back to it; nothing was changed. To release it, "
+            f"type: {commands.deliver(to)}"
+        )
+    block = standing_block(to, released.digest, history=history, decisions=audit_log.decisions(to), frozen=False)
+    if block:
+        raise NothingToRollBackError(f"{block.reason}, then: {commands.rollback_to(to)}")
+    image = audit_log.image(to, released.digest)
+    if image is None:
+        raise NothingToRollBackError(
+            f"The image of version {to}, {released.digest[:19]}, is not on record; nothing was changed. To deliver it "
+            f"again, type: {commands.redeploy(to)}"
+        )
+    return image
+
+
+def _release_before(production: RolloutRecord, audit_log: AuditLog | None, live: ImageRef) -> ImageRef | None:
+    if production.previous and production.previous.digest != live.digest:
+        return production.previous
+    if audit_log is None:
+        raise NothingToRollBackError(
+            "The record of production names no release before the present one, and the audit trail does not "
+            "answer; bring Dagster's database back, or deliver a good version."
+        )
+    # What was rolled back while the audit trail was away is not revoked there yet.
+    gone = {production.rolled_back, production.intent.bad.version if production.intent else ""}
+    try:
+        previous = previous_release(audit_log.each_attempt(), live.digest, gone)
+        return audit_log.image(previous.version, previous.digest) if previous else None
+    except Exception as error:
+        LOG.exception("The audit trail cannot be read.")
+        raise NothingToRollBackError(
+            "The record of production names no release before the present one, and the audit trail cannot be read "
+            f"({type(error).__name__}); name the release to go back to: {commands.rollback_to('N')}"
+        ) from error
+
+
+def _is_under_way(production: RolloutRecord, version: str, digest: str) -> bool:
+    candidate = production.candidate
+    if candidate is None or (production.owner is None and production.phase is not Phase.DRIFTED):
+        return False
+    return digest in {"", candidate.digest} and version in {"", candidate.version}

@@ -1,0 +1,117 @@
+"""Every command, before the first ``up`` and in a home that cannot be used: one sentence, and never a stack trace."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from banana_delivery import cli
+from banana_delivery.runs.instance import another_home, dagster_home
+from banana_delivery.settings import Settings
+
+ARGUMENTS = {
+    "up": [],
+    "down": [],
+    "demo": [],
+    "status": [],
+    "deliver": ["1"],
+    "redeploy": ["1"],
+    "rollback": ["--reason", "It looks wrong."],
+    "approve": ["1", "--reason", "I looked."],
+    "override": ["1", "--reason", "I looked."],
+    "resume": [],
+    "prune": [],
+    "rebuild": ["1"],
+}
+STARTS = {"up", "demo"}
+"""In a home that can be used they would start the stack."""
+NOWHERE = "9"
+"""A port on which nobody listens."""
+
+
+def empty(folder: Path) -> Path:
+    return folder / "home"
+
+
+def a_file(folder: Path) -> Path:
+    (folder / "home").write_text("in the way")
+    return folder / "home"
+
+
+def not_to_be_made(_: Path) -> Path:
+    return Path("/proc/no/home")
+
+
+def with_one_field_more(folder: Path) -> Path:
+    for environment in ("production", "staging"):
+        record = folder / "home" / "environments" / environment / "record.json"
+        record.parent.mkdir(parents=True)
+        record.write_text(f'{{"environment": "{environment}", "no_such_key": 1}}')
+    return folder / "home"
+
+
+def test_every_command_is_tried_here() -> None:
+    assert set(typer.main.get_command(cli.app).commands) == set(ARGUMENTS)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("home", [empty, a_file, not_to_be_made, with_one_field_more])
+@pytest.mark.parametrize("command", ARGUMENTS)
+def test_a_command_says_one_sentence(
+    command: str,
+    home: Callable[[Path], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    if command in STARTS and home in {empty, with_one_field_more}:
+        pytest.skip("It would start the stack.")
+    monkeypatch.setenv("BANANA_HOME", str(home(tmp_path)))
+    for port in ("BANANA_MLFLOW_PORT", "BANANA_DAGSTER_PORT"):
+        monkeypatch.setenv(port, NOWHERE)
+    for other in ("DAGSTER_HOME", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setattr(sys, "argv", ["banana-delivery", command, *ARGUMENTS[command]])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    said, also = capfd.readouterr()
+    assert "Traceback" not in said + also
+    assert "Nobody expected this" not in said
+    assert left.value.code in {0, 1, 2}
+    assert said.strip()
+
+
+def test_what_nobody_expected_is_a_sentence_too_and_its_trace_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = capsys.readouterr().out
+    assert said.startswith("Nobody expected this (ZeroDivisionError): by zero\nFor whoever mends it: ")
+    (kept,) = tmp_path.glob("*.trace")
+    assert "in fail" in kept.read_text()
+
+
+def test_another_dagster_home_in_the_shell_changes_nothing_and_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, own = Settings(home=tmp_path), tmp_path / "dagster"
+    monkeypatch.setenv("DAGSTER_HOME", "/elsewhere")
+    assert (dagster_home(settings), another_home(settings)) == (Path("/elsewhere"), "")
+    own.mkdir()
+    (own / "dagster.yaml").touch()
+    assert dagster_home(settings) == own
+    assert another_home(settings) == (
+        f"DAGSTER_HOME leads to /elsewhere, which is another instance than this pipeline's own; {own} is used."
+    )
+    monkeypatch.setenv("DAGSTER_HOME", str(own))
+    assert another_home(settings) == ""
