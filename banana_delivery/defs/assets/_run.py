@@ -19,7 +19,7 @@ from banana_delivery.errors import (
 )
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision, QualityRecord
-from banana_delivery.policy.gate import GateInputs
+from banana_delivery.policy.gate import GateInputs, standing_override
 from banana_delivery.policy.model import Environment, ImageRef, Outcome
 from banana_delivery.policy.outcomes import is_redeploy
 from banana_delivery.policy.quality.assessment import assess_quality
@@ -75,6 +75,10 @@ class DeliveryRun:
     def gate_inputs(self) -> GateInputs:
         """What a gate goes by beside the evidence."""
         return GateInputs(history=self.attempts, decisions=self.decisions, frozen=self.settings.freeze)
+
+    def override(self, ref: ImageRef) -> ManualDecision | None:
+        """The person's word that lets an image in whatever speaks against it, if it stands."""
+        return standing_override(ref.digest, **self.gate_inputs)
 
     def lease(self, target: ReleaseTarget, environment: Environment) -> Lease:
         """This run's hold on an environment."""
@@ -143,13 +147,18 @@ def measure_quality(
     production = None
     if live:
         serving = ReleaseEndpoint(target.url(Environment.PRODUCTION), live)
-        production = evaluator.answers(serving, run.say, fresh=fresh is Environment.PRODUCTION and not waived)
+        asked = fresh is Environment.PRODUCTION and not waived
+        production = evaluator.production_answers(serving, run.say, fresh=asked)
+    override = run.override(ref)
     record = assess_quality(
         candidate,
-        production,
+        production.matches if production else None,
         minimum_map50=run.settings.minimum_map50,
         waived=waived,
         resamples=evaluator.resamples,
+        unanswered=production.unanswered if production else 0,
+        kept=production.kept if production else False,
+        overridden_by=override.by if override else "",
     )
     run.say(record.reason)
     return record
