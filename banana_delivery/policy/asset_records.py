@@ -13,7 +13,7 @@ from pydantic import Field
 
 from banana_delivery.policy.model import Colour, ImageRef, Outcome, StoredModel, StoredRecord
 from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison, QualityVerdict
-from banana_delivery.policy.rollout.analysis import StepMetrics
+from banana_delivery.policy.rollout.metrics import StepMetrics
 
 
 class Verdict(StrEnum):

@@ -130,7 +130,7 @@ def standing_block(
 
 
 def standing_override(
-    digest: str, *, history: Sequence[AttemptRecord], decisions: Sequence[ManualDecision], frozen: bool = False
+    digest: str, *, history: Sequence[AttemptRecord], decisions: Sequence[ManualDecision]
 ) -> ManualDecision | None:
     """The person's word that lets this image in whatever speaks against it; None if nobody gave it, or it is spent.
 
@@ -138,7 +138,6 @@ def standing_override(
         digest: the image.
         history: all attempts at the version, in any order.
         decisions: all that people said of the version, in any order.
-        frozen: makes no difference.
     """
     return _decision(decisions, DecisionKind.OVERRIDE, digest, after=_settled(history))
 

@@ -78,7 +78,7 @@ class DeliveryRun:
 
     def override(self, ref: ImageRef) -> ManualDecision | None:
         """The person's word that lets an image in whatever speaks against it, if it stands."""
-        return standing_override(ref.digest, **self.gate_inputs)
+        return standing_override(ref.digest, history=self.attempts, decisions=self.decisions)
 
     def lease(self, target: ReleaseTarget, environment: Environment) -> Lease:
         """This run's hold on an environment."""

@@ -120,7 +120,11 @@ class _Release:
                 load.enter_context(probe),
                 self.run.say,
                 self.clock.sleep,
+                overridden=self.run.override(self.ref) is not None,
             )
+            if before.active:
+                control = self.evaluator.probe(self.target.probe_url(Environment.PRODUCTION, before.active))
+                shift.control = load.enter_context(control)
             action = self._shift(shift)
             if action.kind is ActionKind.PROMOTE:
                 self._promote(before, shift, guard)
@@ -189,6 +193,7 @@ class _Release:
         outcomes = {
             ActionKind.PROMOTE: Outcome.RELEASED,
             ActionKind.PARK: Outcome.PARKED,
+            ActionKind.STAND_BACK: Outcome.ERROR,
             ActionKind.ROLL_BACK: Outcome.ERROR if action.wrong_release else Outcome.ROLLED_BACK,
         }
         outcome = outcomes[action.kind]

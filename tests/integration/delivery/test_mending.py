@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from banana_delivery.policy.asset_records import DecisionKind, ManualDecision, StagingRecord
-from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.model import Environment, Outcome, Phase
 from banana_delivery.runs.audit_log import AuditLog
+from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
+from tests.support import phases
+from tests.support.phases import PhaseHook
 from tests.support.pipeline import PipelineHarness
 
 BETTER = 0.9999
@@ -28,8 +33,7 @@ def override(pipeline: PipelineHarness, version: str) -> None:
     AuditLog(pipeline.instance).record_decision(word)
 
 
-@pytest.mark.parametrize("kept", [True, False], ids=["answers kept", "no answers kept"])
-@pytest.mark.parametrize("how", ["5xx", "connection", "timeout"])
+@pytest.mark.parametrize(("how", "kept"), [("5xx", False), ("connection", True), ("timeout", False)])
 def test_a_fix_reaches_a_production_that_is_down(pipeline: PipelineHarness, how: str, kept: bool) -> None:
     break_production(pipeline, DOWN, error_rate=1.0, error_class=how)
     pipeline.evaluator.kept = kept
@@ -79,3 +83,88 @@ def test_a_fix_that_is_below_the_minimum_stays_out_of_a_production_that_is_down(
     useless = pipeline.stage(found=0.2)
     override(pipeline, useless)
     ends(pipeline, useless, pipeline.run(useless), Outcome.REJECTED)
+
+
+PRODUCTION = Environment.PRODUCTION
+BUSY: dict[str, dict[str, Any]] = {
+    "slow": {"slow_rate": 0.6},
+    "overloaded": {"overload_rate": 0.5},
+    "failing": {"error_rate": 0.5},
+    "dead": {"error_rate": 1.0, "error_class": "connection"},
+}
+
+
+def trouble_for_all(pipeline: PipelineHarness, behaviour: dict[str, Any]) -> None:
+    """Whatever runs on the node suffers, the release that serves and the candidate alike."""
+    for deployment in pipeline.target.place.deployments[PRODUCTION].values():
+        pipeline.break_image(deployment.image.digest, **behaviour)
+
+
+@pytest.mark.parametrize(
+    ("phase", "how", "users"),
+    [
+        (Phase.COMPARING, "slow", 0),
+        (Phase.COMPARING, "failing", 40),
+        (Phase.SHIFTING, "slow", 40),
+        (Phase.SHIFTING, "overloaded", 40),
+        (Phase.WATCHING, "slow", 40),
+        (Phase.WATCHING, "dead", 0),
+    ],
+)
+def test_what_the_node_does_to_both_colours_is_an_error_of_the_delivery_and_revokes_nothing(
+    pipeline: PipelineHarness,
+    monkeypatch: pytest.MonkeyPatch,
+    phase: Phase,
+    how: str,
+    users: int,
+) -> None:
+    monkeypatch.setattr(phases, "USERS_PER_SECOND", users)
+    version = pipeline.stage(BETTER)
+    pipeline.target.at[PhaseHook(PRODUCTION, phase)] = lambda: trouble_for_all(pipeline, BUSY[how])
+    ends(pipeline, version, pipeline.run(version), Outcome.ERROR)
+    (attempt,) = pipeline.attempts(version)
+    assert attempt.reason.startswith("Production itself ")
+    assert not attempt.revoked
+    is_at_rest(pipeline, FIRST)
+
+
+def test_no_user_is_given_away_while_production_itself_is_slow(pipeline: PipelineHarness) -> None:
+    break_production(pipeline, 0, slow_rate=0.5)
+    version = pipeline.stage(BETTER)
+    weighed = [call for call in pipeline.target.calls if call.startswith("set_weights")]
+    ends(pipeline, version, pipeline.run(version), Outcome.ERROR)
+    after = [call for call in pipeline.target.calls if call.startswith("set_weights")]
+    assert set(after[len(weighed) :]) <= {"set_weights production blue=100 green=0"}
+    assert pipeline.attempts(version)[0].reason.startswith("Production itself is slow: blue took over 1 s for ")
+
+
+def test_a_persons_word_delivers_to_a_production_that_is_slow(pipeline: PipelineHarness) -> None:
+    break_production(pipeline, 0, slow_rate=0.5)
+    version = pipeline.stage(BETTER)
+    override(pipeline, version)
+    ends(pipeline, version, pipeline.run(version), Outcome.RELEASED)
+
+
+def test_an_outage_that_ends_is_waited_for(pipeline: PipelineHarness) -> None:
+    version, looks = pipeline.stage(BETTER), iter(range(1000))
+
+    def over() -> None:
+        if next(looks) == 6:
+            trouble_for_all(pipeline, {})
+
+    def begins() -> None:
+        trouble_for_all(pipeline, BUSY["failing"])
+        pipeline.clock.on_sleep.append(over)
+
+    pipeline.target.at[PhaseHook(PRODUCTION, Phase.SHIFTING)] = begins
+    ends(pipeline, version, pipeline.run(version), Outcome.RELEASED)
+
+
+@pytest.mark.parametrize("phase", [Phase.SHIFTING, Phase.WATCHING])
+def test_a_candidate_that_fails_alone_is_still_rolled_back_whatever_production_did_before(
+    pipeline: PipelineHarness, phase: Phase
+) -> None:
+    break_production(pipeline, 5, error_rate=0.02, slow_rate=0.03)
+    version = pipeline.stage(BETTER)
+    pipeline.target.at[PhaseHook(PRODUCTION, phase)] = lambda: pipeline.break_candidate(error_rate=0.5)
+    ends(pipeline, version, pipeline.run(version), Outcome.ROLLED_BACK)
