@@ -189,6 +189,7 @@ class Behaviour:
         error_class: how they fail, one of ``FAILURE_CLASSES``.
         overload_rate: share of requests turned away with 503.
         slow_rate: share of requests answered later than one second.
+        unfinished_rate: share of uploads that their clients break off half-sent.
         unready: why its replicas never get ready; empty if they do.
         starting: what its replicas are still doing; empty if they are up at once.
         place_at_fault: whether it is the target that keeps them from getting ready.
@@ -199,6 +200,7 @@ class Behaviour:
     error_class: str = "5xx"
     overload_rate: float = 0.0
     slow_rate: float = 0.0
+    unfinished_rate: float = 0.0
     unready: str = ""
     starting: str = ""
     place_at_fault: bool = False
@@ -314,6 +316,8 @@ def _zero() -> Counters:
 
 def _one_more(before: Counters, behaviour: Behaviour, number: int) -> Counters:
     """The counters after one more request, the ``number``-th (from 0) that these replicas got."""
+    if _strikes(behaviour.unfinished_rate, number):
+        return before.replace(unfinished=before.unfinished + 1)
     counters = before.replace(requests=before.requests + 1)
     if _strikes(behaviour.error_rate, number):
         failures = {**before.failures, behaviour.error_class: before.failures[behaviour.error_class] + 1}

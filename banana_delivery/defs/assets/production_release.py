@@ -57,7 +57,7 @@ def production_release(
             return
         with run.lease(release_target, Environment.PRODUCTION) as lease:
             release = _Release(run, release_target, image_store, evaluator, clock, lease, image.ref, decision)
-            attempt = release.already_live() or release.carry_out()
+            attempt = run.already_live(release_target, image.ref, decision.basis) or release.carry_out()
     if attempt.outcome in {Outcome.ROLLED_BACK, Outcome.ERROR}:
         raise dg.Failure(attempt.reason, allow_retries=False)
     if attempt.outcome is Outcome.RELEASED:
@@ -89,20 +89,6 @@ class _Release:
     lease: Lease
     ref: ImageRef
     decision: GateDecision
-
-    def already_live(self) -> AttemptRecord | None:
-        """The attempt that ends because production serves this digest; None if it does not."""
-        live = self.target.record(Environment.PRODUCTION).live
-        if live is None or live.digest != self.ref.digest:
-            return None
-        return self.run.end(
-            Outcome.RELEASED,
-            f"Version {self.run.version} ({live.digest[:19]}) is in production already; nothing had to change.",
-            digest=live.digest,
-            previous_digest=live.digest,
-            serving_version=self.run.version,
-            basis=self.decision.basis,
-        )
 
     def carry_out(self) -> AttemptRecord:
         """Scale up, shift, watch; promote, or let the guard restore the traffic."""

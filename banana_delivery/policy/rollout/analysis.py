@@ -75,6 +75,7 @@ class StepState(StoredModel):
         totals: what each backend did since the step began, by ``Backend.key``.
         windows: counts since the step began and since each restart.
         share_evidence: log likelihood ratios of candidate against active, see ``e_values.add_share_evidence``.
+        unfinished_evidence: the same for uploads that their clients never finished.
         ceilings: how often the step's ceiling may pass; 2 once the first one found too small a sample.
         silent_polls: how many looks in a row have found no trace of the candidate.
         lately: what was counted in the last seconds, poll by poll.
@@ -90,6 +91,7 @@ class StepState(StoredModel):
     totals: dict[str, Counters] = Field(default_factory=dict)
     windows: tuple[Window, ...] = (Window(index=0),)
     share_evidence: tuple[float, ...] = e_values.NO_SHARE_EVIDENCE
+    unfinished_evidence: tuple[float, ...] = e_values.NO_SHARE_EVIDENCE
     ceilings: int = Field(default=1, ge=1, le=2)
     silent_polls: int = Field(default=0, ge=0)
     lately: tuple[Poll, ...] = ()
@@ -192,6 +194,7 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
         share_evidence=state.share_evidence
         if failed in shared and failed not in at_once
         else _compared(state.share_evidence, news, candidate),
+        unfinished_evidence=_unfinished_compared(state.unfinished_evidence, news, candidate),
     )
 
 
@@ -318,6 +321,25 @@ def _compared(evidence: tuple[float, ...], news: dict[str, Counters], candidate:
     if requests == 0:
         return evidence
     return e_values.add_share_evidence(evidence, ours.failed, theirs.failed, ours.requests / requests)
+
+
+def _unfinished_compared(
+    evidence: tuple[float, ...], news: dict[str, Counters], candidate: Colour
+) -> tuple[float, ...]:
+    ours, theirs = _of(news, candidate, TrafficSource.USER), _of(news, candidate.other, TrafficSource.USER)
+    sent = ours.requests + ours.unfinished
+    everything = sent + theirs.requests + theirs.unfinished
+    if everything == 0:
+        return evidence
+    return e_values.add_share_evidence(evidence, ours.unfinished, theirs.unfinished, sent / everything)
+
+
+def loses_uploads(state: StepState) -> bool:
+    """Whether the candidate's clients break off more of their uploads than the active release's, beyond chance.
+
+    They may have their own reasons, so this never turns anybody back; it only keeps a step from ending early.
+    """
+    return e_values.log_e_of_share_evidence(state.unfinished_evidence) >= EARLY_PASS_VETO
 
 
 def _restart(plan: Plan, state: StepState, now: float) -> tuple[Window, ...]:

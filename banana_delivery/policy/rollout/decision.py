@@ -23,6 +23,7 @@ from banana_delivery.policy.rollout.analysis import (
     findings,
     is_healthy,
     keeps_limits,
+    loses_uploads,
     observe,
     production_trouble,
     sample,
@@ -130,7 +131,7 @@ def assess_step(
         if finding.counts(plan) and not finding.active:
             reason = reasons.turned_back(plan, state, candidate, finding)
             return StepAssessment(verdict=StepVerdict.FAIL, reason=reason, metrics=metrics, limit=finding.limit), state
-    doubtful = any(finding.log_e >= EARLY_PASS_VETO for finding in against)
+    doubtful = any(finding.log_e >= EARLY_PASS_VETO for finding in against) or loses_uploads(state)
     trouble = None if overridden else _holding(plan, state, against)
     verdict, reason = _unless_bad(
         plan, state, candidate, identified=reported is not None, doubtful=doubtful, trouble=trouble

@@ -20,6 +20,7 @@ class TrafficMetrics(StoredModel):
         overloads: of these, turned away with 503 and Retry-After.
         retries: connections that the router had to try again.
         p95_seconds: 95th percentile of the replicas' own time; None without answers.
+        unfinished: uploads beside these that their clients broke off before any replica had them whole.
     """
 
     requests: int
@@ -27,6 +28,7 @@ class TrafficMetrics(StoredModel):
     overloads: int
     retries: int
     p95_seconds: float | None
+    unfinished: int = 0
 
 
 class StepMetrics(TrafficMetrics):
@@ -58,6 +60,7 @@ def step_metrics(state: StepState, candidate: Colour) -> StepMetrics:
         overloads=whole.overloads,
         retries=whole.retries,
         p95_seconds=whole.p95_seconds,
+        unfinished=whole.unfinished,
         kind=state.step.kind,
         weight=state.step.weight,
         seconds=state.seconds,
@@ -78,4 +81,5 @@ def traffic_metrics(counters: Counters) -> TrafficMetrics:
         overloads=counters.overloads,
         retries=counters.retries,
         p95_seconds=p95(counters.latency),
+        unfinished=counters.unfinished,
     )

@@ -98,8 +98,9 @@ def wrong_release(candidate: Colour, reported: str, meant: str) -> str:
 
 def _counts(state: StepState, candidate: Colour) -> str:
     users, probes = (state.total(candidate, source) for source in (TrafficSource.USER, TrafficSource.PROBE))
+    apart = f" ({users.unfinished} uploads that their clients broke off apart)" if users.unfinished else ""
     return (
-        f"{candidate.capitalize()} failed {users.failed} of {users.requests} user requests "
+        f"{candidate.capitalize()} failed {users.failed} of {users.requests} user requests{apart} "
         f"and {probes.failed} of {probes.requests} probe requests at {state.step.weight} % in {state.seconds:.0f} s"
     )
 

@@ -168,3 +168,20 @@ def test_a_candidate_that_fails_alone_is_still_rolled_back_whatever_production_d
     version = pipeline.stage(BETTER)
     pipeline.target.at[PhaseHook(PRODUCTION, phase)] = lambda: pipeline.break_candidate(error_rate=0.5)
     ends(pipeline, version, pipeline.run(version), Outcome.ROLLED_BACK)
+
+
+def test_what_serves_already_is_not_judged_against_itself_while_production_fails(pipeline: PipelineHarness) -> None:
+    break_production(pipeline, 500, error_rate=0.5)
+    changes = list(pipeline.target.calls)
+    ends(pipeline, FIRST, pipeline.run(FIRST), Outcome.RELEASED)
+    assert "is in production already" in pipeline.attempts(FIRST)[0].reason
+    assert pipeline.target.calls == changes
+
+
+@pytest.mark.parametrize("broken_off", [0.3, 0.9])
+def test_uploads_that_clients_break_off_end_no_delivery(pipeline: PipelineHarness, broken_off: float) -> None:
+    version = pipeline.stage(BETTER)
+    pipeline.target.at[PhaseHook(PRODUCTION, Phase.COMPARING)] = lambda: trouble_for_all(
+        pipeline, {"unfinished_rate": broken_off}
+    )
+    ends(pipeline, version, pipeline.run(version), Outcome.RELEASED)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from banana_delivery.policy.model import Colour
+from banana_delivery.policy.model import TrafficSource
 from banana_delivery.policy.rollout.active import Part, breaks
 from banana_delivery.policy.rollout.decision import ActionKind, StepVerdict, control_rate, may_begin
 from banana_delivery.policy.rollout.plan import Limit, Step, ab_step
@@ -197,8 +197,17 @@ def test_production_is_probed_only_where_too_few_users_tell_how_it_does() -> Non
 
 @pytest.mark.parametrize(
     ("bad", "judged", "rate", "found"),
-    [(0, 0, 1.0, False), (0, 5, 1.0, False), (1, 1, 1.0, True), (1, 2, 1.0, False), (2, 2, 0.5, True)]
-    + [(1, 10, 0.9, False), (20, 100, 0.9, True), (5, 100, 0.06, False), (6, 100, 0.06, True)],
+    [
+        (0, 0, 1.0, False),
+        (0, 5, 1.0, False),
+        (1, 1, 1.0, True),
+        (1, 2, 1.0, False),
+        (2, 2, 0.5, True),
+        (1, 10, 0.9, False),
+        (20, 100, 0.9, True),
+        (5, 100, 0.06, False),
+        (6, 100, 0.06, True),
+    ],
 )
 def test_the_active_release_breaks_a_limit_if_its_own_requests_say_so(
     bad: int, judged: int, rate: float, found: bool
@@ -217,14 +226,13 @@ SECONDS = st.lists(
 @example(traffic=[(0, 0, 0, 0, 20)] * 5 + [(10, 0, 6, 3, 1)] * 5, other=USER)
 @settings(max_examples=60, deadline=None)
 def test_a_candidate_that_does_as_the_active_release_in_every_second_is_never_turned_back(
-    traffic: list[tuple[int, int, int, int, int]], other: object
+    traffic: list[tuple[int, int, int, int, int]], other: TrafficSource
 ) -> None:
     """Whatever both do, and however many requests each of them gets; shares are tenths."""
     scene = Scene()
     for failed, slow, users, probes, active in traffic:
         bad = {"failed": failed, "slow": min(slow, 10)}
         for colour, source, tens in ((GREEN, USER, users), (GREEN, PROBE, probes), (BLUE, other, active)):
-            assert isinstance(colour, Colour)
             scene.serve(colour, source, 10 * tens, **{name: share * tens for name, share in bad.items()})
         assert scene.look().verdict is not StepVerdict.FAIL
 
@@ -241,3 +249,32 @@ def test_beside_a_healthy_active_release_every_verdict_is_as_it_is_alone(
             scene.serve(GREEN, PROBE, 10 * probes, failed=failed * probes, slow=slow * probes)
         beside.serve(BLUE, PROBE, healthy)
         assert beside.look().verdict == alone.look().verdict
+
+
+@given(spread=st.lists(st.integers(0, 40), min_size=8, max_size=20), pinned=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_clients_that_break_their_uploads_off_turn_nobody_back_however_many_they_are(
+    spread: list[int], pinned: bool
+) -> None:
+    """Up to two thirds of all that is sent, even if all of it is meant for the candidate."""
+    scene, broken = Scene(), 0
+    for more in spread:
+        broken += more
+        scene.serve(GREEN, USER, 20)
+        scene.serve(BLUE, USER, 80)
+        scene.backends["green/user"] = scene.backends["green/user"].replace(unfinished=broken)
+        if not pinned:
+            scene.backends["blue/user"] = scene.backends["blue/user"].replace(unfinished=4 * broken)
+        assert scene.look().verdict in {StepVerdict.CONTINUE, StepVerdict.PASS}
+
+
+def test_uploads_that_only_the_candidates_clients_break_off_keep_a_step_from_ending_early_and_no_longer() -> None:
+    scene = Scene()
+    for second in range(40):
+        scene.serve(GREEN, USER, 20)
+        scene.serve(BLUE, USER, 80)
+        scene.backends["green/user"] = scene.backends["green/user"].replace(unfinished=second)
+        scene.look()
+    assert {one.verdict for one in scene.judgements[:-1]} == {StepVerdict.CONTINUE}
+    assert scene.judgements[-1].verdict is StepVerdict.PASS
+    assert "(39 uploads that their clients broke off apart)" in scene.judgements[-1].reason
