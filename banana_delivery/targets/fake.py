@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from typing_extensions import override
 
@@ -304,6 +304,8 @@ class FakePlace:
 
     def _count(self, environment: Environment, backend: Backend) -> None:
         behaviour = self.behaviour(environment, backend.colour)
+        if backend.source is TrafficSource.PROBE:
+            behaviour = replace(behaviour, unfinished_rate=0.0)  # It sends all that it begins.
         digest = self.deployments[environment][backend.colour].image.digest
         number = self._served[backend, digest]
         self._served[backend, digest] += 1
