@@ -16,8 +16,9 @@ from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_withou
 from banana_delivery.delivery.recovery import Recovery
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.delivery.scale_down import scale_down_if_due
-from banana_delivery.delivery.watch import assess_production
+from banana_delivery.delivery.watch import assess_production, traffic_with_control
 from banana_delivery.errors import BananaDeliveryError, RegistryError, TargetError
+from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
 from banana_delivery.notifications.messages import registry_trouble, rollback_failed
@@ -211,16 +212,20 @@ def production_watch(
     context: dg.SensorEvaluationContext,
     settings: dg.ResourceParam[Settings],
     release_target: dg.ResourceParam[ReleaseTarget],
+    evaluator: dg.ResourceParam[Evaluator],
     clock: dg.ResourceParam[Clock],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Compare the counters with those of the last look."""
+    """Compare the counters with those of the last look, and before a rollback with the release before."""
     try:
         production = release_target.record(Environment.PRODUCTION)
         snapshot = release_target.traffic(Environment.PRODUCTION)
+        watched = assess_production(production, snapshot, context.cursor, clock.time(), settings.plan)
+        if watched.reason:
+            snapshot = traffic_with_control(release_target, evaluator, production, clock)
+            watched = assess_production(production, snapshot, context.cursor, clock.time(), settings.plan)
     except TargetError as error:
         yield dg.SkipReason(f"Production does not answer: {error}")
         return
-    watched = assess_production(production, snapshot, context.cursor, clock.time(), settings.plan)
     context.update_cursor(watched.cursor)
     if watched.reason and production.live:
         # Without a run_key, so that a rollback that failed is tried again.

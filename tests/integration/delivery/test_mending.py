@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from banana_delivery.policy.asset_records import DecisionKind, ManualDecision, StagingRecord
@@ -185,3 +187,27 @@ def test_uploads_that_clients_break_off_end_no_delivery(pipeline: PipelineHarnes
         pipeline, {"unfinished_rate": broken_off}
     )
     ends(pipeline, version, pipeline.run(version), Outcome.RELEASED)
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["both slow", "the new one alone"])
+def test_the_watch_after_a_promotion_asks_the_release_before_whether_it_would_do_better(
+    pipeline: PipelineHarness, together: bool
+) -> None:
+    version = pipeline.stage(BETTER)
+    assert pipeline.run(version).is_success
+    sensor = pipeline.defs.resolve_sensor_def("production_watch")
+    context = dg.build_sensor_context(instance=pipeline.instance, resources=pipeline.resources.by_key())
+
+    def rollbacks() -> list[object]:
+        looks = sensor(context)
+        assert isinstance(looks, Iterable)
+        return [look for look in looks if isinstance(look, dg.RunRequest)]
+
+    assert rollbacks() == []
+    if together:
+        trouble_for_all(pipeline, BUSY["slow"])
+    else:
+        pipeline.break_image(pipeline.attempts(version)[0].digest, **BUSY["slow"])
+    pipeline.clock.sleep(3.0)
+    assert len(rollbacks()) == (0 if together else 1)
+    assert pipeline.evaluator.loads == []
