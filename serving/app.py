@@ -15,14 +15,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.errors import RequestError, invalid_request
 from serving.http import predictions, status
 from serving.http.docs import add_docs
-from serving.http.envelope import Envelope
+from serving.http.envelope import CLIENT_CLOSED_REQUEST, Envelope
 from serving.http.schemas import ErrorDetail, ErrorResponse
 from serving.http.shortcut import ErrorHandler, Shortcut
 from serving.replica import Replica
 
 logger = logging.getLogger("serving")
 
-CLIENT_CLOSED_REQUEST = 499
 DESCRIPTION = (
     "Finds objects in images with one version of an exported detector. "
     "Every answer says which model version and which image digest gave it."

@@ -31,6 +31,12 @@ class Metrics:
         self.overload = Counter(
             "banana_overload_total", "Predictions refused with 503 and Retry-After.", ["traffic"], registry=registry
         )
+        self.unfinished = Counter(
+            "banana_unfinished_uploads_total",
+            "Predictions asked for by a client that went away before it had sent the whole body.",
+            ["traffic", "late"],
+            registry=registry,
+        )
         self.log_dropped = Counter(
             "banana_prediction_log_dropped_total", "Predictions that could not be logged.", registry=registry
         )

@@ -18,8 +18,9 @@ from banana_delivery.delivery.recovery import Recovery
 from banana_delivery.delivery.rescue.ticks import noted
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.delivery.scale_down import scale_down_if_due
-from banana_delivery.delivery.watch import act_on, assess_production
+from banana_delivery.delivery.watch import act_on, assess_production, traffic_with_control
 from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, RegistryError, TargetError
+from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
 from banana_delivery.notifications.messages import registry_trouble, rollback_failed
@@ -241,15 +242,23 @@ def production_watch(
     context: dg.SensorEvaluationContext,
     settings: dg.ResourceParam[Settings],
     release_target: dg.ResourceParam[ReleaseTarget],
+    evaluator: dg.ResourceParam[Evaluator],
+    clock: dg.ResourceParam[Clock],
     recorder: dg.ResourceParam[AttemptRecorder],
 ) -> dg.SkipReason:
-    """Compare the counters with those of the last look. What has to go, goes at once: a run would wait for room."""
+    """Compare the counters with those of the last look, and before a rollback with the release before.
+
+    What has to go, goes at once: a run would wait for room.
+    """
     try:
         production = release_target.record(Environment.PRODUCTION)
         snapshot = release_target.traffic(Environment.PRODUCTION)
+        watched = assess_production(production, snapshot, context.cursor, settings.plan)
+        if watched.reason:
+            snapshot = traffic_with_control(release_target, evaluator, production, clock)
+            watched = assess_production(production, snapshot, context.cursor, settings.plan)
     except TargetError as error:
         return dg.SkipReason(f"Production does not answer: {error}")
-    watched = assess_production(production, snapshot, context.cursor, settings.plan)
     context.update_cursor(watched.cursor)
     audit_log = AuditLog(context.instance, _here(context, settings))
     rollback = EmergencyRollback(release_target, recorder, audit_log, context.log.info)

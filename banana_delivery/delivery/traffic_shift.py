@@ -13,20 +13,26 @@ from banana_delivery.evaluation.base import Load, Log
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
-from banana_delivery.policy.rollout.analysis import StepState, begin_step
+from banana_delivery.policy.rollout.analysis import StepState, begin_step, observe
 from banana_delivery.policy.rollout.decision import (
     Action,
     ActionKind,
     StepAssessment,
     assess_step,
+    control_rate,
+    may_begin,
     next_action,
     probe_rate,
+    stand_back,
 )
+from banana_delivery.policy.rollout.metrics import step_metrics
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
 from banana_delivery.targets.base import Observed, ReleaseTarget
 from banana_delivery.waiting import retry
 
 POLL_SECONDS = 1.0
+ENTRY_SECONDS = 2.0
+"""How long production is looked at before a candidate gets the first users: trouble shows in a few requests."""
 OUTAGE_SECONDS = 60.0
 """How long the target may fail to answer before a release gives up; the replicas serve on meanwhile."""
 
@@ -50,6 +56,9 @@ class TrafficShift:
         candidate: the colour that gets traffic.
         image: what must be answering there.
         probe: internal load on the candidate.
+        control: internal load on the release that serves, for as long as too few users tell how it does; None before
+            the first release.
+        overridden: whether a person wants the candidate out whatever production does.
         log: told one line a step.
         sleep: waits so many seconds between two polls.
         steps: what was seen so far.
@@ -63,6 +72,8 @@ class TrafficShift:
     probe: Load
     log: Log
     sleep: Callable[[float], None] = time.sleep
+    control: Load | None = None
+    overridden: bool = False
     steps: list[ShiftStep] = field(default_factory=list)
 
     def run(self, step: Step) -> Action:
@@ -73,6 +84,9 @@ class TrafficShift:
             DriftError: if somebody changed production by hand.
             TargetError: if the target did not answer for ``OUTAGE_SECONDS``.
         """
+        hindered = self._wait_for_production(step)
+        if hindered:
+            return hindered
         self._set_weight(step.weight)
         snapshot = self.retry(lambda: self.target.traffic(Environment.PRODUCTION))
         self.retry(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
@@ -81,15 +95,48 @@ class TrafficShift:
         self.log(f"{step.kind.value} at {step.weight} %: {judgement.reason} -> {action.kind.value}")
         return action
 
+    def _wait_for_production(self, step: Step) -> Action | None:
+        """Before the first users are given away: wait until production keeps its limits; what to do if it never does.
+
+        For at most twice the step's ceiling, as for any sample that does not come.
+        """
+        record = self.retry(lambda: self.target.record(Environment.PRODUCTION))
+        if record.active is None or record.weights.get(self.candidate):
+            return None
+        state, said = begin_step(self.plan, step, self.retry(self._poll)), ""
+        while True:
+            self._set_rates(probe_rate(self.plan, state, state.seen, self.candidate), control_rate(state))
+            self.sleep(POLL_SECONDS)
+            self.lease.check()
+            state = observe(self.plan, state, self.retry(self._poll), self.candidate)
+            reason = may_begin(self.plan, state, self.candidate, overridden=self.overridden)
+            if not reason and state.seconds >= ENTRY_SECONDS:
+                return None
+            if reason and not said:
+                self.log(f"Waiting before {step.kind.value} at {step.weight} %: {reason}")
+            said = reason
+            if reason and state.seconds >= 2 * step.ceiling_seconds:
+                action = stand_back(reason)
+                metrics = step_metrics(state, self.candidate).replace(weight=0)
+                self.steps.append(ShiftStep(metrics=metrics, decision=action.kind.value, reason=reason))
+                return action
+
+    def _set_rates(self, probe: float, control: float) -> None:
+        self.probe.set_rate(probe)
+        if self.control:
+            self.control.set_rate(control)
+
     def _poll_until_decided(self, state: StepState) -> tuple[Action, StepAssessment]:
         while True:
             self.lease.check()
             snapshot = self.retry(self._poll)
-            judgement, state = assess_step(self.plan, state, snapshot, self.candidate, self.image.digest)
+            judgement, state = assess_step(
+                self.plan, state, snapshot, self.candidate, self.image.digest, overridden=self.overridden
+            )
             action = next_action(self.plan, state, judgement)
             if action.kind is not ActionKind.WAIT:
                 return action, judgement
-            self.probe.set_rate(probe_rate(self.plan, state, snapshot, self.candidate))
+            self._set_rates(probe_rate(self.plan, state, snapshot, self.candidate), control_rate(state))
             self.sleep(POLL_SECONDS)
 
     def _poll(self) -> TrafficSnapshot:

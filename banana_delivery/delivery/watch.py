@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.errors import BananaDeliveryError, GoneAlreadyError
+from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.notifications.messages import rollback_failed, wrong_release
-from banana_delivery.policy.model import RolloutRecord, StoredRecord, TrafficSnapshot
+from banana_delivery.policy.model import Environment, RolloutRecord, StoredRecord, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import StepState, begin_step
-from banana_delivery.policy.rollout.decision import StepVerdict, assess_step
+from banana_delivery.policy.rollout.decision import CONTROL_RATE, StepVerdict, assess_step
 from banana_delivery.policy.rollout.plan import PLANS, release_steps
+from banana_delivery.targets.base import ReleaseTarget
+from banana_delivery.waiting import Clock
+
+LOG = logging.getLogger(__name__)
+CONTROL_SECONDS = 1.0
+"""Enough for a few requests to the release before: a node that is slow, or fails, does not spare them."""
 
 WATCH = "production_watch"
 """Who rolls back, in the audit trail."""
@@ -92,6 +100,26 @@ def act_on(watched: Watched, production: RolloutRecord, rollback: EmergencyRollb
 def is_told(failing: int) -> bool:
     """Whether people are told of so many failures in a row: the first, the second, the fourth, and so on."""
     return failing > 0 and failing & (failing - 1) == 0
+
+
+def traffic_with_control(
+    target: ReleaseTarget, evaluator: Evaluator, record: RolloutRecord, clock: Clock
+) -> TrafficSnapshot:
+    """The counters once the release before, which is still warm and has no users, was asked a little as well.
+
+    For the moment before a rollback: whether it would do any better. If it cannot be asked, nothing is known of it.
+
+    Raises:
+        TargetError: if the target does not answer.
+    """
+    try:
+        if record.active is not None:
+            with evaluator.probe(target.probe_url(Environment.PRODUCTION, record.active.other)) as load:
+                load.set_rate(CONTROL_RATE)
+                clock.sleep(CONTROL_SECONDS)
+    except BananaDeliveryError as error:
+        LOG.warning("The release before could not be asked: %s", error)
+    return target.traffic(Environment.PRODUCTION)
 
 
 def _kept(cursor: str | None, digest: str) -> _Cursor | None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -26,6 +26,13 @@ TRIES = 8
 """For one image: a service may be overloaded, or its router start again."""
 LONGEST_PAUSE_SECONDS = 5.0
 UNREACHED_PAUSE_SECONDS = 1.0
+TRIES_IF_BROKEN = 3
+"""For one image that may stay unanswered: what fails so often, with pauses, fails for users as well."""
+BROKEN_TIMEOUT_SECONDS = 10.0
+"""Of one such request: a router of ours gives up before, and a service that hangs is not waited for all day."""
+CLEARLY_DOWN_IMAGES = 12
+CLEARLY_DOWN_SHARE = 0.1
+"""Once so many images, and so great a share of those asked, stayed unanswered, no further one is asked."""
 
 Progress = Callable[[int, int], object]
 """Called with how many images are done and how many there are."""
@@ -61,6 +68,7 @@ def ask(
     confidence: float = 0.001,
     timeout: float = 30.0,
     progress: Progress | None = None,
+    may_fail: bool = False,
 ) -> Answers:
     """Ask ``{url}/predict`` about every image.
 
@@ -72,23 +80,39 @@ def ask(
         confidence: the score from which detections are wanted; low, because average precision needs the unsure ones.
         timeout: of one request, in seconds.
         progress: told after every image.
+        may_fail: for a service that may be broken: an image is asked about at most ``TRIES_IF_BROKEN`` times whatever
+            goes wrong, and nothing more is asked of a service that is clearly down.
 
     Raises:
         DigestMismatchError: an answer came from another digest than expected; nothing more is asked then.
+        UnansweredError: nobody can be reached there, unless it may fail.
     """
-    asker = _Asker(url, images[0].class_names, confidence, timeout, concurrency)
+    asker = _Asker(url, images[0].class_names, confidence, timeout, concurrency, may_fail=may_fail)
     answers = Answers()
     with asker.client, ThreadPoolExecutor(concurrency, thread_name_prefix="ask") as pool:
         futures = [pool.submit(asker.ask, image) for image in images]
         try:
             for done, future in enumerate(as_completed(futures), start=1):
-                _collect(answers, future.result(), expected_digest, url)
+                _collect(answers, future.result(), expected_digest, url, may_fail=may_fail)
                 if progress is not None:
                     progress(done, len(images))
+                if may_fail and _clearly_down(len(answers.failures), done):
+                    break
         finally:
             asker.stop.set()
             pool.shutdown(cancel_futures=True)
     return answers
+
+
+def _clearly_down(failed: int, asked: int) -> bool:
+    return failed >= CLEARLY_DOWN_IMAGES and failed > CLEARLY_DOWN_SHARE * asked
+
+
+def matches_with_misses(images: Sequence[LabelledImage], answers: Answers) -> Matches:
+    """Match answers with the labels; where there is none, nothing was found."""
+    nothing = Detections(boxes=np.zeros((0, 4)), classes=np.zeros(0, np.int64), scores=np.zeros(0))
+    complete = {image.name: answers.detections.get(image.name, nothing) for image in images}
+    return matches(images, replace(answers, detections=complete))
 
 
 def matches(images: Sequence[LabelledImage], answers: Answers) -> Matches:
@@ -120,9 +144,9 @@ class _Reply:
     overloads: int = 0
 
 
-def _collect(answers: Answers, reply: _Reply, expected_digest: str | None, url: str) -> None:
+def _collect(answers: Answers, reply: _Reply, expected_digest: str | None, url: str, *, may_fail: bool) -> None:
     answers.overloads += reply.overloads
-    if reply.unreached:
+    if reply.unreached and not may_fail:
         raise UnansweredError(f"{url} cannot be reached: {reply.failure}; see to what leads there, then try again.")
     if reply.prediction is None or reply.detections is None:
         answers.failures[reply.name] = reply.failure
@@ -142,14 +166,22 @@ class _Asker:
     """Asks one URL; shared by the threads, which the client allows."""
 
     def __init__(
-        self, url: str, class_names: Sequence[str], confidence: float, timeout: float, connections: int
+        self,
+        url: str,
+        class_names: Sequence[str],
+        confidence: float,
+        timeout: float,
+        connections: int,
+        *,
+        may_fail: bool,
     ) -> None:
         self._url = url
+        self._may_fail = may_fail
         self._class_index = {name: index for index, name in enumerate(class_names)}
         self._query = {"confidence": confidence, "max_detections": MAX_DETECTIONS}
         self.stop = threading.Event()
         self.client = httpx.Client(
-            timeout=timeout,
+            timeout=min(timeout, BROKEN_TIMEOUT_SECONDS) if may_fail else timeout,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             trust_env=False,
         )
@@ -157,30 +189,34 @@ class _Asker:
     def ask(self, image: LabelledImage) -> _Reply:
         """Ask until there is an answer, a failure, or nobody to be reached for too long."""
         reply = _Reply(image.name)
-        for _ in range(TRIES):
-            started = time.perf_counter()
-            try:
-                response = upload(self.client, self._url, image.name, image.jpeg, **self._query)
-            except httpx.HTTPError as error:
-                reply.failure = f"{type(error).__name__} {error}".strip()
-                reply.unreached = isinstance(error, UNREACHED)
-                if not reply.unreached or self.stop.wait(UNREACHED_PAUSE_SECONDS):
-                    break
-                continue
-            reply.unreached = False
-            reply.seconds = time.perf_counter() - started
-            if not is_overload(response):
-                return self._read(response, reply)
-            reply.overloads += 1
-            reply.failure = f"overloaded {reply.overloads} times"
-            if self.stop.wait(_pause(response)):
+        for _ in range(TRIES_IF_BROKEN if self._may_fail else TRIES):
+            pause = self._try(image, reply)
+            if pause is None or self.stop.wait(pause):
                 break
         return reply
 
-    def _read(self, response: httpx.Response, reply: _Reply) -> _Reply:
+    def _try(self, image: LabelledImage, reply: _Reply) -> float | None:
+        """Ask once; seconds to wait before the next try, None if there is to be none."""
+        started = time.perf_counter()
+        try:
+            response = upload(self.client, self._url, image.name, image.jpeg, **self._query)
+        except httpx.HTTPError as error:
+            reply.failure = f"{type(error).__name__} {error}".strip()
+            reply.unreached = isinstance(error, UNREACHED)
+            return UNREACHED_PAUSE_SECONDS if reply.unreached or self._may_fail else None
+        reply.unreached = False
+        reply.seconds = time.perf_counter() - started
+        if is_overload(response):
+            reply.overloads += 1
+            reply.failure = f"overloaded {reply.overloads} times"
+            return _pause(response)
+        self._read(response, reply)
+        return UNREACHED_PAUSE_SECONDS if reply.prediction is None and self._may_fail else None
+
+    def _read(self, response: httpx.Response, reply: _Reply) -> None:
         if response.status_code != httpx.codes.OK:
             reply.failure = f"status {response.status_code}: {response.text[:200]}"
-            return reply
+            return
         try:
             prediction = Prediction.model_validate_json(response.content)
             reply.detections = prediction.arrays(self._class_index)
@@ -189,7 +225,6 @@ class _Asker:
             reply.failure = f"an answer that breaks the contract: {error.errors()[0]['loc']} {error.errors()[0]['msg']}"
         except KeyError as error:
             reply.failure = f"a class {error} that the labels do not know ({', '.join(self._class_index)})"
-        return reply
 
 
 def _pause(response: httpx.Response) -> float:

@@ -25,6 +25,23 @@ class ReleaseEndpoint:
     ref: ImageRef
 
 
+@dataclass(frozen=True)
+class ProductionAnswers:
+    """What production says about the labelled images, as far as it says anything.
+
+    Attributes:
+        matches: matched with the labels; an image without an answer counts as one in which nothing was found.
+        unanswered: images that it did not answer now.
+        why: what became of the first of them; empty if all were answered.
+        kept: whether these are earlier answers of its digest, taken because too few were answered now.
+    """
+
+    matches: Matches
+    unanswered: int = 0
+    why: str = ""
+    kept: bool = False
+
+
 class Load(Protocol):
     """Load whose rate can be changed while it runs."""
 
@@ -61,6 +78,20 @@ class Evaluator(ABC):
 
         Raises:
             EvaluationError: if other digests answered than were meant, or too many questions got no answer.
+        """
+
+    @abstractmethod
+    def production_answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> ProductionAnswers:
+        """The same of the release that serves, which may be what has to be mended: that it fails ends nothing.
+
+        Args:
+            release: what must answer, and where.
+            log: told how far it is.
+            fresh: as for ``answers``. Where it leaves more images unanswered than ``TOLERATED_UNANSWERED``, earlier
+                answers of its digest are taken all the same, if there are any.
+
+        Raises:
+            EvaluationError: if another digest answered than was meant.
         """
 
     @abstractmethod

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from typing_extensions import override
 
-from banana_delivery.evaluation.base import Evaluator, Log, ReleaseEndpoint
+from banana_delivery.evaluation.base import Evaluator, Log, ProductionAnswers, ReleaseEndpoint
 from banana_delivery.policy.asset_records import TestRow
+from banana_delivery.policy.quality.assessment import TOLERATED_UNANSWERED
 from banana_delivery.policy.quality.matching import Matches
 
 IMAGES = 1000
@@ -39,12 +40,16 @@ class FakeEvaluator(Evaluator):
         loads: the probes that run now.
         resamples: few, since they take longer than all the rest of a delivery in memory.
         asked: the versions whose answers were asked for afresh, in that order.
+        unanswered: how many of the images a version leaves unanswered as production, the last ones, by version.
+        kept: whether earlier answers of production are still there.
     """
 
     found: dict[str, float] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     loads: list[FakeLoad] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    unanswered: dict[str, int] = field(default_factory=dict)
+    kept: bool = True
     resamples: int = 200
 
     @override
@@ -64,6 +69,23 @@ class FakeEvaluator(Evaluator):
         """One object an image, found or not; other versions miss other images."""
         if fresh:
             self.asked.append(release.ref.version)
+        return self._matches(release, log, fresh=fresh)
+
+    @override
+    def production_answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> ProductionAnswers:
+        """Earlier ones are there, unless ``kept`` says otherwise."""
+        fresh = fresh or not self.kept
+        whole = self.answers(release, log, fresh=fresh)
+        unanswered = self.unanswered.get(release.ref.version, 0) if fresh else 0
+        if not unanswered:
+            return ProductionAnswers(whole)
+        if self.kept and unanswered > TOLERATED_UNANSWERED * IMAGES:
+            return ProductionAnswers(whole, unanswered, "status 503", kept=True)
+        answered = whole.image < IMAGES - unanswered
+        found = {name: getattr(whole, name)[answered] for name in ("image", "klass", "score", "hit")}
+        return ProductionAnswers(replace(whole, **found), unanswered, "status 503")
+
+    def _matches(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
         log(f"version {release.ref.version} answered{' afresh' if fresh else ''}")
         share = self.found.get(release.ref.version, 0.9)
         draws = np.random.default_rng(sum(release.ref.version.encode())).random(IMAGES)

@@ -11,13 +11,14 @@ from typing_extensions import override
 
 from banana_delivery.errors import AskingError, EvaluationError, LabelledImagesError
 from banana_delivery.evaluation.acceptance_tests import integration, smoke
-from banana_delivery.evaluation.answers import AnswerCache, ask, matches
-from banana_delivery.evaluation.base import Evaluator, Load, Log, ReleaseEndpoint
+from banana_delivery.evaluation.answers import AnswerCache, Answers, ask, matches, matches_with_misses
+from banana_delivery.evaluation.base import Evaluator, Load, Log, ProductionAnswers, ReleaseEndpoint
 from banana_delivery.evaluation.labelled_images import INDEX, LabelledImage, load
 from banana_delivery.evaluation.load_test import performance
 from banana_delivery.evaluation.probe import AS_PROBE, Probe
 from banana_delivery.files import file_sha256
 from banana_delivery.policy.asset_records import TestRow
+from banana_delivery.policy.quality.assessment import TOLERATED_UNANSWERED
 from banana_delivery.policy.quality.matching import Matches
 from banana_delivery.settings import Settings
 
@@ -96,23 +97,52 @@ class HttpEvaluator(Evaluator):
 
     @override
     def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
-        known = None if fresh else self._cache.get(release.ref.digest)
+        known = None if fresh else self._kept(release, log)
+        if known:
+            return known
+        answers = self._ask(release, log)
+        try:
+            found = matches(self.images, answers)
+        except AskingError as error:
+            raise EvaluationError(str(error)) from error
+        self._cache.put(release.ref.digest, found)
+        return found
+
+    @override
+    def production_answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> ProductionAnswers:
+        known = None if fresh else self._kept(release, log)
+        if known:
+            return ProductionAnswers(known)
+        answers = self._ask(release, log, may_fail=True)
+        unanswered = len(self.images) - len(answers.detections)
+        if not unanswered:
+            found = matches(self.images, answers)
+            self._cache.put(release.ref.digest, found)
+            return ProductionAnswers(found)
+        why = next(iter(answers.failures.values()))
+        log(f"Production left {unanswered:,} of {len(self.images):,} labelled images unanswered: {why}")
+        kept = self._kept(release, log) if unanswered > TOLERATED_UNANSWERED * len(self.images) else None
+        found = kept or matches_with_misses(self.images, answers)
+        return ProductionAnswers(found, unanswered, why, kept=kept is not None)
+
+    def _kept(self, release: ReleaseEndpoint, log: Log) -> Matches | None:
+        known = self._cache.get(release.ref.digest)
         if known:
             log(f"Version {release.ref.version} answered these images before; its image is the same.")
-            return known
+        return known
+
+    def _ask(self, release: ReleaseEndpoint, log: Log, *, may_fail: bool = False) -> Answers:
         quarter = max(1, len(self.images) // 4)
 
         def progress(done: int, total: int) -> None:
             if done % quarter == 0:
                 log(f"Version {release.ref.version} at {release.url}: {done}/{total} labelled images")
 
+        digest = release.ref.digest
         try:
-            answers = ask(release.url, self.images, expected_digest=release.ref.digest, progress=progress)
-            found = matches(self.images, answers)
+            return ask(release.url, self.images, expected_digest=digest, progress=progress, may_fail=may_fail)
         except AskingError as error:
             raise EvaluationError(str(error)) from error
-        self._cache.put(release.ref.digest, found)
-        return found
 
     @override
     def probe(self, url: str) -> AbstractContextManager[Load]:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from banana_delivery.policy.model import Colour, ImageRef, Outcome, StoredModel, StoredRecord
 from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison, QualityVerdict
-from banana_delivery.policy.rollout.analysis import StepMetrics
+from banana_delivery.policy.rollout.metrics import StepMetrics
 
 
 class Verdict(StrEnum):
@@ -169,12 +169,20 @@ class QualityRecord(StoredModel):
     Attributes:
         absolute: the release alone, against the minimum.
         comparison: beside production; None when there is nothing to compare with.
-        waived: whether the comparison was recorded but not held against a redeploy.
+        waived: whether the comparison was recorded but not held against it: a redeploy, or one that a person wants
+            although production does not answer.
+        unanswered: images that production did not answer. They count as images in which it found nothing, unless
+            earlier answers of its image were taken.
+        kept: whether such were taken.
+        overridden_by: whose word waived the comparison; empty if none did.
     """
 
     absolute: AbsoluteQuality
     comparison: QualityComparison | None
     waived: bool
+    unanswered: int = 0
+    kept: bool = False
+    overridden_by: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -190,7 +198,22 @@ class QualityRecord(StoredModel):
         """One sentence with the numbers that decided."""
         if self.comparison is None or not self.absolute.passed:
             return self.absolute.reason
-        return f"{self.comparison.reason}{' Waived: this is a redeploy.' if self.waived else ''}"
+        return " ".join(filter(None, [self.comparison.reason, self._unanswered, self._waiver]))
+
+    @property
+    def _unanswered(self) -> str:
+        if not self.unanswered or self.comparison is None:
+            return ""
+        left = f"Production left {self.unanswered:,} of {self.comparison.images:,} images unanswered"
+        if self.kept:
+            return f"{left}, so the answers kept of its image were taken."
+        return f"{left}, which count as images in which it found nothing."
+
+    @property
+    def _waiver(self) -> str:
+        if self.overridden_by:
+            return f"Waived: production does not answer as it should, and {self.overridden_by} overrode."
+        return "Waived: this is a redeploy." if self.waived else ""
 
 
 QUALITY_VERDICTS = {

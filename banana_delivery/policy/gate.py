@@ -80,7 +80,7 @@ def evaluate_gate(
         frozen: whether a freeze window is open.
     """
     latest = max((one for one in verdicts if one.digest == digest), key=lambda one: one.order, default=None)
-    override = _override(decisions, digest, history)
+    override = standing_override(digest, history=history, decisions=decisions)
     if override:
         return _open("override", f"{override.by} overrode the gate: {override.reason}")
     closed = standing_block(version, digest, history=history, decisions=decisions, frozen=frozen)
@@ -115,7 +115,7 @@ def standing_block(
         decisions: all that people said of this version, in any order.
         frozen: whether a freeze window is open.
     """
-    if _override(decisions, digest, history):
+    if standing_override(digest, history=history, decisions=decisions):
         return None
     if is_revoked(history):
         return _refused(
@@ -129,9 +129,16 @@ def standing_block(
     return None
 
 
-def _override(
-    decisions: Sequence[ManualDecision], digest: str, history: Sequence[AttemptRecord]
+def standing_override(
+    digest: str, *, history: Sequence[AttemptRecord], decisions: Sequence[ManualDecision]
 ) -> ManualDecision | None:
+    """The person's word that lets this image in whatever speaks against it; None if nobody gave it, or it is spent.
+
+    Args:
+        digest: the image.
+        history: all attempts at the version, in any order.
+        decisions: all that people said of the version, in any order.
+    """
     return _decision(decisions, DecisionKind.OVERRIDE, digest, after=_settled(history))
 
 

@@ -218,6 +218,8 @@ class Counters(StoredModel):
         failures: by class: ``5xx``, ``connection``, ``timeout``, ``gave_up``.
         overloads: of the requests, 503 answers with Retry-After; limited on their own, never a failure.
         retries: connections that the router had to try again.
+        unfinished: uploads that ended before any replica had them whole, by their clients' doing; neither requests that
+            count nor failures.
         latency: requests answered within each upper edge in seconds, cumulative as in Prometheus (``"+Inf"`` last).
     """
 
@@ -225,6 +227,7 @@ class Counters(StoredModel):
     failures: dict[str, int] = {}
     overloads: int = 0
     retries: int = 0
+    unfinished: int = 0
     latency: dict[str, int] = {}
 
     @property

@@ -20,8 +20,8 @@ import numpy as np
 from banana_delivery.policy.asset_records import AttemptRecord, QualityRecord, ShiftStep
 from banana_delivery.policy.model import Colour
 from banana_delivery.policy.quality.comparison import TOLERATED_LOSS, QualityComparison, QualityVerdict
-from banana_delivery.policy.rollout.analysis import TrafficMetrics
 from banana_delivery.policy.rollout.decision import ActionKind
+from banana_delivery.policy.rollout.metrics import TrafficMetrics
 from banana_delivery.reports.tables import STEP_NAMES
 
 if TYPE_CHECKING:
@@ -92,9 +92,11 @@ ENDINGS = {
     ActionKind.PROMOTE: ("promoted", GOOD),
     ActionKind.ROLL_BACK: ("rolled back", BAD),
     ActionKind.PARK: ("parked", DOUBT),
+    ActionKind.STAND_BACK: ("stood back", DOUBT),
     ActionKind.SET_WEIGHT: ("going on", FAINT),
     ActionKind.WAIT: ("under way", FAINT),
 }
+GONE_BACK = (ActionKind.ROLL_BACK, ActionKind.PARK, ActionKind.STAND_BACK)
 TAIL = 0.07
 """Share of the whole time that is drawn after the last decision, to show where the traffic went."""
 
@@ -131,7 +133,7 @@ def _draw_weights(
     axes: Axes, steps: Sequence[ShiftStep], starts: Sequence[float], end: float, candidate: Colour
 ) -> None:
     shares = [step.metrics.weight for step in steps]
-    last = {ActionKind.ROLL_BACK: 0, ActionKind.PARK: 0}.get(ActionKind(steps[-1].decision), shares[-1])
+    last = 0 if ActionKind(steps[-1].decision) in GONE_BACK else shares[-1]
     edges, tops = [*starts, end, end * (1 + TAIL)], [*shares, last, last]
     axes.fill_between(edges, 100, step="post", color=COLOURS[candidate.other], alpha=0.18, linewidth=0)
     axes.fill_between(edges, tops, step="post", color=COLOURS[candidate], alpha=0.85, linewidth=0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from banana_delivery.policy.asset_records import QualityRecord, TestRow
 from banana_delivery.policy.model import TrafficSource
 from banana_delivery.policy.quality.comparison import AbsoluteQuality, Disagreement, QualityComparison
-from banana_delivery.policy.rollout.analysis import StepMetrics, TrafficMetrics
+from banana_delivery.policy.rollout.metrics import StepMetrics, TrafficMetrics
 from banana_delivery.policy.rollout.plan import StepKind
 
 STEP_NAMES = {StepKind.AB: "A/B", StepKind.SHIFT: "shift", StepKind.WATCH: "watch"}

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from typing_extensions import override
 
@@ -222,6 +222,7 @@ class Behaviour:
         error_class: how they fail, one of ``FAILURE_CLASSES``.
         overload_rate: share of requests turned away with 503.
         slow_rate: share of requests answered later than one second.
+        unfinished_rate: share of uploads that their clients break off half-sent.
         unready: why its replicas never get ready; empty if they do.
         starting: what its replicas are still doing; empty if they are up at once.
         place_at_fault: whether it is the target that keeps them from getting ready.
@@ -232,6 +233,7 @@ class Behaviour:
     error_class: str = "5xx"
     overload_rate: float = 0.0
     slow_rate: float = 0.0
+    unfinished_rate: float = 0.0
     unready: str = ""
     starting: str = ""
     place_at_fault: bool = False
@@ -340,6 +342,8 @@ class FakePlace:
 
     def _count(self, environment: Environment, backend: Backend) -> None:
         behaviour = self.behaviour(environment, backend.colour)
+        if backend.source is TrafficSource.PROBE:
+            behaviour = replace(behaviour, unfinished_rate=0.0)  # It sends all that it begins.
         digest = self.deployments[environment][backend.colour].image.digest
         number = self._served[backend, digest]
         self._served[backend, digest] += 1
@@ -352,6 +356,8 @@ def _zero() -> Counters:
 
 def _one_more(before: Counters, behaviour: Behaviour, number: int) -> Counters:
     """The counters after one more request, the ``number``-th (from 0) that these replicas got."""
+    if _strikes(behaviour.unfinished_rate, number):
+        return before.replace(unfinished=before.unfinished + 1)
     counters = before.replace(requests=before.requests + 1)
     if _strikes(behaviour.error_rate, number):
         failures = {**before.failures, behaviour.error_class: before.failures[behaviour.error_class] + 1}

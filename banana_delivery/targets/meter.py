@@ -14,9 +14,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from banana_delivery.policy.model import Colour, Counters, TrafficSnapshot
+from banana_delivery.policy.model import Colour, Counters, TrafficSnapshot, TrafficSource
 
 GAVE_UP, OVERLOAD, RETRY, EDGE = "gave up", "overload", "retry", "le "
+UNFINISHED, UNFINISHED_LATE = "unfinished", "unfinished, late"
 """What a counter may be of, beside an HTTP status; an edge of the latency's histogram begins with the last."""
 
 _STATUS = re.compile("[1-5][0-9][0-9]")
@@ -102,6 +103,7 @@ class Meter:
     _processes: dict[str, list[_Process]] = field(default_factory=lambda: defaultdict(list))
     _totals: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     _failed_503: dict[str, int] = field(default_factory=dict)
+    _failed_uploads: dict[str, tuple[int, int]] = field(default_factory=dict)
     _silent: frozenset[Colour] = frozenset()
     _silent_before: frozenset[Colour] = frozenset()
 
@@ -170,19 +172,37 @@ class Meter:
         all_503 = counts.get("503", 0)
         overloads = min(all_503, counts.get(OVERLOAD, 0))
         failed_503, unexplained = self._failures_of_503(backend, all_503 - overloads)
+        gave_up, lost = self._failures_of_uploads(backend, counts)
+        unfinished = counts.get(GAVE_UP, 0) - gave_up + counts.get("502", 0) - lost
         other = sum(count for what, count in statuses.items() if what[0] == "5" and what not in {"502", "503", "504"})
         return Counters(
-            requests=sum(statuses.values()) - unexplained + counts.get(GAVE_UP, 0),
+            requests=sum(statuses.values()) - unexplained + counts.get(GAVE_UP, 0) - unfinished,
             failures={
                 "5xx": other + failed_503,
-                "connection": counts.get("502", 0),
+                "connection": lost,
                 "timeout": counts.get("504", 0),
-                "gave_up": counts.get(GAVE_UP, 0),
+                "gave_up": gave_up,
             },
+            unfinished=unfinished,
             overloads=overloads,
             retries=counts.get(RETRY, 0),
             latency=_latency(counts),
         )
+
+    def _failures_of_uploads(self, backend: str, counts: Mapping[str, int]) -> tuple[int, int]:
+        """Clients that gave up and connections that were lost, without those of uploads that no replica had whole.
+
+        The probe sends everything it begins; what it could not send was not taken. A failure once shown stays shown.
+        """
+        gave_up, lost = counts.get(GAVE_UP, 0), counts.get("502", 0)
+        shown_gave_up, shown_lost = self._failed_uploads.get(backend, (0, 0))
+        if backend.endswith(f"/{TrafficSource.USER}"):
+            late = counts.get(UNFINISHED_LATE, 0)
+            of_gave_up = min(gave_up, late)
+            lost -= min(lost, late - of_gave_up + counts.get(UNFINISHED, 0))
+            gave_up -= of_gave_up
+        shown = self._failed_uploads[backend] = max(shown_gave_up, gave_up), max(shown_lost, lost)
+        return shown
 
     def _failures_of_503(self, backend: str, without_overload: int) -> tuple[int, int]:
         """503 answers that are failures, and those that a replica may still explain as its overload.

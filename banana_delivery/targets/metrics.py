@@ -15,7 +15,16 @@ from enum import StrEnum
 from prometheus_client.parser import text_string_to_metric_families
 
 from banana_delivery.policy.model import Backend, Colour, TrafficSource
-from banana_delivery.targets.meter import EDGE, GAVE_UP, OVERLOAD, RETRY, Sample, Scrape
+from banana_delivery.targets.meter import (
+    EDGE,
+    GAVE_UP,
+    OVERLOAD,
+    RETRY,
+    UNFINISHED,
+    UNFINISHED_LATE,
+    Sample,
+    Scrape,
+)
 
 GAVE_UP_SECONDS = 1.0
 """The latency budget. A client that hangs up from here on has met a failure; one that left earlier is not counted."""
@@ -224,6 +233,8 @@ def _router_counter(service: Service, code: str) -> str:
 def _replica_counter(name: str, labels: dict[str, str], *, router: bool) -> str:
     if name == "banana_overload_total":
         return OVERLOAD
+    if name == "banana_unfinished_uploads_total":
+        return UNFINISHED_LATE if labels.get("late") == "true" else UNFINISHED
     if labels.get("route") not in PREDICTION_ROUTES:
         return ""
     if name == "banana_request_duration_seconds_bucket":

@@ -11,6 +11,11 @@ from serving.lifecycle import Lifecycle, State
 from serving.metrics import Metrics
 
 ROUTES = frozenset({"/predict", "/predict/batch", "/predict/annotated", "/health", "/ready", "/version", "/metrics"})
+CLIENT_CLOSED_REQUEST = 499
+UNFINISHED = frozenset({408, CLIENT_CLOSED_REQUEST})
+"""Answers to a body that did not arrive as a whole, by the client's doing."""
+GAVE_UP_SECONDS = 1.0
+"""A router's judge counts clients that hang up from here on, so the ones that never sent all are told apart by it."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -52,6 +57,12 @@ class Envelope:
             return
         route, traffic = exchange.route, exchange.traffic
         self._metrics.requests.labels(route, str(exchange.status), traffic).inc()
+        if exchange.is_unfinished:
+            # No answer was owed yet, so none was slow.
+            if exchange.status == CLIENT_CLOSED_REQUEST:
+                late = exchange.answered_at - exchange.received_at >= GAVE_UP_SECONDS
+                self._metrics.unfinished.labels(traffic, str(late).lower()).inc()
+            return
         self._metrics.duration.labels(route, traffic).observe(exchange.answered_at - exchange.received_at)
 
 
@@ -65,6 +76,7 @@ class _Exchange:
         self.traffic = traffic_of(headers)
         self.route = route_of(scope["path"])
         self.received_at = time.perf_counter()
+        self.is_whole = False
         self.answered_at: float | None = None
         self.status = 0
         self._receive, self._send = receive, send
@@ -77,7 +89,13 @@ class _Exchange:
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
             self.received_at = time.perf_counter()
+            self.is_whole = True
         return message
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether its client went away, or took too long, before the whole body was here."""
+        return not self.is_whole and self.status in UNFINISHED
 
     async def send(self, message: Message) -> None:
         """Passes a message out, with the headers every response carries."""

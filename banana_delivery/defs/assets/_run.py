@@ -22,8 +22,8 @@ from banana_delivery.errors import (
 )
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision, QualityRecord
-from banana_delivery.policy.gate import GateInputs
-from banana_delivery.policy.model import Environment, ImageRef, Outcome, StoredRecord
+from banana_delivery.policy.gate import GateInputs, standing_override
+from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, StoredRecord
 from banana_delivery.policy.outcomes import is_redeploy
 from banana_delivery.policy.quality.assessment import assess_quality
 from banana_delivery.runs.audit_log import AuditLog
@@ -126,9 +126,19 @@ class DeliveryRun:
         return self.recorder.settings
 
     @property
+    def goes_to_production(self) -> bool:
+        """Whether this is a whole delivery, rather than a few assets that somebody wants made."""
+        wanted = self.run.asset_selection
+        return not wanted or dg.AssetKey("production_release") in wanted
+
+    @property
     def gate_inputs(self) -> GateInputs:
         """What a gate goes by beside the evidence."""
         return GateInputs(history=self.attempts, decisions=self.decisions, frozen=self.settings.freeze)
+
+    def override(self, ref: ImageRef) -> ManualDecision | None:
+        """The person's word that lets an image in whatever speaks against it, if it stands."""
+        return standing_override(ref.digest, history=self.attempts, decisions=self.decisions)
 
     def lease(self, target: ReleaseTarget, environment: Environment) -> Lease:
         """This run's hold on an environment."""
@@ -147,6 +157,24 @@ class DeliveryRun:
         """How this run waits for others."""
         settings = self.settings
         return Patience(settings.rival_wait_seconds, settings.stale_after_seconds, self.recorder.clock.sleep, self.say)
+
+    def already_live(self, target: ReleaseTarget, ref: ImageRef, basis: str = "") -> AttemptRecord | None:
+        """The attempt that ends because production serves this digest; None if it does not, or is not at rest.
+
+        It would be judged against itself, and whatever production suffers would be held against it.
+        """
+        production = target.record(Environment.PRODUCTION)
+        live = production.live
+        if live is None or live.digest != ref.digest or production.phase is Phase.DRIFTED or production.intent:
+            return None
+        return self.end(
+            Outcome.RELEASED,
+            f"Version {self.version} ({live.digest[:19]}) is in production already; nothing had to change.",
+            digest=live.digest,
+            previous_digest=live.digest,
+            serving_version=self.version,
+            basis=basis,
+        )
 
     def end(self, outcome: Outcome, reason: str, **facts: object) -> AttemptRecord:
         """Put the attempt on record, let the registry and the people know, and return what was recorded."""
@@ -226,13 +254,18 @@ def measure_quality(
     production = None
     if live:
         serving = ReleaseEndpoint(target.url(Environment.PRODUCTION), live)
-        production = evaluator.answers(serving, run.say, fresh=fresh is Environment.PRODUCTION and not waived)
+        asked = fresh is Environment.PRODUCTION and not waived
+        production = evaluator.production_answers(serving, run.say, fresh=asked)
+    override = run.override(ref)
     record = assess_quality(
         candidate,
-        production,
+        production.matches if production else None,
         minimum_map50=run.settings.minimum_map50,
         waived=waived,
         resamples=evaluator.resamples,
+        unanswered=production.unanswered if production else 0,
+        kept=production.kept if production else False,
+        overridden_by=override.by if override else "",
     )
     run.say(record.reason)
     return record

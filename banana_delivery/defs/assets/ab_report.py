@@ -16,6 +16,7 @@ from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.policy.asset_records import AbRecord, AbVerdict, ImageRecord, ShiftStep, Verdict
 from banana_delivery.policy.gate import GateStatus, ab_verdict, standing_block
 from banana_delivery.policy.model import Environment, ImageRef, Phase
+from banana_delivery.policy.rollout.decision import ActionKind
 from banana_delivery.policy.rollout.plan import PLANS, ab_step
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
@@ -84,8 +85,12 @@ def _meet_users(
         wait_until_ready(target, lease, Environment.PRODUCTION, candidate, timeout, run.say)
         probe = load.enter_context(evaluator.probe(target.probe_url(Environment.PRODUCTION, candidate)))
         shift = TrafficShift(target, lease, plan, candidate, ref, probe, run.say, clock.sleep)
+        if target.record(Environment.PRODUCTION).active:
+            control = evaluator.probe(target.probe_url(Environment.PRODUCTION, candidate.other))
+            shift.control = load.enter_context(control)
+        shift.overridden = run.override(ref) is not None
         action = shift.run(ab_step(plan))
-        if action.wrong_release:
-            # A report would hold against the model what went wrong with its delivery.
+        if action.wrong_release or action.kind is ActionKind.STAND_BACK:
+            # A report would hold against the model what went wrong with its delivery, or with production.
             raise TargetError(action.reason)
     return shift.steps[-1]

@@ -59,7 +59,7 @@ def production_release(
                     return
                 _check_that_report_is_about(run, release_target, image.ref)
             release = _Release(run, release_target, image_store, evaluator, clock, lease, image.ref, decision)
-            attempt = release.already_live() or release.carry_out()
+            attempt = run.already_live(release_target, image.ref, decision.basis) or release.carry_out()
     if attempt.outcome in {Outcome.ROLLED_BACK, Outcome.ERROR}:
         raise dg.Failure(attempt.reason, allow_retries=False)
     if attempt.outcome is Outcome.RELEASED:
@@ -110,20 +110,6 @@ class _Release:
     ref: ImageRef
     decision: GateDecision
 
-    def already_live(self) -> AttemptRecord | None:
-        """The attempt that ends because production serves this digest; None if it does not."""
-        live = self.target.record(Environment.PRODUCTION).live
-        if live is None or live.digest != self.ref.digest:
-            return None
-        return self.run.end(
-            Outcome.RELEASED,
-            f"Version {self.run.version} ({live.digest[:19]}) is in production already; nothing had to change.",
-            digest=live.digest,
-            previous_digest=live.digest,
-            serving_version=self.run.version,
-            basis=self.decision.basis,
-        )
-
     def carry_out(self) -> AttemptRecord:
         """Scale up, shift, watch; promote, or let the guard restore the traffic."""
         before = self.target.record(Environment.PRODUCTION)
@@ -140,7 +126,11 @@ class _Release:
                 load.enter_context(probe),
                 self.run.say,
                 self.clock.sleep,
+                overridden=self.run.override(self.ref) is not None,
             )
+            if before.active:
+                control = self.evaluator.probe(self.target.probe_url(Environment.PRODUCTION, before.active))
+                shift.control = load.enter_context(control)
             action = self._shift(shift)
             if action.kind is ActionKind.PROMOTE:
                 self._promote(before, shift, guard)
@@ -209,6 +199,7 @@ class _Release:
         outcomes = {
             ActionKind.PROMOTE: Outcome.RELEASED,
             ActionKind.PARK: Outcome.PARKED,
+            ActionKind.STAND_BACK: Outcome.ERROR,
             ActionKind.ROLL_BACK: Outcome.ERROR if action.wrong_release else Outcome.ROLLED_BACK,
         }
         outcome = outcomes[action.kind]

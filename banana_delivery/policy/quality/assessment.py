@@ -6,9 +6,20 @@ from banana_delivery.policy.asset_records import QualityRecord
 from banana_delivery.policy.quality.comparison import absolute_quality, compare
 from banana_delivery.policy.quality.matching import Matches
 
+TOLERATED_UNANSWERED = 0.05
+"""Share of the images that production may leave unanswered before its earlier answers are the better comparison."""
+
 
 def assess_quality(
-    candidate: Matches, production: Matches | None, *, minimum_map50: float, waived: bool, resamples: int
+    candidate: Matches,
+    production: Matches | None,
+    *,
+    minimum_map50: float,
+    waived: bool,
+    resamples: int,
+    unanswered: int = 0,
+    kept: bool = False,
+    overridden_by: str = "",
 ) -> QualityRecord:
     """Judge the candidate alone, and beside production if there is one.
 
@@ -18,9 +29,17 @@ def assess_quality(
         minimum_map50: what every release must reach, 0 to 1.
         waived: whether the comparison is recorded but not held against it.
         resamples: how many bootstrap resamples the comparison takes.
+        unanswered: images that production did not answer now.
+        kept: whether earlier answers of production's image were taken instead.
+        overridden_by: whose word lets the version in; that will do instead of a comparison with a production that
+            leaves more than ``TOLERATED_UNANSWERED`` unanswered, and of no other.
     """
+    broken = unanswered > TOLERATED_UNANSWERED * len(candidate.names)
     return QualityRecord(
         absolute=absolute_quality(candidate, minimum_map50),
         comparison=compare(candidate, production, resample_count=resamples) if production else None,
-        waived=waived,
+        waived=waived or (broken and bool(overridden_by)),
+        unanswered=unanswered,
+        kept=kept,
+        overridden_by=overridden_by if broken else "",
     )

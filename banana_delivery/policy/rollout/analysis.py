@@ -2,14 +2,12 @@
 
 The state is kept between two looks, turns into JSON, and holds only counts: no test is ever computed incrementally,
 except the one of candidate against active, whose likelihood depends on the share observed between the looks.
-
-The figures of a step, for the record, the report and the person who reads why.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,16 +15,31 @@ from pydantic import Field
 
 from banana_delivery.policy.model import Backend, Colour, Counters, StoredModel, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout import e_values
-from banana_delivery.policy.rollout.counters import Tally, add, delta, p95, tally
+from banana_delivery.policy.rollout.active import (
+    RECENT_SECONDS,
+    Part,
+    Poll,
+    Trouble,
+    added,
+    breaks,
+    exceeds,
+    key,
+    limits,
+    recent_trouble,
+    shared_parts,
+)
+from banana_delivery.policy.rollout.counters import Tally, add, delta, tally
 from banana_delivery.policy.rollout.plan import (
     TRAFFIC_SOURCES,
     Limit,
     Plan,
     Step,
-    StepKind,
     rejection_threshold,
     windows,
 )
+
+MAX_SILENT_POLLS = 3
+"""A router has no replica to count the failure of a request on when there is none, so that no test would ever tell."""
 
 EARLY_PASS_VETO = math.log(20)
 """While any test is this far from calm, good overall figures do not end a step early: a fault may just have begun."""
@@ -38,10 +51,14 @@ class Window(StoredModel):
     Attributes:
         index: 0 for the step's beginning, then 1, 2, ... for each restart.
         tallies: of the candidate, by source.
+        active: of the active release meanwhile, by source; without what both suffered together.
+        shared: of the candidate's, what the active release suffered with it, by ``active.key``.
     """
 
     index: int = Field(ge=0)
     tallies: dict[TrafficSource, Tally] = Field(default_factory=dict)
+    active: dict[str, Part] = Field(default_factory=dict)
+    shared: dict[str, Part] = Field(default_factory=dict)
 
     def of(self, source: TrafficSource) -> Tally:
         """The counts of one source; zeros if it sent nothing yet."""
@@ -58,8 +75,12 @@ class StepState(StoredModel):
         totals: what each backend did since the step began, by ``Backend.key``.
         windows: counts since the step began and since each restart.
         share_evidence: log likelihood ratios of candidate against active, see ``e_values.add_share_evidence``.
+        unfinished_evidence: the same for uploads that their clients never finished.
         ceilings: how often the step's ceiling may pass; 2 once the first one found too small a sample.
         silent_polls: how many looks in a row have found no trace of the candidate.
+        lately: what was counted in the last seconds, poll by poll.
+        active_silent_polls: how many looks in a row have found no trace of the active release; None until the first
+            that did find one.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"silent_looks": "silent_polls"}
@@ -70,8 +91,11 @@ class StepState(StoredModel):
     totals: dict[str, Counters] = Field(default_factory=dict)
     windows: tuple[Window, ...] = (Window(index=0),)
     share_evidence: tuple[float, ...] = e_values.NO_SHARE_EVIDENCE
+    unfinished_evidence: tuple[float, ...] = e_values.NO_SHARE_EVIDENCE
     ceilings: int = Field(default=1, ge=1, le=2)
     silent_polls: int = Field(default=0, ge=0)
+    lately: tuple[Poll, ...] = ()
+    active_silent_polls: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -95,6 +119,8 @@ class Finding:
         judged: requests that could have broken it.
         log_e: the evidence.
         needed: how much of it turns the candidate back.
+        active: what the active release did meanwhile, if it breaks the same limit: then nothing turns back.
+        left_out: requests in which both suffered together, which are not among those judged.
     """
 
     limit: Limit
@@ -104,11 +130,17 @@ class Finding:
     judged: int
     log_e: float
     needed: float
+    active: Part | None = None
+    left_out: int = 0
 
     @property
     def excess(self) -> float:
         """How far the evidence is beyond what is needed."""
         return self.log_e - self.needed
+
+    def counts(self, plan: Plan) -> bool:
+        """Whether the evidence is enough to be acted upon."""
+        return self.excess >= 0 and self.bad >= plan.minimum_failures
 
 
 def begin_step(plan: Plan, step: Step, snapshot: TrafficSnapshot) -> StepState:
@@ -133,17 +165,36 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
         state = state.replace(seen=snapshot, started_at=snapshot.at - state.seconds)
     backends = {key: _latest(counters, state.seen.backends.get(key)) for key, counters in snapshot.backends.items()}
     news = {key: delta(counters, state.seen.backends.get(key, Counters())) for key, counters in backends.items()}
-    tallies = {source: tally(_of(news, candidate, source), plan.latency_budget_seconds) for source in TRAFFIC_SOURCES}
+    budget = plan.latency_budget_seconds
+    tallies = {source: tally(_of(news, candidate, source), budget) for source in TRAFFIC_SOURCES}
+    active = {source: tally(_of(news, candidate.other, source), budget) for source in TRAFFIC_SOURCES}
+    before = state.lately[-1].active if state.lately else {}
+    at_once, shared = shared_parts(plan, tallies, active), shared_parts(plan, tallies, active, before)
+    failed = key(TrafficSource.USER, Limit.FAILURES)
+    apart = _apart(plan, active, shared)
     grown = tuple(
-        Window(index=window.index, tallies={source: window.of(source) + tallies[source] for source in TRAFFIC_SOURCES})
+        Window(
+            index=window.index,
+            tallies={source: window.of(source) + tallies[source] for source in TRAFFIC_SOURCES},
+            active=added(window.active, apart),
+            shared=added(window.shared, shared),
+        )
         for window in state.windows
     )
+    heard = {*snapshot.digests, *_counted(news)}
+    poll = Poll(at=snapshot.at, candidate=tallies, active=active)
     return state.replace(
-        silent_polls=_silent_polls(state, {*snapshot.digests, *_counted(news)}, candidate),
+        silent_polls=_silent_polls(state.silent_polls, heard, candidate),
+        lately=(*(one for one in state.lately if one.at > snapshot.at - RECENT_SECONDS), poll),
+        active_silent_polls=_active_silent_polls(state, heard, candidate.other),
         seen=snapshot.replace(backends={**state.seen.backends, **backends}),
         totals={**state.totals, **{key: add(state.totals.get(key, Counters()), new) for key, new in news.items()}},
         windows=grown + _restart(plan, state, snapshot.at),
-        share_evidence=_compared(state.share_evidence, news, candidate),
+        # One failure of both that is counted a poll later on the candidate says nothing of which of them is worse.
+        share_evidence=state.share_evidence
+        if failed in shared and failed not in at_once
+        else _compared(state.share_evidence, news, candidate),
+        unfinished_evidence=_unfinished_compared(state.unfinished_evidence, news, candidate),
     )
 
 
@@ -152,11 +203,55 @@ def _counted(news: Mapping[str, Counters]) -> set[str]:
     return {key.partition("/")[0] for key, counters in news.items() if counters.requests}
 
 
-def _silent_polls(state: StepState, heard: Collection[str], candidate: Colour) -> int:
-    """Polls in a row without a sign of life; one at which nobody gave any tells of the target, not of the candidate."""
-    if candidate in heard:
+def _silent_polls(before: int, heard: Collection[str], colour: Colour) -> int:
+    """Polls in a row without a sign of life; one at which nobody gave any tells of the target, not of the colour."""
+    if colour in heard:
         return 0
-    return state.silent_polls + bool(heard)
+    return before + bool(heard)
+
+
+def _active_silent_polls(state: StepState, heard: Collection[str], active: Colour) -> int | None:
+    """The same of the active release, once there was a sign of it."""
+    if state.active_silent_polls is None:
+        return 0 if active in heard else None
+    return _silent_polls(state.active_silent_polls, heard, active)
+
+
+def _apart(plan: Plan, active: Mapping[TrafficSource, Tally], shared: Mapping[str, Part]) -> dict[str, Part]:
+    """What the active release did, by source and limit, where it was not what the candidate suffered with it."""
+    return {
+        key(source, limit): part
+        for source, seen in active.items()
+        for limit, part, _ in limits(plan, seen)
+        if not any(key(each, limit) in shared for each in TRAFFIC_SOURCES)
+    }
+
+
+def production_trouble(plan: Plan, state: StepState, against: Sequence[Finding]) -> Trouble | None:
+    """The limit that the active release breaks just now; None if it keeps them all, or has no users to break it for.
+
+    Args:
+        plan: the rollout plan.
+        state: the step under way.
+        against: what points against the candidate.
+
+    A release that had a trace of life and has none any more answers nobody, though no failure is counted.
+    """
+    silent = state.active_silent_polls or 0
+    if silent >= MAX_SILENT_POLLS and state.step.weight < 100:
+        return Trouble(Limit.FAILURES, TrafficSource.USER, Part())
+    now = recent_trouble(plan, state.lately)
+    if now:
+        return now
+    for finding in against:
+        if finding.active and finding.counts(plan):
+            return Trouble(finding.limit, finding.source, finding.active, together=True)
+    return None
+
+
+def keeps_limits(plan: Plan, seen: Tally) -> bool:
+    """Whether no more of one source's requests broke a limit than may; chance is not considered."""
+    return not any(exceeds(part, share) for _, part, share in limits(plan, seen))
 
 
 def findings(plan: Plan, state: StepState, candidate: Colour) -> tuple[Finding, ...]:
@@ -169,7 +264,8 @@ def is_healthy(plan: Plan, seen: Tally) -> bool:
     """Whether one source shows, beyond chance, that the candidate keeps every limit."""
     enough = -math.log(plan.healthy_alpha)
     return all(
-        e_values.log_e_healthy(bad, judged - bad, share) >= enough for _, bad, judged, share in _limits(plan, seen)
+        e_values.log_e_healthy(part.bad, part.judged - part.bad, share) >= enough
+        for _, part, share in limits(plan, seen)
     )
 
 
@@ -178,24 +274,36 @@ def sample(seen: Tally) -> int:
     return min(seen.accepted, seen.answered + seen.failed)
 
 
-def _limits(plan: Plan, seen: Tally) -> tuple[tuple[Limit, int, int, float], ...]:
-    """For each limit: requests that broke it, requests that could have, and the share that may."""
-    return (
-        (Limit.FAILURES, seen.failed, seen.accepted, plan.error_threshold),
-        (Limit.SLOW, seen.slow, seen.answered, plan.latency_share),
-        (Limit.OVERLOAD, seen.overloads, seen.requests, plan.overload_share),
-    )
-
-
 def _against_limits(plan: Plan, state: StepState) -> Iterator[Finding]:
     """The tests of shares. At or below the allowed share the evidence never exceeds 1, so it is not computed."""
     for window in state.windows:
         for source in TRAFFIC_SOURCES:
-            for limit, bad, judged, share in _limits(plan, window.of(source)):
-                if bad > share * judged:
-                    log_e = e_values.log_e_too_many_errors(bad, judged - bad, share)
+            for limit, whole, share in limits(plan, window.of(source)):
+                left_out = window.shared.get(key(source, limit), Part())
+                part = whole - left_out
+                if exceeds(part, share):
+                    log_e = e_values.log_e_too_many_errors(part.bad, part.judged - part.bad, share)
                     needed = rejection_threshold(plan, state.step, limit, window.index)
-                    yield Finding(limit, source, window.index, bad, judged, log_e, needed)
+                    yield Finding(
+                        limit,
+                        source,
+                        window.index,
+                        part.bad,
+                        part.judged,
+                        log_e,
+                        needed,
+                        active=_breaking(window, limit, share, part),
+                        left_out=left_out.judged,
+                    )
+
+
+def _breaking(window: Window, limit: Limit, share: float, candidate: Part) -> Part | None:
+    """What the active release did in the same window if it broke the same limit."""
+    for source in TRAFFIC_SOURCES:
+        part = window.active.get(key(source, limit), Part())
+        if breaks(part, share, candidate.bad / candidate.judged):
+            return part
+    return None
 
 
 def _against_active(plan: Plan, state: StepState, candidate: Colour) -> Iterator[Finding]:
@@ -215,6 +323,25 @@ def _compared(evidence: tuple[float, ...], news: dict[str, Counters], candidate:
     return e_values.add_share_evidence(evidence, ours.failed, theirs.failed, ours.requests / requests)
 
 
+def _unfinished_compared(
+    evidence: tuple[float, ...], news: dict[str, Counters], candidate: Colour
+) -> tuple[float, ...]:
+    ours, theirs = _of(news, candidate, TrafficSource.USER), _of(news, candidate.other, TrafficSource.USER)
+    sent = ours.requests + ours.unfinished
+    everything = sent + theirs.requests + theirs.unfinished
+    if everything == 0:
+        return evidence
+    return e_values.add_share_evidence(evidence, ours.unfinished, theirs.unfinished, sent / everything)
+
+
+def loses_uploads(state: StepState) -> bool:
+    """Whether the candidate's clients break off more of their uploads than the active release's, beyond chance.
+
+    They may have their own reasons, so this never turns anybody back; it only keeps a step from ending early.
+    """
+    return e_values.log_e_of_share_evidence(state.unfinished_evidence) >= EARLY_PASS_VETO
+
+
 def _restart(plan: Plan, state: StepState, now: float) -> tuple[Window, ...]:
     """A new window if one is due; looks that come late open the latest one only. None beyond the first ceiling."""
     due = int((now - state.started_at) // plan.restart_seconds)
@@ -231,73 +358,3 @@ def _latest(newer: Counters, older: Counters | None) -> Counters:
 
 def _of(news: dict[str, Counters], colour: Colour, source: TrafficSource) -> Counters:
     return news.get(Backend(colour=colour, source=source).key, Counters())
-
-
-class TrafficMetrics(StoredModel):
-    """What a part of the traffic looked like.
-
-    Attributes:
-        requests: requests that count, overloads among them.
-        failed: of these, failures of any class.
-        overloads: of these, turned away with 503 and Retry-After.
-        retries: connections that the router had to try again.
-        p95_seconds: 95th percentile of the replicas' own time; None without answers.
-    """
-
-    requests: int
-    failed: int
-    overloads: int
-    retries: int
-    p95_seconds: float | None
-
-
-class StepMetrics(TrafficMetrics):
-    """What the candidate did during a step, users and probe together.
-
-    Attributes:
-        kind: what the step was for.
-        weight: percent of user traffic for the candidate.
-        seconds: how long it lasted.
-        sources: users and probe apart.
-        active: what the other colour did meanwhile.
-    """
-
-    OLD_NAMES: ClassVar[Mapping[str, str]] = {"strata": "sources"}
-
-    kind: StepKind
-    weight: int
-    seconds: float
-    sources: dict[TrafficSource, TrafficMetrics]
-    active: TrafficMetrics
-
-
-def step_metrics(state: StepState, candidate: Colour) -> StepMetrics:
-    """The figures of a step so far."""
-    whole = traffic_metrics(_both(state, candidate))
-    return StepMetrics(
-        requests=whole.requests,
-        failed=whole.failed,
-        overloads=whole.overloads,
-        retries=whole.retries,
-        p95_seconds=whole.p95_seconds,
-        kind=state.step.kind,
-        weight=state.step.weight,
-        seconds=state.seconds,
-        sources={source: traffic_metrics(state.total(candidate, source)) for source in TRAFFIC_SOURCES},
-        active=traffic_metrics(_both(state, candidate.other)),
-    )
-
-
-def _both(state: StepState, colour: Colour) -> Counters:
-    return add(state.total(colour, TrafficSource.USER), state.total(colour, TrafficSource.PROBE))
-
-
-def traffic_metrics(counters: Counters) -> TrafficMetrics:
-    """The figures of some traffic."""
-    return TrafficMetrics(
-        requests=counters.requests,
-        failed=counters.failed,
-        overloads=counters.overloads,
-        retries=counters.retries,
-        p95_seconds=p95(counters.latency),
-    )

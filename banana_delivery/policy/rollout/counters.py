@@ -58,6 +58,7 @@ def delta(newer: Counters, older: Counters) -> Counters:
         requests=counted["requests"],
         overloads=counted["overloads"],
         retries=counted["retries"],
+        unfinished=counted["unfinished"],
         failures={name: counted[_failure(name)] for name in newer.failures},
         latency=_increase(newer.latency, older.latency),
     )
@@ -69,6 +70,7 @@ def add(first: Counters, second: Counters) -> Counters:
         requests=first.requests + second.requests,
         overloads=first.overloads + second.overloads,
         retries=first.retries + second.retries,
+        unfinished=first.unfinished + second.unfinished,
         failures=_sum(first.failures, second.failures),
         latency=_sum(first.latency, second.latency),
     )
@@ -127,7 +129,13 @@ def _failure(name: str) -> str:
 
 def _router_counts(counters: Counters) -> dict[str, int]:
     failures = {_failure(name): count for name, count in counters.failures.items()}
-    return {"requests": counters.requests, "overloads": counters.overloads, "retries": counters.retries, **failures}
+    return {
+        "requests": counters.requests,
+        "overloads": counters.overloads,
+        "retries": counters.retries,
+        "unfinished": counters.unfinished,
+        **failures,
+    }
 
 
 def _increase(newer: dict[str, int], older: dict[str, int]) -> dict[str, int]:

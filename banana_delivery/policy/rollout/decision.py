@@ -9,24 +9,27 @@ How much internal load a candidate gets: enough to judge it where users are few,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from banana_delivery.policy.model import Colour, Model, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout import reasons
+from banana_delivery.policy.rollout.active import Trouble, candidate_keeps
 from banana_delivery.policy.rollout.analysis import (
     EARLY_PASS_VETO,
-    StepMetrics,
+    MAX_SILENT_POLLS,
+    Finding,
     StepState,
     findings,
     is_healthy,
+    keeps_limits,
+    loses_uploads,
     observe,
+    production_trouble,
     sample,
-    step_metrics,
 )
+from banana_delivery.policy.rollout.metrics import StepMetrics, step_metrics
 from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan, Step, StepKind, release_steps
-
-MAX_SILENT_POLLS = 3
-"""A router has no replica to count the failure of a request on when there is none, so that no test would ever tell."""
 
 
 class StepVerdict(StrEnum):
@@ -36,6 +39,8 @@ class StepVerdict(StrEnum):
     PASS = "PASS"  # noqa: S105 - a verdict, not a password
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
+    TROUBLED = "TROUBLED"
+    """Production itself breaks the limits, so that nothing can be said of the candidate."""
 
 
 class StepAssessment(Model):
@@ -65,6 +70,8 @@ class ActionKind(StrEnum):
     PROMOTE = "promote"
     ROLL_BACK = "roll_back"
     PARK = "park"
+    STAND_BACK = "stand_back"
+    """As ``PARK``, by the fault of what serves or what it runs on: an error, held against no version."""
 
 
 class Action(Model):
@@ -86,7 +93,13 @@ class Action(Model):
 
 
 def assess_step(
-    plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: Colour, digest: str
+    plan: Plan,
+    state: StepState,
+    snapshot: TrafficSnapshot,
+    candidate: Colour,
+    digest: str,
+    *,
+    overridden: bool = False,
 ) -> tuple[StepAssessment, StepState]:
     """Judge a step by the newest counters.
 
@@ -96,6 +109,7 @@ def assess_step(
         snapshot: the newest counters.
         candidate: the production colour that is assessed.
         digest: the image digest that is meant to run there.
+        overridden: whether a person wants it out whatever production does. The candidate's own faults count as ever.
 
     Returns:
         The assessment, and the state for the next poll.
@@ -114,11 +128,14 @@ def assess_step(
         return StepAssessment(verdict=StepVerdict.FAIL, reason=reasons.silent(state, candidate), metrics=metrics), state
     against = findings(plan, state, candidate)
     for finding in against:
-        if finding.excess >= 0 and finding.bad >= plan.minimum_failures:
+        if finding.counts(plan) and not finding.active:
             reason = reasons.turned_back(plan, state, candidate, finding)
             return StepAssessment(verdict=StepVerdict.FAIL, reason=reason, metrics=metrics, limit=finding.limit), state
-    doubtful = any(finding.log_e >= EARLY_PASS_VETO for finding in against)
-    verdict, reason = _unless_bad(plan, state, candidate, identified=reported is not None, doubtful=doubtful)
+    doubtful = any(finding.log_e >= EARLY_PASS_VETO for finding in against) or loses_uploads(state)
+    trouble = None if overridden else _holding(plan, state, against)
+    verdict, reason = _unless_bad(
+        plan, state, candidate, identified=reported is not None, doubtful=doubtful, trouble=trouble
+    )
     return StepAssessment(verdict=verdict, reason=reason, metrics=metrics), state
 
 
@@ -131,21 +148,58 @@ def next_action(plan: Plan, state: StepState, judgement: StepAssessment) -> Acti
     return Action(kind=kind, weight=weight, step=step, reason=judgement.reason, wrong_release=judgement.wrong_release)
 
 
+def may_begin(plan: Plan, state: StepState, candidate: Colour, *, overridden: bool = False) -> str:
+    """Why a step must not begin, though it would: one sentence; empty if it may.
+
+    Args:
+        plan: the rollout plan.
+        state: what production, and the candidate by its probe, did while it was looked at without giving any user away.
+        candidate: the colour that would get users.
+        overridden: as in ``assess_step``.
+    """
+    trouble = None if overridden else production_trouble(plan, state, findings(plan, state, candidate))
+    if trouble is None or (trouble.limit is Limit.FAILURES and candidate_keeps(plan, state.lately)):
+        return ""
+    return reasons.troubled(plan, state, candidate, trouble)
+
+
+def stand_back(reason: str) -> Action:
+    """What to do if a step cannot begin."""
+    return Action(kind=ActionKind.STAND_BACK, weight=0, reason=reason)
+
+
+def _holding(plan: Plan, state: StepState, against: Sequence[Finding]) -> Trouble | None:
+    """The trouble of production that no step ends well in; None if there is none, or the candidate mends it.
+
+    Where production fails its users and the candidate keeps every limit in the same seconds, the fault is the old
+    release's, and the new one is the way out. Being slow or turned away tells of load rather than of a release.
+    """
+    trouble = production_trouble(plan, state, against)
+    if trouble and trouble.limit is Limit.FAILURES and not trouble.together:
+        seen = [state.windows[0].of(source) for source in TRAFFIC_SOURCES]
+        if all(keeps_limits(plan, one) for one in seen):
+            return None
+    return trouble
+
+
 def _unless_bad(
-    plan: Plan, state: StepState, candidate: Colour, *, identified: bool, doubtful: bool
+    plan: Plan, state: StepState, candidate: Colour, *, identified: bool, doubtful: bool, trouble: Trouble | None
 ) -> tuple[StepVerdict, str]:
     """The verdict on a candidate that nothing turns back."""
     step = state.step
     sampled = [seen for seen in map(state.windows[0].of, TRAFFIC_SOURCES) if sample(seen) >= plan.minimum_sample]
-    may_pass = identified and bool(sampled) and state.seconds >= step.minimum_seconds
+    may_pass = identified and bool(sampled) and state.seconds >= step.minimum_seconds and not trouble
     if may_pass and not doubtful and all(is_healthy(plan, seen) for seen in sampled):
         return StepVerdict.PASS, reasons.healthy(state, candidate)
     if may_pass and state.seconds >= step.ceiling_seconds:
         return StepVerdict.PASS, reasons.no_evidence(state, candidate)
+    waited = state.seconds >= step.ceiling_seconds * state.ceilings
+    if trouble:
+        verdict = StepVerdict.TROUBLED if waited else StepVerdict.CONTINUE
+        return verdict, reasons.troubled(plan, state, candidate, trouble)
     if state.ceilings == 1:
         return StepVerdict.CONTINUE, reasons.going_on(state, candidate)
     lacking = reasons.unidentified(state, candidate) if sampled else reasons.too_few(plan, state, candidate)
-    waited = state.seconds >= step.ceiling_seconds * state.ceilings
     return StepVerdict.INCONCLUSIVE if waited else StepVerdict.CONTINUE, lacking
 
 
@@ -164,6 +218,8 @@ def _follows(plan: Plan, state: StepState, verdict: StepVerdict) -> tuple[Action
             return ActionKind.ROLL_BACK, 0, None
         case StepVerdict.INCONCLUSIVE:
             return ActionKind.PARK, 0, None
+        case StepVerdict.TROUBLED:
+            return ActionKind.STAND_BACK, 0, None
         case StepVerdict.PASS if state.step.kind is StepKind.AB:
             return ActionKind.SET_WEIGHT, 0, None
         case StepVerdict.PASS if state.step.kind is StepKind.WATCH:
@@ -194,6 +250,22 @@ def probe_rate(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidat
     if expected >= plan.minimum_sample and state.seconds < aim:
         return plan.probe_trickle
     return min(plan.minimum_sample / aim, plan.probe_limit)
+
+
+CONTROL_RATE = 5.0
+"""Requests a second that show how the active release does; a candidate's worst second finds some of them under way."""
+
+
+def control_rate(state: StepState) -> float:
+    """Requests per second that the probe should send to the active release from now on, beside the candidate's.
+
+    Where it has users enough they tell how it does, and the probe stays away; at 100 % it has none.
+    """
+    if not state.lately:
+        return CONTROL_RATE
+    users = sum(poll.active[TrafficSource.USER].requests for poll in state.lately)
+    seconds = max(state.seen.at - max(state.lately[0].at - 1.0, state.started_at), 1.0)
+    return 0.0 if users / seconds >= CONTROL_RATE else CONTROL_RATE
 
 
 def aim_seconds(step: Step) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from banana_delivery.policy.model import Colour, TrafficSource
+from banana_delivery.policy.rollout.active import RECENT_SECONDS, Trouble
 from banana_delivery.policy.rollout.analysis import Finding, StepState, sample
 from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan
 
@@ -21,9 +22,10 @@ def turned_back(plan: Plan, state: StepState, candidate: Colour, finding: Findin
         Limit.OVERLOAD: ("turned away", plan.overload_share),
     }[finding.limit]
     latest = "its latest " if finding.window else ""
+    apart = f", {finding.left_out} left out that {candidate.other} broke it with" if finding.left_out else ""
     return (
         f"{candidate.capitalize()} {deed} {finding.bad} of {latest}{finding.judged} {finding.source} requests at "
-        f"{state.step.weight} % {evidence}: more than the {_percent(allowed)} allowed."
+        f"{state.step.weight} %{apart} {evidence}: more than the {_percent(allowed)} allowed."
     )
 
 
@@ -51,6 +53,28 @@ def too_few(plan: Plan, state: StepState, candidate: Colour) -> str:
     )
 
 
+def troubled(plan: Plan, state: StepState, candidate: Colour, trouble: Trouble) -> str:
+    """What serves breaks a limit itself."""
+    active = candidate.other
+    deed, broke, allowed = {
+        Limit.FAILURES: ("fails", "failed", plan.error_threshold),
+        Limit.SLOW: ("is slow", f"took over {plan.latency_budget_seconds:g} s for", plan.latency_share),
+        Limit.OVERLOAD: ("turns requests away", "turned away", plan.overload_share),
+    }[trouble.limit]
+    if not trouble.part.judged:
+        seen = f"{active} gives no sign of life"
+    else:
+        when = f"while {candidate} did" if trouble.together else f"within {min(state.seconds, RECENT_SECONDS):.0f} s"
+        seen = (
+            f"{active} {broke} {trouble.part.bad} of {trouble.part.judged} {trouble.source} requests {when}, "
+            f"more than the {_percent(allowed)} allowed"
+        )
+    return (
+        f"Production itself {deed}: {seen}. Nothing is held against {candidate}; see to production, "
+        "then deliver again, or override if this release is what mends it."
+    )
+
+
 def unidentified(state: StepState, candidate: Colour) -> str:
     """Nothing says which release was measured."""
     return (
@@ -74,8 +98,9 @@ def wrong_release(candidate: Colour, reported: str, meant: str) -> str:
 
 def _counts(state: StepState, candidate: Colour) -> str:
     users, probes = (state.total(candidate, source) for source in (TrafficSource.USER, TrafficSource.PROBE))
+    apart = f" ({users.unfinished} uploads that their clients broke off apart)" if users.unfinished else ""
     return (
-        f"{candidate.capitalize()} failed {users.failed} of {users.requests} user requests "
+        f"{candidate.capitalize()} failed {users.failed} of {users.requests} user requests{apart} "
         f"and {probes.failed} of {probes.requests} probe requests at {state.step.weight} % in {state.seconds:.0f} s"
     )
 

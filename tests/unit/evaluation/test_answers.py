@@ -2,7 +2,7 @@ import pytest
 
 from banana_delivery.errors import DigestMismatchError, UnansweredError
 from banana_delivery.evaluation import answers as asking
-from banana_delivery.evaluation.answers import ask, matches
+from banana_delivery.evaluation.answers import ask, matches, matches_with_misses
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.policy.quality.comparison import absolute_quality
 from tests.unit.evaluation.leaf_service import DIGEST, VERSION, LeafService
@@ -77,3 +77,43 @@ def test_nobody_there_ends_the_asking_soon(leaves: list[LabelledImage], monkeypa
     monkeypatch.setattr(asking, "UNREACHED_PAUSE_SECONDS", 0.01)
     with pytest.raises(UnansweredError, match=r"http://127.0.0.1:9 cannot be reached: ConnectError"):
         ask("http://127.0.0.1:9", leaves)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "UNREACHED_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(asking, "BROKEN_TIMEOUT_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_service_that_may_fail_is_asked_again_whatever_went_wrong(
+    service: LeafService, leaves: list[LabelledImage]
+) -> None:
+    service.statuses = [500, 404, 503, 502]
+    answers = ask(service.url, leaves, expected_digest=DIGEST, may_fail=True)
+    assert (len(answers.detections), answers.failures) == (20, {})
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_a_service_that_may_fail_leaves_unanswered_counts_as_nothing_found(
+    service: LeafService, leaves: list[LabelledImage]
+) -> None:
+    service.detections, service.statuses = [RIGHT], [500] * 3
+    answers = ask(service.url, leaves, concurrency=1, may_fail=True)
+    assert list(answers.failures) == ["leaf-0.jpg"]
+    found = matches_with_misses(leaves, answers)
+    assert found.names == tuple(image.name for image in leaves)
+    assert 0 not in found.image
+    assert absolute_quality(found).map50 < absolute_quality(matches(leaves[1:], answers)).map50
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("down", ["404", "500", "hangs", "nobody"])
+def test_a_service_that_is_clearly_down_is_not_asked_about_every_image(
+    service: LeafService, leaves: list[LabelledImage], down: str
+) -> None:
+    service.always, service.delay = (int(down), 0.0) if down.isdigit() else (None, 0.5 * (down == "hangs"))
+    url = "http://127.0.0.1:9" if down == "nobody" else service.url
+    answers = ask(url, leaves * 10, concurrency=4, may_fail=True)
+    assert answers.detections == {}
+    assert service.asked <= 3 * (20 + 4)

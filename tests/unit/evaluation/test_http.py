@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from banana_delivery.errors import EvaluationError
-from banana_delivery.evaluation import http
+from banana_delivery.evaluation import answers, http
 from banana_delivery.evaluation.answers import ask
 from banana_delivery.evaluation.base import ReleaseEndpoint
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.settings import Settings
-from tests.unit.evaluation.leaf_service import DIGEST, VERSION, running
+from tests.unit.evaluation.leaf_service import DIGEST, VERSION, LeafService, running
 
 
 @pytest.fixture
@@ -80,3 +80,51 @@ def test_labelled_images_are_sent_again_while_nobody_can_be_reached(
         answers = ask(url, leaves, expected_digest=DIGEST)
     assert len(answers.detections) == len(leaves)
     assert answers.failures == {}
+
+
+@pytest.fixture
+def production(
+    evidence: HttpEvaluator, service: LeafService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ReleaseEndpoint:
+    monkeypatch.setattr(answers, "UNREACHED_PAUSE_SECONDS", 0.0)
+    evidence.__dict__["_cache"] = answers.AnswerCache(tmp_path / "answers")
+    return answering(service.url)
+
+
+def test_one_image_of_twenty_that_production_leaves_unanswered_is_its_miss(
+    evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "TRIES_IF_BROKEN", 1)
+    evidence.answers(production, print, fresh=True)
+    service.statuses = [500]
+    found = evidence.production_answers(production, print, fresh=True)
+    assert (found.kept, found.unanswered) == (False, 1)
+    assert found.why.startswith("status 500")
+
+
+def test_production_that_is_down_is_compared_by_what_it_answered_before(
+    evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint
+) -> None:
+    before = evidence.answers(production, print, fresh=True)
+    service.always = 404
+    found = evidence.production_answers(production, print, fresh=True)
+    assert (found.kept, found.unanswered, found.matches.names) == (True, 20, before.names)
+
+
+def test_production_that_is_down_and_never_answered_found_nothing(
+    evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint
+) -> None:
+    service.always = 500
+    found = evidence.production_answers(production, print, fresh=True)
+    assert (found.kept, found.unanswered, found.matches.image.size) == (False, 20, 0)
+    service.always = None
+    again = evidence.production_answers(production, print, fresh=False)
+    assert again.unanswered == 0, "what was not answered was kept as an answer"
+
+
+def test_a_candidate_that_leaves_an_image_unanswered_gives_no_evidence(
+    evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint
+) -> None:
+    service.statuses = [500]
+    with pytest.raises(EvaluationError, match="1 of 20 labelled images were not answered"):
+        evidence.answers(production, print, fresh=True)

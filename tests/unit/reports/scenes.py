@@ -16,8 +16,8 @@ from banana_delivery.policy.asset_records import (
 )
 from banana_delivery.policy.model import Colour, ImageRef, TrafficSource
 from banana_delivery.policy.quality.comparison import QualityComparison, absolute_quality, compare
-from banana_delivery.policy.rollout.analysis import StepMetrics, TrafficMetrics
 from banana_delivery.policy.rollout.decision import ActionKind
+from banana_delivery.policy.rollout.metrics import StepMetrics, TrafficMetrics
 from banana_delivery.policy.rollout.plan import StepKind
 from tests.unit.policy.quality.random_leaves import random_answers
 

@@ -1,7 +1,13 @@
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
+
+from serving.http import envelope
 
 from .clients import DIGEST, build_replica, client_of, post
 from .images import encode, picture
@@ -42,3 +48,56 @@ def test_the_latency_budget_of_a_release_is_a_bucket_edge(tmp_path: Path) -> Non
         post(client, encode(picture()))
         edge = key("banana_request_duration_seconds_bucket", route="/predict", traffic="user", le="1.0")
         assert edge in samples(client)
+
+
+def send_half(client: TestClient, ends: str) -> None:
+    """An upload of which only the first part ever comes, straight into the application."""
+
+    async def request() -> None:
+        parts: Iterator[dict[str, Any]] = iter(
+            [{"type": "http.request", "body": b"--x", "more_body": True}, {"type": "http.disconnect"}]
+        )
+
+        async def receive() -> dict[str, Any]:
+            part = next(parts)
+            if part["type"] == "http.disconnect" and ends == "late":
+                await asyncio.sleep(0.02)
+            return part
+
+        async def send(_: object) -> None:
+            """Nobody is there to be sent anything."""
+
+        headers = [(b"content-type", b"multipart/form-data; boundary=x"), (b"content-length", b"5000")]
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "path": "/predict",
+            "raw_path": b"/predict",
+            "query_string": b"",
+            "root_path": "",
+            "scheme": "http",
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+        }
+        await client.app(scope, receive, send)
+
+    asyncio.run(request())
+
+
+def test_an_upload_that_its_client_never_finished_is_counted_apart_and_was_not_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envelope, "GAVE_UP_SECONDS", 0.01)
+    with client_of(build_replica(tmp_path)) as client:
+        send_half(client, "late")
+        send_half(client, "late")
+        monkeypatch.setattr(envelope, "GAVE_UP_SECONDS", 60.0)
+        send_half(client, "soon")
+        found = samples(client)
+    assert found[key("banana_unfinished_uploads_total", traffic="user", late="true")] == 2
+    assert found[key("banana_unfinished_uploads_total", traffic="user", late="false")] == 1
+    assert found[key("banana_requests_total", route="/predict", status="499", traffic="user")] == 3
+    assert key("banana_request_duration_seconds_count", route="/predict", traffic="user") not in found

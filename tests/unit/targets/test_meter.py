@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from banana_delivery.policy.model import Colour, Counters, TrafficSource
 from banana_delivery.policy.rollout.counters import delta
-from banana_delivery.targets.meter import EDGE, GAVE_UP, OVERLOAD, RETRY, Meter, Sample, Scrape
+from banana_delivery.targets.meter import (
+    EDGE,
+    GAVE_UP,
+    OVERLOAD,
+    RETRY,
+    UNFINISHED,
+    UNFINISHED_LATE,
+    Meter,
+    Sample,
+    Scrape,
+)
 
 BACKEND = "blue/user"
 
@@ -226,6 +236,36 @@ def test_every_class_is_named_even_before_the_first_request() -> None:
     assert set(shown.failures) == {"5xx", "connection", "timeout", "gave_up"}
 
 
+@pytest.mark.parametrize(
+    ("counts", "requests", "failed", "unfinished"),
+    [
+        ({"200": 100, GAVE_UP: 20, UNFINISHED_LATE: 20}, 100, 0, 20),
+        ({"200": 100, "502": 20, UNFINISHED_LATE: 20}, 100, 0, 20),
+        ({"200": 100, "502": 20, UNFINISHED: 20}, 100, 0, 20),
+        ({"200": 100, GAVE_UP: 20, UNFINISHED: 20}, 120, 20, 0),
+        ({"200": 100, GAVE_UP: 20, UNFINISHED_LATE: 5}, 115, 15, 5),
+        ({"200": 100, GAVE_UP: 3, "502": 4, UNFINISHED_LATE: 5}, 102, 2, 5),
+        ({"200": 100, "500": 9, "504": 2, UNFINISHED_LATE: 50}, 111, 11, 0),
+        ({"200": 100, UNFINISHED: 7}, 100, 0, 0),
+    ],
+)
+def test_an_upload_that_no_replica_had_whole_is_no_failure_and_no_request(
+    counts: dict[str, int], requests: int, failed: int, unfinished: int
+) -> None:
+    found = counted(also=counts)
+
+    assert (found.requests, found.failed, found.unfinished) == (requests, failed, unfinished)
+
+
+def test_what_the_probe_could_not_send_was_not_taken() -> None:
+    backend = f"{Colour.BLUE}/{TrafficSource.PROBE}"
+    samples = (Sample(backend, GAVE_UP, GAVE_UP, 4), Sample(backend, UNFINISHED_LATE, UNFINISHED_LATE, 4))
+    meter = Meter()
+    meter.take([Scrape("router", samples)], 0.0)
+
+    assert meter.snapshot(0.0, {}).backends[backend].failures["gave_up"] == 4
+
+
 def test_snapshots_say_which_meter_took_them() -> None:
     one, another = Meter(), Meter()
 
@@ -234,7 +274,11 @@ def test_snapshots_say_which_meter_took_them() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["200", "503", OVERLOAD, GAVE_UP, "le 1"]), st.integers(0, 50), st.booleans()),
+        st.tuples(
+            st.sampled_from(["200", "503", "502", OVERLOAD, GAVE_UP, UNFINISHED, "le 1"]),
+            st.integers(0, 50),
+            st.booleans(),
+        ),
         max_size=30,
     )
 )

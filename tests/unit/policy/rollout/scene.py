@@ -46,6 +46,7 @@ class Scene:
     backends: dict[str, Counters] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=lambda: {"green": DIGEST})
     meter: str = ""
+    overridden: bool = False
     judgements: list[StepAssessment] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -62,7 +63,9 @@ class Scene:
 
     def look(self, seconds: float = 1.0) -> StepAssessment:
         self.now += seconds
-        judgement, self.state = assess_step(self.plan, self.state, self.snapshot(), GREEN, DIGEST)
+        judgement, self.state = assess_step(
+            self.plan, self.state, self.snapshot(), GREEN, DIGEST, overridden=self.overridden
+        )
         self.judgements.append(judgement)
         return judgement
 
