@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from banana_delivery.errors import ExportError
+from banana_delivery.errors import ExportError, redacted
 from banana_delivery.export import sandbox
 from banana_delivery.export.checkpoint_scan import ScanReport
 from banana_delivery.export.parity import ASKED_FROM, Parity, assess_parity, compare
@@ -172,7 +172,7 @@ def write_version_file(
         "model_name": model.name,
         "version": model.version,
         "mlflow_run_id": model.run_id,
-        "source": model.source,
+        "source": redacted(model.source),
         "classes": list(exported.classes),
         "input_size": exported.input_size,
         "checkpoint_sha256": checkpoint_sha256,

@@ -7,6 +7,7 @@ judged before it is asked. Pure: nothing here reaches for a network or a disk.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Collection
 from urllib.parse import unquote, urlsplit
 
@@ -16,6 +17,7 @@ _THROUGH_MLFLOW = frozenset({"runs", "models"})
 _BY_MLFLOWS_LOGIN = frozenset({"http", "https", "mlflow-artifacts"})
 _WITHOUT_HOST = frozenset({"", "file", "s3", "gs"})
 """Whatever host they are asked at is named by our own environment, never by the address."""
+_ODD = re.compile(r"[\\\x00-\x1f\x7f]")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -28,6 +30,8 @@ def refusal(uri: str, tracking_uri: str, own: Collection[str], allowed: Collecti
         own: where MLflow says that it keeps artifacts of the version's run.
         allowed: addresses that are allowed beside these, with all below them.
     """
+    if _ODD.search(uri):
+        return "is written in a way that two programs may read differently"
     scheme = urlsplit(uri).scheme.lower()
     scheme = "" if len(scheme) == 1 else scheme
     if scheme in _THROUGH_MLFLOW:

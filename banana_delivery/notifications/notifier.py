@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
-from banana_delivery.errors import FileLockedError
+from banana_delivery.errors import FileLockedError, redacted
 from banana_delivery.files import lock, sync, text_sha256
 from banana_delivery.notifications.messages import Notice
 from banana_delivery.notifications.outbox import Asked, Outbox, Owed
@@ -69,6 +69,7 @@ class Notifier:
         Raises:
             OSError: if the notice cannot be written down, because the disk is full or another process holds the list.
         """
+        notice = notice.replace(title=redacted(notice.title), body=redacted(notice.body))
         new = self._note(notice)
         if new:
             level = logging.WARNING if notice.urgency is Urgency.URGENT else logging.INFO
