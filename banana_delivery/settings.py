@@ -9,8 +9,10 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
+from urllib.parse import unquote, urlsplit
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -199,7 +201,20 @@ def secrets_of(settings: Settings) -> Iterator[str]:
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, SecretStr):
                 yield item.get_secret_value()
+                yield from _secret_parts(item.get_secret_value())
     yield from (value for name, value in os.environ.items() if FOREIGN_SECRETS.fullmatch(name))
+
+
+def _secret_parts(address: str) -> Iterator[str]:
+    """The password of an address, and what may be a token in its path; whoever fails at it may tell these alone."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return
+    yield unquote(parts.password or "")
+    yield parts.password or ""
+    if parts.scheme not in {"", "sqlite", "file"}:
+        yield from (part for part in parts.path.split("/") if len(part) >= SHORTEST_TOKEN)
 
 
 def _quiet_logs() -> None:
@@ -210,8 +225,13 @@ def _quiet_logs() -> None:
 
     def factory(*arguments: object, **more: object) -> logging.LogRecord:
         record: logging.LogRecord = make(*arguments, **more)
-        if record.name.partition(".")[0] == PACKAGE:
-            record.msg, record.args = redacted(record.getMessage()), ()
+        # The name is None where a record is made of another one's parts.
+        if str(record.name).partition(".")[0] == PACKAGE:
+            with suppress(TypeError, ValueError, KeyError):  # Arguments that do not fit are for the handler to tell.
+                record.msg, record.args = redacted(record.getMessage()), ()
+            if record.exc_info and record.exc_info[0]:
+                # Formatters take this instead of the error, if it is there.
+                record.exc_text = redacted(logging.Formatter().formatException(record.exc_info))
         return record
 
     factory.is_quiet = True  # type: ignore[attr-defined]
@@ -219,6 +239,8 @@ def _quiet_logs() -> None:
 
 
 PACKAGE = __name__.partition(".")[0]
+SHORTEST_TOKEN = 16
+"""Characters of a part of a path that may be a token; shorter ones are names."""
 
 
 def _is_secret(field: str) -> bool:

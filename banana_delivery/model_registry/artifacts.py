@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def download(
-    client: MlflowClient, uri: str, run_id: str, to: Path, where: str, allowed: Collection[str] = ()
-) -> Path:
+def download(client: MlflowClient, uri: str, run_id: str, to: Path, where: str, allowed: Collection[str] = ()) -> Path:
     """Fetch the one ``best.pt`` of a source.
 
     Args:

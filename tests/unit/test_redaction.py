@@ -77,14 +77,18 @@ def test_every_secret_setting_is_known_once_the_settings_are_read(
     with caplog.at_level(logging.INFO):
         logging.getLogger("banana_delivery.somewhere").info("it is %s", "canary-of-the-registry")
         logging.getLogger("banana_delivery").warning("at postgresql://u:canary-of-the-database@db/log")
+        try:
+            raise ValueError("canary-of-the-bucket")
+        except ValueError:
+            logging.getLogger("banana_delivery.somewhere").exception("it failed")
     assert "canary" not in caplog.text
+    assert "ValueError: ***" in caplog.text
 
 
 def test_no_secret_setting_is_forgotten() -> None:
-    secrets = {
-        name
-        for name, field in Settings.model_fields.items()
-        if "SecretStr" in str(field.annotation)
+    secrets = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    given = {
+        name: [SecretStr(f"canary-{name}")] if name == "notify_urls" else SecretStr(f"canary-{name}")
+        for name in secrets
     }
-    given = {name: [SecretStr(f"canary-{name}")] if name == "notify_urls" else SecretStr(f"canary-{name}") for name in secrets}
     assert {f"canary-{name}" for name in secrets} <= set(secrets_of(Settings(**given)))  # type: ignore[arg-type]

@@ -196,9 +196,7 @@ class DockerImages(ImageStore):
         return self._client_of(self._repository)
 
     def _client_of(self, repository: Repository) -> RegistryClient:
-        return RegistryClient(
-            repository, self._credentials, self._retries, _log.warning, token_hosts=self._token_hosts
-        )
+        return RegistryClient(repository, self._credentials, self._retries, _log.warning, token_hosts=self._token_hosts)
 
     @cached_property
     def _transfer(self) -> Transfer:

@@ -133,7 +133,8 @@ def test_a_host_that_was_named_issues_tokens(
 
 
 @pytest.mark.parametrize(
-    "realm", ["http://issuer.example/token", "ftp://127.0.0.1/token", "http://127.0.0.1.issuer.example/", "//x", "http://["]
+    "realm",
+    ["http://issuer.example/token", "ftp://127.0.0.1/token", "http://127.0.0.1.issuer.example/", "//x", "http://["],
 )
 def test_a_login_never_leaves_this_machine_without_tls_whoever_named_the_host(
     host: str, monkeypatch: pytest.MonkeyPatch, realm: str
@@ -160,9 +161,7 @@ def lead_to(monkeypatch: pytest.MonkeyPatch, realm: str) -> None:
     """Let the registry send its clients there for a token."""
     answer = Registry._answer
 
-    def elsewhere(
-        self: Registry, code: int, body: dict[str, object], headers: dict[str, str] | None = None
-    ) -> None:
+    def elsewhere(self: Registry, code: int, body: dict[str, object], headers: dict[str, str] | None = None) -> None:
         if headers and "WWW-Authenticate" in headers:
             headers = {"WWW-Authenticate": f'Bearer realm="{realm}",service="registry"'}
         answer(self, code, body, headers)
