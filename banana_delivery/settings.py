@@ -178,9 +178,6 @@ def load_settings() -> Settings:
     """
     try:
         settings = Settings()
-        hide(secrets_of(settings))
-        _quiet_logs()
-        return settings
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]).lower().removeprefix("banana_")
@@ -188,6 +185,9 @@ def load_settings() -> Settings:
         raise BadSettingsError(f"BANANA_{field.upper()} cannot be used: {first['msg']} ({was}).") from None
     except SettingsError as error:
         raise BadSettingsError(f"A BANANA_* variable that must be JSON is not: {error}.") from None
+    hide(secrets_of(settings))
+    _quiet_logs()
+    return settings
 
 
 FOREIGN_SECRETS = re.compile(r"(?:.*_)?(?:TOKEN|PASSWORD|SECRET|SECRET_ACCESS_KEY|ACCESS_KEY|API_KEY|CREDENTIALS?)")

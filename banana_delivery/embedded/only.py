@@ -5,11 +5,13 @@ supervisord hands each program everything that it was started with, secrets incl
 imports nothing of the product, since it runs before each of the stack's processes.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 
 
-def kept(environment: "dict[str, str]", names: "list[str]") -> "dict[str, str]":
+def kept(environment: dict[str, str], names: list[str]) -> dict[str, str]:
     """The variables that are named."""
     exact, beginnings = set(names), tuple(name[:-1] for name in names if name.endswith("*"))
     return {

@@ -67,7 +67,7 @@ def require_restricted_loading() -> None:
     import torch
     from ultralytics.nn import tasks
 
-    held = bool(tasks.SAFE_LOAD and tasks._SafeLoad.SUPPORTED)  # noqa: SLF001 -- there is no other word for it
+    held = tasks._SafeLoad.restricted()
     saved = io.BytesIO()
     torch.save(Path, saved)
     saved.seek(0)

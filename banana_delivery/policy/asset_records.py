@@ -16,7 +16,6 @@ from banana_delivery.policy.model import Colour, ImageRef, Outcome, StoredModel,
 from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison, QualityVerdict
 from banana_delivery.policy.rollout.analysis import StepMetrics
 
-
 Said = Annotated[str, AfterValidator(redacted)]
 """What somebody or something said, in words that are kept and shown: without secrets, whoever wrote it."""
 

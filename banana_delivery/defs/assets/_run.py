@@ -104,7 +104,7 @@ class DeliveryRun:
         except REJECTIONS as rejection:
             self.end(Outcome.REJECTED, str(rejection))
             raise dg.Failure(str(rejection), allow_retries=False) from _fit_to_show(rejection)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- it is raised again, as one sentence
             said = redacted(str(error) or repr(error))
             self.end(Outcome.ERROR, said)
             raise dg.Failure(said, allow_retries=False) from _fit_to_show(error)

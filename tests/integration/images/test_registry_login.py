@@ -140,7 +140,7 @@ def test_a_login_never_leaves_this_machine_without_tls_whoever_named_the_host(
     host: str, monkeypatch: pytest.MonkeyPatch, realm: str
 ) -> None:
     lead_to(monkeypatch, realm)
-    with pytest.raises(ImageError, match="in plain sight|names no address"):
+    with pytest.raises(ImageError, match=r"in plain sight|names no address"):
         tags(host, LOGINS[0], ("issuer.example", "127.0.0.1.issuer.example"))
 
 
