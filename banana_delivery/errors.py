@@ -45,7 +45,7 @@ import re
 from collections.abc import Iterable
 
 HIDDEN = "***"
-SHORTEST_SECRET = 6
+SHORTEST_SECRET = 8
 """Characters; a shorter value is found in innocent words too, and taking those out would tell what it is."""
 _USER_IN_URL = re.compile(r"(?<=://)(?:[^\s/?#'\"<>@:]+:(?!\d+/)[^\s'\"<>]*|[^\s/?#'\"<>@]*)@")
 """Up to the last @, since a password may hold a slash that nobody encoded; a port is no password."""

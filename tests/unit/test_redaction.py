@@ -59,8 +59,8 @@ def test_what_holds_no_secret_stays_as_it_is(text: str) -> None:
 
 
 def test_a_known_secret_is_left_out_wherever_it_stands() -> None:
-    hide(["hunter2hunter2", "hunter2", ""])
-    assert redacted("it said 'hunter2hunter2' and xhunter2y") == "it said '***' and x***y"
+    hide(["hunter22hunter22", "hunter22", ""])
+    assert redacted("it said 'hunter22hunter22' and xhunter22y") == "it said '***' and x***y"
 
 
 def test_every_secret_setting_is_known_once_the_settings_are_read(
