@@ -108,8 +108,7 @@ def test_nothing_that_it_started_survives_it(scratch: Path, deed: str) -> None:
 def test_files_and_open_files_are_bounded(scratch: Path) -> None:
     with pytest.raises(ExportError, match="Too many open files"):
         tries("many files", scratch)
-    with pytest.raises(ExportError):
-        tries("large file", scratch)
+    assert tries("large file", scratch).startswith("refused")
     assert (scratch / "large").stat().st_size == 0
 
 
