@@ -37,14 +37,55 @@
     ├── StackError                      the embedded stack
     └── DemoError
 
-Each message is one sentence for a person: what, where, what to do. It never holds a secret.
+Each message is one sentence for a person: what, where, what to do. It never holds a secret: whatever becomes a message,
+a log line, a tag or a notice goes through ``redacted``, the one place that knows what a secret looks like.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
+HIDDEN = "***"
+SHORTEST_SECRET = 8
+"""Characters; a shorter value is found in innocent words too, and taking those out would tell what it is."""
+_USER_IN_URL = re.compile(r"(?<=://)(?:[^\s/?#'\"<>@:]+:(?!\d+/)[^\s'\"<>]*|[^\s/?#'\"<>@]*)@")
+"""Up to the last @, since a password may hold a slash that nobody encoded; a port is no password."""
+_SECRET_IN_QUERY = re.compile(
+    r"([?&;](?:[\w.-]*(?:token|secret|passw(?:or)?d|pwd|signature|credential|api_?key|access_?key|auth)[\w.-]*|sig|key)=)"
+    r"[^&;\s'\"<>]+",
+    re.IGNORECASE,
+)
+_AUTHORIZATION = re.compile(r"((?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?(?:\w+\s+)?)[^\s'\",]+", re.IGNORECASE)
+_secrets: set[str] = set()
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """From now on leave these values out of whatever this process says."""
+    _secrets.update(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
+
+
+def redacted(text: str) -> str:
+    """A text without secrets: known ones, logins within addresses, tokens in their queries and in headers.
+
+    >>> redacted("sqlalchemy: postgresql://banana:pa/ss@db:5432/log is away")
+    'sqlalchemy: postgresql://***@db:5432/log is away'
+    >>> redacted("GET https://bucket/best.pt?X-Amz-Signature=abc&part=1")
+    'GET https://bucket/best.pt?X-Amz-Signature=***&part=1'
+    """
+    # The longest first: one may be a part of another.
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    text = _USER_IN_URL.sub(f"{HIDDEN}@", text)
+    text = _SECRET_IN_QUERY.sub(rf"\1{HIDDEN}", text)
+    return _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
+
 
 class BananaDeliveryError(Exception):
-    """Whatever the product raises on purpose."""
+    """Whatever the product raises on purpose; its message holds no secret, whoever wrote it."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(redacted(one) if isinstance(one, str) else one for one in arguments))
 
 
 class BadSettingsError(BananaDeliveryError):

@@ -50,6 +50,20 @@ def bytes_digest(content: bytes) -> str:
     return f"sha256:{bytes_sha256(content)}"
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that only this user may enter, and let files made by this process from now on be this user's alone.
+
+    A folder of an earlier version that others could enter is closed to them.
+
+    Raises:
+        OSError: if it cannot be made, or belongs to somebody else.
+    """
+    os.umask(0o077)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file's contents in one step; only this user may read it.
 

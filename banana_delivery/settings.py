@@ -5,15 +5,21 @@ Each field ``name`` is the environment variable ``BANANA_NAME``.
 
 from __future__ import annotations
 
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
+from urllib.parse import unquote, urlsplit
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from banana_delivery.bundle import CHECKOUT
-from banana_delivery.errors import BadSettingsError
+from banana_delivery.errors import BadSettingsError, hide, redacted
 from banana_delivery.waiting import gateway_duration
 
 
@@ -34,6 +40,11 @@ class Settings(BaseSettings):
     )
     target: Literal["local", "kubernetes"] = Field(default="local", description="Where releases run.")
     model_name: str = Field(default="banana_sigatoka_detector", description="Registered model in MLflow.")
+
+    artifact_roots: list[str] = Field(
+        default=[],
+        description="Addresses below which sources of versions may lie beside MLflow's own artifacts, as JSON.",
+    )
 
     # The embedded stack's ports, all on 127.0.0.1.
     dagster_port: int = Field(default=3000, ge=1, le=65535, description="Dagster's pages.")
@@ -125,6 +136,10 @@ class Settings(BaseSettings):
     registry_repository: str = Field(default="", description="Where releases are pushed, host/path without a tag.")
     registry_username: str = Field(default="", description="Login there; empty: what docker login left.")
     registry_password: SecretStr = Field(default=SecretStr(""), description="Its password or access token.")
+    registry_token_hosts: list[str] = Field(
+        default=[],
+        description="Hosts beside the registry's own that may issue its tokens and so see the login, as JSON.",
+    )
     base_image: str = Field(default="python:3.11-slim", description="What the runtime image is built on.")
     build_network: str = Field(default="", description="Network of builds, for example host; empty: the engine's own.")
     osv_url: str = Field(
@@ -180,7 +195,7 @@ def load_settings() -> Settings:
         BadSettingsError: if a variable has a value that cannot be used.
     """
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]).lower().removeprefix("banana_")
@@ -188,6 +203,62 @@ def load_settings() -> Settings:
         raise BadSettingsError(f"BANANA_{field.upper()} cannot be used: {first['msg']} ({was}).") from None
     except SettingsError as error:
         raise BadSettingsError(f"A BANANA_* variable that must be JSON is not: {error}.") from None
+    hide(secrets_of(settings))
+    _quiet_logs()
+    return settings
+
+
+FOREIGN_SECRETS = re.compile(r"(?:.*_)?(?:TOKEN|PASSWORD|SECRET|SECRET_ACCESS_KEY|ACCESS_KEY|API_KEY|CREDENTIALS?)")
+"""Names of variables that other programs read, whose values are secrets."""
+
+
+def secrets_of(settings: Settings) -> Iterator[str]:
+    """Every secret value that this process knows: of the settings, and of other programs' variables."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, SecretStr):
+                yield item.get_secret_value()
+                yield from _secret_parts(item.get_secret_value())
+    yield from (value for name, value in os.environ.items() if FOREIGN_SECRETS.fullmatch(name))
+
+
+def _secret_parts(address: str) -> Iterator[str]:
+    """The password of an address, and what may be a token in its path; whoever fails at it may tell these alone."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return
+    yield unquote(parts.password or "")
+    yield parts.password or ""
+    if parts.scheme not in {"", "sqlite", "file"}:
+        yield from (part for part in parts.path.split("/") if len(part) >= SHORTEST_TOKEN)
+
+
+def _quiet_logs() -> None:
+    """Leave secrets out of every line that the product logs, whatever handler writes it."""
+    make = logging.getLogRecordFactory()
+    if getattr(make, "is_quiet", False):
+        return
+
+    def factory(*arguments: object, **more: object) -> logging.LogRecord:
+        record: logging.LogRecord = make(*arguments, **more)
+        # The name is None where a record is made of another one's parts.
+        if str(record.name).partition(".")[0] == PACKAGE:
+            with suppress(TypeError, ValueError, KeyError):  # Arguments that do not fit are for the handler to tell.
+                record.msg, record.args = redacted(record.getMessage()), ()
+            if record.exc_info and record.exc_info[0]:
+                # Formatters take this instead of the error, if it is there.
+                record.exc_text = redacted(logging.Formatter().formatException(record.exc_info))
+        return record
+
+    factory.is_quiet = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(factory)
+
+
+PACKAGE = __name__.partition(".")[0]
+SHORTEST_TOKEN = 16
+"""Characters of a part of a path that may be a token; shorter ones are names."""
 
 
 def _is_secret(field: str) -> bool:

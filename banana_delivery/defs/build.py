@@ -45,7 +45,7 @@ def build_resources(settings: Settings) -> Resources:
     tracking = os.environ.get("MLFLOW_TRACKING_URI", settings.mlflow_url)
     return Resources(
         settings=settings,
-        model_registry=MlflowRegistry(settings.model_name, tracking),
+        model_registry=MlflowRegistry(settings.model_name, tracking, artifact_roots=settings.artifact_roots),
         exporter=export_model,
         image_store=image_store,
         release_target=release_target,

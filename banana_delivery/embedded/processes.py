@@ -34,6 +34,18 @@ INSTANCE_MODULE = "banana_delivery.runs.instance"
 DEAD_MAN_MODULE = "banana_delivery.delivery.rescue.deadman"
 """The same."""
 POOL_SECONDS = 120
+INHERITED: Mapping[str, tuple[str, ...] | None] = {
+    # What users reach; it knows nothing but its own files.
+    ROUTER: (),
+    # Its database and its artifacts lie in the home. The login is its clients'.
+    "mlflow": ("MLFLOW_SERVER_*", "MLFLOW_FLASK_*", "MLFLOW_AUTH_*", "MLFLOW_LOGGING_*", "MLFLOW_SQLALCHEMYSTORE_*"),
+    # Loads the definitions; deliveries are its children and need every setting and other programs' logins.
+    "code-server": None,
+    # They ask the code server, and open the instance, which may name variables of its own.
+    "dagster-webserver": ("DAGSTER_*", "PG*", "BANANA_HOME"),
+    "dagster-daemon": ("DAGSTER_*", "PG*", "BANANA_HOME"),
+}
+"""What each process inherits of the variables that the stack was started with: all for None. Replicas: nothing."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,7 @@ def router(settings: Settings) -> ManagedProcess:
     return ManagedProcess(
         program=Program(
             name=ROUTER,
+            inherits=INHERITED[ROUTER],
             command=(str(BIN / "traefik"), f"--configFile={paths.router_static}"),
             directory=paths.router_static.parent,
             priority=100,
@@ -107,6 +120,7 @@ def mlflow(settings: Settings) -> ManagedProcess:
     return ManagedProcess(
         program=Program(
             name="mlflow",
+            inherits=INHERITED["mlflow"],
             command=command,
             directory=folder,
             # Jobs run other people's evaluations in processes of their own; nothing here uses them.
@@ -130,6 +144,7 @@ def code_server(settings: Settings) -> ManagedProcess:
     location = yaml.safe_load(WORKSPACE.read_text())["load_from"][0]["python_module"]
     program = Program(
         name="code-server",
+        inherits=INHERITED["code-server"],
         command=(
             str(BIN / "dagster"),
             "api",
@@ -187,6 +202,7 @@ def dead_man(settings: Settings) -> ManagedProcess:
 def _dagster(settings: Settings, name: str, *arguments: str, priority: int) -> Program:
     return Program(
         name=name,
+        inherits=INHERITED[name],
         command=(str(BIN / name), *arguments, "--workspace", str(_workspace(settings))),
         directory=settings.home / "dagster",
         priority=priority,

@@ -23,7 +23,7 @@ from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, 
 from banana_delivery.embedded.supervisord import Daemon
 from banana_delivery.embedded.traefik import Router
 from banana_delivery.errors import StackError
-from banana_delivery.files import lock
+from banana_delivery.files import lock, make_private
 from banana_delivery.policy.model import Environment
 from banana_delivery.settings import Settings
 from banana_delivery.waiting import Deadline, wait_until
@@ -77,6 +77,7 @@ class EmbeddedStack:
             StackError: if a port is taken, or something does not come up.
             TargetError: if what the environments ran cannot be read.
         """
+        make_private(self._settings.home)
         Reserve(self._paths.reserve).fill()
         with self._alone():
             if self._daemon.process is None:

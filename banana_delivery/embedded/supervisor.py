@@ -6,6 +6,7 @@ import http.client
 import re
 import shlex
 import socket
+import sys
 import xmlrpc.client
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,30 @@ LOG_BYTES = 5_000_000
 _BAD_NAME, _NO_FILE, _NOT_EXECUTABLE, _ABNORMAL, _SPAWN_ERROR = 10, 20, 21, 40, 50
 _ALREADY_STARTED, _NOT_RUNNING, _ALREADY_ADDED, _STILL_RUNNING = 60, 70, 90, 91
 _CANNOT_START = (_ALREADY_STARTED, _NO_FILE, _NOT_EXECUTABLE, _ABNORMAL, _SPAWN_ERROR)
+BASIC = (
+    "PATH",
+    "PYTHONPATH",
+    "PYTHONUNBUFFERED",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "NO_PROXY",
+    "no_proxy",
+    "DO_NOT_TRACK",
+    "MLFLOW_DISABLE_TELEMETRY",
+    "SUPERVISOR_*",
+)
+"""What every program may know: where things are and how people write. No secret stands there."""
+_ONLY = Path(__file__).with_name("only.py")
 MEANT_TO_RUN = frozenset({"STARTING", "RUNNING", "BACKOFF", "EXITED", "FATAL"})
 """States of a process that nobody stopped, whether it succeeds or not; a hand that stops it makes it STOPPED."""
 
@@ -41,6 +66,8 @@ class Program:
         command: program and arguments.
         directory: where it runs.
         environment: variables on top of supervisord's own.
+        inherits: names of the variables that it may have of supervisord's own beside ``BASIC``; one that ends in ``*``
+            is a beginning. None: all of them.
         priority: lower ones start first and stop last.
         start_seconds: it counts as started after so long; one that ends earlier has failed to start.
         start_retries: how often a failed start is tried again.
@@ -52,11 +79,19 @@ class Program:
     command: tuple[str, ...]
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    inherits: tuple[str, ...] | None = ()
     priority: int = 500
     start_seconds: int = 1
     start_retries: int = 3
     stop_seconds: int = 15
     whole_group: bool = False
+
+    @property
+    def _command(self) -> tuple[str, ...]:
+        if self.inherits is None:
+            return self.command
+        names = ",".join([*BASIC, *self.inherits, *self.environment])
+        return (sys.executable, "-I", "-S", str(_ONLY), names, *self.command)
 
     def render(self, logs: Path) -> str:
         """The program's section of supervisord's configuration.
@@ -66,7 +101,7 @@ class Program:
         """
         environment = ",".join(f"{name}={_quoted(name, value)}" for name, value in sorted(self.environment.items()))
         lines = {
-            "command": _literal(f"The command of {self.name}", shlex.join(self.command)),
+            "command": _literal(f"The command of {self.name}", shlex.join(self._command)),
             "directory": _literal(f"The directory of {self.name}", str(self.directory)),
             "environment": environment,
             "priority": self.priority,

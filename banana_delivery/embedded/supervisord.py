@@ -14,6 +14,7 @@ from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.processes import children_environment
 from banana_delivery.embedded.supervisor import Supervisor, last_line
 from banana_delivery.errors import StackError
+from banana_delivery.files import make_private, write_atomically
 from banana_delivery.settings import Settings
 from banana_delivery.waiting import wait_until
 
@@ -45,7 +46,7 @@ class Daemon:
             StackError: if it does not come up.
         """
         self._make_folders()
-        self._paths.supervisor_conf.write_text(self._configuration())
+        write_atomically(self._paths.supervisor_conf, self._configuration())
         done = subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._paths.supervisor_conf)],
             cwd=self._settings.home,
@@ -113,6 +114,7 @@ class Daemon:
         return found
 
     def _make_folders(self) -> None:
+        make_private(self._paths.home)
         for folder in (self._paths.programs, self._paths.logs):
             folder.mkdir(parents=True, exist_ok=True)
         folder = self._paths.socket.parent
@@ -135,6 +137,8 @@ class Daemon:
             "logfile_backups=1",
             f"pidfile={_literal(paths.supervisor_pid)}",
             f"childlogdir={_literal(paths.logs)}",
+            # Whatever a process of the stack writes is for this user alone.
+            "umask=077",
             # Being started by root is said on purpose: without this line supervisord warns about it.
             *(["user=root"] if os.getuid() == 0 else []),
             "[rpcinterface:supervisor]",

@@ -1,50 +1,24 @@
-"""Tells what a checkpoint's pickle would import, without unpickling it, and refuses what a detector does not need.
+"""Judges a checkpoint by its bytes, without unpickling it, and writes the archive that may be loaded.
 
-Two independent judges look at it here: picklescan knows what attackers use, and the list below knows the little that
-ultralytics' checkpoints use. Whatever neither knows is refused. A third one, ultralytics' restricted loading in
-the subprocess that finally loads the file, stops what both let pass: a model class called with text that it evaluates.
+Two independent judges look at its pickle here: picklescan knows what attackers use, and ``archive.known_names`` lists
+the little that ultralytics' checkpoints use. Whatever neither knows is refused. A third one, torch's restricted loading
+in the subprocess that finally loads the file, stops what both let pass: a model class called with text that it
+evaluates. All of it runs in confined processes: a file that is meant to harm its reader is read nowhere else.
 """
 
 from __future__ import annotations
 
 import io
-import pickletools
-import re
-import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from banana_delivery.errors import UnreadableCheckpointError, UnsafeModelError
+from banana_delivery.errors import UnsafeModelError
+from banana_delivery.export.archive.form import Archive
+from banana_delivery.export.archive.known_names import is_allowed
+from banana_delivery.export.archive.pickled import Name, names_in
 from banana_delivery.policy.model import Model
 
-ALLOWED_IMPORTS = frozenset(
-    {
-        "__builtin__.set",
-        "builtins.set",
-        "_codecs.encode",
-        "collections.OrderedDict",
-        "numpy.dtype",
-        "numpy.core.multiarray.scalar",
-        "numpy._core.multiarray.scalar",
-        "pathlib.PosixPath",
-        "pathlib.WindowsPath",
-        "pathlib._local.PosixPath",
-        "pathlib._local.WindowsPath",
-        "torch.Size",
-        "torch.device",
-        "torch._utils._rebuild_parameter",
-        "torch._utils._rebuild_tensor_v2",
-        "ultralytics.utils.IterableSimpleNamespace",
-    }
-)
-"""Data that ultralytics puts beside the layers: sizes, metrics, arguments, paths."""
-
-ALLOWED_PATTERNS = (
-    re.compile(r"torch\.(?:[A-Z]\w*Storage|b?float\d+|u?int\d+|bool)"),
-    # Classes only, told by their capital: these modules also hold functions that load files and evaluate text.
-    re.compile(r"(?:torch\.nn\.modules|ultralytics\.nn\.modules)\.\w+\.[A-Z]\w*"),
-    re.compile(r"ultralytics\.(?:nn\.tasks|utils\.loss|utils\.tal)\.[A-Z]\w*"),
-)
-"""Layers, models and losses."""
+MAX_SECOND_OPINION = 1024**2
+"""Bytes of a pickle of another form that picklescan is asked about, only to say better what is wrong with it."""
 
 
 class ScanReport(Model):
@@ -59,85 +33,61 @@ class ScanReport(Model):
     bytes: int
 
 
-def is_allowed(name: str) -> bool:
-    """Whether a detector's checkpoint may import ``module.name``."""
-    return name in ALLOWED_IMPORTS or any(pattern.fullmatch(name) for pattern in ALLOWED_PATTERNS)
-
-
-def scan(checkpoint: Path) -> ScanReport:
+def scan(checkpoint: Path, to: Path | None = None) -> ScanReport:
     """Judge a checkpoint by its bytes.
+
+    Args:
+        checkpoint: the file; what is read of it and how long that takes is bounded.
+        to: where an archive of our own with the members that were judged is written, the one to load; None: nowhere.
 
     Raises:
         UnreadableCheckpointError: if it is not one whole torch archive.
-        UnsafeModelError: if its pickle imports anything a detector does not need, or cannot be followed.
+        UnsafeModelError: if two programs could read it differently, if its pickle imports anything a detector does not
+            need, or cannot be followed.
     """
-    content = checkpoint.read_bytes()
-    _check_archive(checkpoint.name, content)
-    return ScanReport(imports=_check_imports(checkpoint.name, content), bytes=len(content))
+    with checkpoint.open("rb") as file:
+        archive = Archive(file, checkpoint.name)
+        if to:
+            archive.write_again(to)
+        else:
+            archive.verify()
+        names = _judge(checkpoint.name, archive.pickle())
+    return ScanReport(imports=tuple(sorted(".".join(one) for one in names)), bytes=archive.size)
 
 
-def _check_archive(name: str, content: bytes) -> None:
-    if not content:
-        raise UnreadableCheckpointError(f"{name} is empty: log best.pt again and register a new version.")
+def _judge(name: str, pickle: bytes) -> frozenset[Name]:
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = archive.namelist()
-            damaged = archive.testzip()
-            pickles = [archive.read(member) for member in members if PurePosixPath(member).suffix == ".pkl"]
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        raise UnreadableCheckpointError(
-            f"{name} is no whole torch checkpoint ({len(content):,} bytes, {error}): it was cut short or is another "
-            "kind of file, so log best.pt again and register a new version."
-        ) from None
-    if damaged is not None:
-        raise UnreadableCheckpointError(
-            f"{name} is damaged at {damaged}: log best.pt again and register a new version."
-        )
-    _check_members(name, members)
-    _check_pickle(name, pickles[0])
-
-
-def _check_members(name: str, members: list[str]) -> None:
-    pickles = [member for member in members if PurePosixPath(member).suffix == ".pkl"]
-    if len(members) != len(set(members)):
-        raise UnsafeModelError(f"{name} holds two members of one name, which no torch.save writes: do not use it.")
-    if [PurePosixPath(member).name for member in pickles] != ["data.pkl"]:
-        raise UnreadableCheckpointError(
-            f"{name} is not what torch.save makes of an ultralytics model (pickles: {', '.join(pickles) or 'none'}): "
-            "register the best.pt of a training run."
-        )
-
-
-def _check_pickle(name: str, content: bytes) -> None:
-    """Follow the pickle to its end; picklescan passes one that it cannot follow if it met no import before."""
-    stream = io.BytesIO(content)
-    try:
-        for _ in pickletools.genops(stream):
-            pass
-    except ValueError as error:
-        raise _untrusted(name, str(error)) from None
-    if stream.tell() != len(content):
-        raise _untrusted(name, "it goes on after its end")
-
-
-def _untrusted(name: str, why: str) -> UnsafeModelError:
-    return UnsafeModelError(f"The pickle in {name} cannot be followed ({why}), so it was not loaded: do not use it.")
-
-
-def _check_imports(name: str, content: bytes) -> tuple[str, ...]:
-    from picklescan.scanner import SafetyLevel, scan_zip_bytes  # type: ignore[import-untyped]
-
-    result = scan_zip_bytes(io.BytesIO(content), name)
-    if result.scan_err or not result.scanned_files:
-        raise _untrusted(name, "picklescan gave up")
-    refused = {
-        f"{found.module}.{found.name}"
-        for found in result.globals
-        if found.safety is SafetyLevel.Dangerous or not is_allowed(f"{found.module}.{found.name}")
-    }
-    if refused:
+        names = names_in(name, pickle)
+    except UnsafeModelError:
+        if len(pickle) <= MAX_SECOND_OPINION:
+            _refuse(name, _second_opinion(pickle)[1])
+        raise
+    _refuse(name, {one for one in names if not is_allowed(*one)})
+    dangerous, imports = _second_opinion(pickle)
+    if imports is None:
         raise UnsafeModelError(
-            f"The pickle in {name} imports {', '.join(sorted(refused))}, which no detector needs, so it was not "
-            "loaded: find out who made this file before training it again."
+            f"The pickle in {name} cannot be followed (picklescan gave up), so it was not loaded: do not use it."
         )
-    return tuple(sorted({f"{found.module}.{found.name}" for found in result.globals}))
+    _refuse(name, dangerous)
+    return names
+
+
+def _refuse(name: str, imports: set[Name] | None) -> None:
+    if imports:
+        said = ", ".join(sorted(".".join(one) for one in imports))
+        raise UnsafeModelError(
+            f"The pickle in {name} imports {said[:1000]}, which no detector needs, so it was not loaded: find out who "
+            "made this file before training it again."
+        )
+
+
+def _second_opinion(pickle: bytes) -> tuple[set[Name], set[Name] | None]:
+    """What picklescan calls dangerous, and all that it sees and we do not allow; the latter None if it gave up."""
+    from picklescan.scanner import SafetyLevel, scan_pickle_bytes  # type: ignore[import-untyped]
+
+    result = scan_pickle_bytes(io.BytesIO(pickle), "data.pkl")
+    found = {(str(one.module), str(one.name)): one.safety for one in result.globals}
+    dangerous = {one for one, safety in found.items() if safety is SafetyLevel.Dangerous}
+    if result.scan_err:
+        return dangerous, None
+    return dangerous, dangerous | {one for one in found if not is_allowed(*one)}

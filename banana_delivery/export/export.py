@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from banana_delivery.errors import ExportError
+from banana_delivery.errors import ExportError, redacted
 from banana_delivery.export import sandbox
-from banana_delivery.export.checkpoint_scan import scan
+from banana_delivery.export.checkpoint_scan import ScanReport
 from banana_delivery.export.parity import ASKED_FROM, Parity, assess_parity, compare
-from banana_delivery.export.protocol import Exported, ExportRequest, Served, ServeRequest
+from banana_delivery.export.protocol import Exported, ExportRequest, ScanRequest, Served, ServeRequest
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.policy.model import Model
@@ -23,6 +23,8 @@ from banana_delivery.policy.model import Model
 MODEL_FILE = "model.onnx"
 EXPORT_SECONDS = 300.0
 SERVE_SECONDS = 120.0
+SCAN_SECONDS = 60.0
+_SCAN_WORKER = "banana_delivery.export.scan_worker"
 _EXPORT_WORKER = "banana_delivery.export.export_worker"
 _SERVING_WORKER = "banana_delivery.export.serving_worker"
 
@@ -83,6 +85,22 @@ def export_model(
     return artifact.replace(seconds=time.monotonic() - start)
 
 
+def scan_confined(checkpoint: Path, checked: Path, scratch: Path, timeout: float) -> ScanReport:
+    """Scan a checkpoint in a subprocess, which writes the archive that may be loaded.
+
+    Args:
+        checkpoint: the file as it was downloaded.
+        checked: the archive to write, below ``scratch``.
+        scratch: existing folder for the subprocess.
+        timeout: seconds.
+
+    Raises:
+        RejectedModelError: if the checkpoint must not be loaded.
+        ExportError: if the subprocess dies or takes too long.
+    """
+    return sandbox.run(_SCAN_WORKER, ScanRequest(checkpoint=checkpoint, checked=checked), ScanReport, scratch, timeout)
+
+
 def export_onnx(checkpoint: Path, to: Path, images: tuple[Path, ...], scratch: Path, timeout: float) -> Exported:
     """Export a scanned checkpoint to the file ``to`` in a subprocess, and let it answer the images itself.
 
@@ -100,7 +118,12 @@ def export_onnx(checkpoint: Path, to: Path, images: tuple[Path, ...], scratch: P
     frames = scratch / "frames"
     frames.mkdir()
     request = ExportRequest(checkpoint=checkpoint, onnx=to, images=images, frames=frames, confidence=ASKED_FROM)
-    return sandbox.run(_EXPORT_WORKER, request, Exported, scratch, timeout)
+    exported = sandbox.run(_EXPORT_WORKER, request, Exported, scratch, timeout)
+    # Where its files are is known here; what a process says that loaded a stranger's file is not followed.
+    written = [to, *(frames / f"{index}.png" for index in range(len(images)))]
+    if list(exported.frames) != written[1:] or not all(file.is_file() and not file.is_symlink() for file in written):
+        raise ExportError("The export did not leave the files that it should: try again.")
+    return exported
 
 
 def parity(model: Path, exported: Exported, images: tuple[Path, ...], scratch: Path, timeout: float) -> Parity:
@@ -116,14 +139,14 @@ def parity(model: Path, exported: Exported, images: tuple[Path, ...], scratch: P
 def _export_model(
     checkpoint: Path, scratch: Path, model: ModelVersion, images: tuple[Path, ...], progress: Callable[[str], object]
 ) -> Artifact:
-    report = scan(checkpoint)
+    # Under this name, since ultralytics writes beside what it reads and goes by the suffix.
+    checked, onnx = scratch / "best.pt", scratch / MODEL_FILE
+    checkpoint_sha256 = file_sha256(checkpoint)
+    report = scan_confined(checkpoint, checked, scratch, SCAN_SECONDS)
     progress(f"Scanned {checkpoint.name}: {report.bytes:,} bytes, {len(report.imports)} imports, all of them allowed")
-    # A copy under this name, since ultralytics writes beside what it reads and goes by the suffix.
-    copy, onnx = scratch / "best.pt", scratch / MODEL_FILE
-    copy.write_bytes(checkpoint.read_bytes())
-    exported = export_onnx(copy, onnx, images, scratch, EXPORT_SECONDS)
+    exported = export_onnx(checked, onnx, images, scratch, EXPORT_SECONDS)
     progress(f"Exported {len(exported.classes)} classes at {exported.input_size} px with {exported.exported_with}")
-    checkpoint_sha256, onnx_sha256 = file_sha256(copy), file_sha256(onnx)
+    onnx_sha256 = file_sha256(onnx)
     write_version_file(scratch, model, exported, checkpoint_sha256, onnx_sha256)
     alike = parity(onnx, exported, images, scratch, SERVE_SECONDS)
     progress(f"Compared with the checkpoint: {alike.reason}")
@@ -149,7 +172,7 @@ def write_version_file(
         "model_name": model.name,
         "version": model.version,
         "mlflow_run_id": model.run_id,
-        "source": model.source,
+        "source": redacted(model.source),
         "classes": list(exported.classes),
         "input_size": exported.input_size,
         "checkpoint_sha256": checkpoint_sha256,

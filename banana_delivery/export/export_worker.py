@@ -6,6 +6,7 @@ alone, since it loads what it is given.
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def export(request: ExportRequest) -> Exported:
     # Here and not above: the process has to confine itself before it imports a gigabyte.
     from banana_delivery.export import detector
 
+    require_restricted_loading()
     model = detector.load(request.checkpoint)
     frames = tuple(
         detector.write_frame(model, image, request.frames / f"{index}.png")
@@ -52,6 +54,29 @@ def export(request: ExportRequest) -> Exported:
         frames=frames,
         frame_answers=frame_answers,
     )
+
+
+def require_restricted_loading() -> None:
+    """Make sure that a checkpoint is loaded by torch's restricted unpickler alone, by trying what it must refuse.
+
+    Raises:
+        RuntimeError: if it is not in force, for example since an upgrade reads another variable.
+    """
+    import pickle
+
+    import torch
+    from ultralytics.nn import tasks
+
+    held = tasks._SafeLoad.restricted()  # type: ignore[no-untyped-call]
+    saved = io.BytesIO()
+    torch.save(Path, saved)
+    saved.seek(0)
+    try:
+        torch.load(saved, weights_only=False)
+    except pickle.UnpicklingError:
+        if held:
+            return
+    raise RuntimeError("torch's restricted loading is not in force, so that no model is loaded")
 
 
 def steady(exported: Path, to: Path) -> None:

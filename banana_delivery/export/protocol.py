@@ -37,6 +37,18 @@ class Rejection(Model):
     message: str
 
 
+class ScanRequest(Model):
+    """What to judge.
+
+    Attributes:
+        checkpoint: the file as it was downloaded.
+        checked: where the archive that may be loaded goes.
+    """
+
+    checkpoint: Path
+    checked: Path
+
+
 class ExportRequest(Model):
     """What to export.
 

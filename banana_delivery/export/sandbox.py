@@ -1,18 +1,21 @@
-"""Runs a module of this package in a process of its own: no secrets in its environment, bounded time and memory.
+"""Runs a module of this package in a confined process: ``jail`` says in what, ``docs/security.md`` what that is worth.
 
-It is a fence against accidents and against a pickle that slipped through two scans, not a jail: the process runs as
-the same user and sees the same disk.
+What comes back is a stranger's word, should the model have taken the process over: it is read as such, within bounds
+and only where it was put by the process itself.
 """
 
 from __future__ import annotations
 
-import math
+import json
+import logging
 import os
-import resource
+import select
 import signal
+import stat
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,13 +29,15 @@ from banana_delivery.errors import (
     UnsafeModelError,
     UnsupportedModelError,
 )
+from banana_delivery.export.jail.confine import confine
 from banana_delivery.export.protocol import Rejection
 from banana_delivery.policy.model import Model
 
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG")
-MAX_MEMORY = 8 * 1024**3
-"""Bytes of private memory; exporting a detector of any usual size needs less than 3 GiB."""
-MAX_FILE = 4 * 1024**3
+MAX_ANSWER = 64 * 1024**2
+"""Bytes; a thousand images with 300 detections each need half of it."""
+MAX_SENTENCE = 2000
+"""Characters of a rejection."""
 REJECTED = 3
 """Exit code of a process whose answer is a rejection."""
 REJECTIONS: dict[str, type[RejectedModelError]] = {
@@ -46,6 +51,10 @@ REJECTIONS: dict[str, type[RejectedModelError]] = {
     )
 }
 """By name, as they travel from a subprocess."""
+
+UNCONFINED = "This process is not confined by: "
+LOG_TAIL = 4096
+LOG = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer", bound=Model)
 Request = TypeVar("Request", bound=Model)
@@ -64,6 +73,8 @@ def environment(parent: Mapping[str, str], home: Path) -> dict[str, str]:
         "YOLO_VERBOSE": "false",
         # Loads checkpoints through torch's restricted unpickler and builds no model by evaluating text.
         "ULTRALYTICS_SAFE_LOAD": "true",
+        # The same for whoever would call torch's loader without asking for it.
+        "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
         # In the embedded stack the machine is serving users meanwhile; and waiting threads of OpenMP burn what they
         # wait for (26 s of CPU instead of 5 s on two busy cores).
         "OMP_NUM_THREADS": "1",
@@ -89,21 +100,50 @@ def run(module: str, request: Model, answer: type[Answer], scratch: Path, timeou
     asked, answered, log = scratch / "request.json", scratch / "answer.json", scratch / "output.log"
     asked.write_text(request.model_dump_json())
     answered.unlink(missing_ok=True)
-    code = _spawn([sys.executable, "-P", "-m", module, str(asked), str(answered), str(timeout)], scratch, log, timeout)
-    if code == REJECTED:
-        rejection = Rejection.model_validate_json(answered.read_bytes())
-        raise REJECTIONS[rejection.kind](rejection.message)
-    if code != 0:
+    arguments = [str(asked), str(answered), str(timeout)]
+    code = _spawn([sys.executable, "-P", "-m", module, *arguments], scratch, log, timeout)
+    if code not in (0, REJECTED):
         raise ExportError(_death(module, code, log, timeout))
-    return answer.model_validate_json(answered.read_bytes())
+    try:
+        content = read_plain(answered, MAX_ANSWER)
+        if code == 0:
+            return answer.model_validate_json(content)
+        rejection = Rejection.model_validate_json(content)
+        error = REJECTIONS[rejection.kind]
+    except (OSError, ValueError, KeyError) as nonsense:
+        raise ExportError(
+            f"The process {_short(module)} answered what it should not ({type(nonsense).__name__}): try again, and if "
+            "it stays so, do not trust this model."
+        ) from None
+    raise error(_plain(rejection.message)[:MAX_SENTENCE])
+
+
+def read_plain(file: Path, most: int) -> bytes:
+    """The content of a file that a confined process was to write.
+
+    Raises:
+        OSError: if it is a link, something else than a file, or larger than ``most`` bytes.
+    """
+    handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(handle, "rb") as content:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > most:
+            raise OSError(f"{file.name} is no file of at most {most:,} bytes")
+        return content.read(most)
 
 
 def serve(arguments: list[str], request: type[Request], work: Callable[[Request], Model]) -> int:
     """The subprocess's side of ``run``: confine itself, answer, and return the exit code."""
     asked, answered, timeout = arguments
-    _confine(float(timeout))
+    order = request.model_validate_json(Path(asked).read_bytes())
+    scratch = Path(answered).parent
+    missing = confine(scratch, [file for file in _files(order) if not file.is_relative_to(scratch)], float(timeout))
+    if missing:
+        # The first line of what it writes, from before it reads anything of the model.
+        sys.stderr.write(f"{UNCONFINED}{json.dumps(missing)}\n")
+        sys.stderr.flush()
     try:
-        answer: Model = work(request.model_validate_json(Path(asked).read_bytes()))
+        answer: Model = work(order)
         code = 0
     except RejectedModelError as error:
         answer = Rejection(kind=type(error).__name__, message=str(error))
@@ -112,12 +152,12 @@ def serve(arguments: list[str], request: type[Request], work: Callable[[Request]
     return code
 
 
-def _confine(timeout: float) -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, MAX_MEMORY))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE, MAX_FILE))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # The parent kills it in time, unless the parent itself was killed.
-    signal.alarm(math.ceil(timeout) + 1)
+def _files(order: Model) -> Iterator[Path]:
+    """Every path in a request."""
+    for value in dict(order).values():
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, Path):
+                yield item
 
 
 def _spawn(command: list[str], scratch: Path, log: Path, timeout: float) -> int:
@@ -131,24 +171,52 @@ def _spawn(command: list[str], scratch: Path, log: Path, timeout: float) -> int:
             stderr=output,
             start_new_session=True,
         )
+    handle = os.pidfd_open(process.pid)
     try:
-        return process.wait(timeout)
-    except subprocess.TimeoutExpired:
-        return -signal.SIGALRM
+        ended, _, _ = select.select([handle], [], [], timeout)
     finally:
-        # Also when this run is cancelled: nothing may go on exporting behind it.
-        if process.poll() is None:
+        # Also when it ended, and when this run is cancelled: nothing that it started may go on behind it. It is not
+        # waited for before, so that its number cannot be another's.
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        code = process.wait()
+        os.close(handle)
+    _tell_what_is_missing(log)
+    return code if ended else -signal.SIGALRM
+
+
+def _tell_what_is_missing(log: Path) -> None:
+    with log.open("rb") as file:
+        line = file.readline(1000).decode(errors="replace")
+    if line.startswith(UNCONFINED):
+        with suppress(ValueError):
+            means = " and ".join(json.loads(line.removeprefix(UNCONFINED)))
+            LOG.warning(
+                "A process that reads the model runs here without %s, since this machine does not let it: "
+                "docs/security.md says what is still held.",
+                _plain(means),
+            )
 
 
 def _death(module: str, code: int, log: Path, timeout: float) -> str:
-    name = module.rpartition(".")[2]
+    name = _short(module)
     if code == -signal.SIGALRM:
         return f"The process {name} did not finish within {timeout:.0f} s: try again when the machine is less busy."
     if code == -signal.SIGKILL:
         return (
             f"The process {name} was killed, most likely for want of memory: give the machine more of it, or try again."
         )
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return f"The process {name} failed with exit code {code} ({lines[-1][:300] if lines else 'no output'})."
+    with log.open("rb") as file:
+        file.seek(max(log.stat().st_size - LOG_TAIL, 0))
+        lines = file.read(LOG_TAIL).decode(errors="replace").strip().splitlines()
+    said = _plain(lines[-1])[:300] if lines else "no output"
+    return f"The process {name} failed with exit code {code} ({said})."
+
+
+def _short(module: str) -> str:
+    return module.rpartition(".")[2]
+
+
+def _plain(text: str) -> str:
+    """Text without what a terminal or a log would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

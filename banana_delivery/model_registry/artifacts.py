@@ -6,19 +6,21 @@ broke, half a body, a timeout), so files are fetched from the store behind it, w
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from banana_delivery.errors import MissingCheckpointError, RegistryError
-from banana_delivery.model_registry import checkpoint
+from banana_delivery.errors import MissingCheckpointError, RegistryError, RegistryRefusedError
+from banana_delivery.model_registry import checkpoint, roots
 from banana_delivery.model_registry.client import failures, is_missing, patient, plain_reason, without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def download(client: MlflowClient, uri: str, run_id: str, to: Path, where: str) -> Path:
+def download(client: MlflowClient, uri: str, run_id: str, to: Path, where: str, allowed: Collection[str] = ()) -> Path:
     """Fetch the one ``best.pt`` of a source.
 
     Args:
@@ -27,8 +29,10 @@ def download(client: MlflowClient, uri: str, run_id: str, to: Path, where: str) 
         run_id: its run; empty if none is recorded.
         to: folder for the file.
         where: how messages call the version.
+        allowed: addresses below which it may lie beside MLflow's own artifacts.
 
     Raises:
+        RegistryRefusedError: if it lies elsewhere; nothing was asked there, and no login sent.
         MissingCheckpointError: if it is proven that there is none: MLflow knows the run no more, or the store lists
             other files.
         RegistryError: if the store cannot be reached, lists nothing at all, or what arrived is not what was listed.
@@ -36,7 +40,7 @@ def download(client: MlflowClient, uri: str, run_id: str, to: Path, where: str) 
     place = without_credentials(uri)
     try:
         with patient():
-            return _Source(client, uri, run_id, where).fetch(to)
+            return _Source(client, uri, run_id, where, allowed).fetch(to)
     except failures() as error:
         raise RegistryError(
             f"The artifacts of {where} cannot be read from {place} ({plain_reason(error)}): look whether that "
@@ -52,16 +56,24 @@ class _Source:
         uri: the version's source.
         run_id: its run; empty if none is recorded.
         where: how messages call the version.
+        allowed: addresses below which it may lie beside MLflow's own artifacts.
     """
 
-    def __init__(self, client: MlflowClient, uri: str, run_id: str, where: str) -> None:
+    def __init__(self, client: MlflowClient, uri: str, run_id: str, where: str, allowed: Collection[str]) -> None:
         self._client = client
+        self._allowed = allowed
         self._place = without_credentials(uri)
         self._where = where
         folder, self._file = checkpoint.split_source(uri)
         self._run_id = run_id
+        self._refuse(folder, self._own_roots(folder))
         self._outer = self._open(folder)
         self._inner = self._behind(self._outer)
+        if self._inner is not self._outer:
+            # What a run is resolved to, MLflow says itself; of a host even that is not believed.
+            address = str(self._inner.artifact_uri)
+            said = (address,) if folder.startswith("runs:") else self._own_roots(folder)
+            self._refuse(address, said)
 
     def fetch(self, to: Path) -> Path:
         """Find the file and download it."""
@@ -89,6 +101,36 @@ class _Source:
             "mounted and its bucket is the right one. If that run never logged an artifact, log the checkpoint and "
             "register the version again."
         )
+
+    def _refuse(self, address: str, own: Collection[str]) -> None:
+        if why := roots.refusal(address, str(self._client.tracking_uri), own, self._allowed):
+            raise RegistryRefusedError(
+                f"The source {without_credentials(address)} of {self._where} {why}, so nothing was asked there: "
+                "register the version with the artifacts of its run, or add the place to BANANA_ARTIFACT_ROOTS."
+            )
+
+    def _own_roots(self, folder: str) -> tuple[str, ...]:
+        """Where MLflow keeps what the version's run logged, and the model that the source names."""
+        found: list[str] = []
+        for run_id in {self._run_id, self._run_behind(folder)} - {""}:
+            with suppress(*failures()):
+                run = self._client.get_run(run_id)
+                experiment = self._client.get_experiment(run.info.experiment_id)
+                found += [str(run.info.artifact_uri), str(experiment.artifact_location)]
+        name = urlsplit(folder).path.strip("/")
+        if folder.startswith("models:") and name.startswith("m-"):
+            with suppress(*failures()):
+                found.append(str(self._client.get_logged_model(name.partition("/")[0]).artifact_location))
+        return tuple(found)
+
+    def _run_behind(self, folder: str) -> str:
+        """The run of the version that a source ``models:/name/version`` names; empty if it names none."""
+        name, _, version = urlsplit(folder).path.strip("/").rpartition("/")
+        if not folder.startswith("models:") or not version.isdecimal():
+            return ""
+        with suppress(*failures()):
+            return str(self._client.get_model_version(name, version).run_id or "")
+        return ""
 
     def _list(self, artifacts: Any) -> checkpoint.Listing:
         if not self._file:

@@ -6,11 +6,12 @@ Nothing here imports MLflow before it is needed: that takes seconds, and loading
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
+
+from banana_delivery.errors import redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -96,7 +97,7 @@ def plain_reason(error: Exception) -> str:
     while cause := root.__cause__ or root.__context__:
         root = cause
     text = (root.strerror if isinstance(root, OSError) else None) or str(error).strip() or type(error).__name__
-    return re.sub(r"//[^/@\s]+@", "//", _telling_line(text))[:300].rstrip(".")
+    return redacted(_telling_line(text))[:300].rstrip(".")
 
 
 def _telling_line(text: str) -> str:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -30,7 +30,7 @@ from urllib.parse import quote
 
 from typing_extensions import override
 
-from banana_delivery.errors import RegistryError, RegistryRefusedError, UnknownVersionError
+from banana_delivery.errors import RegistryError, RegistryRefusedError, UnknownVersionError, redacted
 from banana_delivery.model_registry import artifacts
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion, StagedVersion
 from banana_delivery.model_registry.client import (
@@ -77,13 +77,21 @@ class MlflowRegistry(ModelRegistry):
         model_name: the registered model.
         tracking_uri: the server. Its registry is used too, unless ``MLFLOW_REGISTRY_URI`` names another one.
         clock: seconds since the epoch, for the tag ``banana.at``.
+        artifact_roots: addresses below which sources may lie beside MLflow's own artifacts.
     """
 
-    def __init__(self, model_name: str, tracking_uri: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        model_name: str,
+        tracking_uri: str,
+        clock: Callable[[], float] = time.time,
+        artifact_roots: Collection[str] = (),
+    ) -> None:
         self.model_name = model_name
         self.tracking_uri = tracking_uri
         self._place = without_credentials(tracking_uri)
         self._clock = clock
+        self._artifact_roots = tuple(artifact_roots)
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -113,7 +121,7 @@ class MlflowRegistry(ModelRegistry):
                 name=found.name,
                 version=str(found.version),
                 run_id=found.run_id or "",
-                source=found.source or "",
+                source=redacted(found.source or ""),
                 stage=found.current_stage or "None",
                 aliases=tuple(sorted(found.aliases)),
                 tags=dict(found.tags),
@@ -127,7 +135,7 @@ class MlflowRegistry(ModelRegistry):
             found = self._latest() if version == "latest" else self._version(version)
             where = f"version {found.version} of model '{self.model_name}' ({self._place})"
             uri = self._client.get_model_version_download_uri(self.model_name, str(found.version))
-            return artifacts.download(self._client, uri, str(found.run_id or ""), to, where)
+            return artifacts.download(self._client, uri, str(found.run_id or ""), to, where, self._artifact_roots)
 
     @override
     def mark(self, version: str, mark: RegistryMark) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from banana_delivery.errors import redacted
 from banana_delivery.names import MARK_DIGEST_TAG, OUTCOME_TAG, REASON_TAG, RUN_TAG
 from banana_delivery.policy.outcomes import RegistryMark
 
@@ -108,7 +109,8 @@ MAX_REASON = 5000
 
 def mark_tags(mark: RegistryMark) -> dict[str, str]:
     """The tags of a mark, all but its time; a tag of an earlier attempt never survives beside them."""
-    reason = mark.reason if len(mark.reason) <= MAX_REASON else mark.reason[: MAX_REASON - 1] + "…"
+    reason = redacted(mark.reason)
+    reason = reason if len(reason) <= MAX_REASON else reason[: MAX_REASON - 1] + "…"
     return {
         OUTCOME_TAG: str(mark.outcome),
         REASON_TAG: reason,

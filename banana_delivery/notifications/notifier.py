@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
-from banana_delivery.errors import FileLockedError
+from banana_delivery.errors import FileLockedError, redacted
 from banana_delivery.files import lock, sync, text_sha256
 from banana_delivery.notifications.messages import Notice
 from banana_delivery.notifications.outbox import Asked, Outbox, Owed
@@ -72,6 +72,7 @@ class Notifier:
             OSError: if the notice cannot be written down, because the disk is full or another process holds the list.
                 The channels got it all the same: told twice, by another process, is better than never.
         """
+        notice = notice.replace(title=redacted(notice.title), body=redacted(notice.body))
         try:
             new = self._note(notice)
         except OSError:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from banana_delivery.errors import redacted
 from banana_delivery.policy.model import Colour, ImageRef, Outcome, StoredModel, StoredRecord
 from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison, QualityVerdict
 from banana_delivery.policy.rollout.metrics import StepMetrics
+
+Said = Annotated[str, AfterValidator(redacted)]
+"""What somebody or something said, in words that are kept and shown: without secrets, whoever wrote it."""
 
 
 class Verdict(StrEnum):
@@ -47,8 +51,8 @@ class ManualDecision(StoredRecord):
     kind: DecisionKind
     version: str
     digest: str = ""
-    by: str
-    reason: str
+    by: Said
+    reason: Said
     at: float
     order: int = Field(default=0, exclude=True)
 
@@ -313,7 +317,7 @@ class AttemptRecord(StoredRecord):
 
     version: str
     outcome: Outcome
-    reason: str
+    reason: Said
     digest: str = ""
     previous_digest: str = ""
     serving_version: str = ""
@@ -324,7 +328,7 @@ class AttemptRecord(StoredRecord):
     rollback_seconds: float | None = None
     basis: str = ""
     trigger: str = ""
-    actor: str = ""
+    actor: Said = ""
     run_id: str = ""
     at: float
     seconds: float = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 from dagster import DagsterEventType
 
+from banana_delivery.errors import redacted
 from banana_delivery.policy.outcomes import SILENT, RunEnd, RunStatus
 from banana_delivery.runs.lifecycle import superseded_by
 
@@ -28,7 +29,7 @@ def _failed_blocking_check(instance: dg.DagsterInstance, run_id: str) -> str:
             continue
         evaluation = event.asset_check_evaluation_data
         if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
-            return evaluation.description or f"The check {evaluation.check_name} failed."
+            return redacted(evaluation.description or "") or f"The check {evaluation.check_name} failed."
     return ""
 
 
@@ -42,6 +43,6 @@ def _failure(instance: dg.DagsterInstance, run_id: str) -> tuple[bool, str]:
             if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
                 return True, ""
             said = data.user_failure_data
-            return False, (said and said.description) or error.message.strip().splitlines()[0]
+            return False, redacted((said and said.description) or error.message.strip().splitlines()[0])
     messages = [event.message for event in events if event and event.message]
-    return False, next((message.strip().splitlines()[0] for message in messages), SILENT)
+    return False, redacted(next((message.strip().splitlines()[0] for message in messages), SILENT))

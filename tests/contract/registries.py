@@ -75,7 +75,9 @@ class MlflowWorld(PipelineHarness):
 
     def __init__(self, tracking_uri: str, scratch: Path, name: str = "detector") -> None:
         self.name = f"{name}-{uuid4().hex[:8]}"
-        self.registry: MlflowRegistry = MlflowRegistry(self.name, tracking_uri)
+        self.registry: MlflowRegistry = MlflowRegistry(
+            self.name, tracking_uri, artifact_roots=("s3://models", "s3://gone")
+        )
         self.client = MlflowClient(tracking_uri)
         self.client.create_registered_model(self.name)
         self.experiment = self.client.create_experiment(self.name)

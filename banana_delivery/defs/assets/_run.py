@@ -19,6 +19,7 @@ from banana_delivery.errors import (
     MissingCheckpointError,
     RejectedModelError,
     UnknownVersionError,
+    redacted,
 )
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision, QualityRecord
@@ -180,7 +181,7 @@ class DeliveryRun:
         """Put the attempt on record, let the registry and the people know, and return what was recorded."""
         now = self.recorder.clock.time()
         attempt = Runs(self.audit_log.instance, self.audit_log.location).attempt(
-            self.run, now, outcome, reason, **facts
+            self.run, now, outcome, redacted(reason), **facts
         )
         self.recorder.record(self.audit_log, attempt)
         return attempt
@@ -198,13 +199,14 @@ class DeliveryRun:
         except dg.Failure:
             raise
         except FencedError as lost:
-            raise dg.Failure(str(lost), allow_retries=False) from lost
+            raise dg.Failure(str(lost), allow_retries=False) from _fit_to_show(lost)
         except REJECTIONS as rejection:
             self.end(Outcome.REJECTED, str(rejection))
-            raise dg.Failure(str(rejection), allow_retries=False) from rejection
-        except Exception as error:
-            self.end(Outcome.ERROR, str(error) or repr(error))
-            raise dg.Failure(str(error) or repr(error), allow_retries=False) from error
+            raise dg.Failure(str(rejection), allow_retries=False) from _fit_to_show(rejection)
+        except Exception as error:  # noqa: BLE001 -- it is raised again, as one sentence
+            said = redacted(str(error) or repr(error))
+            self.end(Outcome.ERROR, said)
+            raise dg.Failure(said, allow_retries=False) from _fit_to_show(error)
 
     def _refuse_company(self) -> None:
         """Nobody else makes our assets, and no other delivery of ours runs beside this one.
@@ -216,6 +218,16 @@ class DeliveryRun:
         refuse_without_slot(instance, location.pool)
         for asset, other in location.also_made_by(instance).items():
             raise DagsterError(shared_key(asset, f"the code location {other}, too"))
+
+
+def _fit_to_show(error: BaseException) -> BaseException | None:
+    """The error, whose whole chain Dagster stores and shows, or None if there is a secret anywhere in it."""
+    one: BaseException | None = error
+    while one is not None:
+        if redacted(str(one)) != str(one):
+            return None
+        one = one.__cause__ or one.__context__
+    return error
 
 
 def start_run(context: dg.AssetExecutionContext, recorder: AttemptRecorder) -> DeliveryRun:
@@ -230,7 +242,7 @@ def start_run(context: dg.AssetExecutionContext, recorder: AttemptRecorder) -> D
         decisions=tuple(audit_log.decisions(version)),
         audit_log=audit_log,
         recorder=recorder,
-        say=context.log.info,
+        say=lambda line: context.log.info(redacted(line)),
         run=context.run,
     )
 

@@ -53,6 +53,7 @@ class DockerImages(ImageStore):
         lease_seconds: how long an image that was built or asked for is safe from retention; at least half of it holds.
         clock: seconds since the epoch.
         kept: folder for what was read from the registry before and cannot change; None keeps it in memory only.
+        token_hosts: hosts that may issue the registry's tokens beside its own.
     """
 
     brings_packages = True
@@ -71,6 +72,7 @@ class DockerImages(ImageStore):
         lease_seconds: float = LEASE_SECONDS,
         clock: Callable[[], float] = time.time,
         kept: Path | None = None,
+        token_hosts: Collection[str] = (),
     ) -> None:
         self._repository = Repository.parse(repository)
         self._runtime_repository = Repository.parse(runtime_repository or f"{repository}-runtime")
@@ -85,6 +87,7 @@ class DockerImages(ImageStore):
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._kept = kept
+        self._token_hosts = tuple(token_hosts)
 
     @override
     def key(self, context: BuildContext) -> ImageKey:
@@ -190,7 +193,10 @@ class DockerImages(ImageStore):
 
     @cached_property
     def _client(self) -> RegistryClient:
-        return RegistryClient(self._repository, self._credentials, self._retries, _log.warning)
+        return self._client_of(self._repository)
+
+    def _client_of(self, repository: Repository) -> RegistryClient:
+        return RegistryClient(repository, self._credentials, self._retries, _log.warning, token_hosts=self._token_hosts)
 
     @cached_property
     def _transfer(self) -> Transfer:
@@ -203,7 +209,7 @@ class DockerImages(ImageStore):
 
     @cached_property
     def _runtime_client(self) -> RegistryClient:
-        return RegistryClient(self._runtime_repository, self._credentials, self._retries, _log.warning)
+        return self._client_of(self._runtime_repository)
 
     @cached_property
     def _runtime(self) -> RuntimeImages:
@@ -285,5 +291,6 @@ def docker_images(settings: Settings) -> DockerImages:
         username=settings.registry_username,
         password=settings.registry_password.get_secret_value(),
         kept=settings.home / "registry-content",
+        token_hosts=settings.registry_token_hosts,
         engine=Engine(network_mode=settings.build_network or None),
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Collection
 
 import httpx
 
-from banana_delivery.errors import ImageError
+from banana_delivery.errors import ImageError, redacted
 from banana_delivery.images.docker.credentials import Credentials
+from banana_delivery.images.oci_registry.reference import DOCKER_HUB, LOOPBACK
 
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
@@ -19,7 +21,14 @@ def challenge_of(header: str) -> tuple[str, dict[str, str]]:
     return scheme.lower(), dict(_CHALLENGE.findall(parameters))
 
 
-def authorization(client: httpx.Client, header: str, credentials: Credentials, path: str, registry: str) -> str | None:
+def authorization(
+    client: httpx.Client,
+    header: str,
+    credentials: Credentials,
+    path: str,
+    registry: str,
+    token_hosts: Collection[str] = (),
+) -> str | None:
     """The ``Authorization`` header that answers a challenge; None if we have nothing to answer it with.
 
     Args:
@@ -28,9 +37,10 @@ def authorization(client: httpx.Client, header: str, credentials: Credentials, p
         credentials: our login.
         path: the repository inside the registry; asked for in full, so that one token serves every call.
         registry: where the challenge came from, a URL.
+        token_hosts: hosts with their ports that may issue tokens beside the registry's own.
 
     Raises:
-        ImageError: if the login would be sent without TLS although the registry is asked with it, or no token comes.
+        ImageError: if the login would go to another host, or over a network without TLS, or no token comes.
         httpx.HTTPError: if the issuer cannot be reached or refuses.
     """
     scheme, challenge = challenge_of(header)
@@ -38,11 +48,7 @@ def authorization(client: httpx.Client, header: str, credentials: Credentials, p
         return _basic(credentials) if credentials.username else None
     if scheme != "bearer" or "realm" not in challenge:
         return None
-    if has_login(credentials) and not _is_private(challenge["realm"], registry):
-        raise ImageError(
-            f"{registry} sends its clients to {challenge['realm']} for a token, which would carry the login in plain "
-            "sight; nothing was sent there."
-        )
+    _check_issuer(challenge["realm"], registry, token_hosts)
     scope = f"repository:{path}:pull,push,delete"
     token = _exchange(client, challenge, credentials, scope)
     return f"Bearer {token}" if token else None
@@ -56,11 +62,11 @@ def _exchange(client: httpx.Client, challenge: dict[str, str], credentials: Cred
             "refresh_token": credentials.identity_token,
             "client_id": "banana-delivery",
         }
-        answer = client.post(challenge["realm"], data={**query, **form})
+        answer = client.post(challenge["realm"], data={**query, **form}, follow_redirects=False)
     else:
         headers = {"Authorization": _basic(credentials)} if credentials.username else {}
-        answer = client.get(challenge["realm"], params=query, headers=headers)
-    answer.raise_for_status()
+        answer = client.get(challenge["realm"], params=query, headers=headers, follow_redirects=False)
+    answer.raise_for_status()  # A redirect too: the login would go where it leads.
     try:
         issued = answer.json()
         return str(issued.get("token") or issued.get("access_token") or "")
@@ -73,9 +79,35 @@ def has_login(credentials: Credentials) -> bool:
     return bool(credentials.username or credentials.identity_token)
 
 
-def _is_private(realm: str, registry: str) -> bool:
-    """Whether a login is as safe on its way to the issuer as it is on its way to the registry."""
-    return httpx.URL(realm).scheme == "https" or httpx.URL(registry).scheme == "http"
+def _check_issuer(realm: str, registry: str, token_hosts: Collection[str]) -> None:
+    """Let tokens come from the registry's own host and those that were named, and over TLS unless it is this machine.
+
+    Whoever answers in the registry's place would else be told the login. No login, no difference: a token that is
+    fetched elsewhere would be somebody else's word, too.
+    """
+    try:
+        issuer, asked = httpx.URL(realm), httpx.URL(registry)
+    except httpx.InvalidURL as error:
+        raise ImageError(f"{registry} names no address that issues tokens; see what answers there.") from error
+    place = redacted(realm)
+    private = issuer.scheme == "https" or (issuer.scheme == "http" and issuer.host in LOOPBACK)
+    if not private:
+        raise ImageError(
+            f"{registry} sends its clients to {place} for a token, which would carry the login in plain sight; nothing "
+            "was sent there."
+        )
+    if (issuer.host, _port(issuer)) == (asked.host, _port(asked)):
+        return
+    known = {*token_hosts, *([f"auth.{DOCKER_HUB}"] if asked.host.endswith(f".{DOCKER_HUB}") else [])}
+    if issuer.netloc.decode().rpartition("@")[2] not in known:
+        raise ImageError(
+            f"{registry} sends its clients to {place} for a token, which is another host, so no login was sent there; "
+            f"if that is right, add {issuer.netloc.decode().rpartition('@')[2]} to BANANA_REGISTRY_TOKEN_HOSTS."
+        )
+
+
+def _port(url: httpx.URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
 
 
 def _basic(credentials: Credentials) -> str:

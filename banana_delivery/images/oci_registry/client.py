@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -99,6 +99,7 @@ class RegistryClient:
         retries: for failures that pass.
         progress: told about each retry.
         timeout: seconds that one request may take.
+        token_hosts: hosts that may issue tokens beside the registry's own.
     """
 
     def __init__(
@@ -108,8 +109,10 @@ class RegistryClient:
         retries: Retries,
         progress: Progress,
         timeout: float = 30.0,
+        token_hosts: Collection[str] = (),
     ) -> None:
         self._repository = repository
+        self._token_hosts = tuple(token_hosts)
         self._credentials = credentials
         self._retries = retries
         self._progress = progress
@@ -246,6 +249,7 @@ class RegistryClient:
                     self._credentials,
                     self._repository.path,
                     self._repository.url,
+                    self._token_hosts,
                 )
                 answer = self._send(method, path, headers, content, beginning)
         except httpx.HTTPStatusError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from banana_delivery.errors import ImageError
 
 DOCKER_HUB = "docker.io"
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
 @dataclass(frozen=True)
@@ -47,5 +47,5 @@ class Repository:
     def url(self) -> str:
         """Where its API answers; plain HTTP for a registry on this host only, as engines do it."""
         host = "registry-1.docker.io" if self.host == DOCKER_HUB else self.host
-        plain = self.host.rsplit(":", 1)[0] in _LOOPBACK
+        plain = self.host.rsplit(":", 1)[0] in LOOPBACK
         return f"{'http' if plain else 'https'}://{host}/v2/{self.path}"

@@ -69,8 +69,9 @@ def host() -> Iterator[str]:
         server.shutdown()
 
 
-def tags(host: str, credentials: Credentials) -> list[str]:
-    client = RegistryClient(Repository.parse(f"{host}/acme/banana"), credentials, Retries(attempts=1), quiet)
+def tags(host: str, credentials: Credentials, token_hosts: tuple[str, ...] = ()) -> list[str]:
+    repository = Repository.parse(f"{host}/acme/banana")
+    client = RegistryClient(repository, credentials, Retries(attempts=1), quiet, token_hosts=token_hosts)
     with closing(client):
         return client.tags()
 
@@ -87,3 +88,82 @@ def test_an_issuer_that_refuses_is_named_and_the_password_is_not(host: str) -> N
 
     assert "secret-but-wrong" not in str(refusal.value)
     assert "secret-but-wrong" not in repr(Credentials("banana", "secret-but-wrong"))
+
+
+@pytest.fixture
+def thief() -> Iterator[ThreadingHTTPServer]:
+    """A token issuer of somebody else's, on this machine under another name; it keeps what it is told."""
+
+    class Thief(Registry):
+        def do_GET(self) -> None:
+            self.server.told.append(self.headers.get("Authorization", "nobody"))  # type: ignore[attr-defined]
+            self._answer(200, {"token": "issued"})
+
+        def do_POST(self) -> None:
+            self.server.told.append(self.rfile.read(int(self.headers["Content-Length"])))  # type: ignore[attr-defined]
+            self._answer(200, {"token": "issued"})
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Thief) as server:
+        server.told = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+LOGINS = [Credentials("banana", "right"), Credentials(identity_token="identity"), Credentials()]
+
+
+@pytest.mark.parametrize("credentials", LOGINS)
+@pytest.mark.parametrize("realm", ["http://127.0.0.1:{port}/token", "http://localhost:{port}/token"])
+def test_no_token_is_fetched_from_a_host_that_nobody_named(
+    host: str, thief: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch, credentials: Credentials, realm: str
+) -> None:
+    lead_to(monkeypatch, realm.format(port=thief.server_port))
+    with pytest.raises(ImageError, match=r"another host, so no login was sent there; .* BANANA_REGISTRY_TOKEN_HOSTS"):
+        tags(host, credentials)
+    assert thief.told == []  # type: ignore[attr-defined]
+
+
+def test_a_host_that_was_named_issues_tokens(
+    host: str, thief: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lead_to(monkeypatch, f"http://127.0.0.1:{thief.server_port}/token")
+    assert tags(host, LOGINS[0], (f"127.0.0.1:{thief.server_port}",)) == ["1", "latest"]
+    assert thief.told == [BASIC]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "realm",
+    ["http://issuer.example/token", "ftp://127.0.0.1/token", "http://127.0.0.1.issuer.example/", "//x", "http://["],
+)
+def test_a_login_never_leaves_this_machine_without_tls_whoever_named_the_host(
+    host: str, monkeypatch: pytest.MonkeyPatch, realm: str
+) -> None:
+    lead_to(monkeypatch, realm)
+    with pytest.raises(ImageError, match=r"in plain sight|names no address"):
+        tags(host, LOGINS[0], ("issuer.example", "127.0.0.1.issuer.example"))
+
+
+@pytest.mark.parametrize("credentials", LOGINS[:2])
+def test_an_issuer_that_leads_elsewhere_is_not_followed(
+    host: str, thief: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch, credentials: Credentials
+) -> None:
+    def redirect(self: Registry, *_: object) -> None:
+        self._answer(307, {}, {"Location": f"http://localhost:{thief.server_port}/token"})
+
+    monkeypatch.setattr(Registry, "_issue", redirect)
+    with pytest.raises(ImageError):
+        tags(host, credentials)
+    assert thief.told == []  # type: ignore[attr-defined]
+
+
+def lead_to(monkeypatch: pytest.MonkeyPatch, realm: str) -> None:
+    """Let the registry send its clients there for a token."""
+    answer = Registry._answer
+
+    def elsewhere(self: Registry, code: int, body: dict[str, object], headers: dict[str, str] | None = None) -> None:
+        if headers and "WWW-Authenticate" in headers:
+            headers = {"WWW-Authenticate": f'Bearer realm="{realm}",service="registry"'}
+        answer(self, code, body, headers)
+
+    monkeypatch.setattr(Registry, "_answer", elsewhere)

@@ -33,7 +33,7 @@ def read_back(program: Program, folder: Path) -> object:
 def test_awkward_values_arrive_as_they_are(tmp_path: Path) -> None:
     command = ("/bin/a b", "--100%", "it's")
 
-    found = read_back(Program("odd", command, tmp_path, environment=AWKWARD), tmp_path)
+    found = read_back(Program("odd", command, tmp_path, environment=AWKWARD, inherits=None), tmp_path)
 
     assert getattr(found, "environment") == AWKWARD  # noqa: B009 - supervisor has no types
     assert getattr(found, "command") == "'/bin/a b' --100% 'it'\"'\"'s'"  # noqa: B009
