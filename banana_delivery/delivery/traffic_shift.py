@@ -12,6 +12,7 @@ from banana_delivery.errors import DriftError, TargetError
 from banana_delivery.evaluation.base import Load, Log
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ShiftStep
+from banana_delivery.policy.drift import Observed
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import StepState, begin_step
 from banana_delivery.policy.rollout.decision import (
@@ -23,7 +24,7 @@ from banana_delivery.policy.rollout.decision import (
     probe_rate,
 )
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
-from banana_delivery.targets.base import Observed, ReleaseTarget
+from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import retry
 
 POLL_SECONDS = 1.0

@@ -8,8 +8,9 @@ that was thought dead and wakes up, or a second pipeline, cannot move traffic.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from banana_delivery.policy.drift import Observed
 from banana_delivery.policy.model import Colour, Environment, ImageRef, RolloutRecord, TrafficSnapshot
 
 
@@ -53,24 +54,6 @@ class Readiness:
         return not self.failure and self.ready >= self.wanted
 
 
-@dataclass(frozen=True)
-class Observed:
-    """What really is, whatever the record says; a difference that the pipeline did not make is a hand edit.
-
-    Attributes:
-        weights: percent of user traffic by colour, as the router has it.
-        replicas: replicas asked for by colour, as the target has it.
-        digests: image digest by colour, as the target has it; absent for a colour that was never deployed.
-        shares: percent of user traffic by colour that the target can really give for these weights; empty where the
-            router is exact.
-    """
-
-    weights: dict[Colour, int]
-    replicas: dict[Colour, int]
-    digests: dict[Colour, str]
-    shares: dict[Colour, float] = field(default_factory=dict)
-
-
 class ReleaseTarget(ABC):
     """Where releases run. Every implementation passes ``tests/contract/test_release_target.py``.
 
@@ -78,6 +61,8 @@ class ReleaseTarget(ABC):
         - ``record`` of an environment that was never used is ``RolloutRecord(environment=...)``.
         - A mutation under a stale claim raises ``FencedError`` and changes nothing.
         - ``deploy``, ``scale`` and ``set_weights`` update the record in the same breath.
+        - No replica is taken from under users, whether the record or only the router knows of them: a colour that the
+          router sends users to is neither scaled to 0 nor turned into another release.
         - Methods may block for seconds (a router reload), never for minutes: waiting is the caller's, by ``readiness``.
     """
 

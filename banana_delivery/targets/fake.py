@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing_extensions import override
 
 from banana_delivery.errors import TargetError
+from banana_delivery.policy.drift import Observed
 from banana_delivery.policy.model import (
     COLOURS,
     Backend,
@@ -28,7 +29,7 @@ from banana_delivery.policy.model import (
     TrafficSource,
 )
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget
+from banana_delivery.targets.base import Claim, Readiness, ReleaseTarget
 
 DEFAULT_REPLICAS = {Environment.STAGING: 1, Environment.PRODUCTION: 2}
 
@@ -90,7 +91,7 @@ class FakeTarget(ReleaseTarget):
     def deploy(self, claim: Claim, colour: Colour, image: ImageRef, replicas: int) -> None:
         with self._answering("deploy"):
             before = self._owned(claim)
-            record = self._store(claims.deployed(before, colour, image, replicas))
+            record = self._store(claims.deployed(before, colour, image, replicas, self._routed(claim)))
             self.place.deployments[claim.environment][colour] = record.deployments[colour]
             if record.weights != before.weights:
                 self.place.weights[claim.environment] = dict(record.weights)
@@ -99,7 +100,7 @@ class FakeTarget(ReleaseTarget):
     @override
     def scale(self, claim: Claim, colour: Colour, replicas: int) -> None:
         with self._answering("scale"):
-            record = self._store(claims.scaled(self._owned(claim), colour, replicas))
+            record = self._store(claims.scaled(self._owned(claim), colour, replicas, self._routed(claim)))
             self.place.deployments[claim.environment][colour] = record.deployments[colour]
             self.calls.append(f"scale {claim.environment} {colour} x{replicas}")
 
@@ -108,6 +109,7 @@ class FakeTarget(ReleaseTarget):
         with self._answering("set_weights"):
             record = self._store(claims.weighted(self._owned(claim), weights))
             self.place.weights[claim.environment] = dict(record.weights)
+            self.place.lost_routes.pop(claim.environment, None)
             split = " ".join(f"{colour}={weight}" for colour, weight in record.weights.items())
             self.calls.append(f"set_weights {claim.environment} {split}")
 
@@ -119,9 +121,12 @@ class FakeTarget(ReleaseTarget):
             if deployment is None:
                 return Readiness(ready=0, wanted=0, failure=claims.never_deployed(environment, colour))
             behaviour = self.place.behaviour(environment, colour)
-            ready = 0 if behaviour.unready or behaviour.starting else deployment.replicas
             return Readiness(
-                ready, deployment.replicas, behaviour.unready, behaviour.starting, behaviour.place_at_fault
+                self.place.ready(environment, colour),
+                deployment.replicas,
+                behaviour.unready,
+                behaviour.starting,
+                behaviour.place_at_fault,
             )
 
     @override
@@ -133,6 +138,8 @@ class FakeTarget(ReleaseTarget):
                 weights=dict(self.place.weights[environment]),
                 replicas={colour: deployment.replicas for colour, deployment in deployments.items()},
                 digests={colour: deployment.image.digest for colour, deployment in deployments.items()},
+                ready={colour: self.place.ready(environment, colour) for colour in deployments},
+                route=self.place.lost_routes.get(environment, ""),
             )
 
     @override
@@ -163,6 +170,9 @@ class FakeTarget(ReleaseTarget):
 
     def _owned(self, claim: Claim) -> RolloutRecord:
         return claims.heartbeat(self._record(claim.environment), claim, self._clock())
+
+    def _routed(self, claim: Claim) -> dict[Colour, float]:
+        return {colour: float(weight) for colour, weight in self.place.weights[claim.environment].items()}
 
     def _store(self, record: RolloutRecord) -> RolloutRecord:
         self.place.records[record.environment] = record
@@ -218,6 +228,7 @@ class FakePlace:
         records: what the environments know about themselves.
         weights: percent of user traffic, as the router has it.
         deployments: what runs.
+        lost_routes: by environment, why no user reaches it at all.
     """
 
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
@@ -225,6 +236,7 @@ class FakePlace:
     records: dict[Environment, RolloutRecord] = field(default_factory=dict)
     weights: dict[Environment, dict[Colour, int]] = field(default_factory=lambda: defaultdict(dict))
     deployments: dict[Environment, dict[Colour, Deployment]] = field(default_factory=lambda: defaultdict(dict))
+    lost_routes: dict[Environment, str] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
     _planned_errors: list[tuple[str, TargetError]] = field(default_factory=list)
     _counted: dict[Backend, Counters] = field(default_factory=dict)
@@ -252,6 +264,16 @@ class FakePlace:
         with self.lock:
             self.deployments[environment][colour] = self.deployments[environment][colour].replace(replicas=replicas)
 
+    def delete_replicas(self, environment: Environment, colour: Colour) -> None:
+        """A person deletes all that runs of a colour; the record does not know."""
+        with self.lock:
+            self.deployments[environment].pop(colour, None)
+
+    def edit_release(self, environment: Environment, colour: Colour, image: ImageRef) -> None:
+        """A person lets a colour run something else; the record does not know."""
+        with self.lock:
+            self.deployments[environment][colour] = self.deployments[environment][colour].replace(image=image)
+
     def restart_router(self) -> None:
         """Every counter starts again from zero, as after a restart."""
         with self.lock:
@@ -261,18 +283,23 @@ class FakePlace:
         """How the replicas of a colour behave."""
         return self.behaviours.get(self.deployments[environment][colour].image.digest, HEALTHY)
 
+    def ready(self, environment: Environment, colour: Colour) -> int:
+        """How many replicas of a colour take requests."""
+        behaviour = self.behaviour(environment, colour)
+        return 0 if behaviour.unready or behaviour.starting else self.deployments[environment][colour].replicas
+
     def serve(self, environment: Environment, requests: int) -> None:
         """User requests arrive and are split by weight, as a smooth weighted round robin does it."""
         with self.lock:
             for _ in range(requests):
                 colour = self._next_colour(environment)
-                if colour is not None:
+                if colour in self.deployments[environment]:
                     self._count(environment, Backend(colour=colour, source=TrafficSource.USER))
 
     def probe(self, environment: Environment, colour: Colour, requests: int) -> None:
         """Probe requests arrive at one colour."""
         with self.lock:
-            for _ in range(requests):
+            for _ in range(requests if colour in self.deployments[environment] else 0):
                 self._count(environment, Backend(colour=colour, source=TrafficSource.PROBE))
 
     def snapshot(self, environment: Environment, at: float) -> TrafficSnapshot:
@@ -292,7 +319,7 @@ class FakePlace:
 
     def _next_colour(self, environment: Environment) -> Colour | None:
         weights = {colour: weight for colour, weight in self.weights[environment].items() if weight}
-        if not weights:
+        if not weights or environment in self.lost_routes:
             return None
         for colour, weight in weights.items():
             self._credit[colour] += weight

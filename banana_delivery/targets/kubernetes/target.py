@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from banana_delivery.errors import ConflictError, FencedError, TargetError
 from banana_delivery.names import GENERATION_KEY, REPLICAS_KEY
+from banana_delivery.policy.drift import Observed
 from banana_delivery.policy.model import (
     COLOURS,
     Colour,
@@ -31,7 +32,7 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.settings import Settings
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, ReleaseTarget
+from banana_delivery.targets.base import Claim, Readiness, ReleaseTarget
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.endpoints import EndpointRouting
 from banana_delivery.targets.kubernetes.gateway import GatewayRouting
@@ -44,7 +45,7 @@ from banana_delivery.targets.kubernetes.objects import (
     digest_in,
     image_in,
 )
-from banana_delivery.targets.kubernetes.readiness import not_led_there, readiness_of, serves
+from banana_delivery.targets.kubernetes.readiness import not_led_there, readiness_of, ready_in, serves
 from banana_delivery.targets.kubernetes.record import Change, RecordStore, change_stamped
 from banana_delivery.targets.kubernetes.routing import Routing, SoleRouting, digest_at
 from banana_delivery.targets.kubernetes.traffic import TRAEFIK_QUERIES, RouterSource, Traffic, prometheus, traefik
@@ -142,7 +143,7 @@ class KubernetesTarget(ReleaseTarget):
     def deploy(self, claim: Claim, colour: Colour, image: ImageRef, replicas: int) -> None:
         """Make the colour's Deployment, or turn it into this release."""
         site = self.sites[claim.environment]
-        self._record(claim, lambda now: claims.deployed(now, colour, image, replicas))
+        self._record(claim, lambda now, routed: claims.deployed(now, colour, image, replicas, routed))
         _set_floor(site, colour, replicas)
         template = site.api.get(site.place.template(colour))
         if template is None:
@@ -158,7 +159,7 @@ class KubernetesTarget(ReleaseTarget):
     def scale(self, claim: Claim, colour: Colour, replicas: int) -> None:
         """Change the Deployment's replicas; its pods finish what they have accepted, as their PodTemplate says."""
         site = self.sites[claim.environment]
-        self._record(claim, lambda now: claims.scaled(now, colour, replicas))
+        self._record(claim, lambda now, routed: claims.scaled(now, colour, replicas, routed))
         _set_floor(site, colour, replicas)
 
         def change(deployment: Json) -> None:
@@ -206,16 +207,18 @@ class KubernetesTarget(ReleaseTarget):
 
     @override
     def observed(self, environment: Environment) -> Observed:
-        """What the route, the Deployments and the autoscalers say."""
+        """What the route, the Deployments and the autoscalers say, even if the record cannot be read."""
         site = self.sites[environment]
-        carrier, _ = site.store.read()
+        carrier = site.api.get(site.routing.carrier)
         found = {colour: site.api.get(site.place.deployment(colour)) for colour in COLOURS[environment]}
         deployments = {colour: deployment for colour, deployment in found.items() if deployment}
         return Observed(
-            weights=site.routing.weights(carrier),
+            weights=site.routing.weights(carrier) if carrier else {},
             replicas={colour: _replicas(site, colour, deployment) for colour, deployment in deployments.items()},
             digests={colour: digest_in(deployment) for colour, deployment in deployments.items()},
-            shares=site.routing.shares(carrier),
+            shares=site.routing.shares(carrier) if carrier else {},
+            ready={colour: ready_in(deployment) for colour, deployment in deployments.items()},
+            route="" if carrier else f"{site.routing.carrier} does not exist in the cluster, so no user is served.",
         )
 
     @override
@@ -258,7 +261,7 @@ class KubernetesTarget(ReleaseTarget):
         if max(asked, autoscaler["spec"].get("minReplicas", 1)) <= base or not _is_content(autoscaler, deployment):
             return
         if asked > base:
-            self._record(claim, lambda now: claims.scaled(now, colour, base))
+            self._record(claim, lambda now, routed: claims.scaled(now, colour, base, routed))
             path = site.place.deployment(colour)
             change_stamped(site.api, path, claim.generation, lambda it: annotate(it, REPLICAS_KEY, str(base)))
         _set_floor(site, colour, base)
@@ -269,12 +272,13 @@ class KubernetesTarget(ReleaseTarget):
         template = site.api.get(site.place.template(colour)) or {"metadata": {}}
         return int(annotation(template, REPLICAS_KEY) or 1)
 
-    def _record(self, claim: Claim, become: Callable[[RolloutRecord], RolloutRecord]) -> None:
-        """Change the record alone, under the claim."""
+    def _record(self, claim: Claim, become: Callable[[RolloutRecord, dict[Colour, float]], RolloutRecord]) -> None:
+        """Change the record alone, under the claim; what it becomes may depend on where users really go."""
+        routing = self.sites[claim.environment].routing
 
-        def change(_: Json, now: RolloutRecord) -> RolloutRecord:
+        def change(carrier: Json, now: RolloutRecord) -> RolloutRecord:
             claims.check(now, claim)
-            return become(now).replace(heartbeat=self.clock())
+            return become(now, routing.shares(carrier)).replace(heartbeat=self.clock())
 
         self._change(claim, change)
 
