@@ -141,7 +141,7 @@ def resume(environment: Annotated[Environment, typer.Argument()] = Environment.P
     from banana_delivery.delivery import recovery
 
     resources = build_resources(load_settings())
-    recovery.resume(resources.release_target, environment, getpass.getuser(), resources.clock.time())
+    recovery.resume(resources.release_target, environment, getpass.getuser(), resources.clock)
     console.print(f"{environment.capitalize()} is the pipeline's again.")
 
 

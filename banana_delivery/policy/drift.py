@@ -262,7 +262,9 @@ def follow(memory: DriftMemory, findings: Sequence[Drift], generation: int, mono
     passed = min(max(0.0, monotonic - memory.looked_at), MOST_BETWEEN_LOOKS)
     undisturbed = generation == memory.generation
     lasted = {
-        found.key: memory.lasted[found.key] + passed if undisturbed and found.key in memory.lasted else 0.0
+        found.key: memory.lasted[found.key] + passed
+        if found.key in memory.lasted and (undisturbed or not found.is_edit)
+        else 0.0
         for found in findings
     }
     quiet = 0.0 if findings else memory.quiet + passed
