@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from banana_delivery.errors import BananaDeliveryError
+from banana_delivery.errors import BananaDeliveryError, TargetError
 from banana_delivery.platforms import platform
 from banana_delivery.policy import commands
 from banana_delivery.policy.model import Environment
@@ -63,17 +63,26 @@ def demo(
 
 @app.command()
 def status() -> None:
-    """Show environments, colours, digests, weights and the last outcomes."""
+    """Show environments, what runs and differs from the record, what waits, and the last outcomes."""
     from banana_delivery.defs.build import build_resources
     from banana_delivery.reports.terminal import status_view
     from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.instance import open_instance
+    from banana_delivery.runs.lifecycle import Runs, trigger_of, version_of
 
     settings = load_settings()
-    resources = build_resources(settings)
-    records = [resources.release_target.record(environment) for environment in Environment]
+    target = build_resources(settings).release_target
+    records, observed = [], {}
+    for environment in Environment:
+        try:
+            records.append(target.record(environment))
+            observed[environment] = target.observed(environment)
+        except TargetError as error:
+            console.print(f"{environment.capitalize()} cannot be seen: {error}", style="red", highlight=False)
     with open_instance(settings) as instance:
-        console.print(status_view(records, AuditLog(instance).attempts()[:10], time.time()))
+        waiting = [f"version {version_of(run)} ({trigger_of(run.tags)})" for run in Runs(instance).waiting()]
+        attempts = AuditLog(instance).attempts()[:10]
+    console.print(status_view(records, attempts, time.time(), observed=observed, waiting=waiting))
 
 
 @app.command()

@@ -16,7 +16,7 @@ from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_withou
 from banana_delivery.delivery.recovery import Recovery
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.delivery.scale_down import scale_down_if_due
-from banana_delivery.delivery.watch import assess_production
+from banana_delivery.delivery.watch import DriftWatch, assess_production
 from banana_delivery.errors import BananaDeliveryError, RegistryError, TargetError
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
@@ -168,7 +168,8 @@ def _after(status: dg.DagsterRunStatus, name: str) -> dg.SensorDefinition:
 @dg.sensor(
     minimum_interval_seconds=10,
     default_status=RUNNING,
-    description="Finds deliveries whose process died, restores one stable colour and fails their runs.",
+    description="Compares production with its record and makes good what can be; finds deliveries whose process died, "
+    "restores one stable colour and fails their runs.",
 )
 def reconcile(
     context: dg.SensorEvaluationContext,
@@ -188,6 +189,10 @@ def reconcile(
                 done.append(f"{environment} was taken back from {found.owner}")
         except TargetError as error:
             done.append(f"{environment} does not answer: {error}")
+    watch = DriftWatch(recorder.publisher, clock, recorder.settings.heartbeat_seconds)
+    cursor, drift = watch.look(context.cursor)
+    context.update_cursor(cursor)
+    done += filter(None, [drift])
     try:
         done += filter(None, [EmergencyRollback(release_target, recorder, audit_log, context.log.info).finish()])
     except BananaDeliveryError as error:

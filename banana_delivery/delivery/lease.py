@@ -51,12 +51,8 @@ class Lease:
             DriftError: if it is held after a hand edit.
             ClaimRefusedError: if another owner lives.
         """
-        record = self._target.record(self._environment)
-        if record.phase is Phase.DRIFTED and not self._takeover:
-            raise DriftError(
-                f"{self._environment.capitalize()} is held: {record.note} "
-                f"When it is as you want it, type: {commands.resume(self._environment)}"
-            )
+        if not self._takeover:
+            refuse_if_held(self._target.record(self._environment))
         self.claim = self._patient_claim()
         self._thread.start()
         return self
@@ -120,3 +116,16 @@ class Lease:
                 # An API server that is away for some seconds is no reason to stop; staying away too long makes us
                 # stale, and then whoever takes over fences us.
                 continue
+
+
+def refuse_if_held(record: RolloutRecord) -> None:
+    """Let nobody begin where a person has to decide first.
+
+    Raises:
+        DriftError: if the environment is held after a hand edit; one sentence: what, why, what to type.
+    """
+    if record.phase is Phase.DRIFTED:
+        raise DriftError(
+            f"{record.environment.capitalize()} is held: {record.note} "
+            f"When it is as you want it, type: {commands.resume(record.environment)}"
+        )

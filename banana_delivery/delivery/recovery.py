@@ -17,7 +17,7 @@ from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.waiting import Clock
 
 LOG = logging.getLogger(__name__)
-ANSWER_SECONDS = 20.0
+ANSWER_SECONDS = 10.0
 """How long one try waits for replicas to answer: whoever tries is a sensor that looks again, or a person."""
 POLL_SECONDS = 0.5
 
@@ -153,10 +153,11 @@ def bring_back(target: ReleaseTarget, claim: Claim, clock: Clock) -> bool:
     record, observed = target.record(claim.environment), _observed(target, claim.environment)
     active = record.active
     if active and observed and not is_as_recorded(record, observed, active):
-        shelter(target, claim, record, observed)
+        served = any(observed.share(colour) and observed.answers(colour) for colour in COLOURS[claim.environment])
+        sheltered = shelter(target, claim, record, observed)
         _start(target, claim, active)
         if not _answers_in_time(target, claim.environment, active, clock):
-            if not any(observed.share(colour) and observed.answers(colour) for colour in COLOURS[claim.environment]):
+            if not served and not sheltered:
                 restore_traffic(target, claim)  # Nobody is served anyhow, and is again once it answers.
             return False
     restore_traffic(target, claim)

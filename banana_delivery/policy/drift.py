@@ -104,6 +104,11 @@ class Drift(Model):
         """Whether somebody must have changed something, other than replicas that fall silent by themselves."""
         return self.kind not in {DriftKind.SILENT, DriftKind.AWAY}
 
+    @property
+    def is_patient(self) -> bool:
+        """Whether no user feels it, since others answer."""
+        return self.kind is DriftKind.SILENT and not self.share
+
 
 def find_drift(record: RolloutRecord, observed: Observed) -> tuple[Drift, ...]:
     """How an environment differs from its record; the sum of their shares is what fails.

@@ -115,6 +115,11 @@ class Runs:
             if trigger_of(run.tags) == "sensor"
         ]
 
+    def waiting(self) -> list[Run]:
+        """Deliveries that have not begun, those that wait longest first."""
+        queued = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED])
+        return [run for run in reversed(self.instance.get_runs(filters=queued)) if version_of(run)]
+
     def begun(self, job: str, since: float) -> bool:
         """Whether a run of a job was launched since a moment and has not ended."""
         filters = dg.RunsFilter(job_name=job, statuses=UNFINISHED, created_after=datetime.fromtimestamp(since, UTC))

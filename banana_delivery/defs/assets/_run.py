@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from banana_delivery.delivery.lease import Lease
+from banana_delivery.delivery.lease import Lease, refuse_if_held
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import (
+    DriftError,
     FencedError,
     GateError,
     MissingCheckpointError,
     RejectedModelError,
+    TargetError,
     UnknownVersionError,
 )
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
@@ -79,6 +81,20 @@ class DeliveryRun:
     def lease(self, target: ReleaseTarget, environment: Environment) -> Lease:
         """This run's hold on an environment."""
         return Lease(target, environment, self.run_id, heartbeat_seconds=self.settings.heartbeat_seconds)
+
+    def refuse_if_held(self, target: ReleaseTarget) -> None:
+        """Spare people a delivery that will be refused at the end of its road.
+
+        Raises:
+            DriftError: if an environment is held after a hand edit; one sentence: what, why, what to type.
+        """
+        for environment in Environment:
+            try:
+                refuse_if_held(target.record(environment))
+            except DriftError:
+                raise
+            except TargetError as error:
+                self.say(f"{environment.capitalize()} does not answer yet: {error}")
 
     def end(self, outcome: Outcome, reason: str, **facts: object) -> AttemptRecord:
         """Put the attempt on record, let the registry and the people know, and return what was recorded."""
