@@ -278,7 +278,7 @@ class KubernetesTarget(ReleaseTarget):
 
         def change(carrier: Json, now: RolloutRecord) -> RolloutRecord:
             claims.check(now, claim)
-            return become(now, routing.shares(carrier)).replace(heartbeat=self.clock())
+            return become(now, routing.carried(carrier)).replace(heartbeat=self.clock())
 
         self._change(claim, change)
 
