@@ -16,13 +16,13 @@ from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_withou
 from banana_delivery.delivery.recovery import Recovery
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.delivery.scale_down import scale_down_if_due
-from banana_delivery.delivery.watch import DriftWatch, assess_production
+from banana_delivery.delivery.watch import DriftWatch, assess_held, assess_production
 from banana_delivery.errors import BananaDeliveryError, RegistryError, TargetError
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
-from banana_delivery.notifications.messages import registry_trouble, rollback_failed
+from banana_delivery.notifications.messages import held_version_fails, registry_trouble, rollback_failed
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.model import COLOURS, Environment, Outcome
+from banana_delivery.policy.model import COLOURS, Environment, Outcome, Phase
 from banana_delivery.policy.outages import Outage, Trouble, Word, assess
 from banana_delivery.policy.staged_versions import Overtaken, Staging, Trigger, choose, look, parse_cursor, superseded
 from banana_delivery.runs.audit_log import AuditLog
@@ -217,13 +217,21 @@ def production_watch(
     settings: dg.ResourceParam[Settings],
     release_target: dg.ResourceParam[ReleaseTarget],
     clock: dg.ResourceParam[Clock],
+    recorder: dg.ResourceParam[AttemptRecorder],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Compare the counters with those of the last look."""
+    """Compare the counters with those of the last look; of a held production, whatever it is, only tell."""
     try:
         production = release_target.record(Environment.PRODUCTION)
         snapshot = release_target.traffic(Environment.PRODUCTION)
     except TargetError as error:
         yield dg.SkipReason(f"Production does not answer: {error}")
+        return
+    if production.phase is Phase.DRIFTED:
+        held = assess_held(production, snapshot, context.cursor, settings.plan)
+        context.update_cursor(held.cursor)
+        for version, reason in held.failing.items():
+            recorder.publisher.notifier.send(held_version_fails(settings.model_name, production, version, reason))
+        yield dg.SkipReason(" ".join(held.failing.values()) or f"Production is held: {production.note}")
         return
     watched = assess_production(production, snapshot, context.cursor, clock.time(), settings.plan)
     context.update_cursor(watched.cursor)

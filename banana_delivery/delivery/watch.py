@@ -43,6 +43,10 @@ class _Cursor(StoredRecord):
     state: StepState
 
 
+class _HeldCursor(StoredRecord):
+    colours: dict[str, _Cursor]
+
+
 @dataclass(frozen=True)
 class Watched:
     """What one look found.
@@ -56,6 +60,19 @@ class Watched:
     cursor: str
     reason: str
     detail: str
+
+
+@dataclass(frozen=True)
+class HeldColours:
+    """What one look at a held production found.
+
+    Attributes:
+        cursor: for the next look.
+        failing: why a version fails its users, by version.
+    """
+
+    cursor: str
+    failing: dict[str, str]
 
 
 def assess_production(
@@ -74,6 +91,37 @@ def assess_production(
     if judgement.verdict is not StepVerdict.CONTINUE:
         return Watched("", "", judgement.reason)
     return Watched(_Cursor(digest=record.live.digest, state=state).model_dump_json(), "", judgement.reason)
+
+
+def assess_held(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, plan: str) -> HeldColours:
+    """Judge every colour of a held production as the watch step of a release does: nobody moves it, somebody looks.
+
+    Args:
+        record: of production, held.
+        snapshot: the counters now.
+        cursor: what the last look returned.
+        plan: name of the rollout plan, for its limits.
+    """
+    rules = PLANS[plan]
+    step = release_steps(rules)[-1]
+    known, kept, failing = _held_states(cursor), {}, {}
+    for colour, deployment in record.deployments.items():
+        before = known.get(colour)
+        digest = deployment.image.digest
+        state = before.state if before and before.digest == digest else begin_step(rules, step, snapshot)
+        judgement, state = assess_step(rules, state, snapshot, colour, digest)
+        if judgement.verdict is StepVerdict.FAIL:
+            failing[deployment.image.version] = judgement.reason
+        elif judgement.verdict is StepVerdict.CONTINUE:
+            kept[str(colour)] = _Cursor(digest=digest, state=state)
+    return HeldColours(_HeldCursor(colours=kept).model_dump_json(), failing)
+
+
+def _held_states(cursor: str | None) -> dict[str, _Cursor]:
+    try:
+        return _HeldCursor.read_json(cursor or "").colours
+    except ValidationError:
+        return {}
 
 
 def _state(cursor: str | None, digest: str) -> StepState | None:

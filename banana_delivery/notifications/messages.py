@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.drift import Drift, DriftKind, News
-from banana_delivery.policy.model import Environment, Model, Outcome, StoredRecord
+from banana_delivery.policy.model import Environment, Model, Outcome, RolloutRecord, StoredRecord
 from banana_delivery.policy.outages import Outage, Trouble, Word
 from banana_delivery.policy.outcomes import CONSEQUENCES, Urgency
 
@@ -204,6 +204,32 @@ def drift_notice(model: str, news: News, found: ProductionDrift) -> Notice:
         title=f"Production of {model}{': ' if fails and loud and news is not News.MADE_GOOD else ' '}{title}",
         body="\n".join(lines),
         urgency=Urgency.URGENT if loud else Urgency.NORMAL if news is News.OVER else Urgency.ASKS,
+    )
+
+
+def held_version_fails(model: str, record: RolloutRecord, version: str, reason: str) -> Notice:
+    """The message that a version fails its users while production is held; told once for a hold.
+
+    Args:
+        model: registered model in MLflow.
+        record: of production.
+        version: the one that fails.
+        reason: what its counters showed.
+    """
+    back = (
+        f"{commands.resume(Environment.PRODUCTION)}, which gives version {record.live.version if record.live else '?'}"
+    )
+    lines = [
+        reason,
+        f"Production is held: {record.note}",
+        f"Next: look at what runs: {commands.status()}. Nothing is touched until you type {back} all users, or take "
+        f"the failing one out: {commands.rollback(version)}",
+    ]
+    return Notice(
+        key=f"held/{record.generation}/{version}",
+        title=f"Production of {model} is held, and version {version} FAILS ITS USERS",
+        body="\n".join(lines),
+        urgency=Urgency.URGENT,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import dagster as dg
 import pytest
@@ -331,6 +331,32 @@ def test_users_who_fail_while_production_is_frozen_are_told_of_and_nothing_is_to
     ((title, urgency),) = looker.told
     assert ("85 % OF USER REQUESTS FAIL" in title, urgency) == (True, Urgency.URGENT)
     assert "banana-delivery resume production" in looker.bodies
+    assert (pipeline.weights, record(pipeline).phase) == (edited, Phase.DRIFTED)
+
+
+def test_a_version_that_fails_its_users_while_production_is_frozen_is_told_once_and_not_moved(
+    pipeline: PipelineHarness,
+) -> None:
+    edited = {BLUE: 40, GREEN: 60}
+    version = while_shifting(pipeline, lambda: pipeline.target.place.edit_weights(PRODUCTION, edited))
+    pipeline.break_image(record(pipeline).deployments[GREEN].image.digest, error_rate=0.5)
+    cursor: str | None = None
+    for _ in range(4):
+        context = dg.build_sensor_context(
+            instance=pipeline.instance,
+            cursor=cursor,
+            resources=pipeline.resources.by_key(),
+            sensor_name="production_watch",
+        )
+        watch = pipeline.defs.resolve_sensor_def("production_watch")(context)
+        assert isinstance(watch, Iterator)
+        assert all(isinstance(found, dg.SkipReason) for found in watch)
+        cursor = context.cursor
+        pipeline.clock.sleep(5)
+
+    (told,) = [notice for notice in pipeline.sent if "FAILS ITS USERS" in notice.title]
+    assert (told.urgency, f"version {version}" in told.title) == (Urgency.URGENT, True)
+    assert f"banana-delivery rollback {version}" in told.body
     assert (pipeline.weights, record(pipeline).phase) == (edited, Phase.DRIFTED)
 
 
