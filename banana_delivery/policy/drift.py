@@ -175,7 +175,7 @@ def _at(record: RolloutRecord, observed: Observed, colour: Colour) -> Iterator[D
             mendable=there < wanted,
             sentence=f"{colour} has {there} replicas instead of {wanted}.",
         )
-    elif ready < wanted or lost:
+    elif ready < wanted:
         yield Drift(
             kind=DriftKind.SILENT,
             colour=colour,
@@ -207,7 +207,7 @@ def _routing(record: RolloutRecord, observed: Observed) -> Iterator[Drift]:
     if not wrong:
         return
     nobody = served and not any(map(observed.share, Colour))
-    stray = [observed.share(colour) for colour in wrong if colour not in record.deployments]
+    stray = [observed.share(colour) for colour in wrong if _is_empty(record, observed, colour)]
     said = " ".join(
         f"{colour} has {observed.weights.get(colour, 0)} % of the traffic instead of {weight} %."
         for colour, weight in wrong.items()
@@ -218,6 +218,13 @@ def _routing(record: RolloutRecord, observed: Observed) -> Iterator[Drift]:
         mendable=served,
         sentence=said,
     )
+
+
+def _is_empty(record: RolloutRecord, observed: Observed, colour: Colour) -> bool:
+    """Whether nothing runs at a colour, and nothing should: whoever is sent there fails by the weights alone."""
+    deployment = record.deployments.get(colour)
+    cold = deployment is not None and deployment.replicas == 0 == observed.replicas.get(colour, 0)
+    return deployment is None or (cold and not observed.answers(colour))
 
 
 class News(StrEnum):

@@ -93,6 +93,12 @@ def test_users_who_are_sent_to_what_nobody_ever_deployed_fail() -> None:
     assert found(seen(weights={BLUE: 30, GREEN: 70}), alone) == [("weights/", 0.3, True)]
 
 
+def test_users_who_are_sent_to_a_colour_that_is_meant_to_be_cold_fail_because_of_the_weights() -> None:
+    cold = REST.replace(deployments={**REST.deployments, BLUE: REST.deployments[BLUE].replace(replicas=0)})
+    observed = seen(weights={BLUE: 100, GREEN: 0}, replicas={BLUE: 0, GREEN: 3}, ready={GREEN: 3})
+    assert found(observed, cold) == [("weights/", 1.0, True)]
+
+
 def test_during_a_delivery_the_recorded_split_is_right_and_at_rest_only_the_active_colour() -> None:
     shifting = REST.replace(owner="run-1", phase=Phase.SHIFTING, weights={BLUE: 40, GREEN: 60})
     split = seen(weights={BLUE: 40, GREEN: 60})
