@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from banana_delivery.errors import BananaDeliveryError
+from banana_delivery.errors import BananaDeliveryError, TargetError
 from banana_delivery.platforms import platform
 from banana_delivery.policy import commands
 from banana_delivery.policy.model import Colour, Environment
@@ -67,20 +67,31 @@ def demo(
 
 @app.command()
 def status() -> None:
-    """Show environments, colours, digests, weights and the last outcomes."""
+    """Show environments, what runs and differs from the record, what waits, and the last outcomes."""
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.rescue.ticks import Ticks
     from banana_delivery.reports.terminal import status_view, ticks_view
     from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.code_location import CodeLocation
     from banana_delivery.runs.instance import open_instance_if_it_answers
+    from banana_delivery.runs.lifecycle import Runs, trigger_of
 
     settings = load_settings()
-    resources = build_resources(settings)
-    records = [resources.release_target.record(environment) for environment in Environment]
+    target, location = build_resources(settings).release_target, CodeLocation.of(settings)
+    records, observed = [], {}
+    for environment in Environment:
+        try:
+            records.append(target.record(environment))
+            observed[environment] = target.observed(environment)
+        except TargetError as error:
+            console.print(f"{environment.capitalize()} cannot be seen: {error}", style="red", highlight=False)
+    waiting, attempts = [], []
     with open_instance_if_it_answers(settings) as instance:
-        last = list(islice(AuditLog(instance, CodeLocation.of(settings)).each_attempt(), 10)) if instance else []
-        console.print(status_view(records, last, time.time()))
+        if instance:
+            queue = Runs(instance, location).waiting()
+            waiting = [f"version {location.version_of(run)} ({trigger_of(run.tags)})" for run in queue]
+            attempts = list(islice(AuditLog(instance, location).each_attempt(), 10))
+    console.print(status_view(records, attempts, time.time(), observed=observed, waiting=waiting))
     console.print(ticks_view(Ticks(settings.home).last(), time.time()))
 
 
@@ -151,7 +162,7 @@ def resume(environment: Annotated[Environment, typer.Argument()] = Environment.P
     from banana_delivery.delivery import recovery
 
     resources = build_resources(load_settings())
-    recovery.resume(resources.release_target, environment, getpass.getuser())
+    recovery.resume(resources.release_target, environment, getpass.getuser(), resources.clock)
     console.print(f"{environment.capitalize()} is the pipeline's again.")
 
 

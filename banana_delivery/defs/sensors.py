@@ -15,17 +15,18 @@ from banana_delivery.defs.jobs import digest_to_roll_back
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt
 from banana_delivery.delivery.recovery import Recovery
+from banana_delivery.delivery.rescue.drift_watch import DriftWatch
 from banana_delivery.delivery.rescue.ticks import noted
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.delivery.scale_down import scale_down_if_due
-from banana_delivery.delivery.watch import act_on, assess_production, traffic_with_control
+from banana_delivery.delivery.watch import act_on, assess_held, assess_production, traffic_with_control
 from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, RegistryError, TargetError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
-from banana_delivery.notifications.messages import registry_trouble, rollback_failed
+from banana_delivery.notifications.messages import held_version_fails, registry_trouble, rollback_failed
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.model import COLOURS, Environment, Outcome
+from banana_delivery.policy.model import COLOURS, Environment, Outcome, Phase
 from banana_delivery.policy.outages import Outage, Trouble, Word, assess
 from banana_delivery.policy.staged_versions import Overtaken, Staging, Trigger, choose, look, parse_cursor, superseded
 from banana_delivery.runs.audit_log import AuditLog
@@ -196,7 +197,8 @@ def _after(status: dg.DagsterRunStatus, name: str, starting: dg.DefaultSensorSta
 
 @_sensor(
     minimum_interval_seconds=10,
-    description="Finds deliveries whose process died, restores one stable colour and fails their runs.",
+    description="Compares production with its record and makes good what can be; finds deliveries whose process died, "
+    "restores one stable colour and fails their runs.",
 )
 @noted("reconcile")
 def reconcile(
@@ -220,6 +222,10 @@ def reconcile(
             done.append(f"{environment} was left to whoever works there: {error}")
         except TargetError as error:
             done.append(f"{environment} does not answer: {error}")
+    watch = DriftWatch(recorder.publisher, clock, recorder.settings.heartbeat_seconds)
+    cursor, drift = watch.look(context.cursor)
+    context.update_cursor(cursor)
+    done += filter(None, [drift])
     try:
         done += filter(None, [EmergencyRollback(release_target, recorder, audit_log, context.log.info).finish()])
     except BananaDeliveryError as error:
@@ -248,17 +254,26 @@ def production_watch(
 ) -> dg.SkipReason:
     """Compare the counters with those of the last look, and before a rollback with the release before.
 
-    What has to go, goes at once: a run would wait for room.
+    What has to go, goes at once: a run would wait for room. Of a held production, whatever it is, people are only told.
     """
     try:
         production = release_target.record(Environment.PRODUCTION)
         snapshot = release_target.traffic(Environment.PRODUCTION)
-        watched = assess_production(production, snapshot, context.cursor, settings.plan)
-        if watched.reason:
-            snapshot = traffic_with_control(release_target, evaluator, production, clock)
-            watched = assess_production(production, snapshot, context.cursor, settings.plan)
     except TargetError as error:
         return dg.SkipReason(f"Production does not answer: {error}")
+    if production.phase is Phase.DRIFTED:
+        held = assess_held(production, snapshot, context.cursor, settings.plan)
+        context.update_cursor(held.cursor)
+        for version, reason in held.failing.items():
+            recorder.publisher.notifier.send(held_version_fails(settings.model_name, production, version, reason))
+        return dg.SkipReason(" ".join(held.failing.values()) or f"Production is held: {production.note}")
+    watched = assess_production(production, snapshot, context.cursor, settings.plan)
+    if watched.reason:
+        try:
+            snapshot = traffic_with_control(release_target, evaluator, production, clock)
+        except TargetError as error:
+            return dg.SkipReason(f"Production does not answer: {error}")
+        watched = assess_production(production, snapshot, context.cursor, settings.plan)
     context.update_cursor(watched.cursor)
     audit_log = AuditLog(context.instance, _here(context, settings))
     rollback = EmergencyRollback(release_target, recorder, audit_log, context.log.info)

@@ -166,11 +166,8 @@ class Lease:
                 self.waited = True
 
     def _claim_as(self, record: RolloutRecord, takeover: Takeover | None) -> Claim:
-        if record.phase is Phase.DRIFTED and takeover is not Takeover.ANYBODY:
-            raise DriftError(
-                f"{self._environment.capitalize()} is held: {record.note} "
-                f"When it is as you want it, type: {commands.resume(self._environment)}"
-            )
+        if takeover is not Takeover.ANYBODY:
+            refuse_if_held(record)
         return self._target.claim(self._environment, self._owner, seen=record, takeover=takeover)
 
     def __exit__(
@@ -228,3 +225,16 @@ class Lease:
                 # No file descriptor or no memory is left, say. A thread that ended here would do so without a word.
                 self._failed, self._why = self._failed + 1, f"{type(error).__name__}: {error}"
                 LOG.exception("The heartbeat of %s failed for the %d. time.", self._environment, self._failed)
+
+
+def refuse_if_held(record: RolloutRecord) -> None:
+    """Let nobody begin where a person has to decide first.
+
+    Raises:
+        DriftError: if the environment is held after a hand edit; one sentence: what, why, what to type.
+    """
+    if record.phase is Phase.DRIFTED:
+        raise DriftError(
+            f"{record.environment.capitalize()} is held: {record.note} "
+            f"When it is as you want it, type: {commands.resume(record.environment)}"
+        )

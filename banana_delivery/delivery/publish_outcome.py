@@ -27,6 +27,7 @@ from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.notifications.messages import Notice, ProductionNow, deleted_version, notice
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.drift import failing, find_drift
 from banana_delivery.policy.model import Environment, ImageRef, Phase
 from banana_delivery.policy.outcomes import registry_mark
 from banana_delivery.targets.base import ReleaseTarget
@@ -122,17 +123,18 @@ class OutcomePublisher:
             record = self.target.record(Environment.PRODUCTION)
             if record.owner not in {None, attempt.run_id, attempt.actor}:
                 return None
-            weights = self.target.observed(Environment.PRODUCTION).weights
+            observed = self.target.observed(Environment.PRODUCTION)
         except TargetError:
             return ProductionNow(known=False)
         shares: dict[str, int] = {}
-        for colour, weight in weights.items():
+        for colour, weight in observed.weights.items():
             if weight and colour in record.deployments:
                 version = _called(record.deployments[colour].image, attempt, made)
                 shares[version] = shares.get(version, 0) + weight
         return ProductionNow(
             version=_called(record.live, attempt, made) if record.live else "",
             shares=shares,
+            failing=failing(find_drift(record, observed)) or None,
             drifted=record.phase is Phase.DRIFTED,
         )
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from banana_delivery.delivery.lease import Lease
-from banana_delivery.errors import DriftError, TargetError
+from banana_delivery.delivery.recovery import shelter
+from banana_delivery.errors import DriftError, FencedError, TargetError
 from banana_delivery.evaluation.base import Load, Log
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ShiftStep
+from banana_delivery.policy.drift import Observed, find_drift
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import StepState, begin_step, observe
 from banana_delivery.policy.rollout.decision import (
@@ -27,7 +29,7 @@ from banana_delivery.policy.rollout.decision import (
 )
 from banana_delivery.policy.rollout.metrics import step_metrics
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
-from banana_delivery.targets.base import Observed, ReleaseTarget
+from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import retry
 
 POLL_SECONDS = 1.0
@@ -146,16 +148,32 @@ class TrafficShift:
             self.sleep(POLL_SECONDS)
             difference = self._difference()
         if difference:
-            self.lease.enter(Phase.DRIFTED, note=difference)
-            raise DriftError(
-                f"Somebody changed production by hand during a release: {difference} Nothing more was touched. "
-                f"When it is as you want it, type: {commands.resume(Environment.PRODUCTION)}"
-            )
+            self._freeze(difference)
         return self.target.traffic(Environment.PRODUCTION)
 
     def _difference(self) -> str:
         record = self.target.record(Environment.PRODUCTION)
         return detect_drift(record, self.target.observed(Environment.PRODUCTION))
+
+    def _freeze(self, difference: str) -> NoReturn:
+        """Leave production to a person, after its users were sent away from where nobody answers any more."""
+        note = f"{difference}{self._shelter()}"
+        self.lease.enter(Phase.DRIFTED, note=note)
+        raise DriftError(
+            f"Somebody changed production by hand during a release: {note} Nothing more was touched. "
+            f"When it is as you want it, type: {commands.resume(Environment.PRODUCTION)}"
+        )
+
+    def _shelter(self) -> str:
+        """One more sentence if users had to be moved."""
+        record = self.target.record(Environment.PRODUCTION)
+        try:
+            colour = shelter(self.target, self.lease.claim, record, self.target.observed(Environment.PRODUCTION))
+        except FencedError:
+            raise
+        except TargetError as error:
+            return f" The users could not be sent to where somebody answers: {error}"
+        return f" Nobody answered some of the users, so all of them were sent to {colour}." if colour else ""
 
     def _set_weight(self, weight: int) -> None:
         """The candidate's percent of user traffic; before the first release there is nobody to share with."""
@@ -175,14 +193,8 @@ class TrafficShift:
 
 
 def detect_drift(record: RolloutRecord, observed: Observed) -> str:
-    """One sentence about what somebody else changed; empty if everything is as the pipeline left it."""
-    for colour, deployment in record.deployments.items():
-        if observed.replicas.get(colour, 0) != deployment.replicas:
-            return f"{colour} has {observed.replicas.get(colour, 0)} replicas instead of {deployment.replicas}."
-        digest = observed.digests.get(colour)
-        if digest is not None and digest != deployment.image.digest:
-            return f"{colour} runs {digest[:19]} instead of {deployment.image.digest[:19]}."
-    for colour, weight in record.weights.items():
-        if observed.weights.get(colour, 0) != weight:
-            return f"{colour} has {observed.weights.get(colour, 0)} % of the traffic instead of {weight} %."
-    return ""
+    """One sentence about what somebody else changed; empty if everything is as the pipeline left it.
+
+    Replicas that fall silent by themselves are judged by their traffic, like any release.
+    """
+    return next((drift.sentence for drift in find_drift(record, observed) if drift.is_edit), "")

@@ -32,6 +32,10 @@ class _Cursor(StoredRecord):
     failing: int = 0
 
 
+class _HeldCursor(StoredRecord):
+    colours: dict[str, _Cursor]
+
+
 @dataclass(frozen=True)
 class Watched:
     """What one look found.
@@ -49,6 +53,19 @@ class Watched:
     detail: str
     stranger: str = ""
     failing: int = 0
+
+
+@dataclass(frozen=True)
+class HeldColours:
+    """What one look at a held production found.
+
+    Attributes:
+        cursor: for the next look.
+        failing: why a version fails its users, by version.
+    """
+
+    cursor: str
+    failing: dict[str, str]
 
 
 def assess_production(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, plan: str) -> Watched:
@@ -120,6 +137,37 @@ def traffic_with_control(
     except BananaDeliveryError as error:
         LOG.warning("The release before could not be asked: %s", error)
     return target.traffic(Environment.PRODUCTION)
+
+
+def assess_held(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, plan: str) -> HeldColours:
+    """Judge every colour of a held production as the watch step of a release does: nobody moves it, somebody looks.
+
+    Args:
+        record: of production, held.
+        snapshot: the counters now.
+        cursor: what the last look returned.
+        plan: name of the rollout plan, for its limits.
+    """
+    rules = PLANS[plan]
+    step = release_steps(rules)[-1]
+    known, kept, failing = _held_states(cursor), {}, {}
+    for colour, deployment in record.deployments.items():
+        before = known.get(colour)
+        digest = deployment.image.digest
+        state = (before and before.digest == digest and before.state) or begin_step(rules, step, snapshot)
+        judgement, state = assess_step(rules, state, snapshot, colour, digest)
+        if judgement.verdict is StepVerdict.FAIL:
+            failing[deployment.image.version] = judgement.reason
+        elif judgement.verdict is StepVerdict.CONTINUE:
+            kept[str(colour)] = _Cursor(digest=digest, state=state)
+    return HeldColours(_HeldCursor(colours=kept).model_dump_json(), failing)
+
+
+def _held_states(cursor: str | None) -> dict[str, _Cursor]:
+    try:
+        return _HeldCursor.read_json(cursor or "").colours
+    except ValidationError:
+        return {}
 
 
 def _kept(cursor: str | None, digest: str) -> _Cursor | None:

@@ -149,10 +149,12 @@ class Health:
     Attributes:
         ready: whether it takes requests, as the release that was asked for.
         waiting_for: what it is still doing otherwise.
+        reported: the digest with which something else answers in its place.
     """
 
     ready: bool
     waiting_for: str = ""
+    reported: str = ""
 
 
 class ReplicaClient:
@@ -174,7 +176,8 @@ class ReplicaClient:
             return Health(ready=False, waiting_for=_sentence(answer))
         reported = answer.headers.get("X-Image-Digest", "")
         if reported != digest:
-            return Health(ready=False, waiting_for=f"port {port} is answered by {reported or 'something else'}")
+            waiting_for = f"port {port} is answered by {reported or 'something else'}"
+            return Health(ready=False, waiting_for=waiting_for, reported=reported)
         return Health(ready=True)
 
     def metrics(self, port: int) -> str | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing_extensions import override
 
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.record import RecordFile
-from banana_delivery.embedded.replicas import Replica, ReplicaClient, Replicas, ReplicaSet
+from banana_delivery.embedded.replicas import Health, Replica, ReplicaClient, Replicas, ReplicaSet
 from banana_delivery.embedded.reserve import Reserve
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
 from banana_delivery.embedded.traefik import Router
 from banana_delivery.embedded.traffic import LocalTraffic
 from banana_delivery.errors import ImageError, TargetError
+from banana_delivery.policy.drift import Observed
 from banana_delivery.policy.model import (
     COLOURS,
     Colour,
@@ -31,7 +33,7 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.settings import Settings
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, RecordDamage, ReleaseTarget, Takeover
+from banana_delivery.targets.base import Claim, Readiness, RecordDamage, ReleaseTarget, Takeover
 from banana_delivery.targets.restoring import Running, Traces, rebuilt
 
 _log = logging.getLogger(__name__)
@@ -137,7 +139,7 @@ class LocalTarget(ReleaseTarget):
     def deploy(self, claim: Claim, colour: Colour, image: ImageRef, replicas: int) -> None:
         def deployed() -> None:
             with self._changing(claim) as record:
-                wished = claims.deployed(record, colour, image, replicas)
+                wished = claims.deployed(record, colour, image, replicas, self._routed(claim.environment))
                 directory = self._unpacked(image)
                 if wished.weights != record.weights:
                     self._router.write_weights(claim.environment, wished.weights)
@@ -148,7 +150,7 @@ class LocalTarget(ReleaseTarget):
     @override
     def scale(self, claim: Claim, colour: Colour, replicas: int) -> None:
         with self._changing(claim) as record:
-            wished = claims.scaled(record, colour, replicas)
+            wished = claims.scaled(record, colour, replicas, self._routed(claim.environment))
             self._apply(wished, colour, self._unpacked(wished.deployments[colour].image))
 
     @override
@@ -179,12 +181,21 @@ class LocalTarget(ReleaseTarget):
 
     @override
     def observed(self, environment: Environment) -> Observed:
-        """The router's split, and the processes that supervisord really has."""
+        """The router's split, the processes that supervisord really has, and what they say when they are asked."""
         sets = self._replicas.all(environment)
+        healths = self._healths(sets)
+        weights = self._router.weights(environment)
         return Observed(
-            weights=self._router.weights(environment),
+            weights=weights,
             replicas={found.colour: len(self._replicas.running(found)) for found in sets},
             digests={found.colour: found.image.digest for found in sets},
+            ready={colour: sum(health.ready for health in found) for colour, found in healths.items()},
+            reported={
+                colour: said
+                for colour, found in healths.items()
+                if (said := ",".join(sorted({health.reported for health in found} - {""})))
+            },
+            route="" if weights else f"The router has no route to {environment}, so no user is served.",
         )
 
     @override
@@ -232,6 +243,22 @@ class LocalTarget(ReleaseTarget):
         except TargetError as error:
             _log.warning("Not all beside the record of %s follows the claim: %s", claimed.environment, error)
         return claims.claim_on(claimed)
+
+    def _healths(self, sets: Sequence[ReplicaSet]) -> dict[Colour, list[Health]]:
+        """What each replica says, all asked at once: a look takes no longer because some of them hang."""
+        asked = [(found.colour, replica.port, found.image.digest) for found in sets for replica in found.replicas]
+        said: dict[Colour, list[Health]] = {found.colour: [] for found in sets}
+        with ThreadPoolExecutor(max_workers=max(1, len(asked))) as pool:
+            answers = pool.map(lambda one: self._client.health(one[1], one[2]), asked)
+            for (colour, *_), health in zip(asked, answers, strict=True):
+                said[colour].append(health)
+        return said
+
+    def _routed(self, environment: Environment) -> dict[Colour, float]:
+        """Percent of production's users by colour, as the router has it."""
+        if environment is Environment.STAGING:
+            return {}
+        return {colour: float(weight) for colour, weight in self._router.weights(environment).items()}
 
     @contextmanager
     def _changing(self, claim: Claim) -> Iterator[RolloutRecord]:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.model import Model, Outcome, StoredRecord
+from banana_delivery.policy.drift import Drift, DriftKind, News
+from banana_delivery.policy.model import Environment, Model, Outcome, RolloutRecord, StoredRecord
 from banana_delivery.policy.outages import Outage, Trouble, Word
 from banana_delivery.policy.outcomes import CONSEQUENCES, Urgency
 
@@ -108,7 +109,7 @@ def _trouble(attempt: AttemptRecord, production: ProductionNow) -> str:
         # Only an attempt that may have moved users leaves a doubt.
         return "and PRODUCTION DOES NOT ANSWER" if attempt.colour else ""
     if production.failing:
-        return f"and {float(f'{100 * production.failing:.2g}'):g} % OF USER REQUESTS FAIL"
+        return f"and {_percent(production.failing)} OF USER REQUESTS FAIL"
     share = production.share(attempt.version)
     should_serve = attempt.outcome is Outcome.RELEASED or production.version == attempt.version
     if production.drifted:
@@ -145,10 +146,114 @@ def _next_step(attempt: AttemptRecord, production: ProductionNow | None, trouble
     if not trouble:
         return usual
     steps = [f"look at production first: {commands.status()}."]
+    if production and production.drifted:
+        # Until then, whatever else is typed is refused.
+        steps.append(f"When it is as you want it: {commands.resume(Environment.PRODUCTION)}.")
     if production and production.share(attempt.version):
         # Nowhere else: typed once too often, it takes a good release out of service.
         steps.append(f"If version {attempt.version} is what harms users: {commands.rollback(attempt.version)}.")
     return " ".join(steps if attempt.outcome is Outcome.REJECTED else [*steps, f"Then: {usual}"])
+
+
+class ProductionDrift(Model):
+    """What was found to differ in production.
+
+    Attributes:
+        drifts: each difference.
+        failing: share of the users' requests that fail because of them, 0 to 1.
+        since: when it began, seconds since the epoch.
+        serving: the version on record; empty if there is none.
+        frozen: whether a person has to say that the pipeline may touch production again.
+        owner: who has production now, and is not disturbed; empty if nobody does.
+        times: how often something was made good lately.
+    """
+
+    drifts: tuple[Drift, ...] = ()
+    failing: float = 0.0
+    since: float
+    serving: str = ""
+    frozen: bool = False
+    owner: str = ""
+    times: int = 0
+
+
+def drift_notice(model: str, news: News, found: ProductionDrift) -> Notice:
+    """The message that production is not what its record says, was made so again, or is again.
+
+    Args:
+        model: registered model in MLflow.
+        news: what is to be said.
+        found: what differs, or differed.
+    """
+    away = any(drift.kind is DriftKind.AWAY for drift in found.drifts)
+    fails = f"{_percent(found.failing)} OF USER REQUESTS FAIL" if found.failing else ""
+    at = datetime.fromtimestamp(found.since, UTC).strftime("%d %B %H:%M UTC")
+    serves = f"On record is version {found.serving or 'none'}."
+    what = [drift.sentence for drift in found.drifts]
+    match news:
+        case News.OVER:
+            title, lines = f"is as recorded again (it was not since {at})", [serves, "Nothing to do."]
+        case News.MADE_GOOD:
+            failed = f"{_percent(found.failing)} of user requests failed. " if found.failing else ""
+            again = f" This was the {found.times}th time lately." if found.times > 2 else ""
+            title = "was CHANGED BY HAND, or lost replicas, and was made good"
+            lines = [
+                *what,
+                f"{failed}Version {found.serving or 'none'} has all users again, as recorded.{again}",
+                f"Next: find out who or what did it. To change production for good: {commands.deliver('VERSION')}",
+            ]
+        case News.FOUND | News.WORSE:
+            title = fails or ("does not answer" if away else "is not as recorded")
+            lines = [*what, serves, f"Next: {_drift_step(found)}"]
+    loud = news is not News.OVER and (found.failing or away)
+    return Notice(
+        key=f"drift/{found.since:.0f}/{news}/{found.times}/{found.failing:.3f}",
+        title=f"Production of {model}{': ' if fails and loud and news is not News.MADE_GOOD else ' '}{title}",
+        body="\n".join(lines),
+        urgency=Urgency.URGENT if loud else Urgency.NORMAL if news is News.OVER else Urgency.ASKS,
+    )
+
+
+def held_version_fails(model: str, record: RolloutRecord, version: str, reason: str) -> Notice:
+    """The message that a version fails its users while production is held; told once for a hold.
+
+    Args:
+        model: registered model in MLflow.
+        record: of production.
+        version: the one that fails.
+        reason: what its counters showed.
+    """
+    back = (
+        f"{commands.resume(Environment.PRODUCTION)}, which gives version {record.live.version if record.live else '?'}"
+    )
+    lines = [
+        reason,
+        f"Production is held: {record.note}",
+        f"Next: look at what runs: {commands.status()}. Nothing is touched until you type {back} all users, or take "
+        f"the failing one out: {commands.rollback(version)}",
+    ]
+    return Notice(
+        key=f"held/{record.generation}/{version}",
+        title=f"Production of {model} is held, and version {version} FAILS ITS USERS",
+        body="\n".join(lines),
+        urgency=Urgency.URGENT,
+    )
+
+
+def _drift_step(found: ProductionDrift) -> str:
+    look = f"look at what runs: {commands.status()}."
+    if found.frozen:
+        resume = commands.resume(Environment.PRODUCTION)
+        return f"{look} Nothing is touched until you type: {resume}, which brings version {found.serving} back."
+    if found.owner:
+        return f"{look} {found.owner} has production and is not disturbed."
+    if any(drift.mendable for drift in found.drifts):
+        return f"{look} What the record says is tried again and again; see why it does not come up."
+    return f"{look} The pipeline takes nobody's replicas away, and its next delivery stops at such a difference."
+
+
+def _percent(share: float) -> str:
+    return f"{float(f'{100 * share:.2g}'):g} %"
 
 
 def registry_trouble(model: str, trouble: Trouble, outage: Outage, word: Word) -> Notice:

@@ -10,25 +10,40 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from banana_delivery.images.base import PruneDecision
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.model import COLOURS, Colour, Phase, RolloutRecord
+from banana_delivery.policy.drift import Observed, find_drift
+from banana_delivery.policy.model import COLOURS, Colour, Deployment, Environment, Phase, RolloutRecord
 
 
-def status_view(records: Sequence[RolloutRecord], attempts: Sequence[AttemptRecord], now: float) -> Group:
-    """Environments, colours, digests, weights and the last outcomes.
+def status_view(
+    records: Sequence[RolloutRecord],
+    attempts: Sequence[AttemptRecord],
+    now: float,
+    *,
+    observed: Mapping[Environment, Observed] | None = None,
+    waiting: Sequence[str] = (),
+) -> Group:
+    """Environments, colours, digests, weights, what differs from the record, what waits, and the last outcomes.
 
     Args:
         records: of each environment.
         attempts: newest first.
         now: seconds since the epoch.
+        observed: what really is, where it could be seen.
+        waiting: deliveries that have not begun, in words, in the order in which they will.
     """
-    return Group(*(record_view(record, now) for record in records), _attempts(attempts))
+    seen = observed or {}
+    queue = [f"Waiting: {', '.join(waiting)}"] if waiting else []
+    return Group(
+        *(record_view(record, now, seen.get(record.environment)) for record in records), *queue, _attempts(attempts)
+    )
 
 
-def record_view(record: RolloutRecord, now: float) -> Group:
-    """One environment, its colours and their weights."""
+def record_view(record: RolloutRecord, now: float, observed: Observed | None = None) -> Group:
+    """One environment, its colours and their weights, and what really is where that was seen."""
     table = Table("Colour", "Version", "Digest", "Replicas", "Traffic", "Role")
     for colour in COLOURS[record.environment]:
         deployment = record.deployments.get(colour)
@@ -36,16 +51,35 @@ def record_view(record: RolloutRecord, now: float) -> Group:
             colour,
             deployment.image.version if deployment else "",
             deployment.image.digest[:19] if deployment else "",
-            str(deployment.replicas) if deployment else "",
+            _replicas(deployment, observed, colour),
             f"{record.weights.get(colour, 0)} %",
             _role(record, colour, now),
         )
-    return Group(f"{record.environment.capitalize()}: {_state(record, now)}", table)
+    return Group(f"{record.environment.capitalize()}: {_state(record, now)}", table, *_differences(record, observed))
+
+
+def _replicas(deployment: Deployment | None, observed: Observed | None, colour: Colour) -> str:
+    """Ready and wanted replicas; only what is wanted where nobody could see more."""
+    if deployment is None:
+        return ""
+    return f"{observed.ready.get(colour, 0)}/{deployment.replicas}" if observed else str(deployment.replicas)
+
+
+def _differences(record: RolloutRecord, observed: Observed | None) -> list[Text]:
+    """What is not as recorded, worst first."""
+    drifts = sorted(find_drift(record, observed), key=lambda drift: -drift.share) if observed else []
+    return [
+        Text(f"  ! {drift.sentence}{f' {100 * drift.share:.0f} % of users fail.' if drift.share else ''}", "red")
+        for drift in drifts
+    ]
 
 
 def _role(record: RolloutRecord, colour: Colour, now: float) -> str:
     if colour is record.active:
         return "active"
+    deployment = record.deployments.get(colour)
+    if record.candidate and deployment and deployment.image.digest == record.candidate.digest:
+        return "candidate"
     if record.scale_down_at is not None:
         left = record.scale_down_at - now
         return f"warm {left:.0f} s" if left > 0 else "warm"
@@ -54,7 +88,9 @@ def _role(record: RolloutRecord, colour: Colour, now: float) -> str:
 
 def _state(record: RolloutRecord, now: float) -> str:
     if record.owner:
-        return f"{record.phase}, {record.owner[:8]} beat {now - record.heartbeat:.0f} s ago"
+        weight = record.weights.get(record.idle, 0) if record.environment is Environment.PRODUCTION else 0
+        step = f" version {record.candidate.version} at {weight} %" if record.candidate and weight else ""
+        return f"{record.phase}{step}, {record.owner[:8]} beat {now - record.heartbeat:.0f} s ago"
     return f"held: {record.note}" if record.phase is Phase.DRIFTED else record.phase
 
 

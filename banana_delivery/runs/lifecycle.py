@@ -116,6 +116,12 @@ class Runs:
         latest = next(runs, None)
         return latest.run_id if latest else ""
 
+    def waiting(self) -> list[Run]:
+        """Deliveries that have not begun, those that wait longest first."""
+        queued = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED])
+        newest_first = [run for run in self.location.runs(self.instance, queued) if self.location.version_of(run)]
+        return newest_first[::-1]
+
     def in_production(self, run_id: str) -> bool:
         """Whether the production step of a run has started."""
         stats = self.instance.get_run_step_stats(run_id, step_keys=[self.location.step("production_release")])

@@ -8,9 +8,10 @@ that was thought dead and wakes up, or a second pipeline, cannot move traffic.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 
+from banana_delivery.policy.drift import Observed
 from banana_delivery.policy.model import Colour, Environment, ImageRef, RolloutRecord, TrafficSnapshot
 
 
@@ -67,24 +68,6 @@ class Readiness:
 
 
 @dataclass(frozen=True)
-class Observed:
-    """What really is, whatever the record says; a difference that the pipeline did not make is a hand edit.
-
-    Attributes:
-        weights: percent of user traffic by colour, as the router has it.
-        replicas: replicas asked for by colour, as the target has it.
-        digests: image digest by colour, as the target has it; absent for a colour that was never deployed.
-        shares: percent of user traffic by colour that the target can really give for these weights; empty where the
-            router is exact.
-    """
-
-    weights: dict[Colour, int]
-    replicas: dict[Colour, int]
-    digests: dict[Colour, str]
-    shares: dict[Colour, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class RecordDamage:
     """What is wrong with the stored record although it is known; whatever is written next under a claim mends it.
 
@@ -109,6 +92,8 @@ class ReleaseTarget(ABC):
           its copy or than the generations on the objects is restored from the copy: ``record`` tells what it says, the
           next write under a claim stores it again, together with the weights and whatever carries them.
         - An environment counts as never used only if there is no record, no copy and nothing of ours in it.
+        - No replica is taken from under users, whether the record or only the router knows of them: a colour that the
+          router sends users to is neither scaled to 0 nor turned into another release.
         - Methods may block for seconds (a router reload), never for minutes: waiting is the caller's, by ``readiness``.
     """
 

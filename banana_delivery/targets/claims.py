@@ -6,6 +6,7 @@ it says, is the target's part.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from banana_delivery.errors import ClaimOutdatedError, ClaimRefusedError, FencedError, TargetError
@@ -134,25 +135,41 @@ def released(record: RolloutRecord, claim: Claim) -> RolloutRecord:
     return record.replace(owner=None, phase=Phase.DRIFTED if record.phase is Phase.DRIFTED else Phase.IDLE)
 
 
-def deployed(record: RolloutRecord, colour: Colour, image: ImageRef, replicas: int) -> RolloutRecord:
+def deployed(
+    record: RolloutRecord, colour: Colour, image: ImageRef, replicas: int, routed: Mapping[Colour, float]
+) -> RolloutRecord:
     """The record once ``colour`` is told to run ``image``. Staging's sole colour always carries all of its traffic.
+
+    Args:
+        record: as it is.
+        colour: which set of replicas.
+        image: the release.
+        replicas: how many.
+        routed: percent of the users by colour as the router has it, whatever the record says.
 
     Raises:
         TargetError: if the change would take replicas from under users, or the environment has no such colour.
     """
     _check_colour(record.environment, colour)
     before = record.deployments.get(colour)
-    if before and before.image.digest != image.digest and _carries_users(record, colour):
+    carries = _carried(record, colour, routed)
+    if before and before.image.digest != image.digest and carries:
         raise TargetError(
-            f"{colour.capitalize()} runs version {before.image.version} and carries {record.weights[colour]} % of "
+            f"{colour.capitalize()} runs version {before.image.version} and carries {carries:g} % of "
             f"{record.environment}'s traffic; move that away before you deploy version {image.version} there."
         )
     weights = {Colour.SOLE: 100} if record.environment is Environment.STAGING else record.weights
-    return _with_replicas(record.replace(weights=weights), colour, image, replicas)
+    return _with_replicas(record.replace(weights=weights), colour, image, replicas, routed)
 
 
-def scaled(record: RolloutRecord, colour: Colour, replicas: int) -> RolloutRecord:
+def scaled(record: RolloutRecord, colour: Colour, replicas: int, routed: Mapping[Colour, float]) -> RolloutRecord:
     """The record once ``colour`` is told to run so many replicas.
+
+    Args:
+        record: as it is.
+        colour: which set of replicas.
+        replicas: how many.
+        routed: percent of the users by colour as the router has it, whatever the record says.
 
     Raises:
         TargetError: if the colour was never deployed, or would go cold while it carries users.
@@ -161,7 +178,7 @@ def scaled(record: RolloutRecord, colour: Colour, replicas: int) -> RolloutRecor
     before = record.deployments.get(colour)
     if before is None:
         raise TargetError(never_deployed(record.environment, colour))
-    return _with_replicas(record, colour, before.image, replicas)
+    return _with_replicas(record, colour, before.image, replicas, routed)
 
 
 def weighted(record: RolloutRecord, weights: dict[Colour, int]) -> RolloutRecord:
@@ -203,16 +220,21 @@ def _check_colour(environment: Environment, colour: Colour) -> None:
         raise TargetError(f"The {environment} environment has no colour {colour}; it has {has}.")
 
 
-def _carries_users(record: RolloutRecord, colour: Colour) -> bool:
-    return record.environment is Environment.PRODUCTION and record.weights.get(colour, 0) > 0
+def _carried(record: RolloutRecord, colour: Colour, routed: Mapping[Colour, float]) -> float:
+    """Percent of production's users that a colour has, by the record or by the router, whichever says more."""
+    if record.environment is not Environment.PRODUCTION:
+        return 0.0
+    return max(record.weights.get(colour, 0), routed.get(colour, 0))
 
 
-def _with_replicas(record: RolloutRecord, colour: Colour, image: ImageRef, replicas: int) -> RolloutRecord:
+def _with_replicas(
+    record: RolloutRecord, colour: Colour, image: ImageRef, replicas: int, routed: Mapping[Colour, float]
+) -> RolloutRecord:
     if replicas < 0:
         raise TargetError(f"A colour cannot have {replicas} replicas; ask for 0 or more.")
-    if replicas == 0 and _carries_users(record, colour):
+    if replicas == 0 and (carries := _carried(record, colour, routed)):
         raise TargetError(
-            f"{colour.capitalize()} carries {record.weights[colour]} % of {record.environment}'s traffic, so it "
+            f"{colour.capitalize()} carries {carries:g} % of {record.environment}'s traffic, so it "
             f"cannot be scaled to 0; move the traffic away first."
         )
     deployment = Deployment(image=image, replicas=replicas)

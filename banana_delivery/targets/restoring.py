@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from banana_delivery.errors import LostRecordError, TargetError
 from banana_delivery.policy import commands
+from banana_delivery.policy.drift import Observed
 from banana_delivery.policy.model import COLOURS, Colour, Deployment, Environment, ImageRef, RolloutRecord
-from banana_delivery.targets.base import Observed, RecordDamage
+from banana_delivery.targets.base import RecordDamage
 
 
 class KeptRecord(RolloutRecord):

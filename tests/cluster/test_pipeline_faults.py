@@ -17,6 +17,7 @@ from banana_delivery.policy.outcomes import CONSEQUENCES
 from banana_delivery.targets.kubernetes.api import Json
 from banana_delivery.targets.kubernetes.objects import CONTAINER, container_of
 from banana_delivery.targets.kubernetes.readiness import is_ready
+from banana_delivery.waiting import SystemClock
 from tests.cluster.cluster import AT_ONCE, PRODUCTION
 from tests.cluster.faults import changed_template, frozen, restart
 from tests.cluster.load import Users
@@ -204,7 +205,7 @@ def test_a_hand_edit_in_the_shift_holds_production_as_it_is_until_somebody_resum
         assert (record.phase, found in detect_drift(record, target.observed(PRODUCTION))) == (Phase.DRIFTED, True)
         # People look first. What is told to go while it starts may also stay for a minute.
         here.cluster.kubectl("rollout", "status", candidate, "-n", "production", "--timeout=60s")
-        resume(target, PRODUCTION, "Ada")
+        resume(target, PRODUCTION, "Ada", SystemClock())
         here.is_at_rest(live)
 
 

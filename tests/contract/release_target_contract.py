@@ -388,6 +388,19 @@ class ReplicaContract(_Contract):
         assert (observed.digests[BLUE], observed.replicas[BLUE]) == (image.digest, 2)
         eventually(lambda: fixture.target.traffic(PRODUCTION).digests == {BLUE: image.digest})
 
+    def test_what_is_observed_says_how_many_replicas_take_requests(self, fixture: TargetFixture, claim: Claim) -> None:
+        target = fixture.target
+        bring_up(target, claim, BLUE, fixture.image("1"), replicas=2)
+        target.deploy(claim, GREEN, fixture.image("3", broken=True), 1)
+
+        eventually(lambda: target.observed(PRODUCTION).ready.get(BLUE) == 2)
+
+        observed = target.observed(PRODUCTION)
+        assert (observed.ready.get(GREEN, 0), observed.reported, observed.route) == (0, {}, "")
+        assert (observed.answers(BLUE), observed.answers(GREEN)) == (True, False)
+        target.scale(claim, BLUE, 0)
+        eventually(lambda: not target.observed(PRODUCTION).answers(BLUE))
+
     def test_deploying_what_runs_changes_nothing(self, fixture: TargetFixture, claim: Claim) -> None:
         bring_up(fixture.target, claim, BLUE, fixture.image("1"))
         running, record = fixture.replicas(PRODUCTION, BLUE), fixture.target.record(PRODUCTION)
@@ -624,6 +637,29 @@ class RoutingContract(_Contract):
 
         eventually(lambda: target.observed(PRODUCTION).weights == {BLUE: 70, GREEN: 30})
         assert target.record(PRODUCTION).weights == {BLUE: 100, GREEN: 0}
+
+    def test_no_replica_is_taken_from_under_users_whom_only_the_router_knows_of(
+        self, fixture: TargetFixture, claim: Claim
+    ) -> None:
+        target = fixture.target
+        bring_up(target, claim, BLUE, fixture.image("1"))
+        bring_up(target, claim, GREEN, fixture.image("2"))
+        target.set_weights(claim, {BLUE: 100})
+        fixture.edit_weights({BLUE: 15, GREEN: 85})
+        eventually(lambda: target.observed(PRODUCTION).weights == {BLUE: 15, GREEN: 85})
+        running, record = fixture.replicas(PRODUCTION, GREEN), target.record(PRODUCTION)
+
+        with pytest.raises(TargetError, match="85 % of production's traffic, so it cannot be scaled to 0"):
+            target.scale(claim, GREEN, 0)
+        with pytest.raises(TargetError, match="85 % of production's traffic; move that away"):
+            target.deploy(claim, GREEN, fixture.image("4"), 1)
+        with pytest.raises(TargetError, match="cannot be scaled to 0"):
+            target.deploy(claim, GREEN, fixture.image("2"), 0)
+
+        assert fixture.replicas(PRODUCTION, GREEN) == running
+        assert target.record(PRODUCTION).deployments == record.deployments
+        target.set_weights(claim, {BLUE: 100})
+        target.scale(claim, GREEN, 0)
 
     def test_a_deployment_leaves_a_hand_edit_of_the_weights_alone(self, fixture: TargetFixture, claim: Claim) -> None:
         target = fixture.target

@@ -8,7 +8,8 @@ import pytest
 
 from banana_delivery.policy.model import Colour, Environment, ImageRef
 from banana_delivery.targets.base import ReleaseTarget
-from banana_delivery.targets.fake import Behaviour, FakeTarget
+from banana_delivery.targets.fake import FakeTarget
+from banana_delivery.targets.fake_place import Behaviour
 from banana_delivery.targets.fake_records import FakeRecords, Lying
 from banana_delivery.targets.restoring import KeptRecord
 from tests.contract.local_fixture import LocalFixture

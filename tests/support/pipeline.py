@@ -28,7 +28,7 @@ from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.instance import POOL_LIMIT
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.settings import Settings
-from banana_delivery.targets.fake import Behaviour
+from banana_delivery.targets.fake_place import Behaviour
 from tests.support.phases import NoPlots, SimulatedClock, WatchedTarget, conversion
 
 STATUS_SENSORS = {

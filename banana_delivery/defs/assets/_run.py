@@ -10,14 +10,16 @@ from typing import Any, get_type_hints
 
 import dagster as dg
 
-from banana_delivery.delivery.lease import Lease, Patience
+from banana_delivery.delivery.lease import Lease, Patience, refuse_if_held
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import (
     DagsterError,
+    DriftError,
     FencedError,
     GateError,
     MissingCheckpointError,
     RejectedModelError,
+    TargetError,
     UnknownVersionError,
     redacted,
 )
@@ -176,6 +178,20 @@ class DeliveryRun:
             serving_version=self.version,
             basis=basis,
         )
+
+    def refuse_if_held(self, target: ReleaseTarget) -> None:
+        """Spare people a delivery that will be refused at the end of its road.
+
+        Raises:
+            DriftError: if an environment is held after a hand edit; one sentence: what, why, what to type.
+        """
+        for environment in Environment:
+            try:
+                refuse_if_held(target.record(environment))
+            except DriftError:
+                raise
+            except TargetError as error:
+                self.say(f"{environment.capitalize()} does not answer yet: {error}")
 
     def end(self, outcome: Outcome, reason: str, **facts: object) -> AttemptRecord:
         """Put the attempt on record, let the registry and the people know, and return what was recorded."""

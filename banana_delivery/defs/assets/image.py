@@ -27,6 +27,7 @@ def image(
     run = start_run(context, recorder)
     build = ImageBuild(image_store, release_target, settings, run.audit_log, recorder.clock, run.say)
     with run.records_failure():
+        run.refuse_if_held(release_target)  # The first step of a redeploy.
         original = build.original(model_artifact) if run.redeploying else None
         record = original or build.make(model_artifact)
     return dg.MaterializeResult(value=record, data_version=dg.DataVersion(record.ref.digest))

@@ -13,6 +13,7 @@ from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
 from banana_delivery.policy.asset_records import ArtifactRecord
+from banana_delivery.targets.base import ReleaseTarget
 
 PARITY_IMAGES = 24
 """Enough to show a wrong preprocessing or class order on any of them, few enough to cost a second."""
@@ -28,11 +29,13 @@ def model_artifact(
     model_registry: dg.ResourceParam[ModelRegistry],
     exporter: dg.ResourceParam[Exporter],
     evaluator: dg.ResourceParam[Evaluator],
+    release_target: dg.ResourceParam[ReleaseTarget],
     recorder: dg.ResourceParam[AttemptRecorder],
 ) -> dg.MaterializeResult[ArtifactRecord]:
     """Resolve, download, scan, export and compare; a redeploy takes the files of its first delivery."""
     run = start_run(context, recorder)
     with run.records_failure():
+        run.refuse_if_held(release_target)
         described = model_registry.describe(run.version)
         record = _reused(run) if run.redeploying else None
         record = record or _made(run, model_registry, exporter, evaluator, described)

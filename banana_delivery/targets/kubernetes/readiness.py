@@ -75,6 +75,11 @@ def serves(deployment: Json) -> bool:
     return bool(deployment["spec"]["replicas"] and updated and status.get("readyReplicas"))
 
 
+def ready_in(deployment: Json) -> int:
+    """How many pods of a colour take requests, as the cluster counted them the last time; no pod is asked."""
+    return int(deployment.get("status", {}).get("readyReplicas", 0))
+
+
 def is_ready(pod: Json) -> bool:
     """Whether a pod answers and is not about to go."""
     if pod["metadata"].get("deletionTimestamp"):

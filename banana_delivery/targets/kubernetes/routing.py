@@ -72,6 +72,11 @@ class Routing(ABC):
         """Percent of user traffic by colour that the cluster can really give for these weights."""
         return {colour: float(weight) for colour, weight in self.weights(carrier).items()}
 
+    def carried(self, carrier: Json) -> dict[Colour, float]:
+        """Percent of user traffic that may reach a colour: what is asked for or given, whichever is more."""
+        given = self.shares(carrier)
+        return {colour: max(weight, given.get(colour, 0.0)) for colour, weight in self.weights(carrier).items()}
+
     @abstractmethod
     def url(self) -> str:
         """Where users reach the environment."""

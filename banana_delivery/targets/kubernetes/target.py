@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from banana_delivery.errors import ConflictError, FencedError, TargetError
 from banana_delivery.names import GENERATION_KEY, IMAGE_KEY, REPLICAS_KEY
+from banana_delivery.policy.drift import Observed
 from banana_delivery.policy.model import (
     COLOURS,
     Colour,
@@ -31,7 +32,7 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.settings import Settings
 from banana_delivery.targets import claims
-from banana_delivery.targets.base import Claim, Observed, Readiness, RecordDamage, ReleaseTarget, Takeover
+from banana_delivery.targets.base import Claim, Readiness, RecordDamage, ReleaseTarget, Takeover
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.autoscaling import autoscaler_of, is_content, replicas_of, set_floor
 from banana_delivery.targets.kubernetes.endpoints import EndpointRouting
@@ -46,10 +47,10 @@ from banana_delivery.targets.kubernetes.objects import (
     image_in,
     release_in,
 )
-from banana_delivery.targets.kubernetes.readiness import not_led_there, readiness_of, serves
+from banana_delivery.targets.kubernetes.readiness import not_led_there, readiness_of, ready_in, serves
 from banana_delivery.targets.kubernetes.record import Change, RecordStore, change_stamped
 from banana_delivery.targets.kubernetes.routing import Routing, SoleRouting, digest_at
-from banana_delivery.targets.kubernetes.traffic import TRAEFIK_QUERIES, RouterSource, Traffic, prometheus, traefik
+from banana_delivery.targets.kubernetes.traffic import RouterSource, Traffic, router_source
 from banana_delivery.targets.restoring import Running, rebuilt
 
 _log = logging.getLogger(__name__)
@@ -80,6 +81,14 @@ class EnvironmentCluster:
     def traffic(self) -> Traffic:
         """The environment's figures."""
         return Traffic(self.api, self.place, self.router)
+
+    def needed(self, colour: Colour, deployment: Json, asked: int) -> int:
+        """As many replicas as asked for, or as the autoscaler added under load: only it takes those away."""
+        live = int(deployment["spec"]["replicas"])
+        if not 0 < asked < live or not self.routing.weights(self.store.carrier()).get(colour):
+            return asked
+        autoscaler = autoscaler_of(self.api, self.place, colour)
+        return live if autoscaler and is_content(autoscaler, deployment) else asked
 
 
 @dataclass
@@ -164,7 +173,7 @@ class KubernetesTarget(ReleaseTarget):
     def deploy(self, claim: Claim, colour: Colour, image: ImageRef, replicas: int) -> None:
         """Make the colour's Deployment, or turn it into this release."""
         site = self.sites[claim.environment]
-        self._record(claim, lambda now: claims.deployed(now, colour, image, replicas))
+        self._record(claim, lambda now, routed: claims.deployed(now, colour, image, replicas, routed))
         set_floor(site.api, site.place, colour, replicas)
         template = site.api.get(site.place.template(colour))
         if template is None:
@@ -180,11 +189,11 @@ class KubernetesTarget(ReleaseTarget):
     def scale(self, claim: Claim, colour: Colour, replicas: int) -> None:
         """Change the Deployment's replicas; its pods finish what they have accepted, as their PodTemplate says."""
         site = self.sites[claim.environment]
-        self._record(claim, lambda now: claims.scaled(now, colour, replicas))
+        self._record(claim, lambda now, routed: claims.scaled(now, colour, replicas, routed))
         set_floor(site.api, site.place, colour, replicas)
 
         def change(deployment: Json) -> None:
-            deployment["spec"]["replicas"] = _not_less_than_needed(site, colour, deployment, replicas)
+            deployment["spec"]["replicas"] = site.needed(colour, deployment, replicas)
             annotate(deployment, REPLICAS_KEY, str(replicas))
 
         if change_stamped(site.api, site.place.deployment(colour), claim.generation, change) is None:
@@ -228,19 +237,21 @@ class KubernetesTarget(ReleaseTarget):
 
     @override
     def observed(self, environment: Environment) -> Observed:
-        """What the route, the Deployments and the autoscalers say."""
+        """What the route, the Deployments and the autoscalers say, even if the record cannot be read."""
         site = self.sites[environment]
-        carrier = site.store.carrier()
+        carrier = site.api.get(site.routing.carrier)
         found = {colour: site.api.get(site.place.deployment(colour)) for colour in COLOURS[environment]}
         deployments = {colour: deployment for colour, deployment in found.items() if deployment}
         return Observed(
-            weights=site.routing.weights(carrier),
+            weights=site.routing.weights(carrier) if carrier else {},
             replicas={
                 colour: replicas_of(site.api, site.place, colour, deployment)
                 for colour, deployment in deployments.items()
             },
             digests={colour: digest_in(deployment) for colour, deployment in deployments.items()},
-            shares=site.routing.shares(carrier),
+            shares=site.routing.shares(carrier) if carrier else {},
+            ready={colour: ready_in(deployment) for colour, deployment in deployments.items()},
+            route="" if carrier else f"{site.routing.carrier} does not exist in the cluster, so no user is served.",
         )
 
     @override
@@ -294,7 +305,7 @@ class KubernetesTarget(ReleaseTarget):
         if max(asked, autoscaler["spec"].get("minReplicas", 1)) <= base or not is_content(autoscaler, deployment):
             return
         if asked > base:
-            self._record(claim, lambda now: claims.scaled(now, colour, base))
+            self._record(claim, lambda now, routed: claims.scaled(now, colour, base, routed))
             path = site.place.deployment(colour)
             change_stamped(site.api, path, claim.generation, lambda it: annotate(it, REPLICAS_KEY, str(base)))
         set_floor(site.api, site.place, colour, base)
@@ -305,12 +316,13 @@ class KubernetesTarget(ReleaseTarget):
         template = site.api.get(site.place.template(colour)) or {"metadata": {}}
         return int(annotation(template, REPLICAS_KEY) or 1)
 
-    def _record(self, claim: Claim, become: Callable[[RolloutRecord], RolloutRecord]) -> None:
-        """Change the record alone, under the claim."""
+    def _record(self, claim: Claim, become: Callable[[RolloutRecord, dict[Colour, float]], RolloutRecord]) -> None:
+        """Change the record alone, under the claim; what it becomes may depend on where users really go."""
+        routing = self.sites[claim.environment].routing
 
-        def change(_: Json, now: RolloutRecord) -> RolloutRecord:
+        def change(carrier: Json, now: RolloutRecord) -> RolloutRecord:
             claims.check(now, claim)
-            return claims.alive(become(now), self.clock())
+            return claims.alive(become(now, routing.carried(carrier)), self.clock())
 
         self._change(claim, change)
 
@@ -326,7 +338,7 @@ class KubernetesTarget(ReleaseTarget):
         def change(deployment: Json) -> None:
             annotate(deployment, REPLICAS_KEY, str(wanted["spec"]["replicas"]))
             kept = serves(deployment) and image_in(deployment) == image_in(wanted)
-            deployment["spec"]["replicas"] = _not_less_than_needed(site, colour, deployment, wanted["spec"]["replicas"])
+            deployment["spec"]["replicas"] = site.needed(colour, deployment, wanted["spec"]["replicas"])
             if not kept:
                 # A PodTemplate that was changed meanwhile takes effect with a release, never under one that serves.
                 deployment["spec"]["template"] = wanted["spec"]["template"]
@@ -340,15 +352,6 @@ class KubernetesTarget(ReleaseTarget):
                 self._put(site, colour, claim, wanted)
 
 
-def _not_less_than_needed(site: EnvironmentCluster, colour: Colour, deployment: Json, asked: int) -> int:
-    """As many replicas as asked for, or as the autoscaler added under load: only it takes those away."""
-    live = int(deployment["spec"]["replicas"])
-    if not 0 < asked < live or not site.routing.weights(site.store.carrier()).get(colour):
-        return asked
-    autoscaler = autoscaler_of(site.api, site.place, colour)
-    return live if autoscaler and is_content(autoscaler, deployment) else asked
-
-
 def kubernetes_target(settings: Settings) -> KubernetesTarget:
     """The target that the settings describe."""
     staging = EnvironmentNamespace(Environment.STAGING, settings.kubernetes_staging_namespace)
@@ -359,7 +362,7 @@ def kubernetes_target(settings: Settings) -> KubernetesTarget:
         sites={
             Environment.STAGING: EnvironmentCluster(staging_api, staging, SoleRouting(staging_api, staging)),
             Environment.PRODUCTION: EnvironmentCluster(
-                production_api, production, _routing(settings, production_api, production), _router(settings)
+                production_api, production, _routing(settings, production_api, production), router_source(settings)
             ),
         },
         faults=settings.drill_faults,
@@ -370,13 +373,3 @@ def _routing(settings: Settings, api: KubernetesApi, place: EnvironmentNamespace
     if settings.kubernetes_routing == "endpoints":
         return EndpointRouting(api, place)
     return GatewayRouting(api, place, settings.kubernetes_route_timeout_seconds, settings.kubernetes_gateway_replicas)
-
-
-def _router(settings: Settings) -> RouterSource | None:
-    """The best source of the router's figures that is configured; without a Gateway there is no router to ask."""
-    if settings.kubernetes_routing == "endpoints":
-        return None
-    if settings.kubernetes_prometheus_url:
-        queries = {**TRAEFIK_QUERIES, **settings.kubernetes_prometheus_queries}
-        return prometheus(settings.kubernetes_prometheus_url, queries)
-    return traefik(settings.kubernetes_router_metrics_url) if settings.kubernetes_router_metrics_url else None

@@ -18,6 +18,7 @@ import httpx
 from banana_delivery.errors import TargetError
 from banana_delivery.names import COLOUR_KEY
 from banana_delivery.policy.model import COLOURS, Backend, Colour, TrafficSnapshot, TrafficSource
+from banana_delivery.settings import Settings
 from banana_delivery.targets.kubernetes.api import CONNECTIONS, Json, KubernetesApi
 from banana_delivery.targets.kubernetes.gateway import PROBE_ROUTE, USER_ROUTE
 from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, container_port
@@ -311,3 +312,13 @@ def _no_figures(url: str, what: str, why: str) -> TargetError:
         f"{what} at {url} gave no figures ({why}); a release without figures is not judged. "
         "Bring it back, or set another source (docs/kubernetes.md)."
     )
+
+
+def router_source(settings: Settings) -> RouterSource | None:
+    """The best source of the router's figures that is configured; without a Gateway there is no router to ask."""
+    if settings.kubernetes_routing == "endpoints":
+        return None
+    if settings.kubernetes_prometheus_url:
+        queries = {**TRAEFIK_QUERIES, **settings.kubernetes_prometheus_queries}
+        return prometheus(settings.kubernetes_prometheus_url, queries)
+    return traefik(settings.kubernetes_router_metrics_url) if settings.kubernetes_router_metrics_url else None

@@ -128,7 +128,7 @@ def test_a_run_whose_end_could_not_be_written_down_gets_its_line_later(
     with pytest.raises(TargetError):
         pipeline.after(run)
     assert pipeline.attempts(version) == []
-    recovery.take_over(pipeline.target, Environment.PRODUCTION, "Ada")
+    recovery.take_over(pipeline.target, Environment.PRODUCTION, "Ada", pipeline.clock)
     monkeypatch.setattr(record_attempt, "SENSORS_SECONDS", -1e6)
     for _ in range(2):
         pipeline.tick("reconcile")
@@ -150,7 +150,7 @@ def test_after_resuming_a_held_production_the_next_delivery_goes_through(pipelin
     pipeline.target.at[SHIFTING] = lambda: pipeline.target.place.edit_replicas(Environment.PRODUCTION, Colour.BLUE, 3)
     pipeline.run(held)
     assert pipeline.target.record(Environment.PRODUCTION).phase is Phase.DRIFTED
-    recovery.resume(pipeline.target, Environment.PRODUCTION, "Ada")
+    recovery.resume(pipeline.target, Environment.PRODUCTION, "Ada", pipeline.clock)
     is_at_rest(pipeline, FIRST)
     following = pipeline.stage(BETTER)
     ends(pipeline, following, pipeline.run(following), Outcome.RELEASED)
@@ -161,7 +161,7 @@ def test_what_is_not_held_cannot_be_resumed_and_nobody_is_robbed(pipeline: Pipel
 
     def resume() -> None:
         with pytest.raises(TargetError, match="Production is not held"):
-            recovery.resume(pipeline.target, Environment.PRODUCTION, "Ada")
+            recovery.resume(pipeline.target, Environment.PRODUCTION, "Ada", pipeline.clock)
 
     pipeline.target.at[SHIFTING] = resume
     ends(pipeline, version, pipeline.run(version), Outcome.RELEASED)

@@ -92,5 +92,5 @@ def test_a_run_whose_environment_was_taken_touches_nothing_more(pipeline: Pipeli
     if hook != PROMOTED:
         assert run.status is dg.DagsterRunStatus.FAILURE
         assert "Ada has taken it over" in pipeline.attempts(version)[0].reason
-    take_over(pipeline.target, hook.environment, "Ada")
+    take_over(pipeline.target, hook.environment, "Ada", pipeline.clock)
     was_told_once(pipeline, run, Outcome.RELEASED if hook == PROMOTED else Outcome.ERROR)

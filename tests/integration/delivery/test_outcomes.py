@@ -9,9 +9,9 @@ import pytest
 
 from banana_delivery.names import SUPERSEDED_TAG, TRIGGER_TAG
 from banana_delivery.policy.asset_records import DecisionKind, ManualDecision
+from banana_delivery.policy.drift import Observed
 from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.targets.base import Observed
 from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST

@@ -15,7 +15,7 @@ from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
 from banana_delivery.policy.outcomes import Urgency
 from banana_delivery.runs.lifecycle import Runs, identity
 from banana_delivery.runs.partitions import ensure_partition
-from banana_delivery.targets.fake import Behaviour
+from banana_delivery.targets.fake_place import Behaviour
 from tests.integration.delivery.serving import FIRST
 from tests.support.phases import PhaseHook
 from tests.support.pipeline import PipelineHarness

@@ -433,7 +433,7 @@ def test_a_stored_hold_lasts_until_somebody_resumes(tmp_path: Path) -> None:
         assert pipeline.run(seventh).status is dg.DagsterRunStatus.FAILURE
         assert "banana-delivery resume production" in pipeline.attempts(seventh)[0].reason
         assert pipeline.weights == by_hand
-        recovery.resume(pipeline.target, Environment.PRODUCTION, "ada")
+        recovery.resume(pipeline.target, Environment.PRODUCTION, "ada", pipeline.clock)
         assert pipeline.weights == {Colour.BLUE: 0, Colour.GREEN: 100}
         assert pipeline.run(seventh).is_success
         assert pipeline.serving == seventh

@@ -6,7 +6,8 @@ import pytest
 
 from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import Colour, Environment, ImageRef, TrafficSource
-from banana_delivery.targets.fake import Behaviour, FakeTarget
+from banana_delivery.targets.fake import FakeTarget
+from banana_delivery.targets.fake_place import Behaviour
 
 PRODUCTION = Environment.PRODUCTION
 IMAGE = ImageRef(repository="fake", digest="sha256:" + "a" * 64, version="1", key="key")

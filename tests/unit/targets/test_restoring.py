@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from banana_delivery.errors import LostRecordError, TargetError
+from banana_delivery.policy.drift import Observed
 from banana_delivery.policy.model import Colour, Environment, ImageRef, RollbackIntent, RolloutRecord
-from banana_delivery.targets.base import Observed
 from banana_delivery.targets.restoring import (
     Found,
     KeptRecord,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from banana_delivery.errors import ClaimOutdatedError, FencedError, TargetError
 from banana_delivery.policy.model import Environment, RolloutRecord
 from banana_delivery.targets.base import Claim, Takeover
-from banana_delivery.targets.fake import FakePlace, FakeTarget
+from banana_delivery.targets.fake import FakeTarget
+from banana_delivery.targets.fake_place import FakePlace
 from banana_delivery.targets.sightings import OwnerWatch, Sightings
 from tests.support.clock import HandClock
 

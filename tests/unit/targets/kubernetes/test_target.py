@@ -236,3 +236,37 @@ def test_a_takeover_on_purpose_goes_through_between_two_heartbeats(
     assert (target.record(PRODUCTION).owner, taken.generation) == ("Ada", claim.generation + 1)
     with pytest.raises(FencedError):
         target.heartbeat(claim)
+
+
+def test_what_is_observed_asks_no_pod_and_no_record(cluster: Cluster, target: KubernetesTarget) -> None:
+    cluster.objects[PLACE.route("banana-api")]["metadata"]["annotations"][RECORD_KEY] = "no record"
+    cluster.blue["status"]["readyReplicas"] = 2
+
+    observed = target.observed(PRODUCTION)
+
+    assert (observed.ready, observed.route, observed.share(BLUE)) == ({BLUE: 2}, "", 1.0)
+    del cluster.objects[PLACE.deployment(BLUE)]
+    assert (target.observed(PRODUCTION).ready, target.observed(PRODUCTION).replicas) == ({}, {})
+
+
+def test_a_route_that_was_deleted_is_observed(cluster: Cluster, target: KubernetesTarget) -> None:
+    del cluster.objects[PLACE.route("banana-api")]
+
+    observed = target.observed(PRODUCTION)
+
+    assert "httproutes/banana-api does not exist" in observed.route
+    assert (observed.weights, observed.share(BLUE), observed.ready) == ({}, 0.0, {BLUE: PEAK})
+
+
+def test_a_colour_that_the_route_leads_users_to_is_not_scaled_down(cluster: Cluster, target: KubernetesTarget) -> None:
+    claim = target.claim(PRODUCTION, "run-1")
+    target.deploy(claim, GREEN, IMAGE, 2)
+    cluster.objects[PLACE.route("banana-api")]["spec"]["rules"] = user_rules({BLUE: 15, GREEN: 85}, "k", "t", 10, PLACE)
+
+    with pytest.raises(TargetError, match="Green carries 85 % of production's traffic"):
+        target.scale(claim, GREEN, 0)
+
+    assert cluster.objects[PLACE.deployment(GREEN)]["spec"]["replicas"] == 2
+    cluster.objects[PLACE.route("banana-api")]["spec"]["rules"] = user_rules({BLUE: 100, GREEN: 0}, "k", "t", 10, PLACE)
+    target.scale(claim, GREEN, 0)
+    assert cluster.objects[PLACE.deployment(GREEN)]["spec"]["replicas"] == 0
