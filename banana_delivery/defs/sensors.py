@@ -12,7 +12,7 @@ import dagster as dg
 
 from banana_delivery.defs.jobs import ROLLBACK, digest_to_roll_back
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
-from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt
+from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt, tell_what_was_not_told
 from banana_delivery.delivery.recovery import Recovery
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.delivery.scale_down import scale_down_if_due
@@ -198,6 +198,8 @@ def reconcile(
     for run in runs_without_attempt(audit_log, clock.time()):
         recorder.record_run(audit_log, run, clock.time())
         done.append(f"run {run.run_id[:8]} had no line in the audit trail")
+    for attempt in tell_what_was_not_told(audit_log, recorder.publisher, clock.time()):
+        done.append(f"people were told late how version {attempt.version} ended")
     return dg.SkipReason("; ".join(done) or "No orphaned environment or run.")
 
 

@@ -8,6 +8,7 @@ again and again.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -23,7 +24,7 @@ from banana_delivery.errors import (
 )
 from banana_delivery.files import write_atomically
 from banana_delivery.model_registry.base import ModelRegistry
-from banana_delivery.notifications.messages import ProductionNow, deleted_version, notice
+from banana_delivery.notifications.messages import ProductionNow, deleted_version, key_of, notice
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Environment, Phase
@@ -54,14 +55,25 @@ class OutcomePublisher:
     model: str
     dagster_url: str
 
-    def publish(self, attempt: AttemptRecord) -> None:
-        """Mark the version and tell people; what is away now is only logged, ``catch_up`` comes back to it."""
+    def publish(self, attempt: AttemptRecord) -> bool:
+        """Mark the version and tell people; what is away now is only logged, ``catch_up`` comes back to it.
+
+        Returns:
+            Whether what there is to tell was told, or is kept to be told.
+        """
         try:
             if trouble := self._not_marked(attempt):
                 LOG.warning("The registry was not told yet how version %s ended: %s", attempt.version, trouble)
             self.notifier.send(notice(self.model, attempt, self.dagster_url, self._production_now(attempt)))
         except OSError as error:
             LOG.warning("Nobody could be told how version %s ended: %s", attempt.version, error)
+            return False
+        return True
+
+    def was_told(self, attempts: Iterable[AttemptRecord]) -> list[bool]:
+        """Whether people know how each of some attempts ended."""
+        told = {one.key for one in self.notifier.sent()}
+        return [key_of(attempt) in told for attempt in attempts]
 
     def catch_up(self) -> str | None:
         """Make good what could not be told before, a bounded part of it each time.

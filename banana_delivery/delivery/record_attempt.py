@@ -50,14 +50,19 @@ class AttemptRecorder:
     plots: Plots
     clock: Clock
 
-    def record(self, log: AuditLog, attempt: AttemptRecord) -> None:
-        """Put an attempt on record unless it is known, then let everybody know, and at last draw its report."""
+    def record(self, log: AuditLog, attempt: AttemptRecord) -> bool:
+        """Put an attempt on record unless it is known, then let everybody know, and at last draw its report.
+
+        Returns:
+            Whether people were told; also if the attempt is known, since then whoever recorded it has told them.
+        """
         if log.knows(attempt):
-            return
+            return True
         attempt = self._completed(log, attempt)
         log.log(attempt, report=self._report_file(attempt))
-        self.publisher.publish(attempt)
+        told = self.publisher.publish(attempt)
         self._write_report(log, attempt)
+        return told
 
     def record_run(self, log: AuditLog, run: Run, now: float) -> None:
         """See to it that an ended run has its line in the audit trail, and that everybody knows.
@@ -125,6 +130,19 @@ class AttemptRecorder:
                 log.show(attempt, picture)
         except Exception:
             LOG.exception("The report about version %s could not be drawn.", attempt.version)
+
+
+def tell_what_was_not_told(log: AuditLog, publisher: OutcomePublisher, now: float) -> list[AttemptRecord]:
+    """Tell how runs ended of which nobody could be told when they did, since the disk was full or the list was locked.
+
+    What people did without a run is told by them, or kept in the rollout record until it is.
+
+    Returns:
+        What was told now.
+    """
+    recent = [one for one in log.attempts() if one.run_id and now - LONGEST_MEMORY_SECONDS < one.at]
+    untold = [one for one, told in zip(recent, publisher.was_told(recent), strict=True) if not told]
+    return [one for one in untold if publisher.publish(one)]
 
 
 def runs_without_attempt(log: AuditLog, now: float) -> Iterable[Run]:

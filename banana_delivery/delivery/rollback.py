@@ -226,19 +226,24 @@ class EmergencyRollback:
             return ""
         owner, heartbeat = f"{intent.actor} (rollback)", self.recorder.settings.heartbeat_seconds
         with Lease(self.target, Environment.PRODUCTION, owner, heartbeat_seconds=heartbeat) as lease:
-            lease.enter(Phase.IDLE, intent=None, rolled_back=intent.bad.version)
+            # A release since then is the latest change of production, and this rollback is not.
+            latest = intent.good is None or (record.live is not None and record.live.digest == intent.good.digest)
+            lease.enter(Phase.IDLE, intent=None, rolled_back=intent.bad.version if latest else record.rolled_back)
         return f"the rollback of version {intent.bad.version} was put on record"
 
     def _put_on_record(self, attempt: AttemptRecord) -> bool:
-        """Whether the audit trail has it; people are told and the registry is marked in any case."""
+        """Whether the audit trail has it and people know; they are told and the registry is marked in any case."""
+        known = False
         try:
             if self.audit_log is not None:
-                self.recorder.record(self.audit_log, attempt)
-                return True
+                # Whoever began it may have died between the two.
+                known = self.audit_log.knows(attempt)
+                if not known:
+                    return self.recorder.record(self.audit_log, attempt)
         except Exception:
             LOG.exception("The rollback of version %s is not on record yet.", attempt.version)
         try:
-            self.recorder.publisher.publish(attempt)
+            return self.recorder.publisher.publish(attempt) and known
         except Exception:
             LOG.exception("Nobody could be told of the rollback of version %s yet.", attempt.version)
         return False

@@ -5,7 +5,7 @@ Dagster cannot filter by metadata, so records are looked up by partition and fil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -30,7 +30,8 @@ class AuditLog:
 
     def attempts(self, version: str | None = None) -> list[AttemptRecord]:
         """All attempts at a version, or at any, newest first."""
-        return [attempt.replace(order=order) for attempt, order in self._found(AttemptRecord, ROLLOUT_LOG, version)]
+        found = self._found(AttemptRecord, ROLLOUT_LOG, version)
+        return list(_each_once(attempt.replace(order=order) for attempt, order in found))
 
     def attempt_of(self, run_id: str, version: str) -> AttemptRecord | None:
         """What the log says of a run, if it says anything yet."""
@@ -132,6 +133,16 @@ class AuditLog:
             for event in events
             if event.asset_materialization and _holds_a_record(event.asset_materialization.metadata)
         ]
+
+
+def _each_once(attempts: Iterable[AttemptRecord]) -> Iterator[AttemptRecord]:
+    """Each end once: two who look at a run at the same moment both find no line of it, and both write one."""
+    seen = set()
+    for attempt in attempts:
+        end = attempt.run_id or attempt.at, attempt.version, attempt.revoked
+        if end not in seen:
+            seen.add(end)
+            yield attempt
 
 
 def _holds_a_record(metadata: Mapping[str, dg.MetadataValue]) -> bool:

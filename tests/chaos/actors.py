@@ -12,6 +12,7 @@ from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, Ma
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.targets.fake import Behaviour
 from tests.chaos.faults import DatabaseAwayError
+from tests.chaos.kernel import Process
 from tests.chaos.world import EXPECTED, World
 
 TRIES = 3
@@ -28,6 +29,7 @@ class Cast:
         world: what they work on.
         rollbacks: what each rollback that ended well said.
         overrides: versions that somebody let in again.
+        people: their processes.
         last: when the last of them begins, seconds on the machine.
     """
 
@@ -35,6 +37,7 @@ class Cast:
     rollbacks: list[AttemptRecord] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     last: float = 0.0
+    people: list[Process] = field(default_factory=list)
 
     def enter(self, chance: random.Random) -> None:
         """Choose who comes, and when."""
@@ -53,6 +56,15 @@ class Cast:
         ]
         for plot in chance.sample(plots, chance.choice((0, 1, 1, 2, 3))):
             plot(chance, chance.choice(versions))
+
+    def is_over(self, begin: float) -> bool:
+        """Whether everybody has done what they came for, and every delivery has ended."""
+        world = self.world
+        return (
+            world.kernel.now > begin + self.last + 15.0
+            and not world.unfinished()
+            and not any(person.alive for person in self.people)
+        )
 
     def _staged(self, chance: random.Random, at: float) -> str:
         """Somebody stages a new version; some of them are broken."""
@@ -146,4 +158,4 @@ class Cast:
                 world.unexpected.append((name, error))
 
         process = world.kernel.start(name, world.machine.hosts["desk"], live, delay=at)
-        world.processes[name] = process
+        self.people.append(process)

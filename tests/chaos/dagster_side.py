@@ -21,6 +21,7 @@ from banana_delivery.defs.assets.image import image
 from banana_delivery.defs.assets.model_artifact import model_artifact
 from banana_delivery.defs.assets.production_release import production_release
 from banana_delivery.defs.assets.staging_release import staging_release
+from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.names import PARTITION_TAG
 from banana_delivery.runs.records import to_metadata
 from tests.chaos.faults import DatabaseAwayError
@@ -129,7 +130,8 @@ class RunWorker:
             self._end(lambda: self._failed(run, "Failure", failure.description or ""))
         except Exception as error:  # noqa: BLE001 - as Dagster does
             self._end(lambda: self._failed(run, type(error).__name__, str(error) or repr(error)))
-            raise
+            if not isinstance(error, (BananaDeliveryError, OSError)):
+                raise
 
     def _steps(self, run: dg.DagsterRun) -> tuple[str, ...]:
         if run.job_name == jobs.ROLLBACK:

@@ -42,7 +42,7 @@ ON_READS = (
 )
 ON_CHANGES = (*ON_READS, Fate.LOST, Fate.LOST_LATE, Fate.KILLED_AFTER)
 DISK = "disk"
-RATES = (0.0, 0.003, 0.01, 0.03)
+RATES = (0.001, 0.003, 0.008, 0.02)
 """Share of calls that go wrong; a delivery makes some hundred, and too much at once hides what one thing does."""
 LONGEST_HANG, LONGEST_OUTAGE, LONGEST_FREEZE = 20.0, 90.0, 120.0
 """Seconds. An adapter's own timeouts end a call before the first."""

@@ -99,12 +99,14 @@ class MemoryInstance:
         )
 
     def fetch_materializations(self, records_filter: Any, limit: int, cursor: Any = None) -> SimpleNamespace:
-        return self._fetch(records_filter, limit, lambda one: one.asset_materialization is not None)
+        return self._fetch(records_filter, limit, cursor, lambda one: one.asset_materialization is not None)
 
     def fetch_observations(self, records_filter: Any, limit: int, cursor: Any = None) -> SimpleNamespace:
-        return self._fetch(records_filter, limit, lambda one: one.asset_observation is not None)
+        return self._fetch(records_filter, limit, cursor, lambda one: one.asset_observation is not None)
 
-    def _fetch(self, wanted: dg.AssetRecordsFilter, limit: int, fits: Callable[[Any], bool]) -> SimpleNamespace:
+    def _fetch(
+        self, wanted: dg.AssetRecordsFilter, limit: int, cursor: str | None, fits: Callable[[Any], bool]
+    ) -> SimpleNamespace:
         with self.call(f"fetch {wanted.asset_key.to_user_string()} {wanted.asset_partitions or ''}"):
             partitions = wanted.asset_partitions
             found = [
@@ -112,9 +114,12 @@ class MemoryInstance:
                 for one in reversed(self.events)
                 if one.asset_key == wanted.asset_key
                 and fits(one)
+                and (cursor is None or one.storage_id < int(cursor))
                 and (partitions is None or one.partition in partitions)
             ]
-        return SimpleNamespace(records=found[:limit], has_more=len(found) > limit, cursor=None)
+        page = found[:limit]
+        last = str(page[-1].storage_id) if page else cursor
+        return SimpleNamespace(records=page, has_more=len(found) > limit, cursor=last)
 
     def add_run(self, run: dg.DagsterRun) -> dg.DagsterRun:
         with self.call(f"add_run {run.run_id}", changes=True):

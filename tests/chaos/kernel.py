@@ -76,6 +76,7 @@ class Thread:
         ended: whether it did.
         killed: whether it alone is to die where it is.
         ticket: of its latest wish to be woken; earlier ones are void.
+        joined: those that wait for its end.
     """
 
     process: Process
@@ -85,6 +86,7 @@ class Thread:
     ended: bool = False
     killed: bool = False
     ticket: int = 0
+    joined: list[Thread] = field(default_factory=list)
 
 
 class Kernel:
@@ -230,6 +232,9 @@ class Kernel:
         except BaseException as error:  # noqa: BLE001 - like an interpreter, which shows it and ends
             self.crashes.append((thread.name, error))
         thread.ended = True
+        for waiting in thread.joined:
+            if not waiting.ended:
+                self.wake(waiting)
         process.threads.remove(thread)
         if thread.is_main and process.alive:
             self._end(process)
@@ -294,6 +299,7 @@ class SimulatedThread:
         return self._thread is not None and not self._thread.ended
 
     def join(self, timeout: float | None = None) -> None:
-        end = 1e9 if timeout is None else self._kernel.now + timeout
-        while self.is_alive() and self._kernel.now < end:
-            self._kernel.sleep(0.05)
+        running = self._kernel.thread
+        if running and self._thread and not self._thread.ended:
+            self._thread.joined.append(running)
+            self._kernel.sleep(1e9 if timeout is None else timeout)

@@ -66,11 +66,14 @@ class Monitor:
         """Take a change into account."""
         process = machine.kernel.process
         pid = process.pid if process else 0
-        machine.tell(f"{environment}: {_difference(before, after)}")
         self._fences(method, environment, before, after, pid)
+        if method == "beat":
+            return
+        machine.tell(f"{environment}: {_difference(before, after)}")
         if environment is not Environment.PRODUCTION:
             return
-        self._users(before, after, place)
+        on_the_way_back = not process or not process.name.startswith("run")
+        self._users(before, after, place, on_the_way_back=on_the_way_back)
         intent = after.record.intent
         if intent and intent != before.record.intent and (not before.record.intent or intent.at != before.record.intent.at):
             self.intents.append(intent)
@@ -97,14 +100,14 @@ class Monitor:
                 f"{before.record.owner or 'nobody'} has."
             )
 
-    def _users(self, before: State, after: State, place: Place) -> None:
+    def _users(self, before: State, after: State, place: Place, *, on_the_way_back: bool) -> None:
         for colour, weight in after.weights.items():
             deployment = after.deployments.get(colour)
             if not weight:
                 continue
             if deployment is None or deployment.replicas == 0 or not place.is_ready(Environment.PRODUCTION, colour):
                 self.broken.append(f"{weight} % of users were on {colour}, where nothing answers.")
-            elif weight > before.users_on(colour):
+            elif weight > before.users_on(colour) and not on_the_way_back:
                 version = deployment.image.version
                 if version in self.revoked and version not in self.overridden:
                     self.broken.append(f"Version {version} got {weight} % of users although it was revoked.")

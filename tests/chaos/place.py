@@ -28,6 +28,7 @@ from tests.chaos.monitor import Monitor, State
 USERS_PER_SECOND = 20.0
 START_SECONDS = 2.0
 """A replica needs so long until it answers."""
+MOVES = frozenset({"deploy", "scale", "set_weights", "traffic"})
 CHANGES = frozenset({"claim", "write", "beat", "release", "deploy", "scale", "set_weights"})
 Tally = tuple[int, int]
 
@@ -52,6 +53,10 @@ class SimulatedPlace(FakePlace):
     _until: float = 0.0
     _owed: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
+    def __post_init__(self) -> None:
+        for environment in COLOURS:
+            self.records[environment] = RolloutRecord(environment=environment)
+
     def copy_from(self, other: SimulatedPlace) -> None:
         """Run what another place runs."""
         self.records = dict(other.records)
@@ -62,7 +67,7 @@ class SimulatedPlace(FakePlace):
     def state(self, environment: Environment) -> State:
         """What is, as one value."""
         return State(
-            self.records.get(environment, RolloutRecord(environment=environment)),
+            self.records[environment],
             dict(self.weights[environment]),
             dict(self.deployments[environment]),
         )
@@ -103,7 +108,7 @@ class SimulatedPlace(FakePlace):
             for key in (Backend(colour=colour, source=source).key,)
         }
         digests = {colour: deployment.image.digest for colour, deployment in running.items()}
-        return TrafficSnapshot(at=at, backends=backends, digests=digests)
+        return TrafficSnapshot.model_construct(at=at, backends=backends, digests=digests)
 
     def _add(self, colour: Colour, source: TrafficSource, requests: float) -> None:
         key = f"{colour}/{source}"
@@ -124,7 +129,7 @@ class SimulatedPlace(FakePlace):
 
 def _counters(requests: int, failed: int) -> Counters:
     good = requests - failed
-    return Counters(
+    return Counters.model_construct(
         requests=requests,
         failures={**dict.fromkeys(FAILURE_CLASSES, 0), "5xx": failed},
         latency=dict.fromkeys(LATENCY_EDGES, good),
@@ -141,10 +146,13 @@ class SimulatedTarget(FakeTarget):
     """
 
     def __init__(self, place: SimulatedPlace, machine: Machine, monitor: Monitor) -> None:
-        super().__init__(place, stale_after_seconds=20.0, clock=machine.kernel.wall)
+        super().__init__(place, clock=machine.kernel.wall)
         self.simulated = place
         self.machine = machine
         self.monitor = monitor
+
+    def _record(self, environment: Environment) -> RolloutRecord:
+        return self.place.records[environment]
 
     def _answering(self, method: str) -> Any:
         return _Answering(self, method)
@@ -162,10 +170,10 @@ class _Answering(AbstractContextManager[None]):
     def __enter__(self) -> None:
         self._call.__enter__()
         place = self._target.simulated
-        if self._method in CHANGES or self._method == "traffic":
+        if self._method in MOVES:
             place.arrive()
         if self._method in CHANGES:
-            self._before = {environment: place.state(environment) for environment in COLOURS}
+            self._before = [place.state(environment) for environment in COLOURS]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -176,10 +184,10 @@ class _Answering(AbstractContextManager[None]):
 
     def _compare(self) -> None:
         place, monitor = self._target.simulated, self._target.monitor
-        for environment, before in self._before.items():
+        for environment, before in zip(COLOURS, self._before, strict=True):
             after = place.state(environment)
-            if after == before:
-                continue
+            if after.record is before.record:
+                continue  # Whatever changes anything else changes the record in the same breath.
             for colour, deployment in after.deployments.items():
                 if deployment != before.deployments.get(colour):
                     place.note_start(environment, colour, before.deployments.get(colour))

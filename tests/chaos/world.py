@@ -33,7 +33,7 @@ from tests.support.phases import NoPlots, conversion
 SENSORS = {
     "staged_versions": 10.0,
     "reconcile": 10.0,
-    "production_watch": 5.0,
+    "production_watch": 6.0,
     "cool_down": 15.0,
 }
 """Seconds between two looks of each sensor."""
@@ -92,6 +92,7 @@ class World:
             plots=NoPlots(),
             clock=SYSTEM_CLOCK,
         )
+        self.by_key = self.resources.by_key()
 
     @classmethod
     def make(cls, home: Path, faults: Faults, settings: Settings) -> World:
@@ -178,7 +179,7 @@ class World:
         while True:
             with suppress(DatabaseAwayError):
                 self._start_queued()
-            self.kernel.sleep(1.0)
+            self.kernel.sleep(2.0)
 
     def _evaluated(self, name: str, every: float) -> Callable[[], None]:
         def forever() -> None:
@@ -198,7 +199,7 @@ class World:
 
     def _tick(self, name: str) -> None:
         context = Context(self.instance, cursor=self._cursors.get(name))
-        result = call(sensor_functions()[name], context, self.resources.by_key())
+        result = call(sensor_functions()[name], context, self.by_key)
         for request in requests_of(result):
             if request.run_key and request.run_key in self._run_keys:
                 continue
@@ -216,7 +217,7 @@ class World:
             if not run.is_finished or run_id in self._looked_at:
                 continue
             try:
-                call(sensor_functions()[AFTER[run.status]], Context(self.instance, run), self.resources.by_key())
+                call(sensor_functions()[AFTER[run.status]], Context(self.instance, run), self.by_key)
             finally:
                 if self.kernel.process and self.kernel.process.alive:
                     self._looked_at.add(run_id)
@@ -235,7 +236,7 @@ class World:
     def _start_run(self, run: dg.DagsterRun) -> None:
         record = self.instance.runs[run.run_id]
         record.dagster_run = run.with_status(dg.DagsterRunStatus.STARTING)
-        worker = RunWorker(self.instance, self.resources.by_key(), run.run_id)
+        worker = RunWorker(self.instance, self.by_key, run.run_id)
         name = f"{run.run_id} ({run.job_name} {run.tags.get(PARTITION_TAG, '')})"
         process = self.kernel.start(name, self.machine.hosts["cluster"], worker, delay=0.5)
         self.processes[run.run_id] = process
