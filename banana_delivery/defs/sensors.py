@@ -192,7 +192,7 @@ def reconcile(
         done += filter(None, [EmergencyRollback(release_target, recorder, audit_log, context.log.info).finish()])
     except BananaDeliveryError as error:
         done.append(f"a rollback could not be finished: {error}")
-    for run in runs.dead():
+    for run in runs.dead(clock.time()):
         recovery.fail(run)
         done.append(f"run {run.run_id[:8]} had died")
     for run in runs_without_attempt(audit_log, clock.time()):

@@ -33,11 +33,14 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.targets.base import Claim, ReleaseTarget
-from banana_delivery.waiting import Clock, retry
+from banana_delivery.waiting import Clock, retry, wait_until
 
 LOG = logging.getLogger(__name__)
 RESTORE_SECONDS = 120.0
 """How long restoring traffic is tried before the reconcile sensor has to do it."""
+
+UNFINISHED_SECONDS = 90.0
+"""How long a delivery waits for that: an owner is found dead within half of it."""
 
 
 def restore_traffic(target: ReleaseTarget, claim: Claim) -> float:
@@ -55,6 +58,28 @@ def restore_traffic(target: ReleaseTarget, claim: Claim) -> float:
     start = time.monotonic()
     retry(lambda: target.set_weights(claim, target.record(claim.environment).resting_weights), RESTORE_SECONDS)
     return time.monotonic() - start
+
+
+def let_rollback_finish(target: ReleaseTarget, clock: Clock) -> None:
+    """Wait until a rollback that somebody began and did not live to finish is finished by whoever reconciles.
+
+    Until it is on record, nothing there says what it revoked; and who begins a delivery meanwhile would keep what has
+    to go in service for as long as that takes.
+
+    Raises:
+        TargetError: if it is not finished in time, or the target does not answer.
+    """
+    wait_until(
+        lambda: target.record(Environment.PRODUCTION).intent,
+        UNFINISHED_SECONDS,
+        lambda intent: TargetError(
+            f"The rollback of version {intent.bad.version if intent else ''} that {intent.actor if intent else ''} began "
+            f"is not finished or not on record yet; look at what hinders it with {commands.status()} and deliver again."
+        ),
+        done=lambda intent: intent is None,
+        pause=1.0,
+        clock=clock,
+    )
 
 
 def scale_down_idle(target: ReleaseTarget, claim: Claim, now: float) -> None:

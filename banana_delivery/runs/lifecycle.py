@@ -40,6 +40,9 @@ UNFINISHED = [
 MOST_RUNS = 20
 """How many ended runs are looked at in one go."""
 
+SIGN_IN_SECONDS = 120.0
+"""Between the start of a run and its first asset lie some imports; a process that needs longer does not live."""
+
 
 @dataclass(frozen=True)
 class Runs:
@@ -80,11 +83,25 @@ class Runs:
         except psutil.NoSuchProcess:
             return True
 
-    def dead(self) -> list[Run]:
-        """Deliveries that Dagster believes to be running although their process is gone."""
+    def dead(self, now: float) -> list[Run]:
+        """Deliveries that Dagster believes to be running although their process is gone.
+
+        Args:
+            now: seconds since the epoch.
+        """
         running = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
         runs = self.instance.get_runs(filters=dg.RunsFilter(statuses=running))
-        return [run for run in runs if PARTITION_TAG in run.tags and self.is_dead(run)]
+        ours = [run for run in runs if PARTITION_TAG in run.tags]
+        return [run for run in ours if self.is_dead(run) or self._never_signed_in(run, now)]
+
+    def _never_signed_in(self, run: Run, now: float) -> bool:
+        """Whether a run was started long ago and no process of its own ever worked on it: it died before."""
+        if run.tags.get(WORKER_TAG, "").startswith(f"{run.run_id}:"):
+            return False
+        if self.instance.run_launcher.supports_check_run_worker_health:
+            return False
+        known = self.instance.get_run_record_by_id(run.run_id)
+        return known is not None and known.start_time is not None and now - known.start_time > SIGN_IN_SECONDS
 
     def fail(self, run: Run, why: str) -> None:
         """End a dead run and free its slot; the failure sensor records its attempt and tells people."""

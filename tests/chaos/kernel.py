@@ -230,7 +230,8 @@ class Kernel:
         except KilledError:
             pass
         except BaseException as error:  # noqa: BLE001 - like an interpreter, which shows it and ends
-            self.crashes.append((thread.name, error))
+            if thread.is_main or not isinstance(error, OSError):  # A thread that ends of one is meant to be survived.
+                self.crashes.append((thread.name, error))
         thread.ended = True
         for waiting in thread.joined:
             if not waiting.ended:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dagster as dg
 
@@ -75,6 +75,11 @@ class DeliveryRun:
     def gate_inputs(self) -> GateInputs:
         """What a gate goes by beside the evidence."""
         return GateInputs(history=self.attempts, decisions=self.decisions, frozen=self.settings.freeze)
+
+    def fresh(self) -> DeliveryRun:
+        """The same with what is on record now: under a claim on production nothing is revoked but by taking it over."""
+        attempts, decisions = self.audit_log.attempts(self.version), self.audit_log.decisions(self.version)
+        return replace(self, attempts=tuple(attempts), decisions=tuple(decisions))
 
     def lease(self, target: ReleaseTarget, environment: Environment) -> Lease:
         """This run's hold on an environment."""

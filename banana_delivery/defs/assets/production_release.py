@@ -10,7 +10,7 @@ from banana_delivery.defs.assets._run import GROUP, IO_MANAGER, OWNERS, Delivery
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
-from banana_delivery.delivery.rollback import RollbackGuard, rollback_on_exit
+from banana_delivery.delivery.rollback import RollbackGuard, let_rollback_finish, rollback_on_exit
 from banana_delivery.delivery.traffic_shift import TrafficShift
 from banana_delivery.errors import FencedError, GateError, ImageError, TargetError
 from banana_delivery.evaluation.base import Evaluator
@@ -55,7 +55,13 @@ def production_release(
         if decision.status is GateStatus.PARKED:
             run.end(Outcome.PARKED, decision.reason, digest=image.ref.digest)
             return
+        let_rollback_finish(release_target, clock)
         with run.lease(release_target, Environment.PRODUCTION) as lease:
+            # From here on nothing is revoked but by whoever takes production over, and that fences us.
+            decision = _pass_gate(run.fresh(), image.ref)
+            if decision.status is GateStatus.PARKED:
+                run.end(Outcome.PARKED, decision.reason, digest=image.ref.digest)
+                return
             release = _Release(run, release_target, image_store, evaluator, clock, lease, image.ref, decision)
             attempt = release.already_live() or release.carry_out()
     if attempt.outcome in {Outcome.ROLLED_BACK, Outcome.ERROR}:
