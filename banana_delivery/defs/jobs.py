@@ -8,9 +8,10 @@ from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.names import TRIGGER_TAG
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.lifecycle import ROLLBACK_JOB, Runs
 from banana_delivery.targets.base import ReleaseTarget
 
-ROLLBACK = "rollback"
+ROLLBACK = ROLLBACK_JOB
 PIPELINE = ["model_artifact", "image", "staging_release", "ab_report", "production_release"]
 
 
@@ -38,6 +39,10 @@ def roll_back_production(
     recorder: dg.ResourceParam[AttemptRecorder],
 ) -> None:
     """Roll back whatever is in production, or under way to it."""
+    try:
+        Runs(context.instance).sign_in(context.run.run_id)
+    except Exception as error:  # noqa: BLE001 - whatever Dagster's database does, users come first
+        context.log.warning(f"Nobody will notice if this process dies: {error}")
     rollback = EmergencyRollback(release_target, recorder, AuditLog(context.instance), context.log.info)
     done = rollback.roll_back(
         actor=config.actor,

@@ -40,6 +40,7 @@ UNFINISHED = [
 MOST_RUNS = 20
 """How many ended runs are looked at in one go."""
 
+ROLLBACK_JOB = "rollback"
 SIGN_IN_SECONDS = 120.0
 """Between the start of a run and its first asset lie some imports; a process that needs longer does not live."""
 
@@ -84,14 +85,14 @@ class Runs:
             return True
 
     def dead(self, now: float) -> list[Run]:
-        """Deliveries that Dagster believes to be running although their process is gone.
+        """Deliveries and rollbacks that Dagster believes to be running although their process is gone.
 
         Args:
             now: seconds since the epoch.
         """
         running = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
         runs = self.instance.get_runs(filters=dg.RunsFilter(statuses=running))
-        ours = [run for run in runs if PARTITION_TAG in run.tags]
+        ours = [run for run in runs if PARTITION_TAG in run.tags or run.job_name == ROLLBACK_JOB]
         return [run for run in ours if self.is_dead(run) or self._never_signed_in(run, now)]
 
     def _never_signed_in(self, run: Run, now: float) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.errors import NothingToRollBackError
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
+from banana_delivery.policy.model import Phase
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.targets.fake import Behaviour
 from tests.chaos.faults import DatabaseAwayError
@@ -17,6 +18,7 @@ from tests.chaos.world import EXPECTED, World
 
 TRIES = 3
 """A person types a command that failed again, but not for ever."""
+MOMENTS = (Phase.PROMOTING, Phase.PROMOTING, Phase.WATCHING, Phase.SHIFTING, Phase.COMPARING, Phase.ROLLING_BACK)
 PATIENCE_SECONDS = 15.0
 BROKEN = Behaviour(error_rate=1.0)
 
@@ -30,7 +32,7 @@ class Cast:
         rollbacks: what each rollback that ended well said.
         overrides: versions that somebody let in again.
         people: their processes.
-        last: when the last of them begins, seconds on the machine.
+        last: when the last of them begins, seconds after the first.
     """
 
     world: World
@@ -46,7 +48,8 @@ class Cast:
             versions.append(self._staged(chance, chance.uniform(0.0, 40.0)))
         plots: list[Callable[[random.Random, str], None]] = [
             self._rolls_back,
-            self._rolls_back,
+            self._rolls_back_in_a_phase,
+            self._rolls_back_in_a_phase,
             self._rolls_back_by_name,
             self._two_roll_back,
             self._cancels,
@@ -57,11 +60,14 @@ class Cast:
         for plot in chance.sample(plots, chance.choice((0, 1, 1, 2, 3))):
             plot(chance, chance.choice(versions))
 
-    def is_over(self, begin: float) -> bool:
+    def __post_init__(self) -> None:
+        self.begin = self.world.kernel.now
+
+    def is_over(self) -> bool:
         """Whether everybody has done what they came for, and every delivery has ended."""
         world = self.world
         return (
-            world.kernel.now > begin + self.last + 15.0
+            world.kernel.now > self.begin + self.last + 15.0
             and not world.unfinished()
             and not any(person.alive for person in self.people)
         )
@@ -77,6 +83,15 @@ class Cast:
 
     def _rolls_back(self, chance: random.Random, version: str) -> None:
         self._person(chance, "Bea", "")
+
+    def _rolls_back_in_a_phase(self, chance: random.Random, version: str) -> None:
+        """Somebody types just when a delivery gets so far: the narrowest moments are met more often than by chance."""
+        after, wanted, name = chance.uniform(0.0, 0.2), chance.choice(("", version)), f"Ira {len(self.people)}"
+
+        def type_it() -> None:
+            self._at(self.world.kernel.now - self.begin + after, name, lambda: self._insist(name, wanted))
+
+        self.world.monitor.at_phase.setdefault(chance.choice(MOMENTS), []).append(type_it)
 
     def _rolls_back_by_name(self, chance: random.Random, version: str) -> None:
         self._person(chance, "Cy", version)
@@ -157,5 +172,6 @@ class Cast:
             except Exception as error:  # noqa: BLE001 - looked at in the end
                 world.unexpected.append((name, error))
 
-        process = world.kernel.start(name, world.machine.hosts["desk"], live, delay=at)
+        delay = at - (world.kernel.now - self.begin)
+        process = world.kernel.start(name, world.machine.hosts["desk"], live, delay=delay)
         self.people.append(process)

@@ -85,7 +85,8 @@ def _every_effect_is_on_record_once(world: World, cast: Cast) -> Iterator[str]:
         if intent.bad.version not in revocations and intent.bad.version in world.monitor.revoked:
             yield f"Version {intent.bad.version} was taken out by {intent.actor}, and no line revokes it."
     promoted = Counter(ref.version for who, ref in world.monitor.promoted if who.startswith("run"))
-    released = Counter(attempt.version for attempt in attempts if _is_promotion(attempt))
+    # What is recorded after a run that could not do it itself only says what serves, which another run may have done.
+    released = Counter(attempt.version for attempt in attempts if _is_promotion(attempt) and attempt.previous_digest)
     for version, number in released.items():
         if number > promoted.get(version, 0) + (version in _BASE):
             yield f"{number} lines say that version {version} was released, which happened {promoted.get(version, 0)} times."

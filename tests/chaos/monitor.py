@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from banana_delivery.policy.model import (
     Deployment,
     Environment,
     ImageRef,
+    Phase,
     RollbackIntent,
     RolloutRecord,
 )
@@ -45,6 +47,7 @@ class Monitor:
         revoked: versions whose rollback was begun and that were not released since.
         overridden: versions that a person let in again.
         intents: every rollback that was begun.
+        at_phase: what happens as soon as production's record shows a phase, once.
     """
 
     broken: list[str] = field(default_factory=list)
@@ -52,6 +55,7 @@ class Monitor:
     revoked: set[str] = field(default_factory=set)
     overridden: set[str] = field(default_factory=set)
     intents: list[RollbackIntent] = field(default_factory=list)
+    at_phase: dict[Phase, list[Callable[[], None]]] = field(default_factory=dict)
     _holders: dict[Environment, set[int]] = field(default_factory=dict)
 
     def saw(
@@ -73,6 +77,9 @@ class Monitor:
         if environment is not Environment.PRODUCTION:
             return
         on_the_way_back = not process or not process.name.startswith("run")
+        if after.record.phase is not before.record.phase:
+            for happens in self.at_phase.pop(after.record.phase, ()):
+                happens()
         self._users(before, after, place, on_the_way_back=on_the_way_back)
         intent = after.record.intent
         if intent and intent != before.record.intent and (not before.record.intent or intent.at != before.record.intent.at):

@@ -71,7 +71,7 @@ class Simulator:
             cast = Cast(world)
             world.start_daemon()
             cast.enter(chance)
-            while world.kernel.now < begin + ACTING_SECONDS and not cast.is_over(begin):
+            while world.kernel.now < begin + ACTING_SECONDS and not cast.is_over():
                 world.kernel.run(world.kernel.now + 10.0)
             faults.on = False
             world.machine.tell("Nothing goes wrong any more.")

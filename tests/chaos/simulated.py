@@ -89,7 +89,7 @@ def _lock(
     """``files.lock``: held by a process, and free once that is dead."""
     machine, key = Current.machine, str(path)
     kernel = machine.kernel
-    with machine.call(DISK, f"lock {path.name}", disk_error):
+    with machine.call(DISK, f"lock {path.name}", disk_error, changes=False):
         end = kernel.now + seconds
         while key in Current.held and kernel.now <= end:
             kernel.sleep(max(pause, 0.2))
