@@ -73,8 +73,8 @@ def let_rollback_finish(target: ReleaseTarget, clock: Clock) -> None:
         lambda: target.record(Environment.PRODUCTION).intent,
         UNFINISHED_SECONDS,
         lambda intent: TargetError(
-            f"The rollback of version {intent.bad.version if intent else ''} that {intent.actor if intent else ''} began "
-            f"is not finished or not on record yet; look at what hinders it with {commands.status()} and deliver again."
+            f"{intent.actor if intent else 'Somebody'} began to roll production back, and that is not finished or not "
+            f"on record yet. See what hinders it with {commands.status()}, then deliver again."
         ),
         done=lambda intent: intent is None,
         pause=1.0,

@@ -1,7 +1,7 @@
 """Play seeds, show how far it is, and tell the story of those that broke something.
 
-    python -m tests.chaos --seeds 500           seeds 0 to 499
-    python -m tests.chaos --seed 417 --all      seed 417 alone, with every call
+python -m tests.chaos --seeds 500           seeds 0 to 499
+python -m tests.chaos --seed 417 --all      seed 417 alone, with every call
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from tests.chaos.world import EXPECTED, World
 
 TRIES = 3
 """A person types a command that failed again, but not for ever."""
-MOMENTS = (Phase.PROMOTING, Phase.PROMOTING, Phase.WATCHING, Phase.SHIFTING, Phase.COMPARING, Phase.ROLLING_BACK)
+MOMENTS = (*3 * (Phase.PROMOTING,), Phase.WATCHING, Phase.SHIFTING, Phase.COMPARING, Phase.ROLLING_BACK)
 PATIENCE_SECONDS = 15.0
 BROKEN = Behaviour(error_rate=1.0)
 
@@ -57,7 +57,7 @@ class Cast:
             self._turns_bad,
             self._overrides,
         ]
-        for plot in chance.sample(plots, chance.choice((0, 1, 1, 2, 3))):
+        for plot in chance.sample(plots, chance.choice((0, 1, 2, 2, 3))):
             plot(chance, chance.choice(versions))
 
     def __post_init__(self) -> None:
@@ -86,9 +86,14 @@ class Cast:
 
     def _rolls_back_in_a_phase(self, chance: random.Random, version: str) -> None:
         """Somebody types just when a delivery gets so far: the narrowest moments are met more often than by chance."""
-        after, wanted, name = chance.uniform(0.0, 0.2), chance.choice(("", version)), f"Ira {len(self.people)}"
+        after, wanted, name = chance.uniform(0.0, 0.1), chance.choice(("", version)), f"Ira {len(self.people)}"
+
+        pause = chance.choice((0.0, 15.0))
 
         def type_it() -> None:
+            if pause and self.world.kernel.process:
+                # Whoever got so far sleeps just now, and finds another world when it wakes.
+                self.world.machine.freeze(self.world.kernel.process, pause)
             self._at(self.world.kernel.now - self.begin + after, name, lambda: self._insist(name, wanted))
 
         self.world.monitor.at_phase.setdefault(chance.choice(MOMENTS), []).append(type_it)
@@ -142,13 +147,13 @@ class Cast:
         for _ in range(TRIES):
             try:
                 self.rollbacks.append(self._type_rollback(name, version))
-                return
             except NothingToRollBackError as answer:
                 world.machine.tell(f"is told: {answer}")
-                return
             except EXPECTED as failure:
                 world.machine.tell(f"is told: {failure}")
                 world.kernel.sleep(PATIENCE_SECONDS)
+                continue
+            return
 
     def _type_rollback(self, name: str, version: str) -> AttemptRecord:
         world = self.world

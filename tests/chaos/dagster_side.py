@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from types import GeneratorType, SimpleNamespace
 from typing import Any
 
@@ -125,11 +125,11 @@ class RunWorker:
         except DatabaseAwayError:
             return
         except dg.DagsterExecutionInterruptedError:
-            self._end(lambda: self._instance.report_run_canceled(run))
+            self._end(partial(self._instance.report_run_canceled, run))
         except dg.Failure as failure:
-            self._end(lambda: self._failed(run, "Failure", failure.description or ""))
-        except Exception as error:  # noqa: BLE001 - as Dagster does
-            self._end(lambda: self._failed(run, type(error).__name__, str(error) or repr(error)))
+            self._end(partial(self._failed, run, "Failure", failure.description or ""))
+        except Exception as error:
+            self._end(partial(self._failed, run, type(error).__name__, str(error) or repr(error)))
             if not isinstance(error, (BananaDeliveryError, OSError)):
                 raise
 
@@ -141,7 +141,8 @@ class RunWorker:
     def _step(self, step: str, run: dg.DagsterRun) -> None:
         context = Context(self._instance, self._instance.runs[self._run_id].dagster_run)
         if step == jobs.ROLLBACK:
-            config = jobs.RollbackConfig(**run.run_config["ops"]["roll_back_production"]["config"])
+            ops: Any = run.run_config["ops"]
+            config = jobs.RollbackConfig(**ops["roll_back_production"]["config"])
             call(rollback_op(), context, self._resources, config=config)
             return
         results = call(assets()[step], context, self._resources, **self._values)

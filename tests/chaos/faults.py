@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from random import Random
 from types import TracebackType
 
-from tests.chaos.kernel import Host, Kernel, KilledError, Process
+from tests.chaos.kernel import Host, Kernel, Process
 
 
 class Fate(StrEnum):
@@ -65,14 +65,14 @@ class Faults:
         away: until when a system does not answer, by its name.
     """
 
-    random: random.Random
+    random: Random
     kinds: frozenset[Fate] = frozenset()
     rate: float = 0.0
     on: bool = True
     away: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of_seed(cls, source: random.Random, allowed: tuple[Fate, ...]) -> Faults:
+    def of_seed(cls, source: Random, allowed: tuple[Fate, ...]) -> Faults:
         """A seed's own mix of kinds."""
         kinds = frozenset(source.sample(allowed, source.randint(1, min(4, len(allowed)))))
         return cls(source, kinds, source.choice(RATES))
@@ -147,7 +147,14 @@ class Call:
     __slots__ = ("_changes", "_error", "_fate", "_machine", "_may_wait", "_system", "_what")
 
     def __init__(
-        self, machine: Machine, system: str, what: str, error: Callable[[str], Exception], *, changes: bool, may_wait: bool
+        self,
+        machine: Machine,
+        system: str,
+        what: str,
+        error: Callable[[str], Exception],
+        *,
+        changes: bool,
+        may_wait: bool,
     ) -> None:
         self._machine, self._system, self._what, self._error = machine, system, what, error
         self._changes, self._may_wait = changes, may_wait
@@ -229,16 +236,3 @@ class Call:
 def disk_error(said: str) -> OSError:
     """What a full disk raises."""
     return OSError(errno.ENOSPC, said)
-
-
-__all__ = [
-    "DISK",
-    "Call",
-    "DatabaseAwayError",
-    "Entry",
-    "Fate",
-    "Faults",
-    "KilledError",
-    "Machine",
-    "disk_error",
-]

@@ -80,7 +80,9 @@ class MemoryInstance:
             known += [key for key in keys if key not in known]
 
     def report_runless_asset_event(self, event: dg.AssetMaterialization | dg.AssetObservation) -> None:
-        with self.call(f"report {event.asset_key.to_user_string()} {event.partition}: {event.description}", changes=True):
+        with self.call(
+            f"report {event.asset_key.to_user_string()} {event.partition}: {event.description}", changes=True
+        ):
             self.store(event)
 
     def store(self, event: dg.AssetMaterialization | dg.AssetObservation) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Environment, Outcome, Phase
-from banana_delivery.policy.outcomes import CONSEQUENCES, Urgency
+from banana_delivery.policy.outcomes import CONSEQUENCES, Urgency, is_revoked
 from tests.chaos.actors import Cast
 from tests.chaos.world import World
 
@@ -23,6 +23,7 @@ def broken(world: World, cast: Cast) -> list[str]:
         *_production_is_stable(world),
         *_staging_is_free(world),
         *_nothing_revoked_serves(world),
+        *_the_trail_knows_what_was_revoked(world),
         *_every_effect_is_on_record_once(world, cast),
         *_people_were_told(world),
         *_the_registry_says_what_serves(world),
@@ -65,12 +66,21 @@ def _nothing_revoked_serves(world: World) -> Iterator[str]:
         yield f"Version {live.version} serves although it was rolled back."
 
 
+def _the_trail_knows_what_was_revoked(world: World) -> Iterator[str]:
+    live = world.production.live
+    for version in sorted(world.monitor.revoked):
+        if not is_revoked(world.audit_log.attempts(version)):
+            yield f"Version {version} was rolled back, and the audit trail would let it in again."
+    if live and is_revoked(world.audit_log.attempts(live.version)):
+        yield f"Version {live.version} serves, and the audit trail says that it was rolled back."
+
+
 def _every_effect_is_on_record_once(world: World, cast: Cast) -> Iterator[str]:
     attempts = world.audit_log.attempts()
     lines = Counter(_identity(attempt) for attempt in attempts)
-    for (run, version, revoked), number in lines.items():
+    for (who, version, revoked), number in lines.items():
         if number > 1:
-            yield f"{number} lines say how {run or 'a person'} ended with version {version}, revoked {revoked}."
+            yield f"{number} lines say how {who} ended with version {version}, revoked {revoked}."
     for run_id, record in world.instance.runs.items():
         run = record.dagster_run
         if not run.is_finished:
@@ -89,7 +99,8 @@ def _every_effect_is_on_record_once(world: World, cast: Cast) -> Iterator[str]:
     released = Counter(attempt.version for attempt in attempts if _is_promotion(attempt) and attempt.previous_digest)
     for version, number in released.items():
         if number > promoted.get(version, 0) + (version in _BASE):
-            yield f"{number} lines say that version {version} was released, which happened {promoted.get(version, 0)} times."
+            times = promoted.get(version, 0)
+            yield f"{number} lines say that version {version} was released, which happened {times} times."
 
 
 _BASE = ("1", "2")
@@ -111,7 +122,8 @@ def _people_were_told(world: World) -> Iterator[str]:
             continue
         key = f"{attempt.run_id or attempt.at}/{attempt.version}/{attempt.outcome}"
         if not told[key]:
-            yield f"Nobody was told that version {attempt.version} {attempt.outcome} ({attempt.run_id or attempt.actor})."
+            who = attempt.run_id or attempt.actor
+            yield f"Nobody was told that version {attempt.version} {attempt.outcome} ({who})."
         elif told[key] > MOST_TIMES_TOLD:
             yield f"People were told {told[key]} times that version {attempt.version} {attempt.outcome}."
 

@@ -82,7 +82,11 @@ class Monitor:
                 happens()
         self._users(before, after, place, on_the_way_back=on_the_way_back)
         intent = after.record.intent
-        if intent and intent != before.record.intent and (not before.record.intent or intent.at != before.record.intent.at):
+        if (
+            intent
+            and intent != before.record.intent
+            and (not before.record.intent or intent.at != before.record.intent.at)
+        ):
             self.intents.append(intent)
             self.revoke(intent.bad.version)
         live = after.record.live

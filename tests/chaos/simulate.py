@@ -1,4 +1,4 @@
-"""One seed from its beginning to its end: everybody acts while calls go wrong, then time passes, and all must be well."""
+"""One seed from its beginning to its end: everybody acts while calls go wrong, then time passes, then all is well."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from banana_delivery.settings import Settings
 from tests.chaos.actors import Cast
 from tests.chaos.faults import Entry, Fate, Faults
 from tests.chaos.invariants import broken
-from tests.chaos.kernel import EPOCH
 from tests.chaos.simulated import PLAN, simulated_system
 from tests.chaos.world import World
 
@@ -24,7 +23,7 @@ ALLOWED: tuple[Fate, ...] = tuple(fate for fate in Fate if fate not in {Fate.PAS
 ACTING_SECONDS = 240.0
 """Everybody has begun by then, and calls go wrong until then."""
 SETTLING_SECONDS = 240.0
-"""After that whatever went wrong has to be well again: reconcile looks every 10 s, and a silent owner is dead after 20."""
+"""After that whatever went wrong has to be well: reconcile looks every 10 s, and a silent owner is dead after 20."""
 THOROUGH = 5
 """Of so many seeds one is looked at for the whole time even if all is well earlier."""
 
@@ -103,7 +102,7 @@ class Simulator:
 @contextmanager
 def simulator() -> Iterator[Simulator]:
     """A simulator; the product runs on the simulated machine until the block ends."""
-    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+    memory = Path("/dev/shm")
     place = memory if memory.is_dir() else None
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -126,6 +125,3 @@ def lines(result: Result, *, everything: bool = False) -> Iterable[str]:
             yield f"{number:5}  {entry.at:8.2f}  {entry.who:28.28}  {entry.what}{fate}"
     for sentence in result.broken:
         yield f"BROKEN: {sentence}"
-
-
-__all__ = ["EPOCH", "Result", "Simulator", "lines", "simulator"]

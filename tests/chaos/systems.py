@@ -1,4 +1,4 @@
-"""The outside systems of the simulated machine, beside the target: each is its own fake, and every call may go wrong."""
+"""The outside systems of the simulated machine, beside the target: each is its fake, and every call may go wrong."""
 
 from __future__ import annotations
 

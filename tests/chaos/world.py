@@ -229,7 +229,9 @@ class World:
             if run.status is dg.DagsterRunStatus.STARTING and not self.processes[run.run_id].alive:
                 # Dagster's run monitoring fails what does not start in time.
                 self.instance.report_run_failed(run, "The run did not start in time.")
-            if run.status is dg.DagsterRunStatus.NOT_STARTED and not (self.pool and busy and run.job_name != "rollback"):
+            if run.status is dg.DagsterRunStatus.NOT_STARTED and not (
+                self.pool and busy and run.job_name != "rollback"
+            ):
                 busy = busy or run.job_name != "rollback"
                 self._start_run(run)
 
