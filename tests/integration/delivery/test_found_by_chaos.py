@@ -211,3 +211,15 @@ def test_a_run_that_died_before_it_said_which_process_works_on_it_is_ended(
     pipeline.tick("reconcile")
 
     assert pipeline.run_of(run.run_id).status is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_rollback_while_what_serves_is_delivered_once_more_takes_it_out(
+    pipeline: PipelineHarness, second: str
+) -> None:
+    hook = PhaseHook(Environment.PRODUCTION, Phase.COMPARING)
+    pipeline.target.at[hook] = lambda: pipeline.roll_back(reason="It looks wrong.")
+
+    pipeline.run(second)
+
+    assert pipeline.serving == FIRST
+    assert pipeline.attempts(second)[0].revoked
