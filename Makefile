@@ -1,5 +1,5 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
-.PHONY: demo up down wheel check format test test-e2e test-long test-docker test-cluster demo-cluster lock \
+.PHONY: demo up down wheel check format test test-e2e test-long chaos test-docker test-cluster demo-cluster lock \
         bench-image bench-serving bench-prediction-log clean
 
 SHELL := /bin/sh
@@ -8,6 +8,7 @@ UV_VERSION := 0.13.9
 UV := .uv/bin/uv
 BIN := .venv/bin
 ARGS ?=
+SEEDS ?= 500
 SUMMARY ?=
 
 # $(call install,LOCK): what is installed is what the lock names, no more, and this checkout. PyPI's wheels only, as
@@ -67,6 +68,11 @@ test-e2e: .venv/.installed
 # Most of an hour: every outcome by the daemon, each part of the stack killed at each phase, serving at ten times its load.
 test-long: .venv/.installed
 	$(BIN)/pytest tests/integration/serving tests/e2e -m long --timeout 900 $(ARGS)
+
+# Deliveries, rollbacks and people in memory, while any call may fail, hang, lose its answer or kill its process. A seed that
+# breaks an invariant tells its story; .venv/bin/python -m tests.chaos --seed N plays it again.
+chaos: .venv/.installed
+	$(BIN)/python -m tests.chaos --seeds $(SEEDS)
 
 test-docker: .venv/.installed
 	$(BIN)/pytest tests/docker -m docker --timeout 480 $(ARGS)

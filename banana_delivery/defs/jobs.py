@@ -10,6 +10,7 @@ from banana_delivery.errors import GoneAlreadyError
 from banana_delivery.names import TRIGGER_TAG
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import DELIVER, REDEPLOY, ROLLBACK, CodeLocation
+from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.targets.base import ReleaseTarget
 
 
@@ -39,8 +40,12 @@ def roll_back_production(
     recorder: dg.ResourceParam[AttemptRecorder],
 ) -> None:
     """Roll back whatever is in production, or under way to it."""
-    audit_log = AuditLog(context.instance, CodeLocation.of(recorder.settings))
-    rollback = EmergencyRollback(release_target, recorder, audit_log, context.log.info)
+    location = CodeLocation.of(recorder.settings)
+    try:
+        Runs(context.instance, location).sign_in(context.run.run_id)
+    except Exception as error:  # noqa: BLE001 - whatever Dagster's database does, users come first
+        context.log.warning(f"Nobody will notice if this process dies: {error}")
+    rollback = EmergencyRollback(release_target, recorder, AuditLog(context.instance, location), context.log.info)
     try:
         done = rollback.roll_back(
             actor=config.actor,

@@ -13,7 +13,7 @@ import dagster as dg
 
 from banana_delivery.defs.jobs import digest_to_roll_back
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
-from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt
+from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt, tell_what_was_not_told
 from banana_delivery.delivery.recovery import Recovery
 from banana_delivery.delivery.rescue.drift_watch import DriftWatch
 from banana_delivery.delivery.rescue.ticks import noted
@@ -230,12 +230,14 @@ def reconcile(
         done += filter(None, [EmergencyRollback(release_target, recorder, audit_log, context.log.info).finish()])
     except BananaDeliveryError as error:
         done.append(f"a rollback could not be finished: {error}")
-    for run in runs.dead():
+    for run in runs.dead(sightings(recorder.settings, clock)):
         recovery.fail(run)
         done.append(f"run {run.run_id[:8]} had died")
     for run in runs_without_attempt(audit_log, sightings(recorder.settings, clock)):
         recorder.record_run(audit_log, run, clock.time())
         done.append(f"run {run.run_id[:8]} had no line in the audit trail")
+    for attempt in tell_what_was_not_told(audit_log, recorder.publisher):
+        done.append(f"people were told late how version {attempt.version} ended")
     return dg.SkipReason("; ".join(done) or "No orphaned environment or run.")
 
 

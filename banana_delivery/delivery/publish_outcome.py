@@ -8,7 +8,7 @@ again and again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -24,7 +24,7 @@ from banana_delivery.errors import (
 )
 from banana_delivery.files import write_atomically
 from banana_delivery.model_registry.base import ModelRegistry
-from banana_delivery.notifications.messages import Notice, ProductionNow, deleted_version, notice
+from banana_delivery.notifications.messages import Notice, ProductionNow, deleted_version, key_of, notice
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.drift import failing, find_drift
@@ -65,8 +65,12 @@ class OutcomePublisher:
     dagster_url: str
     log_asset: str = "rollout_log"
 
-    def publish(self, attempt: AttemptRecord, made: Made = anything) -> None:
-        """Mark the version and tell people; what is away now is only logged, ``catch_up`` comes back to it."""
+    def publish(self, attempt: AttemptRecord, made: Made = anything) -> bool:
+        """Mark the version and tell people; what is away now is only logged, ``catch_up`` comes back to it.
+
+        Returns:
+            Whether what there is to tell was told, or is kept to be told.
+        """
         try:
             if trouble := self._not_marked(attempt, made):
                 LOG.warning("The registry was not told yet how version %s ended: %s", attempt.version, trouble)
@@ -76,6 +80,13 @@ class OutcomePublisher:
             LOG.warning(
                 "It could not be written down how version %s ended, nor that it was told: %s", attempt.version, error
             )
+            return False
+        return True
+
+    def was_told(self, attempts: Iterable[AttemptRecord]) -> list[bool]:
+        """Whether people know how each of some attempts ended."""
+        told = {one.key for one in self.notifier.sent()}
+        return [key_of(attempt) in told for attempt in attempts]
 
     def tell(self, notice: Notice) -> bool:
         """Tell people something beside an outcome; whether they were told now, and not before."""

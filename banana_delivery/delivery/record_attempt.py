@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,14 +54,19 @@ class AttemptRecorder:
     plots: Plots
     clock: Clock
 
-    def record(self, log: AuditLog, attempt: AttemptRecord) -> None:
-        """Put an attempt on record unless it is known, then let everybody know, and at last draw its report."""
+    def record(self, log: AuditLog, attempt: AttemptRecord) -> bool:
+        """Put an attempt on record unless it is known, then let everybody know, and at last draw its report.
+
+        Returns:
+            Whether people were told; also if the attempt is known, since then whoever recorded it has told them.
+        """
         if log.knows(attempt):
-            return
+            return True
         attempt = self._completed(log, attempt)
         log.log(attempt, report=self._report_file(attempt))
-        self.publisher.publish(attempt, log.made)
+        told = self.publisher.publish(attempt, log.made)
         self._write_report(log, attempt)
+        return told
 
     def record_run(self, log: AuditLog, run: Run, now: float) -> None:
         """See to it that an ended run has its line in the audit trail, and that everybody knows.
@@ -130,6 +136,19 @@ class AttemptRecorder:
                 log.show(attempt, picture)
         except Exception:
             LOG.exception("The report about version %s could not be drawn.", attempt.version)
+
+
+def tell_what_was_not_told(log: AuditLog, publisher: OutcomePublisher) -> list[AttemptRecord]:
+    """Tell how runs ended of which nobody could be told when they did, since the disk was full or the list was locked.
+
+    What people did without a run is told by them, or kept in the rollout record until it is.
+
+    Returns:
+        What was told now.
+    """
+    recent = [one for one in islice(log.each_attempt(), ENOUGH_ON_RECORD) if one.run_id]
+    untold = [one for one, told in zip(recent, publisher.was_told(recent), strict=True) if not told]
+    return [one for one in untold if publisher.publish(one, log.made)]
 
 
 def runs_without_attempt(log: AuditLog, sightings: Sightings) -> Iterable[Run]:

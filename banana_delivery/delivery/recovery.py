@@ -70,10 +70,12 @@ class Recovery:
 
     def fail(self, run: Run) -> None:
         """End a dead run and free its slot."""
+        version = self.runs.location.version_of(run)
+        again = commands.deliver(version) if version else commands.rollback()
         self.runs.fail(
             run,
             "The process of this run died. Production and staging were brought back to one stable colour; "
-            f"to try again, type: {commands.deliver(self.runs.location.version_of(run))}",
+            f"to try again, type: {again}",
         )
 
 

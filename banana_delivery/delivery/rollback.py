@@ -28,6 +28,7 @@ from banana_delivery.errors import (
 )
 from banana_delivery.evaluation.base import Log
 from banana_delivery.notifications.messages import rollback_failed
+from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import (
     COLOURS,
@@ -42,7 +43,7 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.targets.base import Claim, ReleaseTarget, Takeover
-from banana_delivery.waiting import retry
+from banana_delivery.waiting import Clock, retry, wait_until
 
 LOG = logging.getLogger(__name__)
 RESTORE_SECONDS = 120.0
@@ -51,6 +52,9 @@ CLAIM_SECONDS = 30.0
 """How long production may go on changing between a look at it and the claim; each try looks and judges anew."""
 READY_SECONDS = 20.0
 """How long a sensor waits for a colour that answers to nobody, and was started; its next tick goes on waiting."""
+
+UNFINISHED_SECONDS = 90.0
+"""How long a delivery waits for that: an owner is found dead within half of it."""
 
 
 def restore_traffic(
@@ -92,6 +96,28 @@ def restore_traffic(
 
     retry(restore, RESTORE_SECONDS, give_up=no_other_try)
     return time.monotonic() - start
+
+
+def let_rollback_finish(target: ReleaseTarget, clock: Clock) -> None:
+    """Wait until a rollback that somebody began and did not live to finish is finished by whoever reconciles.
+
+    Until it is on record, nothing there says what it revoked; and who begins a delivery meanwhile would keep what has
+    to go in service for as long as that takes.
+
+    Raises:
+        TargetError: if it is not finished in time, or the target does not answer.
+    """
+    wait_until(
+        lambda: target.record(Environment.PRODUCTION).intent,
+        UNFINISHED_SECONDS,
+        lambda intent: TargetError(
+            f"{intent.actor if intent else 'Somebody'} began to roll production back, and that is not finished or not "
+            f"on record yet. See what hinders it with {commands.status()}, then deliver again."
+        ),
+        done=lambda intent: intent is None,
+        pause=1.0,
+        clock=clock,
+    )
 
 
 def scale_down_idle(target: ReleaseTarget, claim: Claim) -> None:
@@ -304,7 +330,9 @@ class EmergencyRollback:
         if not self._put_on_record(attempt_of(intent)):
             return ""
         with self._lease(f"{intent.actor} (rollback)", record) as lease:
-            lease.enter(Phase.IDLE, intent=None, rolled_back=intent.bad.version)
+            # A release since then is the latest change of production, and this rollback is not.
+            latest = intent.good is None or (record.live is not None and record.live.digest == intent.good.digest)
+            lease.enter(Phase.IDLE, intent=None, rolled_back=intent.bad.version if latest else record.rolled_back)
         return f"the rollback of version {intent.bad.version} was put on record"
 
     def _lease(self, owner: str, seen: RolloutRecord, takeover: Takeover | None = None) -> Lease:
@@ -313,15 +341,18 @@ class EmergencyRollback:
         return Lease(self.target, Environment.PRODUCTION, owner, heartbeat_seconds=every, seen=seen, takeover=takeover)
 
     def _put_on_record(self, attempt: AttemptRecord) -> bool:
-        """Whether the audit trail has it; people are told and the registry is marked in any case."""
+        """Whether the audit trail has it and people know; they are told and the registry is marked in any case."""
+        known = False
         try:
             if self.audit_log is not None:
-                self.recorder.record(self.audit_log, attempt)
-                return True
+                # Whoever began it may have died between the two.
+                known = self.audit_log.knows(attempt)
+                if not known:
+                    return self.recorder.record(self.audit_log, attempt)
         except Exception:
             LOG.exception("The rollback of version %s is not on record yet.", attempt.version)
         try:
-            self.recorder.publisher.publish(attempt)
+            return self.recorder.publisher.publish(attempt) and known
         except Exception:
             LOG.exception("Nobody could be told of the rollback of version %s yet.", attempt.version)
         return False

@@ -96,11 +96,16 @@ def notice(
         *_links(attempt, dagster_url, log_asset),
     ]
     return Notice(
-        key=f"{attempt.run_id or attempt.at}/{attempt.version}/{attempt.outcome}",
+        key=key_of(attempt),
         title=f"{model} version {attempt.version} {headline}{f', {trouble}' if trouble else ''}",
         body="\n".join(lines),
         urgency=Urgency.URGENT if trouble else CONSEQUENCES[attempt.outcome].urgency,
     )
+
+
+def key_of(attempt: AttemptRecord) -> str:
+    """By what people were told of an attempt."""
+    return f"{attempt.run_id or attempt.at}/{attempt.version}/{attempt.outcome}"
 
 
 def _trouble(attempt: AttemptRecord, production: ProductionNow) -> str:

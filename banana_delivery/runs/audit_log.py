@@ -5,7 +5,7 @@ Dagster cannot filter by metadata, so records are looked up by partition and fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -42,8 +42,8 @@ class AuditLog:
 
     def each_attempt(self, version: str | None = None) -> Iterator[AttemptRecord]:
         """The same one by one, for whoever needs only the newest of them; what is not asked for is not read."""
-        for attempt, order in self._found(AttemptRecord, ROLLOUT_LOG, version):
-            yield attempt.replace(order=order)
+        found = self._found(AttemptRecord, ROLLOUT_LOG, version)
+        return _each_once(attempt.replace(order=order) for attempt, order in found)
 
     def attempt_of(self, run_id: str, version: str) -> AttemptRecord | None:
         """What the log says of a run, if it says anything yet."""
@@ -172,3 +172,13 @@ class AuditLog:
             if not page.has_more:
                 return
             limit, cursor = self._page, page.cursor
+
+
+def _each_once(attempts: Iterable[AttemptRecord]) -> Iterator[AttemptRecord]:
+    """Each end once: two who look at a run at the same moment both find no line of it, and both write one."""
+    seen = set()
+    for attempt in attempts:
+        end = attempt.run_id or attempt.at, attempt.version, attempt.revoked
+        if end not in seen:
+            seen.add(end)
+            yield attempt

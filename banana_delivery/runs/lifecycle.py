@@ -30,7 +30,8 @@ from banana_delivery.names import (
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.staged_versions import UnderWay
-from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.code_location import ROLLBACK, CodeLocation
+from banana_delivery.targets.sightings import Sightings
 from banana_delivery.waiting import boot_id
 
 Run = dg.DagsterRun
@@ -40,6 +41,9 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
 ]
+
+SIGN_IN_SECONDS = 120.0
+"""Between the start of a run and its first asset lie some imports; a process that needs longer does not live."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,26 @@ class Runs:
             return False
         return is_gone(run.run_id, signed)
 
-    def dead(self) -> list[Run]:
-        """Deliveries that Dagster believes to be running although their process is gone."""
+    def dead(self, sightings: Sightings) -> list[Run]:
+        """Deliveries and rollbacks that Dagster believes to be running although their process is gone.
+
+        Args:
+            sightings: for how long runs were seen on which no process ever worked.
+        """
         running = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
         runs = self.location.runs(self.instance, dg.RunsFilter(statuses=running))
-        return [run for run in runs if self.location.version_of(run) and self.is_dead(run)]
+        ours = [run for run in runs if self.location.version_of(run) or run.job_name == ROLLBACK]
+        strangers = [run for run in ours if self._never_signed_in(run)]
+        # Together, since they are few: one more among them, and all get a little longer.
+        lasted = sightings.lasted("runs-never-signed-in", " ".join(run.run_id for run in strangers))
+        unborn = strangers if lasted > SIGN_IN_SECONDS else []
+        return [run for run in ours if self.is_dead(run) or run in unborn]
+
+    def _never_signed_in(self, run: Run) -> bool:
+        """Whether no process of its own ever worked on a run."""
+        if run.tags.get(WORKER_TAG, "").startswith(f"{run.run_id}:"):
+            return False
+        return not self.instance.run_launcher.supports_check_run_worker_health
 
     def fail(self, run: Run, why: str) -> None:
         """End a dead run and free its slot; the failure sensor records its attempt and tells people."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import isclass
 from typing import Any, get_type_hints
 
@@ -142,6 +142,11 @@ class DeliveryRun:
     def override(self, ref: ImageRef) -> ManualDecision | None:
         """The person's word that lets an image in whatever speaks against it, if it stands."""
         return standing_override(ref.digest, history=self.attempts, decisions=self.decisions)
+
+    def fresh(self) -> DeliveryRun:
+        """The same with what is on record now: under a claim on production nothing is revoked but by taking it over."""
+        attempts, decisions = self.audit_log.attempts(self.version), self.audit_log.decisions(self.version)
+        return replace(self, attempts=tuple(attempts), decisions=tuple(decisions))
 
     def lease(self, target: ReleaseTarget, environment: Environment) -> Lease:
         """This run's hold on an environment."""

@@ -9,7 +9,7 @@ from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, measur
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
-from banana_delivery.delivery.rollback import rollback_on_exit
+from banana_delivery.delivery.rollback import let_rollback_finish, rollback_on_exit
 from banana_delivery.delivery.traffic_shift import TrafficShift
 from banana_delivery.errors import GateError, TargetError
 from banana_delivery.evaluation.base import Evaluator
@@ -39,8 +39,10 @@ def ab_report(
 ) -> dg.MaterializeResult[AbRecord]:
     """Judge the candidate under production traffic; the traffic is back with the active colour at the end."""
     run = start_run(context, recorder)
-    with run.records_failure(), run.lease(release_target, Environment.PRODUCTION) as lease:
-        record = _report(run, release_target, evaluator, clock, lease, image.ref)
+    with run.records_failure():
+        let_rollback_finish(release_target, clock)
+        with run.lease(release_target, Environment.PRODUCTION) as lease:
+            record = _report(run.fresh(), release_target, evaluator, clock, lease, image.ref)
     return dg.MaterializeResult(
         value=record,
         metadata={"verdict_of_report": record.verdict.verdict.value, "reason": record.verdict.reason},

@@ -10,7 +10,7 @@ from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, start_
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
-from banana_delivery.delivery.rollback import RollbackGuard, rollback_on_exit
+from banana_delivery.delivery.rollback import RollbackGuard, let_rollback_finish, rollback_on_exit
 from banana_delivery.delivery.traffic_shift import TrafficShift
 from banana_delivery.errors import FencedError, GateError, ImageError, TargetError
 from banana_delivery.evaluation.base import Evaluator
@@ -50,13 +50,15 @@ def production_release(
         if decision.status is GateStatus.PARKED:
             run.end(Outcome.PARKED, decision.reason, digest=image.ref.digest)
             return
+        let_rollback_finish(release_target, clock)
         with run.lease(release_target, Environment.PRODUCTION) as lease:
+            # From here on nothing is revoked but by whoever takes production over, and that fences us.
+            run = run.fresh()
+            decision = _pass_gate(run, image.ref)
+            if decision.status is GateStatus.PARKED:
+                run.end(Outcome.PARKED, decision.reason, digest=image.ref.digest)
+                return
             if lease.waited:
-                run = start_run(context, recorder)
-                decision = _pass_gate(run, image.ref)
-                if decision.status is GateStatus.PARKED:
-                    run.end(Outcome.PARKED, decision.reason, digest=image.ref.digest)
-                    return
                 _check_that_report_is_about(run, release_target, image.ref)
             release = _Release(run, release_target, image_store, evaluator, clock, lease, image.ref, decision)
             attempt = run.already_live(release_target, image.ref, decision.basis) or release.carry_out()

@@ -171,4 +171,6 @@ def _is_under_way(production: RolloutRecord, version: str, digest: str) -> bool:
     candidate = production.candidate
     if candidate is None or (production.owner is None and production.phase is not Phase.DRIFTED):
         return False
+    if production.live and production.live.digest == candidate.digest:
+        return False  # What serves is being delivered once more; undoing that alone would leave it in production.
     return digest in {"", candidate.digest} and version in {"", candidate.version}
