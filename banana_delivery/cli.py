@@ -118,7 +118,7 @@ def rollback(
 ) -> None:
     """Give production's traffic back to the release before, and revoke the one that had it."""
     from banana_delivery.defs.build import build_resources
-    from banana_delivery.delivery.rollback import EmergencyRollback
+    from banana_delivery.delivery.rescue.emergency import EmergencyRollback
     from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.code_location import CodeLocation
     from banana_delivery.runs.instance import open_instance_if_it_answers

@@ -5,7 +5,7 @@ from typing import Any, cast
 import dagster as dg
 
 from banana_delivery.delivery.record_attempt import AttemptRecorder
-from banana_delivery.delivery.rollback import EmergencyRollback
+from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.errors import GoneAlreadyError
 from banana_delivery.names import TRIGGER_TAG
 from banana_delivery.runs.audit_log import AuditLog

@@ -16,8 +16,8 @@ from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt, tell_what_was_not_told
 from banana_delivery.delivery.recovery import Recovery
 from banana_delivery.delivery.rescue.drift_watch import DriftWatch
+from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.delivery.rescue.ticks import noted
-from banana_delivery.delivery.rollback import EmergencyRollback
 from banana_delivery.delivery.scale_down import scale_down_if_due
 from banana_delivery.delivery.watch import act_on, assess_held, assess_production, traffic_with_control
 from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, RegistryError, TargetError

@@ -1,9 +1,7 @@
 """The way back: the active colour gets all traffic, by one weight change; everything else may take its time.
 
-``rollback_on_exit`` undoes a release under way, whatever ended it. ``EmergencyRollback`` is what a person, or the watch
-after a promotion, does. It needs the target alone: what serves instead, and that something is being revoked, stands in
-the rollout record; the history, the registry and the people come after the traffic, and what cannot be done then is
-made good later.
+``rollback_on_exit`` undoes a release under way, whatever ended it. What takes a release out that was promoted is
+``delivery.rescue.emergency``.
 """
 
 from __future__ import annotations
@@ -11,45 +9,30 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from banana_delivery.delivery.lease import Lease
-from banana_delivery.delivery.record_attempt import AttemptRecorder
-from banana_delivery.delivery.rescue.answering import complete, ensure_answers
-from banana_delivery.delivery.rescue.choice import Sides, choose_sides
+from banana_delivery.delivery.rescue.answering import ensure_answers
 from banana_delivery.errors import (
-    BananaDeliveryError,
-    ClaimOutdatedError,
     DriftError,
     FencedError,
     NotReadyError,
     TargetError,
 )
 from banana_delivery.evaluation.base import Log
-from banana_delivery.notifications.messages import rollback_failed
 from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import (
     COLOURS,
-    Colour,
-    Deployment,
     Environment,
-    ImageRef,
-    Outcome,
     Phase,
-    RollbackIntent,
-    RolloutRecord,
 )
-from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.targets.base import Claim, ReleaseTarget, Takeover
+from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.waiting import Clock, retry, wait_until
 
 LOG = logging.getLogger(__name__)
 RESTORE_SECONDS = 120.0
 """How long restoring traffic is tried before the reconcile sensor has to do it."""
-CLAIM_SECONDS = 30.0
-"""How long production may go on changing between a look at it and the claim; each try looks and judges anew."""
 READY_SECONDS = 20.0
 """How long a sensor waits for a colour that answers to nobody, and was started; its next tick goes on waiting."""
 
@@ -200,204 +183,3 @@ def _go_back(target: ReleaseTarget, lease: Lease) -> float:
     scale_down_idle_if_possible(target, lease.claim)
     retry(lambda: lease.enter(Phase.ROLLING_BACK, candidate=None), RESTORE_SECONDS)
     return seconds
-
-
-@dataclass(frozen=True)
-class EmergencyRollback:
-    """Takes releases out of production.
-
-    Attributes:
-        target: where releases run; all that the way back needs.
-        recorder: puts the rollback on record.
-        audit_log: knows what was released before, where the rollout record does not; None while it is away.
-        log: told what is waited for.
-    """
-
-    target: ReleaseTarget
-    recorder: AttemptRecorder
-    audit_log: AuditLog | None
-    log: Log
-
-    def roll_back(
-        self, *, actor: str, reason: str, run_id: str = "", version: str = "", digest: str = "", to: str = ""
-    ) -> AttemptRecord:
-        """Give production's traffic back to the release before, and revoke the one that had it.
-
-        A release under way is fenced off and undone. After a promotion the colour before takes over: at once while
-        one of its replicas answers, after one start of them when none does.
-
-        Args:
-            actor: who wants it.
-            reason: why, in one sentence.
-            run_id: the run that does it; empty if a person does.
-            version: what has to go; empty for whatever is under way or else in production.
-            digest: the same by image. Something else that is under way is fenced off without being revoked.
-            to: the version that is to serve; empty for the one before.
-
-        Raises:
-            GoneAlreadyError: if the image that has to go is not in production any more.
-            NothingToRollBackError: if there is no release to go back to, what was named is not in production, or
-                nothing was named although the last change of production was a rollback already.
-            TargetError: if production cannot be changed.
-        """
-
-        def judge() -> tuple[RolloutRecord, Sides]:
-            before = self.target.record(Environment.PRODUCTION)
-            return before, choose_sides(before, self.audit_log, version=version, digest=digest, to=to)
-
-        return self._carry_out(judge, actor, reason, run_id, CLAIM_SECONDS)
-
-    def _carry_out(
-        self, judge: Callable[[], tuple[RolloutRecord, Sides]], actor: str, reason: str, run_id: str, seconds: float
-    ) -> AttemptRecord:
-        """The intent, the traffic, and then everything that may take its time.
-
-        Args:
-            judge: looks at production and says what goes and what comes.
-            actor: who wants it.
-            reason: why.
-            run_id: the run that does it; empty for none.
-            seconds: how long to look and judge anew while production changes between the look and the claim.
-        """
-        start, ready_seconds = time.monotonic(), self.recorder.settings.ready_timeout_seconds
-        with ExitStack() as held:
-
-            def take() -> tuple[Lease, RolloutRecord, Sides]:
-                before, sides = judge()
-                lease = self._lease(run_id or f"{actor} (rollback)", before, Takeover.ANYBODY)
-                return held.enter_context(lease), before, sides
-
-            # What is under way may be promoted between the look and the claim: then something else has to go back.
-            lease, before, (bad, good, under_way) = retry(take, seconds, on=(ClaimOutdatedError,), pause=0.1)
-            intent = RollbackIntent(
-                bad=bad,
-                good=good,
-                colour=before.idle if under_way else before.active,
-                actor=actor,
-                reason=reason,
-                run_id=before.owner or "" if under_way else run_id,
-                at=self.recorder.clock.time(),
-            )
-            lease.enter(Phase.ROLLING_BACK, intent=intent)
-            wanted = self._make_active(lease, good) if good and not under_way else None
-            lease.enter(Phase.ROLLING_BACK, scale_down_at=None)
-            restore_traffic(self.target, lease.claim, self.log, ready_seconds, lease.check)
-            intent = intent.replace(seconds=time.monotonic() - start)
-            record = lease.enter(Phase.ROLLING_BACK, intent=intent, previous=None, rolled_back=bad.version)
-            # Before anything else: the run that was fenced off is about to notice, and would say less.
-            attempt = attempt_of(intent)
-            if before.intent and before.intent.bad.digest != bad.digest:
-                self._put_on_record(attempt_of(before.intent))
-            left = None if self._put_on_record(attempt) else intent
-            wanted = wanted or (record.deployments.get(record.active) if record.active else None)
-            if record.active and wanted:
-                complete(self.target, lease.claim, record.active, wanted)
-            scale_down_idle_if_possible(self.target, lease.claim)
-            lease.enter(Phase.IDLE, candidate=None, note="", intent=left)
-        return attempt
-
-    def finish(self) -> str:
-        """Finish a rollback that whoever began it did not.
-
-        Returns:
-            One sentence about what was done; empty if there was nothing to finish.
-
-        Raises:
-            NothingToRollBackError: if there is no release to go back to.
-            TargetError: if production cannot be changed, or somebody else has it.
-        """
-        record = self.target.record(Environment.PRODUCTION)
-        intent = record.intent
-        if intent is None or record.owner is not None:
-            return ""
-        try:
-            return self._finish(record, intent)
-        except BananaDeliveryError as error:
-            publisher = self.recorder.publisher
-            digest, occasion = intent.bad.digest, f"not finished/{intent.at}"
-            publisher.tell(
-                rollback_failed(publisher.model, "", digest, publisher.dagster_url, why=str(error), occasion=occasion)
-            )
-            raise
-
-    def _finish(self, record: RolloutRecord, intent: RollbackIntent) -> str:
-        if record.live and record.live.digest == intent.bad.digest:
-            sides = Sides(intent.bad, intent.good, under_way=False)
-            if intent.good is None or intent.good.digest == intent.bad.digest:
-                sides = choose_sides(record, self.audit_log, digest=intent.bad.digest)
-            self._carry_out(lambda: (record, sides), intent.actor, intent.reason, intent.run_id, 0.0)
-            return f"the rollback of version {intent.bad.version} was finished"
-        if not self._put_on_record(attempt_of(intent)):
-            return ""
-        with self._lease(f"{intent.actor} (rollback)", record) as lease:
-            # A release since then is the latest change of production, and this rollback is not.
-            latest = intent.good is None or (record.live is not None and record.live.digest == intent.good.digest)
-            lease.enter(Phase.IDLE, intent=None, rolled_back=intent.bad.version if latest else record.rolled_back)
-        return f"the rollback of version {intent.bad.version} was put on record"
-
-    def _lease(self, owner: str, seen: RolloutRecord, takeover: Takeover | None = None) -> Lease:
-        """A hold on production, if it still is as it was seen."""
-        every = self.recorder.settings.heartbeat_seconds
-        return Lease(self.target, Environment.PRODUCTION, owner, heartbeat_seconds=every, seen=seen, takeover=takeover)
-
-    def _put_on_record(self, attempt: AttemptRecord) -> bool:
-        """Whether the audit trail has it and people know; they are told and the registry is marked in any case."""
-        known = False
-        try:
-            if self.audit_log is not None:
-                # Whoever began it may have died between the two.
-                known = self.audit_log.knows(attempt)
-                if not known:
-                    return self.recorder.record(self.audit_log, attempt)
-        except Exception:
-            LOG.exception("The rollback of version %s is not on record yet.", attempt.version)
-        try:
-            return self.recorder.publisher.publish(attempt) and known
-        except Exception:
-            LOG.exception("Nobody could be told of the rollback of version %s yet.", attempt.version)
-        return False
-
-    def _make_active(self, lease: Lease, good: ImageRef) -> Deployment:
-        """The idle colour runs the release before, started first where nothing answers, and becomes the active one."""
-        target = self.target
-        record = lease.enter(Phase.SCALING)
-        colour, there = record.idle, record.deployments.get(record.idle)
-        if (there is None or there.image.digest != good.digest) and self._has_users(colour):
-            # Somebody else's candidate was being tried there; it cannot be replaced under its users.
-            restore_traffic(target, lease.claim, self.log)
-        wanted = Deployment(image=good, replicas=self._replicas(colour, good))
-        timeout = self.recorder.settings.ready_timeout_seconds
-        ensure_answers(target, lease.claim, colour, wanted, timeout, log=self.log, check=lease.check)
-        lease.enter(Phase.ROLLING_BACK, active=colour, candidate=None)
-        return wanted
-
-    def _has_users(self, colour: Colour) -> bool:
-        return bool(self.target.observed(Environment.PRODUCTION).weights.get(colour))
-
-    def _replicas(self, colour: Colour, good: ImageRef) -> int:
-        """As many as are warm: a bad release may have grown to any number, and users do not wait for as many more."""
-        warm = self.target.record(Environment.PRODUCTION).deployments.get(colour)
-        if warm and warm.image.digest == good.digest and warm.replicas:
-            return warm.replicas
-        return self.target.default_replicas(Environment.PRODUCTION)
-
-
-def attempt_of(intent: RollbackIntent) -> AttemptRecord:
-    """The line of the audit trail about a rollback."""
-    good, seconds = intent.good, intent.seconds or 0.0
-    return AttemptRecord(
-        version=intent.bad.version,
-        outcome=Outcome.ROLLED_BACK,
-        reason=f"{intent.actor} rolled production back: {intent.reason}",
-        digest=intent.bad.digest,
-        previous_digest=good.digest if good else "",
-        serving_version=good.version if good else "",
-        colour=intent.colour,
-        rollback_seconds=seconds,
-        trigger="rollback",
-        actor=intent.actor,
-        run_id=intent.run_id,
-        at=intent.at,
-        seconds=seconds,
-        revoked=True,
-    )

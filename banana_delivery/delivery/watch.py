@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from banana_delivery.delivery.rollback import EmergencyRollback
+from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.errors import BananaDeliveryError, GoneAlreadyError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.notifications.messages import rollback_failed, wrong_release

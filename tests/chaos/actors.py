@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from banana_delivery.delivery.rollback import EmergencyRollback
+from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.errors import NothingToRollBackError
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
 from banana_delivery.policy.model import Phase

@@ -15,7 +15,7 @@ import yaml
 from banana_delivery.bundle import INSTANCE
 from banana_delivery.defs.build import build_defs
 from banana_delivery.defs.resources import Resources
-from banana_delivery.delivery.rollback import EmergencyRollback
+from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.evaluation.fake import FakeEvaluator
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.model_registry.fake import FakeRegistry
