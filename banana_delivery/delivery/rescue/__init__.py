@@ -1,4 +1,5 @@
-"""What the way back needs: which release it leads to, and that something answers there.
+"""Rescue: taking a bad release out, finding that production is not as recorded, and noticing that nobody looks.
 
-Belongs here: parts of a rollback that decide or wait. Not: the rollback itself, nor what follows once users are back.
+Belongs here: what helps production in an emergency or at rest. Not: the undoing of a release under way, which is
+``delivery.rollback``.
 """
