@@ -4,6 +4,7 @@
     ├── BadSettingsError
     ├── TargetError                     where releases run
     │   ├── ClaimRefusedError
+    │   ├── ClaimOutdatedError
     │   ├── FencedError
     │   ├── DriftError
     │   ├── ConflictError

@@ -24,7 +24,7 @@ from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, Regis
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
-from banana_delivery.notifications.messages import held_version_fails, registry_trouble, rollback_failed
+from banana_delivery.notifications.alarms import held_version_fails, registry_trouble, rollback_failed
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import COLOURS, Environment, Outcome, Phase
 from banana_delivery.policy.outages import Outage, Trouble, Word, assess

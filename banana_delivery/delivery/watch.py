@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.errors import BananaDeliveryError, GoneAlreadyError
 from banana_delivery.evaluation.base import Evaluator
-from banana_delivery.notifications.messages import rollback_failed, wrong_release
+from banana_delivery.notifications.alarms import rollback_failed, wrong_release
 from banana_delivery.policy.model import Environment, RolloutRecord, StoredRecord, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import StepState, begin_step
 from banana_delivery.policy.rollout.decision import CONTROL_RATE, StepVerdict, assess_step

@@ -1,7 +1,8 @@
-"""Where the embedded stack keeps what, below ``BANANA_HOME``."""
+"""Where the embedded stack keeps what, below ``BANANA_HOME``, and which ports are free."""
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,3 +89,15 @@ class LocalPaths:
     def replica_set(self, environment: Environment, colour: Colour) -> Path:
         """What a colour runs: release, folder, names and ports."""
         return self.home / "environments" / environment / f"{colour}.json"
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of this machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: a port whose last connections are still being forgotten is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

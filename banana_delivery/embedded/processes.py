@@ -21,8 +21,8 @@ from pydantic import SecretStr
 
 from banana_delivery.bundle import INSTANCE, WORKSPACE, python_path
 from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.supervisor import Program
-from banana_delivery.embedded.traefik import Router
 from banana_delivery.errors import StackError
 from banana_delivery.settings import Settings
 from banana_delivery.targets.metrics import ROUTER_BUCKETS
@@ -44,6 +44,8 @@ INHERITED: Mapping[str, tuple[str, ...] | None] = {
     # They ask the code server, and open the instance, which may name variables of its own.
     "dagster-webserver": ("DAGSTER_*", "PG*", "BANANA_HOME"),
     "dagster-daemon": ("DAGSTER_*", "PG*", "BANANA_HOME"),
+    # Reads when the sensors ticked, and tells people.
+    "dead-man": ("BANANA_HOME", "BANANA_MODEL_NAME", "BANANA_NOTIFY_URLS"),
 }
 """What each process inherits of the variables that the stack was started with: all for None. Replicas: nothing."""
 
@@ -191,6 +193,7 @@ def dead_man(settings: Settings) -> ManagedProcess:
     """Tells people when the sensors tick no more, which neither the daemon nor the code server could."""
     program = Program(
         name="dead-man",
+        inherits=INHERITED["dead-man"],
         command=(sys.executable, "-m", DEAD_MAN_MODULE),
         directory=settings.home / "dagster",
         priority=350,

@@ -6,7 +6,6 @@ themselves: whether they are ready, with the right release, and what they measur
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,9 +17,9 @@ from pathlib import Path
 import httpx
 from pydantic import ValidationError
 
-from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.embedded.paths import LocalPaths, is_free
+from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.supervisor import MEANT_TO_RUN, Process, Program, Supervisor
-from banana_delivery.embedded.traefik import Router
 from banana_delivery.errors import TargetError
 from banana_delivery.files import lock, write_atomically
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, StoredModel, StoredRecord
@@ -285,7 +284,7 @@ class Replicas:
         for found in chain.from_iterable(self.all(environment) for environment in Environment):
             with self._free_ports() as free_ports:
                 moved = tuple(
-                    replica if _is_free(replica.port) else replica.replace(port=next(free_ports))
+                    replica if is_free(replica.port) else replica.replace(port=next(free_ports))
                     for replica in found.replicas
                 )
                 self._write(found.replace(replicas=moved))
@@ -363,7 +362,7 @@ class Replicas:
     def _candidates(self, given: set[int]) -> Iterator[int]:
         first = self._settings.replica_port_base
         for port in range(first, min(first + PORTS_TRIED, 65536)):
-            if port not in given and _is_free(port):
+            if port not in given and is_free(port):
                 yield port
         raise TargetError(
             f"No free port for a replica between {first} and {first + PORTS_TRIED}; set BANANA_REPLICA_PORT_BASE to a "
@@ -375,14 +374,3 @@ def _failed(replicas: ReplicaSet, processes: dict[str, Process]) -> frozenset[st
     """Replicas that supervisord gave up on, that were stopped by hand or that it does not know: not worth keeping."""
     lively = {name for name, process in processes.items() if process.state in MEANT_TO_RUN - {"FATAL"}}
     return frozenset(replica.name for replica in replicas.replicas if replica.name not in lively)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: a port whose last connections are still being forgotten is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

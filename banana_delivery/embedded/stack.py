@@ -15,13 +15,13 @@ from pathlib import Path
 import httpx
 import psutil
 
-from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.embedded.paths import LocalPaths, is_free
 from banana_delivery.embedded.processes import ROUTER, ManagedProcess, variable
 from banana_delivery.embedded.replicas import Replica, ReplicaClient, Replicas, ReplicaSet
 from banana_delivery.embedded.reserve import Reserve
+from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
 from banana_delivery.embedded.supervisord import Daemon
-from banana_delivery.embedded.traefik import Router
 from banana_delivery.errors import StackError
 from banana_delivery.files import lock, make_private
 from banana_delivery.policy.model import Environment
@@ -235,22 +235,11 @@ def check_free(ports: Mapping[str, int]) -> None:
             chooses another one.
     """
     for setting, port in ports.items():
-        if _is_taken(port):
+        if not is_free(port):
             raise StackError(
                 f"Port {port} on 127.0.0.1 is taken{_by_whom(port)}; end that, or choose another port with "
                 f"{variable(setting)}."
             )
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: a port whose last connections are still being forgotten is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
 
 
 def _by_whom(port: int) -> str:

@@ -16,9 +16,9 @@ from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.record import RecordFile
 from banana_delivery.embedded.replicas import Health, Replica, ReplicaClient, Replicas, ReplicaSet
 from banana_delivery.embedded.reserve import Reserve
+from banana_delivery.embedded.router.traefik import Router
+from banana_delivery.embedded.router.traffic import LocalTraffic
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
-from banana_delivery.embedded.traefik import Router
-from banana_delivery.embedded.traffic import LocalTraffic
 from banana_delivery.errors import ImageError, TargetError
 from banana_delivery.policy.drift import Observed
 from banana_delivery.policy.model import (

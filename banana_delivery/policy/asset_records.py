@@ -7,17 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from banana_delivery.errors import redacted
 from banana_delivery.policy.model import Colour, ImageRef, Outcome, StoredModel, StoredRecord
 from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison, QualityVerdict
 from banana_delivery.policy.rollout.metrics import StepMetrics
-
-Said = Annotated[str, AfterValidator(redacted)]
-"""What somebody or something said, in words that are kept and shown: without secrets, whoever wrote it."""
 
 
 class Verdict(StrEnum):
@@ -51,8 +47,8 @@ class ManualDecision(StoredRecord):
     kind: DecisionKind
     version: str
     digest: str = ""
-    by: Said
-    reason: Said
+    by: str
+    reason: str
     at: float
     order: int = Field(default=0, exclude=True)
 
@@ -317,7 +313,7 @@ class AttemptRecord(StoredRecord):
 
     version: str
     outcome: Outcome
-    reason: Said
+    reason: str
     digest: str = ""
     previous_digest: str = ""
     serving_version: str = ""
@@ -328,7 +324,7 @@ class AttemptRecord(StoredRecord):
     rollback_seconds: float | None = None
     basis: str = ""
     trigger: str = ""
-    actor: Said = ""
+    actor: str = ""
     run_id: str = ""
     at: float
     seconds: float = 0.0

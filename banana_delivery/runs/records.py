@@ -7,10 +7,12 @@ Every record is written twice: as single values that Dagster plots and people re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import dagster as dg
 
+from banana_delivery.errors import redacted
 from banana_delivery.policy.model import ImageRef, StoredRecord
 
 RECORD_KEY = "record"
@@ -20,7 +22,8 @@ Metadata = dict[str, dg.MetadataValue]
 
 
 def to_metadata(record: StoredRecord, **pictures: dg.MetadataValue) -> Metadata:
-    """A record's fields as typed metadata, its whole JSON, and whatever pictures and tables go with it."""
+    """A record's fields as typed metadata, its whole JSON, and whatever pictures and tables go with it; no secrets."""
+    record = type(record).model_validate(_without_secrets(record.model_dump()))
     names = type(record).model_fields.keys() - StoredRecord.model_fields.keys()
     fields = {name: _typed(getattr(record, name)) for name in type(record).model_fields if name in names}
     shown = {name: value for name, value in fields.items() if value is not None}
@@ -37,6 +40,21 @@ def from_metadata(kind: type[Record], metadata: Mapping[str, dg.MetadataValue]) 
     if value is None:
         raise ValueError(f"The metadata holds no {kind.__name__}: the key {RECORD_KEY!r} is missing.")
     return kind.read(value.value)
+
+
+def _without_secrets(value: Any) -> Any:
+    """The same, whoever wrote the words in it: people read it, and it is kept."""
+    match value:
+        case StrEnum():
+            return value
+        case str():
+            return redacted(value)
+        case Mapping():
+            return {key: _without_secrets(one) for key, one in value.items()}
+        case list() | tuple():
+            return type(value)(map(_without_secrets, value))
+        case _:
+            return value
 
 
 def _typed(value: object) -> dg.MetadataValue | None:

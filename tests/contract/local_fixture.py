@@ -16,10 +16,10 @@ import yaml
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.processes import router
 from banana_delivery.embedded.replicas import name_prefix
+from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.stack import EmbeddedStack
 from banana_delivery.embedded.supervisor import Supervisor
 from banana_delivery.embedded.target import LocalTarget
-from banana_delivery.embedded.traefik import Router
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget

@@ -17,8 +17,8 @@ from prometheus_client.samples import Sample
 
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.replicas import Replica, ReplicaClient, ReplicaSet
-from banana_delivery.embedded.traefik import Router, service_name
-from banana_delivery.embedded.traffic import LocalTraffic
+from banana_delivery.embedded.router.traefik import Router, service_name
+from banana_delivery.embedded.router.traffic import LocalTraffic
 from banana_delivery.policy.model import Colour, Environment, ImageRef, TrafficSnapshot, TrafficSource
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace

@@ -23,6 +23,7 @@ ARGUMENTS = {
     "rollback": ["--reason", "It looks wrong."],
     "approve": ["1", "--reason", "I looked."],
     "override": ["1", "--reason", "I looked."],
+    "restore": ["--yes"],
     "resume": [],
     "prune": [],
     "rebuild": ["1"],

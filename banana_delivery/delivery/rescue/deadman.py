@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from banana_delivery.delivery.rescue.ticks import WATCHED, Ticks
-from banana_delivery.notifications.messages import Notice, bad_channels, sensors_are_back, silent_sensors
+from banana_delivery.notifications.alarms import bad_channels, sensors_are_back, silent_sensors
+from banana_delivery.notifications.messages import Notice
 from banana_delivery.notifications.notifier import notifier_for
 from banana_delivery.settings import Settings, load_settings
 from banana_delivery.waiting import Clock, SystemClock

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.recovery import make_good
 from banana_delivery.errors import TargetError
-from banana_delivery.notifications.messages import ProductionDrift, drift_notice
+from banana_delivery.notifications.alarms import ProductionDrift, drift_notice
 from banana_delivery.policy.drift import (
     AWAY_SECONDS,
     LOOK_AGAIN_SECONDS,

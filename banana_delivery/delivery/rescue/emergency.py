@@ -22,7 +22,7 @@ from banana_delivery.errors import (
     ClaimOutdatedError,
 )
 from banana_delivery.evaluation.base import Log
-from banana_delivery.notifications.messages import rollback_failed
+from banana_delivery.notifications.alarms import rollback_failed
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import (
     Colour,

@@ -15,8 +15,8 @@ from banana_delivery.embedded import reserve
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.record import RecordFile
 from banana_delivery.embedded.reserve import Reserve
+from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.target import LocalTarget
-from banana_delivery.embedded.traefik import Router
 from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import Colour, Deployment, Environment, ImageRef, Phase, RollbackIntent, RolloutRecord
 from banana_delivery.settings import Settings

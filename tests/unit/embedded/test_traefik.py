@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from banana_delivery.embedded import traefik
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.replicas import KEEP_ALIVE_SECONDS
+from banana_delivery.embedded.router import traefik
 from banana_delivery.policy.model import COLOURS, Colour, Environment, TrafficSource
 
 PORTS = {Colour.BLUE: [1001, 1002], Colour.GREEN: [], Colour.SOLE: [1003]}

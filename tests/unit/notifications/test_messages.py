@@ -6,14 +6,8 @@ from itertools import product
 
 import pytest
 
-from banana_delivery.notifications.messages import (
-    HEADLINES,
-    ProductionNow,
-    deleted_version,
-    notice,
-    registry_trouble,
-    rollback_failed,
-)
+from banana_delivery.notifications.alarms import registry_trouble, rollback_failed
+from banana_delivery.notifications.messages import HEADLINES, ProductionNow, deleted_version, notice
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Colour, Outcome
 from banana_delivery.policy.outages import Outage, Trouble, Word

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from banana_delivery.embedded.replicas import ReplicaClient, ReplicaSet
-from banana_delivery.embedded.traefik import LOST, Router, service_name
+from banana_delivery.embedded.router.traefik import LOST, Router, service_name
 from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import COLOURS, Backend, Colour, Environment, TrafficSnapshot, TrafficSource
 from banana_delivery.targets.meter import Meter, Scrape
