@@ -95,7 +95,7 @@ def test_the_rule_of_the_road_sees_a_stray(file: str, saying: str, above: list[s
 def test_the_road_leads_from_the_sensor_to_every_weight_change() -> None:
     shift, *changes = (
         "banana_delivery/delivery/traffic_shift.py",
-        "banana_delivery/embedded/traefik.py",
+        "banana_delivery/embedded/router/traefik.py",
         "banana_delivery/targets/kubernetes/gateway.py",
     )
     assert FILES.index("banana_delivery/defs/sensors.py") < FILES.index(shift)

@@ -17,10 +17,7 @@ from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rescue.answering import complete, ensure_answers
 from banana_delivery.delivery.rescue.choice import Sides, choose_sides
 from banana_delivery.delivery.rollback import restore_traffic, scale_down_idle_if_possible
-from banana_delivery.errors import (
-    BananaDeliveryError,
-    ClaimOutdatedError,
-)
+from banana_delivery.errors import BananaDeliveryError, ClaimOutdatedError, redacted
 from banana_delivery.evaluation.base import Log
 from banana_delivery.notifications.alarms import rollback_failed
 from banana_delivery.policy.asset_records import AttemptRecord
@@ -81,6 +78,7 @@ class EmergencyRollback:
                 nothing was named although the last change of production was a rollback already.
             TargetError: if production cannot be changed.
         """
+        actor, reason = redacted(actor), redacted(reason)  # They are kept in more than one place.
 
         def judge() -> tuple[RolloutRecord, Sides]:
             before = self.target.record(Environment.PRODUCTION)

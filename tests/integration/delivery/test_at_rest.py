@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import dagster as dg
 import pytest
@@ -139,6 +139,7 @@ def test_weights_edited_by_hand_go_back_and_no_colour_with_users_is_scaled_down(
 ) -> None:
     second = pipeline.stage(BETTER)
     assert pipeline.run(second).is_success
+    pipeline.tick("cool_down")
     pipeline.target.place.edit_weights(PRODUCTION, ALL_BLUE)
     pipeline.clock.now += 1e6  # The time to stay warm is over.
 
@@ -349,8 +350,7 @@ def test_a_version_that_fails_its_users_while_production_is_frozen_is_told_once_
             sensor_name="production_watch",
         )
         watch = pipeline.defs.resolve_sensor_def("production_watch")(context)
-        assert isinstance(watch, Iterator)
-        assert all(isinstance(found, dg.SkipReason) for found in watch)
+        assert isinstance(watch, dg.SkipReason)
         cursor = context.cursor
         pipeline.clock.sleep(5)
 

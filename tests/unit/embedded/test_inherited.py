@@ -60,12 +60,16 @@ def test_every_process_stands_in_the_table(settings: Settings) -> None:
     assert {service.program.name for service in PLATFORMS["local"].processes(settings)} == set(INHERITED)
 
 
-def test_only_the_code_server_knows_the_secrets(settings: Settings, tmp_path: Path) -> None:
+def test_only_the_code_server_knows_the_secrets_and_the_dead_man_his_channels(
+    settings: Settings, tmp_path: Path
+) -> None:
     seen = {
         service.program.name: told(service.program, settings, tmp_path)
         for service in PLATFORMS["local"].processes(settings)
     }
-    assert [name for name, said in seen.items() if "canary" in said] == ["code-server"]
+    assert [name for name, said in seen.items() if "canary" in said] == ["code-server", "dead-man"]
+    told_to_dead_man = [line for line in seen["dead-man"].splitlines() if "canary" in line]
+    assert [line.partition("=")[0] for line in told_to_dead_man] == ["BANANA_NOTIFY_URLS"]
     assert all("SUPERVISOR_SERVER_URL=unix://mark" in said for said in seen.values()), "by it orphans are found"
     assert all(f"PATH={Path(children_environment(settings)['PATH'])}" in said for said in seen.values())
     assert f"DAGSTER_HOME={tmp_path / 'dagster'}" in seen["dagster-daemon"]
