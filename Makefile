@@ -1,5 +1,5 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
-.PHONY: demo up down wheel check format test test-e2e test-long chaos test-docker test-cluster demo-cluster lock \
+.PHONY: demo up down wheel check format test test-integration test-e2e test-long chaos test-docker test-cluster demo-cluster lock \
         bench-image bench-serving bench-prediction-log clean
 
 SHELL := /bin/sh
@@ -59,8 +59,13 @@ format: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Decisions, parts and contracts: what to run before every commit.
 test: .venv/.installed
-	$(BIN)/pytest --numprocesses 2 $(ARGS)
+	$(BIN)/pytest tests/unit tests/contract --numprocesses 2 $(ARGS)
+
+# Whole deliveries in memory, and the parts with the real servers and files that they talk to.
+test-integration: .venv/.installed
+	$(BIN)/pytest tests/integration --numprocesses 2 $(ARGS)
 
 test-e2e: .venv/.installed
 	$(BIN)/pytest tests/e2e -m e2e --timeout 900 $(ARGS)

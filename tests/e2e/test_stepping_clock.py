@@ -30,7 +30,7 @@ def faketime() -> Path:
 @pytest.mark.parametrize(
     "shifted",
     [
-        pytest.param("", id="stepping"),
+        pytest.param("", id="stepping", marks=pytest.mark.long),
         pytest.param("-3600", id="an hour late", marks=pytest.mark.long),
         pytest.param("+120", id="two minutes ahead", marks=pytest.mark.long),
     ],
