@@ -11,7 +11,7 @@ from banana_delivery.errors import NothingToRollBackError
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
 from banana_delivery.policy.model import Phase
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.targets.fake import Behaviour
+from banana_delivery.targets.fake_place import Behaviour
 from tests.chaos.faults import DatabaseAwayError
 from tests.chaos.kernel import Process
 from tests.chaos.world import EXPECTED, World
