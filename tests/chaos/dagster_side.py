@@ -181,7 +181,7 @@ class RunWorker:
     def _end(self, report: Callable[[], None]) -> None:
         try:
             report()
-        except DatabaseAwayError:
+        except (DatabaseAwayError, dg.DagsterExecutionInterruptedError):
             return  # The run stays as it is, and its process is gone.
 
 

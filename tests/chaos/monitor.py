@@ -74,7 +74,7 @@ class Monitor:
         machine.tell(f"{environment}: {_difference(before, after)}")
         if environment is not Environment.PRODUCTION:
             return
-        on_the_way_back = not process or not process.name.startswith("run")
+        on_the_way_back = not process or not process.name.startswith("run") or "(rollback" in process.name
         if after.record.phase is not before.record.phase:
             for happens in self.at_phase.pop(after.record.phase, ()):
                 happens()

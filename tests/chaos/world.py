@@ -17,7 +17,7 @@ from banana_delivery.names import ACTOR_TAG, PARTITION_TAG, TRIGGER_TAG
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.code_location import DELIVER, ROLLBACK, CodeLocation
 from banana_delivery.settings import Settings
 from banana_delivery.targets.fake_place import Behaviour
 from banana_delivery.waiting import SYSTEM_CLOCK
@@ -44,6 +44,8 @@ AFTER = {
     dg.DagsterRunStatus.CANCELED: "after_cancel",
 }
 RESTART_SECONDS = 5.0
+THEIRS = "theirs"
+"""With which the names of runs begin that are not ours."""
 EXPECTED = (BananaDeliveryError, DatabaseAwayError, OSError, dg.Failure)
 """What may end a tick or a run while calls go wrong; anything else is a mistake in the product."""
 
@@ -142,6 +144,17 @@ class World:
     def launch(self, version: str, job: str = "deliver", tags: dict[str, str] | None = None) -> str:
         """Queue a delivery, as a person or a sensor does."""
         return self._queue(job, {PARTITION_TAG: version, TRIGGER_TAG: "cli", ACTOR_TAG: "Ada", **(tags or {})}, {})
+
+    def launch_rollback(self, version: str) -> str:
+        """Queue a rollback, as somebody does in the pages."""
+        config = {"reason": "It harms users.", "actor": "Jo", "version": version}
+        return self._queue(ROLLBACK, {}, {"ops": {"roll_back_production": {"config": config}}})
+
+    def fail_a_foreign_run(self, version: str) -> None:
+        """A run of somebody else's job that is called as ours is."""
+        run_id = f"{THEIRS}{len(self.instance.runs) + 1}"
+        failed = dg.DagsterRunStatus.FAILURE
+        self.instance.add_run(dg.DagsterRun(DELIVER, run_id, tags={PARTITION_TAG: version}, status=failed))
 
     def interrupt(self, run_id: str) -> None:
         """What cancelling a run does to its process."""

@@ -118,6 +118,7 @@ class EmergencyRollback:
                 reason=reason,
                 run_id=before.owner or "" if under_way else run_id,
                 at=self.recorder.clock.time(),
+                revokes="" if under_way else before.promoted_by or "",
             )
             lease.enter(Phase.ROLLING_BACK, intent=intent)
             wanted = self._make_active(lease, good) if good and not under_way else None
@@ -209,7 +210,7 @@ class EmergencyRollback:
         wanted = Deployment(image=good, replicas=self._replicas(colour, good))
         timeout = self.recorder.settings.ready_timeout_seconds
         ensure_answers(target, lease.claim, colour, wanted, timeout, log=self.log, check=lease.check)
-        lease.enter(Phase.ROLLING_BACK, active=colour, candidate=None)
+        lease.enter(Phase.ROLLING_BACK, active=colour, candidate=None, promoted_by="")
         return wanted
 
     def _has_users(self, colour: Colour) -> bool:
@@ -241,4 +242,5 @@ def attempt_of(intent: RollbackIntent) -> AttemptRecord:
         at=intent.at,
         seconds=seconds,
         revoked=True,
+        revokes=intent.revokes,
     )
