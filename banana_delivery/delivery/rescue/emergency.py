@@ -174,7 +174,8 @@ class EmergencyRollback:
         with self._lease(f"{intent.actor} (rollback)", record) as lease:
             # A release since then is the latest change of production, and this rollback is not.
             latest = intent.good is None or (record.live is not None and record.live.digest == intent.good.digest)
-            lease.enter(Phase.IDLE, intent=None, rolled_back=intent.bad.version if latest else record.rolled_back)
+            rolled_back = intent.bad.version if latest else record.rolled_back
+            lease.enter(Phase.IDLE, candidate=None, intent=None, rolled_back=rolled_back)
         return f"the rollback of version {intent.bad.version} was put on record"
 
     def _lease(self, owner: str, seen: RolloutRecord, takeover: Takeover | None = None) -> Lease:

@@ -14,8 +14,9 @@ from banana_delivery.defs.assets import production_release
 from banana_delivery.defs.assets._run import DeliveryRun
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.record_attempt import AttemptRecorder
+from banana_delivery.delivery.rescue import emergency
 from banana_delivery.delivery.rollback import UNFINISHED_SECONDS
-from banana_delivery.errors import FencedError
+from banana_delivery.errors import FencedError, TargetError
 from banana_delivery.names import PARTITION_TAG
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
@@ -349,3 +350,26 @@ def test_who_promoted_is_not_known_from_a_record_of_before_and_what_serves_is_be
     pipeline.target.release(claim)
 
     assert lose_production_at_once(pipeline, second, monkeypatch) is Outcome.RELEASED
+
+
+def test_whoever_finishes_the_rollback_of_what_was_under_way_leaves_no_candidate(
+    pipeline: PipelineHarness, second: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_the_answer(_: object) -> NoReturn:
+        raise TargetError("Production does not answer any more.")
+
+    def roll_back() -> None:
+        with monkeypatch.context() as patched, pytest.raises(TargetError):
+            patched.setattr(emergency, "attempt_of", lose_the_answer)
+            pipeline.roll_back(reason="It looks wrong.")
+
+    version = pipeline.stage(BETTER)
+    pipeline.target.at[PhaseHook(Environment.PRODUCTION, Phase.SCALING)] = roll_back
+    pipeline.run(version)
+    assert production(pipeline).candidate
+
+    pipeline.tick("reconcile")
+
+    assert (production(pipeline).candidate, production(pipeline).intent) == (None, None)
+    assert [one.outcome for one in pipeline.attempts(version) if one.revoked] == [Outcome.ROLLED_BACK]
+    assert pipeline.serving == second
