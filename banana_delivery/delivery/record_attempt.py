@@ -85,7 +85,7 @@ class AttemptRecorder:
             return
         image = log.latest(ImageRecord, "image", version)
         digest = image.ref.digest if image else ""
-        serves = bool(digest) and runs.in_production(run.run_id) and self._serving_digest() == digest
+        serves = bool(digest) and runs.in_production(run.run_id) and self._is_serving(run, digest)
         if ended := outcome_of_run(end_of(log.instance, run), serves=serves):
             self.record(log, runs.attempt(run, now, *ended, digest=digest))
 
@@ -106,9 +106,11 @@ class AttemptRecorder:
             return ""
         return live.version if log.made(live) else f"{live.version} of another pipeline"
 
-    def _serving_digest(self) -> str:
-        live = self.target.record(Environment.PRODUCTION).live
-        return live.digest if live else ""
+    def _is_serving(self, run: Run, digest: str) -> bool:
+        """Whether production serves what a run released: an image that it already served is no release of that run."""
+        production = self.target.record(Environment.PRODUCTION)
+        ours = production.promoted_by in {None, run.run_id}
+        return ours and production.live is not None and production.live.digest == digest
 
     def _report_file(self, attempt: AttemptRecord) -> Path:
         name = f"version-{attempt.version}-{attempt.at:.0f}-{attempt.outcome}.html"

@@ -308,6 +308,7 @@ class AttemptRecord(StoredRecord):
         at: seconds since the epoch.
         seconds: wall-clock time of the whole delivery.
         revoked: whether this took the version out of service for being bad.
+        revokes: the run whose release it took out, if that is known: what that run says later counts no more.
         order: its place in the audit trail, which no clock decides; known once it was read from there.
     """
 
@@ -329,4 +330,5 @@ class AttemptRecord(StoredRecord):
     at: float
     seconds: float = 0.0
     revoked: bool = False
+    revokes: str = ""
     order: int = Field(default=0, exclude=True)

@@ -20,7 +20,7 @@ from banana_delivery.policy.asset_records import (
     Verdict,
 )
 from banana_delivery.policy.model import Model, Outcome
-from banana_delivery.policy.outcomes import is_redeploy, is_revoked
+from banana_delivery.policy.outcomes import decisive, is_redeploy, is_revoked
 from banana_delivery.policy.rollout.decision import ActionKind
 
 
@@ -144,7 +144,7 @@ def standing_override(
 
 def _settled(history: Sequence[AttemptRecord]) -> int | None:
     """Where in the audit trail production last took the version in or threw it out; an override before it is spent."""
-    settled = (attempt.order for attempt in history if attempt.revoked or attempt.outcome is Outcome.RELEASED)
+    settled = (attempt.order for attempt in decisive(history))
     return max(settled, default=None)
 
 

@@ -280,6 +280,7 @@ class RollbackIntent(StoredModel):
         run_id: the run under which it stands in the audit trail; empty if a person does it without one.
         at: when it was begun, seconds since the epoch.
         seconds: how long it took until the users were back; None while they are not.
+        revokes: the run that put the bad one into production, whenever its line arrives; empty if it is not known.
     """
 
     bad: ImageRef
@@ -290,6 +291,7 @@ class RollbackIntent(StoredModel):
     run_id: str = ""
     at: float
     seconds: float | None = None
+    revokes: str = ""
 
 
 class RolloutRecord(StoredRecord):
@@ -315,6 +317,8 @@ class RolloutRecord(StoredRecord):
         previous: what served before the present release; None where nothing did, or it is not known.
         rolled_back: the version that the last change of production took out; empty after a promotion.
         intent: a rollback that is not on record yet.
+        promoted_by: the run that made the present release active; empty if it came back by a rollback, and None where
+            that is not known.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"warm_until": "scale_down_at"}
@@ -336,6 +340,7 @@ class RolloutRecord(StoredRecord):
     previous: ImageRef | None = None
     rolled_back: str = ""
     intent: RollbackIntent | None = None
+    promoted_by: str | None = None
 
     @property
     def sign_of_life(self) -> str:

@@ -189,8 +189,21 @@ def is_revoked(history: Sequence[AttemptRecord]) -> bool:
 
 def _latest_decisive(history: Sequence[AttemptRecord]) -> AttemptRecord | None:
     """The latest attempt that says something about the version itself in production."""
-    decisive = [attempt for attempt in history if attempt.outcome is Outcome.RELEASED or attempt.revoked]
-    return max(decisive, key=lambda attempt: attempt.order, default=None)
+    return max(decisive(history), key=lambda attempt: attempt.order, default=None)
+
+
+def decisive(history: Sequence[AttemptRecord]) -> list[AttemptRecord]:
+    """What says something about a version itself in production.
+
+    A run may be stopped for long between its promotion and its line. If its release was taken out meanwhile, the line
+    comes after the one that revokes it, and is no release since.
+    """
+    taken_out = {attempt.revokes for attempt in history if attempt.revoked and attempt.revokes}
+    return [
+        attempt
+        for attempt in history
+        if attempt.revoked or (attempt.outcome is Outcome.RELEASED and attempt.run_id not in taken_out)
+    ]
 
 
 def served_since(attempts: Sequence[AttemptRecord], since: float) -> set[str]:

@@ -227,7 +227,9 @@ def rebuilt(
     if known is not None:
         record = record.replace(intent=known.intent, rolled_back=known.rolled_back)
         if owner and known.live and known.live.digest == running.images[owner].digest:
-            record = record.replace(previous=known.previous, scale_down_at=known.scale_down_at)
+            record = record.replace(
+                previous=known.previous, scale_down_at=known.scale_down_at, promoted_by=known.promoted_by
+            )
     if owner is None:
         return record
     weights = dict(running.observed.weights)

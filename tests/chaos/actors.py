@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
+from banana_delivery.delivery.recovery import resume
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.errors import NothingToRollBackError
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
-from banana_delivery.policy.model import Phase
+from banana_delivery.policy.model import COLOURS, Colour, Environment, Phase
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.targets.fake import Behaviour
+from banana_delivery.targets.fake_place import Behaviour
+from banana_delivery.waiting import SYSTEM_CLOCK
 from tests.chaos.faults import DatabaseAwayError
 from tests.chaos.kernel import Process
 from tests.chaos.world import EXPECTED, World
@@ -56,6 +60,10 @@ class Cast:
             self._delivers_again,
             self._turns_bad,
             self._overrides,
+            self._rolls_back_in_the_pages,
+            self._edits_by_hand,
+            self._damages_the_record,
+            self._works_beside_us,
         ]
         for plot in chance.sample(plots, chance.choice((0, 1, 2, 2, 3))):
             plot(chance, chance.choice(versions))
@@ -138,6 +146,50 @@ class Cast:
 
         self._at(chance.uniform(60.0, 150.0), f"Hal overrides {version}", override)
 
+    def _rolls_back_in_the_pages(self, chance: random.Random, version: str) -> None:
+        wanted = chance.choice(("", version))
+        self._at(
+            chance.uniform(5.0, 120.0), f"Jo starts a rollback {wanted}", lambda: self.world.launch_rollback(wanted)
+        )
+
+    def _edits_by_hand(self, chance: random.Random, version: str) -> None:
+        """Somebody meddles with what runs, and lets the work go on where it is held for that."""
+        at = chance.uniform(5.0, 120.0)
+        edit = chance.choice((_splits_the_users, _deletes, _scales_to_nothing))
+        colour = chance.choice(COLOURS[Environment.PRODUCTION])
+        self._at(at, f"Kim {edit.__name__.strip('_')} on {colour}", lambda: edit(self.world, colour))
+        world = self.world
+
+        def let_it_go_on() -> None:
+            while True:
+                world.kernel.sleep(PATIENCE_SECONDS)
+                if world.production.phase is Phase.DRIFTED:
+                    with suppress(*EXPECTED):
+                        resume(world.target, Environment.PRODUCTION, "Kim", SYSTEM_CLOCK)
+
+        world.kernel.start("Kim resumes", world.machine.hosts["desk"], let_it_go_on, delay=at)
+
+    def _damages_the_record(self, chance: random.Random, version: str) -> None:
+        """The first copy of a record is lost, or an older one is put back, as whoever restores a backup does."""
+        at, lasts = chance.uniform(5.0, 100.0), chance.choice((0.0, chance.uniform(1.0, 40.0)))
+        environment, records = chance.choice(tuple(Environment)), self.world.place.records
+        old: dict[str, Any] = {}
+
+        def damage() -> None:
+            if lasts:
+                records.first[environment] = old["record"]
+            else:
+                records.first.pop(environment)
+            self.world.machine.tell(f"the record of {environment} is {'an old one' if lasts else 'gone'}")
+
+        if lasts:
+            self._at(at, "Lou keeps a record", lambda: old.update(record=records.first[environment]))
+        self._at(at + lasts + 0.1, "Lou spoils a record", damage)
+
+    def _works_beside_us(self, chance: random.Random, version: str) -> None:
+        """Another team's job of the same name fails on this instance."""
+        self._at(chance.uniform(5.0, 60.0), "Another team", lambda: self.world.fail_a_foreign_run(version))
+
     def _person(self, chance: random.Random, name: str, version: str, at: float | None = None) -> None:
         when = chance.uniform(5.0, 120.0) if at is None else at
         self._at(when, f"{name} rolls back {version}".rstrip(), lambda: self._insist(name, version))
@@ -180,3 +232,20 @@ class Cast:
         delay = at - (world.kernel.now - self.begin)
         process = world.kernel.start(name, world.machine.hosts["desk"], live, delay=delay)
         self.people.append(process)
+
+
+def _splits_the_users(world: World, colour: Colour) -> None:
+    if {colour, colour.other} <= world.place.deployments[Environment.PRODUCTION].keys():
+        world.place.arrive()
+        world.place.edit_weights(Environment.PRODUCTION, {colour: 70, colour.other: 30})
+
+
+def _deletes(world: World, colour: Colour) -> None:
+    world.place.arrive()
+    world.place.delete_replicas(Environment.PRODUCTION, colour)
+
+
+def _scales_to_nothing(world: World, colour: Colour) -> None:
+    if colour in world.place.deployments[Environment.PRODUCTION]:
+        world.place.arrive()
+        world.place.edit_replicas(Environment.PRODUCTION, colour, 0)

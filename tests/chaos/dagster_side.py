@@ -23,6 +23,7 @@ from banana_delivery.defs.assets.production_release import production_release
 from banana_delivery.defs.assets.staging_release import staging_release
 from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.names import PARTITION_TAG
+from banana_delivery.runs.code_location import ROLLBACK, CodeLocation
 from banana_delivery.runs.records import to_metadata
 from tests.chaos.faults import DatabaseAwayError
 from tests.chaos.instance import MemoryInstance
@@ -38,6 +39,7 @@ class Context:
     instance: MemoryInstance
     run: dg.DagsterRun | None = None
     cursor: str | None = None
+    code_location_origin: None = None
     log: Any = field(default_factory=lambda: SimpleNamespace(info=_quiet, warning=_quiet, error=_quiet))
 
     @property
@@ -61,14 +63,15 @@ def _quiet(*said: object) -> None:
 def assets() -> Mapping[str, Function]:
     """The functions of the assets, by name."""
     definitions = (model_artifact, image, staging_release, ab_report, production_release)
-    return {one.key.to_user_string(): _body(one.op) for one in definitions}
+    built = [declared(CodeLocation()) for declared in definitions]
+    return {one.key.to_user_string(): _body(one.op) for one in built}
 
 
 @cache
 def checks() -> Mapping[str, tuple[tuple[str, Function], ...]]:
     """The functions of the checks, by the asset that they look at."""
     found: dict[str, list[tuple[str, Function]]] = {}
-    for one in asset_checks.build_checks():
+    for one in asset_checks.build_checks(CodeLocation()):
         (key,) = one.check_keys
         found.setdefault(key.asset_key.to_user_string(), []).append((key.name, _body(one.node_def)))
     return {asset: tuple(functions) for asset, functions in found.items()}
@@ -79,7 +82,7 @@ def sensor_functions() -> Mapping[str, Function]:
     """The functions of the sensors, by name."""
     return {
         one.name: one._run_status_sensor_fn if isinstance(one, dg.RunStatusSensorDefinition) else one._raw_fn
-        for one in sensors.build_sensors()
+        for one in sensors.build_sensors(starting=True)
     }
 
 
@@ -134,13 +137,13 @@ class RunWorker:
                 raise
 
     def _steps(self, run: dg.DagsterRun) -> tuple[str, ...]:
-        if run.job_name == jobs.ROLLBACK:
-            return (jobs.ROLLBACK,)
+        if run.job_name == ROLLBACK:
+            return (ROLLBACK,)
         return DELIVER[1:] if run.job_name == "redeploy" else DELIVER
 
     def _step(self, step: str, run: dg.DagsterRun) -> None:
         context = Context(self._instance, self._instance.runs[self._run_id].dagster_run)
-        if step == jobs.ROLLBACK:
+        if step == ROLLBACK:
             ops: Any = run.run_config["ops"]
             config = jobs.RollbackConfig(**ops["roll_back_production"]["config"])
             call(rollback_op(), context, self._resources, config=config)
@@ -178,7 +181,7 @@ class RunWorker:
     def _end(self, report: Callable[[], None]) -> None:
         try:
             report()
-        except DatabaseAwayError:
+        except (DatabaseAwayError, dg.DagsterExecutionInterruptedError):
             return  # The run stays as it is, and its process is gone.
 
 

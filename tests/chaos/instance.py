@@ -13,6 +13,10 @@ from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType
+from dagster._core.instance.config import PoolGranularity
+
+from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.instance import POOL_LIMIT
 
 CALL = Callable[..., AbstractContextManager[object]]
 
@@ -68,8 +72,16 @@ class MemoryInstance:
 
     @property
     def event_log_storage(self) -> SimpleNamespace:
-        """Frees slots; there are none."""
-        return SimpleNamespace(free_concurrency_slots_for_run=lambda _: None)
+        """Frees slots; there are none, and the one that a delivery needs is always free."""
+        slot = SimpleNamespace(name=CodeLocation().pool, limit=POOL_LIMIT, from_default=False)
+        return SimpleNamespace(free_concurrency_slots_for_run=lambda _: None, get_pool_limits=lambda: [slot])
+
+    def get_concurrency_config(self) -> SimpleNamespace:
+        return SimpleNamespace(pool_config=SimpleNamespace(pool_granularity=PoolGranularity.RUN))
+
+    def get_asset_records(self, asset_keys: Sequence[dg.AssetKey]) -> list[SimpleNamespace]:
+        """Nobody else makes these assets."""
+        return []
 
     def has_dynamic_partition(self, name: str, key: str) -> bool:
         return key in self.partitions.get(name, ())
@@ -136,13 +148,14 @@ class MemoryInstance:
         with self.call(f"get_run_record {run_id}"):
             return self.runs.get(run_id)
 
-    def get_runs(self, filters: dg.RunsFilter | None = None, limit: int | None = None) -> list[dg.DagsterRun]:
-        return [one.dagster_run for one in self.get_run_records(filters, limit)]
-
-    def get_run_records(self, filters: dg.RunsFilter | None = None, limit: int | None = None) -> list[_RunRecord]:
+    def get_runs(
+        self, filters: dg.RunsFilter | None = None, cursor: str | None = None, limit: int | None = None
+    ) -> list[dg.DagsterRun]:
         with self.call("get_runs"):
             found = [one for one in reversed(list(self.runs.values())) if filters is None or _fits(one, filters)]
-        return found[:limit]
+        runs = [one.dagster_run for one in found]
+        begin = next((number for number, run in enumerate(runs, start=1) if run.run_id == cursor), 0)
+        return runs[begin:][:limit]
 
     def add_run_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         with self.call(f"add_run_tags {run_id}", changes=True):

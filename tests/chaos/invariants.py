@@ -10,7 +10,7 @@ from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Environment, Outcome, Phase
 from banana_delivery.policy.outcomes import CONSEQUENCES, Urgency, is_revoked
 from tests.chaos.actors import Cast
-from tests.chaos.world import World
+from tests.chaos.world import THEIRS, World
 
 MOST_TIMES_TOLD = 2
 
@@ -25,6 +25,8 @@ def broken(world: World, cast: Cast) -> list[str]:
         *_nothing_revoked_serves(world),
         *_the_trail_knows_what_was_revoked(world),
         *_every_effect_is_on_record_once(world, cast),
+        *_the_trail_knows_who_released(world),
+        *_nothing_foreign_is_on_record(world),
         *_people_were_told(world),
         *_the_registry_says_what_serves(world),
         *_nobody_is_locked_out(world),
@@ -83,6 +85,8 @@ def _every_effect_is_on_record_once(world: World, cast: Cast) -> Iterator[str]:
             yield f"{number} lines say how {who} ended with version {version}, revoked {revoked}."
     for run_id, record in world.instance.runs.items():
         run = record.dagster_run
+        if run_id.startswith(THEIRS):
+            continue
         if not run.is_finished:
             yield f"Run {run_id} never ended: {run.status.value}, worker {run.tags.get('worker', 'unknown')}."
         elif run.job_name != "rollback" and not any(attempt.run_id == run_id for attempt in attempts):
@@ -94,17 +98,26 @@ def _every_effect_is_on_record_once(world: World, cast: Cast) -> Iterator[str]:
     for intent in world.monitor.intents:
         if intent.bad.version not in revocations and intent.bad.version in world.monitor.revoked:
             yield f"Version {intent.bad.version} was taken out by {intent.actor}, and no line revokes it."
-    promoted = Counter(ref.version for who, ref in world.monitor.promoted if who.startswith("run"))
-    # What is recorded after a run that could not do it itself only says what serves, which another run may have done.
-    released = Counter(attempt.version for attempt in attempts if _is_promotion(attempt) and attempt.previous_digest)
-    for version, number in released.items():
-        if number > promoted.get(version, 0) + (version in _BASE):
-            times = promoted.get(version, 0)
-            yield f"{number} lines say that version {version} was released, which happened {times} times."
 
 
-_BASE = ("1", "2")
-"""Versions that were released before the seed begins."""
+def _nothing_foreign_is_on_record(world: World) -> Iterator[str]:
+    for attempt in world.audit_log.attempts():
+        if attempt.run_id.startswith(THEIRS):
+            yield f"Run {attempt.run_id}, which is not ours, has a line."
+
+
+def _the_trail_knows_who_released(world: World) -> Iterator[str]:
+    promoted = {who.partition(" ")[0] for who, _ in world.monitor.promoted}
+    said = {attempt.run_id for attempt in world.audit_log.attempts() if _is_promotion(attempt)} - set(_BASE)
+    for run_id in sorted(said - promoted):
+        yield f"A line says that {run_id} released a version, which it did not."
+    run_id = world.production.promoted_by
+    if run_id and run_id not in said and run_id not in _BASE:
+        yield f"Production serves what {run_id} released, and no line says so."
+
+
+_BASE = ("run1", "run2")
+"""Runs that released something before the seed begins."""
 
 
 def _is_promotion(attempt: AttemptRecord) -> bool:

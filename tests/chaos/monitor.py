@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from banana_delivery.policy.model import (
     Colour,
@@ -25,16 +24,16 @@ class State:
     record: RolloutRecord
     weights: dict[Colour, int]
     deployments: dict[Colour, Deployment]
+    answering: frozenset[Colour] = frozenset()
 
     def users_on(self, colour: Colour) -> int:
         """Percent of user traffic."""
         return self.weights.get(colour, 0)
 
-
-class Place(Protocol):
-    """Where the state is looked at."""
-
-    def is_ready(self, environment: Environment, colour: Colour) -> bool: ...
+    @property
+    def served(self) -> int:
+        """Percent of user traffic that goes where something answers."""
+        return sum(weight for colour, weight in self.weights.items() if colour in self.answering)
 
 
 @dataclass
@@ -65,7 +64,6 @@ class Monitor:
         environment: Environment,
         before: State,
         after: State,
-        place: Place,
     ) -> None:
         """Take a change into account."""
         process = machine.kernel.process
@@ -76,11 +74,11 @@ class Monitor:
         machine.tell(f"{environment}: {_difference(before, after)}")
         if environment is not Environment.PRODUCTION:
             return
-        on_the_way_back = not process or not process.name.startswith("run")
+        on_the_way_back = not process or not process.name.startswith("run") or "(rollback" in process.name
         if after.record.phase is not before.record.phase:
             for happens in self.at_phase.pop(after.record.phase, ()):
                 happens()
-        self._users(before, after, place, on_the_way_back=on_the_way_back)
+        self._users(before, after, on_the_way_back=on_the_way_back)
         intent = after.record.intent
         if (
             intent
@@ -101,7 +99,7 @@ class Monitor:
 
     def _fences(self, method: str, environment: Environment, before: State, after: State, pid: int) -> None:
         holders = self._holders.setdefault(environment, set())
-        if method == "claim":
+        if method in {"claim", "restore"}:
             if after.record.generation != before.record.generation:
                 holders.clear()
             holders.add(pid)
@@ -111,14 +109,12 @@ class Monitor:
                 f"{before.record.owner or 'nobody'} has."
             )
 
-    def _users(self, before: State, after: State, place: Place, *, on_the_way_back: bool) -> None:
+    def _users(self, before: State, after: State, *, on_the_way_back: bool) -> None:
+        if after.served < before.served:
+            self.broken.append(f"{after.served} % of users were where something answers, and {before.served} % before.")
         for colour, weight in after.weights.items():
             deployment = after.deployments.get(colour)
-            if not weight:
-                continue
-            if deployment is None or deployment.replicas == 0 or not place.is_ready(Environment.PRODUCTION, colour):
-                self.broken.append(f"{weight} % of users were on {colour}, where nothing answers.")
-            elif weight > before.users_on(colour) and not on_the_way_back:
+            if deployment and weight > before.users_on(colour) and not on_the_way_back:
                 version = deployment.image.version
                 if version in self.revoked and version not in self.overridden:
                     self.broken.append(f"Version {version} got {weight} % of users although it was revoked.")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
+from typing_extensions import override
+
 from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import (
     COLOURS,
@@ -21,7 +23,9 @@ from banana_delivery.policy.model import (
     TrafficSnapshot,
     TrafficSource,
 )
-from banana_delivery.targets.fake import FAILURE_CLASSES, HEALTHY, LATENCY_EDGES, Behaviour, FakePlace, FakeTarget
+from banana_delivery.targets.fake import FakeTarget
+from banana_delivery.targets.fake_place import FAILURE_CLASSES, HEALTHY, LATENCY_EDGES, Behaviour, FakePlace
+from banana_delivery.targets.restoring import KeptRecord
 from tests.chaos.faults import Call, Machine
 from tests.chaos.monitor import Monitor, State
 
@@ -29,7 +33,7 @@ USERS_PER_SECOND = 20.0
 START_SECONDS = 2.0
 """A replica needs so long until it answers."""
 MOVES = frozenset({"deploy", "scale", "set_weights", "traffic"})
-CHANGES = frozenset({"claim", "write", "beat", "release", "deploy", "scale", "set_weights"})
+CHANGES = frozenset({"claim", "restore", "write", "beat", "release", "deploy", "scale", "set_weights"})
 Tally = tuple[int, int]
 
 
@@ -59,22 +63,26 @@ class SimulatedPlace(FakePlace):
 
     def copy_from(self, other: SimulatedPlace) -> None:
         """Run what another place runs."""
-        self.records = dict(other.records)
+        kept, known = self.records, other.records
+        kept.first, kept.copies, kept.stamps = dict(known.first), dict(known.copies), dict(known.stamps)
         for environment in COLOURS:
             self.weights[environment] = dict(other.weights[environment])
             self.deployments[environment] = dict(other.deployments[environment])
 
     def state(self, environment: Environment) -> State:
         """What is, as one value."""
-        return State(
-            self.records[environment],
-            dict(self.weights[environment]),
-            dict(self.deployments[environment]),
-        )
+        deployments = dict(self.deployments[environment])
+        answering = frozenset(colour for colour in deployments if self.answers(environment, colour))
+        return State(self.settled(environment).record, dict(self.weights[environment]), deployments, answering)
 
     def is_ready(self, environment: Environment, colour: Colour) -> bool:
         """Whether the replicas of a colour have had the time to start."""
         return self.ready_at.get((environment, colour), 0.0) <= self.now()
+
+    def answers(self, environment: Environment, colour: Colour) -> bool:
+        """Whether anything of a colour answers."""
+        deployment = self.deployments[environment].get(colour)
+        return deployment is not None and deployment.replicas > 0 and self.is_ready(environment, colour)
 
     def note_start(self, environment: Environment, colour: Colour, before: Deployment | None) -> None:
         """A colour was told to run something else, or to run at all."""
@@ -116,7 +124,7 @@ class SimulatedPlace(FakePlace):
         number = int(owed)
         self._owed[key] = owed - number
         deployment = self.deployments[Environment.PRODUCTION].get(colour)
-        if deployment is None or not deployment.replicas or not self.is_ready(Environment.PRODUCTION, colour):
+        if deployment is None or not self.answers(Environment.PRODUCTION, colour):
             failed = number
             if source is TrafficSource.USER:
                 self.lost += number
@@ -125,6 +133,10 @@ class SimulatedPlace(FakePlace):
             failed = round(number * rate)
         before = self.tallies.get(key, (0, 0))
         self.tallies[key] = (before[0] + number, before[1] + failed)
+
+
+def _but_for_its_number(state: State) -> State:
+    return replace(state, record=state.record.replace(revision=0))
 
 
 def _counters(requests: int, failed: int) -> Counters:
@@ -146,14 +158,21 @@ class SimulatedTarget(FakeTarget):
     """
 
     def __init__(self, place: SimulatedPlace, machine: Machine, monitor: Monitor) -> None:
-        super().__init__(place, clock=machine.kernel.wall)
+        super().__init__(place, clock=machine.kernel.wall, monotonic=lambda: machine.kernel.now)
         self.simulated = place
         self.machine = machine
         self.monitor = monitor
+        self._told: dict[Environment, tuple[KeptRecord, RolloutRecord]] = {}
 
+    @override
     def _record(self, environment: Environment) -> RolloutRecord:
-        return self.place.records[environment]
+        kept = self.place.settled(environment).record
+        known = self._told.get(environment)
+        if known is None or known[0] is not kept:
+            known = self._told[environment] = kept, kept.told
+        return known[1]
 
+    @override
     def _answering(self, method: str) -> Any:
         return _Answering(self, method)
 
@@ -188,7 +207,9 @@ class _Answering(AbstractContextManager[None]):
             after = place.state(environment)
             if after.record is before.record:
                 continue  # Whatever changes anything else changes the record in the same breath.
+            if _but_for_its_number(after) == _but_for_its_number(before):
+                continue  # Giving back what was lost writes what was there.
             for colour, deployment in after.deployments.items():
                 if deployment != before.deployments.get(colour):
                     place.note_start(environment, colour, before.deployments.get(colour))
-            monitor.saw(self._target.machine, self._method, environment, before, after, place)
+            monitor.saw(self._target.machine, self._method, environment, before, after)

@@ -84,7 +84,13 @@ class _Threading:
 
 @contextmanager
 def _lock(
-    path: Path, seconds: float, what: str, *, error: type[BananaDeliveryError] = FileLockedError, pause: float = 0.05
+    path: Path,
+    seconds: float,
+    what: str,
+    *,
+    error: type[BananaDeliveryError] = FileLockedError,
+    pause: float = 0.05,
+    end_stopped: bool = False,
 ) -> Iterator[None]:
     """``files.lock``: held by a process, and free once that is dead."""
     machine, key = Current.machine, str(path)
@@ -93,6 +99,8 @@ def _lock(
         end = kernel.now + seconds
         while key in Current.held and kernel.now <= end:
             kernel.sleep(max(pause, 0.2))
+            if end_stopped and key in Current.held and kernel.now > end - seconds + files.STOPPED_SECONDS:
+                _end_if_stopped(Current.held[key])
         if key in Current.held:
             raise error(f"{what} is being changed for over {seconds:g} s; wait until that is done.")
         Current.held[key] = kernel.process.pid if kernel.process else 0
@@ -100,6 +108,13 @@ def _lock(
         yield
     finally:
         del Current.held[key]
+
+
+def _end_if_stopped(pid: int) -> None:
+    """A holder that does nothing for now is ended; what it held is free once it has gone."""
+    kernel = Current.machine.kernel
+    if pid and kernel.processes[pid - 1].frozen_until > kernel.now:
+        kernel.kill(kernel.processes[pid - 1])
 
 
 def _sync(file: Any) -> None:
@@ -115,7 +130,8 @@ def _write_atomically(path: Path, text: str) -> None:
 
 def _sign_in(runs: Runs, run_id: str) -> None:
     process = Current.machine.kernel.process
-    runs.instance.add_run_tags(run_id, {WORKER_TAG: f"{run_id}:simulated:{process.pid if process else 0}:0"})
+    worker = f"{run_id}:simulated:{process.pid if process else 0}:0"
+    runs.instance.add_run_tags(run_id, {WORKER_TAG: worker, **runs.location.tags})
 
 
 def _is_dead(runs: Runs, run: Run) -> bool:

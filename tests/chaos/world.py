@@ -17,8 +17,9 @@ from banana_delivery.names import ACTOR_TAG, PARTITION_TAG, TRIGGER_TAG
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.code_location import DELIVER, ROLLBACK, CodeLocation
 from banana_delivery.settings import Settings
-from banana_delivery.targets.fake import Behaviour
+from banana_delivery.targets.fake_place import Behaviour
 from banana_delivery.waiting import SYSTEM_CLOCK
 from tests.chaos.dagster_side import Context, RunWorker, call, requests_of, sensor_functions
 from tests.chaos.faults import DatabaseAwayError, Faults, Machine
@@ -43,6 +44,8 @@ AFTER = {
     dg.DagsterRunStatus.CANCELED: "after_cancel",
 }
 RESTART_SECONDS = 5.0
+THEIRS = "theirs"
+"""With which the names of runs begin that are not ours."""
 EXPECTED = (BananaDeliveryError, DatabaseAwayError, OSError, dg.Failure)
 """What may end a tick or a run while calls go wrong; anything else is a mistake in the product."""
 
@@ -80,7 +83,7 @@ class World:
         self.registry = SimulatedRegistry(machine)
         self.images = SimulatedImages(machine=machine, clock=self.kernel.wall)
         self.instance = MemoryInstance(self.kernel.wall, call=self._database, on_cancel=self.interrupt)
-        self.notifier = Notifier(self.home / "notifications.jsonl", clock=self.kernel.wall)
+        self.notifier = Notifier(self.home / "notifications.jsonl", clock=lambda: self.kernel.now)
         self.resources = Resources(
             settings=self.settings,
             model_registry=self.registry,
@@ -118,7 +121,12 @@ class World:
     @property
     def audit_log(self) -> AuditLog:
         """The audit trail."""
-        return AuditLog(cast(dg.DagsterInstance, self.instance))
+        return AuditLog(cast(dg.DagsterInstance, self.instance), self.location)
+
+    @property
+    def location(self) -> CodeLocation:
+        """What of the instance is this pipeline's."""
+        return CodeLocation.of(self.settings)
 
     def publish(self, behaviour: Behaviour | None = None) -> str:
         """A new version in the registry."""
@@ -136,6 +144,17 @@ class World:
     def launch(self, version: str, job: str = "deliver", tags: dict[str, str] | None = None) -> str:
         """Queue a delivery, as a person or a sensor does."""
         return self._queue(job, {PARTITION_TAG: version, TRIGGER_TAG: "cli", ACTOR_TAG: "Ada", **(tags or {})}, {})
+
+    def launch_rollback(self, version: str) -> str:
+        """Queue a rollback, as somebody does in the pages."""
+        config = {"reason": "It harms users.", "actor": "Jo", "version": version}
+        return self._queue(ROLLBACK, {}, {"ops": {"roll_back_production": {"config": config}}})
+
+    def fail_a_foreign_run(self, version: str) -> None:
+        """A run of somebody else's job that is called as ours is."""
+        run_id = f"{THEIRS}{len(self.instance.runs) + 1}"
+        failed = dg.DagsterRunStatus.FAILURE
+        self.instance.add_run(dg.DagsterRun(DELIVER, run_id, tags={PARTITION_TAG: version}, status=failed))
 
     def interrupt(self, run_id: str) -> None:
         """What cancelling a run does to its process."""
@@ -161,7 +180,11 @@ class World:
     def _queue(self, job: str, tags: dict[str, str], config: dict[str, Any], run_key: str = "") -> str:
         run_id = f"run{len(self.instance.runs) + 1}"
         run = dg.DagsterRun(
-            job_name=job, run_id=run_id, tags=tags, run_config=config, status=dg.DagsterRunStatus.NOT_STARTED
+            job_name=job,
+            run_id=run_id,
+            tags={**self.location.tags, **tags},
+            run_config=config,
+            status=dg.DagsterRunStatus.NOT_STARTED,
         )
         self.instance.add_run(run)
         if run_key:
@@ -203,11 +226,10 @@ class World:
         for request in requests_of(result):
             if request.run_key and request.run_key in self._run_keys:
                 continue
-            job = "rollback" if name == "production_watch" else "deliver"
             tags = dict(request.tags or {})
             if request.partition_key:
                 tags[PARTITION_TAG] = request.partition_key
-            self._queue(job, tags, dict(request.run_config or {}), request.run_key or "")
+            self._queue("deliver", tags, dict(request.run_config or {}), request.run_key or "")
         cursor = result.cursor if isinstance(result, dg.SensorResult) else context.cursor
         self._cursors[name] = cursor
 

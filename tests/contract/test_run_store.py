@@ -15,9 +15,12 @@ from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, Ma
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import RunStatus
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.runs.outcome import end_of
+from banana_delivery.targets.sightings import Sightings
 from tests.chaos.instance import MemoryInstance
+from tests.support.clock import HandClock
 
 REPORT = Path("report.html")
 
@@ -39,7 +42,9 @@ def attempt(version: str, run_id: str, *, revoked: bool = False, at: float = 1.0
 def started(instance: dg.DagsterInstance, run_id: str, version: str = "3") -> dg.DagsterRun:
     """A delivery under way."""
     status = dg.DagsterRunStatus.STARTED
-    return instance.add_run(dg.DagsterRun("deliver", run_id, tags={PARTITION_TAG: version}, status=status))
+    return instance.add_run(
+        dg.DagsterRun("deliver", run_id, tags={**CodeLocation().tags, PARTITION_TAG: version}, status=status)
+    )
 
 
 def test_attempts_are_read_newest_first_by_version_or_all(instance: dg.DagsterInstance) -> None:
@@ -92,18 +97,23 @@ def test_a_run_that_ended_is_found_by_how_it_ended(instance: dg.DagsterInstance)
     assert {run.run_id for run in found} == {"failed", "running"}
 
 
-def test_a_run_whose_process_never_worked_on_it_counts_as_dead_after_a_while(instance: dg.DagsterInstance) -> None:
+def test_a_run_whose_process_never_worked_on_it_counts_as_dead_after_a_while(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
     run = started(instance, "run")
     if isinstance(memory := cast(object, instance), MemoryInstance):
         memory.report_run_started("run")
     else:
         instance.handle_new_event(_start_event(run))
-    runs = Runs(instance)
+    runs, clock = Runs(instance), HandClock()
+    seen = Sightings(tmp_path, clock)
 
-    assert runs.dead(time.time()) == []
-    assert [one.run_id for one in runs.dead(time.time() + 3600)] == ["run"]
+    assert runs.dead(seen) == []
+    clock.sleep(3600.0)
+    assert [one.run_id for one in runs.dead(seen)] == ["run"]
     runs.sign_in("run")
-    assert runs.dead(time.time() + 3600) == []
+    clock.sleep(3600.0)
+    assert runs.dead(seen) == []
 
 
 def _start_event(run: dg.DagsterRun) -> dg.EventLogEntry:
@@ -113,3 +123,22 @@ def _start_event(run: dg.DagsterRun) -> dg.EventLogEntry:
     return dg.EventLogEntry(  # type: ignore[no-untyped-call]
         error_info=None, level="info", user_message="", run_id=run.run_id, timestamp=time.time(), dagster_event=event
     )
+
+
+def test_runs_are_read_page_by_page_newest_first(instance: dg.DagsterInstance) -> None:
+    for number in range(5):
+        started(instance, f"run{number}")
+
+    first = instance.get_runs(limit=2)
+    second = instance.get_runs(limit=2, cursor=first[-1].run_id)
+
+    assert [run.run_id for run in [*first, *second]] == ["run4", "run3", "run2", "run1"]
+
+
+def test_runs_of_others_are_none_of_ours(instance: dg.DagsterInstance) -> None:
+    started(instance, "ours")
+    failed = dg.DagsterRunStatus.FAILURE
+    instance.add_run(dg.DagsterRun("deliver", "theirs", tags={PARTITION_TAG: "3"}, status=failed))
+
+    assert list(Runs(instance).ended_badly()) == []
+    assert Runs(instance).latest_unfinished("deliver") == "ours"

@@ -208,11 +208,15 @@ class DeliveryRun:
         return attempt
 
     @contextmanager
-    def records_failure(self) -> Iterator[None]:
+    def records_failure(self, target: ReleaseTarget | None = None) -> Iterator[None]:
         """Put on record how the block fails before the op raises, and raise what Dagster shows as one sentence.
 
-        Two ends are left to the status sensor, once the run has really ended: a cancel, and an environment that was
-        taken over, since whoever took it may say why.
+        Three ends are left to the status sensor, once the run has really ended: a cancel, an environment that was
+        taken over, since whoever took it may say why, and what failed after production had become ours: that is no
+        end of the release.
+
+        Args:
+            target: where the block may release; None if it releases nothing.
         """
         try:
             self._refuse_company()
@@ -226,8 +230,16 @@ class DeliveryRun:
             raise dg.Failure(str(rejection), allow_retries=False) from _fit_to_show(rejection)
         except Exception as error:  # noqa: BLE001 -- it is raised again, as one sentence
             said = redacted(str(error) or repr(error))
-            self.end(Outcome.ERROR, said)
+            if target is None or not self._may_be_out(target):
+                self.end(Outcome.ERROR, said)
             raise dg.Failure(said, allow_retries=False) from _fit_to_show(error)
+
+    def _may_be_out(self, target: ReleaseTarget) -> bool:
+        """Whether production serves what this run released, or does not say."""
+        try:
+            return target.record(Environment.PRODUCTION).promoted_by == self.run_id
+        except TargetError:
+            return True
 
     def _refuse_company(self) -> None:
         """Nobody else makes our assets, and no other delivery of ours runs beside this one.

@@ -45,7 +45,7 @@ def production_release(
 ) -> Iterator[dg.MaterializeResult[AttemptRecord]]:
     """Re-check the gate, shift, watch, promote or roll back. A parked release yields nothing and succeeds."""
     run = start_run(context, recorder)
-    with run.records_failure():
+    with run.records_failure(release_target):
         decision = _pass_gate(run, image.ref)
         if decision.status is GateStatus.PARKED:
             run.end(Outcome.PARKED, decision.reason, digest=image.ref.digest)
@@ -173,6 +173,7 @@ class _Release:
             "scale_down_at": scale_down_at,
             "previous": before.live,
             "rolled_back": "",
+            "promoted_by": self.run.run_id,
         }
         shift.retry(lambda: self.lease.enter(Phase.PROMOTING, **facts))
         guard.disarm()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from banana_delivery.errors import GoneAlreadyError, NothingToRollBackError
@@ -11,6 +11,7 @@ from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.gate import standing_block
 from banana_delivery.policy.model import ImageRef, Outcome, Phase, RolloutRecord
+from banana_delivery.policy.outcomes import is_revoked
 from banana_delivery.runs.audit_log import AuditLog
 
 LOG = logging.getLogger(__name__)
@@ -69,7 +70,10 @@ def choose_sides(
 
 
 def previous_release(
-    attempts: Iterable[AttemptRecord], live_digest: str, gone: Collection[str] = ()
+    attempts: Iterable[AttemptRecord],
+    live_digest: str,
+    gone: Collection[str] = (),
+    is_taken_out: Callable[[str], bool] = lambda _: False,
 ) -> AttemptRecord | None:
     """The newest release of another digest whose version was not revoked since.
 
@@ -77,13 +81,16 @@ def previous_release(
         attempts: the whole audit trail, newest first; read only as far as it takes.
         live_digest: what production serves now.
         gone: versions that are revoked though the audit trail does not say so yet.
+        is_taken_out: whether all that is known of a version revokes it; one that was late may stand after that.
     """
     revoked = set(gone)
     for attempt in attempts:
         if attempt.revoked:
             revoked.add(attempt.version)
         elif attempt.outcome is Outcome.RELEASED and attempt.digest != live_digest and attempt.version not in revoked:
-            return attempt
+            if not is_taken_out(attempt.version):
+                return attempt
+            revoked.add(attempt.version)
     return None
 
 
@@ -157,7 +164,9 @@ def _release_before(production: RolloutRecord, audit_log: AuditLog | None, live:
     # What was rolled back while the audit trail was away is not revoked there yet.
     gone = {production.rolled_back, production.intent.bad.version if production.intent else ""}
     try:
-        previous = previous_release(audit_log.each_attempt(), live.digest, gone)
+        previous = previous_release(
+            audit_log.each_attempt(), live.digest, gone, lambda version: is_revoked(audit_log.attempts(version))
+        )
         return audit_log.image(previous.version, previous.digest) if previous else None
     except Exception as error:
         LOG.exception("The audit trail cannot be read.")

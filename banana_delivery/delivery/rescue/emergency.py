@@ -116,6 +116,7 @@ class EmergencyRollback:
                 reason=reason,
                 run_id=before.owner or "" if under_way else run_id,
                 at=self.recorder.clock.time(),
+                revokes="" if under_way else before.promoted_by or "",
             )
             lease.enter(Phase.ROLLING_BACK, intent=intent)
             wanted = self._make_active(lease, good) if good and not under_way else None
@@ -171,7 +172,8 @@ class EmergencyRollback:
         with self._lease(f"{intent.actor} (rollback)", record) as lease:
             # A release since then is the latest change of production, and this rollback is not.
             latest = intent.good is None or (record.live is not None and record.live.digest == intent.good.digest)
-            lease.enter(Phase.IDLE, intent=None, rolled_back=intent.bad.version if latest else record.rolled_back)
+            rolled_back = intent.bad.version if latest else record.rolled_back
+            lease.enter(Phase.IDLE, candidate=None, intent=None, rolled_back=rolled_back)
         return f"the rollback of version {intent.bad.version} was put on record"
 
     def _lease(self, owner: str, seen: RolloutRecord, takeover: Takeover | None = None) -> Lease:
@@ -207,7 +209,7 @@ class EmergencyRollback:
         wanted = Deployment(image=good, replicas=self._replicas(colour, good))
         timeout = self.recorder.settings.ready_timeout_seconds
         ensure_answers(target, lease.claim, colour, wanted, timeout, log=self.log, check=lease.check)
-        lease.enter(Phase.ROLLING_BACK, active=colour, candidate=None)
+        lease.enter(Phase.ROLLING_BACK, active=colour, candidate=None, promoted_by="")
         return wanted
 
     def _has_users(self, colour: Colour) -> bool:
@@ -239,4 +241,5 @@ def attempt_of(intent: RollbackIntent) -> AttemptRecord:
         at=intent.at,
         seconds=seconds,
         revoked=True,
+        revokes=intent.revokes,
     )

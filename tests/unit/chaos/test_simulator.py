@@ -14,6 +14,7 @@ import pytest
 from banana_delivery.defs.assets import production_release
 from banana_delivery.delivery import recovery, rollback
 from banana_delivery.delivery.lease import Lease
+from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.policy import gate
 from banana_delivery.policy.model import Phase, RolloutRecord
 from banana_delivery.targets import claims
@@ -78,9 +79,7 @@ TAKEN_OUT: dict[str, AbstractContextManager[object]] = {
     "somebody takes back what the dead left": mock.patch.object(
         recovery.Recovery, "is_orphaned", lambda found, record: False
     ),
-    "somebody finishes a rollback that was begun": mock.patch.object(
-        rollback.EmergencyRollback, "finish", lambda emergency: ""
-    ),
+    "somebody finishes a rollback that was begun": mock.patch.object(EmergencyRollback, "finish", lambda emergency: ""),
     "what was rolled back needs an override": mock.patch.object(gate, "is_revoked", lambda history: False),
 }
 

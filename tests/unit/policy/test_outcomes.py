@@ -9,6 +9,7 @@ from banana_delivery.policy.outcomes import (
     RunStatus,
     Score,
     Urgency,
+    decisive,
     is_redeploy,
     is_revoked,
     registry_mark,
@@ -55,6 +56,23 @@ def test_a_version_is_a_redeploy_from_its_release_until_it_is_revoked() -> None:
     assert not is_redeploy([released, parked, revoked])
     assert is_revoked([revoked, released])
     assert is_redeploy([revoked, released, again])
+
+
+def test_what_a_run_says_late_of_a_release_that_was_taken_out_is_no_release_since() -> None:
+    taken_out = attempt(Outcome.ROLLED_BACK, 3.0, revoked=True).replace(revokes="slow")
+    late, own = (attempt(Outcome.RELEASED, 4.0).replace(run_id=run_id) for run_id in ("slow", "another"))
+
+    assert is_revoked([taken_out, late])
+    assert not is_redeploy([taken_out, late])
+    assert is_redeploy([taken_out, late, own])
+    assert decisive([taken_out, late, own]) == [taken_out, own]
+
+
+def test_a_rollback_that_does_not_know_whose_release_it_takes_out_silences_nobody() -> None:
+    unknown = attempt(Outcome.ROLLED_BACK, 3.0, revoked=True)
+    by_hand = attempt(Outcome.RELEASED, 4.0).replace(run_id="")
+
+    assert is_redeploy([unknown, by_hand])
 
 
 def test_the_registry_always_hears_what_really_serves() -> None:
