@@ -92,7 +92,11 @@ def _refuse_without_database(home: Path) -> None:
         told = yaml.safe_load((home / CONFIGURATION).read_text()) or {}
     except (FileNotFoundError, yaml.YAMLError):
         return  # Whoever opens it says so.
-    if isinstance(told, dict) and not {"storage", "event_log_storage"} & told.keys() and not (home / DATABASE).is_file():
+    if (
+        isinstance(told, dict)
+        and not {"storage", "event_log_storage"} & told.keys()
+        and not (home / DATABASE).is_file()
+    ):
         raise DagsterError(f"The database of Dagster's instance is gone: there is no {home / DATABASE}.")
 
 

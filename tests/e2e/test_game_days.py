@@ -124,6 +124,7 @@ def test_a_bad_release_goes_and_no_user_notices(
     assert clients.failed_requests() == []
     found = line(stack, version)
     assert found is not None
+    assert found.rollback_seconds is not None
     if warm:
         assert found.rollback_seconds <= AT_ONCE_SECONDS
     record = stack.production

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sqlite3
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from unittest import mock
 
 import dagster as dg
 
-from banana_delivery.errors import DagsterError, NothingToRollBackError
+from banana_delivery.errors import NothingToRollBackError
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.runs.audit_log import AuditLog
@@ -63,7 +62,9 @@ def impossible(*faults: Fault) -> str:
         missing -= {"history"}
     return {
         frozenset(): "",
-        frozenset({"history"}): r"names no release before the present one, and the audit trail (does not answer|cannot)",
+        frozenset(
+            {"history"}
+        ): r"names no release before the present one, and the audit trail (does not answer|cannot)",
         frozenset({"images"}): r"users stay where they are, since blue does not answer: not one replica answered",
     }[frozenset(missing)]
 
@@ -138,7 +139,7 @@ class BrokenPlots(NoPlots):
 def report_not_drawn(day: Day) -> None:
     before = day.pipeline.resources
     day.pipeline.resources = replace(day.pipeline.resources, plots=BrokenPlots())
-    day.faults.callback(setattr, day.pipeline, 'resources', before)
+    day.faults.callback(setattr, day.pipeline, "resources", before)
 
 
 def record_lost(day: Day) -> None:
@@ -157,7 +158,9 @@ def old_record_put_back(day: Day) -> None:
     first = day.target.place.records.first
     new = day.target.place.records.copies[PRODUCTION]
     assert isinstance(new, KeptRecord)
-    first[PRODUCTION] = new.replace(generation=new.generation - 1, revision=new.revision - 9, owner=None, candidate=None)
+    first[PRODUCTION] = new.replace(
+        generation=new.generation - 1, revision=new.revision - 9, owner=None, candidate=None
+    )
 
 
 def disk_full(day: Day) -> None:
@@ -260,7 +263,7 @@ def newer_attempts(day: Day) -> None:
         ((last,),) = database.execute("SELECT max(id) FROM event_logs WHERE partition = '77'")
         names = ", ".join(columns)
         database.executemany(
-            f"INSERT INTO event_logs ({names}) SELECT {names} FROM event_logs WHERE id = ?",  # noqa: S608 - its own names
+            f"INSERT INTO event_logs ({names}) SELECT {names} FROM event_logs WHERE id = ?",
             [(last,)] * (NEWER - 1),
         )
 
@@ -284,8 +287,18 @@ def image_store_away(day: Day) -> None:
 
 
 CATALOGUE = (
-    Fault("audit trail away", audit_trail_away, "The record of production knows where to go; the line is written when the trail is back.", takes="history"),
-    Fault("a line that cannot be read", unreadable_line, "What cannot be read is passed over; the line is written beside it.", takes="history"),
+    Fault(
+        "audit trail away",
+        audit_trail_away,
+        "The record of production knows where to go; the line is written when the trail is back.",
+        takes="history",
+    ),
+    Fault(
+        "a line that cannot be read",
+        unreadable_line,
+        "What cannot be read is passed over; the line is written beside it.",
+        takes="history",
+    ),
     Fault("database hangs", database_hangs, "It is asked only after the users are safe.", takes="history"),
     Fault("registry away", registry_away, "The version is marked when MLflow is back."),
     Fault("channel hangs", channel_hangs, "The notice is sent once more when its time has come.", told_again=True),
@@ -293,15 +306,44 @@ CATALOGUE = (
     Fault("record lost", record_lost, "Its copy is believed, and stored again."),
     Fault("record half written", record_half_written, "Its copy is believed, and stored again.", chosen=False),
     Fault("old record put back", old_record_put_back, "Its copy is newer, and is believed."),
-    Fault("disk full", disk_full, "Whoever reads the channels is told; what could not be written is written later.", told_again=True, takes="history"),
-    Fault("old colour scaled to nothing", scaled_to_nothing, "It is started first, and users move when one replica answers.", warm=False, needs="images", chosen=False),
-    Fault("its Deployment deleted", deployment_deleted, "It is made again first, and users move when one replica answers.", warm=False, needs="images"),
+    Fault(
+        "disk full",
+        disk_full,
+        "Whoever reads the channels is told; what could not be written is written later.",
+        told_again=True,
+        takes="history",
+    ),
+    Fault(
+        "old colour scaled to nothing",
+        scaled_to_nothing,
+        "It is started first, and users move when one replica answers.",
+        warm=False,
+        needs="images",
+        chosen=False,
+    ),
+    Fault(
+        "its Deployment deleted",
+        deployment_deleted,
+        "It is made again first, and users move when one replica answers.",
+        warm=False,
+        needs="images",
+    ),
     Fault("one of two replicas gone", one_replica_gone, "The one that answers is enough; the other comes up after."),
     Fault("router slow", router_slow, "Users have moved when it follows, and not before is anything scaled down."),
     Fault("router forgets", router_forgets, "The next look at production sends the users back where they belong."),
-    Fault("a dead delivery has production", dead_delivery, "It is fenced off; its run is failed by reconcile.", on_its_way=True),
+    Fault(
+        "a dead delivery has production",
+        dead_delivery,
+        "It is fenced off; its run is failed by reconcile.",
+        on_its_way=True,
+    ),
     Fault("a delivery is under way", living_delivery, "It is fenced off, and ends by itself.", on_its_way=True),
-    Fault("promotion in that moment", promotion_in_the_moment, "What was just promoted goes, since the claim is judged anew.", on_its_way=True),
+    Fault(
+        "promotion in that moment",
+        promotion_in_the_moment,
+        "What was just promoted goes, since the claim is judged anew.",
+        on_its_way=True,
+    ),
     Fault("somebody else rolls back", another_rollback, "One of both does it; the other is told so."),
     Fault("clock an hour fast", clock_fast, "No clock decides anything.", chosen=False),
     Fault("clock an hour slow", clock_slow, "No clock decides anything."),
@@ -309,5 +351,5 @@ CATALOGUE = (
     Fault("release before not in the record", previous_missing, "The audit trail knows it.", needs="history"),
     Fault("DAGSTER_HOME elsewhere", dagster_home_elsewhere, "The pipeline's own instance is used.", chosen=False),
     Fault("image store away", image_store_away, "What is warm needs no image.", takes="images"),
-)  # fmt: skip
+)
 PAIRS = tuple(combinations([one for one in CATALOGUE if one.chosen], 2))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pickle
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 from unittest import mock
 
 import dagster as dg
@@ -19,22 +19,27 @@ from banana_delivery.defs.resources import Resources
 from banana_delivery.delivery import lease, rollback
 from banana_delivery.delivery.rescue import emergency
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
-from banana_delivery.errors import BananaDeliveryError, NothingToRollBackError
+from banana_delivery.errors import NothingToRollBackError
+from banana_delivery.evaluation.fake import FakeEvaluator
+from banana_delivery.images.fake import FakeImages
+from banana_delivery.model_registry.fake import FakeRegistry
 from banana_delivery.names import WORKER_TAG
 from banana_delivery.notifications import notifier
-from banana_delivery.notifications.messages import Notice
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
+from banana_delivery.policy.model import Environment, Outcome, Phase
 from banana_delivery.policy.outcomes import is_revoked
-from banana_delivery.runs import audit_log
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.instance import open_instance_if_it_answers
-from tests.integration.delivery.gameday.place import PRODUCTION, START_SECONDS, GameDayTarget
+from banana_delivery.settings import Settings
+from tests.integration.delivery.gameday.place import PRODUCTION, GameDayTarget
 from tests.integration.delivery.serving import FIRST, Serving, outside
-from tests.support.phases import NoPlots, PhaseHook, SimulatedClock
+from tests.support.phases import NoPlots, PhaseHook, SimulatedClock, conversion
 from tests.support.pipeline import PipelineHarness
+
+if TYPE_CHECKING:
+    from apprise.plugins.base import NotifyBase
 
 BAD = "2"
 AT_ONCE_SECONDS = 2.0
@@ -215,7 +220,7 @@ class Day:
         try:
             self.type_rollback()
         except NothingToRollBackError as answer:
-            assert f"Version {BAD} was rolled back already" in str(answer)  # noqa: PT017 - others may raise nothing
+            assert f"Version {BAD} was rolled back already" in str(answer)
 
     def watch_rolls_back(self) -> None:
         """The bad release fails its users, and the watch looks until it has seen enough."""
@@ -358,16 +363,11 @@ def put_place(pipeline: PipelineHarness, kept: bytes) -> None:
 def _harness(
     home: Path, instance: dg.DagsterInstance, target: GameDayTarget, clock: SimulatedClock, phone: Phone
 ) -> PipelineHarness:
-    from banana_delivery.evaluation.fake import FakeEvaluator
-    from banana_delivery.images.fake import FakeImages
-    from banana_delivery.model_registry.fake import FakeRegistry
-    from banana_delivery.settings import Settings
-    from tests.support.phases import conversion
-
-    evaluator, registry, classes = FakeEvaluator(), FakeRegistry(), {}
+    evaluator, registry = FakeEvaluator(), FakeRegistry()
+    classes: dict[str, tuple[str, ...]] = {}
     clock.target, clock.evaluator = target, evaluator
     telling = Notifier(home / "notifications.jsonl", clock=clock.monotonic)
-    telling.__dict__["_channels"] = {"phone": notifier._Channel(1, phone)}
+    telling.__dict__["_channels"] = {"phone": notifier._Channel(1, cast("NotifyBase", phone))}
     resources = Resources(
         settings=Settings(home=home, plan="demo", rival_wait_seconds=0.0, ready_timeout_seconds=30.0),
         model_registry=registry,

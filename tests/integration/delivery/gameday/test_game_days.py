@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
 from banana_delivery.errors import BananaDeliveryError
+from tests import ROOT
 from tests.integration.delivery.gameday.catalogue import CATALOGUE, PAIRS, Fault, impossible
 from tests.integration.delivery.gameday.day import AT_ONCE_SECONDS, BAD, Day, Stage
 from tests.integration.delivery.gameday.place import START_SECONDS
@@ -19,7 +20,9 @@ def day_with(stage: Stage, faults: Sequence[Fault]) -> Iterator[Day]:
     with contextmanager(stage.day)(on_its_way=any(fault.on_its_way for fault in faults)) as day:
         assert day.target.game_place.users_of(BAD)
         # What hinders whoever breaks the others comes last.
-        for fault in sorted(faults, key=lambda fault: fault.takes == "history" and fault.name != "a line that cannot be read"):
+        for fault in sorted(
+            faults, key=lambda fault: fault.takes == "history" and fault.name != "a line that cannot be read"
+        ):
             fault.apply(day)
         yield day
 
@@ -79,3 +82,16 @@ def test_the_watch_takes_a_bad_release_out_while_one_thing_is_broken(stage: Stag
 
 def test_the_chosen_are_twenty() -> None:
     assert (len(CATALOGUE), len(PAIRS)) == (25, 190)
+
+
+def row(fault: Fault) -> str:
+    """What the page about game days says of a fault."""
+    paired, warm = "yes" if fault.chosen else "", "yes" if fault.warm else "no"
+    return f"| {fault.name} | {paired} | {warm} | {fault.promise} |"
+
+
+def test_the_page_lists_the_catalogue() -> None:
+    page = (ROOT / "docs" / "game-days.md").read_text()
+    assert [line for line in page.splitlines() if line in {row(fault) for fault in CATALOGUE}] == [
+        row(fault) for fault in CATALOGUE
+    ]
