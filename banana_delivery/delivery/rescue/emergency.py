@@ -117,7 +117,7 @@ class EmergencyRollback:
                 colour=before.idle if under_way else before.active,
                 actor=actor,
                 reason=reason,
-                run_id=before.owner or "" if under_way else run_id,
+                run_id=_delivery(before, under_way) or run_id,
                 at=self.recorder.clock.time(),
             )
             lease.enter(Phase.ROLLING_BACK, intent=intent)
@@ -226,6 +226,11 @@ class EmergencyRollback:
         if warm and warm.image.digest == good.digest and warm.replicas:
             return warm.replicas
         return self.target.default_replicas(Environment.PRODUCTION)
+
+
+def _delivery(before: RolloutRecord, under_way: bool) -> str:
+    """The run whose release is taken from it, while it has production; it ends by this, and not by an error besides."""
+    return before.owner or "" if under_way or before.phase is Phase.PROMOTING else ""
 
 
 def attempt_of(intent: RollbackIntent) -> AttemptRecord:
