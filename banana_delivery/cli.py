@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import time
+from contextlib import ExitStack
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -125,11 +127,16 @@ def rollback(
 
     settings = load_settings()
     resources = build_resources(settings)
-    with open_instance_if_it_answers(settings) as instance:
-        if instance is None:
-            console.print("Dagster's instance does not answer; this goes on its record when it is back.")
-        audit_log = AuditLog(instance, CodeLocation.of(settings)) if instance else None
-        emergency = EmergencyRollback(resources.release_target, resources.recorder, audit_log, console.print)
+    with ExitStack() as opened:
+
+        @cache
+        def history() -> AuditLog | None:
+            instance = opened.enter_context(open_instance_if_it_answers(settings))
+            if instance is None:
+                console.print("Dagster's instance does not answer; this goes on its record when it is back.")
+            return AuditLog(instance, CodeLocation.of(settings)) if instance else None
+
+        emergency = EmergencyRollback(resources.release_target, resources.recorder, history, console.print)
         done = emergency.roll_back(actor=getpass.getuser(), reason=reason, version=version, to=to)
     console.print(
         f"Version {done.version} is out of production; version {done.serving_version or 'none'} serves "

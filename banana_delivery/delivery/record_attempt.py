@@ -148,7 +148,7 @@ def tell_what_was_not_told(log: AuditLog, publisher: OutcomePublisher) -> list[A
     Returns:
         What was told now.
     """
-    recent = [one for one in islice(log.each_attempt(), ENOUGH_ON_RECORD) if one.run_id]
+    recent = [one for one in islice(log.each_readable(), ENOUGH_ON_RECORD) if one.run_id]
     untold = [one for one, told in zip(recent, publisher.was_told(recent), strict=True) if not told]
     return [one for one in untold if publisher.publish(one, log.made)]
 

@@ -5,6 +5,7 @@ Dagster cannot filter by metadata, so records are looked up by partition and fil
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.runs.records import RECORD_KEY, Record, from_metadata, to_metadata
 
+LOG = logging.getLogger(__name__)
 AB_REPORT, IMAGE = "ab_report", "image"
 FIRST_PAGE, PAGE = 20, 1000
 """How many events are read at once. It never bounds what is known: whoever asks reads on until there is an answer or
@@ -46,9 +48,18 @@ class AuditLog:
         found = self._found(AttemptRecord, ROLLOUT_LOG, version)
         return _each_once(attempt.replace(order=order) for attempt, order in found)
 
+    def each_readable(self, version: str | None = None) -> Iterator[AttemptRecord]:
+        """The same without lines that cannot be read, for whoever looks for one line and trusts in no other.
+
+        What a line that cannot be read says may be that its version was revoked: nobody may be let into production, or
+        back into it, by these.
+        """
+        found = self._found(AttemptRecord, ROLLOUT_LOG, version, readable=True)
+        return _each_once(attempt.replace(order=order) for attempt, order in found)
+
     def attempt_of(self, run_id: str, version: str) -> AttemptRecord | None:
         """What the log says of a run, if it says anything yet."""
-        return next((one for one in self.each_attempt(version) if one.run_id == run_id), None)
+        return next((one for one in self.each_readable(version) if one.run_id == run_id), None)
 
     def knows(self, attempt: AttemptRecord) -> bool:
         """Whether the run of an attempt has one already; that its version was revoked is news all the same.
@@ -56,7 +67,7 @@ class AuditLog:
         What a person did without a run is known by its moment.
         """
         if not attempt.run_id:
-            return any((one.run_id, one.at) == ("", attempt.at) for one in self.each_attempt(attempt.version))
+            return any((one.run_id, one.at) == ("", attempt.at) for one in self.each_readable(attempt.version))
         known = self.attempt_of(attempt.run_id, attempt.version)
         return known is not None and known.revoked >= attempt.revoked
 
@@ -77,7 +88,7 @@ class AuditLog:
     def made(self, ref: ImageRef) -> bool:
         """Whether this pipeline made an image: another one, beside it, counts its versions from 1, too."""
         return self.image(ref.version, ref.digest) is not None or any(
-            one.digest == ref.digest for one in self.attempts(ref.version)
+            one.digest == ref.digest for one in self.each_readable(ref.version)
         )
 
     def decisions(self, version: str) -> list[ManualDecision]:
@@ -133,10 +144,18 @@ class AuditLog:
             )
         )
 
-    def _found(self, kind: type[Record], asset: str, version: str | None) -> Iterator[tuple[Record, int]]:
+    def _found(
+        self, kind: type[Record], asset: str, version: str | None, *, readable: bool = False
+    ) -> Iterator[tuple[Record, int]]:
         """Records and their places in Dagster's log, newest first: the one order that no clock decides."""
         for event in self._events(self.instance.fetch_materializations, asset, version):
-            record = self._record(kind, event, event.asset_materialization)
+            try:
+                record = self._record(kind, event, event.asset_materialization)
+            except ValueError as error:
+                if not readable:
+                    raise
+                LOG.warning("Event %d of Dagster's log is passed over, it cannot be read: %s", event.storage_id, error)
+                continue
             if record:
                 yield record, event.storage_id
 

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dagster as dg
+import yaml
 from dagster._core.instance.config import PoolGranularity
 
 from banana_delivery.errors import DagsterError
@@ -25,6 +26,8 @@ POOL_LIMIT = 1
 """One delivery at a time per environment: its three last assets share a pool, whose limit is 1 run."""
 CONFIGURATION = "dagster.yaml"
 """In the folder of an instance."""
+DATABASE = Path("history") / "runs" / "index.db"
+"""There as well, unless its configuration says that it is elsewhere."""
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -64,14 +67,37 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 @contextmanager
 def open_instance_if_it_answers(settings: Settings) -> Iterator[dg.DagsterInstance | None]:
-    """The instance, opened for the block; None where its storage cannot be opened, for what must not wait for it."""
+    """The instance, opened for the block; None where its storage cannot be opened, for what must not wait for it.
+
+    One whose database is gone counts as away: opened, it would begin an empty one, and what is written there would be
+    lost as soon as the true one is put back.
+    """
     with ExitStack() as stack:
         try:
+            _refuse_without_database(dagster_home(settings))
             instance = stack.enter_context(open_instance(settings))
         except (DagsterError, OSError) as error:
             LOG.warning("%s", error)
             instance = None
         yield instance
+
+
+def _refuse_without_database(home: Path) -> None:
+    """Let pass only what has a database, or keeps it elsewhere.
+
+    Raises:
+        DagsterError: if it is gone; the folder of an instance that was never used has none, either.
+    """
+    try:
+        told = yaml.safe_load((home / CONFIGURATION).read_text()) or {}
+    except (FileNotFoundError, yaml.YAMLError):
+        return  # Whoever opens it says so.
+    if (
+        isinstance(told, dict)
+        and not {"storage", "event_log_storage"} & told.keys()
+        and not (home / DATABASE).is_file()
+    ):
+        raise DagsterError(f"The database of Dagster's instance is gone: there is no {home / DATABASE}.")
 
 
 def refuse_without_slot(instance: dg.DagsterInstance, pool: str) -> None:

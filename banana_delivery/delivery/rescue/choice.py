@@ -15,6 +15,8 @@ from banana_delivery.policy.outcomes import is_revoked
 from banana_delivery.runs.audit_log import AuditLog
 
 LOG = logging.getLogger(__name__)
+History = Callable[[], AuditLog | None]
+"""Opens the audit trail; None while it is away. Asked only where the record does not say enough: it may hang."""
 
 
 class Sides(NamedTuple):
@@ -32,13 +34,13 @@ class Sides(NamedTuple):
 
 
 def choose_sides(
-    production: RolloutRecord, audit_log: AuditLog | None, *, version: str = "", digest: str = "", to: str = ""
+    production: RolloutRecord, history: History, *, version: str = "", digest: str = "", to: str = ""
 ) -> Sides:
     """What goes and what comes.
 
     Args:
         production: its record.
-        audit_log: knows what was released before; None while it is away.
+        history: knows what was released before, where the record does not.
         version: what has to go; empty for whatever is under way or else in production.
         digest: the same by image.
         to: the version that is to serve; empty for the one before.
@@ -50,7 +52,7 @@ def choose_sides(
     live, candidate = production.live, production.candidate
     under_way = _is_under_way(production, version, digest)
     if to and (live is None or live.version != to):
-        return _sides_to(production, audit_log, version, digest, to)
+        return _sides_to(production, history, version, digest, to)
     if under_way and candidate:
         return Sides(candidate, live, under_way=True)
     live = _named(live, version, digest)
@@ -61,7 +63,7 @@ def choose_sides(
             f"Version {production.rolled_back} was rolled back already, and version {live.version} serves; nothing "
             f"was changed. To take that one out too, type: {commands.rollback(live.version)}"
         )
-    good = _release_before(production, audit_log, live)
+    good = _release_before(production, history, live)
     if good is None:
         raise NothingToRollBackError(
             "Production has no release before the present one to go back to; deliver a good version instead."
@@ -106,7 +108,7 @@ def _named(live: ImageRef | None, version: str, digest: str) -> ImageRef:
     return live
 
 
-def _sides_to(production: RolloutRecord, audit_log: AuditLog | None, version: str, digest: str, to: str) -> Sides:
+def _sides_to(production: RolloutRecord, history: History, version: str, digest: str, to: str) -> Sides:
     """What serves goes, and a release that somebody named comes; a release under way is fenced off, not revoked."""
     candidate = production.candidate
     if candidate and version == candidate.version and _is_under_way(production, version, digest):
@@ -115,10 +117,10 @@ def _sides_to(production: RolloutRecord, audit_log: AuditLog | None, version: st
             f"Version {version} is on its way and version {serving} serves; nothing was changed. First type: "
             f"{commands.rollback(version)}, then: {commands.rollback_to(to)}"
         )
-    return Sides(_named(production.live, version, digest), _known_release(production, audit_log, to), under_way=False)
+    return Sides(_named(production.live, version, digest), _known_release(production, history, to), under_way=False)
 
 
-def _known_release(production: RolloutRecord, audit_log: AuditLog | None, to: str) -> ImageRef:
+def _known_release(production: RolloutRecord, history: History, to: str) -> ImageRef:
     """The image of a version that was in production and may be again."""
     previous, intent = production.previous, production.intent
     if previous and previous.version == to:
@@ -128,20 +130,21 @@ def _known_release(production: RolloutRecord, audit_log: AuditLog | None, to: st
             f"Version {to} was just rolled back, which is not on record yet; nothing was changed. Look at it with: "
             f"{commands.status()}"
         )
+    audit_log = history()
     if audit_log is None:
         known = f"version {previous.version}" if previous else "none"
         raise NothingToRollBackError(
             f"Whether version {to} was ever in production cannot be looked up, since the audit trail does not answer; "
             f"nothing was changed. The record of production itself knows {known} to go back to."
         )
-    history = audit_log.attempts(to)
-    released = next((one for one in history if one.outcome is Outcome.RELEASED), None)
+    attempts = audit_log.attempts(to)
+    released = next((one for one in attempts if one.outcome is Outcome.RELEASED), None)
     if released is None:
         raise NothingToRollBackError(
             f"Version {to} was never in production, so nobody can go back to it; nothing was changed. To release it, "
             f"type: {commands.deliver(to)}"
         )
-    block = standing_block(to, released.digest, history=history, decisions=audit_log.decisions(to), frozen=False)
+    block = standing_block(to, released.digest, history=attempts, decisions=audit_log.decisions(to), frozen=False)
     if block:
         raise NothingToRollBackError(f"{block.reason}, then: {commands.rollback_to(to)}")
     image = audit_log.image(to, released.digest)
@@ -153,9 +156,10 @@ def _known_release(production: RolloutRecord, audit_log: AuditLog | None, to: st
     return image
 
 
-def _release_before(production: RolloutRecord, audit_log: AuditLog | None, live: ImageRef) -> ImageRef | None:
+def _release_before(production: RolloutRecord, history: History, live: ImageRef) -> ImageRef | None:
     if production.previous and production.previous.digest != live.digest:
         return production.previous
+    audit_log = history()
     if audit_log is None:
         raise NothingToRollBackError(
             "The record of production names no release before the present one, and the audit trail does not "

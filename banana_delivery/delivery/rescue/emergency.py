@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rescue.answering import complete, ensure_answers
-from banana_delivery.delivery.rescue.choice import Sides, choose_sides
+from banana_delivery.delivery.rescue.choice import History, Sides, choose_sides
 from banana_delivery.delivery.rollback import restore_traffic, scale_down_idle_if_possible
 from banana_delivery.errors import BananaDeliveryError, ClaimOutdatedError, redacted
 from banana_delivery.evaluation.base import Log
@@ -47,13 +47,14 @@ class EmergencyRollback:
     Attributes:
         target: where releases run; all that the way back needs.
         recorder: puts the rollback on record.
-        audit_log: knows what was released before, where the rollout record does not; None while it is away.
+        audit_log: knows what was released before, where the rollout record does not; None while it is away. Or what
+            opens it: then it is opened only once the users are safe, or where nothing else knows where to go.
         log: told what is waited for.
     """
 
     target: ReleaseTarget
     recorder: AttemptRecorder
-    audit_log: AuditLog | None
+    audit_log: AuditLog | History | None
     log: Log
 
     def roll_back(
@@ -82,7 +83,7 @@ class EmergencyRollback:
 
         def judge() -> tuple[RolloutRecord, Sides]:
             before = self.target.record(Environment.PRODUCTION)
-            return before, choose_sides(before, self.audit_log, version=version, digest=digest, to=to)
+            return before, choose_sides(before, self._history, version=version, digest=digest, to=to)
 
         return self._carry_out(judge, actor, reason, run_id, CLAIM_SECONDS)
 
@@ -114,7 +115,7 @@ class EmergencyRollback:
                 colour=before.idle if under_way else before.active,
                 actor=actor,
                 reason=reason,
-                run_id=before.owner or "" if under_way else run_id,
+                run_id=_delivery(before, under_way) or run_id,
                 at=self.recorder.clock.time(),
                 revokes="" if under_way else before.promoted_by or "",
             )
@@ -164,7 +165,7 @@ class EmergencyRollback:
         if record.live and record.live.digest == intent.bad.digest:
             sides = Sides(intent.bad, intent.good, under_way=False)
             if intent.good is None or intent.good.digest == intent.bad.digest:
-                sides = choose_sides(record, self.audit_log, digest=intent.bad.digest)
+                sides = choose_sides(record, self._history, digest=intent.bad.digest)
             self._carry_out(lambda: (record, sides), intent.actor, intent.reason, intent.run_id, 0.0)
             return f"the rollback of version {intent.bad.version} was finished"
         if not self._put_on_record(attempt_of(intent)):
@@ -185,11 +186,12 @@ class EmergencyRollback:
         """Whether the audit trail has it and people know; they are told and the registry is marked in any case."""
         known = False
         try:
-            if self.audit_log is not None:
+            audit_log = self._history()
+            if audit_log is not None:
                 # Whoever began it may have died between the two.
-                known = self.audit_log.knows(attempt)
+                known = audit_log.knows(attempt)
                 if not known:
-                    return self.recorder.record(self.audit_log, attempt)
+                    return self.recorder.record(audit_log, attempt)
         except Exception:
             LOG.exception("The rollback of version %s is not on record yet.", attempt.version)
         try:
@@ -197,6 +199,9 @@ class EmergencyRollback:
         except Exception:
             LOG.exception("Nobody could be told of the rollback of version %s yet.", attempt.version)
         return False
+
+    def _history(self) -> AuditLog | None:
+        return self.audit_log() if callable(self.audit_log) else self.audit_log
 
     def _make_active(self, lease: Lease, good: ImageRef) -> Deployment:
         """The idle colour runs the release before, started first where nothing answers, and becomes the active one."""
@@ -221,6 +226,11 @@ class EmergencyRollback:
         if warm and warm.image.digest == good.digest and warm.replicas:
             return warm.replicas
         return self.target.default_replicas(Environment.PRODUCTION)
+
+
+def _delivery(before: RolloutRecord, under_way: bool) -> str:
+    """The run whose release is taken from it, while it has production; it ends by this, and not by an error besides."""
+    return before.owner or "" if under_way or before.phase is Phase.PROMOTING else ""
 
 
 def attempt_of(intent: RollbackIntent) -> AttemptRecord:
