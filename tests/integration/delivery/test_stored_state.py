@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -394,10 +394,13 @@ def test_the_watch_after_a_promotion_goes_on_from_its_stored_cursor(at_rest: Res
     pipeline.break_image(at_rest.live().digest, error_rate=0.6)
     # More requests than the cursor counted; fewer would look like a router that was restarted.
     place.serve(Environment.PRODUCTION, 5000)
-    looks = pipeline.tick("production_watch", at_rest.stored.cursors["production_watch"])
-    assert isinstance(looks, Iterable)
-    (request,) = looks
-    assert isinstance(request, dg.RunRequest), "the first look of a watch without a past never asks for anything"
+    bad = at_rest.live()
+
+    pipeline.tick("production_watch", at_rest.stored.cursors["production_watch"])
+
+    now = pipeline.target.record(Environment.PRODUCTION).live
+    assert now is not None
+    assert now.digest != bad.digest, "the first look of a watch without a past never rolls anything back"
 
 
 def test_a_shift_whose_owner_died_is_taken_back_and_deliveries_go_on(tmp_path: Path) -> None:
