@@ -182,7 +182,7 @@ def in_use(
     deployed = {deployment.image.digest for record in records for deployment in record.deployments.values()}
     candidates = {record.candidate.digest for record in records if record.candidate}
     since = now - settings.rollback_window_days * DAY_SECONDS
-    served = served_since(audit_log.attempts(), since)
+    served = served_since(audit_log.each_attempt(), since)
     return deployed | candidates | served | {ref.digest for ref in about_to}
 
 

@@ -32,6 +32,8 @@ SENSORS_SECONDS = 60.0
 MOST_RUNS = 20
 """How many of them are put on record in one go; the next look takes the others."""
 ENOUGH_ON_RECORD = 20
+MOST_LATEST = 20
+"""One page of the audit trail, which answers for most of them."""
 
 Found = TypeVar("Found", StagingRecord, AbRecord)
 
@@ -163,8 +165,10 @@ def _without_attempt(log: AuditLog) -> list[Run]:
     """The latest of them; where enough in a row are on record, the earlier ones were found by earlier looks."""
     missing: list[Run] = []
     on_record = 0
+    # Most of them are among the latest attempts of all, which are asked for at once.
+    latest = {attempt.run_id for attempt in islice(log.each_attempt(), MOST_LATEST)}
     for run in Runs(log.instance, log.location).ended_badly():
-        if log.attempt_of(run.run_id, log.location.version_of(run)) is None:
+        if run.run_id not in latest and log.attempt_of(run.run_id, log.location.version_of(run)) is None:
             missing.append(run)
             on_record = 0
         else:

@@ -17,8 +17,8 @@ from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.runs.records import RECORD_KEY, Record, from_metadata, to_metadata
 
 AB_REPORT, IMAGE = "ab_report", "image"
-FIRST_PAGE, PAGE = 20, 1000
-"""How many events are read at once. It never bounds what is known: whoever asks reads on until there is an answer or
+FIRST_PAGE, GROWTH, PAGE = 20, 4, 1000
+"""How many events are read at once, each time so many times more. It never bounds what is known: whoever asks reads on until there is an answer or
 nothing is left, and mostly the newest event is all that is asked for."""
 
 
@@ -76,7 +76,7 @@ class AuditLog:
     def made(self, ref: ImageRef) -> bool:
         """Whether this pipeline made an image: another one, beside it, counts its versions from 1, too."""
         return self.image(ref.version, ref.digest) is not None or any(
-            one.digest == ref.digest for one in self.attempts(ref.version)
+            one.digest == ref.digest for one in self.each_attempt(ref.version)
         )
 
     def decisions(self, version: str) -> list[ManualDecision]:
@@ -171,7 +171,7 @@ class AuditLog:
             yield from page.records
             if not page.has_more:
                 return
-            limit, cursor = self._page, page.cursor
+            limit, cursor = min(GROWTH * limit, self._page), page.cursor
 
 
 def _each_once(attempts: Iterable[AttemptRecord]) -> Iterator[AttemptRecord]:
