@@ -20,7 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -30,17 +30,18 @@ import dagster as dg
 from dagster._core.definitions.events import AssetMaterialization
 from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from typing_extensions import override
 
 from banana_delivery.defs.records_io import RecordsIOManager
 from banana_delivery.delivery.rescue.choice import choose_sides
+from banana_delivery.delivery.rescue.ticks import Ticks
 from banana_delivery.policy.asset_records import AttemptRecord, ImageRecord, ShiftStep
 from banana_delivery.policy.gate import standing_block
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Outcome, StoredRecord
-from banana_delivery.policy.quality.comparison import QualityComparison
 from banana_delivery.reports.plots import Plots
 from banana_delivery.reports.terminal import status_view, ticks_view
-from banana_delivery.delivery.rescue.ticks import Ticks
 from banana_delivery.runs.lifecycle import Runs
+from banana_delivery.runs.records import to_metadata
 from tests.support.pipeline import PipelineHarness, open_pipeline
 from tests.unit.reports import scenes
 
@@ -73,11 +74,13 @@ class DrawnOnce(Plots):
     def _quality(self) -> bytes:
         return super().quality(scenes.comparison(1.5))
 
-    def rollout(self, steps: object, candidate: object, **options: object) -> bytes:  # type: ignore[override]
+    @override
+    def rollout(self, *_: object, **__: object) -> bytes:
         """The picture of one rollout."""
         return self._rollout()
 
-    def quality(self, comparison: QualityComparison) -> bytes:
+    @override
+    def quality(self, *_: object) -> bytes:
         """The picture of one comparison."""
         return self._quality()
 
@@ -151,10 +154,9 @@ class Player:
 
     def _made(self, run: dg.DagsterRun, version: str, asset: str, record: StoredRecord) -> None:
         """What the asset's run logs, with the tables and pictures that its IO manager adds."""
-        context = dg.build_output_context(asset_key=self.pipeline.location.key(asset))
-        self._records.handle_output(context, record)
+        shown = {name: dg.MetadataValue.md(text) for name, text in self._records.shown(record).items() if text}
         made = AssetMaterialization(
-            self.pipeline.location.key(asset), partition=version, metadata=context.consume_logged_metadata()
+            self.pipeline.location.key(asset), partition=version, metadata=to_metadata(record, **shown)
         )
         event = DagsterEvent(
             DagsterEventType.ASSET_MATERIALIZATION.value,
@@ -209,7 +211,7 @@ def questions(pipeline: PipelineHarness) -> Iterator[tuple[str, Callable[[], obj
     yield "choice of a rollback", rollback
     yield "gate", gate
     for sensor in SENSORS:
-        yield f"tick of {sensor}", lambda sensor=sensor: tick(sensor)
+        yield f"tick of {sensor}", partial(tick, sensor)
 
 
 def measured(pipeline: PipelineHarness) -> dict[str, Any]:
@@ -256,7 +258,9 @@ def table(report: dict[str, Any]) -> str:
         for name, seconds in late["seconds"].items()
     ]
     lines += ["", "| kept in | bytes a delivery |", "|---|---|"]
-    lines += [f"| {name} | {(size - early['bytes'].get(name, 0)) / grown:,.0f} |" for name, size in late["bytes"].items()]
+    lines += [
+        f"| {name} | {(size - early['bytes'].get(name, 0)) / grown:,.0f} |" for name, size in late["bytes"].items()
+    ]
     return "\n".join(lines)
 
 

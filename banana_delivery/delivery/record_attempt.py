@@ -65,7 +65,7 @@ class AttemptRecorder:
         if log.knows(attempt):
             return True
         attempt = self._completed(log, attempt)
-        log.log(attempt, report=self._report_file(attempt))
+        log.log(attempt, report=report_file(self.settings, attempt))
         told = self.publisher.publish(attempt, log.made)
         self._write_report(log, attempt)
         return told
@@ -112,10 +112,6 @@ class AttemptRecorder:
         live = self.target.record(Environment.PRODUCTION).live
         return live.digest if live else ""
 
-    def _report_file(self, attempt: AttemptRecord) -> Path:
-        name = f"version-{attempt.version}-{attempt.at:.0f}-{attempt.outcome}.html"
-        return self.settings.home / "reports" / name
-
     def _write_report(self, log: AuditLog, attempt: AttemptRecord) -> None:
         """The report as a file, and the rollout as a picture; failing to draw never loses the attempt."""
         from banana_delivery.reports.html import html_report
@@ -131,13 +127,19 @@ class AttemptRecorder:
                 ab=_of_this_image(log.latest(AbRecord, "ab_report", attempt.version), attempt),
                 links={"run": run} if attempt.run_id and self.settings.pages_url else {},
             )
-            file = self._report_file(attempt)
+            file = report_file(self.settings, attempt)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(page, encoding="utf-8")
             if picture := rollout_picture(attempt, self.plots, budget):
                 log.show(attempt, picture)
         except Exception:
             LOG.exception("The report about version %s could not be drawn.", attempt.version)
+
+
+def report_file(settings: Settings, attempt: AttemptRecord) -> Path:
+    """Where the page about an attempt is, or will be."""
+    name = f"version-{attempt.version}-{attempt.at:.0f}-{attempt.outcome}.html"
+    return settings.home / "reports" / name
 
 
 def tell_what_was_not_told(log: AuditLog, publisher: OutcomePublisher) -> list[AttemptRecord]:

@@ -18,8 +18,8 @@ from banana_delivery.runs.records import RECORD_KEY, Record, from_metadata, to_m
 
 AB_REPORT, IMAGE = "ab_report", "image"
 FIRST_PAGE, GROWTH, PAGE = 20, 4, 1000
-"""How many events are read at once, each time so many times more. It never bounds what is known: whoever asks reads on until there is an answer or
-nothing is left, and mostly the newest event is all that is asked for."""
+"""How many events are read at once: a few, each time so many times more, up to a page. It never bounds what is known:
+whoever asks reads on until there is an answer or nothing is left, and mostly the newest event is all that is asked."""
 
 
 class AuditLog:
