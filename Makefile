@@ -1,6 +1,6 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
-.PHONY: demo up down wheel check format test test-integration test-e2e test-long chaos test-docker test-cluster demo-cluster lock \
-        bench-image bench-serving bench-prediction-log clean
+.PHONY: demo up down wheel check format test test-integration test-e2e test-long chaos test-docker test-cluster \
+        demo-cluster lock bench-image bench-serving bench-prediction-log bench-scale clean
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -94,6 +94,10 @@ bench-serving: .venv/.installed
 
 bench-prediction-log: .venv/.installed
 	$(BIN)/python -m benchmarks.prediction_log
+
+# What a thousand deliveries leave behind, and what is asked of them; fails where something takes over 0.3 s.
+bench-scale: .venv/.installed
+	$(BIN)/python -m benchmarks.scale
 
 # Resolve requirements/*.in again. Serving is resolved against the product, so that what is tested is what is served.
 lock: $(UV)

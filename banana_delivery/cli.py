@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
+from collections.abc import Collection
 from contextlib import ExitStack
 from functools import cache
 from itertools import islice
@@ -199,10 +200,11 @@ def restore(
 def prune(
     delete: Annotated[bool, typer.Option("--delete", help="Remove what goes, instead of only showing it.")] = False,
 ) -> None:
-    """Show which images stay, which go, and why."""
+    """Show which images stay, which go, and why; and what old deliveries left beside them."""
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.image_build import in_use
-    from banana_delivery.reports.terminal import retention_view
+    from banana_delivery.delivery.upkeep.home import prune_home
+    from banana_delivery.reports.terminal import home_view, retention_view
     from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.code_location import CodeLocation
     from banana_delivery.runs.instance import open_instance
@@ -210,14 +212,16 @@ def prune(
     settings = load_settings()
     resources = build_resources(settings)
     with open_instance(settings) as instance:
-        decisions = resources.image_store.prune(
-            settings.keep_versions,
-            lambda: in_use(
-                AuditLog(instance, CodeLocation.of(settings)), resources.release_target, settings, time.time()
-            ),
-            dry_run=not delete,
-        )
+        audit_log = AuditLog(instance, CodeLocation.of(settings))
+
+        def used() -> Collection[str]:
+            return in_use(audit_log, resources.release_target, settings, time.time())
+
+        decisions = resources.image_store.prune(settings.keep_versions, used, dry_run=not delete)
+        removals = prune_home(audit_log, settings, used(), time.time(), dry_run=not delete)
     console.print(retention_view(decisions, dry_run=not delete))
+    left = [(one.kept.kind.value, one.keep, one.kept.path, one.kept.size) for one in removals]
+    console.print(home_view(left, dry_run=not delete))
 
 
 @app.command()

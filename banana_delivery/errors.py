@@ -159,6 +159,10 @@ class MissingCheckpointError(RegistryError):
     """The version exists, but has no readable ``best.pt``; one sentence: what, where, what to do."""
 
 
+class NoRoomError(BananaDeliveryError):
+    """The disk has no room for a delivery."""
+
+
 class ExportError(BananaDeliveryError):
     """The export could not be carried out here (disk, memory, time); says nothing about the model."""
 

@@ -98,6 +98,14 @@ class Settings(BaseSettings):
     rollback_window_days: float = Field(
         default=30.0, ge=0, description="What production served in so many days keeps its image."
     )
+    keep_reports: int = Field(
+        default=200, ge=1, description="Reports of attempts, and outputs of runs in the embedded stack, that are kept."
+    )
+    least_free_gib: float = Field(
+        default=2.0,
+        ge=0,
+        description="People are told when less is free in `BANANA_HOME`, or less than five deliveries take; GiB.",
+    )
     serving_database_url: SecretStr = Field(default=SecretStr(""), description="Prediction log of the replicas.")
     drill_faults: dict[str, str] = Field(
         default={}, description="Rehearsals: model version to serving FAULT switch, as JSON. Empty in earnest."

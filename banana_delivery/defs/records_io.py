@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import dagster as dg
 from typing_extensions import override
 
+from banana_delivery.delivery.record_attempt import report_file
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, StagingRecord
 from banana_delivery.policy.model import StoredRecord
-from banana_delivery.policy.rollout.plan import PLANS
-from banana_delivery.reports.plots import Plots, quality_picture, rollout_picture
+from banana_delivery.reports.plots import Plots, quality_picture
 from banana_delivery.reports.tables import quality_table, step_table, test_table
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
 from banana_delivery.runs.records import to_metadata
 from banana_delivery.settings import Settings
 
@@ -24,7 +24,7 @@ class RecordsIOManager(dg.IOManager):
 
     Args:
         plots: draws the pictures.
-        settings: which plan they are drawn by.
+        settings: where reports are.
     """
 
     def __init__(self, plots: Plots, settings: Settings) -> None:
@@ -34,7 +34,7 @@ class RecordsIOManager(dg.IOManager):
     @override
     def handle_output(self, context: dg.OutputContext, obj: StoredRecord) -> None:
         """The record's fields, its JSON, and what people look at instead."""
-        shown = {name: dg.MetadataValue.md(text) for name, text in self._shown(obj).items() if text}
+        shown = {name: dg.MetadataValue.md(text) for name, text in self.shown(obj).items() if text}
         context.add_output_metadata(to_metadata(obj, **shown))
 
     @override
@@ -56,7 +56,7 @@ class RecordsIOManager(dg.IOManager):
             )
         return record
 
-    def _shown(self, record: StoredRecord) -> Mapping[str, str]:
+    def shown(self, record: StoredRecord) -> Mapping[str, str]:
         """Tables and pictures by name, as markdown; empty ones are left out."""
         match record:
             case StagingRecord():
@@ -72,10 +72,10 @@ class RecordsIOManager(dg.IOManager):
                     "quality": quality_picture(record.quality, self._plots),
                 }
             case AttemptRecord():
-                budget = PLANS[self._settings.plan].latency_budget_seconds
                 return {
                     "step_table": step_table([step.metrics for step in record.steps]),
-                    "rollout": rollout_picture(record, self._plots, budget),
+                    # The picture is an event of the audit trail, and whole in the report: not here once more.
+                    "rollout": f"See the asset {ROLLOUT_LOG}, or the report: `{report_file(self._settings, record)}`",
                 }
             case _:
                 return {}

@@ -19,6 +19,7 @@ from banana_delivery.delivery.rescue.drift_watch import DriftWatch
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.delivery.rescue.ticks import noted
 from banana_delivery.delivery.scale_down import scale_down_if_due
+from banana_delivery.delivery.upkeep.room import Room
 from banana_delivery.delivery.watch import act_on, assess_held, assess_production, traffic_with_control
 from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, RegistryError, TargetError
 from banana_delivery.evaluation.base import Evaluator
@@ -140,7 +141,7 @@ def _tried_before(audit_log: AuditLog, runs: Runs, trigger: Trigger) -> bool:
     A delivery that this sensor started says for which staging, in the registry's own time; it is asked whether that was
     this one, never whether it was before. What a person delivered counts for whatever staging there is.
     """
-    stagings = (runs.staging_of(attempt.run_id) for attempt in audit_log.attempts(trigger.version))
+    stagings = (runs.staging_of(attempt.run_id) for attempt in audit_log.each_attempt(trigger.version))
     return any(not staging or not trigger.by_stage or staging == trigger.staging for staging in stagings)
 
 
@@ -238,6 +239,7 @@ def reconcile(
         done.append(f"run {run.run_id[:8]} had no line in the audit trail")
     for attempt in tell_what_was_not_told(audit_log, recorder.publisher):
         done.append(f"people were told late how version {attempt.version} ended")
+    done += filter(None, [Room(recorder.settings).look(recorder.publisher.tell)])
     return dg.SkipReason("; ".join(done) or "No orphaned environment or run.")
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from banana_delivery import bundle
+from banana_delivery.delivery.upkeep.home import prune_home
 from banana_delivery.errors import ImageError, TargetError
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageStore, Parity, Progress
 from banana_delivery.images.release import release_tags
@@ -130,7 +131,16 @@ class ImageBuild:
         except (ImageError, TargetError) as error:
             self.say(f"Old images were not removed: {error}")
             return (), str(error)
+        self._tidy_home(ref)
         return tuple(decision.ref.digest for decision in decisions if not decision.keep), ""
+
+    def _tidy_home(self, ref: ImageRef) -> None:
+        now = self.clock.time()
+        used = in_use(self.audit_log, self.target, self.settings, now, ref)
+        gone = [one for one in prune_home(self.audit_log, self.settings, used, now, dry_run=False) if not one.keep]
+        if gone:
+            freed = sum(one.kept.size for one in gone)
+            self.say(f"{len(gone)} files and folders of old deliveries were removed, {freed / 1e6:,.1f} MB")
 
     def _audit(self) -> tuple[str, str]:
         """Only images that bring their packages along are scanned; the embedded ones run on this host's."""
@@ -177,13 +187,14 @@ def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Prog
 def in_use(
     audit_log: AuditLog, target: ReleaseTarget, settings: Settings, now: float, *about_to: ImageRef
 ) -> Collection[str]:
-    """Digests that an environment runs, that production served within the rollback window, or that are next."""
+    """Digests that run, that a rollback would bring back, that served within the rollback window, or that are next."""
     records = [target.record(environment) for environment in COLOURS]
     deployed = {deployment.image.digest for record in records for deployment in record.deployments.values()}
     candidates = {record.candidate.digest for record in records if record.candidate}
+    before = {record.previous.digest for record in records if record.previous}
     since = now - settings.rollback_window_days * DAY_SECONDS
-    served = served_since(audit_log.attempts(), since)
-    return deployed | candidates | served | {ref.digest for ref in about_to}
+    served = served_since(audit_log.each_attempt(), since)
+    return deployed | candidates | before | served | {ref.digest for ref in about_to}
 
 
 def git_revision() -> str:

@@ -85,8 +85,9 @@ class OutcomePublisher:
 
     def was_told(self, attempts: Iterable[AttemptRecord]) -> list[bool]:
         """Whether people know how each of some attempts ended."""
-        told = {one.key for one in self.notifier.sent()}
-        return [key_of(attempt) in told for attempt in attempts]
+        keys = [key_of(attempt) for attempt in attempts]
+        told = self.notifier.told(keys)
+        return [key in told for key in keys]
 
     def tell(self, notice: Notice) -> bool:
         """Tell people something beside an outcome; whether they were told now, and not before."""

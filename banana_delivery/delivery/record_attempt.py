@@ -32,6 +32,8 @@ SENSORS_SECONDS = 60.0
 MOST_RUNS = 20
 """How many of them are put on record in one go; the next look takes the others."""
 ENOUGH_ON_RECORD = 20
+MOST_LATEST = 20
+"""One page of the audit trail, which answers for most of them."""
 
 Found = TypeVar("Found", StagingRecord, AbRecord)
 
@@ -63,7 +65,7 @@ class AttemptRecorder:
         if log.knows(attempt):
             return True
         attempt = self._completed(log, attempt)
-        log.log(attempt, report=self._report_file(attempt))
+        log.log(attempt, report=report_file(self.settings, attempt))
         told = self.publisher.publish(attempt, log.made)
         self._write_report(log, attempt)
         return told
@@ -112,10 +114,6 @@ class AttemptRecorder:
         ours = production.promoted_by in {None, run.run_id}
         return ours and production.live is not None and production.live.digest == digest
 
-    def _report_file(self, attempt: AttemptRecord) -> Path:
-        name = f"version-{attempt.version}-{attempt.at:.0f}-{attempt.outcome}.html"
-        return self.settings.home / "reports" / name
-
     def _write_report(self, log: AuditLog, attempt: AttemptRecord) -> None:
         """The report as a file, and the rollout as a picture; failing to draw never loses the attempt."""
         from banana_delivery.reports.html import html_report
@@ -131,13 +129,19 @@ class AttemptRecorder:
                 ab=_of_this_image(log.latest(AbRecord, "ab_report", attempt.version), attempt),
                 links={"run": run} if attempt.run_id and self.settings.pages_url else {},
             )
-            file = self._report_file(attempt)
+            file = report_file(self.settings, attempt)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(page, encoding="utf-8")
             if picture := rollout_picture(attempt, self.plots, budget):
                 log.show(attempt, picture)
         except Exception:
             LOG.exception("The report about version %s could not be drawn.", attempt.version)
+
+
+def report_file(settings: Settings, attempt: AttemptRecord) -> Path:
+    """Where the page about an attempt is, or will be."""
+    name = f"version-{attempt.version}-{attempt.at:.0f}-{attempt.outcome}.html"
+    return settings.home / "reports" / name
 
 
 def tell_what_was_not_told(log: AuditLog, publisher: OutcomePublisher) -> list[AttemptRecord]:
@@ -165,8 +169,10 @@ def _without_attempt(log: AuditLog) -> list[Run]:
     """The latest of them; where enough in a row are on record, the earlier ones were found by earlier looks."""
     missing: list[Run] = []
     on_record = 0
+    # Most of them are among the latest attempts of all, which are asked for at once.
+    latest = {attempt.run_id for attempt in islice(log.each_attempt(), MOST_LATEST)}
     for run in Runs(log.instance, log.location).ended_badly():
-        if log.attempt_of(run.run_id, log.location.version_of(run)) is None:
+        if run.run_id not in latest and log.attempt_of(run.run_id, log.location.version_of(run)) is None:
             missing.append(run)
             on_record = 0
         else:

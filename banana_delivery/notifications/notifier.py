@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from banana_delivery.errors import FileLockedError, redacted
 from banana_delivery.files import lock, sync, text_sha256
@@ -117,9 +118,16 @@ class Notifier:
         notices = (_read(line) for line in self._file.read_bytes().split(b"\n"))
         return [notice for notice in notices if notice]
 
+    def told(self, keys: Iterable[str]) -> set[str]:
+        """Which of some notices were told. Lines are searched and not read: nobody pays for the years before."""
+        if not self._file.exists():
+            return set()
+        lines = self._file.read_bytes()
+        return {key for key in keys if _tells(lines, key)}
+
     def _note(self, notice: Notice) -> bool:
         with lock(Path(f"{self._file}.lock"), LOCK_SECONDS, "The list of notices", end_stopped=True):
-            if any(told.key == notice.key for told in self.sent()):
+            if self.told([notice.key]):
                 return False
             if notice.urgency is not Urgency.QUIET:
                 # Before the line that says it was told: whoever dies in between tells it again, and loses nothing.
@@ -272,6 +280,19 @@ def _read(line: bytes) -> Notice | None:
         return Notice.read_json(line)
     except ValidationError:
         return None
+
+
+def _tells(lines: bytes, key: str) -> bool:
+    """Whether one of many lines is the notice with a key; its text may quote a key, too."""
+    wanted, start = to_json(key), 0
+    while (found := lines.find(wanted, start)) >= 0:
+        begin, end = lines.rfind(b"\n", 0, found) + 1, lines.find(b"\n", found)
+        end = len(lines) if end < 0 else end
+        notice = _read(lines[begin:end])
+        if notice and notice.key == key:
+            return True
+        start = end
+    return False
 
 
 def _fresh_line(file: BinaryIO) -> bytes:

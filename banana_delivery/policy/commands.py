@@ -54,6 +54,11 @@ def rollback_to(version: str) -> str:
     return f"{PROGRAM} rollback --to {shlex.quote(version)} {_WHY}"
 
 
+def prune(*, delete: bool = False) -> str:
+    """Shows, or removes, what old deliveries left."""
+    return f"{PROGRAM} prune{' --delete' if delete else ''}"
+
+
 def resume(environment: Environment) -> str:
     """Ends the hold after a hand edit."""
     return f"{PROGRAM} resume {environment}"

@@ -6,7 +6,7 @@ what follows from the audit trail: whether a version was released or revoked, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from banana_delivery.policy.asset_records import AttemptRecord
@@ -206,11 +206,11 @@ def decisive(history: Sequence[AttemptRecord]) -> list[AttemptRecord]:
     ]
 
 
-def served_since(attempts: Sequence[AttemptRecord], since: float) -> set[str]:
+def served_since(attempts: Iterable[AttemptRecord], since: float) -> set[str]:
     """The digests that had production's traffic at rest at any time since then.
 
     Args:
-        attempts: the whole audit trail, newest first.
+        attempts: the whole audit trail, newest first; read only as far as it takes.
         since: seconds since the epoch.
     """
     served = set()

@@ -36,6 +36,10 @@ GOOD = "#1a7f37"
 DOUBT = "#9a6700"
 COLOURS = {Colour.BLUE: "#3b78d8", Colour.GREEN: "#3a9d5d", Colour.SOLE: "#7d6bb0"}
 DPI = 110
+INLINE_BYTES = 29_000
+"""Of a picture in an event: less than 40 kB as the text that markdown needs. The whole picture is in the report."""
+INLINE_WIDTHS = (880, 720, 560, 400, 240)
+INLINE_COLOURS = 48
 REASON_CHARACTERS = 132
 HEADLINE_INCHES = 0.36
 
@@ -75,6 +79,28 @@ def png(figure: Figure) -> bytes:
     """The figure as a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def small(image: bytes) -> bytes:
+    """A picture for Dagster's event log, whose pages cannot load a file: reduced until it may be kept there.
+
+    Args:
+        image: as it was drawn; what is small enough stays as it is.
+    """
+    if len(image) <= INLINE_BYTES:
+        return image
+    from PIL import Image
+
+    with Image.open(io.BytesIO(image)) as drawn:
+        picture = drawn.convert("RGB")
+    for width in INLINE_WIDTHS:
+        height = round(picture.height * width / picture.width)
+        reduced = picture.resize((width, height), Image.Resampling.LANCZOS).quantize(INLINE_COLOURS)
+        buffer = io.BytesIO()
+        reduced.save(buffer, format="png", optimize=True)
+        if buffer.tell() <= INLINE_BYTES:
+            break
     return buffer.getvalue()
 
 
@@ -324,11 +350,11 @@ def rollout_picture(attempt: AttemptRecord, plots: Plots, budget_seconds: float)
         return ""
     title = f"Version {attempt.version}"
     drawn = plots.rollout(attempt.steps, attempt.colour, budget_seconds=budget_seconds, title=title)
-    return embedded(drawn, title)
+    return embedded(small(drawn), title)
 
 
 def quality_picture(judged: QualityRecord, plots: Plots) -> str:
     """The comparison as markdown that carries its own picture; empty where there was nothing to compare with."""
     if judged.comparison is None:
         return ""
-    return embedded(plots.quality(judged.comparison), "Quality beside production")
+    return embedded(small(plots.quality(judged.comparison)), "Quality beside production")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Group
 from rich.table import Table
@@ -130,4 +131,25 @@ def retention_view(decisions: Sequence[PruneDecision], *, dry_run: bool) -> Tabl
         table.add_row(
             decision.ref.version, decision.ref.digest[:19], "stays" if decision.keep else gone, decision.reason
         )
+    return table
+
+
+def home_view(found: Sequence[tuple[str, bool, Path, int]], *, dry_run: bool) -> Table:
+    """What deliveries left beside their images: each thing that goes, and how much of its kind stays.
+
+    Args:
+        found: of each the kind, whether it stays, where it is, and its bytes.
+        dry_run: whether nothing was removed.
+    """
+    gone = "would go" if dry_run else "removed"
+    freed = sum(size for _, stays, _, size in found if not stays)
+    caption = f"{sum(not stays for _, stays, _, _ in found)} of {len(found)} {gone}; {freed / 1e6:,.1f} MB."
+    table = Table("Left by deliveries", "", "", "MB", caption=caption, caption_justify="left")
+    for kind in dict.fromkeys(kind for kind, *_ in found):
+        for one, stays, path, size in found:
+            if one == kind and not stays:
+                table.add_row(kind, gone, str(path), f"{size / 1e6:,.1f}")
+        left = [size for one, stays, _, size in found if one == kind and stays]
+        if left:
+            table.add_row(kind, "stay", f"{len(left):,}", f"{sum(left) / 1e6:,.1f}")
     return table

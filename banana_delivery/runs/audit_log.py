@@ -20,9 +20,9 @@ from banana_delivery.runs.records import RECORD_KEY, Record, from_metadata, to_m
 
 LOG = logging.getLogger(__name__)
 AB_REPORT, IMAGE = "ab_report", "image"
-FIRST_PAGE, PAGE = 20, 1000
-"""How many events are read at once. It never bounds what is known: whoever asks reads on until there is an answer or
-nothing is left, and mostly the newest event is all that is asked for."""
+FIRST_PAGE, GROWTH, PAGE = 20, 4, 1000
+"""How many events are read at once: a few, each time so many times more, up to a page. It never bounds what is known:
+whoever asks reads on until there is an answer or nothing is left, and mostly the newest event is all that is asked."""
 
 
 class AuditLog:
@@ -191,7 +191,7 @@ class AuditLog:
             yield from page.records
             if not page.has_more:
                 return
-            limit, cursor = self._page, page.cursor
+            limit, cursor = min(GROWTH * limit, self._page), page.cursor
 
 
 def _each_once(attempts: Iterable[AttemptRecord]) -> Iterator[AttemptRecord]:

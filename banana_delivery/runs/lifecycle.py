@@ -106,6 +106,11 @@ class Runs:
         self.instance.report_run_failed(run, why)
         self.instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
+    def unfinished(self) -> list[Run]:
+        """Our runs that have not ended, deliveries and rollbacks."""
+        statuses = [*UNFINISHED, dg.DagsterRunStatus.CANCELING]
+        return list(self.location.runs(self.instance, dg.RunsFilter(statuses=statuses)))
+
     def ended_badly(self) -> Iterator[Run]:
         """Deliveries that failed or were cancelled, the latest first, by the order in which they were created."""
         ended = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])

@@ -8,7 +8,10 @@ import dagster as dg
 
 from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, start_run
 from banana_delivery.defs.resources import Exporter
+from banana_delivery.delivery.image_build import in_use
 from banana_delivery.delivery.record_attempt import AttemptRecorder
+from banana_delivery.delivery.upkeep.home import prune_home
+from banana_delivery.delivery.upkeep.room import Room
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
@@ -36,6 +39,7 @@ def model_artifact(
     run = start_run(context, recorder)
     with run.records_failure():
         run.refuse_if_held(release_target)
+        Room(run.settings).refuse_if_none(lambda: _tidy(run, release_target))
         described = model_registry.describe(run.version)
         record = _reused(run) if run.redeploying else None
         record = record or _made(run, model_registry, exporter, evaluator, described)
@@ -44,6 +48,12 @@ def model_artifact(
         metadata={"mlflow": dg.MetadataValue.url(model_registry.url(run.version))},
         data_version=dg.DataVersion(record.onnx_sha256),
     )
+
+
+def _tidy(run: DeliveryRun, target: ReleaseTarget) -> None:
+    """Remove at once what old deliveries left, which the image step would do too late."""
+    now = run.recorder.clock.time()
+    prune_home(run.audit_log, run.settings, in_use(run.audit_log, target, run.settings, now), now, dry_run=False)
 
 
 def _reused(run: DeliveryRun) -> ArtifactRecord | None:

@@ -7,7 +7,7 @@ from PIL import Image
 from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.model import Colour
 from banana_delivery.policy.rollout.decision import ActionKind
-from banana_delivery.reports.plots import BAD, DOUBT, GOOD, embedded, quality_plot, rollout_plot
+from banana_delivery.reports.plots import BAD, DOUBT, GOOD, embedded, quality_plot, rollout_plot, small
 from tests.unit.reports import scenes
 
 SIZE_LIMIT = 100_000
@@ -61,3 +61,28 @@ def test_a_class_that_no_image_shows_is_said_to_be_missing_not_zero() -> None:
 
 def test_a_picture_travels_within_markdown() -> None:
     assert embedded(b"abc", "Rollout") == "![Rollout](data:image/png;base64,YWJj)"
+
+
+@pytest.mark.parametrize("noise", [1.5, 7.0])
+def test_a_picture_in_the_event_log_takes_less_than_40_kb_and_can_still_be_read(noise: float) -> None:
+    png = quality_plot(scenes.comparison(noise))
+
+    reduced = small(png)
+
+    assert len(embedded(reduced, "Quality beside production")) < 40_000
+    with Image.open(io.BytesIO(reduced)) as picture:
+        assert picture.width >= 560
+
+
+def test_a_picture_of_a_long_rollout_and_one_of_noise_are_reduced_until_they_fit() -> None:
+    many = tuple(scenes.step(20 + n, 3.0, ActionKind.SET_WEIGHT, failed=n % 3) for n in range(40))
+    noise = Image.effect_noise((1100, 726), 90.0)
+    buffer = io.BytesIO()
+    noise.save(buffer, format="png")
+
+    assert len(small(drawn(many))) < 30_000
+    assert len(small(buffer.getvalue())) < 30_000
+
+
+def test_a_small_picture_stays_as_it_was_drawn() -> None:
+    assert small(b"a picture") == b"a picture"
