@@ -10,12 +10,13 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import unquote, urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from banana_delivery.bundle import CHECKOUT
@@ -74,6 +75,32 @@ class Settings(BaseSettings):
     )
     dagster_sensors_start: bool = Field(
         default=False, description="Whether the sensors start by themselves; `banana-delivery up` has them do so."
+    )
+
+    # Who may ask Dagster's pages for what.
+    pages_hosts: list[str] = Field(
+        default=[],
+        description="Names by which people reach the pages, beside localhost, BANANA_DAGSTER_HOST and the host of "
+        "BANANA_DAGSTER_PUBLIC_URL, as JSON.",
+    )
+    pages_read_only: bool = Field(default=False, description="Whether the pages only show.")
+    pages_edit_history: bool = Field(
+        default=False,
+        description="Whether the pages may report, wipe and delete what Dagster holds, which is what gates go by.",
+    )
+    pages_login_header: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="Header in which a proxy that knows who asks names him, for example `X-Forwarded-User`; empty: "
+        "nobody is asked.",
+    )
+    pages_proxies: list[str] = Field(
+        default=[],
+        validate_default=True,
+        description="Addresses or networks of the proxies whose login header is believed, as JSON.",
+    )
+    pages_token: SecretStr = Field(
+        default=SecretStr(""), description="By which the command line shows itself where the pages want a login."
     )
 
     # Releases.
@@ -171,6 +198,15 @@ class Settings(BaseSettings):
     def _expressible(cls, seconds: float) -> float:
         gateway_duration(seconds)
         return seconds
+
+    @field_validator("pages_proxies")
+    @classmethod
+    def _named(cls, proxies: list[str], info: ValidationInfo) -> list[str]:
+        for proxy in proxies:
+            ip_network(proxy)
+        if info.data.get("pages_login_header") and not proxies:
+            raise ValueError("BANANA_PAGES_LOGIN_HEADER is set, and anybody could send it: name who may")
+        return proxies
 
     @property
     def mlflow_url(self) -> str:

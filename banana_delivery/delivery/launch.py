@@ -33,7 +33,7 @@ def deliver_one(
         The attempt as it was logged; None if the run did not come far enough to log one.
     """
     location = CodeLocation.of(settings)
-    client = DagsterClient(settings.dagster_url, location)
+    client = DagsterClient(settings.dagster_url, location, settings.pages_token.get_secret_value())
     with open_instance(settings) as instance:
         ensure_partition(instance, version, location)
         run_id = client.launch(job, version, {TRIGGER_TAG: trigger, ACTOR_TAG: actor}, assets)
