@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from banana_delivery.bundle import CHECKOUT
 from banana_delivery.errors import BadSettingsError, hide, redacted
+from banana_delivery.quoting import in_log
 from banana_delivery.waiting import gateway_duration
 
 
@@ -282,10 +283,10 @@ def _quiet_logs() -> None:
         # The name is None where a record is made of another one's parts.
         if str(record.name).partition(".")[0] == PACKAGE:
             with suppress(TypeError, ValueError, KeyError):  # Arguments that do not fit are for the handler to tell.
-                record.msg, record.args = redacted(record.getMessage()), ()
+                record.msg, record.args = in_log(redacted(record.getMessage())), ()
             if record.exc_info and record.exc_info[0]:
                 # Formatters take this instead of the error, if it is there.
-                record.exc_text = redacted(logging.Formatter().formatException(record.exc_info))
+                record.exc_text = in_log(redacted(logging.Formatter().formatException(record.exc_info)))
         return record
 
     factory.is_quiet = True  # type: ignore[attr-defined]

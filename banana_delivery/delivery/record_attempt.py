@@ -15,6 +15,7 @@ from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageR
 from banana_delivery.policy.model import Environment
 from banana_delivery.policy.outcomes import outcome_of_run
 from banana_delivery.policy.rollout.plan import PLANS
+from banana_delivery.quoting import in_path
 from banana_delivery.reports.plots import Plots, rollout_picture
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import Run, Runs
@@ -111,7 +112,7 @@ class AttemptRecorder:
         return live.digest if live else ""
 
     def _report_file(self, attempt: AttemptRecord) -> Path:
-        name = f"version-{attempt.version}-{attempt.at:.0f}-{attempt.outcome}.html"
+        name = f"version-{in_path(attempt.version)}-{attempt.at:.0f}-{attempt.outcome}.html"
         return self.settings.home / "reports" / name
 
     def _write_report(self, log: AuditLog, attempt: AttemptRecord) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from banana_delivery.policy import commands
@@ -11,6 +11,7 @@ from banana_delivery.policy.drift import Drift, DriftKind, News
 from banana_delivery.policy.model import Environment, Model, Outcome, RolloutRecord, StoredRecord
 from banana_delivery.policy.outages import Outage, Trouble, Word
 from banana_delivery.policy.outcomes import CONSEQUENCES, Urgency
+from banana_delivery.quoting import in_notice
 
 HEADLINES: dict[Outcome, str] = {
     Outcome.RELEASED: "is in production",
@@ -98,9 +99,14 @@ def notice(
     return Notice(
         key=key_of(attempt),
         title=f"{model} version {attempt.version} {headline}{f', {trouble}' if trouble else ''}",
-        body="\n".join(lines),
+        body=_body(lines),
         urgency=Urgency.URGENT if trouble else CONSEQUENCES[attempt.outcome].urgency,
     )
+
+
+def _body(lines: Iterable[str]) -> str:
+    """A line stays one: what strangers said must not look like a line of ours."""
+    return "\n".join(in_notice(line) for line in lines)
 
 
 def key_of(attempt: AttemptRecord) -> str:
@@ -214,7 +220,7 @@ def drift_notice(model: str, news: News, found: ProductionDrift) -> Notice:
     return Notice(
         key=f"drift/{found.since:.0f}/{news}/{found.times}/{found.failing:.3f}",
         title=f"Production of {model}{': ' if fails and loud and news is not News.MADE_GOOD else ' '}{title}",
-        body="\n".join(lines),
+        body=_body(lines),
         urgency=Urgency.URGENT if loud else Urgency.NORMAL if news is News.OVER else Urgency.ASKS,
     )
 
@@ -240,7 +246,7 @@ def held_version_fails(model: str, record: RolloutRecord, version: str, reason: 
     return Notice(
         key=f"held/{record.generation}/{version}",
         title=f"Production of {model} is held, and version {version} FAILS ITS USERS",
-        body="\n".join(lines),
+        body=_body(lines),
         urgency=Urgency.URGENT,
     )
 
@@ -277,7 +283,7 @@ def registry_trouble(model: str, trouble: Trouble, outage: Outage, word: Word) -
     return Notice(
         key=f"registry/{trouble}/{since}/{word}/{outage.told}",
         title=f"The model registry of {model} {'STILL ' if word is Word.STILL else ''}{title.format(at=at)}",
-        body="\n".join([*lines, body]),
+        body=_body([*lines, *body.split("\n")]),
         urgency=Urgency.NORMAL if word is Word.OVER else Urgency.ASKS,
     )
 
@@ -331,7 +337,7 @@ def deleted_version(model: str, attempt: AttemptRecord, why: str) -> Notice:
     return Notice(
         key=f"deleted/{attempt.run_id or attempt.at}/{attempt.version}",
         title=f"{model} version {attempt.version} was deleted from the model registry while it was delivered",
-        body="\n".join(lines),
+        body=_body(lines),
         urgency=Urgency.ASKS if serving == attempt.version else Urgency.NORMAL,
     )
 
@@ -359,7 +365,7 @@ def rollback_failed(
     return Notice(
         key="/".join(filter(None, ["rollback failed", digest, occasion or run_id])),
         title=f"A rollback of {model} FAILED",
-        body="\n".join(lines),
+        body=_body(lines),
         urgency=Urgency.URGENT,
     )
 
@@ -376,7 +382,7 @@ def wrong_release(model: str, version: str, why: str) -> Notice:
     return Notice(
         key=f"wrong release/{version}/{why}",
         title=f"{model}: production does NOT run version {version}, which is on record",
-        body="\n".join(lines),
+        body=_body(lines),
         urgency=Urgency.URGENT,
     )
 
@@ -391,7 +397,7 @@ def bad_channels(model: str, problems: Sequence[str]) -> Notice:
     return Notice(
         key=f"bad channels/{' '.join(problems)}",
         title=f"Notices of {model} do not go everywhere",
-        body="\n".join([*problems, "Then start the stack, or the pipeline's processes, again."]),
+        body=_body([*problems, "Then start the stack, or the pipeline's processes, again."]),
         urgency=Urgency.ASKS,
     )
 
@@ -415,7 +421,7 @@ def silent_sensors(model: str, sensors: Sequence[str], seconds: float, now: floa
     return Notice(
         key=f"silent sensors/{','.join(sensors)}/{now:.0f}",
         title=f"Nobody watches {model}: its sensors have stopped",
-        body="\n".join(lines),
+        body=_body(lines),
         urgency=Urgency.URGENT,
     )
 

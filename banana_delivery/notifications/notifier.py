@@ -19,6 +19,7 @@ from banana_delivery.files import lock, sync, text_sha256
 from banana_delivery.notifications.messages import Notice
 from banana_delivery.notifications.outbox import Asked, Outbox, Owed
 from banana_delivery.policy.outcomes import Urgency
+from banana_delivery.quoting import in_notice
 from banana_delivery.settings import Settings
 from banana_delivery.waiting import Deadline
 
@@ -72,7 +73,8 @@ class Notifier:
             OSError: if the notice cannot be written down, because the disk is full or another process holds the list.
                 The channels got it all the same: told twice, by another process, is better than never.
         """
-        notice = notice.replace(title=redacted(notice.title), body=redacted(notice.body))
+        lines = redacted(notice.body).split("\n")
+        notice = notice.replace(title=in_notice(redacted(notice.title)), body="\n".join(map(in_notice, lines)))
         try:
             new = self._note(notice)
         except OSError:

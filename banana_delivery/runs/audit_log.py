@@ -12,6 +12,7 @@ import dagster as dg
 
 from banana_delivery.policy.asset_records import AbRecord, AbVerdict, AttemptRecord, ImageRecord, ManualDecision
 from banana_delivery.policy.model import ImageRef
+from banana_delivery.quoting import in_markdown
 from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.runs.records import RECORD_KEY, Record, from_metadata, to_metadata
@@ -99,7 +100,7 @@ class AuditLog:
             dg.AssetMaterialization(
                 asset_key=self.location.key(ROLLOUT_LOG),
                 partition=attempt.version,
-                description=attempt.reason,
+                description=in_markdown(attempt.reason),
                 metadata=to_metadata(attempt, report=dg.MetadataValue.path(report)),
             )
         )
@@ -127,7 +128,7 @@ class AuditLog:
             dg.AssetObservation(
                 asset_key=self.location.key(ROLLOUT_LOG),
                 partition=decision.version,
-                description=f"{decision.kind} by {decision.by}: {decision.reason}",
+                description=in_markdown(f"{decision.kind} by {decision.by}: {decision.reason}"),
                 metadata=to_metadata(decision),
             )
         )
