@@ -16,7 +16,7 @@ from banana_delivery.platforms import platform
 from banana_delivery.policy import commands
 from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.policy.staged_versions import is_version
-from banana_delivery.quoting import cited, in_log, in_terminal
+from banana_delivery.quoting import cited, in_terminal, visible
 from banana_delivery.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -304,7 +304,8 @@ def main() -> None:
 
 
 def _end(sentence: str) -> NoReturn:
-    console.print(in_log(sentence), style="red", highlight=False, markup=False, soft_wrap=True)
+    lines = map(visible, sentence.split("\n"))
+    console.print("\n".join(lines), style="red", highlight=False, markup=False, soft_wrap=True)
     raise SystemExit(2) from None
 
 

@@ -89,7 +89,7 @@ def in_markdown(text: str) -> str:
 
 _ADDRESS = re.compile(r"://|www\.|\w@\w", re.IGNORECASE)
 _MARKS = re.compile(r"[\\`*|\[\]<~]|&(?=[#\w])|(?<![^\W_])_|_(?![^\W_])")
-_BEGINS_BLOCK = re.compile(r"^(\d{0,9})([#>+=.)-])")
+_BEGINS_BLOCK = re.compile(r"^(\d{0,9})([#+.)-](?=[-# ]|$)|[>=])")
 
 
 def _unmarked(mark: re.Match[str]) -> str:

@@ -73,8 +73,7 @@ class Notifier:
             OSError: if the notice cannot be written down, because the disk is full or another process holds the list.
                 The channels got it all the same: told twice, by another process, is better than never.
         """
-        lines = redacted(notice.body).split("\n")
-        notice = notice.replace(title=in_notice(redacted(notice.title)), body="\n".join(map(in_notice, lines)))
+        notice = notice.replace(title=redacted(notice.title), body=redacted(notice.body))
         try:
             new = self._note(notice)
         except OSError:
@@ -239,7 +238,8 @@ def _ask(channel: _Channel, notice: Notice) -> Answer:
     kind = apprise.NotifyType.WARNING if notice.urgency is Urgency.URGENT else apprise.NotifyType.INFO
     start = time.monotonic()
     try:
-        taken = bool(channel.plugin.notify(title=notice.title, body=notice.body, notify_type=kind))
+        title, body = in_notice(notice.title), "\n".join(map(in_notice, notice.body.split("\n")))
+        taken = bool(channel.plugin.notify(title=title, body=body, notify_type=kind))
     except Exception as error:  # noqa: BLE001 - whatever a channel does, a release goes on
         LOG.warning("Notification channel %d failed: %s", channel.number, type(error).__name__)
         taken = False
