@@ -34,9 +34,13 @@ def _version(typed: str) -> str:
     Raises:
         typer.BadParameter: otherwise.
     """
-    if typed and typed != "latest" and not is_version(typed):
+    if typed != "latest" and not is_version(typed):
         raise typer.BadParameter(f"{cited(typed)} is no version number of MLflow, such as 7.")
     return typed
+
+
+def _version_if_any(typed: str) -> str:
+    return _version(typed) if typed else ""
 
 
 def _versions(typed: list[str]) -> list[str]:
@@ -137,10 +141,13 @@ def redeploy(
 def rollback(
     reason: Reason,
     version: Annotated[
-        str, typer.Argument(help="What has to go; without it, whatever is in production.", callback=_version)
+        str, typer.Argument(help="What has to go; without it, whatever is in production.", callback=_version_if_any)
     ] = "",
     to: Annotated[
-        str, typer.Option(help="The released version that is to serve; without it, the one before.", callback=_version)
+        str,
+        typer.Option(
+            help="The released version that is to serve; without it, the one before.", callback=_version_if_any
+        ),
     ] = "",
 ) -> None:
     """Give production's traffic back to the release before, and revoke the one that had it."""

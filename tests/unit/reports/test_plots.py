@@ -61,3 +61,13 @@ def test_a_class_that_no_image_shows_is_said_to_be_missing_not_zero() -> None:
 
 def test_a_picture_travels_within_markdown() -> None:
     assert embedded(b"abc", "Rollout") == "![Rollout](data:image/png;base64,YWJj)"
+
+
+def test_a_class_that_looks_like_a_formula_or_is_a_book_is_drawn_all_the_same() -> None:
+    comparison = scenes.quality(7.0).comparison
+    assert comparison is not None
+    names = ["$\\frac{$", "$x^{$", "a" * 5_000, "\x00\x1b[31m"]
+    one = next(iter(comparison.per_class.values()))
+    strange = comparison.replace(per_class=dict.fromkeys(names, one), reason="$\\frac{$")
+    with Image.open(io.BytesIO(quality_plot(strange))) as image:
+        assert image.width > image.height
