@@ -26,6 +26,7 @@ LAYERS = (
 HOMES = {
     "dagster": {"defs", "runs"},
     "dagster_k8s": {"runs"},
+    "dagster_webserver": {"runs"},
     "kubernetes": {"targets/kubernetes"},
     "docker": {"images/docker"},
     "mlflow": {"model_registry"},
