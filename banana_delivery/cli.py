@@ -18,6 +18,8 @@ from banana_delivery.errors import BananaDeliveryError, TargetError
 from banana_delivery.platforms import platform
 from banana_delivery.policy import commands
 from banana_delivery.policy.model import Colour, Environment
+from banana_delivery.policy.staged_versions import is_version
+from banana_delivery.quoting import cited, in_terminal, visible
 from banana_delivery.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -27,7 +29,28 @@ app = typer.Typer(
 )
 console = Console()
 Reason = Annotated[str, typer.Option(help="Why, in one sentence; it goes into the audit trail.")]
-Version = Annotated[str, typer.Argument(help="MLflow model version.")]
+
+
+def _version(typed: str) -> str:
+    """A version as it was typed, if it is one.
+
+    Raises:
+        typer.BadParameter: otherwise.
+    """
+    if typed != "latest" and not is_version(typed):
+        raise typer.BadParameter(f"{cited(typed)} is no version number of MLflow, such as 7.")
+    return typed
+
+
+def _version_if_any(typed: str) -> str:
+    return _version(typed) if typed else ""
+
+
+def _versions(typed: list[str]) -> list[str]:
+    return [_version(one) for one in typed]
+
+
+Version = Annotated[str, typer.Argument(help="MLflow model version.", callback=_version)]
 
 
 @app.command()
@@ -87,7 +110,9 @@ def status() -> None:
             records.append(target.record(environment))
             observed[environment] = target.observed(environment)
         except TargetError as error:
-            console.print(f"{environment.capitalize()} cannot be seen: {error}", style="red", highlight=False)
+            console.print(
+                f"{environment.capitalize()} cannot be seen: {in_terminal(str(error))}", style="red", highlight=False
+            )
     waiting, attempts = [], []
     with open_instance_if_it_answers(settings) as instance:
         if instance:
@@ -107,7 +132,9 @@ def deliver(version: Version) -> None:
 
 @app.command()
 def redeploy(
-    versions: Annotated[list[str], typer.Argument(help="MLflow model versions, in the order wanted.")],
+    versions: Annotated[
+        list[str], typer.Argument(help="MLflow model versions, in the order wanted.", callback=_versions)
+    ],
 ) -> None:
     """Put versions that were released before into production again, one after the other, in the order typed."""
     _launch(load_settings(), "redeploy", versions, "redeploy")
@@ -116,8 +143,15 @@ def redeploy(
 @app.command()
 def rollback(
     reason: Reason,
-    version: Annotated[str, typer.Argument(help="What has to go; without it, whatever is in production.")] = "",
-    to: Annotated[str, typer.Option(help="The released version that is to serve; without it, the one before.")] = "",
+    version: Annotated[
+        str, typer.Argument(help="What has to go; without it, whatever is in production.", callback=_version_if_any)
+    ] = "",
+    to: Annotated[
+        str,
+        typer.Option(
+            help="The released version that is to serve; without it, the one before.", callback=_version_if_any
+        ),
+    ] = "",
 ) -> None:
     """Give production's traffic back to the release before, and revoke the one that had it."""
     from banana_delivery.defs.build import build_resources
@@ -288,7 +322,8 @@ def main() -> None:
 
 
 def _end(sentence: str) -> NoReturn:
-    console.print(sentence, style="red", highlight=False, markup=False, soft_wrap=True)
+    lines = map(visible, sentence.split("\n"))
+    console.print("\n".join(lines), style="red", highlight=False, markup=False, soft_wrap=True)
     raise SystemExit(2) from None
 
 

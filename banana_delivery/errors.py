@@ -35,6 +35,7 @@
     ├── NothingToRollBackError
     │   └── GoneAlreadyError
     ├── DagsterError
+    │   └── RefusedError
     ├── StackError                      the embedded stack
     └── DemoError
 
@@ -233,6 +234,18 @@ class GoneAlreadyError(NothingToRollBackError):
 
 class DagsterError(BananaDeliveryError):
     """Dagster cannot be reached or refused; one sentence."""
+
+
+class RefusedError(DagsterError):
+    """The pages do not let a request in; one sentence for whoever sent it.
+
+    Attributes:
+        status: of the answer.
+    """
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 class StackError(BananaDeliveryError):

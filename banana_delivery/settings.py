@@ -10,16 +10,18 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import unquote, urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from banana_delivery.bundle import CHECKOUT
 from banana_delivery.errors import BadSettingsError, hide, redacted
+from banana_delivery.quoting import in_log
 from banana_delivery.waiting import gateway_duration
 
 
@@ -74,6 +76,32 @@ class Settings(BaseSettings):
     )
     dagster_sensors_start: bool = Field(
         default=False, description="Whether the sensors start by themselves; `banana-delivery up` has them do so."
+    )
+
+    # Who may ask Dagster's pages for what.
+    pages_hosts: list[str] = Field(
+        default=[],
+        description="Names by which people reach the pages, beside localhost, BANANA_DAGSTER_HOST and the host of "
+        "BANANA_DAGSTER_PUBLIC_URL, as JSON.",
+    )
+    pages_read_only: bool = Field(default=False, description="Whether the pages only show.")
+    pages_edit_history: bool = Field(
+        default=False,
+        description="Whether the pages may report, wipe and delete what Dagster holds, which is what gates go by.",
+    )
+    pages_login_header: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="Header in which a proxy that knows who asks names him, for example `X-Forwarded-User`; empty: "
+        "nobody is asked.",
+    )
+    pages_proxies: list[str] = Field(
+        default=[],
+        validate_default=True,
+        description="Addresses or networks of the proxies whose login header is believed, as JSON.",
+    )
+    pages_token: SecretStr = Field(
+        default=SecretStr(""), description="By which the command line shows itself where the pages want a login."
     )
 
     # Releases.
@@ -180,6 +208,15 @@ class Settings(BaseSettings):
         gateway_duration(seconds)
         return seconds
 
+    @field_validator("pages_proxies")
+    @classmethod
+    def _named(cls, proxies: list[str], info: ValidationInfo) -> list[str]:
+        for proxy in proxies:
+            ip_network(proxy)
+        if info.data.get("pages_login_header") and not proxies:
+            raise ValueError("BANANA_PAGES_LOGIN_HEADER is set, and anybody could send it: name who may")
+        return proxies
+
     @property
     def mlflow_url(self) -> str:
         """Where the embedded MLflow answers; a server elsewhere is named by MLFLOW_TRACKING_URI."""
@@ -254,10 +291,10 @@ def _quiet_logs() -> None:
         # The name is None where a record is made of another one's parts.
         if str(record.name).partition(".")[0] == PACKAGE:
             with suppress(TypeError, ValueError, KeyError):  # Arguments that do not fit are for the handler to tell.
-                record.msg, record.args = redacted(record.getMessage()), ()
+                record.msg, record.args = in_log(redacted(record.getMessage())), ()
             if record.exc_info and record.exc_info[0]:
                 # Formatters take this instead of the error, if it is there.
-                record.exc_text = redacted(logging.Formatter().formatException(record.exc_info))
+                record.exc_text = in_log(redacted(logging.Formatter().formatException(record.exc_info)))
         return record
 
     factory.is_quiet = True  # type: ignore[attr-defined]

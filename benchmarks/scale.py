@@ -191,7 +191,7 @@ def questions(pipeline: PipelineHarness) -> Iterator[tuple[str, Callable[[], obj
         ticks_view(Ticks(pipeline.resources.settings.home).last(), time.time())
 
     def rollback() -> None:
-        choose_sides(target.record(Environment.PRODUCTION).replace(previous=None, rolled_back=""), log)
+        choose_sides(target.record(Environment.PRODUCTION).replace(previous=None, rolled_back=""), lambda: log)
 
     def gate() -> None:
         history, decisions = log.attempts(OFTEN_TRIED), log.decisions(OFTEN_TRIED)

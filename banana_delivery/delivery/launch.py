@@ -8,6 +8,7 @@ from rich.console import Console
 
 from banana_delivery.names import ACTOR_TAG, TRIGGER_TAG
 from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.quoting import in_terminal
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.client import DagsterClient
 from banana_delivery.runs.code_location import CodeLocation
@@ -33,7 +34,7 @@ def deliver_one(
         The attempt as it was logged; None if the run did not come far enough to log one.
     """
     location = CodeLocation.of(settings)
-    client = DagsterClient(settings.dagster_url, location)
+    client = DagsterClient(settings.dagster_url, location, settings.pages_token.get_secret_value())
     with open_instance(settings) as instance:
         ensure_partition(instance, version, location)
         run_id = client.launch(job, version, {TRIGGER_TAG: trigger, ACTOR_TAG: actor}, assets)
@@ -41,5 +42,6 @@ def deliver_one(
         with console.status(f"Delivering version {version}"):
             status = client.wait(run_id, LONGEST_DELIVERY_SECONDS)
         attempt = AuditLog(instance, location).attempt_of(run_id, version)
-    console.print(f"Version {version}: {attempt.outcome}. {attempt.reason}" if attempt else f"The run ended {status}.")
+    ended = f"Version {version}: {attempt.outcome}. {in_terminal(attempt.reason)}" if attempt else ""
+    console.print(ended or f"The run ended {status}.")
     return attempt

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from pydantic import ValidationError
 
@@ -30,6 +29,7 @@ from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.drift import failing, find_drift
 from banana_delivery.policy.model import Environment, ImageRef, Phase
 from banana_delivery.policy.outcomes import registry_mark
+from banana_delivery.quoting import in_path
 from banana_delivery.targets.base import ReleaseTarget
 
 LOG = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ class PendingMarks:
         return [attempt for attempt in kept if attempt]
 
     def _file(self, version: str) -> Path:
-        return self._directory / f"{quote(version, safe='')}.json"
+        return self._directory / f"{in_path(version)}.json"
 
     def _read(self, file: Path) -> AttemptRecord | None:
         try:

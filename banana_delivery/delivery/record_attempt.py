@@ -15,6 +15,7 @@ from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageR
 from banana_delivery.policy.model import Environment
 from banana_delivery.policy.outcomes import outcome_of_run
 from banana_delivery.policy.rollout.plan import PLANS
+from banana_delivery.quoting import in_path
 from banana_delivery.reports.plots import Plots, rollout_picture
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import Run, Runs
@@ -140,7 +141,7 @@ class AttemptRecorder:
 
 def report_file(settings: Settings, attempt: AttemptRecord) -> Path:
     """Where the page about an attempt is, or will be."""
-    name = f"version-{attempt.version}-{attempt.at:.0f}-{attempt.outcome}.html"
+    name = f"version-{in_path(attempt.version)}-{attempt.at:.0f}-{attempt.outcome}.html"
     return settings.home / "reports" / name
 
 

@@ -179,7 +179,9 @@ class ScenarioRunner:
         else:
             version = self.versions[scenario.redeploys - 1]
             settings = self.resources.settings
-            client = DagsterClient(settings.dagster_url, CodeLocation.of(settings))
+            client = DagsterClient(
+                settings.dagster_url, CodeLocation.of(settings), settings.pages_token.get_secret_value()
+            )
             client.backfill(PIPELINE, [version], {ACTOR_TAG: "demo"})
         self.versions.append(version)
         return version

@@ -31,6 +31,8 @@ BIN = Path(sys.executable).parent
 ROUTER = "router"
 INSTANCE_MODULE = "banana_delivery.runs.instance"
 """Run as a program, not imported: it loads Dagster, which the command line does not need."""
+PAGES_MODULE = "banana_delivery.runs.pages"
+"""The same."""
 DEAD_MAN_MODULE = "banana_delivery.delivery.rescue.deadman"
 """The same."""
 POOL_SECONDS = 120
@@ -42,7 +44,7 @@ INHERITED: Mapping[str, tuple[str, ...] | None] = {
     # Loads the definitions; deliveries are its children and need every setting and other programs' logins.
     "code-server": None,
     # They ask the code server, and open the instance, which may name variables of its own.
-    "dagster-webserver": ("DAGSTER_*", "PG*", "BANANA_HOME"),
+    "dagster-webserver": ("DAGSTER_*", "PG*", "BANANA_HOME", "BANANA_PAGES_*", "BANANA_DAGSTER_*"),
     "dagster-daemon": ("DAGSTER_*", "PG*", "BANANA_HOME"),
     # Reads when the sensors ticked, and tells people.
     "dead-man": ("BANANA_HOME", "BANANA_MODEL_NAME", "BANANA_NOTIFY_URLS"),
@@ -170,11 +172,10 @@ def code_server(settings: Settings) -> ManagedProcess:
 
 
 def dagster_webserver(settings: Settings) -> ManagedProcess:
-    """Dagster's pages."""
+    """Dagster's pages, behind our guard."""
+    serve = (sys.executable, "-m", PAGES_MODULE, "--host", "127.0.0.1", "--port", str(settings.dagster_port))
     return ManagedProcess(
-        program=_dagster(
-            settings, "dagster-webserver", "--host", "127.0.0.1", "--port", str(settings.dagster_port), priority=300
-        ),
+        program=_dagster(settings, "dagster-webserver", *serve, priority=300),
         url=f"{settings.dagster_url}/server_info",
         ports={"dagster_port": settings.dagster_port},
         prepare=lambda: _prepare_instance(settings.home / "dagster"),
@@ -184,7 +185,7 @@ def dagster_webserver(settings: Settings) -> ManagedProcess:
 def dagster_daemon(settings: Settings) -> ManagedProcess:
     """What evaluates sensors and launches runs."""
     return ManagedProcess(
-        program=_dagster(settings, "dagster-daemon", "run", priority=400),
+        program=_dagster(settings, "dagster-daemon", str(BIN / "dagster-daemon"), "run", priority=400),
         prepare=lambda: _prepare_daemon(settings),
     )
 
@@ -202,11 +203,11 @@ def dead_man(settings: Settings) -> ManagedProcess:
     return ManagedProcess(program=program, prepare=lambda: _prepare_instance(settings.home / "dagster"))
 
 
-def _dagster(settings: Settings, name: str, *arguments: str, priority: int) -> Program:
+def _dagster(settings: Settings, name: str, *command: str, priority: int) -> Program:
     return Program(
         name=name,
         inherits=INHERITED[name],
-        command=(str(BIN / name), *arguments, "--workspace", str(_workspace(settings))),
+        command=(*command, "--workspace", str(_workspace(settings))),
         directory=settings.home / "dagster",
         priority=priority,
         start_seconds=3,

@@ -16,6 +16,7 @@ from banana_delivery.export.archive.form import Archive
 from banana_delivery.export.archive.known_names import is_allowed
 from banana_delivery.export.archive.pickled import Name, names_in
 from banana_delivery.policy.model import Model
+from banana_delivery.quoting import one_line
 
 MAX_SECOND_OPINION = 1024**2
 """Bytes of a pickle of another form that picklescan is asked about, only to say better what is wrong with it."""
@@ -76,8 +77,8 @@ def _refuse(name: str, imports: set[Name] | None) -> None:
     if imports:
         said = ", ".join(sorted(".".join(one) for one in imports))
         raise UnsafeModelError(
-            f"The pickle in {name} imports {said[:1000]}, which no detector needs, so it was not loaded: find out who "
-            "made this file before training it again."
+            f"The pickle in {name} imports {one_line(said, 1000)}, which no detector needs, so it was not loaded: find "
+            "out who made this file before training it again."
         )
 
 

@@ -23,6 +23,7 @@ from banana_delivery.errors import (
     UnsupportedModelError,
 )
 from banana_delivery.export.protocol import Detection
+from banana_delivery.quoting import cited
 
 Pixels = NDArray[np.uint8]
 """Shape (height, width, 3), blue first, as OpenCV has it."""
@@ -64,13 +65,13 @@ def load(checkpoint: Path) -> Detector:
         raise
     except Exception as error:
         raise UnreadableCheckpointError(
-            f"{checkpoint.name} cannot be loaded as an ultralytics model ({type(error).__name__}: {_brief(error)}): "
-            "register the best.pt of a training run."
+            f"{checkpoint.name} cannot be loaded as an ultralytics model ({type(error).__name__}: "
+            f"{cited(_brief(error))}): register the best.pt of a training run."
         ) from error
     if yolo.task != "detect":
         raise NotADetectorError(
-            f"{checkpoint.name} holds a model for the task '{yolo.task}', not a detector: register a version that was "
-            "trained with task 'detect'."
+            f"{checkpoint.name} holds a model for the task {cited(str(yolo.task))}, not a detector: register a version "
+            "that was trained with task 'detect'."
         )
     _check_weights(checkpoint.name, yolo.model)
     network: Any = yolo.model
@@ -133,14 +134,14 @@ def _check_weights(name: str, network: Any) -> None:
     for tensor_name, tensor in network.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise BrokenWeightsError(
-                f"{name} has weights that are not finite numbers (first in {tensor_name}): its training diverged, so "
-                "train it again with a lower learning rate."
+                f"{name} has weights that are not finite numbers (first in {cited(tensor_name)}): its training "
+                "diverged, so train it again with a lower learning rate."
             )
 
 
 def _classes(name: str, names: dict[int, str]) -> tuple[str, ...]:
     if sorted(names) != list(range(len(names))) or not names:
-        raise UnsupportedModelError(f"{name} does not number its classes from 0 without gaps: {names}.")
+        raise UnsupportedModelError(f"{name} does not number its classes from 0 without gaps: {cited(str(names))}.")
     return tuple(str(names[index]) for index in range(len(names)))
 
 

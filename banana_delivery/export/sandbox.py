@@ -32,6 +32,7 @@ from banana_delivery.errors import (
 from banana_delivery.export.jail.confine import confine
 from banana_delivery.export.protocol import Rejection
 from banana_delivery.policy.model import Model
+from banana_delivery.quoting import one_line
 
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG")
 MAX_ANSWER = 64 * 1024**2
@@ -115,7 +116,7 @@ def run(module: str, request: Model, answer: type[Answer], scratch: Path, timeou
             f"The process {_short(module)} answered what it should not ({type(nonsense).__name__}): try again, and if "
             "it stays so, do not trust this model."
         ) from None
-    raise error(_plain(rejection.message)[:MAX_SENTENCE])
+    raise error(one_line(rejection.message, MAX_SENTENCE))
 
 
 def read_plain(file: Path, most: int) -> bytes:
@@ -194,7 +195,7 @@ def _tell_what_is_missing(log: Path) -> None:
             LOG.warning(
                 "A process that reads the model runs here without %s, since this machine does not let it: "
                 "docs/security.md says what is still held.",
-                _plain(means),
+                one_line(means),
             )
 
 
@@ -209,14 +210,9 @@ def _death(module: str, code: int, log: Path, timeout: float) -> str:
     with log.open("rb") as file:
         file.seek(max(log.stat().st_size - LOG_TAIL, 0))
         lines = file.read(LOG_TAIL).decode(errors="replace").strip().splitlines()
-    said = _plain(lines[-1])[:300] if lines else "no output"
+    said = one_line(lines[-1], 300) if lines else "no output"
     return f"The process {name} failed with exit code {code} ({said})."
 
 
 def _short(module: str) -> str:
     return module.rpartition(".")[2]
-
-
-def _plain(text: str) -> str:
-    """Text without what a terminal or a log would obey."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)

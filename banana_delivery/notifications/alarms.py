@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from banana_delivery.notifications.messages import Notice, percent
+from banana_delivery.notifications.messages import Notice, body_of, percent
 from banana_delivery.policy import commands
 from banana_delivery.policy.drift import Drift, DriftKind, News
 from banana_delivery.policy.model import Environment, Model, RolloutRecord
@@ -67,7 +67,7 @@ def drift_notice(model: str, news: News, found: ProductionDrift) -> Notice:
     return Notice(
         key=f"drift/{found.since:.0f}/{news}/{found.times}/{found.failing:.3f}",
         title=f"Production of {model}{': ' if fails and loud and news is not News.MADE_GOOD else ' '}{title}",
-        body="\n".join(lines),
+        body=body_of(lines),
         urgency=Urgency.URGENT if loud else Urgency.NORMAL if news is News.OVER else Urgency.ASKS,
     )
 
@@ -93,7 +93,7 @@ def held_version_fails(model: str, record: RolloutRecord, version: str, reason: 
     return Notice(
         key=f"held/{record.generation}/{version}",
         title=f"Production of {model} is held, and version {version} FAILS ITS USERS",
-        body="\n".join(lines),
+        body=body_of(lines),
         urgency=Urgency.URGENT,
     )
 
@@ -126,7 +126,7 @@ def registry_trouble(model: str, trouble: Trouble, outage: Outage, word: Word) -
     return Notice(
         key=f"registry/{trouble}/{since}/{word}/{outage.told}",
         title=f"The model registry of {model} {'STILL ' if word is Word.STILL else ''}{title.format(at=at)}",
-        body="\n".join([*lines, body]),
+        body=body_of([*lines, *body.split("\n")]),
         urgency=Urgency.NORMAL if word is Word.OVER else Urgency.ASKS,
     )
 
@@ -183,7 +183,7 @@ def rollback_failed(
     return Notice(
         key="/".join(filter(None, ["rollback failed", digest, occasion or run_id])),
         title=f"A rollback of {model} FAILED",
-        body="\n".join(lines),
+        body=body_of(lines),
         urgency=Urgency.URGENT,
     )
 
@@ -200,7 +200,7 @@ def wrong_release(model: str, version: str, why: str) -> Notice:
     return Notice(
         key=f"wrong release/{version}/{why}",
         title=f"{model}: production does NOT run version {version}, which is on record",
-        body="\n".join(lines),
+        body=body_of(lines),
         urgency=Urgency.URGENT,
     )
 
@@ -215,7 +215,7 @@ def bad_channels(model: str, problems: Sequence[str]) -> Notice:
     return Notice(
         key=f"bad channels/{' '.join(problems)}",
         title=f"Notices of {model} do not go everywhere",
-        body="\n".join([*problems, "Then start the stack, or the pipeline's processes, again."]),
+        body=body_of([*problems, "Then start the stack, or the pipeline's processes, again."]),
         urgency=Urgency.ASKS,
     )
 
@@ -239,7 +239,7 @@ def silent_sensors(model: str, sensors: Sequence[str], seconds: float, now: floa
     return Notice(
         key=f"silent sensors/{','.join(sensors)}/{now:.0f}",
         title=f"Nobody watches {model}: its sensors have stopped",
-        body="\n".join(lines),
+        body=body_of(lines),
         urgency=Urgency.URGENT,
     )
 

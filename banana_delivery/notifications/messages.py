@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Environment, Model, Outcome, StoredRecord
 from banana_delivery.policy.outcomes import CONSEQUENCES, Urgency
+from banana_delivery.quoting import in_notice
 
 HEADLINES: dict[Outcome, str] = {
     Outcome.RELEASED: "is in production",
@@ -95,9 +96,14 @@ def notice(
     return Notice(
         key=key_of(attempt),
         title=f"{model} version {attempt.version} {headline}{f', {trouble}' if trouble else ''}",
-        body="\n".join(lines),
+        body=body_of(lines),
         urgency=Urgency.URGENT if trouble else CONSEQUENCES[attempt.outcome].urgency,
     )
+
+
+def body_of(lines: Iterable[str]) -> str:
+    """A line stays one: what strangers said must not look like a line of ours."""
+    return "\n".join(in_notice(line) for line in lines)
 
 
 def key_of(attempt: AttemptRecord) -> str:
@@ -177,7 +183,7 @@ def deleted_version(model: str, attempt: AttemptRecord, why: str) -> Notice:
     return Notice(
         key=f"deleted/{attempt.run_id or attempt.at}/{attempt.version}",
         title=f"{model} version {attempt.version} was deleted from the model registry while it was delivered",
-        body="\n".join(lines),
+        body=body_of(lines),
         urgency=Urgency.ASKS if serving == attempt.version else Urgency.NORMAL,
     )
 

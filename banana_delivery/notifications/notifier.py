@@ -20,6 +20,7 @@ from banana_delivery.files import lock, sync, text_sha256
 from banana_delivery.notifications.messages import Notice
 from banana_delivery.notifications.outbox import Asked, Outbox, Owed
 from banana_delivery.policy.outcomes import Urgency
+from banana_delivery.quoting import in_notice
 from banana_delivery.settings import Settings
 from banana_delivery.waiting import Deadline
 
@@ -245,7 +246,8 @@ def _ask(channel: _Channel, notice: Notice) -> Answer:
     kind = apprise.NotifyType.WARNING if notice.urgency is Urgency.URGENT else apprise.NotifyType.INFO
     start = time.monotonic()
     try:
-        taken = bool(channel.plugin.notify(title=notice.title, body=notice.body, notify_type=kind))
+        title, body = in_notice(notice.title), "\n".join(map(in_notice, notice.body.split("\n")))
+        taken = bool(channel.plugin.notify(title=title, body=body, notify_type=kind))
     except Exception as error:  # noqa: BLE001 - whatever a channel does, a release goes on
         LOG.warning("Notification channel %d failed: %s", channel.number, type(error).__name__)
         taken = False

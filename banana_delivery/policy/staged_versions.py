@@ -5,12 +5,20 @@ The sensor reads the registry, calls ``look`` and acts on what it says; nothing 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
 from banana_delivery.policy.model import Model, StoredModel, StoredRecord
 from banana_delivery.policy.outages import Outage, Trouble
+
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+
+
+def is_version(text: str) -> bool:
+    """Whether this can be the number of a version in MLflow; a partition can be called anything."""
+    return _VERSION.fullmatch(text) is not None
 
 
 class Staging(Model):

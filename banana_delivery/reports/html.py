@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, QualityRecord, ShiftStep, StagingRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import CONSEQUENCES, Score
+from banana_delivery.quoting import in_html, in_link
 from banana_delivery.reports.plots import BAD, DOUBT, FAINT, GOOD, GRID, INK, Plots, data_uri
 from banana_delivery.reports.tables import (
     STEP_NAMES,
@@ -51,8 +51,8 @@ def html_report(
     """
     title = f"Version {attempt.version}: {attempt.outcome.replace('_', ' ')}"
     content = [
-        f'<h1 style="color:{_colour(attempt.outcome)}">{html.escape(title)}</h1>',
-        f'<p class="reason">{html.escape(attempt.reason)}</p>',
+        f'<h1 style="color:{_colour(attempt.outcome)}">{in_html(title)}</h1>',
+        f'<p class="reason">{in_html(attempt.reason)}</p>',
         _facts(attempt).as_html(),
         *_rollout(attempt, budget_seconds, plots),
         *_ab_traffic(ab),
@@ -60,7 +60,7 @@ def html_report(
         *_tests(staging),
         _footer(attempt, links or {}),
     ]
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{in_html(title)}</title><style>{STYLE}</style>'
     body = "\n".join(content)
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
 
@@ -108,7 +108,7 @@ def _decisions(steps: tuple[ShiftStep, ...]) -> Grid:
 def _ab_traffic(ab: AbRecord | None) -> Iterator[str]:
     if ab is None:
         return
-    yield f"<h2>A/B: {html.escape(ab.verdict.verdict)}</h2><p>{html.escape(ab.verdict.reason)}</p>"
+    yield f"<h2>A/B: {in_html(ab.verdict.verdict)}</h2><p>{in_html(ab.verdict.reason)}</p>"
     if ab.traffic is not None:
         yield step_grid([ab.traffic]).as_html()
 
@@ -116,7 +116,7 @@ def _ab_traffic(ab: AbRecord | None) -> Iterator[str]:
 def _quality(quality: QualityRecord | None, plots: Plots) -> Iterator[str]:
     if quality is None:
         return
-    yield f"<h2>Quality: {html.escape(quality.verdict)}</h2><p>{html.escape(quality.reason)}</p>"
+    yield f"<h2>Quality: {in_html(quality.verdict)}</h2><p>{in_html(quality.reason)}</p>"
     if quality.comparison is not None:
         yield _image(plots.quality(quality.comparison), "Quality of candidate and production")
     yield quality_grid(quality).as_html()
@@ -134,10 +134,10 @@ def _tests(staging: StagingRecord | None) -> Iterator[str]:
 
 
 def _image(picture: bytes, alt: str) -> str:
-    return f'<img alt="{html.escape(alt)}" src="{data_uri(picture)}">'
+    return f'<img alt="{in_html(alt)}" src="{data_uri(picture)}">'
 
 
 def _footer(attempt: AttemptRecord, links: Mapping[str, str]) -> str:
     at = datetime.fromtimestamp(attempt.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    anchors = "".join(f' · <a href="{html.escape(url)}">{html.escape(text)}</a>' for text, url in links.items())
+    anchors = "".join(f' · <a href="{in_link(url)}">{in_html(text)}</a>' for text, url in links.items())
     return f"<footer>{at}{anchors}</footer>"

@@ -22,6 +22,7 @@ from banana_delivery.policy.model import Colour
 from banana_delivery.policy.quality.comparison import TOLERATED_LOSS, QualityComparison, QualityVerdict
 from banana_delivery.policy.rollout.decision import ActionKind
 from banana_delivery.policy.rollout.metrics import TrafficMetrics
+from banana_delivery.quoting import MOST_IN_LINE, in_markdown, in_plot
 from banana_delivery.reports.tables import STEP_NAMES
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ INLINE_WIDTHS = (880, 720, 560, 400, 240)
 INLINE_COLOURS = 48
 REASON_CHARACTERS = 132
 HEADLINE_INCHES = 0.36
+LONGEST_LABEL = 40
+"""Characters of a class's name; a longer one would leave no room for the bars."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -56,8 +59,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 def headline(figure: Figure, text: str, reason: str, colour: str) -> None:
     """What the plot says in large print, and why in small print below it; room for both is kept free."""
-    lines = textwrap.wrap(reason, REASON_CHARACTERS)
-    figure.suptitle(text + "\n" * (1 + len(lines)), x=0.01, ha="left", fontsize=13, fontweight="bold", color=colour)
+    lines = textwrap.wrap(in_plot(reason, MOST_IN_LINE), REASON_CHARACTERS)
+    figure.suptitle(
+        in_plot(text) + "\n" * (1 + len(lines)), x=0.01, ha="left", fontsize=13, fontweight="bold", color=colour
+    )
     below = 1 - HEADLINE_INCHES / figure.get_figheight()
     figure.text(0.01, below, "\n".join(lines), va="top", fontsize=9, color=INK, linespacing=1.4)
 
@@ -106,7 +111,7 @@ def small(image: bytes) -> bytes:
 
 def embedded(image: bytes, alt: str) -> str:
     """A PNG as markdown that carries its own picture, for metadata that has no files beside it."""
-    return f"![{alt}]({data_uri(image)})"
+    return f"![{in_markdown(alt)}]({data_uri(image)})"
 
 
 def data_uri(image: bytes) -> str:
@@ -279,7 +284,7 @@ def _draw_classes(axes: Axes, comparison: QualityComparison) -> None:
     for position, (_, candidate, production) in enumerate(rows):
         _bar(axes, position - 0.19, candidate, CANDIDATE)
         _bar(axes, position + 0.19, production, FAINT)
-    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    axes.set_yticks(range(len(rows)), [in_plot(name, LONGEST_LABEL) for name, _, _ in rows])
     axes.get_yticklabels()[0].set_fontweight("bold")
     axes.invert_yaxis()
     axes.set_xlim(0, 1.1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from banana_delivery.policy.model import TrafficSource
 from banana_delivery.policy.quality.comparison import AbsoluteQuality, Disagreement, QualityComparison
 from banana_delivery.policy.rollout.metrics import StepMetrics, TrafficMetrics
 from banana_delivery.policy.rollout.plan import StepKind
+from banana_delivery.quoting import in_html, in_markdown
 
 STEP_NAMES = {StepKind.AB: "A/B", StepKind.SHIFT: "shift", StepKind.WATCH: "watch"}
 STEP_HEADERS = (
@@ -45,8 +45,8 @@ class Grid:
     def markdown(self) -> str:
         """The table in GitHub's markdown; whatever a cell holds, it stays in its cell."""
         rule = ["---:" if column in self.numbers else "---" for column in range(len(self.headers))]
-        lines = (self.headers, rule, *self.rows)
-        return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+        quoted = [[in_markdown(cell) for cell in line] for line in (self.headers, *self.rows)]
+        return "\n".join(f"| {' | '.join(line)} |" for line in (quoted[0], rule, *quoted[1:]))
 
     def as_html(self) -> str:
         """The table as an HTML element, escaped."""
@@ -57,12 +57,7 @@ class Grid:
 
     def _tag(self, name: str, column: int, cell: str) -> str:
         kind = ' class="number"' if column in self.numbers else ""
-        return f"<{name}{kind}>{html.escape(cell)}</{name}>"
-
-
-def _cell(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-    return " ".join(escaped.split())
+        return f"<{name}{kind}>{in_html(cell)}</{name}>"
 
 
 def test_table(rows: Iterable[TestRow]) -> str:
@@ -77,7 +72,7 @@ def step_table(steps: Iterable[StepMetrics]) -> str:
 
 def quality_table(quality: QualityRecord) -> str:
     """The verdict, the AP50 of every class, and the images to look at."""
-    parts = [f"**{quality.verdict}** {quality.reason}", quality_grid(quality).markdown()]
+    parts = [f"**{quality.verdict}** {in_markdown(quality.reason)}", quality_grid(quality).markdown()]
     if quality.comparison and quality.comparison.disagreements:
         parts += ["Images on which they differ most:", disagreement_grid(quality.comparison.disagreements).markdown()]
     return "\n\n".join(parts)

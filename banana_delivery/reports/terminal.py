@@ -17,6 +17,7 @@ from banana_delivery.images.base import PruneDecision
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.drift import Observed, find_drift
 from banana_delivery.policy.model import COLOURS, Colour, Deployment, Environment, Phase, RolloutRecord
+from banana_delivery.quoting import in_terminal, one_line
 
 
 def status_view(
@@ -37,7 +38,7 @@ def status_view(
         waiting: deliveries that have not begun, in words, in the order in which they will.
     """
     seen = observed or {}
-    queue = [f"Waiting: {', '.join(waiting)}"] if waiting else []
+    queue = [f"Waiting: {', '.join(map(in_terminal, waiting))}"] if waiting else []
     return Group(
         *(record_view(record, now, seen.get(record.environment)) for record in records), *queue, _attempts(attempts)
     )
@@ -50,13 +51,15 @@ def record_view(record: RolloutRecord, now: float, observed: Observed | None = N
         deployment = record.deployments.get(colour)
         table.add_row(
             colour,
-            deployment.image.version if deployment else "",
-            deployment.image.digest[:19] if deployment else "",
+            in_terminal(deployment.image.version) if deployment else "",
+            in_terminal(deployment.image.digest[:19]) if deployment else "",
             _replicas(deployment, observed, colour),
             f"{record.weights.get(colour, 0)} %",
             _role(record, colour, now),
         )
-    return Group(f"{record.environment.capitalize()}: {_state(record, now)}", table, *_differences(record, observed))
+    return Group(
+        f"{record.environment.capitalize()}: {in_terminal(_state(record, now))}", table, *_differences(record, observed)
+    )
 
 
 def _replicas(deployment: Deployment | None, observed: Observed | None, colour: Colour) -> str:
@@ -70,7 +73,10 @@ def _differences(record: RolloutRecord, observed: Observed | None) -> list[Text]
     """What is not as recorded, worst first."""
     drifts = sorted(find_drift(record, observed), key=lambda drift: -drift.share) if observed else []
     return [
-        Text(f"  ! {drift.sentence}{f' {100 * drift.share:.0f} % of users fail.' if drift.share else ''}", "red")
+        Text(
+            f"  ! {one_line(drift.sentence)}{f' {100 * drift.share:.0f} % of users fail.' if drift.share else ''}",
+            "red",
+        )
         for drift in drifts
     ]
 
@@ -101,7 +107,7 @@ def _attempts(attempts: Sequence[AttemptRecord]) -> Table:
         column.no_wrap = True
     for attempt in attempts:
         when = time.strftime("%m-%d %H:%M:%S", time.localtime(attempt.at))
-        table.add_row(when, attempt.version, attempt.outcome, attempt.reason)
+        table.add_row(when, in_terminal(attempt.version), attempt.outcome, in_terminal(attempt.reason))
     return table
 
 
@@ -129,7 +135,10 @@ def retention_view(decisions: Sequence[PruneDecision], *, dry_run: bool) -> Tabl
     table = Table("Version", "Digest", "", "Why", caption=caption, caption_justify="left")
     for decision in decisions:
         table.add_row(
-            decision.ref.version, decision.ref.digest[:19], "stays" if decision.keep else gone, decision.reason
+            in_terminal(decision.ref.version),
+            in_terminal(decision.ref.digest[:19]),
+            "stays" if decision.keep else gone,
+            in_terminal(decision.reason),
         )
     return table
 

@@ -14,6 +14,7 @@ import dagster as dg
 from banana_delivery.errors import redacted
 from banana_delivery.policy.asset_records import AbRecord, AbVerdict, AttemptRecord, ImageRecord, ManualDecision
 from banana_delivery.policy.model import ImageRef
+from banana_delivery.quoting import in_markdown
 from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.runs.records import RECORD_KEY, Record, from_metadata, to_metadata
@@ -111,7 +112,7 @@ class AuditLog:
             dg.AssetMaterialization(
                 asset_key=self.location.key(ROLLOUT_LOG),
                 partition=attempt.version,
-                description=redacted(attempt.reason),
+                description=in_markdown(redacted(attempt.reason)),
                 metadata=to_metadata(attempt, report=dg.MetadataValue.path(report)),
             )
         )
@@ -139,7 +140,7 @@ class AuditLog:
             dg.AssetObservation(
                 asset_key=self.location.key(ROLLOUT_LOG),
                 partition=decision.version,
-                description=redacted(f"{decision.kind} by {decision.by}: {decision.reason}"),
+                description=in_markdown(redacted(f"{decision.kind} by {decision.by}: {decision.reason}")),
                 metadata=to_metadata(decision),
             )
         )

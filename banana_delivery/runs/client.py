@@ -12,6 +12,8 @@ from banana_delivery.policy import commands
 from banana_delivery.runs.code_location import REPOSITORY, CodeLocation, shared_key
 from banana_delivery.waiting import wait_until
 
+REFUSED = {401, 403}
+"""By the guard of the pages: for want of a login or a name, and not because they are away."""
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 LAUNCH_RUN = """
@@ -54,10 +56,12 @@ class DagsterClient:
     Args:
         url: of the webserver, without a trailing slash.
         location: what of that Dagster is ours.
+        token: shows pages that want a login who asks; empty where they want none.
     """
 
-    def __init__(self, url: str, location: CodeLocation | None = None) -> None:
+    def __init__(self, url: str, location: CodeLocation | None = None, token: str = "") -> None:
         self._url = url
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._location = location or CodeLocation()
 
     def launch(self, job: str, version: str, tags: Mapping[str, str], assets: Sequence[str] = ()) -> str:
@@ -151,8 +155,14 @@ class DagsterClient:
     def _ask(self, query: str, variables: Mapping[str, object]) -> dict[str, Any]:
         try:
             response = httpx.post(
-                f"{self._url}/graphql", json={"query": query, "variables": variables}, timeout=60.0, trust_env=False
+                f"{self._url}/graphql",
+                json={"query": query, "variables": variables},
+                headers=self._headers,
+                timeout=60.0,
+                trust_env=False,
             )
+            if response.status_code in REFUSED:
+                raise DagsterError(f"Dagster's pages at {self._url} refused: {_refusal(response)}")
             body = response.raise_for_status().json()
         except (httpx.HTTPError, ValueError) as error:
             raise DagsterError(
@@ -161,6 +171,13 @@ class DagsterClient:
         if body.get("errors"):
             raise DagsterError(f"Dagster refused: {body['errors'][0]['message']}")
         return dict(body["data"])
+
+
+def _refusal(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["errors"][0]["message"])
+    except (ValueError, LookupError, TypeError):
+        return f"HTTP {response.status_code}"
 
 
 def _why(answer: Mapping[str, object]) -> str:

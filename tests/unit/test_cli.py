@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from banana_delivery import cli
 from banana_delivery.runs.instance import another_home, dagster_home
@@ -116,3 +117,19 @@ def test_another_dagster_home_in_the_shell_changes_nothing_and_is_said(
     )
     monkeypatch.setenv("DAGSTER_HOME", str(own))
     assert another_home(settings) == ""
+
+
+@pytest.mark.parametrize("typed", ["../../x", "7;reboot", "07", "", "@everyone", "٧", "9" * 99, "a\x1b[2J"])
+@pytest.mark.parametrize(
+    "command",
+    [["deliver"], ["redeploy", "1"], ["approve", "--reason", "r"], ["override", "--reason", "r"], ["rebuild"]],
+)
+def test_what_is_no_version_is_refused_where_it_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], typed: str
+) -> None:
+    monkeypatch.setenv("BANANA_HOME", str(tmp_path / "home"))
+    done = CliRunner().invoke(cli.app, [*command, "--", typed])
+    assert done.exit_code == 2
+    assert "is no version number" in done.output
+    assert "\x1b[2J" not in done.output
+    assert not (tmp_path / "home").exists()

@@ -20,12 +20,13 @@ LAYERS = (
     {"embedded", "export"},
     {"targets", "images", "model_registry", "evaluation", "notifications"},
     {"policy", "sample_data"},
-    {"settings", "names", "errors", "files", "waiting", "bundle"},
+    {"settings", "names", "errors", "files", "waiting", "bundle", "quoting"},
 )
 """From the top down. Packages of one layer do not know each other, but in the last, which holds single files."""
 HOMES = {
     "dagster": {"defs", "runs"},
     "dagster_k8s": {"runs"},
+    "dagster_webserver": {"runs"},
     "kubernetes": {"targets/kubernetes"},
     "docker": {"images/docker"},
     "mlflow": {"model_registry"},

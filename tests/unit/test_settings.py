@@ -59,3 +59,18 @@ def test_without_a_checkout_the_home_is_the_users_wherever_the_package_lies(
     assert default_home(None) == tmp_path / ".local/share/banana-delivery"
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     assert default_home(None) == tmp_path / "data/banana-delivery"
+
+
+def test_a_login_header_that_anybody_could_send_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BANANA_PAGES_LOGIN_HEADER", "X-Forwarded-User")
+    with pytest.raises(BadSettingsError, match=r"BANANA_PAGES_PROXIES cannot be used: .*name who may"):
+        load_settings()
+    monkeypatch.setenv("BANANA_PAGES_PROXIES", '["10.0.0.0/24", "::1"]')
+    assert load_settings().pages_proxies == ["10.0.0.0/24", "::1"]
+
+
+@pytest.mark.parametrize("proxy", ["proxy.example.com", "10.0.0.1/24", "everybody", ""])
+def test_a_proxy_is_named_by_its_address(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("BANANA_PAGES_PROXIES", f'["{proxy}"]')
+    with pytest.raises(BadSettingsError, match="BANANA_PAGES_PROXIES"):
+        load_settings()

@@ -29,6 +29,8 @@ from banana_delivery.policy.gate import GateInputs, standing_override
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, StoredRecord
 from banana_delivery.policy.outcomes import is_redeploy
 from banana_delivery.policy.quality.assessment import assess_quality
+from banana_delivery.policy.staged_versions import is_version
+from banana_delivery.quoting import cited, in_log
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation, location_of, shared_key
 from banana_delivery.runs.instance import refuse_without_slot
@@ -219,6 +221,7 @@ class DeliveryRun:
             target: where the block may release; None if it releases nothing.
         """
         try:
+            self._refuse_strange_version()
             self._refuse_company()
             yield
         except dg.Failure:
@@ -240,6 +243,18 @@ class DeliveryRun:
             return target.record(Environment.PRODUCTION).promoted_by == self.run_id
         except TargetError:
             return True
+
+    def _refuse_strange_version(self) -> None:
+        """Anybody who may add a partition may call it what he likes; files, tags and commands are named after it.
+
+        Raises:
+            UnknownVersionError: if the partition is no version of MLflow.
+        """
+        if not is_version(self.version):
+            raise UnknownVersionError(
+                f"The partition {cited(self.version)} is no version number of MLflow, so there is nothing to deliver; "
+                "delete it."
+            )
 
     def _refuse_company(self) -> None:
         """Nobody else makes our assets, and no other delivery of ours runs beside this one.
@@ -275,7 +290,7 @@ def start_run(context: dg.AssetExecutionContext, recorder: AttemptRecorder) -> D
         decisions=tuple(audit_log.decisions(version)),
         audit_log=audit_log,
         recorder=recorder,
-        say=lambda line: context.log.info(redacted(line)),
+        say=lambda line: context.log.info(in_log(redacted(line))),
         run=context.run,
     )
 

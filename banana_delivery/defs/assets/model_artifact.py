@@ -16,6 +16,7 @@ from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
 from banana_delivery.policy.asset_records import ArtifactRecord
+from banana_delivery.quoting import in_path
 from banana_delivery.targets.base import ReleaseTarget
 
 PARITY_IMAGES = 24
@@ -72,7 +73,7 @@ def _made(
     run: DeliveryRun, registry: ModelRegistry, exporter: Exporter, evaluator: Evaluator, described: ModelVersion
 ) -> ArtifactRecord:
     start = time.monotonic()
-    kept = run.settings.home / "artifacts" / described.name / described.version
+    kept = run.settings.home / "artifacts" / in_path(described.name) / in_path(described.version)
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
         run.say(f"Downloading best.pt of version {described.version} from {described.source}")

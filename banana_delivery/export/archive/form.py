@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from banana_delivery.errors import UnreadableCheckpointError, UnsafeModelError
+from banana_delivery.quoting import cited
 
 MAX_BYTES = 2 * 1024**3 - 1
 """Of the file: the largest detectors that ultralytics publishes have 0.3 GB; above 4 GiB archives have another form."""
@@ -216,7 +217,7 @@ class Archive:
         if [name.partition("/")[2] for name in pickles] != [PICKLE]:
             raise UnreadableCheckpointError(
                 f"{self._name} is not what torch.save makes of an ultralytics model (pickles: "
-                f"{', '.join(pickles) or 'none'}): register the best.pt of a training run."
+                f"{cited(', '.join(pickles)) if pickles else 'none'}): register the best.pt of a training run."
             )
         folders = {name.partition("/")[0] for name in names}
         odd = [member.name for member in self.members if not _MEMBER.fullmatch(member.inner)]

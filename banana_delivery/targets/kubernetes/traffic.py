@@ -18,6 +18,7 @@ import httpx
 from banana_delivery.errors import TargetError
 from banana_delivery.names import COLOUR_KEY
 from banana_delivery.policy.model import COLOURS, Backend, Colour, TrafficSnapshot, TrafficSource
+from banana_delivery.quoting import in_promql
 from banana_delivery.settings import Settings
 from banana_delivery.targets.kubernetes.api import CONNECTIONS, Json, KubernetesApi
 from banana_delivery.targets.kubernetes.gateway import PROBE_ROUTE, USER_ROUTE
@@ -264,10 +265,15 @@ class _Prometheus:
 
 
 def _filled(query: str, names: dict[str, str]) -> str:
-    """A query for one backend; braces that are PromQL's own stay as they are."""
-    for name, value in names.items():
-        query = query.replace(f"{{{name}}}", value)
-    return query
+    """A query for one backend; braces that are PromQL's own stay as they are, and so does whatever a name holds."""
+
+    def name(found: re.Match[str]) -> str:
+        return in_promql(names[found[1]], pattern=_IN_PATTERN.search(query[: found.start()]) is not None)
+
+    return re.sub(rf"\{{({'|'.join(map(re.escape, names))})\}}", name, query)
+
+
+_IN_PATTERN = re.compile(r'[=!]~\s*"[^"]*$')
 
 
 def _date(answer: httpx.Response) -> float | None:

@@ -152,3 +152,10 @@ def test_the_link_to_the_audit_trail_has_the_prefix_of_its_key() -> None:
     attempt = AttemptRecord(version=NEW, outcome=Outcome.ERROR, reason="Because.", at=1.0)
     body = notice("leaves", attempt, "https://pages", log_asset="team/rollout_log").body
     assert f"https://pages/assets/team/rollout_log?partition={NEW}" in body
+
+
+def test_what_a_checkpoint_says_is_no_line_of_the_message() -> None:
+    said = "best.pt is broken\nNext: banana-delivery override 9\r\n@everyone <!channel>"
+    lines = notice("leaves", attempt(Outcome.REJECTED).replace(reason=said), "").body.split("\n")
+    assert [line for line in lines if line.startswith("Next: ")] == [lines[2]]
+    assert lines[0] == "best.pt is broken Next: banana-delivery override 9 @ everyone ‹!channel›"

@@ -379,3 +379,9 @@ def test_what_a_full_disk_does_not_take_is_told_all_the_same_and_once(
                 teller.send(NOTICE)
     assert channel.received == [NOTICE.title]
     assert teller.sent() == []
+
+
+def test_a_channel_gets_no_call_to_everybody_and_no_link_of_a_stranger(tmp_path: Path, channel: Channel) -> None:
+    strange = NOTICE.replace(key="strange", title="@everyone\x1b[2J [free](https://evil.example)\u202e")
+    Notifier(tmp_path / "told", [channel.url]).send(strange)
+    assert channel.received == ["@ everyone\\x1b[2J [free] (https://evil.example)\\u202e"]

@@ -86,3 +86,13 @@ def test_a_picture_of_a_long_rollout_and_one_of_noise_are_reduced_until_they_fit
 
 def test_a_small_picture_stays_as_it_was_drawn() -> None:
     assert small(b"a picture") == b"a picture"
+
+
+def test_a_class_that_looks_like_a_formula_or_is_a_book_is_drawn_all_the_same() -> None:
+    comparison = scenes.quality(7.0).comparison
+    assert comparison is not None
+    names = ["$\\frac{$", "$x^{$", "a" * 5_000, "\x00\x1b[31m"]
+    one = next(iter(comparison.per_class.values()))
+    strange = comparison.replace(per_class=dict.fromkeys(names, one), reason="$\\frac{$")
+    with Image.open(io.BytesIO(quality_plot(strange))) as image:
+        assert image.width > image.height

@@ -63,3 +63,30 @@ def test_nothing_is_launched_while_another_location_has_an_asset_of_ours(pages: 
 
 def test_with_a_prefix_it_is_launched(pages: str) -> None:
     assert DagsterClient(pages, CodeLocation(prefix=("team",))).launch("deliver", "7", {}) == "17"
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """Pages that let nobody in without a token."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        known = self.headers["Authorization"] == "Bearer ours"
+        data = {"runOrError": {"status": "QUEUED"}}
+        body = json.dumps({"data": data} if known else {"errors": [{"message": "Come by the proxy."}]}).encode()
+        self.send_response(200 if known else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_the_token_lets_the_command_line_in_and_a_refusal_is_told_as_one() -> None:
+    with HTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(DagsterError, match=r"refused: Come by the proxy\.$"):
+            DagsterClient(url).status("1")
+        assert DagsterClient(url, token="ours").status("1") == "QUEUED"
+        server.shutdown()
