@@ -34,6 +34,7 @@
     ├── NothingToRollBackError
     │   └── GoneAlreadyError
     ├── DagsterError
+    │   └── EvidenceError               keys and signatures of records
     ├── StackError                      the embedded stack
     └── DemoError
 
@@ -228,6 +229,10 @@ class GoneAlreadyError(NothingToRollBackError):
 
 class DagsterError(BananaDeliveryError):
     """Dagster cannot be reached or refused; one sentence."""
+
+
+class EvidenceError(DagsterError):
+    """A record cannot be signed, or nothing can be verified; one sentence: where the keys should be, what to do."""
 
 
 class StackError(BananaDeliveryError):

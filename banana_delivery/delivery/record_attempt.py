@@ -164,7 +164,8 @@ def _without_attempt(log: AuditLog) -> list[Run]:
     missing: list[Run] = []
     on_record = 0
     for run in Runs(log.instance, log.location).ended_badly():
-        if log.attempt_of(run.run_id, log.location.version_of(run)) is None:
+        said = log.said_attempts(log.location.version_of(run))
+        if all(one.run_id != run.run_id for one in said):
             missing.append(run)
             on_record = 0
         else:

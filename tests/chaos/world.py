@@ -17,6 +17,7 @@ from banana_delivery.names import ACTOR_TAG, PARTITION_TAG, TRIGGER_TAG
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.settings import Settings
 from banana_delivery.targets.fake import Behaviour
 from banana_delivery.waiting import SYSTEM_CLOCK
@@ -118,7 +119,7 @@ class World:
     @property
     def audit_log(self) -> AuditLog:
         """The audit trail."""
-        return AuditLog(cast(dg.DagsterInstance, self.instance))
+        return AuditLog(cast(dg.DagsterInstance, self.instance), CodeLocation.of(self.resources.settings))
 
     def publish(self, behaviour: Behaviour | None = None) -> str:
         """A new version in the registry."""

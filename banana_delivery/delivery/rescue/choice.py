@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from banana_delivery.errors import GoneAlreadyError, NothingToRollBackError
 from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
 from banana_delivery.policy.gate import standing_block
 from banana_delivery.policy.model import ImageRef, Outcome, Phase, RolloutRecord
 from banana_delivery.runs.audit_log import AuditLog
 
 LOG = logging.getLogger(__name__)
+Standing = Callable[[Iterable[ManualDecision]], tuple[ManualDecision, ...]]
 
 
 class Sides(NamedTuple):
@@ -31,7 +32,13 @@ class Sides(NamedTuple):
 
 
 def choose_sides(
-    production: RolloutRecord, audit_log: AuditLog | None, *, version: str = "", digest: str = "", to: str = ""
+    production: RolloutRecord,
+    audit_log: AuditLog | None,
+    *,
+    version: str = "",
+    digest: str = "",
+    to: str = "",
+    standing: Standing = tuple,
 ) -> Sides:
     """What goes and what comes.
 
@@ -41,6 +48,7 @@ def choose_sides(
         version: what has to go; empty for whatever is under way or else in production.
         digest: the same by image.
         to: the version that is to serve; empty for the one before.
+        standing: of some decisions those that have not expired.
 
     Raises:
         GoneAlreadyError: if the image that has to go is not in production.
@@ -49,7 +57,7 @@ def choose_sides(
     live, candidate = production.live, production.candidate
     under_way = _is_under_way(production, version, digest)
     if to and (live is None or live.version != to):
-        return _sides_to(production, audit_log, version, digest, to)
+        return _sides_to(production, audit_log, version, digest, to, standing)
     if under_way and candidate:
         return Sides(candidate, live, under_way=True)
     live = _named(live, version, digest)
@@ -99,7 +107,9 @@ def _named(live: ImageRef | None, version: str, digest: str) -> ImageRef:
     return live
 
 
-def _sides_to(production: RolloutRecord, audit_log: AuditLog | None, version: str, digest: str, to: str) -> Sides:
+def _sides_to(
+    production: RolloutRecord, audit_log: AuditLog | None, version: str, digest: str, to: str, standing: Standing
+) -> Sides:
     """What serves goes, and a release that somebody named comes; a release under way is fenced off, not revoked."""
     candidate = production.candidate
     if candidate and version == candidate.version and _is_under_way(production, version, digest):
@@ -108,10 +118,11 @@ def _sides_to(production: RolloutRecord, audit_log: AuditLog | None, version: st
             f"Version {version} is on its way and version {serving} serves; nothing was changed. First type: "
             f"{commands.rollback(version)}, then: {commands.rollback_to(to)}"
         )
-    return Sides(_named(production.live, version, digest), _known_release(production, audit_log, to), under_way=False)
+    good = _known_release(production, audit_log, to, standing)
+    return Sides(_named(production.live, version, digest), good, under_way=False)
 
 
-def _known_release(production: RolloutRecord, audit_log: AuditLog | None, to: str) -> ImageRef:
+def _known_release(production: RolloutRecord, audit_log: AuditLog | None, to: str, standing: Standing) -> ImageRef:
     """The image of a version that was in production and may be again."""
     previous, intent = production.previous, production.intent
     if previous and previous.version == to:
@@ -134,7 +145,8 @@ def _known_release(production: RolloutRecord, audit_log: AuditLog | None, to: st
             f"Version {to} was never in production, so nobody can go back to it; nothing was changed. To release it, "
             f"type: {commands.deliver(to)}"
         )
-    block = standing_block(to, released.digest, history=history, decisions=audit_log.decisions(to), frozen=False)
+    decisions = standing(audit_log.decisions(to))
+    block = standing_block(to, released.digest, history=history, decisions=decisions, frozen=False)
     if block:
         raise NothingToRollBackError(f"{block.reason}, then: {commands.rollback_to(to)}")
     image = audit_log.image(to, released.digest)
@@ -158,13 +170,28 @@ def _release_before(production: RolloutRecord, audit_log: AuditLog | None, live:
     gone = {production.rolled_back, production.intent.bad.version if production.intent else ""}
     try:
         previous = previous_release(audit_log.each_attempt(), live.digest, gone)
-        return audit_log.image(previous.version, previous.digest) if previous else None
+        known = audit_log.image(previous.version, previous.digest) if previous else None
+        return known or _warm_release(production, audit_log, live, gone)
     except Exception as error:
         LOG.exception("The audit trail cannot be read.")
         raise NothingToRollBackError(
             "The record of production names no release before the present one, and the audit trail cannot be read "
             f"({type(error).__name__}); name the release to go back to: {commands.rollback_to('N')}"
         ) from error
+
+
+def _warm_release(
+    production: RolloutRecord, audit_log: AuditLog, live: ImageRef, gone: Collection[str]
+) -> ImageRef | None:
+    """The release beside the live one by the record of production, where the lines about it are not signed.
+
+    After an upgrade nobody has adopted them yet, and users do not wait for that. Which image it is, the record says.
+    """
+    there = [one.image for one in production.deployments.values() if one.image.digest != live.digest]
+    said = audit_log.said_attempts()
+    revoked = {one.version for one in said if one.revoked} | set(gone)
+    released = {one.digest for one in said if one.outcome is Outcome.RELEASED and one.version not in revoked}
+    return next((image for image in there if image.digest in released), None)
 
 
 def _is_under_way(production: RolloutRecord, version: str, digest: str) -> bool:

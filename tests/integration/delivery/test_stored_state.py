@@ -109,9 +109,11 @@ class Restored:
 
 
 @contextmanager
-def restored(home: Path, variant: str = AT_REST) -> Iterator[Restored]:
+def restored(home: Path, variant: str = AT_REST, *, adopted: bool = True) -> Iterator[Restored]:
     stored = unpack(home, variant)
     with open_pipeline(stored.home) as pipeline:
+        if adopted:
+            pipeline.audit_log.adopt(pipeline.audit_log.unsigned())
         yield Restored(pipeline, stored)
 
 
@@ -140,7 +142,7 @@ def cluster(objects: dict[str, Json], routing: str) -> KubernetesTarget:
 
 def what_is_read(found: Restored) -> Json:
     """Everything that is read out of stored state, as JSON: what expected.json holds."""
-    pipeline, stored, history = found.pipeline, found.stored, AuditLog(found.pipeline.instance)
+    pipeline, stored, history = found.pipeline, found.stored, found.pipeline.audit_log
     versions = list(stored.registry["versions"])
     attempts = history.attempts()
     live = found.local.record(Environment.PRODUCTION).live
@@ -344,7 +346,7 @@ def test_deliveries_redeploys_and_rollbacks_go_on_from_a_stored_release(at_rest:
 
 def test_a_stored_release_is_delivered_as_a_whole_with_its_original_files_and_image(at_rest: Restored) -> None:
     pipeline = at_rest.pipeline
-    history = AuditLog(pipeline.instance)
+    history = pipeline.audit_log
     artifact = history.latest(ArtifactRecord, "model_artifact", "1")
     image = history.latest(ImageRecord, "image", "1")
     assert artifact
