@@ -166,7 +166,7 @@ def override(version: Version, reason: Reason, digest: Digest = "") -> None:
     console.print(f"To deliver it now, type: {commands.deliver(version)}")
 
 
-@app.command()
+@app.command("adopt-records")
 def adopt_records(
     yes: Annotated[bool, typer.Option("--yes", help="Adopt them without asking.")] = False,
 ) -> None:

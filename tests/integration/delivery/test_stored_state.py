@@ -481,3 +481,17 @@ def test_a_replica_goes_on_writing_into_a_stored_prediction_log(tmp_path: Path) 
         versions = connection.execute(sa.text("SELECT model_version FROM banana_predictions ORDER BY id")).scalars()
         assert list(versions) == ["1", "2", "7"]
     store.close()
+
+
+def test_what_nobody_adopted_opens_no_gate_and_lets_nothing_revoked_back_in(tmp_path: Path) -> None:
+    with restored(tmp_path, adopted=False) as found:
+        pipeline = found.pipeline
+        log = pipeline.audit_log
+        assert [one.version for one in log.attempts()] == ["4"]
+        assert is_revoked(log.attempts("4"))
+        assert not any(log.decisions(version) or log.verdicts(version) for version in "123456")
+        assert pipeline.run("1", job="redeploy").status is dg.DagsterRunStatus.FAILURE
+        # Nothing is delivered or put on record once more for not being believed.
+        looked = pipeline.tick("staged_versions", found.stored.cursors["staged_versions"])
+        assert isinstance(looked, dg.SkipReason)
+        assert pipeline.roll_back(actor="ada", reason="It looks wrong.").serving_version == "1"

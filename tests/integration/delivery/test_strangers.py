@@ -1,14 +1,13 @@
 """What a stranger writes into the log, as Dagster's pages let anybody do, moves nothing."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from banana_delivery.delivery.image_build import refuse_stranger
-from banana_delivery.errors import GateError, ImageError, NothingToRollBackError
+from banana_delivery.delivery.launch import claimed_by, decide
+from banana_delivery.errors import GateError, ImageError, NothingToRollBackError, UnknownVersionError
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.policy.asset_records import AbRecord, ArtifactRecord, DecisionKind, ImageRecord, ManualDecision
 from banana_delivery.policy.model import Outcome, StoredRecord
@@ -143,9 +142,9 @@ def test_an_override_expires_once_it_was_seen_for_its_time_whatever_its_date(pip
         log.record_decision(ManualDecision(kind=kind, version=version, by="Ada", reason="I looked.", at=at))
     memory = sightings(settings, clock)
     assert len(unexpired(log.decisions(version), memory, settings)) == 2
-    clock.sleep(settings.decision_hours * 3600 - 60)
+    clock.now += settings.decision_hours * 3600 - 60
     assert len(unexpired(log.decisions(version), memory, settings)) == 2
-    clock.sleep(120)
+    clock.now += 120
     pipeline.tick("reconcile")
     assert unexpired(log.decisions(version), memory, settings) == ()
     assert unexpired(log.decisions(version), sightings(settings, clock), settings) == (), "another process, too"
@@ -158,3 +157,33 @@ def test_the_model_of_an_image_is_one_that_was_exported_for_its_version(pipeline
     image = pipeline.audit_log.latest(ImageRecord, "image", version)
     assert image
     assert pipeline.resources.image_store.labels(image.ref)["banana.model.sha256"] in found
+
+
+def test_a_decision_names_an_existing_version_its_image_and_a_reason(pipeline: PipelineHarness) -> None:
+    parts, version = pipeline.resources, pipeline.serving
+    assert version
+    image = pipeline.audit_log.latest(ImageRecord, "image", version)
+    assert image
+    staged = pipeline.stage(0.99)
+
+    def override(version: str, digest: str = "", reason: str = "I looked.") -> ManualDecision:
+        kind = DecisionKind.OVERRIDE
+        return decide(parts.settings, parts.model_registry, parts.clock, kind, version, digest, reason)
+
+    for empty in ("", "  ", "\n"):
+        with pytest.raises(GateError, match="needs a reason"):
+            override(version, reason=empty)
+    with pytest.raises(UnknownVersionError):
+        override("77")
+    with pytest.raises(GateError, match=f"no image yet .*banana-delivery deliver {staged}"):
+        override(staged)
+    with pytest.raises(GateError, match="no image 0000"):
+        override(version, digest="0000")
+    assert pipeline.audit_log.decisions() == []
+
+    for digest in ("", image.ref.digest, image.ref.digest[7:19]):
+        said = override(version, digest)
+        assert (said.version, said.digest, said.by) == (version, image.ref.digest, claimed_by())
+    assert len(pipeline.audit_log.decisions(version)) == 3
+    assert claimed_by().startswith("claimed by ")
+    assert " on " in claimed_by()
