@@ -484,7 +484,7 @@ def test_a_replica_goes_on_writing_into_a_stored_prediction_log(tmp_path: Path) 
 
 
 def test_what_nobody_adopted_opens_no_gate_and_lets_nothing_revoked_back_in(tmp_path: Path) -> None:
-    with restored(tmp_path, adopted=False) as found:
+    with restored(tmp_path / "home", adopted=False) as found:
         pipeline = found.pipeline
         log = pipeline.audit_log
         assert [one.version for one in log.attempts()] == ["4"]
