@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 console = Console()
 Reason = Annotated[str, typer.Option(help="Why, in one sentence; it goes into the audit trail.")]
+Digest = Annotated[str, typer.Option(help="The image it is about; without it, the version's latest.")]
 
 
 def _version(typed: str) -> str:
@@ -96,11 +97,15 @@ def status() -> None:
     """Show environments, what runs and differs from the record, what waits, and the last outcomes."""
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.rescue.ticks import Ticks
-    from banana_delivery.reports.terminal import status_view, ticks_view
+    from banana_delivery.policy.gate import is_spent
+    from banana_delivery.reports.terminal import decisions_view, status_view, ticks_view
     from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.code_location import CodeLocation
+    from banana_delivery.runs.evidence.expiry import LOOKED_AT, left
     from banana_delivery.runs.instance import open_instance_if_it_answers
     from banana_delivery.runs.lifecycle import Runs, trigger_of
+    from banana_delivery.targets.sightings import sightings
+    from banana_delivery.waiting import SystemClock
 
     settings = load_settings()
     target, location = build_resources(settings).release_target, CodeLocation.of(settings)
@@ -113,13 +118,20 @@ def status() -> None:
             console.print(
                 f"{environment.capitalize()} cannot be seen: {in_terminal(str(error))}", style="red", highlight=False
             )
-    waiting, attempts = [], []
+    waiting, attempts, decisions, unsigned = [], [], [], 0
     with open_instance_if_it_answers(settings) as instance:
         if instance:
             queue = Runs(instance, location).waiting()
             waiting = [f"version {location.version_of(run)} ({trigger_of(run.tags)})" for run in queue]
-            attempts = list(islice(AuditLog(instance, location).each_attempt(), 10))
+            log = AuditLog(instance, location)
+            attempts, unsigned = list(islice(log.each_attempt(), 10)), len(log.unsigned(LOOKED_AT))
+            memory = sightings(settings, SystemClock())
+            decisions = [
+                (one, left(one, memory, settings), is_spent(one, log.attempts(one.version)))
+                for one in log.decisions(latest=LOOKED_AT)
+            ]
     console.print(status_view(records, attempts, time.time(), observed=observed, waiting=waiting))
+    console.print(decisions_view(decisions, unsigned))
     console.print(ticks_view(Ticks(settings.home).last(), time.time()))
 
 
@@ -155,6 +167,7 @@ def rollback(
 ) -> None:
     """Give production's traffic back to the release before, and revoke the one that had it."""
     from banana_delivery.defs.build import build_resources
+    from banana_delivery.delivery.launch import claimed_by
     from banana_delivery.delivery.rescue.emergency import EmergencyRollback
     from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.code_location import CodeLocation
@@ -171,8 +184,10 @@ def rollback(
                 console.print("Dagster's instance does not answer; this goes on its record when it is back.")
             return AuditLog(instance, CodeLocation.of(settings)) if instance else None
 
-        emergency = EmergencyRollback(resources.release_target, resources.recorder, history, console.print)
-        done = emergency.roll_back(actor=getpass.getuser(), reason=reason, version=version, to=to)
+        emergency = EmergencyRollback(
+            resources.release_target, resources.recorder, history, console.print, resources.image_store
+        )
+        done = emergency.roll_back(actor=claimed_by(), reason=reason, version=version, to=to)
     console.print(
         f"Version {done.version} is out of production; version {done.serving_version or 'none'} serves "
         f"({done.rollback_seconds:.1f} s)."
@@ -180,21 +195,42 @@ def rollback(
 
 
 @app.command()
-def approve(version: Version, reason: Reason) -> None:
+def approve(version: Version, reason: Reason, digest: Digest = "") -> None:
     """Let a version into production whose A/B report was inconclusive."""
-    from banana_delivery.policy.asset_records import DecisionKind
-
-    _record_decision(DecisionKind.APPROVAL, version, reason)
+    _record_decision("approval", version, reason, digest)
     _launch(load_settings(), "deliver", [version], "cli", assets=["production_release"])
 
 
 @app.command()
-def override(version: Version, reason: Reason) -> None:
+def override(version: Version, reason: Reason, digest: Digest = "") -> None:
     """Let a version into production that was revoked, or that a freeze window keeps out."""
-    from banana_delivery.policy.asset_records import DecisionKind
+    _record_decision("override", version, reason, digest)
+    console.print(f"To deliver it now, type: {commands.deliver(version)}")
 
-    _record_decision(DecisionKind.OVERRIDE, version, reason)
-    console.print(f"Recorded. To deliver it now, type: {commands.deliver(version)}")
+
+@app.command("adopt-records")
+def adopt_records(
+    yes: Annotated[bool, typer.Option("--yes", help="Adopt them without asking.")] = False,
+) -> None:
+    """Show the records that bear no signature, as earlier versions wrote them, and have them believed from then on."""
+    from banana_delivery.reports.terminal import unsigned_view
+    from banana_delivery.runs.audit_log import AuditLog
+    from banana_delivery.runs.code_location import CodeLocation
+    from banana_delivery.runs.instance import open_instance
+
+    settings = load_settings()
+    with open_instance(settings) as instance:
+        log = AuditLog(instance, CodeLocation.of(settings))
+        found = log.unsigned()
+        if not found:
+            console.print("Every record is signed or adopted already.")
+            return
+        rows = [(one.event, one.asset, one.version, one.run_id, one.says) for one in found]
+        console.print(unsigned_view(rows))
+        if not yes:
+            typer.confirm(f"Are these {len(found)} records this pipeline's own, and true?", abort=True)
+        log.adopt(found)
+    console.print(f"{len(found)} records count from now on.")
 
 
 @app.command()
@@ -280,29 +316,30 @@ def rebuild(version: Version) -> None:
     raise typer.Exit(1)
 
 
-def _record_decision(kind: object, version: str, reason: str) -> None:
-    from banana_delivery.policy.asset_records import ManualDecision
-    from banana_delivery.runs.audit_log import AuditLog
-    from banana_delivery.runs.code_location import CodeLocation
-    from banana_delivery.runs.instance import open_instance
+def _record_decision(kind: str, version: str, reason: str, digest: str) -> None:
+    from banana_delivery.defs.build import build_resources
+    from banana_delivery.delivery.launch import decide
+    from banana_delivery.policy.asset_records import DecisionKind
 
-    decision = ManualDecision.model_validate(
-        {"kind": kind, "version": version, "by": getpass.getuser(), "reason": reason, "at": time.time()}
-    )
     settings = load_settings()
-    with open_instance(settings) as instance:
-        AuditLog(instance, CodeLocation.of(settings)).record_decision(decision)
+    parts = build_resources(settings)
+    said = decide(settings, parts.model_registry, parts.clock, DecisionKind(kind), version, digest, reason)
+    console.print(
+        f"Recorded, {said.by}: {said.kind} of version {said.version} as {said.digest[:19]}, which counts for "
+        f"{settings.decision_hours:g} h.",
+        soft_wrap=True,
+    )
 
 
 def _launch(settings: Settings, job: str, versions: list[str], trigger: str, assets: list[str] | None = None) -> None:
     """Run a job for one version after the other and show how each ended; the first failure ends it."""
     from banana_delivery.defs.build import build_resources
-    from banana_delivery.delivery.launch import deliver_one
+    from banana_delivery.delivery.launch import claimed_by, deliver_one
 
     resources = build_resources(settings)
     for asked in versions:
         version = resources.model_registry.describe(asked).version
-        attempt = deliver_one(settings, job, version, trigger, getpass.getuser(), assets or [], console)
+        attempt = deliver_one(settings, job, version, trigger, claimed_by(), assets or [], console)
         if attempt is None or attempt.outcome.value not in {"released", "parked"}:
             raise typer.Exit(1)
 

@@ -35,7 +35,8 @@
     ├── NothingToRollBackError
     │   └── GoneAlreadyError
     ├── DagsterError
-    │   └── RefusedError
+    │   ├── RefusedError
+    │   └── EvidenceError               keys and signatures of records
     ├── StackError                      the embedded stack
     └── DemoError
 
@@ -246,6 +247,10 @@ class RefusedError(DagsterError):
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
         self.status = status
+
+
+class EvidenceError(DagsterError):
+    """A record cannot be signed, or nothing can be verified; one sentence: where the keys should be, what to do."""
 
 
 class StackError(BananaDeliveryError):

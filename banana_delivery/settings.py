@@ -186,6 +186,13 @@ class Settings(BaseSettings):
     )
 
     # Evidence.
+    evidence_key_file: Path | None = Field(
+        default=None,
+        description="Keys that sign records, one a line in hexadecimal form, the first signs; empty: made in the home.",
+    )
+    decision_hours: float = Field(
+        default=72.0, gt=0, description="How long an approval or an override counts after it was given."
+    )
     holdout: Path | None = Field(
         default=None, description="Folder with labelled JPEGs and their labels.json; empty: generated."
     )
@@ -197,7 +204,12 @@ class Settings(BaseSettings):
     # People.
     notify_urls: list[SecretStr] = Field(default=[], description="Apprise URLs, one a channel, as JSON.")
 
-    @field_validator("home", "holdout")
+    @field_validator("evidence_key_file", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("home", "holdout", "evidence_key_file")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else path

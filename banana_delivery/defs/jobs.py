@@ -7,6 +7,7 @@ import dagster as dg
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.errors import GoneAlreadyError
+from banana_delivery.images.base import ImageStore
 from banana_delivery.names import TRIGGER_TAG
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import DELIVER, REDEPLOY, ROLLBACK, CodeLocation
@@ -38,6 +39,7 @@ def roll_back_production(
     config: RollbackConfig,
     release_target: dg.ResourceParam[ReleaseTarget],
     recorder: dg.ResourceParam[AttemptRecorder],
+    image_store: dg.ResourceParam[ImageStore],
 ) -> None:
     """Roll back whatever is in production, or under way to it."""
     location = CodeLocation.of(recorder.settings)
@@ -45,7 +47,8 @@ def roll_back_production(
         Runs(context.instance, location).sign_in(context.run.run_id)
     except Exception as error:  # noqa: BLE001 - whatever Dagster's database does, users come first
         context.log.warning(f"Nobody will notice if this process dies: {error}")
-    rollback = EmergencyRollback(release_target, recorder, AuditLog(context.instance, location), context.log.info)
+    log = AuditLog(context.instance, location)
+    rollback = EmergencyRollback(release_target, recorder, log, context.log.info, image_store)
     try:
         done = rollback.roll_back(
             actor=config.actor,

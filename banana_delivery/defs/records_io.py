@@ -15,7 +15,6 @@ from banana_delivery.reports.plots import Plots, quality_picture
 from banana_delivery.reports.tables import quality_table, step_table, test_table
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
-from banana_delivery.runs.records import to_metadata
 from banana_delivery.settings import Settings
 
 
@@ -33,9 +32,15 @@ class RecordsIOManager(dg.IOManager):
 
     @override
     def handle_output(self, context: dg.OutputContext, obj: StoredRecord) -> None:
-        """The record's fields, its JSON, and what people look at instead."""
+        """The record's fields, its JSON, its signature, and what people look at instead.
+
+        Raises:
+            EvidenceError: if there is no key to sign it with.
+        """
         shown = {name: dg.MetadataValue.md(text) for name, text in self.shown(obj).items() if text}
-        context.add_output_metadata(to_metadata(obj, **shown))
+        asset, version = context.asset_key.path[-1], context.partition_key
+        log = AuditLog(context.step_context.instance, CodeLocation.of(self._settings))
+        context.add_output_metadata(log.sign(obj, asset, version, context.run_id, **shown))
 
     @override
     def load_input(self, context: dg.InputContext) -> StoredRecord:

@@ -23,6 +23,7 @@ from banana_delivery.delivery.upkeep.room import Room
 from banana_delivery.delivery.watch import act_on, assess_held, assess_production, traffic_with_control
 from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, RegistryError, TargetError
 from banana_delivery.evaluation.base import Evaluator
+from banana_delivery.images.base import ImageStore
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
 from banana_delivery.notifications.alarms import held_version_fails, registry_trouble, rollback_failed
@@ -32,6 +33,7 @@ from banana_delivery.policy.outages import Outage, Trouble, Word, assess
 from banana_delivery.policy.staged_versions import Overtaken, Staging, Trigger, choose, look, parse_cursor, superseded
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import DELIVER, ROLLBACK, CodeLocation
+from banana_delivery.runs.evidence.expiry import LOOKED_AT, unexpired
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
@@ -141,7 +143,7 @@ def _tried_before(audit_log: AuditLog, runs: Runs, trigger: Trigger) -> bool:
     A delivery that this sensor started says for which staging, in the registry's own time; it is asked whether that was
     this one, never whether it was before. What a person delivered counts for whatever staging there is.
     """
-    stagings = (runs.staging_of(attempt.run_id) for attempt in audit_log.each_attempt(trigger.version))
+    stagings = (runs.staging_of(attempt.run_id) for attempt in audit_log.said_attempts(trigger.version))
     return any(not staging or not trigger.by_stage or staging == trigger.staging for staging in stagings)
 
 
@@ -205,6 +207,7 @@ def _after(status: dg.DagsterRunStatus, name: str, starting: dg.DefaultSensorSta
 def reconcile(
     context: dg.SensorEvaluationContext,
     release_target: dg.ResourceParam[ReleaseTarget],
+    image_store: dg.ResourceParam[ImageStore],
     clock: dg.ResourceParam[Clock],
     recorder: dg.ResourceParam[AttemptRecorder],
 ) -> dg.SkipReason:
@@ -228,9 +231,11 @@ def reconcile(
     context.update_cursor(cursor)
     done += filter(None, [drift])
     try:
-        done += filter(None, [EmergencyRollback(release_target, recorder, audit_log, context.log.info).finish()])
+        rollback = EmergencyRollback(release_target, recorder, audit_log, context.log.info, image_store)
+        done += filter(None, [rollback.finish()])
     except BananaDeliveryError as error:
         done.append(f"a rollback could not be finished: {error}")
+    unexpired(audit_log.decisions(latest=LOOKED_AT), sightings(recorder.settings, clock), recorder.settings)
     for run in runs.dead(sightings(recorder.settings, clock)):
         recovery.fail(run)
         done.append(f"run {run.run_id[:8]} had died")
@@ -253,6 +258,7 @@ def production_watch(
     settings: dg.ResourceParam[Settings],
     release_target: dg.ResourceParam[ReleaseTarget],
     evaluator: dg.ResourceParam[Evaluator],
+    image_store: dg.ResourceParam[ImageStore],
     clock: dg.ResourceParam[Clock],
     recorder: dg.ResourceParam[AttemptRecorder],
 ) -> dg.SkipReason:
@@ -280,7 +286,7 @@ def production_watch(
         watched = assess_production(production, snapshot, context.cursor, settings.plan)
     context.update_cursor(watched.cursor)
     audit_log = AuditLog(context.instance, _here(context, settings))
-    rollback = EmergencyRollback(release_target, recorder, audit_log, context.log.info)
+    rollback = EmergencyRollback(release_target, recorder, audit_log, context.log.info, image_store)
     return dg.SkipReason(act_on(watched, production, rollback))
 
 

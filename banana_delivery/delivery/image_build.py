@@ -10,9 +10,9 @@ from pathlib import Path
 
 from banana_delivery import bundle
 from banana_delivery.delivery.upkeep.home import prune_home
-from banana_delivery.errors import ImageError, TargetError
+from banana_delivery.errors import GateError, ImageError, TargetError
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageStore, Parity, Progress
-from banana_delivery.images.release import release_tags
+from banana_delivery.images.release import release_tags, stranger
 from banana_delivery.images.scanning import scan
 from banana_delivery.names import CHECKPOINT_SHA256_LABEL, MLFLOW_RUN_LABEL
 from banana_delivery.policy import commands
@@ -171,6 +171,18 @@ def build_context(artifact: ArtifactRecord) -> BuildContext:
     )
 
 
+def refuse_stranger(audit_log: AuditLog, store: ImageStore, ref: ImageRef, version: str) -> None:
+    """Let only that image be deployed which the store itself says to be this version's, whatever is on record.
+
+    Raises:
+        GateError: if it is another one by its own labels.
+        ImageError: if it is not in the configured repository, or cannot be looked at.
+    """
+    models = {one.onnx_sha256 for one in audit_log.all(ArtifactRecord, "model_artifact", version)}
+    if why := stranger(ref, store.labels(ref), version, models):
+        raise GateError(why)
+
+
 def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Progress) -> Parity:
     """Build a version's image once more and compare it with the one that was recorded; nothing of it is kept.
 
@@ -193,7 +205,7 @@ def in_use(
     candidates = {record.candidate.digest for record in records if record.candidate}
     before = {record.previous.digest for record in records if record.previous}
     since = now - settings.rollback_window_days * DAY_SECONDS
-    served = served_since(audit_log.each_attempt(), since)
+    served = served_since(audit_log.said_attempts(), since)
     return deployed | candidates | before | served | {ref.digest for ref in about_to}
 
 

@@ -171,9 +171,9 @@ def _without_attempt(log: AuditLog) -> list[Run]:
     missing: list[Run] = []
     on_record = 0
     # Most of them are among the latest attempts of all, which are asked for at once.
-    latest = {attempt.run_id for attempt in islice(log.each_attempt(), MOST_LATEST)}
+    latest = {attempt.run_id for attempt in islice(log.said_attempts(readable=True), MOST_LATEST)}
     for run in Runs(log.instance, log.location).ended_badly():
-        if run.run_id not in latest and log.attempt_of(run.run_id, log.location.version_of(run)) is None:
+        if run.run_id not in latest and not _is_said(log, run):
             missing.append(run)
             on_record = 0
         else:
@@ -181,6 +181,11 @@ def _without_attempt(log: AuditLog) -> list[Run]:
         if len(missing) == MOST_RUNS or on_record == ENOUGH_ON_RECORD:
             break
     return missing
+
+
+def _is_said(log: AuditLog, run: Run) -> bool:
+    """Whether there is any line of a run, whoever wrote it: after an upgrade nobody has adopted the old ones yet."""
+    return any(one.run_id == run.run_id for one in log.said_attempts(log.location.version_of(run), readable=True))
 
 
 def _of_this_image(found: Found | None, attempt: AttemptRecord) -> Found | None:

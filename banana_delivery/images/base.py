@@ -177,6 +177,14 @@ class ImageStore(ABC):
         """
 
     @abstractmethod
+    def labels(self, ref: ImageRef) -> dict[str, str]:
+        """The labels of an image as the store itself has them, whatever was recorded of it elsewhere.
+
+        Raises:
+            ImageError: if the image is not here, names another repository than this store's, or cannot be read.
+        """
+
+    @abstractmethod
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
         """Forget all but the newest versions, what is in use and what is tagged ``stable``.
 

@@ -15,7 +15,15 @@ from banana_delivery.errors import ImageError
 from banana_delivery.files import bytes_digest
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, ImageStore, Parity, Progress, PruneDecision
 from banana_delivery.images.layers import write_tar
-from banana_delivery.images.release import Contents, checked_tags, compare, key_of, labels_of, layer_members
+from banana_delivery.images.release import (
+    Contents,
+    checked_tags,
+    compare,
+    key_of,
+    labels_of,
+    layer_members,
+    refuse_elsewhere,
+)
 from banana_delivery.images.retention import Stored, decide, keep_reason
 from banana_delivery.images.scanning import pickles_in
 from banana_delivery.policy.model import ImageRef
@@ -106,6 +114,11 @@ class FakeImages(ImageStore):
     @override
     def tags(self, ref: ImageRef) -> frozenset[str]:
         return self._image(ref).tags
+
+    @override
+    def labels(self, ref: ImageRef) -> dict[str, str]:
+        refuse_elsewhere(ref, here="memory", is_here=ref.repository == "memory")
+        return dict(self._image(ref).labels)
 
     @override
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,6 +113,45 @@ def labels_of(context: BuildContext, key: ImageKey) -> dict[str, str]:
         LOCK_SHA256_LABEL: key.lock,
         BASE_LABEL: key.base,
     }
+
+
+def refuse_elsewhere(ref: ImageRef, *, here: str, is_here: bool) -> None:
+    """Let pass only what is kept in a store's own repository.
+
+    Raises:
+        ImageError: if it is not.
+    """
+    if not is_here:
+        raise ImageError(
+            f"{ref.pinned} is not an image of {here}, where releases of this pipeline are kept; it is not deployed."
+        )
+
+
+def stranger(ref: ImageRef, labels: Mapping[str, str], version: str, models: Collection[str]) -> str:
+    """Why an image is not the release that it is said to be, in one sentence; empty if it is.
+
+    Args:
+        ref: the image as it is recorded.
+        labels: its own, as the store has them.
+        version: MLflow model version that is to be released.
+        models: sha256 hex of every export of that version that is on record.
+    """
+    told = [
+        ("is of version", labels.get(VERSION_LABEL, "none"), {version} & {ref.version}),
+        ("was built for the identity key", labels.get(KEY_LABEL, "none"), {ref.key}),
+        ("holds the model", labels.get(MODEL_SHA256_LABEL, "none"), set(models)),
+    ]
+    wrong = [f"{what} {found[:12]}, not {_either(wanted)}" for what, found, wanted in told if found not in wanted]
+    if not wrong:
+        return ""
+    return (
+        f"The image {ref.pinned} is not the release of version {version} that the records say: by its own labels it "
+        f"{' and '.join(wrong)}. It is not deployed."
+    )
+
+
+def _either(wanted: Collection[str]) -> str:
+    return " or ".join(sorted(one[:12] for one in wanted)) or "one that is on record"
 
 
 def host_platform() -> str:

@@ -34,6 +34,11 @@ def redeploy(*versions: str) -> str:
     return f"{PROGRAM} redeploy {shlex.join(versions)}"
 
 
+def adopt_records() -> str:
+    """Shows records that bear no signature, and has them believed from then on."""
+    return f"{PROGRAM} adopt-records"
+
+
 def approve(version: str) -> str:
     """Lets a version into production whose report was inconclusive."""
     return f"{PROGRAM} approve {shlex.quote(version)} {_WHY}"

@@ -23,6 +23,9 @@ from banana_delivery.policy.model import Model, Outcome
 from banana_delivery.policy.outcomes import decisive, is_redeploy, is_revoked
 from banana_delivery.policy.rollout.decision import ActionKind
 
+CLAIMED = "claimed by "
+"""Before the name of a person whom nobody asked for a proof."""
+
 
 class GateStatus(StrEnum):
     """What the gate says."""
@@ -82,7 +85,7 @@ def evaluate_gate(
     latest = max((one for one in verdicts if one.digest == digest), key=lambda one: one.order, default=None)
     override = standing_override(digest, history=history, decisions=decisions)
     if override:
-        return _open("override", f"{override.by} overrode the gate: {override.reason}")
+        return _open("override", f"{somebody(override.by)} overrode the gate: {override.reason}")
     closed = standing_block(version, digest, history=history, decisions=decisions, frozen=frozen)
     if closed:
         return closed
@@ -92,7 +95,7 @@ def evaluate_gate(
         return _open("verdict", latest.reason)
     approval = _decision(decisions, DecisionKind.APPROVAL, digest, after=latest.order if latest else None)
     if approval and latest and latest.verdict is Verdict.INCONCLUSIVE:
-        return _open("approval", f"{approval.by} approved an inconclusive report: {approval.reason}")
+        return _open("approval", f"{somebody(approval.by)} approved an inconclusive report: {approval.reason}")
     if latest and latest.verdict is Verdict.INCONCLUSIVE:
         return _parked(f"{latest.reason} To release it all the same, type: {commands.approve(version)}")
     if latest:
@@ -142,6 +145,17 @@ def standing_override(
     return _decision(decisions, DecisionKind.OVERRIDE, digest, after=_settled(history))
 
 
+def is_spent(decision: ManualDecision, history: Sequence[AttemptRecord]) -> bool:
+    """Whether production took the version in or threw it out after a decision, which counts no more then."""
+    settled = _settled(history)
+    return settled is not None and decision.order <= settled
+
+
+def somebody(by: str) -> str:
+    """Who decided, as the subject of a sentence; of one who only says so, that he says so."""
+    return f"Somebody ({by})" if by.startswith(CLAIMED) else by
+
+
 def _settled(history: Sequence[AttemptRecord]) -> int | None:
     """Where in the audit trail production last took the version in or threw it out; an override before it is spent."""
     settled = (attempt.order for attempt in decisive(history))
@@ -155,7 +169,10 @@ def _decision(
     fitting = [
         decision
         for decision in decisions
-        if decision.kind is kind and decision.digest in {"", digest} and (after is None or decision.order > after)
+        if decision.kind is kind
+        and decision.digest in {"", digest}
+        and decision.reason.strip()
+        and (after is None or decision.order > after)
     ]
     return max(fitting, key=lambda decision: decision.order, default=None)
 

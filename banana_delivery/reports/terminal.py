@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from banana_delivery.images.base import PruneDecision
-from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy import commands
+from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
 from banana_delivery.policy.drift import Observed, find_drift
 from banana_delivery.policy.model import COLOURS, Colour, Deployment, Environment, Phase, RolloutRecord
 from banana_delivery.quoting import in_terminal, one_line
@@ -42,6 +43,35 @@ def status_view(
     return Group(
         *(record_view(record, now, seen.get(record.environment)) for record in records), *queue, _attempts(attempts)
     )
+
+
+def decisions_view(decisions: Sequence[tuple[ManualDecision, float, bool]], unsigned: int) -> Group:
+    """What people decided that still counts, and how many records count for nothing since nobody signed them.
+
+    Args:
+        decisions: each with the seconds for which it counts, and whether production went past it.
+        unsigned: how many of the latest records bear no signature.
+    """
+    lines = [
+        f"{one.kind.capitalize()} of version {one.version} as {one.digest[:19] or 'any image'}, {one.by}: {one.reason} "
+        f"({left / 3600:.1f} h left)"
+        for one, left, spent in decisions
+        if left > 0 and not spent
+    ]
+    if unsigned:
+        lines.append(
+            f"{unsigned} of the latest records count for nothing, since they bear no signature; to see them and adopt "
+            f"what an earlier version wrote, type: {commands.adopt_records()}"
+        )
+    return Group(*(Text(line) for line in lines))
+
+
+def unsigned_view(found: Sequence[tuple[int, str, str, str, str]]) -> Table:
+    """Records without a signature: event, asset, version, run and what they say."""
+    table = Table("Event", "Asset", "Version", "Run", "Says")
+    for event, asset, version, run, says in found:
+        table.add_row(str(event), Text(asset), Text(version), Text(run[:8] or "none"), Text(says))
+    return table
 
 
 def record_view(record: RolloutRecord, now: float, observed: Observed | None = None) -> Group:

@@ -1,29 +1,46 @@
 """The audit trail: every attempt at a version, and every decision a person made about it, on the asset ``rollout_log``.
 
-Dagster cannot filter by metadata, so records are looked up by partition and filtered here.
+Dagster cannot filter by metadata, so records are looked up by partition and filtered here. Whoever reaches the pages
+can write into the log, so only records count that bear our signature, or were adopted. Two things are taken from
+anybody: that a version was revoked, which can only keep it out, and that something happened at all, where knowing it
+makes the pipeline keep more or do less.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
 
 from banana_delivery.errors import redacted
-from banana_delivery.policy.asset_records import AbRecord, AbVerdict, AttemptRecord, ImageRecord, ManualDecision
-from banana_delivery.policy.model import ImageRef
+from banana_delivery.policy.asset_records import (
+    AbRecord,
+    AbVerdict,
+    ArtifactRecord,
+    AttemptRecord,
+    ImageRecord,
+    ManualDecision,
+    StagingRecord,
+)
+from banana_delivery.policy.model import ImageRef, Outcome, StoredRecord
 from banana_delivery.quoting import in_markdown
 from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
+from banana_delivery.runs.evidence.adoption import Unsigned
+from banana_delivery.runs.evidence.reading import PAGE, Line, RecordReader, adopted_records
+from banana_delivery.runs.evidence.signing import Origin
 from banana_delivery.runs.partitions import ensure_partition
-from banana_delivery.runs.records import RECORD_KEY, Record, from_metadata, to_metadata
+from banana_delivery.runs.records import Metadata, Record, signed_metadata
 
-LOG = logging.getLogger(__name__)
 AB_REPORT, IMAGE = "ab_report", "image"
-FIRST_PAGE, GROWTH, PAGE = 20, 4, 1000
-"""How many events are read at once: a few, each time so many times more, up to a page. It never bounds what is known:
-whoever asks reads on until there is an answer or nothing is left, and mostly the newest event is all that is asked."""
+STEP_RECORDS: Mapping[str, type[StoredRecord]] = {
+    "model_artifact": ArtifactRecord,
+    IMAGE: ImageRecord,
+    "staging_release": StagingRecord,
+    AB_REPORT: AbRecord,
+    "production_release": AttemptRecord,
+}
+"""What the step of each asset records."""
 
 
 class AuditLog:
@@ -39,24 +56,38 @@ class AuditLog:
         self.instance = instance
         self.location = location or CodeLocation()
         self._page = page
+        self._reader = RecordReader(instance, self.location, page)
 
     def attempts(self, version: str | None = None) -> list[AttemptRecord]:
         """All attempts at a version, or at any, newest first."""
         return list(self.each_attempt(version))
 
     def each_attempt(self, version: str | None = None) -> Iterator[AttemptRecord]:
-        """The same one by one, for whoever needs only the newest of them; what is not asked for is not read."""
-        found = self._found(AttemptRecord, ROLLOUT_LOG, version)
-        return _each_once(attempt.replace(order=order) for attempt, order in found)
+        """The same one by one, for whoever needs only the newest of them; what is not asked for is not read.
+
+        A revocation that nobody signed is among them: it keeps its version out until somebody overrides, who is asked
+        for no more than a look, and an upgrade lets nothing back in that was thrown out before it.
+        """
+        return _counted(self._reader.lines(AttemptRecord, ROLLOUT_LOG, version))
 
     def each_readable(self, version: str | None = None) -> Iterator[AttemptRecord]:
-        """The same without lines that cannot be read, for whoever looks for one line and trusts in no other.
+        """The signed ones without lines that cannot be read, for whoever looks for one line and trusts in no other.
 
         What a line that cannot be read says may be that its version was revoked: nobody may be let into production, or
         back into it, by these.
         """
-        found = self._found(AttemptRecord, ROLLOUT_LOG, version, readable=True)
-        return _each_once(attempt.replace(order=order) for attempt, order in found)
+        lines = self._reader.lines(AttemptRecord, ROLLOUT_LOG, version, readable=True)
+        return _counted(line for line in lines if not line.doubt)
+
+    def said_attempts(self, version: str | None = None, *, readable: bool = False) -> Iterator[AttemptRecord]:
+        """Every line about an attempt, whoever wrote it: for what only keeps more or does less by knowing of it.
+
+        Args:
+            version: which one; None for all.
+            readable: pass over lines that cannot be read, instead of raising.
+        """
+        lines = self._reader.lines(AttemptRecord, ROLLOUT_LOG, version, readable=readable)
+        return (line.record for line in lines if line.record)
 
     def attempt_of(self, run_id: str, version: str) -> AttemptRecord | None:
         """What the log says of a run, if it says anything yet."""
@@ -74,29 +105,41 @@ class AuditLog:
 
     def verdicts(self, version: str) -> list[AbVerdict]:
         """All A/B verdicts about a version."""
-        found = self._found(AbRecord, AB_REPORT, version)
+        found = self._believed(AbRecord, AB_REPORT, version)
         return [report.verdict.replace(order=order) for report, order in found]
 
     def latest(self, kind: type[Record], asset: str, version: str) -> Record | None:
         """What an asset recorded of a version the last time."""
-        return next((record for record, _ in self._found(kind, asset, version)), None)
+        return next((record for record, _ in self._believed(kind, asset, version)), None)
+
+    def all(self, kind: type[Record], asset: str, version: str) -> Iterator[Record]:
+        """What an asset recorded of a version every time, newest first."""
+        return (record for record, _ in self._believed(kind, asset, version))
 
     def image(self, version: str, digest: str) -> ImageRef | None:
         """The image of a version with this very digest, which need not be its latest one."""
-        refs = (image.ref for image, _ in self._found(ImageRecord, IMAGE, version))
+        refs = (image.ref for image in self.all(ImageRecord, IMAGE, version))
         return next((ref for ref in refs if ref.digest == digest), None)
 
     def made(self, ref: ImageRef) -> bool:
-        """Whether this pipeline made an image: another one, beside it, counts its versions from 1, too."""
-        return self.image(ref.version, ref.digest) is not None or any(
-            one.digest == ref.digest for one in self.each_readable(ref.version)
+        """Whether this pipeline made an image: another one, beside it, counts its versions from 1, too.
+
+        It decides what a thing that runs already is called, never whether it may, so anybody's word will do.
+        """
+        lines = self._reader.lines(ImageRecord, IMAGE, ref.version)
+        return any(line.record and line.record.ref.digest == ref.digest for line in lines) or any(
+            one.digest == ref.digest for one in self.said_attempts(ref.version, readable=True)
         )
 
-    def decisions(self, version: str) -> list[ManualDecision]:
-        """What people said about a version."""
-        events = self._events(self.instance.fetch_observations, ROLLOUT_LOG, version)
-        found = ((event, self._record(ManualDecision, event, event.asset_observation)) for event in events)
-        return [record.replace(order=event.storage_id) for event, record in found if record]
+    def decisions(self, version: str | None = None, *, latest: int | None = None) -> list[ManualDecision]:
+        """What people said about a version, or about any, newest first.
+
+        Args:
+            version: which one; None for all.
+            latest: search only so many observations, for who wants to know of the new ones alone.
+        """
+        lines = self._reader.lines(ManualDecision, ROLLOUT_LOG, version, observed=True, latest=latest)
+        return [line.record.replace(order=line.event) for line in lines if line.record and not line.doubt]
 
     def log(self, attempt: AttemptRecord, report: Path) -> None:
         """Add an attempt, unless it is known.
@@ -104,6 +147,9 @@ class AuditLog:
         Args:
             attempt: how it ended.
             report: where its page will be.
+
+        Raises:
+            EvidenceError: if there is no key to sign it with.
         """
         ensure_partition(self.instance, attempt.version, self.location)
         if self.knows(attempt):
@@ -113,7 +159,7 @@ class AuditLog:
                 asset_key=self.location.key(ROLLOUT_LOG),
                 partition=attempt.version,
                 description=in_markdown(redacted(attempt.reason)),
-                metadata=to_metadata(attempt, report=dg.MetadataValue.path(report)),
+                metadata=self._sign_next(attempt, attempt.version, report=dg.MetadataValue.path(report)),
             )
         )
 
@@ -134,72 +180,94 @@ class AuditLog:
         )
 
     def record_decision(self, decision: ManualDecision) -> None:
-        """Add a person's decision."""
+        """Add a person's decision.
+
+        Raises:
+            EvidenceError: if there is no key to sign it with.
+        """
         ensure_partition(self.instance, decision.version, self.location)
         self.instance.report_runless_asset_event(
             dg.AssetObservation(
                 asset_key=self.location.key(ROLLOUT_LOG),
                 partition=decision.version,
-                description=in_markdown(redacted(f"{decision.kind} by {decision.by}: {decision.reason}")),
-                metadata=to_metadata(decision),
+                description=in_markdown(redacted(f"{decision.kind}, {decision.by}: {decision.reason}")),
+                metadata=self._sign_next(decision, decision.version, observed=True),
             )
         )
 
-    def _found(
-        self, kind: type[Record], asset: str, version: str | None, *, readable: bool = False
-    ) -> Iterator[tuple[Record, int]]:
-        """Records and their places in Dagster's log, newest first: the one order that no clock decides."""
-        for event in self._events(self.instance.fetch_materializations, asset, version):
-            try:
-                record = self._record(kind, event, event.asset_materialization)
-            except ValueError as error:
-                if not readable:
-                    raise
-                LOG.warning("Event %d of Dagster's log is passed over, it cannot be read: %s", event.storage_id, error)
-                continue
-            if record:
-                yield record, event.storage_id
-
-    def _record(
-        self, kind: type[Record], event: dg.EventLogRecord, said: dg.AssetMaterialization | dg.AssetObservation | None
-    ) -> Record | None:
-        """What an event holds; None if it is no record of ours.
-
-        Somebody may materialize the asset by hand in the pages, and another code location may have one of this name.
+    def sign(self, record: StoredRecord, asset: str, version: str, run_id: str, **shown: dg.MetadataValue) -> Metadata:
+        """A record of a run's step as metadata, signed for where it will stand.
 
         Raises:
-            ValueError: if it is ours and cannot be read.
+            EvidenceError: if there is no key to sign with.
         """
-        if said is None or RECORD_KEY not in said.metadata:
-            return None
-        try:
-            return from_metadata(kind, said.metadata)
-        except ValueError:
-            run = self.instance.get_run_by_id(event.run_id)
-            if run and not self.location.owns(run):
-                return None
-            raise
+        origin = Origin(type(record).__name__, self.location.key(asset).to_user_string(), version, run_id)
+        return signed_metadata(record, origin, self.location.evidence, **shown)
 
-    def _events(
-        self, fetch: Callable[..., dg.EventRecordsResult], asset: str, version: str | None
-    ) -> Iterator[dg.EventLogRecord]:
-        """Every event of an asset, newest first, page by page."""
-        key, partitions = self.location.key(asset), [version] if version else None
-        of = dg.AssetRecordsFilter(asset_key=key, asset_partitions=partitions)
-        limit, cursor = min(FIRST_PAGE, self._page), None
-        while True:
-            page = fetch(of, limit=limit, cursor=cursor)
-            yield from page.records
-            if not page.has_more:
-                return
-            limit, cursor = min(GROWTH * limit, self._page), page.cursor
+    def unsigned(self, latest: int | None = None) -> list[Unsigned]:
+        """Every record that bears no signature and was not adopted, in the order in which they were written.
+
+        Args:
+            latest: search only so many events of each asset.
+        """
+        found = [*self._reader.unsigned(AttemptRecord, ROLLOUT_LOG, latest=latest)]
+        found += self._reader.unsigned(ManualDecision, ROLLOUT_LOG, observed=True, latest=latest)
+        for asset, kind in STEP_RECORDS.items():
+            found += self._reader.unsigned(kind, asset, latest=latest)
+        return sorted(found, key=lambda one: one.event)
+
+    def adopt(self, found: list[Unsigned]) -> None:
+        """Believe records without a signature from now on.
+
+        Raises:
+            EvidenceError: if there is no key to sign the list of them with.
+        """
+        adopted_records(self.instance, self.location).add(found)
+        self._reader = RecordReader(self.instance, self.location, self._page)
+
+    def _sign_next(
+        self, record: StoredRecord, version: str, *, observed: bool = False, **shown: dg.MetadataValue
+    ) -> Metadata:
+        """A record that no step of a run makes, signed to stand after what is the last one now."""
+        after = self._reader.newest(ROLLOUT_LOG, version, observed=observed)
+        key = self.location.key(ROLLOUT_LOG).to_user_string()
+        origin = Origin(type(record).__name__, key, version, after=after)
+        return signed_metadata(record, origin, self.location.evidence, **shown)
+
+    def _believed(self, kind: type[Record], asset: str, version: str | None) -> Iterator[tuple[Record, int]]:
+        """Records and their places in Dagster's log, newest first: the one order that no clock decides."""
+        for line in self._reader.lines(kind, asset, version):
+            if line.record is not None and not line.doubt:
+                yield line.record, line.event
 
 
-def _each_once(attempts: Iterable[AttemptRecord]) -> Iterator[AttemptRecord]:
-    """Each end once: two who look at a run at the same moment both find no line of it, and both write one."""
+def _counted(lines: Iterable[Line[AttemptRecord]]) -> Iterator[AttemptRecord]:
+    """Attempts as far as they count, each end once.
+
+    Two who look at a run at the same moment both find no line of it, and both write one. A line that is doubted never
+    stands for another: a stranger's would hide ours by saying the same moment.
+    """
     seen = set()
-    for attempt in attempts:
+    for line in lines:
+        attempt = line.record
+        if attempt is None or (line.doubt and not attempt.revoked):
+            continue
+        if line.doubt:
+            yield _revocation(attempt, line.doubt).replace(order=line.event)
+            continue
         end = attempt.run_id or attempt.at, attempt.version, attempt.revoked
         if end not in seen:
             seen.add(end)
-            yield attempt
+            yield attempt.replace(order=line.event)
+
+
+def _revocation(attempt: AttemptRecord, doubt: str) -> AttemptRecord:
+    """What counts of a line that is doubted: that it revoked its version, and which run's release, if it says so."""
+    return AttemptRecord(
+        version=attempt.version,
+        outcome=Outcome.ROLLED_BACK,
+        reason=f"{attempt.reason} (Not signed: {doubt}.)",
+        at=attempt.at,
+        revoked=True,
+        revokes=attempt.revokes,
+    )

@@ -8,12 +8,13 @@ tag of our jobs, and never by having a partition.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import dagster as dg
 
 from banana_delivery.names import DOMAIN, PARTITION_TAG, PIPELINE_TAG, REPOSITORY_TAG
+from banana_delivery.runs.evidence.keys import NAME, EvidenceKeys
 from banana_delivery.settings import Settings
 
 REPOSITORY = "__repository__"
@@ -34,18 +35,22 @@ class CodeLocation:
         prefix: of every asset key, and of the name of the partitions.
         pool: whose limit lets one delivery run at a time.
         model: registered model that is delivered; tells two pipelines apart that nothing else does.
+        evidence: the keys with which our records are signed.
     """
 
     name: str = DOMAIN
     prefix: tuple[str, ...] = ()
     pool: str = "delivery"
     model: str = ""
+    evidence: EvidenceKeys = field(default_factory=EvidenceKeys)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """As the settings say."""
         prefix = tuple(filter(None, settings.dagster_prefix.split("/")))
-        return cls(settings.dagster_location, prefix, settings.dagster_pool, settings.model_name)
+        named = settings.evidence_key_file
+        evidence = EvidenceKeys(named or settings.home / NAME, named=named is not None)
+        return cls(settings.dagster_location, prefix, settings.dagster_pool, settings.model_name, evidence)
 
     def called(self, name: str | None) -> Self:
         """The same under the name by which Dagster calls it, where Dagster says so."""

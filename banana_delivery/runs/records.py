@@ -14,6 +14,8 @@ import dagster as dg
 
 from banana_delivery.errors import redacted
 from banana_delivery.policy.model import ImageRef, StoredRecord
+from banana_delivery.runs.evidence.keys import EvidenceKeys
+from banana_delivery.runs.evidence.signing import SIGNATURE_KEY, Origin, sign
 
 RECORD_KEY = "record"
 
@@ -28,6 +30,17 @@ def to_metadata(record: StoredRecord, **pictures: dg.MetadataValue) -> Metadata:
     fields = {name: _typed(getattr(record, name)) for name in type(record).model_fields if name in names}
     shown = {name: value for name, value in fields.items() if value is not None}
     return {**shown, **pictures, RECORD_KEY: dg.MetadataValue.json(record.model_dump(mode="json"))}
+
+
+def signed_metadata(record: StoredRecord, origin: Origin, keys: EvidenceKeys, **pictures: dg.MetadataValue) -> Metadata:
+    """The same with a signature of the whole JSON, which alone is ever believed; the single values are for people.
+
+    Raises:
+        EvidenceError: if there is no key to sign with.
+    """
+    metadata = to_metadata(record, **pictures)
+    signature = sign(metadata[RECORD_KEY].value, origin, keys)
+    return {**metadata, SIGNATURE_KEY: dg.MetadataValue.json(signature)}
 
 
 def from_metadata(kind: type[Record], metadata: Mapping[str, dg.MetadataValue]) -> Record:

@@ -37,6 +37,11 @@ class Sightings:
     clock: Clock
     boot: str = field(default_factory=boot_id)
 
+    def remembered(self, name: str, sign: str) -> float:
+        """For how long something was observed to look so, without looking again; 0 if it was not, or not so."""
+        kept = self._kept(self._file(name))
+        return kept.lasted if kept and kept.sign == sign else 0.0
+
     def lasted(self, name: str, sign: str) -> float:
         """Look at something once more.
 
@@ -47,13 +52,16 @@ class Sightings:
         Returns:
             Seconds for which it was observed to look so; 0 where nothing can be kept.
         """
-        file = self.folder / f"{re.sub(r'[^a-z0-9-]', '-', name.lower())}.json"
+        file = self._file(name)
         seen = look(self._kept(file), sign, self.boot, self.clock.monotonic())
         try:
             write_atomically(file, seen.model_dump_json())
         except OSError as error:
             LOG.warning("What was seen of %s cannot be kept in %s: %s", name, file, error)
         return seen.lasted
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{re.sub(r'[^a-z0-9-]', '-', name.lower())}.json"
 
     def _kept(self, file: Path) -> Sighting | None:
         try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from types import GeneratorType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -23,8 +23,9 @@ from banana_delivery.defs.assets.production_release import production_release
 from banana_delivery.defs.assets.staging_release import staging_release
 from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.names import PARTITION_TAG
+from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import ROLLBACK, CodeLocation
-from banana_delivery.runs.records import to_metadata
+from banana_delivery.settings import Settings
 from tests.chaos.faults import DatabaseAwayError
 from tests.chaos.instance import MemoryInstance
 
@@ -151,9 +152,11 @@ class RunWorker:
         results = call(assets()[step], context, self._resources, **self._values)
         for result in results if isinstance(results, list) else [results]:
             self._values[step] = result.value
-            self._instance.report_runless_asset_event(
-                dg.AssetMaterialization(step, partition=context.partition_key, metadata=to_metadata(result.value))
-            )
+            location = CodeLocation.of(cast(Settings, self._resources["settings"]))
+            log = AuditLog(cast(dg.DagsterInstance, self._instance), location)
+            metadata = log.sign(result.value, step, context.partition_key, self._run_id)
+            event = dg.AssetMaterialization(step, partition=context.partition_key, metadata=metadata)
+            self._instance.report_step_event(self._run_id, location.step(step), event)
         if step in self._values:
             self._check(step, context)
 

@@ -54,6 +54,7 @@ class MemoryInstance:
     runs: dict[str, _RunRecord] = field(default_factory=dict)
     events: list[SimpleNamespace] = field(default_factory=list)
     partitions: dict[str, list[str]] = field(default_factory=dict)
+    cursors: dict[str, str] = field(default_factory=dict)
 
     def copy_from(self, other: MemoryInstance) -> None:
         """Know what another one knows; what either learns later stays its own."""
@@ -97,7 +98,22 @@ class MemoryInstance:
         ):
             self.store(event)
 
-    def store(self, event: dg.AssetMaterialization | dg.AssetObservation) -> None:
+    def report_step_event(self, run_id: str, step: str, event: dg.AssetMaterialization) -> None:
+        """What a step of a run made."""
+        with self.call(f"report {event.asset_key.to_user_string()} {event.partition} by {run_id}", changes=True):
+            self.store(event, run_id, step)
+
+    @property
+    def daemon_cursor_storage(self) -> SimpleNamespace:
+        """Keeps small texts."""
+        return SimpleNamespace(
+            get_cursor_values=lambda keys: {key: self.cursors[key] for key in keys if key in self.cursors},
+            set_cursor_values=self.cursors.update,
+        )
+
+    def store(
+        self, event: dg.AssetMaterialization | dg.AssetObservation, run_id: str = "", step: str | None = None
+    ) -> None:
         """Keep an event as the latest."""
         made = event if isinstance(event, dg.AssetMaterialization) else None
         seen = event if isinstance(event, dg.AssetObservation) else None
@@ -105,6 +121,8 @@ class MemoryInstance:
         self.events.append(
             SimpleNamespace(
                 storage_id=number,
+                run_id=run_id,
+                event_log_entry=SimpleNamespace(step_key=step),
                 asset_materialization=made,
                 asset_observation=seen,
                 asset_key=event.asset_key,

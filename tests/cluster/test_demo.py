@@ -59,7 +59,8 @@ def _free_ports() -> dict[str, str]:
 def _colours(home: Path) -> list[Colour | None]:
     """The colour that each delivery took in production, the oldest first."""
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
-        return [attempt.colour for attempt in reversed(AuditLog(instance).attempts())]
+        log = AuditLog(instance, CodeLocation.of(Settings(home=home)))
+        return [attempt.colour for attempt in reversed(log.attempts())]
 
 
 def test_a_namespace_of_its_name_that_is_somebodys_is_left_alone(unrouted: Cluster) -> None:

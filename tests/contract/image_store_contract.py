@@ -100,6 +100,33 @@ class ImageStoreContract:
         assert built.ref.key == store.key(context).sha256
         assert store.find(store.key(context)) == built.ref
 
+    def test_an_image_says_itself_what_it_is(self, store: ImageStore, sources: Sources) -> None:
+        context = sources.context("7")
+        ref = self.build(store, context).ref
+
+        labels = store.labels(ref)
+
+        assert labels["banana.version"] == "7"
+        assert labels["banana.key"] == ref.key
+        assert labels["banana.model.sha256"] == store.key(context).model
+        assert labels["banana.mlflow.run"] == "run-7"
+        # Whatever was recorded of it elsewhere.
+        assert store.labels(ref.replace(version="8", key="another")) == labels
+
+    def test_an_image_of_another_repository_is_refused_even_with_a_digest_of_ours(
+        self, store: ImageStore, sources: Sources
+    ) -> None:
+        ref = self.build(store, sources.context()).ref
+
+        with pytest.raises(ImageError, match=r"registry\.evil\.example/miner@sha256:.* is not an image of"):
+            store.labels(ref.replace(repository="registry.evil.example/miner"))
+
+    def test_the_labels_of_an_image_that_is_not_here_cannot_be_read(self, store: ImageStore, sources: Sources) -> None:
+        ref = self.build(store, sources.context()).ref
+
+        with pytest.raises(ImageError, match="holds no image"):
+            store.labels(ref.replace(digest=f"sha256:{'0' * 64}"))
+
     def test_equal_contexts_in_different_places_give_the_same_digest_and_write_nothing(
         self, store: ImageStore, sources: Sources
     ) -> None:

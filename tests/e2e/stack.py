@@ -69,7 +69,11 @@ class Stack:
 
     def outcomes(self, version: str) -> list[Outcome]:
         with open_instance(self.resources.settings) as instance:
-            return [attempt.outcome for attempt in AuditLog(instance).attempts(version)]
+            return [attempt.outcome for attempt in self.audit_log(instance).attempts(version)]
+
+    def audit_log(self, instance: dg.DagsterInstance) -> AuditLog:
+        """The audit trail, read with the keys of the home."""
+        return AuditLog(instance, CodeLocation.of(self.resources.settings))
 
     def has_started(self, run_id: str) -> bool:
         with open_instance(self.resources.settings) as instance:

@@ -91,7 +91,7 @@ def bad_release(stack: Stack) -> str:
 def line(stack: Stack, version: str) -> AttemptRecord | None:
     """What the audit trail says of the rollback of a version."""
     with open_instance(stack.resources.settings) as instance:
-        attempts = AuditLog(instance).attempts(version)
+        attempts = stack.audit_log(instance).attempts(version)
     revoked = [one for one in attempts if one.revoked]
     assert len(revoked) <= 1
     return revoked[0] if revoked else None

@@ -181,7 +181,8 @@ class PipelineHarness:
     ) -> AttemptRecord:
         """Roll production back, as a person or the watch does; without the audit trail if that is away."""
         known = self.audit_log if audit_log else None
-        rollback = EmergencyRollback(self.resources.release_target, self.resources.recorder, known, print)
+        parts = self.resources
+        rollback = EmergencyRollback(parts.release_target, parts.recorder, known, print, parts.image_store)
         return rollback.roll_back(actor=actor, reason=reason, version=version, digest=digest, to=to)
 
     @property

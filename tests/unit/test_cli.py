@@ -22,6 +22,7 @@ ARGUMENTS = {
     "deliver": ["1"],
     "redeploy": ["1"],
     "rollback": ["--reason", "It looks wrong."],
+    "adopt-records": [],
     "approve": ["1", "--reason", "I looked."],
     "override": ["1", "--reason", "I looked."],
     "restore": ["--yes"],

@@ -14,7 +14,7 @@ from tests import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:)([^)#]+)[^)]*\)")
-COMMAND = re.compile(r"(?:^ {4}|`|&& )(?:\.venv/bin/)?banana-delivery ([a-z]+)", re.MULTILINE)
+COMMAND = re.compile(r"(?:^ {4}|`|&& )(?:\.venv/bin/)?banana-delivery ([a-z]+(?:-[a-z]+)*)", re.MULTILINE)
 TARGET = re.compile(r"(?:^ {4}|`)make ([a-z0-9-]+)", re.MULTILINE)
 VARIABLE = re.compile(r"\bBANANA_([A-Z0-9_]+)\b(?!\*)")
 

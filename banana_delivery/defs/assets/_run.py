@@ -25,7 +25,7 @@ from banana_delivery.errors import (
 )
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision, QualityRecord
-from banana_delivery.policy.gate import GateInputs, standing_override
+from banana_delivery.policy.gate import GateInputs, somebody, standing_override
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, StoredRecord
 from banana_delivery.policy.outcomes import is_redeploy
 from banana_delivery.policy.quality.assessment import assess_quality
@@ -33,11 +33,12 @@ from banana_delivery.policy.staged_versions import is_version
 from banana_delivery.quoting import cited, in_log
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation, location_of, shared_key
+from banana_delivery.runs.evidence.expiry import unexpired
 from banana_delivery.runs.instance import refuse_without_slot
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
-from banana_delivery.targets.sightings import owner_watch
+from banana_delivery.targets.sightings import owner_watch, sightings
 
 GROUP = "delivery"
 OWNERS = ["team:ml-platform"]
@@ -147,8 +148,8 @@ class DeliveryRun:
 
     def fresh(self) -> DeliveryRun:
         """The same with what is on record now: under a claim on production nothing is revoked but by taking it over."""
-        attempts, decisions = self.audit_log.attempts(self.version), self.audit_log.decisions(self.version)
-        return replace(self, attempts=tuple(attempts), decisions=tuple(decisions))
+        attempts = tuple(self.audit_log.attempts(self.version))
+        return replace(self, attempts=attempts, decisions=_decisions(self.audit_log, self.version, self.recorder))
 
     def lease(self, target: ReleaseTarget, environment: Environment) -> Lease:
         """This run's hold on an environment."""
@@ -287,12 +288,18 @@ def start_run(context: dg.AssetExecutionContext, recorder: AttemptRecorder) -> D
         version=version,
         run_id=context.run.run_id,
         attempts=tuple(audit_log.attempts(version)),
-        decisions=tuple(audit_log.decisions(version)),
+        decisions=_decisions(audit_log, version, recorder),
         audit_log=audit_log,
         recorder=recorder,
         say=lambda line: context.log.info(in_log(redacted(line))),
         run=context.run,
     )
+
+
+def _decisions(audit_log: AuditLog, version: str, recorder: AttemptRecorder) -> tuple[ManualDecision, ...]:
+    """What people decided about a version and what has not expired."""
+    memory = sightings(recorder.settings, recorder.clock)
+    return unexpired(audit_log.decisions(version), memory, recorder.settings)
 
 
 def measure_quality(
@@ -325,7 +332,7 @@ def measure_quality(
         resamples=evaluator.resamples,
         unanswered=production.unanswered if production else 0,
         kept=production.kept if production else False,
-        overridden_by=override.by if override else "",
+        overridden_by=somebody(override.by) if override else "",
     )
     run.say(record.reason)
     return record

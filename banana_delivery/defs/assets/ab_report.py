@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import dagster as dg
 
 from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, measure_quality, start_run
+from banana_delivery.delivery.image_build import refuse_stranger
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
@@ -13,6 +14,7 @@ from banana_delivery.delivery.rollback import let_rollback_finish, rollback_on_e
 from banana_delivery.delivery.traffic_shift import TrafficShift
 from banana_delivery.errors import GateError, TargetError
 from banana_delivery.evaluation.base import Evaluator
+from banana_delivery.images.base import ImageStore
 from banana_delivery.policy.asset_records import AbRecord, AbVerdict, ImageRecord, ShiftStep, Verdict
 from banana_delivery.policy.gate import GateStatus, ab_verdict, standing_block
 from banana_delivery.policy.model import Environment, ImageRef, Phase
@@ -33,6 +35,7 @@ def ab_report(
     context: dg.AssetExecutionContext,
     image: ImageRecord,
     release_target: dg.ResourceParam[ReleaseTarget],
+    image_store: dg.ResourceParam[ImageStore],
     evaluator: dg.ResourceParam[Evaluator],
     clock: dg.ResourceParam[Clock],
     recorder: dg.ResourceParam[AttemptRecorder],
@@ -40,6 +43,7 @@ def ab_report(
     """Judge the candidate under production traffic; the traffic is back with the active colour at the end."""
     run = start_run(context, recorder)
     with run.records_failure():
+        refuse_stranger(run.audit_log, image_store, image.ref, run.version)
         let_rollback_finish(release_target, clock)
         with run.lease(release_target, Environment.PRODUCTION) as lease:
             record = _report(run.fresh(), release_target, evaluator, clock, lease, image.ref)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, start_run
+from banana_delivery.delivery.image_build import refuse_stranger
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
@@ -50,6 +51,7 @@ def production_release(
         if decision.status is GateStatus.PARKED:
             run.end(Outcome.PARKED, decision.reason, digest=image.ref.digest)
             return
+        refuse_stranger(run.audit_log, image_store, image.ref, run.version)
         let_rollback_finish(release_target, clock)
         with run.lease(release_target, Environment.PRODUCTION) as lease:
             # From here on nothing is revoked but by whoever takes production over, and that fences us.

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 import dagster as dg
 
 from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, measure_quality, start_run
+from banana_delivery.delivery.image_build import refuse_stranger
 from banana_delivery.delivery.lease import Lease, wait_for_rivals
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import NeverReadyError, RejectedModelError
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
+from banana_delivery.images.base import ImageStore
 from banana_delivery.policy.asset_records import ImageRecord, StagingRecord
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
 from banana_delivery.targets.base import ReleaseTarget
@@ -26,6 +28,7 @@ def staging_release(
     context: dg.AssetExecutionContext,
     image: ImageRecord,
     release_target: dg.ResourceParam[ReleaseTarget],
+    image_store: dg.ResourceParam[ImageStore],
     evaluator: dg.ResourceParam[Evaluator],
     recorder: dg.ResourceParam[AttemptRecorder],
 ) -> Iterator[dg.MaterializeResult[StagingRecord]]:
@@ -38,6 +41,7 @@ def staging_release(
         wait_for_rivals(release_target, run.run_id, run.patience)
         if run.goes_to_production and run.already_live(release_target, image.ref):
             return
+        refuse_stranger(run.audit_log, image_store, image.ref, run.version)
         with run.lease(release_target, Environment.STAGING) as lease:
             record = _stage(run, release_target, evaluator, lease, image.ref)
     yield dg.MaterializeResult(value=record, data_version=dg.DataVersion(record.ref.digest))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from banana_delivery.errors import GoneAlreadyError, NothingToRollBackError
 from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
 from banana_delivery.policy.gate import standing_block
 from banana_delivery.policy.model import ImageRef, Outcome, Phase, RolloutRecord
 from banana_delivery.policy.outcomes import is_revoked
@@ -17,6 +17,8 @@ from banana_delivery.runs.audit_log import AuditLog
 LOG = logging.getLogger(__name__)
 History = Callable[[], AuditLog | None]
 """Opens the audit trail; None while it is away. Asked only where the record does not say enough: it may hang."""
+Standing = Callable[[Iterable[ManualDecision]], tuple[ManualDecision, ...]]
+"""Of some decisions those that have not expired."""
 
 
 class Sides(NamedTuple):
@@ -34,7 +36,13 @@ class Sides(NamedTuple):
 
 
 def choose_sides(
-    production: RolloutRecord, history: History, *, version: str = "", digest: str = "", to: str = ""
+    production: RolloutRecord,
+    history: History,
+    *,
+    version: str = "",
+    digest: str = "",
+    to: str = "",
+    standing: Standing = tuple,
 ) -> Sides:
     """What goes and what comes.
 
@@ -44,6 +52,7 @@ def choose_sides(
         version: what has to go; empty for whatever is under way or else in production.
         digest: the same by image.
         to: the version that is to serve; empty for the one before.
+        standing: of some decisions those that have not expired.
 
     Raises:
         GoneAlreadyError: if the image that has to go is not in production.
@@ -52,7 +61,7 @@ def choose_sides(
     live, candidate = production.live, production.candidate
     under_way = _is_under_way(production, version, digest)
     if to and (live is None or live.version != to):
-        return _sides_to(production, history, version, digest, to)
+        return _sides_to(production, history, version, digest, to, standing)
     if under_way and candidate:
         return Sides(candidate, live, under_way=True)
     live = _named(live, version, digest)
@@ -108,7 +117,9 @@ def _named(live: ImageRef | None, version: str, digest: str) -> ImageRef:
     return live
 
 
-def _sides_to(production: RolloutRecord, history: History, version: str, digest: str, to: str) -> Sides:
+def _sides_to(
+    production: RolloutRecord, history: History, version: str, digest: str, to: str, standing: Standing
+) -> Sides:
     """What serves goes, and a release that somebody named comes; a release under way is fenced off, not revoked."""
     candidate = production.candidate
     if candidate and version == candidate.version and _is_under_way(production, version, digest):
@@ -117,10 +128,11 @@ def _sides_to(production: RolloutRecord, history: History, version: str, digest:
             f"Version {version} is on its way and version {serving} serves; nothing was changed. First type: "
             f"{commands.rollback(version)}, then: {commands.rollback_to(to)}"
         )
-    return Sides(_named(production.live, version, digest), _known_release(production, history, to), under_way=False)
+    good = _known_release(production, history, to, standing)
+    return Sides(_named(production.live, version, digest), good, under_way=False)
 
 
-def _known_release(production: RolloutRecord, history: History, to: str) -> ImageRef:
+def _known_release(production: RolloutRecord, history: History, to: str, standing: Standing) -> ImageRef:
     """The image of a version that was in production and may be again."""
     previous, intent = production.previous, production.intent
     if previous and previous.version == to:
@@ -144,7 +156,8 @@ def _known_release(production: RolloutRecord, history: History, to: str) -> Imag
             f"Version {to} was never in production, so nobody can go back to it; nothing was changed. To release it, "
             f"type: {commands.deliver(to)}"
         )
-    block = standing_block(to, released.digest, history=attempts, decisions=audit_log.decisions(to), frozen=False)
+    decisions = standing(audit_log.decisions(to))
+    block = standing_block(to, released.digest, history=attempts, decisions=decisions, frozen=False)
     if block:
         raise NothingToRollBackError(f"{block.reason}, then: {commands.rollback_to(to)}")
     image = audit_log.image(to, released.digest)
@@ -171,13 +184,28 @@ def _release_before(production: RolloutRecord, history: History, live: ImageRef)
         previous = previous_release(
             audit_log.each_attempt(), live.digest, gone, lambda version: is_revoked(audit_log.attempts(version))
         )
-        return audit_log.image(previous.version, previous.digest) if previous else None
+        known = audit_log.image(previous.version, previous.digest) if previous else None
+        return known or _warm_release(production, audit_log, live, gone)
     except Exception as error:
         LOG.exception("The audit trail cannot be read.")
         raise NothingToRollBackError(
             "The record of production names no release before the present one, and the audit trail cannot be read "
             f"({type(error).__name__}); name the release to go back to: {commands.rollback_to('N')}"
         ) from error
+
+
+def _warm_release(
+    production: RolloutRecord, audit_log: AuditLog, live: ImageRef, gone: Collection[str]
+) -> ImageRef | None:
+    """The release beside the live one by the record of production, where the lines about it are not signed.
+
+    After an upgrade nobody has adopted them yet, and users do not wait for that. Which image it is, the record says.
+    """
+    there = [one.image for one in production.deployments.values() if one.image.digest != live.digest]
+    said = list(audit_log.said_attempts())
+    revoked = {one.version for one in said if one.revoked} | set(gone)
+    released = {one.digest for one in said if one.outcome is Outcome.RELEASED and one.version not in revoked}
+    return next((image for image in there if image.digest in released), None)
 
 
 def _is_under_way(production: RolloutRecord, version: str, digest: str) -> bool:

@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from banana_delivery.delivery.image_build import refuse_stranger
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rescue.answering import complete, ensure_answers
 from banana_delivery.delivery.rescue.choice import History, Sides, choose_sides
 from banana_delivery.delivery.rollback import restore_traffic, scale_down_idle_if_possible
-from banana_delivery.errors import BananaDeliveryError, ClaimOutdatedError, redacted
+from banana_delivery.errors import (
+    BananaDeliveryError,
+    ClaimOutdatedError,
+    GateError,
+    ImageError,
+    NothingToRollBackError,
+    redacted,
+)
 from banana_delivery.evaluation.base import Log
+from banana_delivery.images.base import ImageStore
 from banana_delivery.notifications.alarms import rollback_failed
-from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
+from banana_delivery.policy.gate import somebody
 from banana_delivery.policy.model import (
     Colour,
     Deployment,
@@ -32,7 +42,9 @@ from banana_delivery.policy.model import (
     RolloutRecord,
 )
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.evidence.expiry import unexpired
 from banana_delivery.targets.base import ReleaseTarget, Takeover
+from banana_delivery.targets.sightings import sightings
 from banana_delivery.waiting import retry
 
 LOG = logging.getLogger(__name__)
@@ -50,12 +62,14 @@ class EmergencyRollback:
         audit_log: knows what was released before, where the rollout record does not; None while it is away. Or what
             opens it: then it is opened only once the users are safe, or where nothing else knows where to go.
         log: told what is waited for.
+        images: says what an image from the history really is. What the rollout record names is started without asking.
     """
 
     target: ReleaseTarget
     recorder: AttemptRecorder
     audit_log: AuditLog | History | None
     log: Log
+    images: ImageStore | None = None
 
     def roll_back(
         self, *, actor: str, reason: str, run_id: str = "", version: str = "", digest: str = "", to: str = ""
@@ -83,7 +97,9 @@ class EmergencyRollback:
 
         def judge() -> tuple[RolloutRecord, Sides]:
             before = self.target.record(Environment.PRODUCTION)
-            return before, choose_sides(before, self._history, version=version, digest=digest, to=to)
+            sides = choose_sides(before, self._history, version=version, digest=digest, to=to, standing=self._standing)
+            self._refuse_stranger(before, sides.good)
+            return before, sides
 
         return self._carry_out(judge, actor, reason, run_id, CLAIM_SECONDS)
 
@@ -217,6 +233,28 @@ class EmergencyRollback:
         lease.enter(Phase.ROLLING_BACK, active=colour, candidate=None, promoted_by="")
         return wanted
 
+    def _standing(self, decisions: Iterable[ManualDecision]) -> tuple[ManualDecision, ...]:
+        settings = self.recorder.settings
+        return unexpired(decisions, sightings(settings, self.recorder.clock), settings)
+
+    def _refuse_stranger(self, production: RolloutRecord, good: ImageRef | None) -> None:
+        """What only the history knows is looked at before it is started; the record of production is believed.
+
+        Raises:
+            NothingToRollBackError: if it is not the release that it is said to be, or that cannot be seen.
+        """
+        known = {deployment.image.digest for deployment in production.deployments.values()}
+        known |= {production.previous.digest} if production.previous else set()
+        if good is None or good.digest in known or self.images is None:
+            return
+        audit_log = self._history()
+        if audit_log is None:
+            return
+        try:
+            refuse_stranger(audit_log, self.images, good, good.version)
+        except (GateError, ImageError) as error:
+            raise NothingToRollBackError(f"{error} Nothing was changed.") from error
+
     def _has_users(self, colour: Colour) -> bool:
         return bool(self.target.observed(Environment.PRODUCTION).weights.get(colour))
 
@@ -239,7 +277,7 @@ def attempt_of(intent: RollbackIntent) -> AttemptRecord:
     return AttemptRecord(
         version=intent.bad.version,
         outcome=Outcome.ROLLED_BACK,
-        reason=f"{intent.actor} rolled production back: {intent.reason}",
+        reason=f"{somebody(intent.actor)} rolled production back: {intent.reason}",
         digest=intent.bad.digest,
         previous_digest=good.digest if good else "",
         serving_version=good.version if good else "",

@@ -25,7 +25,7 @@ from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.images import RegistryImages, RemoteImage, key_tag
 from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.release import LAYERS, Contents, checked_tags, compare, key_of, labels_of
+from banana_delivery.images.release import LAYERS, Contents, checked_tags, compare, key_of, labels_of, refuse_elsewhere
 from banana_delivery.images.scanning import pickles_in
 from banana_delivery.images.selftest import TIMEOUT_SECONDS, read_result
 from banana_delivery.names import KEY_LABEL, RUNTIME_LABEL
@@ -146,6 +146,12 @@ class DockerImages(ImageStore):
     @override
     def tags(self, ref: ImageRef) -> frozenset[str]:
         return self._images.tags(ref.digest)
+
+    @override
+    def labels(self, ref: ImageRef) -> dict[str, str]:
+        name = self._repository.name
+        refuse_elsewhere(ref, here=name, is_here=ref.repository == name)
+        return dict(self._read(ref.digest).labels)
 
     @override
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:

@@ -36,6 +36,7 @@ from banana_delivery.images.release import (
     key_of,
     labels_of,
     layer_members,
+    refuse_elsewhere,
 )
 from banana_delivery.images.scanning import pickles_in
 from banana_delivery.images.selftest import run_unpacked
@@ -126,6 +127,12 @@ class OciLayoutImages(ImageStore):
     @override
     def tags(self, ref: ImageRef) -> frozenset[str]:
         return self._index.entry(ref.digest).tags
+
+    @override
+    def labels(self, ref: ImageRef) -> dict[str, str]:
+        """A folder may have been moved since, so any folder's name will do; what is taken is found by its digest."""
+        refuse_elsewhere(ref, here=str(self._files.root), is_here=Path(ref.repository).is_absolute())
+        return dict(self._contents(ref).labels)
 
     @override
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:

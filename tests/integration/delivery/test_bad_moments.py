@@ -13,7 +13,6 @@ from banana_delivery.evaluation.fake import FakeEvaluator, FakeLoad
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Outcome, Phase
-from banana_delivery.runs.audit_log import AuditLog
 from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
@@ -139,7 +138,7 @@ def test_a_notice_about_an_error_names_the_image_and_what_serves(pipeline: Pipel
     version = pipeline.stage(BETTER)
     pipeline.target.at[SHIFTING] = lambda: steal(pipeline.target, Environment.PRODUCTION, "Ada")
     pipeline.run(version)
-    digest = AuditLog(pipeline.instance).attempts(version)[0].digest
+    digest = pipeline.audit_log.attempts(version)[0].digest
     assert digest
     (notice,) = [notice for notice in pipeline.sent if f"version {version} " in notice.title]
     assert f"Image: {digest[:19]}. Production serves version {FIRST}." in notice.body

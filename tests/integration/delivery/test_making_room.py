@@ -5,7 +5,6 @@ from __future__ import annotations
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.policy.asset_records import ImageRecord
 from banana_delivery.policy.model import Outcome
-from banana_delivery.runs.audit_log import AuditLog
 from tests.support.pipeline import PipelineHarness
 
 REFUSAL = "The registry localhost:5000 does not allow deletes, so old images stay; allow them there."
@@ -21,7 +20,7 @@ def test_a_registry_that_refuses_deletes_fails_neither_a_delivery_nor_the_redepl
     for version in (first, second, third, fourth):
         pipeline.run(version)
 
-    record = AuditLog(pipeline.instance).latest(ImageRecord, "image", fourth)
+    record = pipeline.audit_log.latest(ImageRecord, "image", fourth)
     assert record is not None
     assert (record.prune_trouble, record.pruned) == (REFUSAL, ())
     pipeline.run(first)

@@ -9,7 +9,6 @@ import pytest
 
 from banana_delivery.policy.asset_records import DecisionKind, ManualDecision, StagingRecord
 from banana_delivery.policy.model import Environment, Outcome, Phase
-from banana_delivery.runs.audit_log import AuditLog
 from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
@@ -31,7 +30,7 @@ def override(pipeline: PipelineHarness, version: str) -> None:
     word = ManualDecision(
         kind=DecisionKind.OVERRIDE, version=version, by="Ada", reason="Production is down.", at=pipeline.clock.far
     )
-    AuditLog(pipeline.instance).record_decision(word)
+    pipeline.audit_log.record_decision(word)
 
 
 @pytest.mark.parametrize(("how", "kept"), [("5xx", False), ("connection", True), ("timeout", False)])
@@ -48,7 +47,7 @@ def test_production_that_fails_one_request_in_two_hundred_ends_no_delivery(pipel
     pipeline.evaluator.kept = False
     version = pipeline.stage(BETTER)
     ends(pipeline, version, pipeline.run(version), Outcome.RELEASED)
-    record = AuditLog(pipeline.instance).latest(StagingRecord, "staging_release", version)
+    record = pipeline.audit_log.latest(StagingRecord, "staging_release", version)
     assert record is not None
     assert record.quality.unanswered == 5
     assert "Production left 5 of 1,000 images unanswered, which count as" in record.quality.reason

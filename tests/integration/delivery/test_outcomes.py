@@ -11,7 +11,6 @@ from banana_delivery.names import SUPERSEDED_TAG, TRIGGER_TAG
 from banana_delivery.policy.asset_records import DecisionKind, ManualDecision
 from banana_delivery.policy.drift import Observed
 from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
-from banana_delivery.runs.audit_log import AuditLog
 from tests.integration.delivery.moments import is_at_rest
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
@@ -90,7 +89,7 @@ def test_an_undecided_report_is_parked_until_a_person_approves(pipeline: Pipelin
     decision = ManualDecision(
         kind=DecisionKind.APPROVAL, version=second, by="Ada", reason="I looked.", at=pipeline.clock.far
     )
-    AuditLog(pipeline.instance).record_decision(decision)
+    pipeline.audit_log.record_decision(decision)
     ends(pipeline, second, pipeline.run(second, assets=("production_release",)), Outcome.RELEASED)
     assert pipeline.attempts(second)[0].basis == "approval"
 
@@ -213,7 +212,7 @@ def test_a_revoked_version_is_refused_until_somebody_overrides(pipeline: Pipelin
     decision = ManualDecision(
         kind=DecisionKind.OVERRIDE, version=second, by="Ada", reason="I was wrong.", at=pipeline.clock.far
     )
-    AuditLog(pipeline.instance).record_decision(decision)
+    pipeline.audit_log.record_decision(decision)
     ends(pipeline, second, pipeline.run(second), Outcome.RELEASED)
     assert pipeline.attempts(second)[0].basis == "override"
 

@@ -109,9 +109,11 @@ class Restored:
 
 
 @contextmanager
-def restored(home: Path, variant: str = AT_REST) -> Iterator[Restored]:
+def restored(home: Path, variant: str = AT_REST, *, adopted: bool = True) -> Iterator[Restored]:
     stored = unpack(home, variant)
     with open_pipeline(stored.home) as pipeline:
+        if adopted:
+            pipeline.audit_log.adopt(pipeline.audit_log.unsigned())
         yield Restored(pipeline, stored)
 
 
@@ -140,7 +142,7 @@ def cluster(objects: dict[str, Json], routing: str) -> KubernetesTarget:
 
 def what_is_read(found: Restored) -> Json:
     """Everything that is read out of stored state, as JSON: what expected.json holds."""
-    pipeline, stored, history = found.pipeline, found.stored, AuditLog(found.pipeline.instance)
+    pipeline, stored, history = found.pipeline, found.stored, found.pipeline.audit_log
     versions = list(stored.registry["versions"])
     attempts = history.attempts()
     live = found.local.record(Environment.PRODUCTION).live
@@ -345,7 +347,7 @@ def test_deliveries_redeploys_and_rollbacks_go_on_from_a_stored_release(at_rest:
 
 def test_a_stored_release_is_delivered_as_a_whole_with_its_original_files_and_image(at_rest: Restored) -> None:
     pipeline = at_rest.pipeline
-    history = AuditLog(pipeline.instance)
+    history = pipeline.audit_log
     artifact = history.latest(ArtifactRecord, "model_artifact", "1")
     image = history.latest(ImageRecord, "image", "1")
     assert artifact
@@ -483,3 +485,17 @@ def test_a_replica_goes_on_writing_into_a_stored_prediction_log(tmp_path: Path) 
         versions = connection.execute(sa.text("SELECT model_version FROM banana_predictions ORDER BY id")).scalars()
         assert list(versions) == ["1", "2", "7"]
     store.close()
+
+
+def test_what_nobody_adopted_opens_no_gate_and_lets_nothing_revoked_back_in(tmp_path: Path) -> None:
+    with restored(tmp_path / "home", adopted=False) as found:
+        pipeline = found.pipeline
+        log = pipeline.audit_log
+        assert [one.version for one in log.attempts()] == ["4"]
+        assert is_revoked(log.attempts("4"))
+        assert not any(log.decisions(version) or log.verdicts(version) for version in "123456")
+        assert pipeline.run("1", job="redeploy").status is dg.DagsterRunStatus.FAILURE
+        # Nothing is delivered or put on record once more for not being believed.
+        looked = pipeline.tick("staged_versions", found.stored.cursors["staged_versions"])
+        assert isinstance(looked, dg.SkipReason)
+        assert pipeline.roll_back(actor="ada", reason="It looks wrong.").serving_version == "1"

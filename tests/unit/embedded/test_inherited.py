@@ -40,6 +40,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         registry_password=SecretStr("canary of the registry"),
         notify_urls=[SecretStr("json://canary@channel")],
         serving_database_url=SecretStr("sqlite:///canary-of-the-database"),
+        evidence_key_file=tmp_path / "canary-of-the-evidence",
     )
 
 

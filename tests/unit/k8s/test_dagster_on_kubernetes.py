@@ -97,6 +97,26 @@ def test_secrets_reach_only_what_delivers(every_pod: dict[str, dict[str, Any]]) 
     assert holders == releasers == {"dagster-code-server", "run"}
 
 
+def test_the_keys_that_sign_records_reach_only_what_delivers(every_pod: dict[str, dict[str, Any]]) -> None:
+    def has_keys(pod: dict[str, Any]) -> bool:
+        return any(v.get("secret", {}).get("secretName") == "banana-delivery-evidence" for v in pod["volumes"])
+
+    holders = {name for name, pod in every_pod.items() if has_keys(pod)}
+    homes = {
+        name for name, pod in every_pod.items() if ("PersistentVolumeClaim", "banana-delivery-home") in referred_to(pod)
+    }
+    told = (SETTINGS / "settings.env").read_text()
+
+    assert holders == {"dagster-code-server", "run"} >= homes
+    assert "BANANA_EVIDENCE_KEY_FILE=/run/evidence/keys" in told
+    for name in holders:
+        mounts = [mount for container in containers(every_pod[name]) for mount in container["volumeMounts"]]
+        assert {"name": "evidence", "mountPath": "/run/evidence", "readOnly": True} in mounts
+        (keys,) = [volume for volume in every_pod[name]["volumes"] if volume["name"] == "evidence"]
+        # Read by the group of the pod's user, and by nobody else.
+        assert keys["secret"]["defaultMode"] == 0o440
+
+
 def test_runs_and_the_code_server_share_everything_that_a_delivery_reads_again(
     every_pod: dict[str, dict[str, Any]],
 ) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from banana_delivery.policy.asset_records import AbVerdict, AttemptRecord, DecisionKind, ManualDecision, Verdict
-from banana_delivery.policy.gate import GateStatus, evaluate_gate
+from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
 from banana_delivery.policy.model import Outcome
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -86,6 +86,18 @@ def test_what_was_decided_last_is_told_by_the_audit_trail_and_by_no_clock(clock:
     assert status() is GateStatus.REFUSED
     assert status(override) is GateStatus.OPEN
     assert status(spent) is GateStatus.REFUSED
+
+
+def test_a_decision_without_a_reason_is_none_and_a_claimed_name_is_said_to_be_claimed() -> None:
+    def said(by: str, reason: str) -> GateDecision:
+        word = decision(DecisionKind.OVERRIDE, 9.0, DIGEST).replace(by=by, reason=reason)
+        return evaluate_gate("7", DIGEST, verdicts=[], history=[REVOKED], decisions=[word], frozen=True)
+
+    assert said("Ada", "").status is said("Ada", " \n").status is GateStatus.REFUSED
+    assert said("Ada", "I looked.").reason == "Ada overrode the gate: I looked."
+    assert said("claimed by ada on host", "I looked.").reason == (
+        "Somebody (claimed by ada on host) overrode the gate: I looked."
+    )
 
 
 def test_whoever_is_kept_out_is_told_what_to_type() -> None:

@@ -1,0 +1,129 @@
+"""The keys with which records are signed: a file that only those who write records can read.
+
+Each line is a key in hexadecimal form. The first one signs and all of them are accepted, so that a key is replaced by
+putting a new one above it, and taken out once nothing that counts is signed with it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from banana_delivery.errors import EvidenceError
+from banana_delivery.files import bytes_sha256
+
+NAME = "evidence.keys"
+"""In the home, where no setting names another file."""
+KEY_BYTES = 32
+"""As many as a sha256 has; a longer key adds nothing, a shorter one can be guessed sooner."""
+OTHERS = 0o027
+"""A Secret is mounted for the group of its pod to read; nobody else may, and nobody may write but the owner."""
+_OF_THIS_PROCESS = secrets.token_bytes(KEY_BYTES)
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key.
+
+    Attributes:
+        secret: what signs.
+    """
+
+    secret: bytes
+
+    @property
+    def name(self) -> str:
+        """What signatures call it, from which it cannot be guessed."""
+        return bytes_sha256(b"name of " + self.secret)[:8]
+
+
+@dataclass(frozen=True)
+class EvidenceKeys:
+    """Where the keys are.
+
+    Attributes:
+        file: holds them; None: a key that ends with this process.
+        named: whether a setting names the file, so that it is somebody's to make.
+    """
+
+    file: Path | None = None
+    named: bool = False
+
+    def signing(self) -> Key:
+        """The key that signs; made at its first use, unless a setting names its file.
+
+        Raises:
+            EvidenceError: if it cannot be had.
+        """
+        if self.file and not self.named and not self.file.exists():
+            _make(self.file)
+        return self.accepted()[0]
+
+    def accepted(self) -> list[Key]:
+        """Every key whose signatures are believed, the signing one first.
+
+        Raises:
+            EvidenceError: if there is none, or the file cannot be used.
+        """
+        if self.file is None:
+            return [Key(_OF_THIS_PROCESS)]
+        try:
+            if self.file.stat().st_mode & OTHERS:
+                raise EvidenceError(f"{self.file} is open to other users; type: chmod 600 {self.file}")
+            lines = self.file.read_text("ascii").splitlines()
+        except FileNotFoundError as error:
+            raise EvidenceError(self._missing) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise EvidenceError(f"The keys that sign records cannot be read from {self.file}: {error}") from error
+        keys = [self._key(line) for text in lines if (line := text.strip()) and not line.startswith("#")]
+        if not keys:
+            raise EvidenceError(f"{self.file} holds no key; make one by: openssl rand -hex {KEY_BYTES}")
+        return keys
+
+    def _key(self, line: str) -> Key:
+        try:
+            secret = bytes.fromhex(line)
+        except ValueError:
+            secret = b""
+        if len(secret) < KEY_BYTES:
+            # What stands there stays unsaid: it may be a key with one letter too few.
+            raise EvidenceError(
+                f"A line of {self.file} is no key of {KEY_BYTES} bytes in hexadecimal form; make one by: "
+                f"openssl rand -hex {KEY_BYTES}"
+            )
+        return Key(secret)
+
+    @property
+    def _missing(self) -> str:
+        if self.named:
+            return (
+                f"There is no {self.file}, which BANANA_EVIDENCE_KEY_FILE names; put the keys there that the other "
+                "machines of this pipeline have, or make the first one: openssl rand -hex 32"
+            )
+        return f"There is no {self.file} yet; the first record that is signed makes it."
+
+
+def _make(file: Path) -> None:
+    """Make a file with one new key, whole or not at all; whoever comes second finds the key of the first.
+
+    Raises:
+        EvidenceError: if it cannot be made.
+    """
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        try:
+            with os.fdopen(handle, "w") as new:
+                new.write(f"{secrets.token_hex(KEY_BYTES)}\n")
+                new.flush()
+                os.fsync(new.fileno())
+            os.link(temporary, file)
+        except FileExistsError:
+            pass
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise EvidenceError(f"A key that signs records cannot be made in {file}: {error}") from error
