@@ -14,6 +14,8 @@ from banana_delivery.demo.cluster import DemoCluster
 from banana_delivery.errors import DemoError
 from banana_delivery.policy.model import Colour, Environment, Outcome
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.settings import Settings
 from tests.cluster.cluster import ROOT, Cluster
 from tests.support.demonstration import run_demo
 

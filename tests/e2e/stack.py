@@ -16,6 +16,7 @@ from banana_delivery.evaluation.probe import Probe
 from banana_delivery.model_registry.publish import publish
 from banana_delivery.policy.model import Environment, Outcome, RolloutRecord
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.instance import open_instance
 from banana_delivery.sample_data.models import sample_run
 

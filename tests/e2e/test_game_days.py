@@ -18,7 +18,6 @@ from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.supervisor import Supervisor
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Environment, Outcome, Phase
-from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.instance import DATABASE, dagster_home, open_instance
 from tests.e2e.stack import Stack, until
 
