@@ -34,6 +34,7 @@
     ├── GateError                       a delivery
     ├── NothingToRollBackError
     │   └── GoneAlreadyError
+    ├── NoRoomError
     ├── DagsterError
     │   └── RefusedError
     ├── StackError                      the embedded stack
