@@ -34,6 +34,7 @@
     ├── GateError                       a delivery
     ├── NothingToRollBackError
     │   └── GoneAlreadyError
+    ├── NoRoomError
     ├── DagsterError
     │   ├── RefusedError
     │   └── EvidenceError               keys and signatures of records

@@ -61,7 +61,7 @@ class Guarded(FakeTarget):
 class World:
     """Production with version 2 on green, and version 1 warm on blue."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path) -> None:
         self.clock = HandClock()
         self.target = Guarded(clock=self.clock.time)
         claim = self.target.claim(PRODUCTION, "run-1")
@@ -71,8 +71,7 @@ class World:
         record = self.target.record(PRODUCTION)
         self.target.write(claim, record.replace(active=GREEN, scale_down_at=self.clock.now + 1000))
         self.target.release(claim)
-        self._home = TemporaryDirectory()
-        self._settings = Settings(home=Path(self._home.name), warm_seconds=1000.0, heartbeat_seconds=HEARTBEAT_SECONDS)
+        self._settings = Settings(home=home, warm_seconds=1000.0, heartbeat_seconds=HEARTBEAT_SECONDS)
         self.cool_down()
 
     def cool_down(self) -> None:
@@ -125,18 +124,19 @@ PIPELINE = ["cool down", "scale down", "make good", "take over"]
 @settings(max_examples=60, deadline=None)
 @given(acts=st.lists(st.tuples(st.sampled_from(HANDS + PIPELINE), st.integers(0, 100)), max_size=12))
 def test_nothing_that_has_users_is_scaled_down_and_nobody_is_sent_to_the_dead(acts: list[tuple[str, int]]) -> None:
-    world = World()
-    for act in acts:
-        world.act(*act)
-    world.act("answer", 0)
-    world.act("make good", 0)
+    with TemporaryDirectory() as home:
+        world = World(Path(home))
+        for act in acts:
+            world.act(*act)
+        world.act("answer", 0)
+        world.act("make good", 0)
     observed, record = world.target.observed(PRODUCTION), world.target.record(PRODUCTION)
     assert record.active is GREEN
     assert (observed.weights, observed.answers(GREEN)) == ({BLUE: 0, GREEN: 100}, True)
 
 
-def test_the_colour_that_got_all_users_by_hand_is_not_cooled_down() -> None:
-    world = World()
+def test_the_colour_that_got_all_users_by_hand_is_not_cooled_down(tmp_path: Path) -> None:
+    world = World(tmp_path)
     world.act("late", 0)
     world.target.place.edit_weights(PRODUCTION, {BLUE: 100, GREEN: 0})
 

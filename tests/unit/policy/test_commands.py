@@ -26,6 +26,7 @@ TEXTS = [
     commands.rollback(),
     commands.rollback_to("7"),
     commands.resume(Environment.PRODUCTION),
+    commands.prune(),
     commands.restore(Environment.PRODUCTION, active="blue"),
 ]
 

@@ -13,7 +13,9 @@ def test_the_page_is_made_of_nothing_but_what_this_replica_serves(tmp_path: Path
         page = client.get("/docs")
         files = {address: client.get(f"/{address}") for address in ADDRESS.findall(page.text)}
     assert "//" not in "".join(files)
-    assert {address: answer.headers["content-type"].split(";")[0] for address, answer in files.items()} == {
+    # Both names of JavaScript's type are in use: Dagster's pages, once imported, set the older one for the process.
+    kinds = {address: answer.headers["content-type"].split(";")[0] for address, answer in files.items()}
+    assert {address: kind.replace("application/javascript", "text/javascript") for address, kind in kinds.items()} == {
         "docs/assets/swagger-ui.css": "text/css",
         "docs/assets/favicon-32x32.png": "image/png",
         "docs/assets/swagger-ui-bundle.js": "text/javascript",
