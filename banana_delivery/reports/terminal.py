@@ -63,14 +63,14 @@ def decisions_view(decisions: Sequence[tuple[ManualDecision, float, bool]], unsi
             f"{unsigned} of the latest records count for nothing, since they bear no signature; to see them and adopt "
             f"what an earlier version wrote, type: {commands.adopt_records()}"
         )
-    return Group(*(Text(line) for line in lines))
+    return Group(*(Text(one_line(line)) for line in lines))
 
 
 def unsigned_view(found: Sequence[tuple[int, str, str, str, str]]) -> Table:
-    """Records without a signature: event, asset, version, run and what they say."""
+    """Records without a signature: event, asset, version, run and what they say, which may be a stranger's words."""
     table = Table("Event", "Asset", "Version", "Run", "Says")
     for event, asset, version, run, says in found:
-        table.add_row(str(event), Text(asset), Text(version), Text(run[:8] or "none"), Text(says))
+        table.add_row(str(event), *(Text(one_line(said)) for said in (asset, version, run[:8] or "none", says)))
     return table
 
 

@@ -126,10 +126,14 @@ class AuditLog:
 
         It decides what a thing that runs already is called, never whether it may, so anybody's word will do.
         """
-        lines = self._reader.lines(ImageRecord, IMAGE, ref.version)
-        return any(line.record and line.record.ref.digest == ref.digest for line in lines) or any(
+        return self.mentions(ref.version, ref.digest) or any(
             one.digest == ref.digest for one in self.said_attempts(ref.version, readable=True)
         )
+
+    def mentions(self, version: str, digest: str) -> bool:
+        """Whether an image of a version is on record, whoever wrote that: for what only keeps more by knowing of it."""
+        lines = self._reader.lines(ImageRecord, IMAGE, version)
+        return any(line.record and line.record.ref.digest == digest for line in lines)
 
     def decisions(self, version: str | None = None, *, latest: int | None = None) -> list[ManualDecision]:
         """What people said about a version, or about any, newest first.

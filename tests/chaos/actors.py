@@ -214,7 +214,7 @@ class Cast:
             world.instance.get_runs(limit=1)
         except DatabaseAwayError:
             audit_log = None
-        rollback = EmergencyRollback(world.target, world.resources.recorder, audit_log, lambda _: None)
+        rollback = EmergencyRollback(world.target, world.resources.recorder, audit_log, lambda _: None, world.images)
         return rollback.roll_back(actor=name, reason="It harms users.", version=version)
 
     def _at(self, at: float, name: str, act: Callable[[], object]) -> None:

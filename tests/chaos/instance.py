@@ -59,6 +59,7 @@ class MemoryInstance:
     def copy_from(self, other: MemoryInstance) -> None:
         """Know what another one knows; what either learns later stays its own."""
         self.runs, self.events = dict(other.runs), list(other.events)
+        self.cursors = dict(other.cursors)
         self.partitions = {name: list(keys) for name, keys in other.partitions.items()}
 
     @property

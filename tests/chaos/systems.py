@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -82,6 +82,10 @@ class SimulatedImages(FakeImages):
     def resolve(self, reference: str) -> ImageRef | None:
         with self._call("resolve", changes=False):
             return super().resolve(reference)
+
+    def labels(self, ref: ImageRef) -> Mapping[str, str]:
+        with self._call(f"labels {ref.version}", changes=False):
+            return super().labels(ref)
 
     def tag(self, ref: ImageRef, tags: Collection[str]) -> None:
         with self._call(f"tag {ref.version} {' '.join(sorted(tags))}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import DELIVER, ROLLBACK, CodeLocation
+from banana_delivery.runs.evidence.keys import NAME as KEYS
 from banana_delivery.settings import Settings
 from banana_delivery.targets.fake_place import Behaviour
 from banana_delivery.waiting import SYSTEM_CLOCK
@@ -114,8 +116,8 @@ class World:
         self._looked_at = set(base._looked_at)
         self._cursors = {"staged_versions": base._cursors.get("staged_versions")}
         self._run_keys = set(base._run_keys)
-        notices = base.home / "notifications.jsonl"
-        (self.home / "notifications.jsonl").write_bytes(notices.read_bytes())
+        for name in ("notifications.jsonl", KEYS):
+            shutil.copy2(base.home / name, self.home / name)
         self.kernel.now = base.kernel.now
 
     @property

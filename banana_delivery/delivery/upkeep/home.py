@@ -170,7 +170,7 @@ def prune_home(
         digests=digests,
         runs={run.run_id for run in unfinished},
         versions={audit_log.location.version_of(run) for run in unfinished},
-        version_of_use=lambda version: any(audit_log.image(version, digest) for digest in digests),
+        version_of_use=lambda version: any(audit_log.mentions(version, digest) for digest in digests),
     )
     # What runs print on an instance that others use too is theirs to bound.
     storage = settings.home / "dagster" / "storage"

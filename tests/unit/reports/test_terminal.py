@@ -7,10 +7,10 @@ import io
 import pytest
 from rich.console import Console
 
-from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
 from banana_delivery.policy.drift import Observed
 from banana_delivery.policy.model import Colour, Deployment, Environment, ImageRef, Outcome, Phase, RolloutRecord
-from banana_delivery.reports.terminal import status_view
+from banana_delivery.reports.terminal import decisions_view, status_view, unsigned_view
 
 NOW = 1_000_000.0
 DIGEST = "sha256:" + "0123456789ab" + "c" * 52
@@ -98,3 +98,14 @@ def test_ready_replicas_and_what_differs_from_the_record_are_shown_worst_first()
     said = [line for line in text.splitlines() if line.startswith("  ! ")]
     assert said[0] == "  ! green has 0 replicas instead of 3. 80 % of users fail."
     assert "  ! blue is asked for 2 replicas, and 1 of them answer." in said
+
+
+def test_records_that_nobody_signed_and_decisions_move_no_cursor_and_print_no_colours() -> None:
+    words = "\x1b[2J[red]mine\nYes"
+    page = io.StringIO()
+    console = Console(file=page, width=200)
+    console.print(unsigned_view([(7, "rollout_log", words, words, words)]))
+    said = ManualDecision(kind=DecisionKind.OVERRIDE, version="1", by=words, reason=words, at=NOW)
+    console.print(decisions_view([(said, 3600.0, False)], 0))
+    assert "\x1b" not in page.getvalue()
+    assert page.getvalue().count("[red]mine Yes") == 4

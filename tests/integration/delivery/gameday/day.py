@@ -194,7 +194,9 @@ class Day:
     def type_rollback(self, person: str = "Ada", to: str = "") -> AttemptRecord:
         """What the command does."""
         resources = self.pipeline.resources
-        rescue = EmergencyRollback(resources.release_target, resources.recorder, self.history, lambda _: None)
+        rescue = EmergencyRollback(
+            resources.release_target, resources.recorder, self.history, lambda _: None, resources.image_store
+        )
         return rescue.roll_back(actor=person, reason="It harms users.", to=to)
 
     def watched(self, act: Callable[[], object]) -> None:

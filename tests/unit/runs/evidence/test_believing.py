@@ -12,14 +12,15 @@ import dagster as dg
 import pytest
 
 from banana_delivery.errors import EvidenceError
-from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
+from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ImageRecord, ManualDecision
 from banana_delivery.policy.gate import standing_override
-from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.model import ImageRef, Outcome
 from banana_delivery.policy.outcomes import is_redeploy, is_revoked
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.evidence.keys import EvidenceKeys
-from banana_delivery.runs.records import RECORD_KEY, to_metadata
+from banana_delivery.runs.evidence.signing import Origin
+from banana_delivery.runs.records import RECORD_KEY, signed_metadata, to_metadata
 
 DIGEST = f"sha256:{'1' * 64}"
 REPORT = Path("report.html")
@@ -147,6 +148,61 @@ def test_a_revocation_keeps_its_version_out_whoever_wrote_it_and_says_nothing_el
     newest = log.attempts("1")[0]
     assert (newest.digest, newest.run_id) == ("", "")
     assert "it bears no signature" in newest.reason
+
+
+def test_a_strangers_line_of_the_same_moment_hides_none_of_ours(log: AuditLog) -> None:
+    taken_out = revoked().replace(run_id="", revokes="run")
+    log.log(taken_out, REPORT)
+    report(log, to_metadata(taken_out.replace(revokes="")), "1", observed=False)
+    log.log(released(), REPORT)  # The run was asleep since before its release was taken out.
+    assert [one.revokes for one in log.attempts("1") if one.revoked] == ["", "run"]
+    assert is_revoked(log.attempts("1"))
+
+
+def test_what_was_taken_out_before_an_upgrade_is_not_let_in_by_a_line_that_came_late(log: AuditLog) -> None:
+    report(log, to_metadata(revoked().replace(run_id="", revokes="run")), "1", observed=False)
+    log.log(released(), REPORT)
+    assert is_revoked(log.attempts("1"))
+
+
+def test_whoever_looks_for_one_line_finds_ours_past_lines_of_strangers_and_lines_that_nobody_can_read(
+    log: AuditLog,
+) -> None:
+    log.log(released(), REPORT)
+    report(log, to_metadata(revoked().replace(run_id="forged")), "1", observed=False)
+    report(log, {RECORD_KEY: dg.MetadataValue.json({"version": 7})}, "1", observed=False)
+    unreadable = ManualDecision(kind=DecisionKind.OVERRIDE, version="1", by="b", reason="r", at=1.0)
+    key = log.location.key("rollout_log").to_user_string()
+    signed = signed_metadata(unreadable, Origin("AttemptRecord", key, "1"), log.location.evidence)
+    report(log, signed, "1", observed=False)
+    assert [one.run_id for one in log.each_readable("1")] == ["run"]
+    assert log.knows(released())
+    assert [one.run_id for one in log.said_attempts("1", readable=True)] == ["forged", "run"]
+    with pytest.raises(ValueError, match="outcome"):
+        log.attempts("1")
+
+
+def test_an_image_that_only_strangers_mention_is_kept_and_not_deployed(log: AuditLog) -> None:
+    ref = ImageRef(repository="r", version="1", key="k", digest=DIGEST)
+    forged = ImageRecord(
+        ref=ref,
+        size_bytes=1,
+        new_bytes=1,
+        layers_new=(),
+        layers_reused=(),
+        tags=(),
+        self_test_passed=True,
+        self_test_detail="",
+        pickles=(),
+        lock_difference="",
+        reused=False,
+        pruned=(),
+        seconds=1.0,
+    )
+    report(log, to_metadata(forged), "1", observed=False, asset="image")
+    assert log.mentions("1", DIGEST)
+    assert log.made(ref)
+    assert log.image("1", DIGEST) is None
 
 
 def test_who_has_another_key_or_none_believes_nothing_and_goes_on(log: AuditLog, tmp_path: Path) -> None:
