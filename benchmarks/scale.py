@@ -27,8 +27,10 @@ from statistics import median
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.dependency import NodeHandle
 from dagster._core.definitions.events import AssetMaterialization
 from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
+from dagster._core.execution.plan.handle import StepHandle
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from typing_extensions import override
 
@@ -41,7 +43,6 @@ from banana_delivery.policy.model import Colour, Environment, ImageRef, Outcome,
 from banana_delivery.reports.plots import Plots
 from banana_delivery.reports.terminal import status_view, ticks_view
 from banana_delivery.runs.lifecycle import Runs
-from banana_delivery.runs.records import to_metadata
 from tests.support.pipeline import PipelineHarness, open_pipeline
 from tests.unit.reports import scenes
 
@@ -155,12 +156,12 @@ class Player:
     def _made(self, run: dg.DagsterRun, version: str, asset: str, record: StoredRecord) -> None:
         """What the asset's run logs, with the tables and pictures that its IO manager adds."""
         shown = {name: dg.MetadataValue.md(text) for name, text in self._records.shown(record).items() if text}
-        made = AssetMaterialization(
-            self.pipeline.location.key(asset), partition=version, metadata=to_metadata(record, **shown)
-        )
+        signed = self.pipeline.audit_log.sign(record, asset, version, run.run_id, **shown)
+        made = AssetMaterialization(self.pipeline.location.key(asset), partition=version, metadata=signed)
         event = DagsterEvent(
             DagsterEventType.ASSET_MATERIALIZATION.value,
             job_name="deliver",
+            step_handle=StepHandle(NodeHandle(self.pipeline.location.step(asset), None)),
             event_specific_data=StepMaterializationData(made),
         )
         self.pipeline.instance.report_dagster_event(event, run.run_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -83,7 +83,7 @@ class SimulatedImages(FakeImages):
         with self._call("resolve", changes=False):
             return super().resolve(reference)
 
-    def labels(self, ref: ImageRef) -> Mapping[str, str]:
+    def labels(self, ref: ImageRef) -> dict[str, str]:
         with self._call(f"labels {ref.version}", changes=False):
             return super().labels(ref)
 

@@ -16,7 +16,7 @@ import dagster as dg
 from banana_delivery.errors import NothingToRollBackError
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome
-from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.evidence.signing import Origin, sign
 from banana_delivery.targets.restoring import KeptRecord
 from tests.integration.delivery.gameday.day import BAD, DATABASE, HANGS_SECONDS, DatabaseError, Day, put_place
 from tests.integration.delivery.gameday.place import PRODUCTION
@@ -107,12 +107,14 @@ def database_hangs(day: Day) -> None:
 
 def unreadable_line(day: Day) -> None:
     """Stays: nobody can mend a line of the event log."""
-    location = AuditLog(day.pipeline.instance, day.pipeline.location).location
+    location, half = day.pipeline.location, {"version": BAD, "outcome": "half of a li"}
+    key = location.key("rollout_log")
+    signature = sign(half, Origin("AttemptRecord", key.to_user_string(), BAD), location.evidence)
     day.pipeline.instance.report_runless_asset_event(
         dg.AssetMaterialization(
-            asset_key=location.key("rollout_log"),
+            asset_key=key,
             partition=BAD,
-            metadata={"record": dg.MetadataValue.json({"version": BAD, "outcome": "half of a li"})},
+            metadata={"record": dg.MetadataValue.json(half), "signature": dg.MetadataValue.json(signature)},
         )
     )
 
