@@ -118,7 +118,7 @@ def status() -> None:
         if instance:
             queue = Runs(instance, location).waiting()
             waiting = [f"version {location.version_of(run)} ({trigger_of(run.tags)})" for run in queue]
-            attempts = list(islice(AuditLog(instance, location).each_attempt(), 10))
+            attempts = list(islice(AuditLog(instance, location).each_readable(), 10))
     console.print(status_view(records, attempts, time.time(), observed=observed, waiting=waiting))
     console.print(ticks_view(Ticks(settings.home).last(), time.time()))
 

@@ -171,7 +171,7 @@ def _without_attempt(log: AuditLog) -> list[Run]:
     missing: list[Run] = []
     on_record = 0
     # Most of them are among the latest attempts of all, which are asked for at once.
-    latest = {attempt.run_id for attempt in islice(log.each_attempt(), MOST_LATEST)}
+    latest = {attempt.run_id for attempt in islice(log.each_readable(), MOST_LATEST)}
     for run in Runs(log.instance, log.location).ended_badly():
         if run.run_id not in latest and log.attempt_of(run.run_id, log.location.version_of(run)) is None:
             missing.append(run)
