@@ -88,9 +88,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_service_that_may_fail_is_asked_again_whatever_went_wrong(
     service: LeafService, leaves: list[LabelledImage]
 ) -> None:
-    service.statuses = [500, 404, 503, 502]
-    answers = ask(service.url, leaves, expected_digest=DIGEST, may_fail=True)
-    assert (len(answers.detections), answers.failures) == (20, {})
+    # Two at a time: one image might meet them all, and three are its tries.
+    for statuses in ([500, 404], [503, 502]):
+        service.statuses = statuses
+        answers = ask(service.url, leaves, expected_digest=DIGEST, may_fail=True)
+        assert (len(answers.detections), answers.failures) == (20, {})
 
 
 @pytest.mark.usefixtures("impatient")
