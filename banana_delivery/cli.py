@@ -124,10 +124,10 @@ def status() -> None:
             queue = Runs(instance, location).waiting()
             waiting = [f"version {location.version_of(run)} ({trigger_of(run.tags)})" for run in queue]
             log = AuditLog(instance, location)
-            attempts, unsigned = list(islice(log.each_attempt(), 10)), len(log.unsigned(LOOKED_AT))
+            attempts, unsigned = list(islice(log.each_readable(), 10)), len(log.unsigned(LOOKED_AT))
             memory = sightings(settings, SystemClock())
             decisions = [
-                (one, left(one, memory, settings), is_spent(one, log.attempts(one.version)))
+                (one, left(one, memory, settings), is_spent(one, [*log.each_readable(one.version)]))
                 for one in log.decisions(latest=LOOKED_AT)
             ]
     console.print(status_view(records, attempts, time.time(), observed=observed, waiting=waiting))

@@ -143,7 +143,7 @@ def _tried_before(audit_log: AuditLog, runs: Runs, trigger: Trigger) -> bool:
     A delivery that this sensor started says for which staging, in the registry's own time; it is asked whether that was
     this one, never whether it was before. What a person delivered counts for whatever staging there is.
     """
-    stagings = (runs.staging_of(attempt.run_id) for attempt in audit_log.said_attempts(trigger.version))
+    stagings = (runs.staging_of(attempt.run_id) for attempt in audit_log.said_attempts(trigger.version, readable=True))
     return any(not staging or not trigger.by_stage or staging == trigger.staging for staging in stagings)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from banana_delivery.evaluation.base import Evaluator, Log, ProductionAnswers, ReleaseEndpoint
@@ -89,16 +90,7 @@ class FakeEvaluator(Evaluator):
         log(f"version {release.ref.version} answered{' afresh' if fresh else ''}")
         share = self.found.get(release.ref.version, 0.9)
         draws = np.random.default_rng(sum(release.ref.version.encode())).random(IMAGES)
-        images = np.arange(IMAGES)
-        return Matches(
-            names=tuple(f"leaf-{number}.jpg" for number in images),
-            class_names=("streak",),
-            truths=np.ones((IMAGES, 1), np.int64),
-            image=images,
-            klass=np.zeros(IMAGES, np.int64),
-            score=np.full(IMAGES, 0.5),
-            hit=draws < share,
-        )
+        return matches(draws < share)
 
     @contextmanager
     @override
@@ -109,3 +101,17 @@ class FakeEvaluator(Evaluator):
             yield load
         finally:
             self.loads.remove(load)
+
+
+def matches(hit: NDArray[np.bool_]) -> Matches:
+    """The answers about ``IMAGES`` images with one object each, found or not."""
+    images = np.arange(IMAGES)
+    return Matches(
+        names=tuple(f"leaf-{number}.jpg" for number in images),
+        class_names=("streak",),
+        truths=np.ones((IMAGES, 1), np.int64),
+        image=images,
+        klass=np.zeros(IMAGES, np.int64),
+        score=np.full(IMAGES, 0.5),
+        hit=hit,
+    )

@@ -20,7 +20,7 @@ import numpy as np
 
 from serving.errors import RequestError, corrupt_image
 from serving.inference.decode import Decoded, NotHere, decode_here, decode_with_pillow, displayed
-from serving.inference.formats import orientation_of, outline_jpeg, sniff, strip_png
+from serving.inference.formats import outline
 
 SECONDS = 8
 """Of CPU time; twice as long by the clock."""
@@ -95,13 +95,8 @@ def _answer(data: bytes, max_pixels: int, out: BinaryIO) -> None:
 
 
 def _decode_any(data: bytes, max_pixels: int) -> Decoded:
-    kind = sniff(data)
-    if kind == "JPEG":
-        return decode_with_pillow(data, kind, max_pixels, orientation_of(outline_jpeg(data).exif))
-    if kind == "PNG":
-        stripped, outline = strip_png(data)
-        return decode_with_pillow(stripped, kind, max_pixels, orientation_of(outline.exif))
-    return decode_with_pillow(data, kind, max_pixels)
+    kind, bare, known = outline(data)
+    return decode_with_pillow(bare, kind, known, max_pixels)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image, UnidentifiedImageError
 
 from serving.errors import corrupt_image, too_large
-from serving.inference.formats import Outline, orientation_of, outline_jpeg, outline_webp, sniff, strip_png
+from serving.inference.formats import Outline, orientation_of, outline
 from serving.inference.preprocess import Pixels
 
 logger = logging.getLogger("serving")
@@ -62,21 +62,16 @@ def decode_here(data: bytes, max_pixels: int) -> Decoded:
         NotHere: if it has to be decoded apart.
         RequestError: 413, 415 or 422, as the bytes deserve.
     """
-    kind = sniff(data)
+    kind, bare, known = outline(data)
+    if not known.is_plain:
+        raise NotHere
     if kind == "JPEG":
-        return _decode_jpeg(data, outline_jpeg(data), max_pixels)
-    if kind == "PNG":
-        stripped, outline = strip_png(data)
-        _demand_plain(outline)
-        return decode_with_pillow(stripped, kind, max_pixels, orientation_of(outline.exif))
-    if kind == "WEBP":
-        _demand_plain(outline_webp(data))
-        return decode_with_pillow(data, kind, max_pixels)
-    raise NotHere
+        return _decode_jpeg(bare, known, max_pixels)
+    return decode_with_pillow(bare, kind, known, max_pixels)
 
 
-def decode_with_pillow(data: bytes, kind: str, max_pixels: int, orientation: int | None = None) -> Decoded:
-    """Decodes the first frame; `orientation` if the caller knows it better than the file's own Exif block.
+def decode_with_pillow(data: bytes, kind: str, known: Outline, max_pixels: int) -> Decoded:
+    """Decodes the first frame.
 
     Raises:
         RequestError: 413 or 422.
@@ -84,11 +79,10 @@ def decode_with_pillow(data: bytes, kind: str, max_pixels: int, orientation: int
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             check_pixels(image.width, image.height, max_pixels)
-            if orientation is None:
-                orientation = 1 if kind == "TIFF" else orientation_of(_exif_block(image))
-            # Pillow turns a TIFF itself, as it loads.
+            exif = _exif_block(image) if known.exif is None else known.exif
             image.load()
-            return displayed(_pixels_of(image), orientation)
+            # Pillow turns a TIFF itself, as it loads.
+            return displayed(_pixels_of(image), 1 if kind == "TIFF" else orientation_of(exif))
     except UnidentifiedImageError:
         raise corrupt_image(f"The bytes begin like {kind}, but what follows is not.") from None
     except DECODER_ERRORS as error:  # RequestError passes
@@ -115,23 +109,16 @@ def displayed(pixels: Pixels, orientation: int) -> Decoded:
     return Decoded(pixels, orientation, width, height)
 
 
-def _demand_plain(outline: Outline) -> None:
-    if not outline.is_plain:
-        raise NotHere
-
-
-def _decode_jpeg(data: bytes, outline: Outline, max_pixels: int) -> Decoded:
-    _demand_plain(outline)
-    orientation = orientation_of(outline.exif)
+def _decode_jpeg(data: bytes, known: Outline, max_pixels: int) -> Decoded:
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         if colours not in {"CMYK", "YCCK"}:
             check_pixels(width, height, max_pixels)
-            return displayed(simplejpeg.decode_jpeg(data, "RGBX"), orientation)
+            return displayed(simplejpeg.decode_jpeg(data, "RGBX"), orientation_of(known.exif or b""))
     except ValueError as error:
         # It refuses whatever libjpeg warns about, and layouts of chroma without a name. Pillow's verdict counts.
         logger.debug("simplejpeg: %s", error)
-    return decode_with_pillow(data, "JPEG", max_pixels, orientation)
+    return decode_with_pillow(data, "JPEG", known, max_pixels)
 
 
 def _exif_block(image: Image.Image) -> bytes:

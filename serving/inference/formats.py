@@ -50,11 +50,25 @@ class Outline:
 
     Attributes:
         is_plain: nothing in it is repeated as no camera or program repeats it.
-        exif: the Exif block, without its prefix; empty if there is none.
+        exif: the Exif block, without its prefix; empty if there is none, None if the decoder knows better.
     """
 
     is_plain: bool
-    exif: bytes = b""
+    exif: bytes | None = b""
+
+
+def outline(data: bytes) -> tuple[str, bytes, Outline]:
+    """Returns Pillow's name of the format, the bytes that are to be decoded, and what their headers tell.
+
+    Raises:
+        RequestError: 415 or 422, if the first bytes are those of no image that is read.
+    """
+    kind = sniff(data)
+    if kind == "JPEG":
+        return kind, data, outline_jpeg(data)
+    if kind == "PNG":
+        return (kind, *strip_png(data))
+    return kind, data, outline_webp(data) if kind == "WEBP" else Outline(is_plain=False, exif=None)
 
 
 def sniff(data: bytes) -> str:
@@ -155,4 +169,4 @@ def outline_webp(data: bytes) -> Outline:
         width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     else:
         width, height = (int.from_bytes(body[at : at + 2], "little") & 0x3FFF for at in (6, 8))
-    return Outline(width * height <= PLAIN_WEBP_PIXELS)
+    return Outline(width * height <= PLAIN_WEBP_PIXELS, exif=None)

@@ -12,7 +12,7 @@ import numpy as np
 
 from banana_delivery.errors import EvaluationError, ImageError, RegistryError
 from banana_delivery.evaluation.base import Log, ReleaseEndpoint
-from banana_delivery.evaluation.fake import FakeEvaluator, FakeLoad
+from banana_delivery.evaluation.fake import FakeEvaluator, FakeLoad, matches
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, Progress, PruneDecision
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.model_registry.base import ModelVersion, StagedVersion
@@ -130,13 +130,4 @@ class SimulatedEvaluator(FakeEvaluator):
 
 @cache
 def _answers() -> Matches:
-    images = np.arange(IMAGES)
-    return Matches(
-        names=tuple(f"leaf-{number}.jpg" for number in images),
-        class_names=("streak",),
-        truths=np.ones((IMAGES, 1), np.int64),
-        image=images,
-        klass=np.zeros(IMAGES, np.int64),
-        score=np.full(IMAGES, 0.5),
-        hit=np.arange(IMAGES) % 10 != 0,
-    )
+    return matches(np.arange(IMAGES) % 10 != 0)

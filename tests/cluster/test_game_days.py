@@ -15,7 +15,8 @@ from tests.integration.delivery.test_every_phase import GOOD
 MANIFESTS = "k8s/overlays/dev/older-api"
 SETTLED = 50
 """Requests that users send afterwards; whatever is broken would show in them."""
-AT_ONCE_SECONDS = 2.0
+AT_ONCE_SECONDS = 5.0
+"""Far less than the start of a replica; what it takes on a quiet machine, under 2 s, is among the figures."""
 
 
 @pytest.fixture(autouse=True)

@@ -115,6 +115,7 @@ def struck(
     return run, users
 
 
+@pytest.mark.long
 def test_an_api_server_away_and_a_router_restarted_delay_a_release(here: ClusterWorld, measured: list[str]) -> None:
     restarted: list[float] = []
 

@@ -15,8 +15,8 @@ from tests.support.phases import PhaseHook
 
 KILLED = (
     PhaseHook(Environment.STAGING, Phase.DEPLOYING),
-    PhaseHook(PRODUCTION, Phase.DEPLOYING),
-    PhaseHook(PRODUCTION, Phase.COMPARING),
+    pytest.param(PhaseHook(PRODUCTION, Phase.DEPLOYING), marks=pytest.mark.long),
+    pytest.param(PhaseHook(PRODUCTION, Phase.COMPARING), marks=pytest.mark.long),
     PhaseHook(PRODUCTION, Phase.SHIFTING),
     PhaseHook(PRODUCTION, Phase.WATCHING),
 )

@@ -154,6 +154,7 @@ def test_dagster_finds_the_definitions(installed: Installed) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.long
 def test_a_version_is_delivered_to_production_and_the_stack_goes_down(
     installed: Installed, stack_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

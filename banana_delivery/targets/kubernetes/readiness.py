@@ -136,7 +136,8 @@ def _hopeless(pod: Json) -> str:
     reason = waiting.get("reason", "")
     if reason in HOPELESS:
         return f"Pod {name}: {HOPELESS[reason]} ({reason}: {waiting.get('message', '')})."
-    ended = (status.get("lastState", {}) or {}).get("terminated") or {}
+    # Between its end and the next start, what ended stands in the present state, and there may be no last one.
+    ended = (status.get("lastState") or {}).get("terminated") or (status.get("state") or {}).get("terminated") or {}
     if int(status.get("restartCount", 0)) >= CRASHES and not status.get("ready"):
         how = ended.get("reason", "Error")
         return f"Pod {name} crashed {status['restartCount']} times, the last time with {how}, {_exit(ended)}."

@@ -220,4 +220,5 @@ def test_only_deliveries_of_the_sensor_before_production_are_superseded(pipeline
     mine = run_under_way(pipeline, "1", **triggered)
     run_under_way(pipeline, "2")
     run_under_way(pipeline, "3", **triggered, **{PARENT_RUN_TAG: mine.run_id})
-    assert [(run.run_id, run.staged_at) for run in Runs(pipeline.instance).under_way()] == [(mine.run_id, 100.0)]
+    runs = Runs(pipeline.instance, pipeline.location)
+    assert [(run.run_id, run.staged_at) for run in runs.under_way()] == [(mine.run_id, 100.0)]

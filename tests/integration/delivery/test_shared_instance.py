@@ -308,10 +308,10 @@ def test_a_rival_that_never_ends_is_named_once_the_patience_is_over(pipeline: Pi
 
         def they_live_on() -> None:
             staging = pipeline.target.record(Environment.STAGING)
-            pipeline.target.place.records[Environment.STAGING] = staging.replace(heartbeat=second.clock.now)
+            pipeline.target.place.records[Environment.STAGING] = staging.replace(beat=staging.beat + 1)
 
         second.clock.on_sleep.append(they_live_on)
-        second.run(second.stage(BETTER))
+        second.run(second.stage(BETTER, b"plantains"))
 
         (attempt,) = second.attempts(FIRST)
         assert attempt.outcome is Outcome.ERROR

@@ -18,7 +18,7 @@ import serving
 from banana_delivery.policy.model import Colour, Counters, Environment, ImageRef, TrafficSource
 from banana_delivery.targets.base import Claim
 from tests.contract.local_fixture import LocalFixture
-from tests.contract.release_target_contract import bring_up, counters, eventually, wait_until_ready
+from tests.contract.release_target_contract import bring_up, counters, eventually, moved, wait_until_ready
 from tests.integration.embedded.load import Load
 from tests.unit.serving.detectors import write_model
 from tests.unit.serving.images import encode, noise
@@ -287,11 +287,11 @@ def test_a_router_that_is_starting_again_is_not_taken_for_a_hand_edit(
     local_fixture: LocalFixture, claim: Claim
 ) -> None:
     serve_blue(local_fixture, claim)
-    before = local_fixture.target.observed(PRODUCTION)
+    before = moved(local_fixture.target)
     for _ in range(3):
         pid = local_fixture.supervisor.processes()["router"].pid
         os.kill(pid, signal.SIGKILL)
         while local_fixture.supervisor.processes()["router"].pid in {0, pid}:
-            assert local_fixture.target.observed(PRODUCTION) == before
+            assert moved(local_fixture.target) == before
         for _ in range(40):
-            assert local_fixture.target.observed(PRODUCTION) == before
+            assert moved(local_fixture.target) == before

@@ -82,16 +82,17 @@ def test_nobody_there_ends_the_asking_soon(leaves: list[LabelledImage], monkeypa
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "UNREACHED_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(asking, "BROKEN_TIMEOUT_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_service_that_may_fail_is_asked_again_whatever_went_wrong(
     service: LeafService, leaves: list[LabelledImage]
 ) -> None:
-    service.statuses = [500, 404, 503, 502]
-    answers = ask(service.url, leaves, expected_digest=DIGEST, may_fail=True)
-    assert (len(answers.detections), answers.failures) == (20, {})
+    # Two at a time: one image might meet them all, and three are its tries.
+    for statuses in ([500, 404], [503, 502]):
+        service.statuses = statuses
+        answers = ask(service.url, leaves, expected_digest=DIGEST, may_fail=True)
+        assert (len(answers.detections), answers.failures) == (20, {})
 
 
 @pytest.mark.usefixtures("impatient")
@@ -110,8 +111,10 @@ def test_what_a_service_that_may_fail_leaves_unanswered_counts_as_nothing_found(
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("down", ["404", "500", "hangs", "nobody"])
 def test_a_service_that_is_clearly_down_is_not_asked_about_every_image(
-    service: LeafService, leaves: list[LabelledImage], down: str
+    service: LeafService, leaves: list[LabelledImage], down: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if down == "hangs":
+        monkeypatch.setattr(asking, "BROKEN_TIMEOUT_SECONDS", 0.05)
     service.always, service.delay = (int(down), 0.0) if down.isdigit() else (None, 0.5 * (down == "hangs"))
     url = "http://127.0.0.1:9" if down == "nobody" else service.url
     answers = ask(url, leaves * 10, concurrency=4, may_fail=True)

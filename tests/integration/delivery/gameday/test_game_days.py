@@ -72,6 +72,7 @@ def test_a_person_takes_a_bad_release_out_while_two_things_are_broken(stage: Sta
     play(stage, pair)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [one for one in CATALOGUE if not one.on_its_way], ids=lambda fault: fault.name)
 def test_the_watch_takes_a_bad_release_out_while_one_thing_is_broken(stage: Stage, fault: Fault) -> None:
     with day_with(stage, [fault]) as day:

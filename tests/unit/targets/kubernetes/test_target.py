@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -191,22 +192,30 @@ def test_what_the_autoscaler_added_under_users_is_not_taken_from_them_by_asking_
     assert target.observed(PRODUCTION).replicas[BLUE] == BASE
 
 
+def beat_before_the_next_write(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, beat: Callable[[], None]
+) -> list[str]:
+    """An owner shows life between somebody's read and write, once; returns where that struck."""
+    replace, struck = cluster.replace, list[str]()
+
+    def too_late(path: str, changed: Any) -> Any:
+        if not struck:
+            struck.append(path)
+            beat()
+            raise ConflictError("The object has been modified.")
+        return replace(path, changed)
+
+    monkeypatch.setattr(cluster, "replace", too_late)
+    return struck
+
+
 def test_a_sign_of_life_between_the_read_and_the_write_of_a_takeover_is_seen(
     cluster: Cluster, target: KubernetesTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The API refuses the write of an older resourceVersion; what is read then is another record than was judged."""
     claim = target.claim(PRODUCTION, "run-1")
     seen = target.record(PRODUCTION)
-    replace, struck = cluster.replace, list[str]()
-
-    def too_late(path: str, changed: Any) -> Any:
-        if not struck:
-            struck.append(path)
-            target.heartbeat(claim)
-            raise ConflictError("The object has been modified.")
-        return replace(path, changed)
-
-    monkeypatch.setattr(cluster, "replace", too_late)
+    struck = beat_before_the_next_write(cluster, monkeypatch, lambda: target.heartbeat(claim))
 
     with pytest.raises(ClaimOutdatedError, match="run-1 has worked on it since"):
         target.claim(PRODUCTION, "reconcile", seen=seen, takeover=Takeover.SILENT)
@@ -220,16 +229,7 @@ def test_a_takeover_on_purpose_goes_through_between_two_heartbeats(
 ) -> None:
     claim = target.claim(PRODUCTION, "run-1")
     seen = target.record(PRODUCTION)
-    replace, struck = cluster.replace, list[str]()
-
-    def too_late(path: str, changed: Any) -> Any:
-        if not struck:
-            struck.append(path)
-            target.heartbeat(claim)
-            raise ConflictError("The object has been modified.")
-        return replace(path, changed)
-
-    monkeypatch.setattr(cluster, "replace", too_late)
+    beat_before_the_next_write(cluster, monkeypatch, lambda: target.heartbeat(claim))
 
     taken = target.claim(PRODUCTION, "Ada", seen=seen, takeover=Takeover.ANYBODY)
 
