@@ -250,7 +250,8 @@ def _table(
     tests: Iterable[tuple[str, AcceptanceTest]], url: str, images: Sequence[LabelledImage], digest: str, version: str
 ) -> list[TestRow]:
     limits = httpx.Limits(max_connections=CONCURRENT_REQUESTS, max_keepalive_connections=CONCURRENT_REQUESTS)
-    with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False) as client:
+    own = httpx.create_ssl_context()
+    with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False, verify=own) as client:
         release = ReleaseUnderTest(client, images, digest, version)
         return [_run_test(name, test, release) for name, test in tests]
 

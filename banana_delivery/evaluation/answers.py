@@ -184,6 +184,7 @@ class _Asker:
             timeout=min(timeout, BROKEN_TIMEOUT_SECONDS) if may_fail else timeout,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             trust_env=False,
+            verify=httpx.create_ssl_context(),
         )
 
     def ask(self, image: LabelledImage) -> _Reply:

@@ -109,7 +109,13 @@ class Probe:
         self._ready.set()
         limits = httpx.Limits(max_connections=self._in_flight, max_keepalive_connections=self._in_flight)
         async with (
-            httpx.AsyncClient(timeout=self._timeout, limits=limits, headers=self._headers, trust_env=False) as client,
+            httpx.AsyncClient(
+                timeout=self._timeout,
+                limits=limits,
+                headers=self._headers,
+                trust_env=False,
+                verify=httpx.create_ssl_context(),
+            ) as client,
             asyncio.TaskGroup() as requests,
         ):
             due = loop.time()
