@@ -202,7 +202,12 @@ class Settings(BaseSettings):
         default=72.0, gt=0, description="How long an approval or an override counts after it was given."
     )
     holdout: Path | None = Field(
-        default=None, description="Folder with labelled JPEGs and their labels.json; empty: generated."
+        default=None,
+        description="Labelled images: folder of a YOLO dataset, COCO JSON with its images, or a labels.json; the file "
+        "that describes them will do, and `#val` after it chooses a split. Empty: generated.",
+    )
+    holdout_split: str = Field(
+        default="", description="Split of it that judges; empty: `test`, without one `val`, and never `train`."
     )
     holdout_images: int = Field(
         default=1000, ge=100, description="Labelled images to generate; fewer than 1,000 never settle a comparison."

@@ -54,9 +54,10 @@ class StoredModel(Model):
     @model_validator(mode="wrap")
     @classmethod
     def _by_present_names(cls, data: object, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
-        if isinstance(data, cls):
+        # Cheap questions first: an instance check of an abstract class is not, and records are made all the time.
+        if type(data) is cls or (not isinstance(data, dict) and isinstance(data, cls)):
             return handler(data)  # Judged when it was made.
-        if isinstance(data, Mapping) and not cls.OLD_NAMES.keys().isdisjoint(data):
+        if cls.OLD_NAMES and isinstance(data, Mapping) and not cls.OLD_NAMES.keys().isdisjoint(data):
             data = {cls.OLD_NAMES.get(name, name): value for name, value in data.items()}
         value = handler(data)
         if value.model_extra and not (info.context or {}).get(_NEWER):

@@ -10,6 +10,7 @@ import os
 import secrets
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from banana_delivery.errors import EvidenceError
@@ -71,9 +72,10 @@ class EvidenceKeys:
         if self.file is None:
             return [Key(_OF_THIS_PROCESS)]
         try:
-            if self.file.stat().st_mode & OTHERS:
+            state = self.file.stat()
+            if state.st_mode & OTHERS:
                 raise EvidenceError(f"{self.file} is open to other users; type: chmod 600 {self.file}")
-            lines = self.file.read_text("ascii").splitlines()
+            lines = _lines(self.file, state.st_ino, state.st_ctime_ns, state.st_size)
         except FileNotFoundError as error:
             raise EvidenceError(self._missing) from error
         except (OSError, UnicodeDecodeError) as error:
@@ -104,6 +106,12 @@ class EvidenceKeys:
                 "machines of this pipeline have, or make the first one: openssl rand -hex 32"
             )
         return f"There is no {self.file} yet; the first record that is signed makes it."
+
+
+@lru_cache(maxsize=2)
+def _lines(file: Path, *_of_this_state: int) -> list[str]:
+    """What a file holds, read once for each state that it is seen in: every line of the audit trail asks for it."""
+    return file.read_text("ascii").splitlines()
 
 
 def _make(file: Path) -> None:
