@@ -22,6 +22,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from banana_delivery.policies.reading import PLANS
 from banana_delivery.policy.rollout import e_values
 from banana_delivery.policy.rollout.analysis import begin_step, observe
 from banana_delivery.policy.rollout.decision import (
@@ -35,7 +36,6 @@ from banana_delivery.policy.rollout.decision import (
     stand_back,
 )
 from banana_delivery.policy.rollout.plan import (
-    PLANS,
     Limit,
     Plan,
     Step,

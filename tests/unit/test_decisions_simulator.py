@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from banana_delivery.policies.reading import PLANS
 from banana_delivery.policy.rollout.decision import ActionKind
-from banana_delivery.policy.rollout.plan import PLANS
 from benchmarks import decisions
 from benchmarks.decisions import deliver, requests_until_found
 from benchmarks.decisions_traffic import ACTIVE, CANDIDATE, CONDITIONS, Faulty, Outage, Pinned, Poison, Traffic
