@@ -42,7 +42,8 @@ def rebuild(version: Version) -> None:
 
     settings = load_settings()
     with audit_trail(settings) as audit_log:
-        parity = build_again(audit_log, build_resources(settings).image_store, version, console.print)
+        store = build_resources(settings).image_store
+        parity = build_again(audit_log, store, version, console.print, settings.source_url)
     image = f"version {version}, {parity.ref.digest[:19]}"
     if parity.proven:
         console.print(f"Building {image} again gives the same in every layer and label.")

@@ -1,6 +1,9 @@
 """One request to ``/predict`` and its answer, as a client sees them. The serving side has its own schema on purpose.
 
 A client that shared the server's code could not notice that the server broke its contract.
+
+Who asks a release trusts the authorities of ``SSL_CERT_FILE`` where it is set (``httpx.create_ssl_context``), and asks
+no proxy of the environment (``trust_env=False``): the Gateway's certificate and address may be a company's own.
 """
 
 from __future__ import annotations

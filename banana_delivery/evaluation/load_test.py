@@ -78,7 +78,11 @@ def measure(url: str, images: Sequence[LabelledImage], *, seconds: float, timeou
                 _note(measured, result, latency)
 
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
-    with httpx.Client(timeout=timeout, limits=limits, trust_env=False) as client, ThreadPoolExecutor(clients) as pool:
+    own = httpx.create_ssl_context()
+    with (
+        httpx.Client(timeout=timeout, limits=limits, trust_env=False, verify=own) as client,
+        ThreadPoolExecutor(clients) as pool,
+    ):
         for future in [pool.submit(ask_until_the_end, client) for _ in range(clients)]:
             future.result()
     measured.seconds = time.perf_counter() - started
@@ -93,7 +97,7 @@ def percentile(latencies: Sequence[float], share: float) -> float:
 def _ask(client: httpx.Client, url: str, image: LabelledImage) -> tuple[httpx.Response | httpx.HTTPError, float]:
     started = time.perf_counter()
     try:
-        result: httpx.Response | httpx.HTTPError = upload(client, url, image.name, image.jpeg)
+        result: httpx.Response | httpx.HTTPError = upload(client, url, image.name, image.encoded)
     except httpx.HTTPError as error:
         result = error
     return result, time.perf_counter() - started

@@ -109,7 +109,13 @@ class Probe:
         self._ready.set()
         limits = httpx.Limits(max_connections=self._in_flight, max_keepalive_connections=self._in_flight)
         async with (
-            httpx.AsyncClient(timeout=self._timeout, limits=limits, headers=self._headers, trust_env=False) as client,
+            httpx.AsyncClient(
+                timeout=self._timeout,
+                limits=limits,
+                headers=self._headers,
+                trust_env=False,
+                verify=httpx.create_ssl_context(),
+            ) as client,
             asyncio.TaskGroup() as requests,
         ):
             due = loop.time()
@@ -143,7 +149,7 @@ class Probe:
         result: httpx.Response | Exception
         try:
             async with asyncio.timeout(self._timeout):
-                result = await client.post(self._address, files={"image": (image.name, image.jpeg, "image/jpeg")})
+                result = await client.post(self._address, files={"image": (image.name, image.encoded, "image/jpeg")})
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is a count, and ends no load
             result = error
         self._under_way -= 1

@@ -184,7 +184,10 @@ class GatewayRouting(Routing):
         deadline, seen, said, other = time.monotonic() + SETTLE_SECONDS, 0, "", ""
         # Kept connections would ask the same router again and again.
         limits = httpx.Limits(max_keepalive_connections=0)
-        with httpx.Client(timeout=2.0, trust_env=False, limits=limits, headers={"Connection": "close"}) as client:
+        own = httpx.create_ssl_context()  # It knows ``SSL_CERT_FILE``; a proxy of the environment is not meant here.
+        with httpx.Client(
+            timeout=2.0, trust_env=False, verify=own, limits=limits, headers={"Connection": "close"}
+        ) as client:
             while seen < self._confirmations:
                 said = _redirect_host(client, url)
                 seen, other = (seen + 1, other) if said == expected else (0, said)

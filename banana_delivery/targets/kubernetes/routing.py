@@ -137,7 +137,7 @@ class SoleRouting(Routing):
 def digest_at(url: str) -> str:
     """The digest that answers at an address, or what went wrong instead."""
     try:
-        answer = httpx.get(f"{url}/ready", timeout=2.0, trust_env=False)
+        answer = httpx.get(f"{url}/ready", timeout=2.0, trust_env=False, verify=httpx.create_ssl_context())
     except httpx.HTTPError as error:
         return str(error) or repr(error)
     return answer.headers.get("X-Image-Digest", "") if answer.is_success else f"HTTP {answer.status_code}"
