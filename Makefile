@@ -1,6 +1,6 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
 .PHONY: demo up down wheel check format test test-integration test-e2e test-long chaos test-docker test-cluster \
-        demo-cluster lock bench-image bench-serving bench-prediction-log bench-scale clean
+        demo-cluster lock bench-image bench-serving bench-prediction-log bench-scale simulate clean
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -98,6 +98,10 @@ bench-prediction-log: .venv/.installed
 # What a thousand deliveries leave behind, and what is asked of them; fails where something takes over 0.3 s.
 bench-scale: .venv/.installed
 	$(BIN)/python -m benchmarks.scale
+
+# How the rollout decides, by the functions that decide: false alarms under dependent requests, and time to the verdict.
+simulate: .venv/.installed
+	$(BIN)/python -m benchmarks.decisions $(ARGS)
 
 # Resolve requirements/*.in again. Serving is resolved against the product, so that what is tested is what is served.
 lock: $(UV)

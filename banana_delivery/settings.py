@@ -24,6 +24,9 @@ from banana_delivery.errors import BadSettingsError, hide, redacted
 from banana_delivery.quoting import in_log
 from banana_delivery.waiting import gateway_duration
 
+POLICY_NAMES = ("standard", "seed", "demo")
+"""The release policies that come with the product."""
+
 
 def default_home(checkout: Path | None = CHECKOUT) -> Path:
     """``.banana`` in the checkout, or the user's data folder where the product was installed without one."""
@@ -107,7 +110,12 @@ class Settings(BaseSettings):
     # Releases.
     staging_replicas: int = Field(default=1, ge=1, description="Replicas of staging, in the embedded stack.")
     production_replicas: int = Field(default=2, ge=1, description="Replicas of a colour, in the embedded stack.")
-    plan: Literal["standard", "seed", "demo"] = Field(default="standard", description="Rollout plan.")
+    policy: str = Field(
+        default="",
+        description="Release policy: `standard`, `seed`, `demo`, or the path of a [file](release-policy.md); empty: "
+        "what BANANA_PLAN names.",
+    )
+    plan: Literal["standard", "seed", "demo"] = Field(default="standard", description="Earlier name of BANANA_POLICY.")
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often an owner shows that it lives.")
     stale_after_seconds: float = Field(default=20.0, gt=0, description="An owner seen silent for so long is dead.")
     rival_wait_seconds: float = Field(
@@ -194,7 +202,12 @@ class Settings(BaseSettings):
         default=72.0, gt=0, description="How long an approval or an override counts after it was given."
     )
     holdout: Path | None = Field(
-        default=None, description="Folder with labelled JPEGs and their labels.json; empty: generated."
+        default=None,
+        description="Labelled images: folder of a YOLO dataset, COCO JSON with its images, or a labels.json; the file "
+        "that describes them will do, and `#val` after it chooses a split. Empty: generated.",
+    )
+    holdout_split: str = Field(
+        default="", description="Split of it that judges; empty: `test`, without one `val`, and never `train`."
     )
     holdout_images: int = Field(
         default=1000, ge=100, description="Labelled images to generate; fewer than 1,000 never settle a comparison."
@@ -214,6 +227,13 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else path
 
+    @field_validator("policy")
+    @classmethod
+    def _name_or_absolute(cls, policy: str) -> str:
+        if not policy.strip() or policy in POLICY_NAMES:
+            return policy.strip()
+        return str(Path(policy).expanduser().resolve())
+
     @field_validator("kubernetes_route_timeout_seconds")
     @classmethod
     def _expressible(cls, seconds: float) -> float:
@@ -228,6 +248,11 @@ class Settings(BaseSettings):
         if info.data.get("pages_login_header") and not proxies:
             raise ValueError("BANANA_PAGES_LOGIN_HEADER is set, and anybody could send it: name who may")
         return proxies
+
+    @property
+    def policy_source(self) -> str:
+        """The release policy that counts: a name of ``POLICY_NAMES``, or an absolute path."""
+        return self.policy or self.plan
 
     @property
     def mlflow_url(self) -> str:

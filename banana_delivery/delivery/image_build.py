@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Collection
@@ -11,9 +12,12 @@ from pathlib import Path
 from banana_delivery import bundle
 from banana_delivery.delivery.upkeep.home import prune_home
 from banana_delivery.errors import GateError, ImageError, TargetError
+from banana_delivery.files import bytes_digest
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageStore, Parity, Progress
 from banana_delivery.images.release import release_tags, stranger
 from banana_delivery.images.scanning import scan
+from banana_delivery.images.supply_chain.attachments import AttachmentKind
+from banana_delivery.images.supply_chain.sbom import sbom
 from banana_delivery.names import CHECKPOINT_SHA256_LABEL, MLFLOW_RUN_LABEL
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ArtifactRecord, ImageRecord
@@ -77,6 +81,7 @@ class ImageBuild:
         self.store.tag(built.ref, release_tags(artifact.version, git_revision()))
         passed, detail = self._self_test(built.ref)
         audit, audit_detail = self._audit()
+        bill, components, bill_trouble = self._bill_of_materials(built.ref)
         pruned, prune_trouble = self._make_room(built.ref)
         return ImageRecord(
             ref=built.ref,
@@ -90,6 +95,9 @@ class ImageBuild:
             pickles=self.store.pickles_inside(built.ref),
             audit=audit,
             audit_detail=audit_detail,
+            sbom=bill,
+            sbom_components=components,
+            sbom_trouble=bill_trouble,
             lock_difference=self.store.lock_difference(built.ref, SERVING_LOCK),
             reused=existing is not None,
             pruned=pruned,
@@ -141,6 +149,16 @@ class ImageBuild:
         if gone:
             freed = sum(one.kept.size for one in gone)
             self.say(f"{len(gone)} files and folders of old deliveries were removed, {freed / 1e6:,.1f} MB")
+
+    def _bill_of_materials(self, ref: ImageRef) -> tuple[str, int, str]:
+        """Digest and length of what lies beside the image now, or why nothing does, which never stops a delivery."""
+        try:
+            bill = sbom(ref, self.store.labels(ref), self.store.installed(ref), self.settings.model_name)
+            self.store.attach(ref, AttachmentKind.SBOM, [bill])
+        except ImageError as error:
+            self.say(f"The image has no bill of materials: {error}")
+            return "", 0, str(error)
+        return bytes_digest(bill.content), len(json.loads(bill.content)["components"]), ""
 
     def _audit(self) -> tuple[str, str]:
         """Only images that bring their packages along are scanned; the embedded ones run on this host's."""

@@ -100,7 +100,7 @@ def _same(what: str, seen: object, wanted: str) -> None:
 def predict(release: ReleaseUnderTest) -> str:
     """It answers a labelled image by the schema."""
     image = release.images[0]
-    prediction = _prediction(upload(release.client, "", image.name, image.jpeg), release, image)
+    prediction = _prediction(upload(release.client, "", image.name, image.encoded), release, image)
     return f"{len(prediction.detections)} detections, {len(image.boxes)} labelled"
 
 
@@ -124,7 +124,7 @@ def boxes(release: ReleaseUnderTest) -> str:
     """Its boxes lie within the images, and its classes are those of the labels."""
     found = 0
     for image in release.images:
-        prediction = _prediction(upload(release.client, "", image.name, image.jpeg), release, image)
+        prediction = _prediction(upload(release.client, "", image.name, image.encoded), release, image)
         for detection in prediction.detections:
             _box_fits(detection.box, image)
             if detection.class_name not in image.class_names:
@@ -145,7 +145,7 @@ def _box_fits(box: tuple[float, float, float, float], image: LabelledImage) -> N
 def headers(release: ReleaseUnderTest) -> str:
     """Every answer names its release and request."""
     image = release.images[0]
-    headers = _expect(upload(release.client, "", image.name, image.jpeg), 200).headers
+    headers = _expect(upload(release.client, "", image.name, image.encoded), 200).headers
     _same(VERSION_HEADER, headers.get(VERSION_HEADER), release.version)
     _same(DIGEST_HEADER, headers.get(DIGEST_HEADER), release.digest)
     if not headers.get("X-Request-Id"):
@@ -165,8 +165,7 @@ def refuses(data: bytes, status: int) -> AcceptanceTest:
 
 def corrupt(release: ReleaseUnderTest) -> str:
     """It refuses an image that is broken inside."""
-    # An intact signature, then nothing that a decoder could use.
-    _expect(upload(release.client, "", "corrupt.jpg", release.images[0].jpeg[:4] + bytes(64)), 422)
+    _expect(upload(release.client, "", "corrupt.jpg", BROKEN), 422)
     return "refused with 422"
 
 
@@ -192,7 +191,7 @@ def concurrent(release: ReleaseUnderTest) -> str:
     image = release.images[0]
     with ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
         futures = [
-            pool.submit(upload, release.client, "", image.name, image.jpeg) for _ in range(2 * CONCURRENT_REQUESTS)
+            pool.submit(upload, release.client, "", image.name, image.encoded) for _ in range(2 * CONCURRENT_REQUESTS)
         ]
         predictions = [_prediction(future.result(), release, image) for future in futures]
     first, *others = (prediction.detections for prediction in predictions)
@@ -214,6 +213,8 @@ def _alike(some: Sequence[Detection], others: Sequence[Detection]) -> bool:
 
 
 TIMEOUT_SECONDS = 15.0
+BROKEN = b"\xff\xd8\xff\xe0" + bytes(64)
+"""The signature of a JPEG, then nothing that a decoder could use."""
 NOT_AN_IMAGE = b"This is a sentence, not a picture of a leaf."
 
 SMOKE: tuple[tuple[str, AcceptanceTest], ...] = (

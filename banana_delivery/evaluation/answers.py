@@ -200,7 +200,7 @@ class _Asker:
         """Ask once; seconds to wait before the next try, None if there is to be none."""
         started = time.perf_counter()
         try:
-            response = upload(self.client, self._url, image.name, image.jpeg, **self._query)
+            response = upload(self.client, self._url, image.name, image.encoded, **self._query)
         except httpx.HTTPError as error:
             reply.failure = f"{type(error).__name__} {error}".strip()
             reply.unreached = isinstance(error, UNREACHED)
@@ -260,6 +260,12 @@ class AnswerCache:
                 )
         except (OSError, KeyError, ValueError):
             return None
+
+    def elsewhere(self, digest: str) -> str:
+        """Other labelled images about which answers of a digest are kept; empty if there are none."""
+        name = self._file(digest).name
+        others = [path.parent.name for path in self._directory.parent.glob(f"*/{name}")]
+        return ", ".join(sorted(set(others) - {self._directory.name}))
 
     def put(self, digest: str, matches: Matches) -> None:
         """Keep the answers of a digest; a reader never sees half a file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +14,10 @@ from banana_delivery.errors import AskingError, EvaluationError, LabelledImagesE
 from banana_delivery.evaluation.acceptance_tests import integration, smoke
 from banana_delivery.evaluation.answers import AnswerCache, Answers, ask, matches, matches_with_misses
 from banana_delivery.evaluation.base import Evaluator, Load, Log, ProductionAnswers, ReleaseEndpoint
-from banana_delivery.evaluation.labelled_images import INDEX, LabelledImage, load
+from banana_delivery.evaluation.holdout.read import Holdout, read
+from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.evaluation.load_test import performance
 from banana_delivery.evaluation.probe import Probe, as_probe
-from banana_delivery.files import file_sha256
 from banana_delivery.policy.asset_records import TestRow
 from banana_delivery.policy.quality.assessment import TOLERATED_UNANSWERED
 from banana_delivery.policy.quality.matching import Matches
@@ -24,6 +25,7 @@ from banana_delivery.settings import Settings
 
 TEST_IMAGES = 8
 TABLES = 3
+READ_BY_ALL = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 UNREACHED_PAUSE_SECONDS = 3.0
 """A router that died starts again within this."""
 
@@ -50,25 +52,35 @@ class HttpEvaluator(Evaluator):
         return directory
 
     @cached_property
-    def images(self) -> list[LabelledImage]:
+    def holdout(self) -> Holdout:
         """All labelled images.
 
         Raises:
             EvaluationError: if they cannot be used.
         """
         try:
-            return load(self._directory)
+            return read(self._directory, self._settings.holdout_split if self._settings.holdout else "")
         except LabelledImagesError as error:
             raise EvaluationError(str(error)) from error
 
     @cached_property
+    def images(self) -> Sequence[LabelledImage]:
+        """The same, without where they came from."""
+        return self.holdout.images
+
+    @cached_property
     def _cache(self) -> AnswerCache:
-        index = file_sha256(self._directory / INDEX)
-        return AnswerCache(self._settings.home / "answers" / index[:16])
+        return AnswerCache(self._settings.home / "answers" / self.holdout.digest.removeprefix("sha256:")[:16])
 
     @override
     def sample_images(self, count: int) -> list[Path]:
-        return [self._directory / image.name for image in self.images[:count]]
+        """Those that OpenCV reads on every machine, and that show something, come first."""
+        paths = [
+            (image.path.suffix.lower() not in READ_BY_ALL, not len(image.classes), image.path)
+            for image in self.images
+            if image.path
+        ]
+        return [path for _, _, path in sorted(paths, key=lambda one: one[:2])[:count]]
 
     @override
     def tests(self, release: ReleaseEndpoint, log: Log) -> list[TestRow]:
@@ -127,6 +139,11 @@ class HttpEvaluator(Evaluator):
 
     def _kept(self, release: ReleaseEndpoint, log: Log) -> Matches | None:
         known = self._cache.get(release.ref.digest)
+        if known is None and (before := self._cache.elsewhere(release.ref.digest)):
+            log(
+                f"Version {release.ref.version} answered other labelled images before ({before}); the hold-out is "
+                f"{self.holdout.digest[:19]} now, so it is asked again."
+            )
         if known:
             log(f"Version {release.ref.version} answered these images before; its image is the same.")
         return known

@@ -97,7 +97,7 @@ def percentile(latencies: Sequence[float], share: float) -> float:
 def _ask(client: httpx.Client, url: str, image: LabelledImage) -> tuple[httpx.Response | httpx.HTTPError, float]:
     started = time.perf_counter()
     try:
-        result: httpx.Response | httpx.HTTPError = upload(client, url, image.name, image.jpeg)
+        result: httpx.Response | httpx.HTTPError = upload(client, url, image.name, image.encoded)
     except httpx.HTTPError as error:
         result = error
     return result, time.perf_counter() - started

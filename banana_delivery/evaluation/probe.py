@@ -157,7 +157,7 @@ class Probe:
         result: httpx.Response | Exception
         try:
             async with asyncio.timeout(self._timeout):
-                result = await client.post(self._address, files={"image": (image.name, image.jpeg, "image/jpeg")})
+                result = await client.post(self._address, files={"image": (image.name, image.encoded, "image/jpeg")})
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is a count, and ends no load
             result = error
         self._under_way -= 1

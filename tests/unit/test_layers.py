@@ -18,7 +18,7 @@ LAYERS = (
     {"reports"},
     {"runs", "platforms"},
     {"embedded", "export"},
-    {"targets", "images", "model_registry", "evaluation", "notifications"},
+    {"targets", "images", "model_registry", "evaluation", "notifications", "policies"},
     {"policy", "sample_data"},
     {"settings", "names", "errors", "files", "waiting", "bundle", "quoting"},
 )

@@ -31,10 +31,12 @@ class Truth:
     Attributes:
         boxes: (n, 4), x1 y1 x2 y2 in pixels.
         classes: (n,), indices into the class names.
+        size: width and height of the image in pixels; None where nobody knows.
     """
 
     boxes: Floats
     classes: Integers
+    size: Floats | None = None
 
 
 @dataclass(frozen=True)

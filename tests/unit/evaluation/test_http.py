@@ -128,3 +128,32 @@ def test_a_candidate_that_leaves_an_image_unanswered_gives_no_evidence(
     service.statuses = [500]
     with pytest.raises(EvaluationError, match="1 of 20 labelled images were not answered"):
         evidence.answers(production, print, fresh=True)
+
+
+def test_a_changed_holdout_is_asked_about_anew_and_the_log_says_why(service: LeafService, tmp_path: Path) -> None:
+    from tests.unit.evaluation.holdout.layouts import coco128, picture
+
+    root, said = coco128(tmp_path / "data"), list[str]()
+    service.detections = []
+    first = HttpEvaluator(Settings(home=tmp_path, holdout=root))
+    first.answers(answering(service.url), said.append, fresh=False)
+    asked = service.asked
+    HttpEvaluator(Settings(home=tmp_path, holdout=root)).answers(answering(service.url), said.append, fresh=False)
+    assert service.asked == asked
+    picture(root / "images" / "val" / "a.jpg", shade=17)
+    changed = HttpEvaluator(Settings(home=tmp_path, holdout=root))
+    changed.answers(answering(service.url), said.append, fresh=False)
+    assert service.asked == 2 * asked
+    before = first.holdout.digest.removeprefix("sha256:")[:16]
+    assert any(f"answered other labelled images before ({before})" in line for line in said)
+    assert any(changed.holdout.digest[:19] in line for line in said)
+
+
+def test_parity_is_proven_on_images_that_every_opencv_reads_and_that_show_something_first(tmp_path: Path) -> None:
+    from tests.unit.evaluation.holdout.layouts import BOX_LINE, coco128, picture, write
+
+    root = coco128(tmp_path / "data")
+    picture(root / "images" / "val" / "aa.avif")
+    write(root / "labels" / "val" / "aa.txt", BOX_LINE)
+    paths = HttpEvaluator(Settings(home=tmp_path, holdout=root)).sample_images(4)
+    assert [path.name for path in paths] == ["a.jpg", "b.png", "empty.jpg", "aa.avif"]
