@@ -177,18 +177,17 @@ class ReplicaClient:
         if answer.status_code != httpx.codes.OK:
             return Health(ready=False, waiting_for=_sentence(answer))
         reported = answer.headers.get("X-Image-Digest", "")
-        if reported != digest:
-            waiting_for = f"port {port} is answered by {reported or 'something else'}"
-            return Health(ready=False, waiting_for=waiting_for, reported=reported)
-        return Health(ready=True)
+        if reported == digest:
+            return Health(ready=True)
+        return Health(False, f"port {port} is answered by {reported or 'something else'}", reported)
 
     def metrics(self, port: int) -> str | None:
         """The replica's own counters in Prometheus' text format; None if it does not answer."""
         try:
             answer = self._client.get(f"http://127.0.0.1:{port}/metrics")
+            return answer.text if answer.status_code == httpx.codes.OK else None
         except httpx.TransportError:
             return None
-        return answer.text if answer.status_code == httpx.codes.OK else None
 
 
 def _sentence(answer: httpx.Response) -> str:
@@ -347,9 +346,8 @@ class Replicas:
         try:
             write_atomically(path, replicas.model_dump_json(indent=2))
         except OSError as error:
-            raise TargetError(
-                f"{path} cannot be written: {error.strerror}; make room or correct its permissions."
-            ) from error
+            sentence = f"{path} cannot be written: {error.strerror}; make room or correct its permissions."
+            raise TargetError(sentence) from error
 
     @contextmanager
     def _free_ports(self) -> Iterator[Iterator[int]]:
