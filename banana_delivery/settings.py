@@ -185,6 +185,11 @@ class Settings(BaseSettings):
         description="Hosts beside the registry's own that may issue its tokens and so see the login, as JSON.",
     )
     base_image: str = Field(default="python:3.11-slim", description="What the runtime image is built on.")
+    source_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s\"'<>]+)?$",
+        description="Where you publish your source, for /docs and labels of images; empty: replicas serve theirs.",
+    )
     build_network: str = Field(default="", description="Network of builds, for example host; empty: the engine's own.")
     osv_url: str = Field(
         default="",

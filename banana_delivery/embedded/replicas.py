@@ -112,6 +112,7 @@ class ReplicaSet(StoredRecord):
             "IMAGE_DIGEST": self.image.digest,
             "PROBE_TOKEN": self.probe_token,
             "DATABASE_URL": settings.serving_database_url.get_secret_value(),
+            "SOURCE_URL": settings.source_url,
             "FAULT": settings.drill_faults.get(self.image.version, ""),
             "HOST": "127.0.0.1",
             "PORT": str(replica.port),
