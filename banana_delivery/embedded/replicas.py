@@ -186,9 +186,9 @@ class ReplicaClient:
         """The replica's own counters in Prometheus' text format; None if it does not answer."""
         try:
             answer = self._client.get(f"http://127.0.0.1:{port}/metrics")
-            return answer.text if answer.status_code == httpx.codes.OK else None
         except httpx.TransportError:
             return None
+        return answer.text if answer.status_code == httpx.codes.OK else None
 
 
 def _sentence(answer: httpx.Response) -> str:
@@ -360,8 +360,7 @@ class Replicas:
             error=TargetError,
             end_stopped=True,
         ):
-            sets = chain.from_iterable(self.all(environment) for environment in Environment)
-            given = set(chain.from_iterable(found.ports for found in sets))
+            given = {port for environment in Environment for found in self.all(environment) for port in found.ports}
             yield self._candidates(given)
 
     def _candidates(self, given: set[int]) -> Iterator[int]:
