@@ -95,7 +95,7 @@ def test_what_nobody_expected_is_a_sentence_too_and_its_trace_is_kept(
 
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(cli.entry, "app", fail)
     with pytest.raises(SystemExit):
         cli.main()
     said = capsys.readouterr().out
