@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from banana_delivery.runs.audit_log import AuditLog
 
 console = Console()
+errors = Console(stderr=True)
+"""For what went wrong, so that what a command shows can be passed on."""
 Reason = Annotated[str, typer.Option(help="Why, in one sentence; it goes into the audit trail.")]
 Digest = Annotated[str, typer.Option(help="The image it is about; without it, the version's latest.")]
 

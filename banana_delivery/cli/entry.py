@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import NoReturn
 
 import typer
 
 from banana_delivery.cli import deciding, delivering, looking, rescuing, stack, upkeep
-from banana_delivery.cli.common import console
+from banana_delivery.cli.common import errors
 from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.quoting import visible
-from banana_delivery.settings import load_settings
+from banana_delivery.settings import load_settings, unknown_variables
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,6 +39,8 @@ for command in (
 
 def main() -> None:
     """Run the command line; what goes wrong is one sentence, not a stack trace."""
+    for sentence in unknown_variables(os.environ):
+        _say(sentence, "yellow")
     try:
         app()
     except BananaDeliveryError as error:
@@ -51,9 +54,14 @@ def main() -> None:
 
 
 def _end(sentence: str) -> NoReturn:
-    lines = map(visible, sentence.split("\n"))
-    console.print("\n".join(lines), style="red", highlight=False, markup=False, soft_wrap=True)
+    _say(sentence, "red")
     raise SystemExit(2) from None
+
+
+def _say(sentence: str, style: str) -> None:
+    """Tell people beside what a program may read."""
+    lines = map(visible, sentence.split("\n"))
+    errors.print("\n".join(lines), style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _kept_trace() -> str:

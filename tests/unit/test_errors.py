@@ -46,4 +46,4 @@ def test_the_command_line_says_any_of_them_as_one_sentence(
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == 2
-    assert capsys.readouterr().out.strip() == "It cannot be done."
+    assert capsys.readouterr().err.strip() == "It cannot be done."
