@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     colour: Literal["blue", "green", "sole", ""] = Field("", description="Which side of a blue/green pair this is.")
     image_digest: str = Field("unknown", description="Digest of the image this process runs in (sha256:...).")
 
+    probe_token: str = Field("", description="What the probe proves itself by; empty: its word is enough.", repr=False)
+
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     keep_alive_seconds: int = Field(75, ge=1, description="Idle connections stay open this long; exceed the router's.")
@@ -50,6 +52,12 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL of the prediction log; empty: no log.", repr=False)
     prediction_log_capacity: int = Field(10_000, ge=1, description="Predictions held while the database is away.")
     prediction_log_retention_days: float = Field(30.0, gt=0, description="Older rows of the log are deleted.")
+
+    source_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s\"'<>]+)?$",
+        description="Where the source of this service is published; empty: this replica serves its own.",
+    )
 
     fault: str = Field("", description="Rehearsal switch that breaks /predict on purpose; see serving.faults.")
 

@@ -24,7 +24,7 @@ from banana_delivery.images.supply_chain.attachments import Attachment, Attachme
 from banana_delivery.images.supply_chain.installed import Installed
 from banana_delivery.images.supply_chain.sbom import sbom
 from banana_delivery.images.supply_chain.system_audit import SystemScan, audit_system, together
-from banana_delivery.names import CHECKPOINT_SHA256_LABEL, MLFLOW_RUN_LABEL
+from banana_delivery.names import CHECKPOINT_SHA256_LABEL, MLFLOW_RUN_LABEL, OCI_SOURCE_LABEL
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ArtifactRecord, ImageRecord
 from banana_delivery.policy.model import COLOURS, ImageRef
@@ -89,7 +89,7 @@ class ImageBuild:
             ImageError: if it cannot be built, found or tagged.
         """
         start, began = time.monotonic(), self.clock.time()
-        context = build_context(artifact)
+        context = build_context(artifact, self.settings.source_url)
         existing = self.store.find(self.store.key(context))
         built = self._found(existing) if existing else self.store.build(context, self.say)
         self.store.tag(built.ref, release_tags(artifact.version, git_revision()))
@@ -130,7 +130,7 @@ class ImageBuild:
                 f"{original.repository}; restore it there, or set BANANA_REBUILD_MISSING=true to have the same built "
                 "again."
             )
-        if self.store.key(build_context(artifact)).sha256 != original.key:
+        if self.store.key(build_context(artifact, self.settings.source_url)).sha256 != original.key:
             raise ImageError(
                 f"The original image {original.digest[:19]} of version {original.version} is gone and cannot be built "
                 "again: its serving code, lock or base was another; publish the model as a new version to deliver it "
@@ -269,8 +269,13 @@ class ImageBuild:
             return False, str(error)
 
 
-def build_context(artifact: ArtifactRecord) -> BuildContext:
-    """The version's model with today's serving code and lock."""
+def build_context(artifact: ArtifactRecord, source_url: str) -> BuildContext:
+    """The version's model with today's serving code and lock.
+
+    Args:
+        artifact: the exported model.
+        source_url: where the source of this installation is published; empty if nowhere.
+    """
     return BuildContext(
         model_directory=Path(artifact.directory),
         code_directory=SERVING_CODE,
@@ -279,6 +284,7 @@ def build_context(artifact: ArtifactRecord) -> BuildContext:
         labels={
             MLFLOW_RUN_LABEL: artifact.mlflow_run_id,
             CHECKPOINT_SHA256_LABEL: artifact.checkpoint_sha256,
+            **({OCI_SOURCE_LABEL: source_url} if source_url else {}),
         },
     )
 
@@ -297,7 +303,7 @@ def refuse_stranger(audit_log: AuditLog, store: ImageStore, ref: ImageRef, versi
     refuse_unsigned(store, ref, settings)
 
 
-def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Progress) -> Parity:
+def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Progress, source_url: str = "") -> Parity:
     """Build a version's image once more and compare it with the one that was recorded; nothing of it is kept.
 
     Raises:
@@ -307,7 +313,7 @@ def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Prog
     artifact = audit_log.latest(ArtifactRecord, "model_artifact", version)
     if original is None or artifact is None:
         raise ImageError(f"Version {version} has no image yet; deliver it as a whole: {commands.deliver(version)}")
-    return store.rebuild(build_context(artifact), original.ref, progress)
+    return store.rebuild(build_context(artifact, source_url), original.ref, progress)
 
 
 def in_use(

@@ -143,7 +143,7 @@ def test_what_nobody_signed_who_is_believed_is_refused_with_what_to_do(scene: Sc
 
 
 def test_an_image_that_somebody_put_there_is_signed_if_the_same_is_made_of_its_inputs(scene: Scene) -> None:
-    ref = scene.store.build(build_context(scene.artifact), print).ref
+    ref = scene.store.build(build_context(scene.artifact, scene.settings().source_url), print).ref
 
     record = scene.make(scene.settings(key=scene.key))
 
@@ -153,7 +153,7 @@ def test_an_image_that_somebody_put_there_is_signed_if_the_same_is_made_of_its_i
 
 
 def test_an_image_that_somebody_altered_is_not_signed_and_named(scene: Scene) -> None:
-    ref = scene.store.build(build_context(scene.artifact), print).ref
+    ref = scene.store.build(build_context(scene.artifact, scene.settings().source_url), print).ref
     layers = scene.store._images[ref.digest].layers
     layers["code"] += b"a miner"
 
