@@ -211,6 +211,18 @@ class Settings(BaseSettings):
         default=[], description="Ids or aliases that do not block a release, as JSON."
     )
 
+    # Signatures of images.
+    cosign_key: Path | None = Field(
+        default=None,
+        description="Private key that signs images and what is said of them, as PEM or as cosign writes it; empty: "
+        "nothing is signed.",
+    )
+    cosign_password: SecretStr = Field(default=SecretStr(""), description="Password of that key, if it has one.")
+    cosign_public_key: Path | None = Field(
+        default=None,
+        description="Public keys as PEM; only what one of them signed is deployed. Empty: nobody asks for signatures.",
+    )
+
     # Evidence.
     evidence_key_file: Path | None = Field(
         default=None,
@@ -235,12 +247,12 @@ class Settings(BaseSettings):
     # People.
     notify_urls: list[SecretStr] = Field(default=[], description="Apprise URLs, one a channel, as JSON.")
 
-    @field_validator("evidence_key_file", mode="before")
+    @field_validator("evidence_key_file", "cosign_key", "cosign_public_key", mode="before")
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
         return value or None
 
-    @field_validator("home", "holdout", "evidence_key_file")
+    @field_validator("home", "holdout", "evidence_key_file", "cosign_key", "cosign_public_key")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else path

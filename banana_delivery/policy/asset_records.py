@@ -121,6 +121,7 @@ class ImageRecord(StoredRecord):
         sbom: digest of its bill of materials, which is kept beside it; empty if there is none.
         sbom_components: how many that lists.
         sbom_trouble: why there is none, as a sentence; empty if there is one.
+        signed_by: name of the key that signed it; empty if it was not signed.
         lock_difference: one sentence if it will run on other libraries than it was built with; empty otherwise.
         reused: whether the digest existed before.
         pruned: digests that retention removed.
@@ -142,6 +143,7 @@ class ImageRecord(StoredRecord):
     sbom: str = ""
     sbom_components: int = 0
     sbom_trouble: str = ""
+    signed_by: str = ""
     lock_difference: str
     reused: bool
     pruned: tuple[str, ...]

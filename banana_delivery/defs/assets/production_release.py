@@ -51,7 +51,7 @@ def production_release(
         if decision.status is GateStatus.PARKED:
             run.end(Outcome.PARKED, decision.reason, digest=image.ref.digest)
             return
-        refuse_stranger(run.audit_log, image_store, image.ref, run.version)
+        refuse_stranger(run.audit_log, image_store, image.ref, run.version, run.settings)
         let_rollback_finish(release_target, clock)
         with run.lease(release_target, Environment.PRODUCTION) as lease:
             # From here on nothing is revoked but by whoever takes production over, and that fences us.

@@ -25,7 +25,16 @@ from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.images import RegistryImages, RemoteImage, key_tag
 from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.release import LAYERS, Contents, checked_tags, compare, key_of, labels_of, refuse_elsewhere
+from banana_delivery.images.release import (
+    LAYERS,
+    Contents,
+    checked_tags,
+    compare,
+    key_of,
+    labels_of,
+    refuse_elsewhere,
+    start_of,
+)
 from banana_delivery.images.scanning import pickles_in
 from banana_delivery.images.selftest import TIMEOUT_SECONDS, read_result
 from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
@@ -130,10 +139,11 @@ class DockerImages(ImageStore):
             now = self._engine.inspect(image_id)
             if now is None:
                 raise ImageError(f"The rebuilt image of version {ref.version} vanished from the engine; try again.")
-            rebuilt = Contents(_named(now["RootFS"]["Layers"]), now["Config"]["Labels"])
+            its = now["Config"]
+            rebuilt = Contents(_named(now["RootFS"]["Layers"]), its["Labels"], start_of(its))
         finally:
             self._engine.remove(image_id)
-        return compare(ref, Contents(_named(then.diff_ids), then.labels), rebuilt)
+        return compare(ref, Contents(_named(then.diff_ids), then.labels, start_of(then.config["config"])), rebuilt)
 
     @override
     def resolve(self, reference: str) -> ImageRef | None:

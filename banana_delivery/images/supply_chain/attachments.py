@@ -13,11 +13,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from banana_delivery.errors import ImageError
 from banana_delivery.files import bytes_digest
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 SBOM_TYPE = "application/vnd.cyclonedx+json"
+MOST_DOCUMENTS = 500
+"""Beside one image, of one kind: every redeploy may add a few."""
+MOST_BYTES = 64 * 2**20
 _TAG = re.compile(r"sha256-([0-9a-f]{64})\.(?:sig|att|sbom)")
 
 
@@ -108,7 +112,17 @@ def documents(parts: Sequence[Attachment], subject: Subject) -> tuple[bytes, byt
 
 
 def layers(manifest: dict[str, Any]) -> list[tuple[str, str, dict[str, str]]]:
-    """Digest, media type and annotations of each document in a manifest."""
+    """Digest, media type and annotations of each document in a manifest.
+
+    Raises:
+        ImageError: if there are more of them, or larger ones, than anybody has reason to put there.
+    """
+    sizes = [int(one["size"]) for one in manifest.get("layers", ())]
+    if len(sizes) > MOST_DOCUMENTS or sum(sizes) > MOST_BYTES:
+        raise ImageError(
+            f"{len(sizes):,} documents of {sum(sizes):,} bytes lie beside an image, more than {MOST_DOCUMENTS} or "
+            f"{MOST_BYTES:,} bytes; find out who put them there, and remove the tag."
+        )
     return [
         (str(one["digest"]), str(one["mediaType"]), dict(one.get("annotations") or {}))
         for one in manifest.get("layers", ())
