@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
 from banana_delivery.errors import BananaDeliveryError, TargetError
+from banana_delivery.files import kept_trace
 from banana_delivery.platforms import platform
 from banana_delivery.policy import commands
 from banana_delivery.policy.model import Colour, Environment
+from banana_delivery.policy.outcomes import exit_codes
 from banana_delivery.policy.staged_versions import is_version
 from banana_delivery.quoting import cited, in_terminal, visible
-from banana_delivery.settings import Settings, load_settings
+from banana_delivery.settings import load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +30,14 @@ app = typer.Typer(
     help="Takes a YOLO detector from MLflow Staging to all of production's traffic, or safely back.",
 )
 console = Console()
+Server = Annotated[
+    str, typer.Option(help="Dagster's pages elsewhere, such as https://dagster.example.com; nothing else is asked.")
+]
+Wait = Annotated[bool, typer.Option(help="Stay until it has ended, and say how by the exit code.")]
+Timeout = Annotated[float, typer.Option(min=1, help="Seconds to stay at most; the delivery goes on.")]
+Summary = Annotated[
+    Path | None, typer.Option(envvar="GITHUB_STEP_SUMMARY", help="Add what became of it to this file, in Markdown.")
+]
 Reason = Annotated[str, typer.Option(help="Why, in one sentence; it goes into the audit trail.")]
 Digest = Annotated[str, typer.Option(help="The image it is about; without it, the version's latest.")]
 
@@ -135,21 +145,25 @@ def status() -> None:
     console.print(ticks_view(Ticks(settings.home).last(), time.time()))
 
 
-@app.command()
-def deliver(version: Version) -> None:
+@app.command(epilog=exit_codes())
+def deliver(
+    version: Version, server: Server = "", wait: Wait = True, timeout: Timeout = 3600.0, summary: Summary = None
+) -> None:
     """Deliver a version as a whole, whether it is staged or not; `latest` is the highest number."""
-    settings = load_settings()
-    _launch(settings, "deliver", [version], "cli")
+    _launch("deliver", [version], "cli", server=server, wait=wait, seconds=timeout, page=summary)
 
 
-@app.command()
+@app.command(epilog=exit_codes())
 def redeploy(
     versions: Annotated[
         list[str], typer.Argument(help="MLflow model versions, in the order wanted.", callback=_versions)
     ],
+    server: Server = "",
+    timeout: Timeout = 3600.0,
+    summary: Summary = None,
 ) -> None:
     """Put versions that were released before into production again, one after the other, in the order typed."""
-    _launch(load_settings(), "redeploy", versions, "redeploy")
+    _launch("redeploy", versions, "redeploy", server=server, seconds=timeout, page=summary)
 
 
 @app.command()
@@ -194,11 +208,11 @@ def rollback(
     )
 
 
-@app.command()
+@app.command(epilog=exit_codes())
 def approve(version: Version, reason: Reason, digest: Digest = "") -> None:
     """Let a version into production whose A/B report was inconclusive."""
     _record_decision("approval", version, reason, digest)
-    _launch(load_settings(), "deliver", [version], "cli", assets=["production_release"])
+    _launch("deliver", [version], "cli", ["production_release"])
 
 
 @app.command()
@@ -330,17 +344,17 @@ def _record_decision(kind: str, version: str, reason: str, digest: str) -> None:
     )
 
 
-def _launch(settings: Settings, job: str, versions: list[str], trigger: str, assets: list[str] | None = None) -> None:
-    """Run a job for one version after the other and show how each ended; the first failure ends it."""
+def _launch(job: str, versions: list[str], trigger: str, assets: Sequence[str] = (), **wishes: Any) -> NoReturn:
+    """Run a job for one version after the other, show how each ended, and end as the first that was not released."""
     from banana_delivery.defs.build import build_resources
-    from banana_delivery.delivery.launch import claimed_by, deliver_one
+    from banana_delivery.delivery.launch import Wish, deliver_all
 
-    resources = build_resources(settings)
-    for asked in versions:
-        version = resources.model_registry.describe(asked).version
-        attempt = deliver_one(settings, job, version, trigger, claimed_by(), assets or [], console)
-        if attempt is None or attempt.outcome.value not in {"released", "parked"}:
-            raise typer.Exit(1)
+    settings, asked = load_settings(), (job, trigger, assets)
+
+    def numbered(typed: str) -> str:
+        return build_resources(settings).model_registry.describe(typed).version
+
+    raise typer.Exit(deliver_all(settings, numbered, asked, versions, console, Wish(**wishes)))
 
 
 def main() -> None:
@@ -354,23 +368,10 @@ def main() -> None:
         _end(f"{what}{error.strerror or error}; see whether BANANA_HOME ({load_settings().home}) can be used.")
     except Exception as error:  # noqa: BLE001 - a person at night reads a sentence; the trace is kept for the others
         said = (str(error).strip() or "it said nothing").splitlines()[0]
-        _end(f"Nobody expected this ({type(error).__name__}): {said}{_kept_trace()}")
+        _end(f"Nobody expected this ({type(error).__name__}): {said}{kept_trace()}")
 
 
 def _end(sentence: str) -> NoReturn:
     lines = map(visible, sentence.split("\n"))
     console.print("\n".join(lines), style="red", highlight=False, markup=False, soft_wrap=True)
     raise SystemExit(2) from None
-
-
-def _kept_trace() -> str:
-    """Where the stack trace is; empty if it could not be kept."""
-    import tempfile
-    import traceback
-
-    try:
-        with tempfile.NamedTemporaryFile("w", prefix="banana-delivery-", suffix=".trace", delete=False) as file:
-            traceback.print_exc(file=file)
-            return f"\nFor whoever mends it: {file.name}"
-    except OSError:
-        return ""

@@ -126,6 +126,15 @@ def in_terminal(text: str) -> str:
     return escape(one_line(text))
 
 
+def in_ci_log(text: str) -> str:
+    """In one line of the log of a CI server, some of which take orders from it. Not to be quoted twice.
+
+    >>> in_ci_log("::add-path::/tmp ##[set-env name=A]b")
+    ': :add-path: :/tmp # #[set-env name=A]b'
+    """
+    return one_line(text).replace("::", ": :").replace("##[", "# #[")
+
+
 def in_log(text: str) -> str:
     """In a log: lines after the first one are indented, so that none of them looks like another message."""
     first, *more = text.split("\n")
