@@ -9,7 +9,6 @@ import hashlib
 import logging
 import os
 import tempfile
-import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -231,13 +230,3 @@ def _holder(path: Path) -> str:
         except (psutil.Error, OSError):
             continue
     return " or ".join(found) or "a process that this user may not see"
-
-
-def kept_trace() -> str:
-    """Keep the stack trace of the error that is being handled, and say where it is; nothing if it cannot be kept."""
-    try:
-        with tempfile.NamedTemporaryFile("w", prefix="banana-delivery-", suffix=".trace", delete=False) as file:
-            traceback.print_exc(file=file)
-            return f"\nFor whoever mends it: {file.name}"
-    except OSError:
-        return ""

@@ -1,0 +1,53 @@
+"""Deliveries that a person or a CI server starts and waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from banana_delivery.cli.common import Version, checked_versions, console
+from banana_delivery.settings import load_settings
+
+Server = Annotated[
+    str, typer.Option(help="Dagster's pages elsewhere, such as https://dagster.example.com; nothing else is asked.")
+]
+Wait = Annotated[bool, typer.Option(help="Stay until it has ended, and say how by the exit code.")]
+Timeout = Annotated[float, typer.Option(min=1, max=86_400, help="Seconds to stay at most; the delivery goes on.")]
+Summary = Annotated[
+    Path | None, typer.Option(envvar="GITHUB_STEP_SUMMARY", help="Add what became of it to this file, in Markdown.")
+]
+
+
+def deliver(
+    version: Version, server: Server = "", wait: Wait = True, timeout: Timeout = 3600.0, summary: Summary = None
+) -> None:
+    """Deliver a version as a whole, whether it is staged or not; `latest` is the highest number."""
+    launch("deliver", [version], "cli", server=server, wait=wait, seconds=timeout, page=summary)
+
+
+def redeploy(
+    versions: Annotated[
+        list[str], typer.Argument(help="MLflow model versions, in the order wanted.", callback=checked_versions)
+    ],
+    server: Server = "",
+    timeout: Timeout = 3600.0,
+    summary: Summary = None,
+) -> None:
+    """Put versions that were released before into production again, one after the other, in the order typed."""
+    launch("redeploy", versions, "redeploy", server=server, seconds=timeout, page=summary)
+
+
+def launch(job: str, versions: list[str], trigger: str, assets: Sequence[str] = (), **wishes: Any) -> NoReturn:
+    """Run a job for one version after the other, show how each ended, and end as the first that was not released."""
+    from banana_delivery.defs.build import build_resources
+    from banana_delivery.delivery.launch import Wish, deliver_all
+
+    settings, asked = load_settings(), (job, trigger, assets)
+
+    def numbered(typed: str) -> str:
+        return build_resources(settings).model_registry.describe(typed).version
+
+    raise typer.Exit(deliver_all(settings, numbered, asked, versions, console, Wish(**wishes)))
