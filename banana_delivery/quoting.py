@@ -127,12 +127,13 @@ def in_terminal(text: str) -> str:
 
 
 def in_ci_log(text: str) -> str:
-    """In one line of the log of a CI server, some of which take orders from it. Not to be quoted twice.
+    """As a line of the log of a CI server, some of which take orders that begin a line, or stand anywhere in it.
 
     >>> in_ci_log("::add-path::/tmp ##[set-env name=A]b")
-    ': :add-path: :/tmp # #[set-env name=A]b'
+    ': :add-path::/tmp # #[set-env name=A]b'
     """
-    return one_line(text).replace("::", ": :").replace("##[", "# #[")
+    line = one_line(text).replace("##[", "# #[")
+    return f": {line[1:]}" if line.startswith("::") else line
 
 
 def in_log(text: str) -> str:

@@ -76,7 +76,7 @@ def deliver_one(settings: Settings, version: str, asked: Asked, console: Console
         console.print(in_ci_log(line), soft_wrap=True, markup=False, highlight=False)
 
     url = f"{settings.pages_url or server}/runs/{run_id}"
-    console.print(f"Version {version}: {url}", soft_wrap=True, highlight=False)
+    say(f"Version {version}: {url}")
     if not wish.wait:
         return 0
     with console.status(f"Delivering version {version}"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import dagster as dg
 import uvicorn
@@ -20,11 +21,12 @@ from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 
 from banana_delivery.runs.pages.app import Workspace, dagster_pages, guarded
 from banana_delivery.settings import Settings
-from tests.support import served_location
 from tests.support.pipeline import PipelineHarness
 
 LOCATION = "banana-delivery"
 TOKEN = "the token of the command line"
+SERVED: list[PipelineHarness] = []
+"""The pipelines that were served; the last one is."""
 
 
 class Daemon:
@@ -73,10 +75,11 @@ def serve(pipeline: PipelineHarness, before: Callable[[dg.DagsterRun], None] = l
         pipeline: whose they are.
         before: called with each run before it begins.
     """
-    served_location.pipeline = pipeline
-    target = LoadableTargetOrigin(module_name=served_location.__name__)
+    SERVED.append(pipeline)
+    # By its file, which is executed each time anew.
+    target = LoadableTargetOrigin(python_file=str(Path(__file__).with_name("served_location.py")))
     place = InProcessCodeLocationOrigin(target, location_name=LOCATION)
-    settings = Settings(home=pipeline.resources.settings.home, pages_read_only=True, pages_token=TOKEN)  # type: ignore[arg-type]
+    settings = Settings(home=pipeline.resources.settings.home, pages_read_only=True, pages_token=TOKEN)
     with Workspace(pipeline.instance, InProcessWorkspaceLoadTarget(place)) as workspace, Daemon(pipeline, before):
         config = uvicorn.Config(guarded(dagster_pages(workspace), settings), port=0, log_level="error", lifespan="off")
         server = uvicorn.Server(config)

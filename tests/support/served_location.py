@@ -1,16 +1,7 @@
-"""What Dagster's webserver loads as our code location: the definitions of a pipeline in memory."""
+"""What Dagster's webserver loads as our code location: the definitions of the pipeline that is served now."""
 
 from __future__ import annotations
 
-import dagster as dg
+from tests.support import served
 
-from tests.support.pipeline import PipelineHarness
-
-pipeline: PipelineHarness | None = None
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    """Those of the pipeline that is served now."""
-    assert pipeline is not None
-    return pipeline.defs
+defs = served.SERVED[-1].defs

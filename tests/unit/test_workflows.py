@@ -28,7 +28,7 @@ def steps() -> Iterator[dict[str, Any]]:
 
 
 def scripts() -> list[str]:
-    return [one["run"] for one in steps() if "run" in one] + COMPONENT["deliver-model"]["script"]
+    return [*(one["run"] for one in steps() if "run" in one), *COMPONENT["deliver-model"]["script"]]
 
 
 def test_a_delivery_starts_when_a_training_job_says_so_or_a_person_does() -> None:
