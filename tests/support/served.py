@@ -18,6 +18,7 @@ from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from pydantic import SecretStr
 
 from banana_delivery.runs.pages.app import Workspace, dagster_pages, guarded
 from banana_delivery.settings import Settings
@@ -79,7 +80,7 @@ def serve(pipeline: PipelineHarness, before: Callable[[dg.DagsterRun], None] = l
     # By its file, which is executed each time anew.
     target = LoadableTargetOrigin(python_file=str(Path(__file__).with_name("served_location.py")))
     place = InProcessCodeLocationOrigin(target, location_name=LOCATION)
-    settings = Settings(home=pipeline.resources.settings.home, pages_read_only=True, pages_token=TOKEN)
+    settings = Settings(home=pipeline.resources.settings.home, pages_read_only=True, pages_token=SecretStr(TOKEN))
     with Workspace(pipeline.instance, InProcessWorkspaceLoadTarget(place)) as workspace, Daemon(pipeline, before):
         config = uvicorn.Config(guarded(dagster_pages(workspace), settings), port=0, log_level="error", lifespan="off")
         server = uvicorn.Server(config)
