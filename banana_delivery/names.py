@@ -9,6 +9,7 @@ from __future__ import annotations
 PIPELINE_TAG = "banana/pipeline"
 TRIGGER_TAG = "banana/trigger"
 ACTOR_TAG = "banana/actor"
+REQUEST_TAG = "banana/request"
 STAGED_AT_TAG = "banana/staged_at"
 STAGING_ORDER_TAG = "banana/staging_order"
 SUPERSEDED_TAG = "banana/superseded_by"

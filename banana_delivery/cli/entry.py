@@ -10,6 +10,7 @@ import typer
 from banana_delivery.cli import deciding, delivering, looking, rescuing, stack, upkeep
 from banana_delivery.cli.common import errors
 from banana_delivery.errors import BananaDeliveryError
+from banana_delivery.policy.outcomes import exit_codes
 from banana_delivery.quoting import visible
 from banana_delivery.settings import load_settings, unknown_variables
 
@@ -36,7 +37,8 @@ for command in (
     upkeep.prune,
     upkeep.rebuild,
 ):
-    app.command(command.__name__.replace("_", "-"))(command)
+    waits = command in {delivering.deliver, delivering.redeploy, deciding.approve}
+    app.command(command.__name__.replace("_", "-"), epilog=exit_codes() if waits else None)(command)
 
 
 def main() -> None:

@@ -16,7 +16,17 @@ from banana_delivery.runs import client
 from banana_delivery.runs.client import DagsterClient
 from banana_delivery.runs.code_location import CodeLocation
 
-QUERIES = ["LAUNCH_RUN", "LAUNCH_BACKFILL", "RUN_STATUS", "BACKFILL_RUNS", "SHARED_KEYS"]
+QUERIES = [
+    "LAUNCH_RUN",
+    "LAUNCH_BACKFILL",
+    "RUN_STATUS",
+    "RUN_STEPS",
+    "RUN_TAGGED",
+    "ADD_PARTITION",
+    "ATTEMPTS",
+    "BACKFILL_RUNS",
+    "SHARED_KEYS",
+]
 
 
 @pytest.mark.parametrize("name", QUERIES)
