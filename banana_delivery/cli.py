@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from banana_delivery import policy_commands
 from banana_delivery.errors import BananaDeliveryError, TargetError
 from banana_delivery.platforms import platform
 from banana_delivery.policy import commands
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Takes a YOLO detector from MLflow Staging to all of production's traffic, or safely back.",
 )
+policy_commands.register(app)
 console = Console()
 Reason = Annotated[str, typer.Option(help="Why, in one sentence; it goes into the audit trail.")]
 Digest = Annotated[str, typer.Option(help="The image it is about; without it, the version's latest.")]
@@ -118,20 +120,23 @@ def status() -> None:
             console.print(
                 f"{environment.capitalize()} cannot be seen: {in_terminal(str(error))}", style="red", highlight=False
             )
-    waiting, attempts, decisions, unsigned = [], [], [], 0
+    waiting, attempts, decisions, unsigned, said = [], [], [], 0, None
     with open_instance_if_it_answers(settings) as instance:
         if instance:
             queue = Runs(instance, location).waiting()
             waiting = [f"version {location.version_of(run)} ({trigger_of(run.tags)})" for run in queue]
             log = AuditLog(instance, location)
             attempts, unsigned = list(islice(log.each_readable(), 10)), len(log.unsigned(LOOKED_AT))
+            said = log.freeze()
             memory = sightings(settings, SystemClock())
             decisions = [
                 (one, left(one, memory, settings), is_spent(one, [*log.each_readable(one.version)]))
                 for one in log.decisions(latest=LOOKED_AT)
             ]
     console.print(status_view(records, attempts, time.time(), observed=observed, waiting=waiting))
-    console.print(decisions_view(decisions, unsigned))
+    console.print(
+        policy_commands.freeze_view(settings, said, time.time()), decisions_view(decisions, unsigned), sep="\n"
+    )
     console.print(ticks_view(Ticks(settings.home).last(), time.time()))
 
 

@@ -55,12 +55,12 @@ class GateInputs(TypedDict):
     Attributes:
         history: all attempts at the version, in any order.
         decisions: all that people said of it, in any order.
-        frozen: whether a freeze window is open.
+        frozen: why nothing may enter production now, as a clause; empty if it may.
     """
 
     history: Sequence[AttemptRecord]
     decisions: Sequence[ManualDecision]
-    frozen: bool
+    frozen: str
 
 
 def evaluate_gate(
@@ -70,7 +70,7 @@ def evaluate_gate(
     verdicts: Sequence[AbVerdict],
     history: Sequence[AttemptRecord],
     decisions: Sequence[ManualDecision],
-    frozen: bool,
+    frozen: str,
 ) -> GateDecision:
     """Decide whether ``digest`` of ``version`` may take production traffic.
 
@@ -80,7 +80,7 @@ def evaluate_gate(
         verdicts: all A/B verdicts of this version, in any order; those of other digests do not count.
         history: all attempts at this version, in any order.
         decisions: all that people said of this version, in any order.
-        frozen: whether a freeze window is open.
+        frozen: as in ``GateInputs``.
     """
     latest = max((one for one in verdicts if one.digest == digest), key=lambda one: one.order, default=None)
     override = standing_override(digest, history=history, decisions=decisions)
@@ -107,7 +107,7 @@ def evaluate_gate(
 
 
 def standing_block(
-    version: str, digest: str, *, history: Sequence[AttemptRecord], decisions: Sequence[ManualDecision], frozen: bool
+    version: str, digest: str, *, history: Sequence[AttemptRecord], decisions: Sequence[ManualDecision], frozen: str
 ) -> GateDecision | None:
     """What keeps a version away from production's users whatever the evidence; None if nothing does.
 
@@ -116,7 +116,7 @@ def standing_block(
         digest: the image that would meet users.
         history: all attempts at this version, in any order.
         decisions: all that people said of this version, in any order.
-        frozen: whether a freeze window is open.
+        frozen: as in ``GateInputs``.
     """
     if standing_override(digest, history=history, decisions=decisions):
         return None
@@ -126,7 +126,8 @@ def standing_block(
         )
     if frozen:
         return _parked(
-            f"A freeze window is open; version {version} waits. When it is over, type: {commands.deliver(version)}; "
+            f"A freeze window is open ({frozen}); version {version} waits. When it is over, type: "
+            f"{commands.deliver(version)}; "
             f"if it cannot wait, type before that: {commands.override(version)}"
         )
     return None

@@ -12,6 +12,7 @@ import banana_delivery
 PRODUCT = Path(banana_delivery.__file__).parent
 LAYERS = (
     {"cli", "definitions"},
+    {"policy_commands"},
     {"demo"},
     {"defs"},
     {"delivery"},
