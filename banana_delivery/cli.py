@@ -310,9 +310,8 @@ def rebuild(version: Version) -> None:
 
     settings = load_settings()
     with open_instance(settings) as instance:
-        parity = build_again(
-            AuditLog(instance, CodeLocation.of(settings)), build_resources(settings).image_store, version, console.print
-        )
+        audit_log, store = AuditLog(instance, CodeLocation.of(settings)), build_resources(settings).image_store
+        parity = build_again(audit_log, store, version, console.print, settings.source_url)
     image = f"version {version}, {parity.ref.digest[:19]}"
     if parity.proven:
         console.print(f"Building {image} again gives the same in every layer and label.")

@@ -185,9 +185,19 @@ class Settings(BaseSettings):
         description="Hosts beside the registry's own that may issue its tokens and so see the login, as JSON.",
     )
     base_image: str = Field(default="python:3.11-slim", description="What the runtime image is built on.")
+    source_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s\"'<>]+)?$",
+        description="Where you publish your source, for /docs and labels of images; empty: replicas serve theirs.",
+    )
     build_network: str = Field(default="", description="Network of builds, for example host; empty: the engine's own.")
     osv_url: str = Field(
-        default="", description="Query address of an OSV vulnerability database; empty: the package index's own."
+        default="",
+        description="Query address of an OSV vulnerability database, for example a mirror of yours; empty: the package "
+        "index's own, and OSV's for the operating system.",
+    )
+    unaudited: Literal["warn", "reject"] = Field(
+        default="warn", description="What happens to an image that the database could not be asked about."
     )
     accepted_vulnerabilities: list[str] = Field(
         default=[], description="Ids or aliases that do not block a release, as JSON."

@@ -134,7 +134,7 @@ class ImageRecord(StoredRecord):
         self_test_passed: whether the image's own self-test passed.
         self_test_detail: what it said.
         pickles: files in the image that are pickles; must be none.
-        audit: what a scan of the serving lock for known vulnerabilities says; empty where images bring no packages.
+        audit: what a scan of its packages for known vulnerabilities says; empty where images bring none.
         audit_detail: the same as a sentence.
         sbom: digest of its bill of materials, which is kept beside it; empty if there is none.
         sbom_components: how many that lists.

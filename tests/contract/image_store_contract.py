@@ -108,6 +108,7 @@ class ImageStoreContract:
         labels = store.labels(ref)
 
         assert labels["banana.version"] == "7"
+        assert labels["org.opencontainers.image.licenses"] == "AGPL-3.0-or-later"
         assert labels["banana.key"] == ref.key
         assert labels["banana.model.sha256"] == store.key(context).model
         assert labels["banana.mlflow.run"] == "run-7"
