@@ -134,10 +134,9 @@ def status() -> None:
                 for one in log.decisions(latest=LOOKED_AT)
             ]
     console.print(status_view(records, attempts, time.time(), observed=observed, waiting=waiting))
-    console.print(
-        policy_commands.freeze_view(settings, said, time.time()), decisions_view(decisions, unsigned), sep="\n"
-    )
-    console.print(ticks_view(Ticks(settings.home).last(), time.time()))
+    console.print(policy_commands.freeze_view(settings, said, time.time()))
+    ticks = ticks_view(Ticks(settings.home).last(), time.time())
+    console.print(decisions_view(decisions, unsigned), ticks, sep="\n")
 
 
 @app.command()
