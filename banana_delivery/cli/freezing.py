@@ -1,27 +1,18 @@
-"""The commands about release policies: ``policy check``, ``freeze`` and ``unfreeze``."""
+"""Keeping deliveries out of production for a while, and what ``status`` says of that."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
+from banana_delivery.cli.common import Reason, console
 from banana_delivery.errors import BadSettingsError
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import FreezeRecord
 from banana_delivery.quoting import one_line
 from banana_delivery.settings import Settings, load_settings
-
-console = Console()
-Reason = Annotated[str, typer.Option(help="Why, in one sentence; it goes into the audit trail.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to those of an app."""
-    app.command()(freeze)
-    app.command()(unfreeze)
 
 
 def freeze(
