@@ -138,7 +138,7 @@ class RecordReader:
             return None
         raw, signature = said.metadata[RECORD_KEY].value, _value(said.metadata, SIGNATURE_KEY)
         memory = self._memory_of(kind, asset, event, said.partition or "", mark_of(signature))
-        if memory in _verified and not (asset != ROLLOUT_LOG and self._strange(event, asset)):
+        if memory in _verified and not (asset not in LOGS and self._strange(event, asset)):
             return cast(Line[Record], _verified[memory])
         after = after_of(signature)
         doubt = self._doubt(kind, asset, event, raw, signature)
