@@ -196,7 +196,7 @@ def questions(pipeline: PipelineHarness) -> Iterator[tuple[str, Callable[[], obj
 
     def gate() -> None:
         history, decisions = log.attempts(OFTEN_TRIED), log.decisions(OFTEN_TRIED)
-        standing_block(OFTEN_TRIED, "sha256:1", history=history, decisions=decisions, frozen="")
+        standing_block(OFTEN_TRIED, "sha256:1", history=history, decisions=decisions, frozen=False)
 
     def tick(sensor: str) -> None:
         context = dg.build_sensor_context(

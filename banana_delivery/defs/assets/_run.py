@@ -154,7 +154,7 @@ class DeliveryRun:
             windows=self.policy.freeze,
             now=self.recorder.clock.time(),
         )
-        return GateInputs(history=self.attempts, decisions=self.decisions, frozen=closed)
+        return GateInputs(history=self.attempts, decisions=self.decisions, frozen=bool(closed), freeze=closed)
 
     def rules(self, production: RolloutRecord) -> Rules:
         """The rules that this delivery goes by: those it began with, where another process of it wrote them down."""

@@ -157,7 +157,7 @@ def _known_release(production: RolloutRecord, history: History, to: str, standin
             f"type: {commands.deliver(to)}"
         )
     decisions = standing(audit_log.decisions(to))
-    block = standing_block(to, released.digest, history=attempts, decisions=decisions, frozen="")
+    block = standing_block(to, released.digest, history=attempts, decisions=decisions, frozen=False)
     if block:
         raise NothingToRollBackError(f"{block.reason}, then: {commands.rollback_to(to)}")
     image = audit_log.image(to, released.digest)

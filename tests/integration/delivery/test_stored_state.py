@@ -195,9 +195,11 @@ def _version(history: AuditLog, version: str) -> Json:
         else None,
         "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
         "words": [decision.model_dump(mode="json", exclude={"schema_number"}) for decision in decisions],
-        "gate": _gate(evaluate_gate(version, digest, verdicts=verdicts, history=said, decisions=decisions, frozen="")),
+        "gate": _gate(
+            evaluate_gate(version, digest, verdicts=verdicts, history=said, decisions=decisions, frozen=False)
+        ),
         "gate_when_frozen": _gate(
-            evaluate_gate(version, digest, verdicts=verdicts, history=said, decisions=decisions, frozen="set")
+            evaluate_gate(version, digest, verdicts=verdicts, history=said, decisions=decisions, frozen=True)
         ),
     }
 

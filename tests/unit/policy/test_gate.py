@@ -68,9 +68,7 @@ def test_the_gate_opens_only_for_a_reason(
     status: GateStatus,
     basis: str,
 ) -> None:
-    decision = evaluate_gate(
-        "7", DIGEST, verdicts=verdicts, history=history, decisions=decisions, frozen="set" * frozen
-    )
+    decision = evaluate_gate("7", DIGEST, verdicts=verdicts, history=history, decisions=decisions, frozen=frozen)
     assert (decision.status, decision.basis) == (status, basis)
 
 
@@ -83,7 +81,7 @@ def test_what_was_decided_last_is_told_by_the_audit_trail_and_by_no_clock(clock:
 
     def status(*said: ManualDecision) -> GateStatus:
         history = [revoked, released]
-        return evaluate_gate("7", DIGEST, verdicts=[], history=history, decisions=said, frozen="").status
+        return evaluate_gate("7", DIGEST, verdicts=[], history=history, decisions=said, frozen=False).status
 
     assert status() is GateStatus.REFUSED
     assert status(override) is GateStatus.OPEN
@@ -93,7 +91,7 @@ def test_what_was_decided_last_is_told_by_the_audit_trail_and_by_no_clock(clock:
 def test_a_decision_without_a_reason_is_none_and_a_claimed_name_is_said_to_be_claimed() -> None:
     def said(by: str, reason: str) -> GateDecision:
         word = decision(DecisionKind.OVERRIDE, 9.0, DIGEST).replace(by=by, reason=reason)
-        return evaluate_gate("7", DIGEST, verdicts=[], history=[REVOKED], decisions=[word], frozen="set")
+        return evaluate_gate("7", DIGEST, verdicts=[], history=[REVOKED], decisions=[word], frozen=True)
 
     assert said("Ada", "").status is said("Ada", " \n").status is GateStatus.REFUSED
     assert said("Ada", "I looked.").reason == "Ada overrode the gate: I looked."
@@ -103,9 +101,11 @@ def test_a_decision_without_a_reason_is_none_and_a_claimed_name_is_said_to_be_cl
 
 
 def test_whoever_is_kept_out_is_told_what_to_type() -> None:
-    refused = evaluate_gate("7", DIGEST, verdicts=[], history=[], decisions=[], frozen="")
-    revoked = evaluate_gate("7", DIGEST, verdicts=[], history=[RELEASED, REVOKED], decisions=[], frozen="")
-    parked = evaluate_gate("7", DIGEST, verdicts=[verdict(Verdict.INCONCLUSIVE)], history=[], decisions=[], frozen="")
+    refused = evaluate_gate("7", DIGEST, verdicts=[], history=[], decisions=[], frozen=False)
+    revoked = evaluate_gate("7", DIGEST, verdicts=[], history=[RELEASED, REVOKED], decisions=[], frozen=False)
+    parked = evaluate_gate(
+        "7", DIGEST, verdicts=[verdict(Verdict.INCONCLUSIVE)], history=[], decisions=[], frozen=False
+    )
     assert "banana-delivery deliver 7" in refused.reason
     assert "banana-delivery override 7" in revoked.reason
     assert "banana-delivery approve 7" in parked.reason
