@@ -66,8 +66,9 @@ MARK_DIGEST_TAG = "banana.digest"
 RUN_TAG = "banana.run"
 TIME_TAG = "banana.at"
 
-# Headers: who asks, set by routers and the probe; and who answered, set by the serving code.
+# Headers: who asks, set by routers and the probe; how the probe proves it; and who answered, set by the serving code.
 TRAFFIC_HEADER = "X-Banana-Traffic"
+PROBE_HEADER = "X-Banana-Probe"
 DIGEST_HEADER = "X-Image-Digest"
 VERSION_HEADER = "X-Model-Version"
 COLOUR_HEADER = "X-Colour"

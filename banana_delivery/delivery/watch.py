@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
+from banana_delivery.delivery.traffic_shift import probing
 from banana_delivery.errors import BananaDeliveryError, GoneAlreadyError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.notifications.alarms import rollback_failed, wrong_release
@@ -130,7 +131,7 @@ def traffic_with_control(
     """
     try:
         if record.active is not None:
-            with evaluator.probe(target.probe_url(Environment.PRODUCTION, record.active.other)) as load:
+            with probing(evaluator, target, record.active.other) as load:
                 load.set_rate(CONTROL_RATE)
                 clock.sleep(CONTROL_SECONDS)
     except BananaDeliveryError as error:

@@ -95,5 +95,10 @@ class Evaluator(ABC):
         """
 
     @abstractmethod
-    def probe(self, url: str) -> AbstractContextManager[Load]:
-        """Load that replays labelled images against an internal route; starts at rate 0, ends with the block."""
+    def probe(self, url: str, token: str = "") -> AbstractContextManager[Load]:
+        """Load that replays labelled images against an internal route; starts at rate 0, ends with the block.
+
+        Args:
+            url: of the route.
+            token: what its requests prove by that they are the probe's.
+        """

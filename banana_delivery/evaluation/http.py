@@ -17,7 +17,7 @@ from banana_delivery.evaluation.base import Evaluator, Load, Log, ProductionAnsw
 from banana_delivery.evaluation.holdout.read import Holdout, read
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.evaluation.load_test import performance
-from banana_delivery.evaluation.probe import AS_PROBE, Probe
+from banana_delivery.evaluation.probe import Probe, as_probe
 from banana_delivery.policy.asset_records import TestRow
 from banana_delivery.policy.quality.assessment import TOLERATED_UNANSWERED
 from banana_delivery.policy.quality.matching import Matches
@@ -162,5 +162,5 @@ class HttpEvaluator(Evaluator):
             raise EvaluationError(str(error)) from error
 
     @override
-    def probe(self, url: str) -> AbstractContextManager[Load]:
-        return Probe(url, self.images, headers=AS_PROBE)
+    def probe(self, url: str, token: str = "") -> AbstractContextManager[Load]:
+        return Probe(url, self.images, headers=as_probe(token))

@@ -23,10 +23,18 @@ import httpx
 
 from banana_delivery.evaluation.client import PREDICT, is_overload
 from banana_delivery.evaluation.labelled_images import LabelledImage
-from banana_delivery.names import COLOUR_HEADER, DIGEST_HEADER, TRAFFIC_HEADER
+from banana_delivery.names import COLOUR_HEADER, DIGEST_HEADER, PROBE_HEADER, TRAFFIC_HEADER
 
-AS_PROBE = {TRAFFIC_HEADER: "probe"}
-"""How a request says that it is the probe's. A router overwrites it; where there is none, nobody else would say so."""
+
+def as_probe(token: str) -> dict[str, str]:
+    """How a request says that it is the probe's, and proves it.
+
+    Args:
+        token: of the release that is asked; empty for one from before there were tokens, which takes our word.
+    """
+    return {TRAFFIC_HEADER: "probe", **({PROBE_HEADER: token} if token else {})}
+
+
 LONGEST_BACKLOG_SECONDS = 1.0
 """A load that fell behind, because its machine stood still, makes up for no more than this."""
 

@@ -11,7 +11,7 @@ from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rollback import let_rollback_finish, rollback_on_exit
-from banana_delivery.delivery.traffic_shift import TrafficShift
+from banana_delivery.delivery.traffic_shift import TrafficShift, probing
 from banana_delivery.errors import GateError, TargetError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.images.base import ImageStore
@@ -90,10 +90,10 @@ def _meet_users(
         lease.enter(Phase.DEPLOYING, candidate=ref, plan=plan.name, rules=rules.model_dump_json(), scale_down_at=None)
         target.deploy(lease.claim, candidate, ref, 1)
         wait_until_ready(target, lease, Environment.PRODUCTION, candidate, timeout, run.say)
-        probe = load.enter_context(evaluator.probe(target.probe_url(Environment.PRODUCTION, candidate)))
+        probe = load.enter_context(probing(evaluator, target, candidate))
         shift = TrafficShift(target, lease, plan, candidate, ref, probe, run.say, clock.sleep)
         if target.record(Environment.PRODUCTION).active:
-            control = evaluator.probe(target.probe_url(Environment.PRODUCTION, candidate.other))
+            control = probing(evaluator, target, candidate.other)
             shift.control = load.enter_context(control)
         shift.overridden = run.override(ref) is not None
         action = shift.run(ab_step(plan))

@@ -12,7 +12,7 @@ from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rollback import RollbackGuard, let_rollback_finish, rollback_on_exit
-from banana_delivery.delivery.traffic_shift import TrafficShift
+from banana_delivery.delivery.traffic_shift import TrafficShift, probing
 from banana_delivery.errors import FencedError, GateError, ImageError, TargetError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.images.base import ImageStore
@@ -132,7 +132,7 @@ class _Release:
         # The probe ends last: users do not wait for answers that a hanging candidate owes to it.
         with ExitStack() as load, rollback_on_exit(self.target, self.lease) as guard:
             self._bring_up(before)
-            probe = self.evaluator.probe(self.target.probe_url(Environment.PRODUCTION, before.idle))
+            probe = probing(self.evaluator, self.target, before.idle)
             shift = TrafficShift(
                 self.target,
                 self.lease,
@@ -145,7 +145,7 @@ class _Release:
                 overridden=self.run.override(self.ref) is not None,
             )
             if before.active:
-                control = self.evaluator.probe(self.target.probe_url(Environment.PRODUCTION, before.active))
+                control = probing(self.evaluator, self.target, before.active)
                 shift.control = load.enter_context(control)
             action = self._shift(shift)
             if action.kind is ActionKind.PROMOTE:
