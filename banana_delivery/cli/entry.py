@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from banana_delivery.cli import deciding, delivering, looking, rescuing, stack, upkeep
+from banana_delivery.cli import deciding, delivering, freezing, looking, rescuing, stack, upkeep
 from banana_delivery.cli.common import errors
 from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.policy.outcomes import exit_codes
@@ -32,6 +32,8 @@ for command in (
     deciding.approve,
     deciding.override,
     deciding.adopt_records,
+    freezing.freeze,
+    freezing.unfreeze,
     rescuing.resume,
     rescuing.restore,
     upkeep.prune,

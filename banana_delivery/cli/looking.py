@@ -9,6 +9,7 @@ from itertools import islice
 import typer
 
 from banana_delivery.cli.common import console
+from banana_delivery.cli.freezing import freeze_view
 from banana_delivery.errors import BadSettingsError, TargetError
 from banana_delivery.policy.model import Environment
 from banana_delivery.quoting import in_terminal
@@ -40,19 +41,21 @@ def status() -> None:
             console.print(
                 f"{environment.capitalize()} cannot be seen: {in_terminal(str(error))}", style="red", highlight=False
             )
-    waiting, attempts, decisions, unsigned = [], [], [], 0
+    waiting, attempts, decisions, unsigned, said = [], [], [], 0, None
     with open_instance_if_it_answers(settings) as instance:
         if instance:
             queue = Runs(instance, location).waiting()
             waiting = [f"version {location.version_of(run)} ({trigger_of(run.tags)})" for run in queue]
             log = AuditLog(instance, location)
             attempts, unsigned = list(islice(log.each_readable(), 10)), len(log.unsigned(LOOKED_AT))
+            said = log.freeze()
             memory = sightings(settings, SystemClock())
             decisions = [
                 (one, left(one, memory, settings), is_spent(one, [*log.each_readable(one.version)]))
                 for one in log.decisions(latest=LOOKED_AT)
             ]
     console.print(status_view(records, attempts, time.time(), observed=observed, waiting=waiting))
+    console.print(freeze_view(settings, said, time.time()))
     console.print(decisions_view(decisions, unsigned))
     console.print(ticks_view(Ticks(settings.home).last(), time.time()))
 

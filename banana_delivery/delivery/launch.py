@@ -16,8 +16,9 @@ from banana_delivery.delivery.ending.remote import checked_server, follow, launc
 from banana_delivery.errors import BadSettingsError, GateError
 from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.names import ACTOR_TAG, TRIGGER_TAG
+from banana_delivery.policies.calendar import moment
 from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import DecisionKind, ImageRecord, ManualDecision
+from banana_delivery.policy.asset_records import DecisionKind, FreezeRecord, ImageRecord, ManualDecision
 from banana_delivery.policy.gate import CLAIMED
 from banana_delivery.policy.model import ImageRef, Outcome
 from banana_delivery.policy.outcomes import CONSEQUENCES
@@ -176,6 +177,33 @@ def decide(
         )
         log.record_decision(decision)
     return decision
+
+
+def say_freeze(settings: Settings, clock: Clock, by: str, reason: str, until: str, *, frozen: bool) -> FreezeRecord:
+    """Put on record that nothing is to enter production any more, or that deliveries may again; it counts at once.
+
+    Args:
+        settings: where the audit trail is.
+        clock: dates it.
+        by: who says it.
+        reason: why, in one sentence.
+        until: when it ends by itself, as typed; empty for never.
+        frozen: which of the two.
+
+    Raises:
+        GateError: if there is no reason, or no such time.
+        DagsterError: if it cannot be put on record.
+    """
+    if not reason.strip():
+        raise GateError("It needs a reason, which the audit trail keeps; say why: --reason '...'")
+    try:
+        end = moment(until, clock.time()) if until.strip() else None
+    except ValueError as error:
+        raise GateError(str(error)) from None
+    said = FreezeRecord(frozen=frozen, by=by, reason=reason.strip(), at=clock.time(), until=end)
+    with open_instance(settings) as instance:
+        AuditLog(instance, CodeLocation.of(settings)).record_freeze(said)
+    return said
 
 
 def _decided(log: AuditLog, version: str, digest: str) -> ImageRef:

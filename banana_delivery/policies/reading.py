@@ -111,6 +111,8 @@ def _validated(source: Source, said: dict[str, Any]) -> ReleasePolicy:
     where = tuple(first["loc"])
     if first["type"] in {"value_error", "assertion_error"}:
         raise source.mistake(where, str(first["ctx"]["error"]).rstrip("."), whole=True)
+    if first["type"] == "missing":
+        raise source.mistake(where, f"is missing; allowed is {allowed(where)}")
     raise source.mistake(where, f"is {cited(str(first['input']))}; allowed is {allowed(where)}")
 
 

@@ -31,6 +31,8 @@ ARGUMENTS = {
     "resume": [],
     "prune": [],
     "rebuild": ["1"],
+    "freeze": ["--reason", "A web shop opens."],
+    "unfreeze": ["--reason", "It is open."],
 }
 STARTS = {"up", "demo"}
 """In a home that can be used they would start the stack."""

@@ -96,11 +96,12 @@ def _attest(run: DeliveryRun, store: ImageStore, report: AbRecord) -> None:
 def _meet_users(
     run: DeliveryRun, target: ReleaseTarget, evaluator: Evaluator, clock: Clock, lease: Lease, ref: ImageRef
 ) -> ShiftStep:
-    plan = run.policy.plan
-    candidate, timeout = target.record(Environment.PRODUCTION).idle, run.settings.ready_timeout_seconds
+    production = target.record(Environment.PRODUCTION)
+    rules = run.rules(production)
+    plan, candidate, timeout = rules.plan, production.idle, run.settings.ready_timeout_seconds
     # The probe ends last: users do not wait for answers that a hanging candidate owes to it.
     with ExitStack() as load, rollback_on_exit(target, lease):
-        lease.enter(Phase.DEPLOYING, candidate=ref, plan=plan.name, scale_down_at=None)
+        lease.enter(Phase.DEPLOYING, candidate=ref, plan=plan.name, rules=rules.model_dump_json(), scale_down_at=None)
         target.deploy(lease.claim, candidate, ref, 1)
         wait_until_ready(target, lease, Environment.PRODUCTION, candidate, timeout, run.say)
         probe = load.enter_context(probing(evaluator, target, candidate))

@@ -17,6 +17,7 @@ from banana_delivery.errors import FencedError, GateError, ImageError, TargetErr
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.images.base import ImageStore
 from banana_delivery.names import STABLE_TAG
+from banana_delivery.policies.document import Rules
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord
 from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
@@ -62,7 +63,17 @@ def production_release(
                 return
             if lease.waited:
                 _check_that_report_is_about(run, release_target, image.ref)
-            release = _Release(run, release_target, image_store, evaluator, clock, lease, image.ref, decision)
+            release = _Release(
+                run,
+                release_target,
+                image_store,
+                evaluator,
+                clock,
+                lease,
+                image.ref,
+                decision,
+                run.rules(release_target.record(Environment.PRODUCTION)),
+            )
             attempt = run.already_live(release_target, image.ref, decision.basis) or release.carry_out()
     if attempt.outcome in {Outcome.ROLLED_BACK, Outcome.ERROR}:
         raise dg.Failure(attempt.reason, allow_retries=False)
@@ -113,6 +124,7 @@ class _Release:
     lease: Lease
     ref: ImageRef
     decision: GateDecision
+    rules: Rules
 
     def carry_out(self) -> AttemptRecord:
         """Scale up, shift, watch; promote, or let the guard restore the traffic."""
@@ -147,10 +159,11 @@ class _Release:
 
     @property
     def _plan(self) -> Plan:
-        return self.run.policy.plan
+        return self.rules.plan
 
     def _bring_up(self, before: RolloutRecord) -> None:
-        self.lease.enter(Phase.SCALING, candidate=self.ref, plan=self._plan.name, scale_down_at=None)
+        rules = self.rules.model_dump_json()
+        self.lease.enter(Phase.SCALING, candidate=self.ref, plan=self._plan.name, rules=rules, scale_down_at=None)
         replicas = self.target.default_replicas(Environment.PRODUCTION)
         self.target.deploy(self.lease.claim, before.idle, self.ref, replicas)
         timeout = self.run.settings.ready_timeout_seconds

@@ -13,7 +13,7 @@ import dagster as dg
 
 from banana_delivery.errors import EvidenceError
 from banana_delivery.policy import commands
-from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation, location_of
+from banana_delivery.runs.code_location import LOGS, CodeLocation, location_of
 from banana_delivery.runs.evidence.adoption import AdoptedRecords, Unsigned, digest_of
 from banana_delivery.runs.evidence.signing import SIGNATURE_KEY, UNSIGNED, Origin, after_of, doubt_about, mark_of
 from banana_delivery.runs.records import RECORD_KEY, Record, from_metadata
@@ -138,7 +138,7 @@ class RecordReader:
             return None
         raw, signature = said.metadata[RECORD_KEY].value, _value(said.metadata, SIGNATURE_KEY)
         memory = self._memory_of(kind, asset, event, said.partition or "", mark_of(signature))
-        if memory in _verified and not (asset != ROLLOUT_LOG and self._strange(event, asset)):
+        if memory in _verified and not (asset not in LOGS and self._strange(event, asset)):
             return cast(Line[Record], _verified[memory])
         after = after_of(signature)
         doubt = self._doubt(kind, asset, event, raw, signature)
@@ -149,7 +149,7 @@ class RecordReader:
             raw=raw,
             record=None,
             doubt=doubt,
-            after=event.storage_id if after is None or doubt or asset != ROLLOUT_LOG else after,
+            after=event.storage_id if after is None or doubt or asset not in LOGS else after,
             mark="" if doubt else mark_of(signature),
         )
         try:
@@ -191,7 +191,7 @@ class RecordReader:
             adopted = self._adopted.get(event.storage_id)
             digest = digest_of(raw, event=event.storage_id, asset=key, version=version, run_id=event.run_id)
             return "" if adopted == digest else UNSIGNED
-        if asset != ROLLOUT_LOG and (strange := self._strange(event, asset)):
+        if asset not in LOGS and (strange := self._strange(event, asset)):
             return strange
         origin = Origin(kind.__name__, key, version, event.run_id, after_of(signature) or 0)
         return doubt_about(raw, origin, signature, self._location.evidence)
