@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,19 @@ def test_a_variable_that_nobody_reads_is_told_beside_what_the_command_says(
     said, beside = capsys.readouterr()
     assert "Usage" in said
     assert beside == "BANANA_PLANN is no setting, so that it changes nothing; do you mean BANANA_PLAN?\n"
+
+
+def test_what_a_program_asks_for_is_json_and_nothing_else_though_nothing_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BANANA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", ["banana-delivery", "status", "--json"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    found = json.loads(capsys.readouterr().out)
+    assert left.value.code == 0
+    assert found["environments"]["production"]["unseen"].startswith("The router does not answer")
+    assert found["attempts"] == []
 
 
 def test_what_nobody_expected_is_a_sentence_too_and_its_trace_is_kept(
