@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -14,16 +15,34 @@ from banana_delivery.policy.outcomes import exit_codes
 from banana_delivery.quoting import visible
 from banana_delivery.settings import load_settings, unknown_variables
 
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"banana-delivery {version('banana-delivery')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Takes a YOLO detector from MLflow Staging to all of production's traffic, or safely back.",
 )
+
+
+@app.callback()
+def program(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Takes a YOLO detector from MLflow Staging to all of production's traffic, or safely back."""
+
+
 for command in (
     stack.up,
     stack.down,
     stack.demo,
     looking.status,
+    looking.settings,
     looking.doctor,
     looking.notify_test,
     delivering.deliver,

@@ -14,10 +14,10 @@ import typer
 
 from banana_delivery.cli.common import console
 from banana_delivery.cli.freezing import freeze_view
-from banana_delivery.errors import BadSettingsError, TargetError
+from banana_delivery.errors import BadSettingsError, TargetError, redacted
 from banana_delivery.policy.model import Environment
-from banana_delivery.quoting import in_terminal
-from banana_delivery.settings import Settings, load_settings
+from banana_delivery.quoting import in_terminal, one_line
+from banana_delivery.settings import PREFIX, Settings, load_settings
 from banana_delivery.targets.base import ReleaseTarget
 
 if TYPE_CHECKING:
@@ -95,15 +95,38 @@ def _overview(settings: Settings, target: ReleaseTarget, log: AuditLog | None) -
     )
 
 
+def settings(
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as one JSON document, for programs.")] = False,
+) -> None:
+    """Show every setting with its value and whether a variable sets it; secrets stay hidden."""
+    from rich.table import Table
+    from rich.text import Text
+
+    in_force = load_settings()
+    values = in_force.model_dump(mode="json")
+    by_variable = {name for name in values if name in in_force.model_fields_set}
+    if as_json:
+        rows = {name: {"value": value, "set": name in by_variable} for name, value in values.items()}
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table = Table("Variable", "Value", "From")
+    for name, value in values.items():
+        shown = value if isinstance(value, str) else json.dumps(value)
+        table.add_row(
+            f"{PREFIX}{name.upper()}", Text(one_line(redacted(shown))), "variable" if name in by_variable else "default"
+        )
+    console.print(table)
+
+
 def doctor() -> None:
     """Look at everything that a delivery needs here, a line each, and say what to do about what is wrong."""
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.upkeep.doctor import Doctor
 
-    settings = load_settings()
-    parts = build_resources(settings)
+    in_force = load_settings()
+    parts = build_resources(in_force)
     examined = Doctor(
-        settings, parts.model_registry, parts.image_store, parts.release_target, parts.notifier, parts.clock.time()
+        in_force, parts.model_registry, parts.image_store, parts.release_target, parts.notifier, parts.clock.time()
     ).examine()
     wrong = 0
     for found in examined:

@@ -20,6 +20,7 @@ ARGUMENTS = {
     "down": [],
     "demo": [],
     "status": [],
+    "settings": [],
     "doctor": [],
     "notify-test": [],
     "deliver": ["1"],
@@ -116,6 +117,25 @@ def test_what_a_program_asks_for_is_json_and_nothing_else_though_nothing_runs(
     assert left.value.code == 0
     assert found["environments"]["production"]["unseen"].startswith("The router does not answer")
     assert found["attempts"] == []
+
+
+def test_settings_are_shown_with_where_they_come_from_and_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BANANA_HOME", str(tmp_path))
+    monkeypatch.setenv("BANANA_REGISTRY_PASSWORD", "hunter2hunter2")
+    shown = CliRunner().invoke(cli.app, ["settings"]).output
+    told = json.loads(CliRunner().invoke(cli.app, ["settings", "--json"]).output)
+    assert "hunter2" not in shown + json.dumps(told)
+    assert told["home"] == {"value": str(tmp_path), "set": True}
+    assert told["registry_password"] == {"value": "**********", "set": True}
+    assert told["keep_versions"] == {"value": 10, "set": False}
+    assert told.keys() == Settings.model_fields.keys()
+
+
+def test_the_program_says_which_version_it_is() -> None:
+    said = CliRunner().invoke(cli.app, ["--version"])
+    assert (said.exit_code, said.output.split()[0]) == (0, "banana-delivery")
 
 
 def test_what_nobody_expected_is_a_sentence_too_and_its_trace_is_kept(
