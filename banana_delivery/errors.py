@@ -260,3 +260,7 @@ class StackError(BananaDeliveryError):
 
 class DemoError(BananaDeliveryError):
     """The demonstration cannot begin or go on; one sentence."""
+
+
+class UnfitError(BananaDeliveryError):
+    """A part of the pipeline is not as a delivery needs it."""

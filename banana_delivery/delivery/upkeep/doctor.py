@@ -14,7 +14,7 @@ from banana_delivery.bundle import SERVING_LOCK
 from banana_delivery.delivery.rescue.ticks import Ticks
 from banana_delivery.delivery.upkeep.room import Room
 from banana_delivery.embedded.stack import EmbeddedStack, check_free
-from banana_delivery.errors import BananaDeliveryError
+from banana_delivery.errors import BananaDeliveryError, UnfitError
 from banana_delivery.images.base import ImageStore
 from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.names import STABLE_TAG
@@ -46,10 +46,6 @@ class Finding:
     part: str
     said: str
     wrong: bool = False
-
-
-class WrongError(BananaDeliveryError):
-    """A part is not as it has to be: one sentence, what and what to do."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ class Doctor:
         wanted = locked(SERVING_LOCK.read_text())
         others = [f"{name} {found}" for name in wanted if (found := _installed(name)) not in {"", wanted[name]}]
         if others:
-            raise WrongError(
+            raise UnfitError(
                 f"{', '.join(others[:MOST_NAMED])} are installed and the lock has others; install from the lock again."
             )
         return f"Python {sys.version.split()[0]}, with the packages of the lock."
@@ -109,16 +105,16 @@ class Doctor:
         if not home.exists():
             return f"{home} is not there yet; the stack makes it."
         if home.stat().st_mode & 0o077:
-            raise WrongError(f"Other users may look into {home}; type: chmod 700 {home}")
+            raise UnfitError(f"Other users may look into {home}; type: chmod 700 {home}")
         if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
-            raise WrongError(f"{home} cannot be written by this user; let it be theirs, or set BANANA_HOME to another.")
+            raise UnfitError(f"{home} cannot be written by this user; let it be theirs, or set BANANA_HOME to another.")
         return f"{home} is this user's alone."
 
     def _disk(self) -> str:
         room, home = Room(self.settings), self.settings.home
         free, needed, wanted = (size >> 20 for size in (room.free, room.needed, max(room.needed, room.wanted)))
         if free < wanted:
-            raise WrongError(
+            raise UnfitError(
                 f"{free:,} MiB are free below {home} and {wanted:,} are wanted; see what can go: {commands.prune()}"
             )
         return f"{free:,} MiB are free; a delivery takes about {needed:,}."
@@ -138,7 +134,7 @@ class Doctor:
         if len(down) == len(found):
             check_free({setting: port for one in processes for setting, port in one.ports.items()})
             return f"The stack is down, and its ports are free; to start it, type: {commands.up()}"
-        raise WrongError(f"Of the stack {', '.join(down)} does not run; see its log, then type: {commands.up()}")
+        raise UnfitError(f"Of the stack {', '.join(down)} does not run; see its log, then type: {commands.up()}")
 
     def _mlflow(self) -> str:
         staged = self.model_registry.staged()
@@ -155,21 +151,21 @@ class Doctor:
         if live is None:
             return "It answers; nothing was released there yet."
         if differs := [drift.sentence for drift in find_drift(record, observed)]:
-            raise WrongError(f"It is not as recorded: {' '.join(differs)} See: {commands.status()}")
+            raise UnfitError(f"It is not as recorded: {' '.join(differs)} See: {commands.status()}")
         return f"Version {live.version} serves, as recorded."
 
     def _dagster(self) -> str:
         with open_instance(self.settings) as instance:
             refuse_without_slot(instance, self.settings.dagster_pool)
         if elsewhere := another_home(self.settings):
-            raise WrongError(f"{elsewhere} Unset DAGSTER_HOME.")
+            raise UnfitError(f"{elsewhere} Unset DAGSTER_HOME.")
         return "The instance opens, and lets one delivery run at a time."
 
     def _sensors(self) -> str:
         last = Ticks(self.settings.home).last()
         silent = [sensor for sensor, at in last.items() if at is None or self.now - at > TICK_SECONDS]
         if silent:
-            raise WrongError(
+            raise UnfitError(
                 f"{', '.join(silent)} did not tick within {TICK_SECONDS:.0f} s; start the daemon ({commands.up()}) "
                 "and the sensors in Dagster's pages."
             )
@@ -177,7 +173,7 @@ class Doctor:
 
     def _people(self) -> str:
         if wrong := self.notifier.problems():
-            raise WrongError(" ".join(wrong))
+            raise UnfitError(" ".join(wrong))
         channels = len(self.settings.notify_urls)
         if not channels:
             return "Nobody is told of anything; BANANA_NOTIFY_URLS names channels."
