@@ -262,7 +262,10 @@ class Settings(BaseSettings):
     def _name_or_absolute(cls, policy: str) -> str:
         if not policy.strip() or policy in POLICY_NAMES:
             return policy.strip()
-        return str(Path(policy).expanduser().resolve())
+        try:
+            return str(Path(policy).expanduser().resolve())
+        except (OSError, RuntimeError):
+            return policy  # Whoever reads it says so; a rollback reads none.
 
     @field_validator("kubernetes_route_timeout_seconds")
     @classmethod

@@ -28,7 +28,7 @@ from banana_delivery.policy.model import ImageRef, Outcome, StoredRecord
 from banana_delivery.quoting import in_markdown
 from banana_delivery.runs.code_location import FREEZES, ROLLOUT_LOG, CodeLocation
 from banana_delivery.runs.evidence.adoption import Unsigned
-from banana_delivery.runs.evidence.reading import PAGE, Line, RecordReader, adopted_records
+from banana_delivery.runs.evidence.reading import PAGE, REPEATED, Line, RecordReader, adopted_records
 from banana_delivery.runs.evidence.signing import Origin
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.runs.records import Metadata, Record, signed_metadata
@@ -201,9 +201,12 @@ class AuditLog:
         )
 
     def freeze(self) -> FreezeRecord | None:
-        """What somebody said last with ``freeze`` or ``unfreeze``."""
+        """What somebody said last with ``freeze`` or ``unfreeze``.
+
+        Like a revocation, a freeze counts whoever wrote it, since it only keeps things out; what lifts one is signed.
+        """
         lines = self._reader.lines(FreezeRecord, FREEZES, None, observed=True)
-        return next((line.record for line in lines if line.record and not line.doubt), None)
+        return next((line.record for line in lines if line.record and _counts(line.record, line.doubt)), None)
 
     def record_freeze(self, said: FreezeRecord) -> None:
         """Add that somebody froze deliveries, or let them in again.
@@ -270,6 +273,10 @@ class AuditLog:
         for line in self._reader.lines(kind, asset, version):
             if line.record is not None and not line.doubt:
                 yield line.record, line.event
+
+
+def _counts(said: FreezeRecord, doubt: str) -> bool:
+    return not doubt or (said.frozen and doubt != REPEATED)
 
 
 def _counted(lines: Iterable[Line[AttemptRecord]]) -> Iterator[AttemptRecord]:

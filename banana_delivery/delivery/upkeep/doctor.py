@@ -20,6 +20,7 @@ from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.names import STABLE_TAG
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.platforms import platform
+from banana_delivery.policies.reading import load_policy
 from banana_delivery.policy import commands
 from banana_delivery.policy.drift import find_drift
 from banana_delivery.policy.model import Environment
@@ -73,6 +74,7 @@ class Doctor:
         yield from (Finding("settings", sentence, wrong=True) for sentence in unknown_variables(os.environ))
         parts: dict[str, Callable[[], str]] = {
             "python": self._python,
+            "policy": self._policy,
             "home": self._home,
             "disk": self._disk,
             "keys": self._keys,
@@ -100,11 +102,16 @@ class Doctor:
             )
         return f"Python {sys.version.split()[0]}, with the packages of the lock."
 
+    def _policy(self) -> str:
+        policy = load_policy(self.settings.policy_source)
+        return f"{policy.name}, {policy.digest[:19]}, with {len(policy.freeze)} freeze window(s)."
+
     def _home(self) -> str:
         home = self.settings.home
         if not home.exists():
             return f"{home} is not there yet; the stack makes it."
-        if home.stat().st_mode & 0o077:
+        # On a cluster a volume is for the group of its pod to use.
+        if home.stat().st_mode & (0o077 if platform(self.settings).is_ours else 0o007):
             raise UnfitError(f"Other users may look into {home}; type: chmod 700 {home}")
         if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
             raise UnfitError(f"{home} cannot be written by this user; let it be theirs, or set BANANA_HOME to another.")

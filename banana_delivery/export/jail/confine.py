@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from banana_delivery.bundle import SERVING_CODE
+from banana_delivery.bundle import PACKAGE, SERVING_CODE
 from banana_delivery.export.jail import kernel, landlock, namespaces, seccomp
 
 MAX_MEMORY = 8 * 1024**3
@@ -18,7 +18,6 @@ MAX_FILE = 4 * 1024**3
 MAX_OPEN_FILES = 512
 MAX_PROCESSES = 256
 """Threads count too. Held where the process has a user namespace of its own: elsewhere the whole user's are counted."""
-_OWN_MODULES = Path(__file__).resolve().parents[2]
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd", "/etc/group")
 _SYSTEM_FACTS = ("/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/fs/cgroup")
 _OWN_FACTS = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/filesystems", "/proc/sys/vm")
@@ -98,7 +97,7 @@ def rules(scratch: Path, readable: Iterable[Path]) -> Iterator[tuple[Path, int]]
     installed = {Path(prefix) for prefix in (sys.prefix, sys.base_prefix)}
     yield from ((prefix, landlock.READ) for prefix in installed)
     # Of this product the modules alone: an editable installation is found without a folder in the path.
-    yield from ((folder, landlock.READ) for folder in (_OWN_MODULES, SERVING_CODE))
+    yield from ((folder, landlock.READ) for folder in (PACKAGE, SERVING_CODE))
     for entry in map(Path, sys.path):
         if entry.is_dir() and not any(entry.is_relative_to(prefix) for prefix in installed):
             yield from _modules(entry)
