@@ -32,9 +32,7 @@ def last(pipeline: PipelineHarness, version: str) -> AttemptRecord:
 def watching(pipeline: PipelineHarness) -> str:
     """What the watch of production remembers after a tick: its rules are among it."""
     resources = pipeline.resources.by_key()
-    context = dg.build_sensor_context(
-        instance=pipeline.instance, resources=resources, sensor_name="production_watch"
-    )
+    context = dg.build_sensor_context(instance=pipeline.instance, resources=resources, sensor_name="production_watch")
     pipeline.defs.resolve_sensor_def("production_watch")(context)
     return context.cursor or ""
 
