@@ -261,8 +261,8 @@ class AuditLog:
     ) -> Metadata:
         """A record that no step of a run makes, signed to stand after what is the last one of its asset now.
 
-        If it were after the last one of its version, whoever reads all versions would have to read back to that one, for
-        a version's first record to the very beginning, before this one is known to be no repetition.
+        Were it after the last one of its version, whoever reads all versions would have to read back to that one, for a
+        version's first record to the very beginning, before this one is known to be no repetition.
         """
         after = self._reader.newest(asset, "", observed=observed)
         key = self.location.key(asset).to_user_string()

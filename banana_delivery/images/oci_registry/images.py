@@ -294,7 +294,7 @@ def _described(repository: str, manifest: Manifest, content: bytes) -> RemoteIma
         image = RemoteImage(
             ImageRef(repository=repository, digest=manifest.digest, version=version, key=key), manifest, config
         )
-        told = [isinstance(size, int) and DIGEST.fullmatch(digest) for digest, size in manifest.blobs.items()]
+        told = [isinstance(size, int) and bool(DIGEST.fullmatch(digest)) for digest, size in manifest.blobs.items()]
         told += [isinstance(one, str) for one in image.diff_ids]
         return image if all(told) and image.built_at else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

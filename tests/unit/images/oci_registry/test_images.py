@@ -145,7 +145,7 @@ def test_no_more_of_a_document_is_read_than_it_is_said_to_have(
     image, content = add(registry, 1), b"x" * 5000
     registry.blobs[digest(content)] = content
     registry.habit = lambda _method, _path, usual: replace(usual, chunked=chunked)
-    told = {"digest": digest(content), "mediaType": "text/plain"}
+    told: dict[str, object] = {"digest": digest(content), "mediaType": "text/plain"}
 
     for size, outcome in ((1, None), (4999, None), (5000, content)):
         beside(registry, image, {**told, "size": size})
@@ -155,7 +155,8 @@ def test_no_more_of_a_document_is_read_than_it_is_said_to_have(
         else:
             (found,) = process().attached(image, AttachmentKind.SIGNATURE)
             assert found.content == outcome
-    for rubbish in ({}, {**told, "size": -1}, {**told, "size": None}):
+    nothing: dict[str, object] = {}
+    for rubbish in (nothing, {**told, "size": -1}, {**told, "size": None}):
         beside(registry, image, rubbish)
         assert process().attached(image, AttachmentKind.SIGNATURE) == ()
 
