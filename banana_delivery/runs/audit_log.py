@@ -262,8 +262,12 @@ class AuditLog:
         asset: str = ROLLOUT_LOG,
         **shown: dg.MetadataValue,
     ) -> Metadata:
-        """A record that no step of a run makes, signed to stand after what is the last one now."""
-        after = self._reader.newest(asset, version, observed=observed)
+        """A record that no step of a run makes, signed to stand after what is the last one of its asset now.
+
+        Were it after the last one of its version, whoever reads all versions would have to read back to that one, for a
+        version's first record to the very beginning, before this one is known to be no repetition.
+        """
+        after = self._reader.newest(asset, "", observed=observed)
         key = self.location.key(asset).to_user_string()
         origin = Origin(type(record).__name__, key, version, after=after)
         return signed_metadata(record, origin, self.location.evidence, **shown)
