@@ -101,7 +101,11 @@ def _picture(file: _File, index: int, entry: dict[str, Any]) -> Picture:
     if real in file.files:
         raise file.fault("images", index, f"names {cited(name)} once more; name each file once")
     file.files[real] = index
-    seen = picture(file.folder, path, file.path, file.line("images", index))
+    try:
+        seen = picture(file.folder, path, file.path)
+    except LabelledImagesError:
+        # Only now, since it means to look for the line, and that to read the file up to there.
+        seen = picture(file.folder, path, file.path, file.line("images", index))
     _require_size(file, index, entry, seen)
     return seen
 
