@@ -10,7 +10,7 @@ from typing import Any
 from banana_delivery.errors import LabelledImagesError
 from banana_delivery.evaluation.holdout.boxes import Box, Objects, around, within
 from banana_delivery.evaluation.holdout.folder import MOST_OBJECTS, Folder, fault
-from banana_delivery.evaluation.holdout.jsons import line_of, number, read_object, whole
+from banana_delivery.evaluation.holdout.jsons import line_of, number, whole
 from banana_delivery.evaluation.holdout.pictures import Picture, picture
 from banana_delivery.evaluation.labelled_images import LabelledImage, labelled_image
 from banana_delivery.quoting import cited
@@ -48,15 +48,20 @@ class _File:
         return found
 
 
-def read(folder: Folder, path: Path) -> list[LabelledImage]:
+def read(folder: Folder, path: Path, data: dict[str, Any], text: str) -> list[LabelledImage]:
     """Every image that a COCO file names, in its order, with its boxes.
 
     Regions that are marked as a crowd are left out, as nothing can be matched with one object of them.
 
+    Args:
+        folder: that its images lie in.
+        path: of the file.
+        data: what it holds; hundreds of megabytes are parsed once.
+        text: the same as it is written, for the lines of what is wrong.
+
     Raises:
         LabelledImagesError: if something is wrong with it.
     """
-    data, text = read_object(folder, path)
     file = _File(folder, path, data, text)
     classes, names = _categories(file)
     images = _pictures(file)

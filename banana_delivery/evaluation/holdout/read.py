@@ -77,10 +77,10 @@ def _images(folder: Folder, described: Path, split: str) -> list[LabelledImage]:
     if described.name == "classes.txt":
         return yolo.read_bare(folder, described)
     if suffix == ".json":
-        data, _ = read_object(folder, described)
+        data, text = read_object(folder, described)
         if "classes" in data and "annotations" not in data:
-            return labelled_images.read(folder, described)
-        return coco.read(_around(folder), described)
+            return labelled_images.read(folder, described, data, text)
+        return coco.read(_around(folder), described, data, text)
     raise fault(described, f"is no form of labels that is known; give {FORMS}")
 
 

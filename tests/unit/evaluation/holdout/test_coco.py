@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from banana_delivery.evaluation.holdout import coco as reading
+from banana_delivery.evaluation.holdout import jsons
 from banana_delivery.evaluation.holdout.read import read
 from tests.unit.evaluation.holdout.layouts import coco, coco_file, picture, write
 from tests.unit.evaluation.holdout.test_read import complaint
@@ -44,3 +46,17 @@ def test_the_line_of_an_entry_is_looked_for_only_where_something_is_wrong(
     assert lines == [("images", 3)]
     line = 1 + file.read_text().splitlines().index('   "file_name": "3.jpg",')
     assert said.startswith(f"{file}, line {line - 2}: 3.jpg is not a JPEG")
+
+
+def test_a_file_is_parsed_once_however_large_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    real = json.loads
+
+    def loads(text: str, **how: Any) -> Any:
+        parsed.append(text)
+        return real(text, **how)
+
+    file = many(tmp_path, 1)
+    monkeypatch.setattr(jsons.json, "loads", loads)
+    read(tmp_path)
+    assert parsed == [file.read_text()]
