@@ -76,7 +76,11 @@ def read(folder: Folder, path: Path, data: dict[str, Any], text: str) -> list[La
 def _categories(file: _File) -> tuple[dict[Hashable, int], tuple[str, ...]]:
     """Indices by category id, whose gaps are closed, and the names in the order of the ids."""
     names: dict[Hashable, str] = {}
-    for index, entry in enumerate(file.entries("categories")):
+    entries = file.entries("categories")
+    placeholder = _placeholder(entries, file.entries("annotations"))
+    for index, entry in enumerate(entries):
+        if entry is placeholder:
+            continue
         category, name = file.key("categories", index, entry, "id"), str(entry.get("name") or "").strip()
         if not name:
             raise file.fault("categories", index, "has no name; name it")
@@ -85,6 +89,22 @@ def _categories(file: _File) -> tuple[dict[Hashable, int], tuple[str, ...]]:
         names[category] = name
     order = sorted(names, key=lambda one: (isinstance(one, str), one))
     return {category: index for index, category in enumerate(order)}, tuple(names[category] for category in order)
+
+
+def _placeholder(categories: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The category that Roboflow writes for the project, if it has the name of a class and nothing is labelled so.
+
+    It has the id 0, the supercategory `none`, and its name is the supercategory of all others.
+    """
+    for entry in categories:
+        others = [other for other in categories if other is not entry]
+        if entry.get("id") != 0 or entry.get("supercategory") != "none" or not others:
+            continue
+        if any(other.get("supercategory") != entry.get("name") for other in others):
+            continue
+        if any(other.get("name") == entry.get("name") for other in others):
+            return None if any(one.get("category_id") == 0 for one in annotations) else entry
+    return None
 
 
 def _pictures(file: _File) -> dict[Hashable, tuple[Picture, int]]:

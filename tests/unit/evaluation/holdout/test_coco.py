@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from banana_delivery.evaluation.holdout import coco as reading
-from banana_delivery.evaluation.holdout import jsons
 from banana_delivery.evaluation.holdout.read import read
 from tests.unit.evaluation.holdout.layouts import coco, coco_file, picture, write
 from tests.unit.evaluation.holdout.test_read import complaint
@@ -57,6 +56,32 @@ def test_a_file_is_parsed_once_however_large_it_is(tmp_path: Path, monkeypatch: 
         return real(text, **how)
 
     file = many(tmp_path, 1)
-    monkeypatch.setattr(jsons.json, "loads", loads)
+    monkeypatch.setattr(json, "loads", loads)
     read(tmp_path)
     assert parsed == [file.read_text()]
+
+
+def of_roboflow(root: Path, *names: str, labelled: int = 1, supercategory: str = "spot") -> Path:
+    """A file whose first category stands for the project, which is called as one of its classes is."""
+    categories = [{"id": 0, "name": "spot", "supercategory": "none"}]
+    categories += [{"id": 1 + at, "name": name, "supercategory": supercategory} for at, name in enumerate(names)]
+    annotations = [{"id": 1, "image_id": 11, "category_id": labelled, "bbox": [24, 12, 16, 24], "iscrowd": 0}]
+    return coco_file(root / "a.coco.json", root / "a.jpg", coco(categories=categories, annotations=annotations))
+
+
+@pytest.mark.parametrize("names", [("spot",), ("streak", "spot"), ("spot", "streak")])
+def test_the_category_that_stands_for_a_project_is_no_class_beside_one_of_its_name(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    of_roboflow(tmp_path, *names)
+    first = read(tmp_path).images[0]
+    assert (first.class_names, first.classes.tolist()) == (names, [0])
+
+
+def test_it_is_one_where_something_is_labelled_so_or_nothing_else_has_its_name(tmp_path: Path) -> None:
+    of_roboflow(tmp_path, "spot", labelled=0)
+    assert "categories[1] has an id or a name that another has ('spot')" in complaint(tmp_path)
+    of_roboflow(tmp_path, "spot", supercategory="leaves")
+    assert "categories[1] has an id or a name that another has ('spot')" in complaint(tmp_path)
+    of_roboflow(tmp_path, "streak")
+    assert read(tmp_path).images[0].class_names == ("spot", "streak")
