@@ -186,7 +186,9 @@ def _collect(
     objects: dict[Hashable, Objects],
 ) -> None:
     seen: set[Hashable] = set()
-    for index, entry in enumerate(file.entries("annotations")):
+    annotations = file.entries("annotations")
+    _refuse_crowds(file, annotations)
+    for index, entry in enumerate(annotations):
         image = file.key("annotations", index, entry, "image_id")
         category = file.key("annotations", index, entry, "category_id")
         if entry.get("id") is not None:
@@ -215,6 +217,21 @@ def _collect(
             shown.add(classes[category], _box(entry, images[image][0]))
         except ValueError as error:
             raise file.fault("annotations", index, f"cannot be used: {error}; correct it") from error
+
+
+def _refuse_crowds(file: _File, annotations: list[dict[str, Any]]) -> None:
+    """Crowds are left out, and a few are labelled so on purpose; a tool that marks every mask so means objects.
+
+    Raises:
+        LabelledImagesError: if most of what is labelled would be left out.
+    """
+    crowds = sum(bool(entry.get("iscrowd")) for entry in annotations)
+    if 2 * crowds > len(annotations):
+        raise fault(
+            file.path,
+            f"{crowds:,} of {len(annotations):,} annotations are marked as crowds (`iscrowd`), of which no object can "
+            "be told; export boxes or polygons rather than masks, or mark single objects with 0",
+        )
 
 
 def _box(entry: dict[str, Any], seen: Picture) -> Box:

@@ -85,3 +85,19 @@ def test_it_is_one_where_something_is_labelled_so_or_nothing_else_has_its_name(t
     assert "categories[1] has an id or a name that another has ('spot')" in complaint(tmp_path)
     of_roboflow(tmp_path, "streak")
     assert read(tmp_path).images[0].class_names == ("spot", "streak")
+
+
+@pytest.mark.parametrize(("crowds", "objects", "read_on"), [(1, 1, True), (2, 1, False), (1, 0, False), (0, 2, True)])
+def test_a_file_that_marks_most_objects_as_crowds_is_refused_rather_than_left_empty(
+    crowds: int, objects: int, read_on: bool, tmp_path: Path
+) -> None:
+    annotations = [
+        {"id": index, "image_id": 11, "category_id": 7, "bbox": [index, 12, 16, 24], "iscrowd": int(index < crowds)}
+        for index in range(crowds + objects)
+    ]
+    file = coco_file(tmp_path / "a.coco.json", tmp_path / "a.jpg", coco(annotations=annotations))
+    if read_on:
+        assert len(read(tmp_path).images[0].boxes) == objects
+    else:
+        said = complaint(tmp_path)
+        assert said.startswith(f"{file}: {crowds} of {crowds + objects} annotations are marked as crowds (`iscrowd`)")
