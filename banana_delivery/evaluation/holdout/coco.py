@@ -9,7 +9,7 @@ from typing import Any
 
 from banana_delivery.errors import LabelledImagesError
 from banana_delivery.evaluation.holdout.boxes import Box, Objects, around, within
-from banana_delivery.evaluation.holdout.folder import MOST_OBJECTS, Folder, fault
+from banana_delivery.evaluation.holdout.folder import MOST_OBJECTS, Folder, fault, spellings
 from banana_delivery.evaluation.holdout.jsons import line_of, number, whole
 from banana_delivery.evaluation.holdout.pictures import Picture, picture
 from banana_delivery.evaluation.labelled_images import LabelledImage, labelled_image
@@ -163,10 +163,13 @@ def _found(file: _File, index: int, name: str) -> Path:
     beside, root = file.path.parent, file.folder.root
     bare = PureWindowsPath(name).name if "\\" in name else PurePosixPath(name).name
     split = file.path.stem.removeprefix("instances_")
-    places = [beside / name]
-    for base in dict.fromkeys((beside, beside.parent, root)):
-        places += [base / part / name for part in ("images", split, f"images/{split}")]
-        places += [base / part / bare for part in ("", "images", split, f"images/{split}")]
+    # The bare name last: folders of several splits may well hold files of the same name.
+    places = [
+        base / part / shown
+        for shown in (*spellings(name), bare)
+        for base in dict.fromkeys((beside, beside.parent, root))
+        for part in ("", "images", split, f"images/{split}")
+    ]
     for place in places:
         if file.folder.holds(place):
             return place

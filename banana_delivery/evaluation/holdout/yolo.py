@@ -13,7 +13,7 @@ import yaml
 
 from banana_delivery.errors import LabelledImagesError
 from banana_delivery.evaluation.holdout.boxes import Objects, around, within
-from banana_delivery.evaluation.holdout.folder import MOST_OBJECTS, Folder, fault
+from banana_delivery.evaluation.holdout.folder import MOST_OBJECTS, Folder, fault, spellings
 from banana_delivery.evaluation.holdout.pictures import SUFFIXES, Picture, picture
 from banana_delivery.evaluation.labelled_images import LabelledImage, labelled_image
 from banana_delivery.quoting import cited
@@ -147,10 +147,15 @@ def _images(folder: Folder, described: _Description, split: str, entry: str) -> 
     if not isinstance(base, str) or "\0" in base + entry:
         raise described.fault("path", "`path` is no path; write one")
     # Roboflow writes ../valid/images for a folder beside data.yaml, and other programs where the data once lay.
+    beside = described.file.parent
     places = [
-        folder.root / base / entry,
-        described.file.parent / entry,
-        described.file.parent / entry.removeprefix("../"),
+        place
+        for shown in spellings(entry)
+        for place in (
+            *(folder.root / where / shown for where in spellings(base)),
+            beside / shown,
+            beside / shown.removeprefix("../"),
+        )
     ]
     place = next((place for place in places if folder.holds(place)), None)
     if place is None:
@@ -191,7 +196,11 @@ def _listed(folder: Folder, listing: Path) -> list[Path]:
         entry = line.strip()
         if not entry:
             continue
-        places = [listing.parent / entry, folder.root / entry, folder.root / entry.removeprefix("data/")]
+        places = [
+            place
+            for shown in spellings(entry)
+            for place in (listing.parent / shown, folder.root / shown, folder.root / shown.removeprefix("data/"))
+        ]
         place = next((place for place in places if "\0" not in entry and folder.holds(place)), None)
         if place is None:
             if "\0" not in entry and places[0].exists():

@@ -101,3 +101,18 @@ def test_a_file_that_marks_most_objects_as_crowds_is_refused_rather_than_left_em
     else:
         said = complaint(tmp_path)
         assert said.startswith(f"{file}: {crowds} of {crowds + objects} annotations are marked as crowds (`iscrowd`)")
+
+
+@pytest.mark.parametrize("name", ["train\\a.jpg", ".\\train\\a.jpg", "images\\train\\a.jpg", "train/a.jpg"])
+def test_an_image_is_found_as_windows_names_it_and_not_one_of_its_name_elsewhere(name: str, tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.jpg", size=(10, 10))
+    images = [{"id": 11, "file_name": name, "width": 64, "height": 48}]
+    coco_file(tmp_path / "a.coco.json", tmp_path / "images" / "train" / "a.jpg", coco(images=images))
+    assert read(tmp_path).images[0].name == "images/train/a.jpg"
+
+
+def test_a_name_of_windows_leads_nowhere_out_of_the_folder(tmp_path: Path) -> None:
+    picture(tmp_path / "secret.jpg")
+    images = [{"id": 11, "file_name": "..\\secret.jpg"}]
+    coco_file(tmp_path / "data" / "a.coco.json", tmp_path / "data" / "a.jpg", coco(images=images))
+    assert "which is neither beside" in complaint(tmp_path / "data")
