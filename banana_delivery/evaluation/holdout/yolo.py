@@ -175,17 +175,27 @@ def _images(folder: Folder, described: _Description, split: str, entry: str) -> 
 def _in_folder(folder: Folder, place: Path, named_in: Path, split: str | None) -> list[Path]:
     if not place.is_dir():
         raise fault(named_in, f"there is no folder {place} with the images; put them there")
-    found = sorted(path for path in _walk(place) if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in _walk(place, named_in) if path.suffix.lower() in SUFFIXES)
     if not found:
         raise fault(named_in, f"{place} holds no image{f' for {split}' if split else ''}; put the images there")
     return [folder.inside(path, named_in) and path for path in found]
 
 
-def _walk(place: Path) -> Iterator[Path]:
-    """Every file below a folder, without following links to folders, which may go round in circles."""
+def _walk(place: Path, named_in: Path) -> Iterator[Path]:
+    """Every file below a folder, without following links to folders, which may go round in circles.
+
+    Raises:
+        LabelledImagesError: if there is such a link: what lies behind it was meant to judge as well.
+    """
     for path in place.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            yield from _walk(path)
+        if path.is_symlink() and not path.is_file():
+            raise fault(
+                named_in,
+                f"{path} is a link to a folder or to nothing, and such links are not followed; put the images themselves "
+                "there, or take the link out",
+            )
+        if path.is_dir():
+            yield from _walk(path, named_in)
         else:
             yield path
 

@@ -37,3 +37,15 @@ def test_a_path_of_windows_leads_nowhere_out_of_the_folder(tmp_path: Path) -> No
     root = layouts.coco128(tmp_path / "deep" / "data", f"val: ..\\..\\secret\n{NAMES}")
     layouts.picture(tmp_path / "secret" / "a.jpg")
     assert "leads out of" in complaint(root)
+
+
+@pytest.mark.parametrize("leads_to", ["more", "../val", "gone", "../../../elsewhere"])
+def test_a_link_to_a_folder_is_told_rather_than_left_out(leads_to: str, tmp_path: Path) -> None:
+    root = layouts.coco128(tmp_path / "data")
+    layouts.picture(root / "images" / "val" / "more" / "c.jpg")
+    layouts.picture(tmp_path / "elsewhere" / "d.jpg")
+    assert len(read(root).images) == 4
+    link = root / "images" / "val" / "link"
+    link.symlink_to(leads_to)
+    said = complaint(root)
+    assert said.startswith(f"{root / 'data.yaml'}: {link} is a link to a folder or to nothing")
