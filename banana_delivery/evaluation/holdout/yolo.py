@@ -56,7 +56,7 @@ def read_described(folder: Folder, file: Path, split: str) -> list[LabelledImage
     images = [path for entry in _entries(described, split) for path in _images(folder, described, split, entry)]
     if not images:
         raise described.fault(split, f"{split} names no image; name the folder that holds the images")
-    return _labelled(folder, images, names, file)
+    return _labelled(folder, images, names, file, _keypoints(described))
 
 
 def read_bare(folder: Folder, classes: Path) -> list[LabelledImage]:
@@ -101,6 +101,20 @@ def _names(described: _Description) -> tuple[str, ...]:
         raise described.fault("nc", f"`nc` is {cited(str(count))}, but there are {len(found)} names; correct one")
     _refuse_bad_names(found, described.file, described)
     return found
+
+
+def _keypoints(described: _Description) -> int:
+    """How many numbers a line has after its box: none, but where poses are labelled.
+
+    Raises:
+        LabelledImagesError: if `kpt_shape` is no number of points and of numbers for each.
+    """
+    shape = described.data.get("kpt_shape")
+    if shape is None:
+        return 0
+    if not isinstance(shape, list) or len(shape) != 2 or not all(type(one) is int and one > 0 for one in shape):
+        raise described.fault("kpt_shape", "`kpt_shape` is not like [17, 3], points and numbers for each; correct it")
+    return int(shape[0]) * int(shape[1])
 
 
 def _refuse_bad_names(names: tuple[str, ...], file: Path, described: _Description | None) -> None:
@@ -220,7 +234,9 @@ def _listed(folder: Folder, listing: Path) -> list[Path]:
     return found
 
 
-def _labelled(folder: Folder, images: list[Path], names: tuple[str, ...], described: Path) -> list[LabelledImage]:
+def _labelled(
+    folder: Folder, images: list[Path], names: tuple[str, ...], described: Path, keypoints: int = 0
+) -> list[LabelledImage]:
     real: dict[Path, Path] = {}
     result, missing = [], 0
     for path in images:
@@ -230,7 +246,7 @@ def _labelled(folder: Folder, images: list[Path], names: tuple[str, ...], descri
         seen = picture(folder, path)
         labels = _label_file(path)
         missing += not labels.exists()
-        result.append(_one(folder, seen, labels, names))
+        result.append(_one(folder, seen, labels, names, keypoints))
     if missing == len(images):
         raise fault(
             described,
@@ -250,7 +266,7 @@ def _label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _one(folder: Folder, seen: Picture, labels: Path, names: tuple[str, ...]) -> LabelledImage:
+def _one(folder: Folder, seen: Picture, labels: Path, names: tuple[str, ...], keypoints: int) -> LabelledImage:
     objects = Objects()
     if labels.exists():
         for number, line in enumerate(folder.text(labels).splitlines(), start=1):
@@ -259,14 +275,22 @@ def _one(folder: Folder, seen: Picture, labels: Path, names: tuple[str, ...]) ->
             if len(objects.boxes) >= MOST_OBJECTS:
                 raise fault(labels, f"more than {MOST_OBJECTS:,} objects in one image; look at what wrote it", number)
             try:
-                objects.add(*_object(line, seen, names))
+                objects.add(*_object(line, seen, names, keypoints))
             except ValueError as error:
                 raise fault(labels, f"{error}; correct it", number) from error
     return labelled_image(seen, folder, objects.boxes, objects.classes, names)
 
 
-def _object(line: str, seen: Picture, names: tuple[str, ...]) -> tuple[int, tuple[float, float, float, float]]:
+def _object(
+    line: str, seen: Picture, names: tuple[str, ...], keypoints: int
+) -> tuple[int, tuple[float, float, float, float]]:
     """One line: a class and a box by its centre, or a class and a polygon, all as shares of the image.
+
+    Args:
+        line: as it is written.
+        seen: the image.
+        names: of the classes.
+        keypoints: numbers that follow a box; where there are any there are no polygons.
 
     Raises:
         ValueError: if it is none.
@@ -277,6 +301,12 @@ def _object(line: str, seen: Picture, names: tuple[str, ...]) -> tuple[int, tupl
         shares = [float(word) for word in words]
     except ValueError:
         raise ValueError(f"{cited(line)} has something that is no number") from None
+    if keypoints:
+        if len(shares) not in {4, 4 + keypoints}:
+            raise ValueError(
+                f"a class and {len(shares)} numbers are no box (4) with the points of `kpt_shape` ({keypoints} more)"
+            )
+        shares = shares[:4]
     if len(shares) != 4 and (len(shares) < 6 or len(shares) % 2):
         raise ValueError(
             f"a class and {len(shares)} numbers are neither a box (4) nor a polygon (an even number, 6 or more)"

@@ -49,3 +49,28 @@ def test_a_link_to_a_folder_is_told_rather_than_left_out(leads_to: str, tmp_path
     link.symlink_to(leads_to)
     said = complaint(root)
     assert said.startswith(f"{root / 'data.yaml'}: {link} is a link to a folder or to nothing")
+
+
+def pose(root: Path, shape: str, count: int, point: str = "0.1 0.2") -> Path:
+    """A dataset of poses: box and so many points."""
+    layouts.coco128(root, f"val: images/val\nkpt_shape: {shape}\n{NAMES}")
+    write(root / "labels" / "val" / "a.txt", " ".join([layouts.BOX_LINE.strip(), *[point] * count]) + "\n")
+    write(root / "labels" / "val" / "b.txt", "")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "point"),
+    [("[12, 2]", 12, "0.1 0.2"), ("[17, 3]", 17, "0.1 0.2 2"), ("[1, 2]", 1, "0 0"), ("[4, 3]", 0, "")],
+)
+def test_the_box_of_a_pose_is_its_box_and_not_around_its_points(
+    shape: str, count: int, point: str, tmp_path: Path
+) -> None:
+    assert read(pose(tmp_path, shape, count, point)).images[0].boxes.tolist() == [BOX]
+
+
+def test_a_pose_with_another_number_of_points_and_a_shape_that_is_none_are_told(tmp_path: Path) -> None:
+    root = pose(tmp_path, "[12, 2]", 11)
+    assert f"{root / 'labels' / 'val' / 'a.txt'}, line 1: a class and 26 numbers are no box (4)" in complaint(root)
+    for shape in ("12", "[12]", "[12, x]", "[0, 2]", "[true, 2]"):
+        assert f"{root / 'data.yaml'}, line 2: `kpt_shape` is not like" in complaint(pose(tmp_path, shape, 12))
