@@ -52,11 +52,13 @@ def read_described(folder: Folder, file: Path, split: str) -> list[LabelledImage
     """
     described = _description(folder, file)
     names = _names(described)
-    split = _split(described, split)
+    split = _split(folder, described, split)
     images = [path for entry in _entries(described, split) for path in _images(folder, described, split, entry)]
     if not images:
         raise described.fault(split, f"{split} names no image; name the folder that holds the images")
-    return _labelled(folder, images, names, file, _keypoints(described))
+    return _labelled(
+        folder, images, names, file, _keypoints(described), "or choose another split with BANANA_HOLDOUT_SPLIT"
+    )
 
 
 def read_bare(folder: Folder, classes: Path) -> list[LabelledImage]:
@@ -131,12 +133,19 @@ def called(split: str) -> tuple[str, ...]:
     return next((names for names in SPLITS.values() if split in names), (split,))
 
 
-def _split(described: _Description, asked: str) -> str:
+def _split(folder: Folder, described: _Description, asked: str) -> str:
+    """The key of the split that is asked, or of the first of those that no model was trained on that is there.
+
+    Many name a `test` that they do not have: Roboflow where no image was put into it, COCO, which keeps labels secret.
+
+    Raises:
+        LabelledImagesError: if there is none.
+    """
     there = [key for keys in SPLITS.values() for key in keys if described.data.get(key)]
-    for wanted in [asked] if asked else PREFERRED:
-        for key in called(wanted):
-            if described.data.get(key):
-                return key
+    found = [key for wanted in ([asked] if asked else PREFERRED) for key in called(wanted) if described.data.get(key)]
+    if found:
+        # If the images of none are there, the first one says where they were looked for.
+        return found[0] if asked else next((key for key in found if _has_images(folder, described, key)), found[0])
     has = f"it has {', '.join(there)}" if there else "it names none"
     if asked:
         raise fault(described.file, f"has no split {cited(asked)}; {has}; set BANANA_HOLDOUT_SPLIT to one of them")
@@ -147,6 +156,19 @@ def _split(described: _Description, asked: str) -> str:
     )
 
 
+def _has_images(folder: Folder, described: _Description, split: str) -> bool:
+    """Whether an image of a split is there."""
+    for entry in _entries(described, split):
+        place = next(filter(folder.holds, _places(folder, described, entry)), None)
+        if place is None:
+            continue
+        if place.is_dir() and any(path.suffix.lower() in SUFFIXES for path in _walk(place, described.file)):
+            return True
+        if place.is_file() and any(_image_of(folder, place, line) for line in folder.text(place).splitlines()):
+            return True
+    return False
+
+
 def _entries(described: _Description, split: str) -> list[str]:
     entries = described.data[split]
     entries = entries if isinstance(entries, list) else [entries]
@@ -155,14 +177,14 @@ def _entries(described: _Description, split: str) -> list[str]:
     return entries
 
 
-def _images(folder: Folder, described: _Description, split: str, entry: str) -> list[Path]:
-    """The images that one entry of a split names: a folder, or a text file with a line for each."""
+def _places(folder: Folder, described: _Description, entry: str) -> list[Path]:
+    """Where that may be which an entry of a split names."""
     base = described.data.get("path") or "."
     if not isinstance(base, str) or "\0" in base + entry:
         raise described.fault("path", "`path` is no path; write one")
     # Roboflow writes ../valid/images for a folder beside data.yaml, and other programs where the data once lay.
     beside = described.file.parent
-    places = [
+    return [
         place
         for shown in spellings(entry)
         for place in (
@@ -171,7 +193,12 @@ def _images(folder: Folder, described: _Description, split: str, entry: str) -> 
             beside / shown.removeprefix("../"),
         )
     ]
-    place = next((place for place in places if folder.holds(place)), None)
+
+
+def _images(folder: Folder, described: _Description, split: str, entry: str) -> list[Path]:
+    """The images that one entry of a split names: a folder, or a text file with a line for each."""
+    places = _places(folder, described, entry)
+    place = next(filter(folder.holds, places), None)
     if place is None:
         for place in places:
             if place.exists():
@@ -205,8 +232,8 @@ def _walk(place: Path, named_in: Path) -> Iterator[Path]:
         if path.is_symlink() and not path.is_file():
             raise fault(
                 named_in,
-                f"{path} is a link to a folder or to nothing, and such links are not followed; put the images themselves "
-                "there, or take the link out",
+                f"{path} is a link to a folder or to nothing, and such links are not followed; put the images there "
+                "themselves, or take the link out",
             )
         if path.is_dir():
             yield from _walk(path, named_in)
@@ -220,22 +247,29 @@ def _listed(folder: Folder, listing: Path) -> list[Path]:
         entry = line.strip()
         if not entry:
             continue
-        places = [
-            place
-            for shown in spellings(entry)
-            for place in (listing.parent / shown, folder.root / shown, folder.root / shown.removeprefix("data/"))
-        ]
-        place = next((place for place in places if "\0" not in entry and folder.holds(place)), None)
+        place = _image_of(folder, listing, entry)
         if place is None:
-            if "\0" not in entry and places[0].exists():
-                folder.inside(places[0], listing, number)
+            if "\0" not in entry and (listing.parent / entry).exists():
+                folder.inside(listing.parent / entry, listing, number)
             raise fault(listing, f"the image {cited(entry)} is not there; put it there, or take the line out", number)
         found.append(place)
     return found
 
 
+def _image_of(folder: Folder, listing: Path, line: str) -> Path | None:
+    """The image that a line of a list names, if it is there."""
+    entry = line.strip()
+    if not entry or "\0" in entry:
+        return None
+    for shown in spellings(entry):
+        for place in (listing.parent / shown, folder.root / shown, folder.root / shown.removeprefix("data/")):
+            if folder.holds(place):
+                return place
+    return None
+
+
 def _labelled(
-    folder: Folder, images: list[Path], names: tuple[str, ...], described: Path, keypoints: int = 0
+    folder: Folder, images: list[Path], names: tuple[str, ...], described: Path, keypoints: int = 0, otherwise: str = ""
 ) -> list[LabelledImage]:
     real: dict[Path, Path] = {}
     result, missing = [], 0
@@ -251,7 +285,7 @@ def _labelled(
         raise fault(
             described,
             f"none of the {len(images):,} images has a label file; the first was looked for at "
-            f"{_label_file(images[0])}, so put the labels there",
+            f"{_label_file(images[0])}, so put the labels there{otherwise and ', '}{otherwise}",
         )
     return result
 

@@ -74,3 +74,45 @@ def test_a_pose_with_another_number_of_points_and_a_shape_that_is_none_are_told(
     assert f"{root / 'labels' / 'val' / 'a.txt'}, line 1: a class and 26 numbers are no box (4)" in complaint(root)
     for shape in ("12", "[12]", "[12, x]", "[0, 2]", "[true, 2]"):
         assert f"{root / 'data.yaml'}, line 2: `kpt_shape` is not like" in complaint(pose(tmp_path, shape, 12))
+
+
+@pytest.mark.parametrize("test", ["../test/images", "test-dev2017.txt", "images/test", "[images/test, images/more]"])
+def test_a_test_split_that_is_named_but_not_there_leaves_the_judging_to_val(test: str, tmp_path: Path) -> None:
+    root = layouts.coco128(tmp_path, f"test: {test}\nval: images/val\n{NAMES}")
+    assert len(read(root).images) == 3
+    asked = complaint(root, "test")
+    assert asked.startswith(f"{root / 'data.yaml'}, line 1: ")
+    assert "not there" in asked
+
+
+def test_a_list_of_which_no_image_is_there_leaves_the_judging_to_val(tmp_path: Path) -> None:
+    root = layouts.coco128(tmp_path, f"test: test.txt\nval: images/val\n{NAMES}")
+    write(root / "test.txt", "./images/test2017/a.jpg\n./images/test2017/b.jpg\n")
+    assert len(read(root).images) == 3
+    assert complaint(root, "test").startswith(
+        f"{root / 'test.txt'}, line 1: the image './images/test2017/a.jpg' is not"
+    )
+    layouts.picture(root / "images" / "test2017" / "b.jpg")
+    assert complaint(root).startswith(f"{root / 'test.txt'}, line 1: ")
+
+
+def test_a_folder_for_test_images_that_is_empty_leaves_the_judging_to_val(tmp_path: Path) -> None:
+    root = layouts.coco128(tmp_path, f"test: images/test\nval: images/val\n{NAMES}")
+    (root / "images" / "test").mkdir()
+    assert len(read(root).images) == 3
+    assert "holds no image for test" in complaint(root, "test")
+
+
+def test_where_neither_is_there_the_first_is_told_and_train_judges_nothing(tmp_path: Path) -> None:
+    root = layouts.coco128(tmp_path, f"train: images/val\ntest: images/test\nval: images/gone\n{NAMES}")
+    assert complaint(root).startswith(f"{root / 'data.yaml'}, line 2: test is 'images/test', which is not there")
+
+
+def test_a_list_of_images_whose_labels_are_kept_secret_says_how_to_choose_another_split(tmp_path: Path) -> None:
+    root = layouts.coco128(tmp_path, f"test: test.txt\nval: images/val\n{NAMES}")
+    layouts.picture(root / "images" / "test" / "a.jpg")
+    write(root / "test.txt", "./images/test/a.jpg\n")
+    said = complaint(root)
+    assert "none of the 1 images has a label file" in said
+    assert said.endswith("or choose another split with BANANA_HOLDOUT_SPLIT.")
+    assert len(read(root, "val").images) == 3
