@@ -164,6 +164,8 @@ def _has_images(folder: Folder, described: _Description, split: str) -> bool:
             continue
         if place.is_dir() and any(path.suffix.lower() in SUFFIXES for path in _walk(place, described.file)):
             return True
+        if place.is_file() and place.suffix.lower() != ".txt":
+            return True  # It is neither, which is told when it is read.
         if place.is_file() and any(_image_of(folder, place, line) for line in folder.text(place).splitlines()):
             return True
     return False
