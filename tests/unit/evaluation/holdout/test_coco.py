@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from banana_delivery.evaluation.holdout import coco as reading
+from banana_delivery.evaluation.holdout import jsons
 from banana_delivery.evaluation.holdout.read import read
 from tests.unit.evaluation.holdout.layouts import coco, coco_file, picture, write
 from tests.unit.evaluation.holdout.test_read import complaint
@@ -16,13 +16,13 @@ from tests.unit.evaluation.holdout.test_read import complaint
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """The entries whose line was looked for, which means to read the file once more up to there."""
     looked_for: list[tuple[str, int]] = []
-    real = reading.line_of
+    real = jsons.line_of
 
     def line_of(text: str, key: str, index: int) -> int | None:
         looked_for.append((key, index))
         return real(text, key, index)
 
-    monkeypatch.setattr(reading, "line_of", line_of)
+    monkeypatch.setattr("banana_delivery.evaluation.holdout.coco.line_of", line_of)
     return looked_for
 
 
