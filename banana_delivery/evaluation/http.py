@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -23,6 +24,7 @@ from banana_delivery.policy.quality.assessment import TOLERATED_UNANSWERED
 from banana_delivery.policy.quality.matching import Matches
 from banana_delivery.settings import Settings
 
+LOG = logging.getLogger(__name__)
 TEST_IMAGES = 8
 TABLES = 3
 READ_BY_ALL = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -163,4 +165,20 @@ class HttpEvaluator(Evaluator):
 
     @override
     def probe(self, url: str, token: str = "") -> AbstractContextManager[Load]:
+        self._read_again_if_moved()
         return Probe(url, self.images, headers=as_probe(token))
+
+    def _read_again_if_moved(self) -> None:
+        """A process lives for weeks; whoever edits or moves the hold-out meanwhile moves its first image as a rule.
+
+        Raises:
+            EvaluationError: if it cannot be used any more.
+        """
+        first = self.images[0]
+        try:
+            first.encoded  # noqa: B018 - it is a property that reads
+        except LabelledImagesError as error:
+            LOG.warning("The hold-out is read again: %s", error)
+            for name in ("_directory", "holdout", "images", "_cache"):
+                self.__dict__.pop(name, None)
+            LOG.info("The hold-out has %s images now.", f"{len(self.images):,}")
