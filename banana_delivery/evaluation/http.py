@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -41,6 +42,8 @@ class HttpEvaluator(Evaluator):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._reader: threading.Thread | None = None
+        self._is_read = False
 
     @cached_property
     def _directory(self) -> Path:
@@ -162,6 +165,23 @@ class HttpEvaluator(Evaluator):
             return ask(release.url, self.images, expected_digest=digest, progress=progress, may_fail=may_fail)
         except AskingError as error:
             raise EvaluationError(str(error)) from error
+
+    @override
+    def ready(self, seconds: float) -> bool:
+        """One thread reads, however often this is asked and however long it takes."""
+        if self._reader is None or not self._reader.is_alive():
+            self._is_read = False
+            self._reader = threading.Thread(target=self._read_ahead, name="read-holdout", daemon=True)
+            self._reader.start()
+        self._reader.join(seconds)
+        return self._is_read
+
+    def _read_ahead(self) -> None:
+        try:
+            self._read_again_if_moved()
+            self._is_read = True
+        except Exception as error:  # noqa: BLE001 - nobody waits for this thread, so it says what went wrong
+            LOG.warning("The labelled images cannot be read: %s", error)
 
     @override
     def probe(self, url: str, token: str = "") -> AbstractContextManager[Load]:

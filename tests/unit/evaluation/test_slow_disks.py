@@ -149,3 +149,16 @@ def test_a_disk_that_hangs_for_too_long_is_told_and_is_no_timeout_of_the_service
         assert "leaf-0.jpg was not read within 0.02 s" in caplog.text
     finally:
         share.back.set()
+
+
+def test_an_evaluator_is_ready_once_its_images_are_read_and_says_why_it_is_not(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluator = HttpEvaluator(Settings(home=tmp_path, holdout=dataset))
+    assert evaluator.ready(60.0)
+    edited(dataset / "images" / "val" / "a.jpg")
+    assert evaluator.ready(60.0), "what was edited was not read again"
+    moved(dataset / "data.yaml")
+    moved(dataset / "images" / "val" / "a.jpg")
+    assert not evaluator.ready(60.0)
+    assert "The labelled images cannot be read: No labels can be read" in caplog.text.replace(f"{dataset}: ", "")
