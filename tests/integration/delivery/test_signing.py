@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from typing_extensions import override
 
 from banana_delivery.delivery import image_build
@@ -24,18 +22,10 @@ from banana_delivery.images.supply_chain.signatures import is_signed, signature,
 from banana_delivery.policy.asset_records import AbRecord, ArtifactRecord, ImageRecord
 from banana_delivery.policy.model import Environment, ImageRef, Outcome
 from tests.support.pipeline import PipelineHarness
+from tests.support.signing_keys import key_pair
 
 BETTER = 0.95
 BEST = 0.97
-
-
-def key_pair(folder: Path, name: str) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    secret, public = folder / f"{name}.key", folder / f"{name}.pub"
-    secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    secret.chmod(0o600)
-    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return secret, public
 
 
 @pytest.fixture
