@@ -18,7 +18,7 @@ import httpx
 from pydantic import Field, ValidationError
 
 from banana_delivery.embedded.paths import LocalPaths, is_free
-from banana_delivery.embedded.router.traefik import Router
+from banana_delivery.embedded.router.traefik import NO_AUTHORITY, Router
 from banana_delivery.embedded.supervisor import MEANT_TO_RUN, Process, Program, Supervisor
 from banana_delivery.errors import TargetError
 from banana_delivery.files import lock, write_atomically
@@ -165,7 +165,9 @@ class ReplicaClient:
 
     def __init__(self) -> None:
         # No connection is kept: replicas come and go, and nobody has to close it.
-        self._client = httpx.Client(timeout=2.0, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        self._client = httpx.Client(
+            timeout=2.0, trust_env=False, verify=NO_AUTHORITY, limits=httpx.Limits(max_keepalive_connections=0)
+        )
 
     def health(self, port: int, digest: str) -> Health:
         """Whether the replica on a port is ready and runs this digest."""

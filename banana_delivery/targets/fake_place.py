@@ -53,6 +53,10 @@ class Behaviour:
     place_at_fault: bool = False
     reports: str = ""
 
+    def __post_init__(self) -> None:
+        if self.error_class not in FAILURE_CLASSES:
+            raise ValueError(f"{self.error_class!r} is no class of failures.")
+
 
 HEALTHY = Behaviour()
 
@@ -135,10 +139,9 @@ class FakePlace:
     def serve(self, environment: Environment, requests: int) -> None:
         """User requests arrive and are split by weight, as a smooth weighted round robin does it."""
         with self.lock:
-            for _ in range(requests):
-                colour = self._next_colour(environment)
+            for colour, arrived in self._split(environment, requests).items():
                 if colour in self.deployments[environment]:
-                    self._count(environment, Backend(colour=colour, source=TrafficSource.USER))
+                    self._count(environment, Backend(colour=colour, source=TrafficSource.USER), arrived)
 
     def token(self, environment: Environment, colour: Colour) -> str:
         """What the probe proves itself by to a colour; empty where nothing runs."""
@@ -150,8 +153,8 @@ class FakePlace:
         with self.lock:
             proven = token == self.token(environment, colour)
             backend = Backend(colour=colour, source=TrafficSource.PROBE if proven else TrafficSource.USER)
-            for _ in range(requests if colour in self.deployments[environment] else 0):
-                self._count(environment, backend)
+            if colour in self.deployments[environment]:
+                self._count(environment, backend, requests)
 
     def snapshot(self, environment: Environment, at: float) -> TrafficSnapshot:
         """The counters of every backend, and the digest that each running colour reports."""
@@ -168,44 +171,65 @@ class FakePlace:
             },
         )
 
-    def _next_colour(self, environment: Environment) -> Colour | None:
+    def _split(self, environment: Environment, requests: int) -> Counter[Colour]:
         weights = {colour: weight for colour, weight in self.weights[environment].items() if weight}
-        if not weights or environment in self.lost_routes:
-            return None
-        for colour, weight in weights.items():
-            self._credit[colour] += weight
-        chosen = max(weights, key=lambda colour: self._credit[colour])
-        self._credit[chosen] -= sum(weights.values())
-        return chosen
+        arrived: Counter[Colour] = Counter()
+        if environment in self.lost_routes or not weights:
+            return arrived
+        total, credit = sum(weights.values()), self._credit
+        for _ in range(requests):
+            for colour, weight in weights.items():
+                credit[colour] += weight
+            chosen = max(weights, key=credit.__getitem__)
+            credit[chosen] -= total
+            arrived[chosen] += 1
+        return arrived
 
-    def _count(self, environment: Environment, backend: Backend) -> None:
+    def _count(self, environment: Environment, backend: Backend, requests: int) -> None:
         behaviour = self.behaviour(environment, backend.colour)
         if backend.source is TrafficSource.PROBE:
             behaviour = replace(behaviour, unfinished_rate=0.0)  # It sends all that it begins.
         digest = self.deployments[environment][backend.colour].image.digest
-        number = self._served[backend, digest]
-        self._served[backend, digest] += 1
-        self._counted[backend] = _one_more(self._counted.get(backend, _zero()), behaviour, number)
+        first = self._served[backend, digest]
+        self._served[backend, digest] += requests
+        counted = self._counted.get(backend, _zero())
+        self._counted[backend] = _more(counted, behaviour, range(first, first + requests))
 
 
 def _zero() -> Counters:
     return Counters(failures=dict.fromkeys(FAILURE_CLASSES, 0), latency=dict.fromkeys(LATENCY_EDGES, 0))
 
 
-def _one_more(before: Counters, behaviour: Behaviour, number: int) -> Counters:
-    """The counters after one more request, the ``number``-th (from 0) that these replicas got."""
+def _more(before: Counters, behaviour: Behaviour, numbers: range) -> Counters:
+    """The counters after more requests, the ``numbers``-th (from 0) that these replicas got."""
+    if not numbers:
+        return before
+    ends = Counter(_end(behaviour, number) for number in numbers)
+    answered = ends["in time"] + ends["late"]
+    failures = {name: count + ends[name] for name, count in before.failures.items()}
+    latency = {
+        edge: count + (answered if float(edge) > BUDGET_SECONDS else ends["in time"])
+        for edge, count in before.latency.items()
+    }
+    return before.replace(
+        unfinished=before.unfinished + ends["unfinished"],
+        requests=before.requests + len(numbers) - ends["unfinished"],
+        overloads=before.overloads + ends["overload"],
+        failures=failures,
+        latency=latency,
+    )
+
+
+def _end(behaviour: Behaviour, number: int) -> str:
+    """How a request ends: a class of failures, or one of the ways that are none."""
     if _strikes(behaviour.unfinished_rate, number):
-        return before.replace(unfinished=before.unfinished + 1)
-    counters = before.replace(requests=before.requests + 1)
+        return "unfinished"
     if _strikes(behaviour.error_rate, number):
-        failures = {**before.failures, behaviour.error_class: before.failures[behaviour.error_class] + 1}
-        return counters.replace(failures=failures)
+        return behaviour.error_class
     if _strikes(behaviour.overload_rate, number):
-        return counters.replace(overloads=before.overloads + 1)
-    slow = _strikes(behaviour.slow_rate, number)
-    latency = {edge: count + (float(edge) > BUDGET_SECONDS or not slow) for edge, count in before.latency.items()}
-    return counters.replace(latency=latency)
+        return "overload"
+    return "late" if _strikes(behaviour.slow_rate, number) else "in time"
 
 
 def _strikes(rate: float, number: int) -> bool:
-    return math.ceil((number + 1) * rate) > math.ceil(number * rate)
+    return rate > 0.0 and math.ceil((number + 1) * rate) > math.ceil(number * rate)

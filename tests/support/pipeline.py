@@ -29,6 +29,7 @@ from banana_delivery.runs.instance import POOL_LIMIT
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.settings import Settings
 from banana_delivery.targets.fake_place import Behaviour
+from tests.support import databases
 from tests.support.phases import NoPlots, SimulatedClock, WatchedTarget, conversion
 
 STATUS_SENSORS = {
@@ -228,3 +229,4 @@ def open_pipeline(home: Path, clock: SimulatedClock | None = None, **settings: o
     with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
         instance.event_log_storage.set_concurrency_slots(resources.settings.dagster_pool, POOL_LIMIT)
         yield PipelineHarness(instance, resources, registry, target, evaluator, clock, classes)
+    databases.let_go(home)

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from banana_delivery.policy.quality.comparison import RESAMPLES
 from banana_delivery.reports.plots import Plots
 from tests.integration.delivery.serving import Serving, serve
+from tests.support.databases import kept_open
 from tests.support.pipeline import PipelineHarness, open_pipeline
 
 
@@ -22,7 +20,7 @@ def empty_pipeline(tmp_path: Path) -> Iterator[PipelineHarness]:
 
 
 @pytest.fixture(scope="session")
-def serving(tmp_path_factory: pytest.TempPathFactory, _databases_on_slow_disks_do_not_slow_tests: None) -> Serving:
+def serving(tmp_path_factory: pytest.TempPathFactory, _databases_do_not_slow_tests: None) -> Serving:
     """What is left of a pipeline in which version 1 was released."""
     return serve(tmp_path_factory.mktemp("template"))
 
@@ -42,14 +40,6 @@ def unabridged(pipeline: PipelineHarness) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _databases_on_slow_disks_do_not_slow_tests() -> Iterator[None]:
-    """A test survives no power failure, so SQLite need not wait for the disk at every event."""
-
-    def hurry(connection: object, _: object) -> None:
-        # Tests of other databases may share this process.
-        if isinstance(connection, sqlite3.Connection):
-            connection.execute("PRAGMA synchronous=OFF")
-
-    event.listen(Engine, "connect", hurry)
-    yield
-    event.remove(Engine, "connect", hurry)
+def _databases_do_not_slow_tests() -> Iterator[None]:
+    with kept_open():
+        yield
