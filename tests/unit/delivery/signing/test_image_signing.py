@@ -14,7 +14,7 @@ from banana_delivery.delivery.image_build import ImageBuild, build_context
 from banana_delivery.delivery.signing.images import ImageSigner, refuse_unsigned
 from banana_delivery.delivery.signing.statements import PROVENANCE, SBOM, VERDICT, verdict
 from banana_delivery.errors import BadSettingsError, GateError, ImageError
-from banana_delivery.images.base import Parity
+from banana_delivery.images.base import BuildContext, BuiltImage, Parity, Progress
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.images.supply_chain.attachments import AttachmentKind
 from banana_delivery.images.supply_chain.keys import signing_key
@@ -229,13 +229,18 @@ def test_an_image_that_stands_on_packages_of_a_stranger_loses_its_place_to_one_t
     scene: Scene, with_key: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ref = scene.store.build(build_context(scene.artifact, scene.settings().source_url), print).ref
-    contexts, build = [], scene.store.build
+    anew, build = [], scene.store.build
+
+    def watched(context: BuildContext, progress: Progress) -> BuiltImage:
+        anew.append(context.anew)
+        return build(context, progress)
+
     monkeypatch.setattr(scene.store, "rebuild", lambda *_: Parity(ref, ("layer runtime 1 was a and is now b",), True))
-    monkeypatch.setattr(scene.store, "build", lambda context, say: (contexts.append(context), build(context, say))[1])
+    monkeypatch.setattr(scene.store, "build", watched)
 
     record = scene.make(scene.settings(key=scene.key if with_key else None))
 
-    assert [context.anew for context in contexts] == [True]
+    assert anew == [True]
     assert not record.reused
     if with_key:
         assert PROVENANCE in scene.said(record.ref)
