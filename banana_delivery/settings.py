@@ -237,7 +237,7 @@ class Settings(BaseSettings):
         "that describes them will do, and `#val` after it chooses a split. Empty: generated.",
     )
     holdout_split: str = Field(
-        default="", description="Split of it that judges; empty: `test`, without one `val`, and never `train`."
+        default="", description="Split of it that judges; empty: `test`, where none is there `val`, and never `train`."
     )
     holdout_images: int = Field(
         default=1000, ge=100, description="Labelled images to generate; fewer than 1,000 never settle a comparison."
@@ -262,7 +262,10 @@ class Settings(BaseSettings):
     def _name_or_absolute(cls, policy: str) -> str:
         if not policy.strip() or policy in POLICY_NAMES:
             return policy.strip()
-        return str(Path(policy).expanduser().resolve())
+        try:
+            return str(Path(policy).expanduser().resolve())
+        except (OSError, RuntimeError):
+            return policy  # Whoever reads it says so; a rollback reads none.
 
     @field_validator("kubernetes_route_timeout_seconds")
     @classmethod

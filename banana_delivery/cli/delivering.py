@@ -12,7 +12,8 @@ from banana_delivery.cli.common import Version, checked_versions, console
 from banana_delivery.settings import load_settings
 
 Server = Annotated[
-    str, typer.Option(help="Dagster's pages elsewhere, such as https://dagster.example.com; nothing else is asked.")
+    str | None,
+    typer.Option(help="Dagster's pages elsewhere, such as https://dagster.example.com; nothing else is asked."),
 ]
 Wait = Annotated[bool, typer.Option(help="Stay until it has ended, and say how by the exit code.")]
 Timeout = Annotated[float, typer.Option(min=1, max=86_400, help="Seconds to stay at most; the delivery goes on.")]
@@ -22,7 +23,7 @@ Summary = Annotated[
 
 
 def deliver(
-    version: Version, server: Server = "", wait: Wait = True, timeout: Timeout = 3600.0, summary: Summary = None
+    version: Version, server: Server = None, wait: Wait = True, timeout: Timeout = 3600.0, summary: Summary = None
 ) -> None:
     """Deliver a version as a whole, whether it is staged or not; `latest` is the highest number."""
     launch("deliver", [version], "cli", server=server, wait=wait, seconds=timeout, page=summary)
@@ -32,7 +33,7 @@ def redeploy(
     versions: Annotated[
         list[str], typer.Argument(help="MLflow model versions, in the order wanted.", callback=checked_versions)
     ],
-    server: Server = "",
+    server: Server = None,
     timeout: Timeout = 3600.0,
     summary: Summary = None,
 ) -> None:

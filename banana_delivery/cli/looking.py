@@ -78,7 +78,7 @@ def _overview(settings: Settings, target: ReleaseTarget, log: AuditLog | None) -
         except TargetError as error:
             unseen[environment] = str(error)
     now, ticks = time.time(), Ticks(settings.home).last()
-    seen = Overview(now, records, observed, unseen, freeze=freeze_view(settings, None, now), ticks=ticks)
+    seen = Overview(now, records, observed, unseen, freeze=freeze_view(settings, None, now, asked=False), ticks=ticks)
     if log is None:
         return seen
     memory, queue = sightings(settings, SystemClock()), Runs(log.instance, log.location).waiting()

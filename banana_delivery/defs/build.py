@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,6 +31,8 @@ from banana_delivery.reports.plots import Plots
 from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.settings import Settings
 from banana_delivery.waiting import SystemClock
+
+LOG = logging.getLogger(__name__)
 
 
 def build_resources(settings: Settings) -> Resources:
@@ -64,10 +67,14 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
         resource_overrides: parts to use instead, by their names in ``Resources``.
 
     Raises:
-        BadSettingsError: if what the target needs is not set, or the release policy cannot be used.
+        BadSettingsError: if what the target needs is not set.
     """
     resources = replace(build_resources(settings), **cast(dict[str, Any], dict(resource_overrides or {})))
-    _ = resources.policy_file.policy  # A policy that cannot be used is told here, before anything is under way.
+    try:
+        _ = resources.policy_file.policy
+    except BadSettingsError as error:
+        # Told before anything is under way, and no more than that: the ways back are among the definitions.
+        LOG.error("Nothing is delivered until this is mended: %s", error)  # noqa: TRY400 - a sentence, not a trace
     location = CodeLocation.of(resources.settings)
     assets = [model_artifact, image, staging_release, ab_report, production_release]
     return dg.Definitions(

@@ -273,7 +273,7 @@ def production_watch(
     except TargetError as error:
         return dg.SkipReason(f"Production does not answer: {error}")
     rules = Rules.kept(production.rules)  # By which it was released, whatever the file says by now.
-    plan = rules.plan if rules else recorder.policy_file.policy.plan
+    plan = rules.plan if rules else recorder.policy_file.plan_in_any_case
     if production.phase is Phase.DRIFTED:
         held = assess_held(production, snapshot, context.cursor, plan)
         context.update_cursor(held.cursor)

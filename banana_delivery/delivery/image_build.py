@@ -16,15 +16,15 @@ from banana_delivery.delivery.signing.images import ImageSigner, refuse_unsigned
 from banana_delivery.delivery.signing.statements import PROVENANCE, SBOM, provenance
 from banana_delivery.delivery.upkeep.home import prune_home
 from banana_delivery.errors import GateError, ImageError, TargetError
-from banana_delivery.files import bytes_digest
+from banana_delivery.files import bytes_digest, file_sha256
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageStore, Parity, Progress
 from banana_delivery.images.release import release_tags, stranger
-from banana_delivery.images.scanning import Audit, scan
+from banana_delivery.images.scanning import Audit, OtherLock, scan
 from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
 from banana_delivery.images.supply_chain.installed import Installed
 from banana_delivery.images.supply_chain.sbom import sbom
 from banana_delivery.images.supply_chain.system_audit import SystemScan, audit_system, together
-from banana_delivery.names import CHECKPOINT_SHA256_LABEL, MLFLOW_RUN_LABEL, OCI_SOURCE_LABEL
+from banana_delivery.names import CHECKPOINT_SHA256_LABEL, LOCK_SHA256_LABEL, MLFLOW_RUN_LABEL, OCI_SOURCE_LABEL
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ArtifactRecord, ImageRecord
 from banana_delivery.policy.model import COLOURS, ImageRef
@@ -70,15 +70,19 @@ class ImageBuild:
         earlier = self.audit_log.latest(ImageRecord, "image", artifact.version)
         if earlier is None:
             return None
-        if self.store.resolve(earlier.ref.digest) is None:
+        there = self.store.resolve(earlier.ref.digest)
+        if there is None:
             return self._rebuilt(artifact, earlier.ref)
+        # It may have moved since: what it is, the record says, and the store where.
+        earlier = earlier.replace(ref=earlier.ref.replace(repository=there.repository))
         self.say(f"Redeploy: taking the original image {earlier.ref.digest}")
         self._adopt(earlier.ref)
         reused = earlier.layers_new + earlier.layers_reused
         earlier = earlier.replace(signed_by=self._signer.name or earlier.signed_by)
-        if earlier.audit == Audit.UNKNOWN:
-            # The database may answer by now, and nothing but asking it would ever let the image through again.
-            audit, detail = self._audit(self._look_inside(earlier.ref)[0])
+        if earlier.audit == Audit.UNKNOWN and self.settings.unaudited == "reject":
+            # The database may answer by now, and nothing but asking it would ever let the image through again. Where a
+            # warning is enough, a way back waits for no database, and none may close it.
+            audit, detail = self._audit(earlier.ref, self._look_inside(earlier.ref)[0])
             earlier = earlier.replace(audit=audit, audit_detail=detail)
         return earlier.replace(reused=True, new_bytes=0, layers_new=(), layers_reused=reused, seconds=0.0)
 
@@ -92,12 +96,14 @@ class ImageBuild:
         context = build_context(artifact, self.settings.source_url)
         existing = self.store.find(self.store.key(context))
         built = self._found(existing) if existing else self.store.build(context, self.say)
+        # What wrote no layer was found, if not here then inside `build`; it is not named or run before it is proven.
+        made = bool(built.layers_new) or self._prove(context, built.ref)
         self.store.tag(built.ref, release_tags(artifact.version, git_revision()))
         passed, detail = self._self_test(built.ref)
         inside, bill_trouble = self._look_inside(built.ref)
-        audit, audit_detail = self._audit(inside)
+        audit, audit_detail = self._audit(built.ref, inside)
         bill, bill_trouble = self._bill_of_materials(built.ref, inside, bill_trouble)
-        self._sign(artifact, context, built.ref, began, bill, new=existing is None)
+        self._sign(artifact, built.ref, began, bill, made=made)
         pruned, prune_trouble = self._make_room(built.ref)
         return ImageRecord(
             ref=built.ref,
@@ -194,23 +200,16 @@ class ImageBuild:
         return ImageSigner(self.store, self.settings)
 
     def _sign(
-        self,
-        artifact: ArtifactRecord,
-        context: BuildContext,
-        ref: ImageRef,
-        began: float,
-        bill: Attachment | None,
-        *,
-        new: bool,
+        self, artifact: ArtifactRecord, ref: ImageRef, began: float, bill: Attachment | None, *, made: bool
     ) -> None:
-        """Sign what was made here, and say how; what was merely found is somebody's who may push, until it is proven.
+        """Sign what is ours, and say how it was made if it was made by this run.
 
         Raises:
-            ImageError: if it was found and cannot be ours, or no signature can be kept.
+            ImageError: if no signature can be kept.
         """
         if self._signer.has_signed(ref):
             return
-        if new or self._prove(context, ref):
+        if made:
             labels, now, commit = self.store.labels(ref), self.clock.time(), git_revision(length=40)
             model, run_id = self.settings.model_name, self.run_id
             built = provenance(artifact, labels, model=model, run_id=run_id, commit=commit, start=began, end=now)
@@ -220,12 +219,14 @@ class ImageBuild:
         self._signer.sign(ref)  # Last: what is signed is complete.
 
     def _prove(self, context: BuildContext, ref: ImageRef) -> bool:
-        """Whether an image that was found was made again, since no record of ours has it.
+        """Whether an image that was found was made again, since neither our signature nor a record of ours has it.
+
+        What was merely found is somebody's who may push, until it is proven.
 
         Raises:
             ImageError: if what is made of the same inputs is another image.
         """
-        if self._on_record(ref):
+        if self._signer.has_signed(ref) or self._on_record(ref):
             return False
         self.say(
             f"{ref.digest} was there already and no record has it; it is made again and compared before it is signed"
@@ -246,11 +247,12 @@ class ImageBuild:
     def _on_record(self, ref: ImageRef) -> bool:
         return any(one.ref.digest == ref.digest for one in self.audit_log.all(ImageRecord, "image", ref.version))
 
-    def _audit(self, inside: Installed | None) -> tuple[str, str]:
+    def _audit(self, ref: ImageRef, inside: Installed | None) -> tuple[str, str]:
         """Only images that bring their packages along are scanned; the embedded ones run on this host's.
 
         Args:
-            inside: what is installed in the image; None if that cannot be told.
+            ref: the image.
+            inside: what is installed in it; None if that cannot be told.
         """
         if not self.store.brings_packages:
             return "", ""
@@ -258,7 +260,9 @@ class ImageBuild:
         url, accepted = settings.osv_url, settings.accepted_vulnerabilities
         with ThreadPoolExecutor(1) as beside:  # Each of them waits for a database.
             asked = beside.submit(audit_system, inside, osv_url=url, accepted=accepted) if inside else None
-            found = scan(SERVING_LOCK, osv_url=url, accepted=accepted)
+            # Today's lock says nothing of an image that was built for another one, neither good nor bad.
+            of_today = self.store.labels(ref).get(LOCK_SHA256_LABEL) == file_sha256(SERVING_LOCK)
+            found = scan(SERVING_LOCK, osv_url=url, accepted=accepted) if of_today else OtherLock()
             unseen = SystemScan(trouble="what is installed in the image cannot be read")
             return together([found, asked.result() if asked else unseen])
 

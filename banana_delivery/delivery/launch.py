@@ -16,7 +16,7 @@ from banana_delivery.delivery.ending.remote import checked_server, follow, launc
 from banana_delivery.errors import BadSettingsError, GateError
 from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.names import ACTOR_TAG, TRIGGER_TAG
-from banana_delivery.policies.calendar import moment
+from banana_delivery.policies.calendar import moment, outlasts, until_words
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import DecisionKind, FreezeRecord, ImageRecord, ManualDecision
 from banana_delivery.policy.gate import CLAIMED
@@ -43,13 +43,13 @@ class Wish:
     """How somebody wants a delivery to be launched.
 
     Attributes:
-        server: Dagster's pages, which are all that is asked; empty for this machine's own stack.
+        server: Dagster's pages, which are all that is asked; None for this machine's own stack.
         wait: whether to stay until it has ended.
         seconds: how long to stay at most.
         page: where what became of it is added, in Markdown.
     """
 
-    server: str = ""
+    server: str | None = None
     wait: bool = True
     seconds: float = LONGEST_DELIVERY_SECONDS
     page: Path | None = None
@@ -65,9 +65,12 @@ def deliver_one(settings: Settings, version: str, asked: Asked, console: Console
         DagsterError: if it was not launched, or nobody can tell how it ended.
     """
     job, trigger, assets = asked
-    server, location = checked_server(wish.server) if wish.server else settings.dagster_url, CodeLocation.of(settings)
+    server, location = (
+        settings.dagster_url if wish.server is None else checked_server(wish.server),
+        CodeLocation.of(settings),
+    )
     client = DagsterClient(server, location, settings.pages_token.get_secret_value())
-    if not wish.server:
+    if wish.server is None:
         with open_instance(settings) as instance:
             ensure_partition(instance, version, location)
     run_id = launch(client, job, version, {TRIGGER_TAG: trigger, ACTOR_TAG: claimed_by()}, assets)
@@ -111,9 +114,9 @@ def deliver_all(
     """
     codes = []
     for typed in versions:
-        if wish.server and typed == "latest":
+        if wish.server is not None and typed == "latest":
             raise BadSettingsError("With --server, name the version by its number: no registry is asked from here.")
-        version = typed if wish.server else numbered(typed)
+        version = numbered(typed) if wish.server is None else typed
         codes.append(deliver_one(settings, version, asked, console, wish))
         if codes[-1] not in {0, CONSEQUENCES[Outcome.PARKED].exit_code}:
             break
@@ -202,7 +205,14 @@ def say_freeze(settings: Settings, clock: Clock, by: str, reason: str, until: st
         raise GateError(str(error)) from None
     said = FreezeRecord(frozen=frozen, by=by, reason=reason.strip(), at=clock.time(), until=end)
     with open_instance(settings) as instance:
-        AuditLog(instance, CodeLocation.of(settings)).record_freeze(said)
+        log = AuditLog(instance, CodeLocation.of(settings))
+        before = log.freeze()
+        if before and outlasts(before, said):
+            raise GateError(
+                f"{before.by} froze deliveries{until_words(before.until)} already, which lasts longer; to end that "
+                f"first, type: {commands.unfreeze()}"
+            )
+        log.record_freeze(said)
     return said
 
 

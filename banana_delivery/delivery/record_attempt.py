@@ -143,7 +143,7 @@ class AttemptRecorder:
 
         run = f"{self.settings.pages_url}/runs/{attempt.run_id}"
         try:
-            budget = self.policy_file.policy.plan.latency_budget_seconds
+            budget = self.policy_file.plan_in_any_case.latency_budget_seconds
             page = html_report(
                 attempt,
                 budget_seconds=budget,

@@ -100,6 +100,13 @@ def frozen(*, by_setting: bool, said: FreezeRecord | None, windows: Sequence[Fre
     return next((window.words for window in windows if window.contains(now)), "")
 
 
+def outlasts(before: FreezeRecord, said: FreezeRecord) -> bool:
+    """Whether a freeze is in force that a new one would end before its time."""
+    if not (before.frozen and said.frozen) or said.until is None:
+        return False
+    return before.until is None or (said.at < before.until and said.until < before.until)
+
+
 def until_words(until: float | None) -> str:
     """Until when, where there is an end."""
     return f" until {datetime.fromtimestamp(until).astimezone():%Y-%m-%d %H:%M %Z}" if until else ""

@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Annotated, Any
 
 import yaml
@@ -81,6 +81,7 @@ class Rules(StoredRecord):
             return None
 
 
+@cache
 def schema() -> dict[str, Any]:
     """The JSON schema (2020-12) of a policy file, for editors and for ``read_policy``."""
     whole = ReleasePolicy.model_json_schema()

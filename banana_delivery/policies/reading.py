@@ -43,6 +43,14 @@ class PolicyFile:
         """
         return load_policy(self.source)
 
+    @property
+    def plan_in_any_case(self) -> Plan:
+        """Its plan, or the standard one where it cannot be read: what serves is watched, whatever a file says."""
+        try:
+            return self.policy.plan
+        except BadSettingsError:
+            return NAMED["standard"].plan
+
 
 def load_policy(source: str) -> ReleasePolicy:
     """The policy of a name or a path.

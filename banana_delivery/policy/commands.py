@@ -49,9 +49,9 @@ def override(version: str) -> str:
     return f"{PROGRAM} override {shlex.quote(version)} {_WHY}"
 
 
-def unfreeze() -> str:
+def unfreeze(until: str = "") -> str:
     """Lets deliveries into production again."""
-    return f"{PROGRAM} unfreeze {_WHY}"
+    return f"{PROGRAM} unfreeze {_WHY}{f' --until {until}' if until else ''}"
 
 
 def rollback(version: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -13,7 +13,6 @@ from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.runs.code_location import REPOSITORY, ROLLOUT_LOG, CodeLocation, shared_key
 from banana_delivery.runs.records import RECORD_KEY
-from banana_delivery.waiting import wait_until
 
 REFUSED = {401, 403}
 """By the guard of the pages: for want of a login or a name, and not because they are away."""
@@ -37,9 +36,6 @@ mutation ($params: LaunchBackfillParams!) {
     ... on PythonError { message }
   }
 }
-"""
-RUN_STATUS = """
-query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }
 """
 RUN_STEPS = """
 query ($id: ID!) { runOrError(runId: $id) { ... on Run { status stepStats { stepKey status } } } }
@@ -140,13 +136,6 @@ class DagsterClient:
             raise DagsterError(f"Dagster did not launch the backfill: {_why(answer)}")
         return str(answer["backfillId"])
 
-    def status(self, run_id: str) -> str:
-        """A run's status, by Dagster's own names."""
-        answer = self._ask(RUN_STATUS, {"id": run_id})["runOrError"]
-        if "status" not in answer:
-            raise DagsterError(f"Dagster knows no run {run_id}.")
-        return str(answer["status"])
-
     def steps(self, run_id: str) -> tuple[str, dict[str, str]]:
         """A run's status and that of each of its steps that began, by Dagster's own names."""
         answer = self._ask(RUN_STEPS, {"id": run_id})["runOrError"]
@@ -186,28 +175,6 @@ class DagsterClient:
         """The status of each run of a backfill, by run id."""
         answer = self._ask(BACKFILL_RUNS, {"id": backfill_id})["partitionBackfillOrError"]
         return {run["id"]: run["status"] for run in answer.get("runs", [])}
-
-    def wait(self, run_id: str, timeout_seconds: float, look: Callable[[], None] = lambda: None) -> str:
-        """Wait until a run has ended.
-
-        Args:
-            run_id: which one.
-            timeout_seconds: how long at most.
-            look: called every half second meanwhile, for progress.
-
-        Raises:
-            DagsterError: if it has not ended by then.
-        """
-        return wait_until(
-            lambda: self.status(run_id),
-            timeout_seconds,
-            lambda status: DagsterError(
-                f"Run {run_id} is still {status} after {timeout_seconds:.0f} s; see {self._url}."
-            ),
-            done=lambda status: status in FINISHED,
-            pause=0.5,
-            meanwhile=look,
-        )
 
     def _refuse_shared_keys(self) -> None:
         """Two code locations with one asset share its history, and the catalogue shows one of them."""

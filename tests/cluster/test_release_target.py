@@ -9,7 +9,7 @@ import pytest
 
 from banana_delivery.evaluation.probe import as_probe
 from banana_delivery.names import COLOUR_KEY, RECORD_KEY
-from banana_delivery.policy.model import Colour, Environment, ImageRef, TrafficSource
+from banana_delivery.policy.model import Colour, Environment, ImageRef
 from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.targets.kubernetes.endpoints import MEMBER_PREFIX
 from banana_delivery.targets.kubernetes.gateway import USER_ROUTE
@@ -159,17 +159,6 @@ class TestWithoutAGateway(RecordContract, RoutingContract, RestoringContract):
             fixture.send(PRODUCTION, 1)
         eventually(lambda: counters(target, BLUE).requests + counters(target, GREEN).requests == 20)
         assert counters(target, BLUE).requests and counters(target, GREEN).requests
-
-    def test_nobody_outside_can_pose_as_the_probe(self, fixture: TargetFixture, claim: Claim) -> None:
-        """Without a router a request is what it says it is; the ways are apart all the same."""
-        target = fixture.target
-        bring_up(target, claim, BLUE, fixture.image("1"))
-        target.set_weights(claim, {BLUE: 100})
-
-        fixture.pose_as_probe(PRODUCTION, BLUE)
-
-        eventually(lambda: counters(target, BLUE, TrafficSource.PROBE).requests == 1)
-        assert not target.probe_url(PRODUCTION, BLUE).startswith(target.url(PRODUCTION))
 
     def test_failures_are_counted_where_they_happened(self, fixture: TargetFixture, claim: Claim) -> None:
         target = fixture.target

@@ -173,7 +173,7 @@ def open_cluster_world(home: Path, cluster: Cluster, pushed: Sequence[ImageRef])
     with open_pipeline(home) as pipeline:
         here = ClusterWorld(pipeline, cluster)
         pipeline.evaluator = ProbingEvidence()
-        images = PushedImages(pushed=pushed, live=here.live)
+        images = PushedImages(pushed=pushed, live=here.live, repository=pushed[0].repository)
         pipeline.change(evaluator=pipeline.evaluator, image_store=images, clock=SystemClock())
         here.connect()
         yield here

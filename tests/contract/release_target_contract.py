@@ -644,7 +644,7 @@ class RoutingContract(_Contract):
         eventually(lambda: min(moved()) >= 1)
         assert moved() == (1, 1)
         after = counters(target, BLUE, TrafficSource.PROBE)
-        assert (after.failures, after.overloads) == (before.failures, before.overloads)
+        assert (after.failed, after.overloads) == (before.failed, before.overloads)
 
     def test_each_release_has_a_proof_of_its_own_that_stays_while_it_runs(
         self, fixture: TargetFixture, claim: Claim

@@ -245,6 +245,7 @@ class DeliveryRun:
         try:
             self._refuse_strange_version()
             self._refuse_company()
+            KeptPolicies(self.audit_log.instance).keep(self.policy.text)
             yield
         except dg.Failure:
             raise
@@ -304,7 +305,6 @@ def start_run(context: dg.AssetExecutionContext, recorder: AttemptRecorder) -> D
     """The delivery under way; its process signs in, so that its death is noticed."""
     location = CodeLocation.of(recorder.settings).called(location_of(context.run))
     Runs(context.instance, location).sign_in(context.run.run_id)
-    KeptPolicies(context.instance).keep(recorder.policy_file.policy.text)
     audit_log, version = AuditLog(context.instance, location), str(context.partition_key)
     return DeliveryRun(
         version=version,

@@ -41,7 +41,14 @@ def checked_server(url: str) -> str:
     return url.rstrip("/")
 
 
-def launch(client: DagsterClient, job: str, version: str, tags: Mapping[str, str], assets: Sequence[str] = ()) -> str:
+def launch(
+    client: DagsterClient,
+    job: str,
+    version: str,
+    tags: Mapping[str, str],
+    assets: Sequence[str] = (),
+    clock: Clock = SYSTEM_CLOCK,
+) -> str:
     """Launch a delivery once, also where the answer to that gets lost.
 
     Returns:
@@ -55,8 +62,15 @@ def launch(client: DagsterClient, job: str, version: str, tags: Mapping[str, str
     try:
         return client.launch(job, version, {**tags, REQUEST_TAG: request}, assets)
     except DagsterError:
+        # What broke the connection may keep the pages away for a while: a restart, above all.
         with suppress(DagsterError):
-            if found := client.run_tagged(REQUEST_TAG, request):
+            if found := retry(
+                lambda: client.run_tagged(REQUEST_TAG, request),
+                AWAY_SECONDS,
+                on=(DagsterError,),
+                pause=LOOK_SECONDS,
+                clock=clock,
+            ):
                 return found
         raise
 

@@ -8,7 +8,6 @@ does not verify, or speaks of another image, is passed over as if it were not th
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -86,7 +85,7 @@ def statements(ref: ImageRef, parts: Iterable[Attachment], keys: VerifyingKeys) 
             subjects = [f"sha256:{one['digest'].get('sha256')}" for one in statement["subject"]]
             if ref.digest in subjects:
                 yield str(statement["predicateType"]), statement["predicate"]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
 
 
@@ -104,12 +103,12 @@ def _is_of(ref: ImageRef, content: bytes) -> bool:
     try:
         critical = json.loads(content)["critical"]
         return bool(critical["type"] == _KIND and critical["image"]["docker-manifest-digest"] == ref.digest)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
 def _signature_of(part: Attachment) -> bytes:
     try:
         return base64.b64decode(part.annotations.get(SIGNATURE, ""), validate=True)
-    except binascii.Error:
+    except (ValueError, TypeError):
         return b""

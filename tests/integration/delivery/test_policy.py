@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from banana_delivery.delivery.watch import assess_production
-from banana_delivery.errors import BadSettingsError
+from banana_delivery.policies.calendar import outlasts
 from banana_delivery.policies.document import Rules
 from banana_delivery.policies.reading import NAMED, load_policy
 from banana_delivery.policy.asset_records import AttemptRecord, FreezeRecord
@@ -29,6 +29,14 @@ def last(pipeline: PipelineHarness, version: str) -> AttemptRecord:
     return pipeline.attempts(version)[0]
 
 
+def watching(pipeline: PipelineHarness) -> str:
+    """What the watch of production remembers after a tick: its rules are among it."""
+    resources = pipeline.resources.by_key()
+    context = dg.build_sensor_context(instance=pipeline.instance, resources=resources, sensor_name="production_watch")
+    pipeline.defs.resolve_sensor_def("production_watch")(context)
+    return context.cursor or ""
+
+
 def test_a_delivery_goes_by_its_file_and_says_so(tmp_path: Path) -> None:
     file = tmp_path / "strict.yaml"
     file.write_text(STRICT)
@@ -48,11 +56,7 @@ def test_a_delivery_goes_by_its_file_and_says_so(tmp_path: Path) -> None:
         # The file changes after the promotion: what was released under it is watched by it.
         file.write_text("name: other")
         pipeline.change()
-        production = pipeline.target.record(Environment.PRODUCTION)
-        snapshot = pipeline.target.traffic(Environment.PRODUCTION)
-        pipeline.tick("production_watch")
-        watched = assess_production(production, snapshot, None, policy.plan)
-        assert '"ceiling_seconds":13' in watched.cursor
+        assert '"ceiling_seconds":13' in watching(pipeline)
         pipeline.roll_back(reason="It looks wrong.")
         done = last(pipeline, second)
         assert done.policy is not None
@@ -69,8 +73,12 @@ def test_a_file_that_cannot_be_used_stops_deliveries_and_not_the_way_back(tmp_pa
         file.write_text("plan: {alfa: 1}")
         pipeline.change()
 
-        with pytest.raises(BadSettingsError, match=r"strict.yaml, line 1: plan.alfa is no key of a policy"):
-            _ = pipeline.defs
+        assert '"ceiling_seconds":13' in watching(pipeline)
+        third = pipeline.stage(0.96)
+        pipeline.run(third)
+        assert last(pipeline, third).outcome is Outcome.ERROR
+        assert "strict.yaml, line 1: plan.alfa is no key of a policy" in last(pipeline, third).reason
+        assert pipeline.serving == second
         assert pipeline.roll_back(reason="It looks wrong.").outcome is Outcome.ROLLED_BACK
         assert pipeline.serving == first
 
@@ -96,7 +104,7 @@ def test_freezing_counts_at_the_next_gate_and_stops_nothing(tmp_path: Path) -> N
         assert last(pipeline, later).outcome is Outcome.RELEASED
 
 
-def test_a_freeze_that_nobody_signed_counts_for_nothing(tmp_path: Path) -> None:
+def test_what_nobody_signed_lifts_no_freeze(tmp_path: Path) -> None:
     with open_pipeline(tmp_path / "home") as pipeline:
         strangers = pipeline.location.of(
             pipeline.resources.settings.model_copy(update={"home": tmp_path / "elsewhere"})
@@ -110,6 +118,39 @@ def test_a_freeze_that_nobody_signed_counts_for_nothing(tmp_path: Path) -> None:
         assert said is not None
         assert said.by == "Ada"
         assert pipeline.audit_log.decisions() == []
+
+
+def test_a_freeze_counts_whoever_wrote_it_until_somebody_who_may_lifts_it(tmp_path: Path) -> None:
+    with open_pipeline(tmp_path / "home") as pipeline:
+        elsewhere = pipeline.resources.settings.model_copy(update={"home": tmp_path / "elsewhere"})
+        log = type(pipeline.audit_log)(pipeline.instance, pipeline.location.of(elsewhere))
+        log.record_freeze(FreezeRecord(frozen=True, by="Bo", reason="Typed on another machine.", at=0.0))
+        said = pipeline.audit_log.freeze()
+        assert said is not None
+        assert (said.frozen, said.by) == (True, "Bo")
+        say(pipeline, frozen=False)
+        said = pipeline.audit_log.freeze()
+        assert said is not None
+        assert not said.frozen
+
+
+@pytest.mark.parametrize(
+    ("before", "said", "outlasting"),
+    [
+        (None, 60.0, True),
+        (100.0, 60.0, True),
+        (60.0, 100.0, False),
+        (60.0, None, False),
+        (None, None, False),
+        (-5.0, 60.0, False),
+    ],
+)
+def test_a_short_freeze_does_not_end_a_longer_one(before: float | None, said: float | None, outlasting: bool) -> None:
+    first = FreezeRecord(frozen=True, by="Ada", reason="So.", at=-10.0, until=before)
+    second = FreezeRecord(frozen=True, by="Bo", reason="So.", at=0.0, until=said)
+    assert outlasts(first, second) is outlasting
+    assert not outlasts(first.replace(frozen=False), second)
+    assert not outlasts(first, second.replace(frozen=False))
 
 
 def test_records_of_earlier_versions_have_no_rules_and_no_policy() -> None:

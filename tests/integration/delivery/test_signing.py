@@ -6,32 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from typing_extensions import override
 
 from banana_delivery.delivery import image_build
 from banana_delivery.delivery.image_build import build_context
 from banana_delivery.delivery.signing.statements import PROVENANCE, SBOM, VERDICT
 from banana_delivery.errors import NothingToRollBackError
+from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, Progress
 from banana_delivery.images.fake import FakeImages
+from banana_delivery.images.release import LAYERS
 from banana_delivery.images.supply_chain.attachments import AttachmentKind
+from banana_delivery.images.supply_chain.installed import Installed
 from banana_delivery.images.supply_chain.keys import signing_key
 from banana_delivery.images.supply_chain.signatures import is_signed, signature, statements
 from banana_delivery.policy.asset_records import AbRecord, ArtifactRecord, ImageRecord
 from banana_delivery.policy.model import Environment, ImageRef, Outcome
 from tests.support.pipeline import PipelineHarness
+from tests.support.signing_keys import key_pair
 
 BETTER = 0.95
 BEST = 0.97
-
-
-def key_pair(folder: Path, name: str) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    secret, public = folder / f"{name}.key", folder / f"{name}.pub"
-    secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    secret.chmod(0o600)
-    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return secret, public
 
 
 @pytest.fixture
@@ -193,6 +187,61 @@ def planted(pipeline: PipelineHarness, version: str, *, altered: bool) -> ImageR
         layers = store._images[ref.digest].layers
         layers["code"] = layers["code"] + b"a miner"
     return ref
+
+
+class Careful(FakeImages):
+    """A store that remembers which images were run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ran: list[str] = []
+
+    @override
+    def self_test(self, ref: ImageRef) -> dict[str, object]:
+        self.ran.append(ref.digest)
+        return super().self_test(ref)
+
+    @override
+    def installed(self, ref: ImageRef) -> Installed:
+        self.ran.append(ref.digest)
+        return super().installed(ref)
+
+
+class Late(Careful):
+    """A store where somebody pushes between the look and the build, which then finds what is there."""
+
+    @override
+    def find(self, key: ImageKey) -> ImageRef | None:
+        return None
+
+    @override
+    def build(self, context: BuildContext, progress: Progress) -> BuiltImage:
+        if found := FakeImages.find(self, self.key(context)):
+            return BuiltImage(found, size_bytes=1, new_bytes=0, layers_new=(), layers_reused=LAYERS, seconds=0.0)
+        return super().build(context, progress)
+
+
+@pytest.mark.parametrize("altered", [False, True])
+@pytest.mark.parametrize("store", [Careful, Late])
+def test_what_wrote_no_layer_is_neither_named_nor_run_nor_signed_before_it_is_proven(
+    store: type[Careful], altered: bool, pipeline: PipelineHarness, keys: tuple[Path, Path]
+) -> None:
+    choose(pipeline, cosign_key=keys[0], cosign_public_key=keys[1])
+    images = store()
+    pipeline.change(image_store=images)
+    version = pipeline.stage(BETTER)
+    pipeline.run_alone(version, assets=["model_artifact"])
+    ref = planted(pipeline, version, altered=altered)
+
+    pipeline.run(version)
+
+    assert (pipeline.serving == version) is not altered
+    assert signed(pipeline, ref, keys[0]) is not altered
+    assert (ref.digest in images.ran) is not altered
+    assert ({version, "latest"} <= images.tags(ref)) is not altered
+    if altered:
+        assert images.tags(ref) == frozenset()
+        assert "is another image" in pipeline.attempts(version)[0].reason
 
 
 @pytest.mark.parametrize("altered", [False, True])

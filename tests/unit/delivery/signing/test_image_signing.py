@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from banana_delivery.delivery import image_build
 from banana_delivery.delivery.image_build import ImageBuild, build_context
@@ -27,6 +25,7 @@ from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.settings import Settings
 from banana_delivery.targets.fake import FakeTarget
 from tests.support.clock import HandClock
+from tests.support.signing_keys import key_pair
 from tests.unit.reports.scenes import ab, quality, staging
 
 
@@ -47,15 +46,6 @@ class Log:
 
     def attempts(self, *_: object) -> list[object]:
         return []
-
-
-def key_pair(folder: Path, name: str) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    secret, public = folder / f"{name}.key", folder / f"{name}.pub"
-    secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    secret.chmod(0o600)
-    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return secret, public
 
 
 class Scene:

@@ -112,3 +112,76 @@ def test_more_than_anybody_has_reason_to_put_there_is_not_read() -> None:
     document["layers"] = [{**document["layers"][0], "size": 1}] * 501
     with pytest.raises(ImageError, match="501 documents"):
         layers(document)
+
+
+DEEP = b"[" * 100_000
+RUBBISH = [
+    {"layers": None},
+    {"layers": {}},
+    {"layers": [None, 5, "x", []]},
+    [],
+    None,
+    5,
+]
+WRONG: list[dict[str, Any]] = [
+    {"size": None},
+    {"size": "1"},
+    {"size": -1},
+    {"size": True},
+    {"size": 1.5},
+    {"digest": 5},
+    {"digest": "sha256:../../secrets"},
+    {"mediaType": None},
+]
+
+
+def one_document() -> dict[str, Any]:
+    _, manifest = documents([Attachment(b"1", "text/plain", {"a": "b"})], Subject(REF.digest, "m", 1))
+    (told,) = json.loads(manifest)["layers"]
+    return dict(told)
+
+
+@pytest.mark.parametrize("manifest", RUBBISH)
+def test_a_manifest_that_names_no_documents_has_none(manifest: Any) -> None:
+    assert layers(manifest) == []
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_describes_no_document_is_passed_over_and_its_neighbours_are_not(wrong: dict[str, Any]) -> None:
+    good = one_document()
+
+    (found,) = layers({"layers": [{**good, **wrong}, good, {"size": 1}]})
+
+    assert (found.digest, found.size, found.annotations) == (good["digest"], 1, {"a": "b"})
+
+
+@pytest.mark.parametrize("notes", [[], None, 5, "x", {"a": 1}, {"a": None}])
+def test_annotations_that_are_none_are_none(notes: Any) -> None:
+    (found,) = layers({"layers": [{**one_document(), "annotations": notes}]})
+
+    assert found.annotations == {}
+
+
+def test_sizes_below_nothing_make_no_room_for_others() -> None:
+    good = one_document()
+
+    with pytest.raises(ImageError, match="find out who put them there"):
+        layers({"layers": [{**good, "size": -MOST_BYTES}, {**good, "size": MOST_BYTES}, good]})
+
+
+@pytest.mark.parametrize("note", ["\u00e9", 5, None, [], {}])
+def test_a_note_that_is_no_signature_is_passed_over(note: Any) -> None:
+    wrong = replace(signature(REF, KEY), annotations={SIGNATURE: note})
+
+    assert not is_signed(REF, [wrong], KEY.public)
+    assert is_signed(REF, [wrong, signature(REF, KEY)], KEY.public)
+
+
+@pytest.mark.parametrize("content", [DEEP, b'{"critical":' * 100_000, b"\xff", b"5"])
+def test_a_document_that_no_reader_gets_through_is_passed_over(content: bytes) -> None:
+    deep = replace(signature(REF, KEY), content=content)
+    inside = altered(attestation(REF, "urn:a", {}, KEY), payload=base64.b64encode(content).decode())
+    said = attestation(REF, "urn:a", {"b": "c"}, KEY)
+
+    assert is_signed(REF, [deep, signature(REF, KEY)], KEY.public)
+    assert list(statements(REF, [deep, inside, said], KEY.public)) == [("urn:a", {"b": "c"})]
