@@ -8,9 +8,10 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
-from serving.errors import RequestError, invalid_request
+from serving.errors import RequestError, invalid_request, quoted, unsupported_media
 from serving.faults import Fault
-from serving.http.bodies import described, images_of
+from serving.http.body.forms import described, images_of
+from serving.http.body.upload import Upload
 from serving.http.results import CocoResult, Format, as_coco, as_yolo
 from serving.http.schemas import (
     BatchFailure,
@@ -22,7 +23,6 @@ from serving.http.schemas import (
     ImageSize,
     PredictResponse,
 )
-from serving.http.upload import Upload
 from serving.inference.predictor import Prediction
 from serving.replica import Replica
 
@@ -135,6 +135,9 @@ async def predict(replica: Replica, request: Request, parameters: FormattedParam
 async def _images(replica: Replica, request: Request, upload: Upload, field: str, most: int) -> list[bytes]:
     """Reads the images of a request, after asking whether there would be room to work on one."""
     replica.check_room()
+    encoding = request.headers.get("content-encoding", "")
+    if encoding.strip().lower() not in {"", "identity"}:
+        raise unsupported_media(f"Send the body as it is, without Content-Encoding {quoted(encoding)}.")
     body, content_type = await upload.read(), request.headers.get("content-type", "")
     if len(body) > LARGE_BODY:
         images = await asyncio.to_thread(images_of, body, content_type, field)

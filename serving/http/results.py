@@ -8,6 +8,8 @@ from starlette.responses import Response
 from serving.inference.predictor import Prediction
 
 Format = Literal["json", "yolo", "coco"]
+EXACT_DIGITS = 15
+"""JSON's numbers are exact so far in every language."""
 
 
 class CocoResult(BaseModel):
@@ -26,7 +28,8 @@ _COCO = TypeAdapter(list[CocoResult])
 
 def as_coco(prediction: Prediction, request_id: str) -> Response:
     """COCO results: a JSON list, by falling score."""
-    image_id = int(request_id) if request_id.isdecimal() and request_id.isascii() else request_id
+    is_number = request_id.isdecimal() and request_id.isascii() and len(request_id) <= EXACT_DIGITS
+    image_id = int(request_id) if is_number else request_id
     results = [
         CocoResult(
             image_id=image_id,

@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 from starlette.testclient import TestClient
 
 from serving.http import predictions
-from serving.http.bodies import images_of
+from serving.http.body.forms import images_of
 from serving.http.schemas import BatchResponse, ErrorResponse, PredictResponse
 from tests.unit.serving.clients import DIGEST, build_replica, client_of, post
 from tests.unit.serving.detectors import detector, write_model
@@ -106,6 +107,9 @@ PART = b'Content-Disposition: form-data; name="image"'
         ({"data": {"image": "x"}}, 415, "unsupported_media_type"),
         ({"files": {"image": encode(picture())}, "params": {"confidance": 0.5}}, 422, "invalid_request"),
         ({"files": {"image": encode(picture())}, "params": {"format": "xml"}}, 422, "invalid_request"),
+        ({"files": {"image": encode(picture())}, "data": {"confidence": "0.5"}}, 422, "invalid_request"),
+        ({"json": {"image": "AAAA" * 6 * 1024 * 1024}}, 413, "too_large"),
+        ({"content": encode(picture()), "headers": {"content-encoding": "gzip"}}, 415, "unsupported_media_type"),
         ({"files": {"image": encode(picture())[:700]}}, 422, "corrupt_image"),
         ({"files": {"image": encode(picture(), "PNG")[:100]}}, 422, "corrupt_image"),
         ({"files": {"image": encode(picture(), "WEBP")[:40]}}, 422, "corrupt_image"),
@@ -202,6 +206,60 @@ def test_an_answer_may_be_what_tools_for_datasets_read(client: TestClient) -> No
         assert result["bbox"] == pytest.approx([left, top, right - left, bottom - top], abs=0.02)
         assert (result["category_id"], result["score"]) == (found["class_id"], found["score"])
         assert result["image_id"] == 42
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/predict/annotated"])
+@pytest.mark.parametrize("name", ["conf", "Confidence", "k" * 5000])
+def test_a_parameter_that_nobody_reads_is_refused_by_its_name(client: TestClient, path: str, name: str) -> None:
+    answer = client.post(path, content=encode(picture()), params={name: "0.5"})
+    message = answer.json()["error"]["message"]
+    assert answer.status_code == 422
+    assert message.startswith(f"There is no parameter '{name[:60]}'")
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize("path", ["/predict/batch", "/predict/annotated"])
+def test_a_form_of_answer_that_a_route_does_not_have_is_refused(client: TestClient, path: str) -> None:
+    answer = client.post(path, content=encode(picture()), params={"format": "yolo"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+
+
+def test_where_nothing_is_found_every_form_is_an_empty_one(client: TestClient) -> None:
+    def asked(form: str) -> Any:
+        answer = client.post("/predict", content=encode(picture()), params={"confidence": 1, "format": form})
+        assert answer.status_code == 200
+        return answer
+
+    assert asked("yolo").text == ""
+    assert asked("coco").json() == []
+    assert asked("json").json()["detections"] == []
+
+
+@pytest.mark.parametrize(
+    ("request_id", "image_id"), [("0042", 42), ("leaf-42", "leaf-42"), ("4.2", "4.2"), ("9" * 100, "9" * 100)]
+)
+def test_a_coco_result_is_about_the_image_that_the_request_names(
+    client: TestClient, request_id: str, image_id: object
+) -> None:
+    parameters: dict[str, Any] = {"confidence": 0, "format": "coco"}
+    answer = client.post(
+        "/predict", content=encode(noise(90, 70)), params=parameters, headers={"X-Request-Id": request_id}
+    )
+    assert {found["image_id"] for found in answer.json()} == {image_id}
+
+
+def test_every_form_is_counted_as_the_same_route_and_by_who_asks(tmp_path: Path) -> None:
+    proof = {"X-Banana-Traffic": "probe", "X-Banana-Probe": "secret"}
+    with client_of(build_replica(tmp_path, probe_token="secret")) as client:
+        for body, form in itertools.product(("file", "json"), ("json", "yolo", "coco")):
+            request = sent(body, encode(picture()))
+            for headers in ({}, proof, {"X-Banana-Traffic": "probe"}):
+                both = {**request, "headers": {**request.get("headers", {}), **headers}}
+                assert client.post("/predict", params={"format": form}, **both).status_code == 200
+        metrics = client.get("/metrics").text
+    assert 'banana_requests_total{route="/predict",status="200",traffic="probe"} 6.0' in metrics
+    assert 'banana_requests_total{route="/predict",status="200",traffic="user"} 12.0' in metrics
+    assert "banana_inference_seconds_count 18.0" in metrics
 
 
 def test_a_corrupt_image_does_not_spoil_its_batch(client: TestClient) -> None:
