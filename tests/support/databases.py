@@ -2,8 +2,8 @@
 
 Dagster makes an engine for every statement or two. Most of the time of a delivery in memory went there: a dialect was
 made, the file opened and its journal emptied at the end, and the statement compiled, although the engine before it had
-compiled it already. Here a file has one engine, with one connection that stays open, and all share what was compiled. The
-scripts by which a file of an old version would be brought up to date are read once, and not for each file.
+compiled it already. Here a file has one engine, with one connection that stays open, and all share what was compiled.
+The scripts by which a file of an old version would be brought up to date are read once, and not for each file.
 """
 
 from __future__ import annotations
