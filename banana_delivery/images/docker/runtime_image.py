@@ -1,32 +1,29 @@
-"""The runtime images: the packages of one serving lock on one base, built once and reused by digest."""
+"""Building runtime images with an engine, once for each lock and base."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from banana_delivery.files import file_sha256, text_sha256
 from banana_delivery.images.base import Progress
-from banana_delivery.images.docker.build_context import runtime_context, runtime_stages
+from banana_delivery.images.docker.build_context import runtime_context
 from banana_delivery.images.docker.engine import Engine, PushProgress
 from banana_delivery.images.docker.transfer import Transfer
-from banana_delivery.images.oci_registry.client import RegistryClient
-from banana_delivery.names import LOCK_TAG_PREFIX
+from banana_delivery.images.oci_registry.runtime import RuntimeRepository, runtime_tag
 
 
 @dataclass(frozen=True)
 class RuntimeImages:
-    """Builds runtime images and keeps them in a repository of their own, which several release repositories may share.
+    """Builds runtime images and keeps them in a repository of their own.
 
     Attributes:
-        client: their repository.
+        repository: where they are kept.
         engine: builds them.
         transfer: pushes them there and pulls them from there.
     """
 
-    client: RegistryClient
+    repository: RuntimeRepository
     engine: Engine
     transfer: Transfer
 
@@ -36,32 +33,20 @@ class RuntimeImages:
         Raises:
             ImageError: if it cannot be built, pushed or pulled.
         """
-        identity = "\n".join([instructions(runtime_stages(dockerfile)), file_sha256(lock), base, platform])
-        tag = f"{LOCK_TAG_PREFIX}{text_sha256(identity)[:32]}"
-        manifest = self.client.manifest(tag)
+        tag = runtime_tag(dockerfile, lock, base, platform)
+        manifest = self.repository.find(tag, platform)
         digest = manifest.digest if manifest else self._build(dockerfile, lock, base, tag, progress)
-        pinned = f"{self.transfer.repository}@{digest}"
+        pinned = self.repository.pinned(digest)
         progress(f"runtime image {pinned} {'reused' if manifest else 'built'}")
         self.transfer.pull(pinned, progress)
         return pinned
 
     def prune(self, used: Collection[str]) -> list[str]:
-        """Remove the runtime images that no release stands on, except the newest; returns their pinned names.
-
-        A release holds all of its runtime's layers itself, so this can cost a build time, but never break a release.
-        """
-        created: dict[str, str] = {}
-        for tag in self.client.tags():
-            if manifest := self.client.manifest(tag):
-                config = json.loads(self.client.blob(manifest.document["config"]["digest"]))
-                created[manifest.digest] = config["created"]
-        newest = max(created, key=lambda digest: created[digest], default="")
-        names = {digest: f"{self.transfer.repository}@{digest}" for digest in created}
-        gone = [digest for digest in created if digest != newest and names[digest] not in used]
-        for digest in gone:
-            self.client.delete_manifest(digest)
-            self._forget_locally(names[digest])
-        return [names[digest] for digest in gone]
+        """Remove the runtime images that no release stands on, except the newest, from the registry and the engine."""
+        gone = self.repository.prune(used)
+        for pinned in gone:
+            self._forget_locally(pinned)
+        return gone
 
     def _forget_locally(self, pinned: str) -> None:
         if image := self.engine.inspect(pinned):
@@ -77,9 +62,3 @@ class RuntimeImages:
                 arguments={"BASE_IMAGE": base},
             )
         return self.transfer.push(image, tag, progress, PushProgress())
-
-
-def instructions(dockerfile: str) -> str:
-    """A Dockerfile without comments and empty lines, which change nothing."""
-    lines = [line for line in dockerfile.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    return "\n".join(lines)
