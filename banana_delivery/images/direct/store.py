@@ -147,7 +147,7 @@ class DirectImages(RegistryStore):
     @contextmanager
     def _composed(self, context: BuildContext, key: ImageKey, progress: Progress) -> Iterator[Release]:
         members, start = layer_members(context), release_start(self._instructions)
-        runtime = self._runtime(context.lock_file, key.platform)
+        runtime = self._runtime(context, key, progress)
         progress(f"runtime image {runtime.pinned} reused")
         with tempfile.TemporaryDirectory(prefix="release-") as folder:
             layers = {}
@@ -160,9 +160,16 @@ class DirectImages(RegistryStore):
             diff_ids = [blob.digest for _, blob in layers.values()]
             yield Release(runtime, config_of(runtime, start, labels, diff_ids, key.platform), layers)
 
-    def _runtime(self, lock: Path, platform: str) -> Runtime:
-        tag = runtime_tag(self._instructions, lock, self._base, platform)
+    def _runtime(self, context: BuildContext, key: ImageKey, progress: Progress) -> Runtime:
+        """The runtime image that a record vouches for; where none does, or it is gone, what people put there."""
+        platform = key.platform
+        tag = runtime_tag(self._instructions, context.lock_file, self._base, platform)
         manifest = self._runtimes.find(tag, platform)
+        if context.vouched:
+            vouched = context.vouched(key).rpartition("@")[2]
+            nobody = "it is taken, since nothing is built here"
+            ours = self._runtimes.believed(tag, manifest, vouched, platform, progress, nobody)
+            manifest = ours or manifest
         if manifest is None:
             raise ImageError(
                 f"The runtime image {self._runtime_repository.name}:{tag} is not there; build it once, in a checkout "

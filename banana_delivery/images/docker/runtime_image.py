@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from banana_delivery.images.base import Progress
 from banana_delivery.images.docker.build_context import runtime_context
 from banana_delivery.images.docker.engine import Engine, PushProgress
 from banana_delivery.images.docker.transfer import Transfer
+from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.runtime import RuntimeRepository, runtime_tag
 
 
@@ -18,23 +19,50 @@ class RuntimeImages:
     """Builds runtime images and keeps them in a repository of their own.
 
     Attributes:
-        repository: where they are kept.
+        client: their repository.
         engine: builds them.
         transfer: pushes them there and pulls them from there.
+        made: digests of those that were built here, by tag.
     """
 
-    repository: RuntimeRepository
+    client: RegistryClient
     engine: Engine
     transfer: Transfer
+    made: dict[str, str] = field(default_factory=dict)
 
-    def ensure(self, dockerfile: str, lock: Path, base: str, platform: str, progress: Progress) -> str:
+    @property
+    def repository(self) -> RuntimeRepository:
+        """Where they are kept."""
+        return RuntimeRepository(self.client)
+
+    def ensure(
+        self,
+        dockerfile: str,
+        lock: Path,
+        base: str,
+        platform: str,
+        progress: Progress,
+        *,
+        vouched: str | None = None,
+    ) -> str:
         """The runtime image for a lock and base, pinned, and present in the engine; built if it never was.
+
+        Args:
+            dockerfile: with the stage ``runtime``.
+            lock: what is installed.
+            base: what it is built on, by digest.
+            platform: for example ``linux/amd64``.
+            progress: told what happens.
+            vouched: the one that somebody vouches for, pinned; empty: none yet. None: the tag is believed.
 
         Raises:
             ImageError: if it cannot be built, pushed or pulled.
         """
         tag = runtime_tag(dockerfile, lock, base, platform)
         manifest = self.repository.find(tag, platform)
+        if vouched is not None:
+            ours = self.made.get(tag) or vouched.rpartition("@")[2]
+            manifest = self.repository.believed(tag, manifest, ours, platform, progress)
         digest = manifest.digest if manifest else self._build(dockerfile, lock, base, tag, progress)
         pinned = self.repository.pinned(digest)
         progress(f"runtime image {pinned} {'reused' if manifest else 'built'}")
@@ -61,4 +89,5 @@ class RuntimeImages:
                 what="the runtime image",
                 arguments={"BASE_IMAGE": base},
             )
-        return self.transfer.push(image, tag, progress, PushProgress())
+        self.made[tag] = self.transfer.push(image, tag, progress, PushProgress())
+        return self.made[tag]

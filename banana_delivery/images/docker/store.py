@@ -106,12 +106,19 @@ class DockerImages(RegistryStore):
     @cached_property
     def _runtime(self) -> RuntimeImages:
         transfer = Transfer(self._engine, self._runtime_repository.name, self._credentials, self._retries)
-        return RuntimeImages(self._runtimes, self._engine, transfer)
+        return RuntimeImages(self._runtime_client, self._engine, transfer)
 
     def _build_release(
         self, context: BuildContext, key: ImageKey, progress: Progress, *, no_cache: bool = False
     ) -> str:
-        runtime = self._runtime.ensure(self._instructions, context.lock_file, self._base, key.platform, progress)
+        runtime = self._runtime.ensure(
+            self._instructions,
+            context.lock_file,
+            self._base,
+            key.platform,
+            progress,
+            vouched=context.vouched(key) if context.vouched else None,
+        )
         labels = {**labels_of(context, key), RUNTIME_LABEL: runtime}
         with release_context(self._instructions, context, labels) as files:
             return self._engine.build(

@@ -1,4 +1,8 @@
-"""The runtime images in a registry: the packages of one serving lock on one base, found again by what made them."""
+"""The runtime images in a registry: the packages of one serving lock on one base, found again by what made them.
+
+A tag is anybody's who may push. So where somebody says whom he vouches for, the tag of a lock is only where people find
+its image: what is built on is what he vouches for.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 
 from banana_delivery.errors import ImageError
 from banana_delivery.files import file_sha256, text_sha256
+from banana_delivery.images.base import Progress
 from banana_delivery.images.dockerfile import instructions, runtime_stages
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.manifest import Manifest
@@ -44,6 +49,41 @@ class RuntimeRepository:
             if image := self.client.manifest(digest):
                 return image
         raise ImageError(f"{self.client.name}:{tag} holds no image for {platform}; build it for that platform too.")
+
+    def believed(
+        self,
+        tag: str,
+        tagged: Manifest | None,
+        digest: str,
+        platform: str,
+        progress: Progress,
+        otherwise: str = "it is built again",
+    ) -> Manifest | None:
+        """The image with a digest, whatever its tag leads to by now; None if there is none for the platform.
+
+        Args:
+            tag: of its lock.
+            tagged: what the tag leads to.
+            digest: of the one that somebody vouches for; empty: of none.
+            platform: for example ``linux/amd64``.
+            progress: told if the tag leads elsewhere.
+            otherwise: what happens where the one that is vouched for is not there.
+        """
+        ours = tagged if tagged and tagged.digest == digest else self.client.manifest(digest) if digest else None
+        if ours and self._platform(ours) != platform:
+            ours = None
+        if tagged and tagged != ours:
+            progress(
+                f"The tag {tag} of {self.client.name} leads to {tagged.digest[:19]}, which no record of this pipeline "
+                f"vouches for: {f'{ours.digest[:19]} is taken, as before' if ours else otherwise}"
+            )
+            if ours:
+                self.client.put_manifest(tag, ours)
+        return ours
+
+    def _platform(self, manifest: Manifest) -> str:
+        config = json.loads(self.client.blob(manifest.document["config"]["digest"]))
+        return f"{config.get('os')}/{config.get('architecture')}"
 
     def pinned(self, digest: str) -> str:
         """An image's full name, by digest."""

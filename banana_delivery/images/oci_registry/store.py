@@ -121,7 +121,7 @@ class RegistryStore(ImageStore):
         """What the registry has already is not built again."""
         started = time.monotonic()
         key = self.key(context)
-        if found := self._images.find(key.sha256):
+        if found := None if context.anew else self._images.find(key.sha256):
             progress(f"image of version {context.version}: {found.ref.digest}, there already")
             return _built(found, set(), started)
         digest, sent = self._make(context, key, progress)

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -412,6 +413,31 @@ def test_an_index_of_runtimes_stays_while_a_release_stands_on_one_of_them_and_go
     assert old.digest not in runtime.manifests
     assert set(runtime.tags) == set(tags[1:])
     assert {used.digest, newest.digest} <= set(runtime.manifests)
+
+
+def test_packages_that_a_record_vouches_for_are_taken_wherever_their_tag_leads(
+    registry: RegistryServer, base: str, store: DirectImages, context: BuildContext, tmp_path: Path
+) -> None:
+    ours = put_runtime(registry, context.lock_file, base)
+    other = put_runtime(registry, context.lock_file, base, day=2)
+    runtime = next(one for one in registry.others if one.path == "acme/banana-runtime")
+    (tag,) = runtime.tags
+    said: list[str] = []
+
+    def stands_on(digest: str) -> str:
+        pinned = f"{registry.host}/acme/banana-runtime@{digest}" if digest else ""
+        one = replace(context, vouched=lambda _key: pinned, anew=True)
+        return store.labels(store.build(one, said.append).ref)["banana.runtime"].rpartition("@")[2]
+
+    assert runtime.tags[tag] == other
+    assert stands_on(ours) == ours
+    assert runtime.tags[tag] == ours
+    assert any("which no record of this pipeline vouches for" in line and "as before" in line for line in said)
+    # The first one is what somebody put there; nothing can be built in its place.
+    said.clear()
+    assert stands_on("") == ours
+    assert any("it is taken, since nothing is built here" in line for line in said)
+    assert stands_on("sha256:" + "0" * 64) == ours
 
 
 def test_the_setting_chooses_the_builder_and_contacts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
