@@ -19,9 +19,9 @@ from banana_delivery.errors import ImageError
 from banana_delivery.files import file_digest
 from banana_delivery.images.base import BuildContext, ImageKey, Parity, Progress
 from banana_delivery.images.direct.compose import Runtime, config_of, manifest_of
+from banana_delivery.images.direct.tars import write_layer
 from banana_delivery.images.direct.unpacked import UnpackedImages
 from banana_delivery.images.dockerfile import release_start
-from banana_delivery.images.layers import write_tar
 from banana_delivery.images.oci_registry import blobs
 from banana_delivery.images.oci_registry.blobs import Blob
 from banana_delivery.images.oci_registry.images import layer_names
@@ -154,7 +154,7 @@ class DirectImages(RegistryStore):
             for name, files in members.items():
                 path = Path(folder) / f"{name}.tar"
                 with path.open("wb") as out:
-                    write_tar(files, out)
+                    write_layer(files, out)
                 layers[name] = (path, Blob(file_digest(path), path.stat().st_size))
             labels = {**labels_of(context, key), RUNTIME_LABEL: runtime.pinned}
             diff_ids = [blob.digest for _, blob in layers.values()]
