@@ -287,3 +287,23 @@ def test_what_is_signed_already_is_neither_signed_nor_told_twice(
     pipeline.run(version, assets=["model_artifact", "image"])
 
     assert {kind: store.attached(ref, kind) for kind in AttachmentKind} == before
+
+
+def test_a_checkpoint_is_delivered_only_if_somebody_signed_it_who_is_believed(pipeline: PipelineHarness) -> None:
+    made = Path(__file__).parents[2] / "fixtures" / "model_signing"
+    choose(pipeline, model_signing_public_key=made / "p256.pub")
+    weights, bundle = (made / "best.pt").read_bytes(), (made / "folder-p256.sig").read_bytes()
+    ends = []
+    for content, signature_ in ((weights, None), (weights + b"a miner", bundle), (weights, bundle)):
+        version = pipeline.registry.publish(content, signature=signature_)
+        pipeline.registry.stage(version)
+        pipeline.evaluator.found[version] = BETTER
+        pipeline.run(version, assets=["model_artifact"])
+        ends += [(one.outcome, one.reason) for one in pipeline.attempts(version)] or [None]
+
+    assert [end and end[0] for end in ends] == [Outcome.REJECTED, Outcome.REJECTED, None]
+    assert "No model.sig lies beside" in str(ends[0])
+    assert "is not the file that was signed" in str(ends[1])
+    record = pipeline.audit_log.latest(ArtifactRecord, "model_artifact", version)
+    assert record
+    assert record.model_signed_by
