@@ -226,8 +226,8 @@ class Settings(BaseSettings):
     # Signatures of models.
     model_signing_public_key: Path | None = Field(
         default=None,
-        description="Public keys as PEM; only a `best.pt` that one of them signed by the `model.sig` beside it (OpenSSF "
-        "model signing) is delivered. Empty: nobody asks for it.",
+        description="Public keys as PEM; only a `best.pt` that one of them signed is delivered, by a `model.sig` "
+        "beside it (OpenSSF model signing). Empty: nobody asks for it.",
     )
 
     # Evidence.

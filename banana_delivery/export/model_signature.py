@@ -1,8 +1,8 @@
 """Whether somebody who is believed signed a checkpoint: OpenSSF's model signing, version 1, by key.
 
 Beside a model lies a Sigstore bundle, ``model.sig``: in a signed envelope a statement that lists the digest of every
-file of the model. What is asked of it here is one thing, that this very ``best.pt`` is among them. Of which version it is,
-nobody signs.
+file of the model. What is asked of it here is one thing, that this very ``best.pt`` is among them. Of which version it
+is, nobody signs.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def require_signature(checkpoint: Path, bundle: Path | None, keys_file: Path, wh
     if found not in {digest for name, digest in digests.items() if name.rpartition("/")[2] == checkpoint.name}:
         raise UnsignedModelError(
             f"The best.pt of {where} is not the file that was signed: it is {found[:12]}, and its model.sig by "
-            f"{name_of(signer)} speaks of {_some(digests)}. Somebody changed it after that, or another training was signed."
+            f"{name_of(signer)} speaks of {_some(digests)}. Somebody changed it since, or another training was signed."
         )
     return name_of(signer)
 

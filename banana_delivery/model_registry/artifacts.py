@@ -153,8 +153,8 @@ class _Source:
             if self._list(artifacts).files == listing.files:
                 return None
         raise RegistryError(
-            f"What lies beside best.pt of {self._where} is not listed, or differently each time, so nobody knows whether it "
-            "is signed: allow listing that folder, or try again in a minute."
+            f"What lies beside best.pt of {self._where} is not listed, or differently each time, so that nobody knows "
+            "whether it is signed: allow listing that folder, or try again in a minute."
         )
 
     def _refuse(self, address: str, own: Collection[str]) -> None:

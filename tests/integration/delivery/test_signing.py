@@ -307,3 +307,27 @@ def test_a_checkpoint_is_delivered_only_if_somebody_signed_it_who_is_believed(pi
     record = pipeline.audit_log.latest(ArtifactRecord, "model_artifact", version)
     assert record
     assert record.model_signed_by
+
+
+def test_a_way_back_that_only_the_history_knows_is_found_where_releases_were_moved_to(
+    pipeline: PipelineHarness,
+) -> None:
+    oldest, store = pipeline.serving, pipeline.resources.image_store
+    assert oldest
+    assert isinstance(store, FakeImages)
+    deliver(pipeline)
+    newest = deliver(pipeline, BEST)
+    ref = image(pipeline, oldest).ref
+    kept = store._images.pop(ref.digest)
+    store.repository = "elsewhere"
+
+    with pytest.raises(NothingToRollBackError, match=r"from memory and is not where .* BANANA_REGISTRY_REPOSITORY"):
+        pipeline.roll_back(reason="a drill", to=oldest)
+    assert pipeline.serving == newest
+    store._images[ref.digest] = kept
+    pipeline.roll_back(reason="in earnest", to=oldest)
+
+    assert pipeline.serving == oldest
+    live = pipeline.target.record(Environment.PRODUCTION).live
+    assert live
+    assert (live.digest, live.repository) == (ref.digest, "elsewhere")
