@@ -281,7 +281,7 @@ def _at_home(images: ImageStore, good: ImageRef) -> ImageRef:
     if there is None:
         raise ImageError(
             f"The image of version {good.version}, {good.digest}, was released from {good.repository} and is not where "
-            "the settings keep releases now: copy it there by its digest, or, if BANANA_REGISTRY_REPOSITORY was changed, "
+            "the settings keep releases now: copy it there by its digest, or, if BANANA_REGISTRY_REPOSITORY changed, "
             "set it back for this command."
         )
     return good.replace(repository=there.repository)

@@ -103,7 +103,8 @@ class KubernetesApi:
             status, said = self._ask("POST", f"/apis/{_WHO}/{version}/selfsubjectreviews", body=body, patient=False)
             if status != 404:
                 return _username(status, said, "userInfo")
-        _, _, token = (self._client.configuration.get_api_key_with_prefix("authorization") or "").rpartition(" ")
+        login = self._client.configuration.auth_settings().get("BearerToken", {})
+        token = str(login.get("value") or "").removeprefix("Bearer ")
         if not token:
             return ""
         body = {"apiVersion": f"{_WHO}/v1", "kind": "TokenReview", "spec": {"token": token}}
