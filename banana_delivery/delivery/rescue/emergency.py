@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from banana_delivery.delivery.image_build import refuse_stranger
@@ -253,9 +253,14 @@ class EmergencyRollback:
         audit_log = self._history()
         if audit_log is None:
             return good
+        settings = self.recorder.settings
         try:
+            with suppress(ImageError):
+                refuse_stranger(audit_log, self.images, good, good.version, settings)
+                return good
+            # Not where it was: asking for it elsewhere leases it, for which an account may not suffice that reads.
             good = _at_home(self.images, good)
-            refuse_stranger(audit_log, self.images, good, good.version, self.recorder.settings)
+            refuse_stranger(audit_log, self.images, good, good.version, settings)
         except (BadSettingsError, GateError, ImageError) as error:
             raise NothingToRollBackError(f"{error} Nothing was changed.") from error
         return good

@@ -293,7 +293,7 @@ def test_a_checkpoint_is_delivered_only_if_somebody_signed_it_who_is_believed(pi
     made = Path(__file__).parents[2] / "fixtures" / "model_signing"
     choose(pipeline, model_signing_public_key=made / "p256.pub")
     weights, bundle = (made / "best.pt").read_bytes(), (made / "folder-p256.sig").read_bytes()
-    ends = []
+    ends: list[tuple[Outcome, str] | None] = []
     for content, signature_ in ((weights, None), (weights + b"a miner", bundle), (weights, bundle)):
         version = pipeline.registry.publish(content, signature=signature_)
         pipeline.registry.stage(version)
