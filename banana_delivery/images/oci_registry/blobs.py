@@ -57,8 +57,13 @@ def send(client: RegistryClient, blob: Blob, content: BinaryIO) -> bool:
     """
     if client.has_blob(blob.digest, blob.size):
         return False
-    _Upload(client, blob, content).run()
+    upload(client, blob, content)
     return True
+
+
+def upload(client: RegistryClient, blob: Blob, content: BinaryIO) -> None:
+    """The same without asking whether it is there."""
+    _Upload(client, blob, content).run()
 
 
 def link(client: RegistryClient, blob: Blob, source: str) -> bool:
