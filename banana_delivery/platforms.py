@@ -16,6 +16,7 @@ from banana_delivery.targets.base import ReleaseTarget
 
 if TYPE_CHECKING:
     from banana_delivery.embedded.processes import ManagedProcess
+    from banana_delivery.images.oci_registry.store import RegistryStore
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class Platform:
     Attributes:
         parts: the store of its images and the target that runs them, which belong together.
         processes: what ``banana-delivery up`` starts for it.
+        user: who types, by the word of where releases run; empty if nobody there says so.
         is_ours: whether staging and production are the embedded stack's own, and so nobody else's.
     """
 
     parts: Callable[[Settings], tuple[ImageStore, ReleaseTarget]]
     processes: Callable[[Settings], list[ManagedProcess]]
+    user: Callable[[Settings], str]
     is_ours: bool
 
 
@@ -53,10 +56,26 @@ def _local_processes(settings: Settings) -> list[ManagedProcess]:
 
 
 def _kubernetes(settings: Settings) -> tuple[ImageStore, ReleaseTarget]:
-    from banana_delivery.images.docker.store import docker_images
     from banana_delivery.targets.kubernetes.target import kubernetes_target
 
-    return docker_images(settings), kubernetes_target(settings)
+    return registry_images(settings), kubernetes_target(settings)
+
+
+def registry_images(settings: Settings) -> RegistryStore:
+    """The store of images in a registry, by who builds them."""
+    if settings.builder == "registry":
+        from banana_delivery.images.direct.store import direct_images
+
+        return direct_images(settings)
+    from banana_delivery.images.docker.store import docker_images
+
+    return docker_images(settings)
+
+
+def _kubernetes_user(settings: Settings) -> str:
+    from banana_delivery.targets.kubernetes.api import kubernetes_user
+
+    return kubernetes_user(settings)
 
 
 def _without_router(settings: Settings) -> list[ManagedProcess]:
@@ -67,6 +86,6 @@ def _without_router(settings: Settings) -> list[ManagedProcess]:
 
 
 PLATFORMS = {
-    "local": Platform(_local, _local_processes, is_ours=True),
-    "kubernetes": Platform(_kubernetes, _without_router, is_ours=False),
+    "local": Platform(_local, _local_processes, lambda _: "", is_ours=True),
+    "kubernetes": Platform(_kubernetes, _without_router, _kubernetes_user, is_ours=False),
 }

@@ -198,6 +198,11 @@ class Settings(BaseSettings):
         pattern=r"^(https?://[^\s\"'<>]+)?$",
         description="Where you publish your source, for /docs and labels of images; empty: replicas serve theirs.",
     )
+    builder: Literal["docker", "registry"] = Field(
+        default="docker",
+        description="How images get into the registry: a Docker engine builds and pushes, or they are written there "
+        "without one.",
+    )
     build_network: str = Field(default="", description="Network of builds, for example host; empty: the engine's own.")
     osv_url: str = Field(
         default="",
@@ -221,6 +226,13 @@ class Settings(BaseSettings):
     cosign_public_key: Path | None = Field(
         default=None,
         description="Public keys as PEM; only what one of them signed is deployed. Empty: nobody asks for signatures.",
+    )
+
+    # Signatures of models.
+    model_signing_public_key: Path | None = Field(
+        default=None,
+        description="Public keys as PEM; only a `best.pt` that one of them signed is delivered, by a `model.sig` "
+        "beside it (OpenSSF model signing). Empty: nobody asks for it.",
     )
 
     # Evidence.
@@ -247,12 +259,14 @@ class Settings(BaseSettings):
     # People.
     notify_urls: list[SecretStr] = Field(default=[], description="Apprise URLs, one a channel, as JSON.")
 
-    @field_validator("evidence_key_file", "cosign_key", "cosign_public_key", mode="before")
+    @field_validator("evidence_key_file", "cosign_key", "cosign_public_key", "model_signing_public_key", mode="before")
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
         return value or None
 
-    @field_validator("home", "holdout", "evidence_key_file", "cosign_key", "cosign_public_key")
+    @field_validator(
+        "home", "holdout", "evidence_key_file", "cosign_key", "cosign_public_key", "model_signing_public_key"
+    )
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else path
