@@ -116,7 +116,7 @@ class _Question:
 @dataclass(frozen=True, slots=True)
 class _Answer:
     status: int
-    headers: Mapping[str, str]
+    headers: http.client.HTTPMessage
     body: bytes
 
 
@@ -254,7 +254,7 @@ class Client:
             try:
                 answer = self._once(question)
             except (OSError, http.client.HTTPException) as error:
-                last = self._unreached(question, error)
+                last: DetectorError = self._unreached(question, error)
                 if not _may_pass(error):
                     raise last from error
             else:
@@ -419,7 +419,7 @@ def _result(said: Mapping[str, Any], who: Mapping[str, Any]) -> Prediction | Fai
     return _prediction(said, who)
 
 
-def _retry_after(headers: Mapping[str, str]) -> float:
+def _retry_after(headers: http.client.HTTPMessage) -> float:
     """Seconds to wait, as seconds or as a date; 0 if it says neither."""
     said = headers.get("Retry-After", "").strip()
     if said.isascii() and said.isdecimal():
