@@ -8,12 +8,8 @@
 
 A replica without room for a request says when to come back, and one that is being replaced breaks off: the client asks
 again, as long as its patience lasts. An image gets the same answer however often it is sent.
-
-Belongs here: what a user of the service needs. Not: the pipeline's own questions (`banana_delivery.evaluation`), and
-nothing of the rest of this package, which the copy would not find.
 """
 
-import errno
 import http.client
 import json
 import os
@@ -28,9 +24,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Any, BinaryIO, NamedTuple, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlencode, urlsplit
 
 Image = bytes | str | os.PathLike[str] | BinaryIO
@@ -38,13 +34,11 @@ Image = bytes | str | os.PathLike[str] | BinaryIO
 
 Read = TypeVar("Read")
 
-FILE = "application/octet-stream"
 COME_BACK = frozenset({429, 502, 503, 504})
 """Answers of a replica without room, and of a router whose replica went away."""
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 LARGEST_ANSWER = 64 * 1024 * 1024
-PIECE = 64 * 1024
 SHOWN = 300
 """So many letters of a stranger's text are repeated in a sentence."""
 
@@ -104,17 +98,22 @@ class Failure:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
+class Parameters(TypedDict, total=False):
+    """Only detections with a higher score than `confidence` (default 0.25), and at most `max_detections` (300)."""
+
+    confidence: float
+    max_detections: int
+
+
+class _Question(NamedTuple):
     method: str
     path: str
     request_id: str
     body: bytes = b""
-    content_type: str = ""
+    content_type: str = "application/octet-stream"
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(NamedTuple):
     status: int
     headers: http.client.HTTPMessage
     body: bytes
@@ -124,16 +123,11 @@ class Client:
     """Asks one service; threads may share it, each then has a connection of its own.
 
     Args:
-        url: of the service, without `/predict`.
+        url: of the service, without `/predict`; a ValueError is raised if it is none.
         timeout: seconds to connect, to send, and to wait for and read an answer, each.
         patience: seconds after which a request that found no room or no service is not sent again.
         headers: sent with every request, such as `Authorization`.
         context: of TLS; by default what the system trusts, or `SSL_CERT_FILE`.
-        sleep: how to wait; for tests.
-        clock: seconds that only go forward; for tests.
-
-    Raises:
-        ValueError: the address is none.
     """
 
     def __init__(
@@ -144,111 +138,81 @@ class Client:
         patience: float = 60.0,
         headers: Mapping[str, str] | None = None,
         context: ssl.SSLContext | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._host, self._port, self._is_secure, self._prefix = _address(url)
-        self._where = f"{'https' if self._is_secure else 'http'}://{self._host}:{self._port}{self._prefix}"
-        self._context = context or (ssl.create_default_context() if self._is_secure else None)
+        secure, host, port, self._prefix = _address(url)
+        self._where = f"{'https' if secure else 'http'}://{host}:{port}{self._prefix}"
+        connect: Callable[..., http.client.HTTPConnection] = http.client.HTTPConnection
+        if secure:
+            connect = partial(http.client.HTTPSConnection, context=context or ssl.create_default_context())
+        self._connect = partial(connect, host, port, timeout=timeout)
         self._timeout, self._patience = timeout, patience
         self._headers = dict(headers or {})
-        self._sleep, self._clock = sleep, clock
         self._idle: deque[http.client.HTTPConnection] = deque()
 
     def __enter__(self) -> Self:
         """Nothing is connected before the first request."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         """Closes the connections."""
         self.close()
 
     def close(self) -> None:
         """Closes the connections that wait for another request; the next one opens a new one."""
-        while self._idle:
-            with suppress(IndexError):  # another thread took it
+        with suppress(IndexError):
+            while True:
                 self._idle.pop().close()
 
-    def predict(
-        self, image: Image, *, confidence: float | None = None, max_detections: int | None = None
-    ) -> Prediction:
+    def predict(self, image: Image, **parameters: Unpack[Parameters]) -> Prediction:
         """Finds objects in one image.
-
-        Args:
-            image: see `Image`.
-            confidence: only detections with a higher score; the service's default is 0.25.
-            max_detections: at most so many, the highest scores; the service's default is 300.
 
         Raises:
             RefusedError: the image or a parameter is wrong.
             UnavailableError: no answer came as long as the patience lasted.
             OSError: the file cannot be read.
         """
-        question = self._about(image, "/predict", confidence=confidence, max_detections=max_detections)
-        answer = self._ask(question)
-        return self._read(question, answer, lambda said: _prediction(said, said))
+        return self._read(_about(image, "/predict", parameters), lambda said: _prediction(said, said))
 
-    def predict_batch(
-        self, images: Sequence[Image], *, confidence: float | None = None, max_detections: int | None = None
-    ) -> list[Prediction | Failure]:
+    def predict_batch(self, images: Sequence[Image], **parameters: Unpack[Parameters]) -> list[Prediction | Failure]:
         """Finds objects in several images, in their order; one that cannot be decoded does not spoil the others.
 
-        Raises:
-            ValueError: there is no image.
-            RefusedError, UnavailableError, OSError: as `predict`.
+        Raises as `predict` does, and a ValueError if there is no image.
         """
         if not images:
             raise ValueError("A batch needs at least one image.")
         boundary = uuid.uuid4().hex
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="images"; filename="image"\r\n\r\n'.encode()
         body = b"".join(head + _bytes_of(image) + b"\r\n" for image in images) + f"--{boundary}--\r\n".encode()
-        path = _with_query("/predict/batch", confidence=confidence, max_detections=max_detections)
-        question = _Question("POST", path, uuid.uuid4().hex, body, f"multipart/form-data; boundary={boundary}")
-        answer = self._ask(question)
-        return self._read(question, answer, lambda said: [_result(one, said) for one in said["results"]])
+        kind = f"multipart/form-data; boundary={boundary}"
+        question = _Question("POST", _with_query("/predict/batch", parameters), uuid.uuid4().hex, body, kind)
+        return self._read(question, lambda said: [_result(one, said) for one in said["results"]])
 
-    def annotated(self, image: Image, *, confidence: float | None = None, max_detections: int | None = None) -> bytes:
+    def annotated(self, image: Image, **parameters: Unpack[Parameters]) -> bytes:
         """Returns the image as a JPEG with the boxes drawn; raises as `predict` does."""
-        question = self._about(image, "/predict/annotated", confidence=confidence, max_detections=max_detections)
-        return self._ask(question).body
+        return self._ask(_about(image, "/predict/annotated", parameters)).body
 
-    def yolo(self, image: Image, *, confidence: float | None = None, max_detections: int | None = None) -> str:
+    def yolo(self, image: Image, **parameters: Unpack[Parameters]) -> str:
         """Returns the lines of a YOLO label file with scores; raises as `predict` does."""
-        question = self._about(image, "/predict", confidence=confidence, max_detections=max_detections, format="yolo")
-        return self._ask(question).body.decode()
+        return self._ask(_about(image, "/predict", {**parameters, "format": "yolo"})).body.decode()
 
-    def coco(
-        self,
-        image: Image,
-        image_id: int | str,
-        *,
-        confidence: float | None = None,
-        max_detections: int | None = None,
-    ) -> list[dict[str, Any]]:
+    def coco(self, image: Image, image_id: int | str, **parameters: Unpack[Parameters]) -> list[dict[str, Any]]:
         """Returns entries of a COCO results file, for the image that there has `image_id`; raises as `predict` does."""
-        question = self._about(image, "/predict", confidence=confidence, max_detections=max_detections, format="coco")
-        answer = self._ask(question)
-        return self._read(question, answer, lambda said: [{**found, "image_id": image_id} for found in said])
+        question = _about(image, "/predict", {**parameters, "format": "coco"})
+        return self._read(question, lambda said: [{**found, "image_id": image_id} for found in said])
 
     def version(self) -> dict[str, Any]:
-        """Returns what is served and what runs it; raises as `predict` does."""
-        question = _Question("GET", "/version", uuid.uuid4().hex)
-        answer = self._ask(question)
-        return self._read(question, answer, lambda said: {**said})
+        """Returns which model version answers here, and from which image; raises as `predict` does."""
+        return self._read(_Question("GET", "/version", uuid.uuid4().hex), lambda said: {**said})
 
     def is_ready(self) -> bool:
         """Whether the service would answer now; asks once, without patience."""
-        try:
+        with suppress(OSError, http.client.HTTPException):
             return self._once(_Question("HEAD", "/ready", uuid.uuid4().hex)).status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
-
-    def _about(self, image: Image, path: str, **parameters: float | str | None) -> _Question:
-        return _Question("POST", _with_query(path, **parameters), uuid.uuid4().hex, _bytes_of(image), FILE)
+        return False
 
     def _ask(self, question: _Question) -> _Answer:
         """Asks until there is an answer that asking again would not change."""
-        give_up_at, pause = self._clock() + self._patience, FIRST_PAUSE_SECONDS
+        give_up_at, pause = time.monotonic() + self._patience, FIRST_PAUSE_SECONDS
         while True:
             wait = 0.0
             try:
@@ -266,42 +230,27 @@ class Client:
                 wait = _retry_after(answer.headers)
             # Spread, so that all who were turned away together do not come back together.
             wait += random.uniform(pause / 2, pause)  # noqa: S311 - no secret
-            if self._clock() + wait > give_up_at:
+            if time.monotonic() + wait > give_up_at:
                 raise last
-            self._sleep(wait)
+            time.sleep(wait)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _once(self, question: _Question) -> _Answer:
         """Asks once; a connection that was closed while it waited for this request does not count as asked."""
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            return self._exchange(self._connection(), question)
-        try:
-            return self._exchange(connection, question)
-        except (http.client.RemoteDisconnected, ConnectionError):
-            return self._exchange(self._connection(), question)
-
-    def _connection(self) -> http.client.HTTPConnection:
-        if self._is_secure:
-            return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._context)
-        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+        with suppress(IndexError, ConnectionError):
+            return self._exchange(self._idle.pop(), question)
+        return self._exchange(self._connect(), question)
 
     def _exchange(self, connection: http.client.HTTPConnection, question: _Question) -> _Answer:
-        headers = {"X-Request-Id": question.request_id, "Accept-Encoding": "identity"}
-        if question.content_type:
-            headers["Content-Type"] = question.content_type
+        headers = {"X-Request-Id": question.request_id, "Content-Type": question.content_type} | self._headers
         is_whole = False
         try:
-            try:
-                connection.request(
-                    question.method, self._prefix + question.path, question.body or None, headers | self._headers
-                )
+            if connection.sock is None:
+                connection.connect()
+            # Who is refused early may find the connection closed while he sends; the answer, if any, says why.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(question.method, self._prefix + question.path, question.body or None, headers)
                 is_whole = True
-            except (BrokenPipeError, ConnectionResetError):
-                # Who is refused early may find the connection closed while he sends; the answer, if any, says why.
-                if connection.sock is None:
-                    raise
             answer = self._receive(connection.getresponse())
         except BaseException:
             connection.close()
@@ -314,13 +263,13 @@ class Client:
 
     def _receive(self, response: http.client.HTTPResponse) -> _Answer:
         """Reads an answer, which may neither drip for ever nor be of any size."""
-        late_at, pieces, size = self._clock() + self._timeout, [], 0
-        while piece := response.read1(PIECE):
+        late_at, pieces, size = time.monotonic() + self._timeout, [], 0
+        while piece := response.read1(64 * 1024):
             size += len(piece)
             pieces.append(piece)
             if size > LARGEST_ANSWER:
                 raise http.client.HTTPException(f"its answer is larger than {LARGEST_ANSWER:,} bytes")
-            if self._clock() > late_at:
+            if time.monotonic() > late_at:
                 raise TimeoutError("its answer took too long")
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
@@ -328,16 +277,13 @@ class Client:
         return _Answer(response.status, response.headers, b"".join(pieces))
 
     def _unreached(self, question: _Question, error: Exception) -> UnavailableError:
+        why = str(error)[:SHOWN] or type(error).__name__
         if isinstance(error, TimeoutError):
             why = f"it did not answer within {self._timeout:g} seconds"
         elif isinstance(error, ConnectionRefusedError):
             why = "nobody listens there"
-        elif isinstance(error, socket.gaierror):
-            why = "its name is not known"
-        elif isinstance(error, (http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionError)):
+        elif isinstance(error, http.client.IncompleteRead | ConnectionError):
             why = "the connection broke off"
-        else:
-            why = str(error)[:SHOWN] or type(error).__name__
         return UnavailableError(f"The detector at {self._where} cannot be asked: {why}.", question.request_id)
 
     def _told(self, question: _Question, answer: _Answer) -> DetectorError:
@@ -346,14 +292,13 @@ class Client:
             said = json.loads(answer.body)["error"]
             message, code = str(said["message"])[:SHOWN], str(said["code"])[:SHOWN]
         except (ValueError, TypeError, KeyError, RecursionError):
-            code, end = "", "; is that the address of a detector?" if answer.status < 500 else "."
-            message = f"{self._where} answered {answer.status} {http.client.responses.get(answer.status, '')}".rstrip()
-            message += end
+            phrase = http.client.responses.get(answer.status, "")
+            code, message = "", f"{self._where} answered {answer.status} {phrase} and not why, as a detector would."
         kind = RefusedError if answer.status < 500 and answer.status not in COME_BACK else UnavailableError
-        request_id = answer.headers.get("X-Request-Id") or question.request_id
-        return kind(message, request_id, answer.status, code)
+        return kind(message, answer.headers.get("X-Request-Id") or question.request_id, answer.status, code)
 
-    def _read(self, question: _Question, answer: _Answer, read: Callable[[Any], Read]) -> Read:
+    def _read(self, question: _Question, read: Callable[[Any], Read]) -> Read:
+        answer = self._ask(question)
         try:
             return read(json.loads(answer.body))
         except (ValueError, TypeError, KeyError, RecursionError):
@@ -361,23 +306,26 @@ class Client:
             raise UnavailableError(message, question.request_id, answer.status) from None
 
 
-def _address(url: str) -> tuple[str, int, bool, str]:
-    """Host, port, whether by TLS, and the path before the routes.
+def _address(url: str) -> tuple[bool, str, int, str]:
+    """Whether by TLS, host, port, and the path before the routes.
 
     Raises:
         ValueError: it is no address; what stands in it may be a secret and is not repeated.
     """
-    try:
+    with suppress(ValueError, KeyError):  # of what cannot be taken apart
         parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError("The address of the detector cannot be read; write it as http://host:port.") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("The address of the detector must be like http://host:port or https://host/path.")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("The address of the detector may have no user, query or fragment; use `headers` to log in.")
-    is_secure = parts.scheme == "https"
-    return parts.hostname, port or (443 if is_secure else 80), is_secure, parts.path.rstrip("/")
+        standard = {"http": 80, "https": 443}[parts.scheme]
+        port = parts.port or standard
+        if parts.hostname and parts.username is None and not parts.query + parts.fragment:
+            return parts.scheme == "https", parts.hostname, port, parts.path.rstrip("/")
+    raise ValueError(
+        "The address of the detector must be like http://host:port or https://host/path, without user, query and "
+        "fragment; use `headers` to log in."
+    )
+
+
+def _about(image: Image, path: str, parameters: Mapping[str, object]) -> _Question:
+    return _Question("POST", _with_query(path, parameters), uuid.uuid4().hex, _bytes_of(image))
 
 
 def _bytes_of(image: Image) -> bytes:
@@ -391,21 +339,15 @@ def _bytes_of(image: Image) -> bytes:
     return data
 
 
-def _with_query(path: str, **parameters: float | str | None) -> str:
+def _with_query(path: str, parameters: Mapping[str, object]) -> str:
     given = {name: value for name, value in parameters.items() if value is not None}
     return f"{path}?{urlencode(given)}" if given else path
 
 
 def _prediction(said: Mapping[str, Any], who: Mapping[str, Any]) -> Prediction:
-    return Prediction(
-        detections=tuple(_detection(found) for found in said["detections"]),
-        width=int(said["image"]["width"]),
-        height=int(said["image"]["height"]),
-        seconds=float(said["seconds"]),
-        request_id=str(who["request_id"]),
-        model_version=str(who["model_version"]),
-        digest=str(who["digest"]),
-    )
+    size, names = said["image"], (str(who[name]) for name in ("request_id", "model_version", "digest"))
+    found = tuple(map(_detection, said["detections"]))
+    return Prediction(found, int(size["width"]), int(size["height"]), float(said["seconds"]), *names)
 
 
 def _detection(said: Mapping[str, Any]) -> Detection:
@@ -435,6 +377,4 @@ def _may_pass(error: Exception) -> bool:
     """Whether asking again may help: not against a wrong name, a certificate or the rights of this machine."""
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_AGAIN
-    if isinstance(error, ssl.SSLCertVerificationError | http.client.InvalidURL):
-        return False
-    return not (isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EPERM})
+    return not isinstance(error, ssl.SSLCertVerificationError | http.client.InvalidURL | PermissionError)

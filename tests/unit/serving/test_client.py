@@ -193,8 +193,11 @@ def scripted(*answers: bytes, keep: bool = False) -> Iterator[Scripted]:
         playing.close()
 
 
-def asking(url: str, clock: HandClock, **options: Any) -> Client:
-    return Client(url, sleep=clock.sleep, clock=clock.monotonic, **options)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
+    hand = HandClock()
+    monkeypatch.setattr(module, "time", hand)
+    return hand
 
 
 @pytest.mark.parametrize(
@@ -208,9 +211,8 @@ def asking(url: str, clock: HandClock, **options: Any) -> Client:
         OK[:-20],
     ],
 )
-def test_what_may_pass_is_asked_again_under_the_same_id(trouble: bytes) -> None:
-    clock = HandClock()
-    with scripted(trouble, trouble, OK) as playing, asking(playing.url, clock) as client:
+def test_what_may_pass_is_asked_again_under_the_same_id(trouble: bytes, clock: HandClock) -> None:
+    with scripted(trouble, trouble, OK) as playing, Client(playing.url) as client:
         assert client.predict(b"x").model_version == "7"
     ids = {line for head in playing.heads for line in head.split("\r\n") if line.startswith("X-Request-Id")}
     assert (len(playing.heads), len(ids), len(clock.slept)) == (3, 1, 2)
@@ -220,11 +222,12 @@ def test_what_may_pass_is_asked_again_under_the_same_id(trouble: bytes) -> None:
     ("said", "least"),
     [("7", 7), ("0", 0), ("soon", 0), ("-5", 0), ("1" * 50, None), ("date", 20)],
 )
-def test_it_comes_back_when_it_was_told_to_or_says_why_it_does_not(said: str, least: float | None) -> None:
+def test_it_comes_back_when_it_was_told_to_or_says_why_it_does_not(
+    said: str, least: float | None, clock: HandClock
+) -> None:
     when = format_datetime(datetime.now(UTC) + timedelta(seconds=25), usegmt=True) if said == "date" else said
     busy = BUSY.replace(b"Retry-After: 1", f"Retry-After: {when}".encode())
-    clock = HandClock()
-    with scripted(busy, OK) as playing, asking(playing.url, clock, patience=60) as client:
+    with scripted(busy, OK) as playing, Client(playing.url, patience=60) as client:
         if least is None:
             with pytest.raises(UnavailableError, match="No room"):
                 client.predict(b"x")
@@ -235,11 +238,10 @@ def test_it_comes_back_when_it_was_told_to_or_says_why_it_does_not(said: str, le
     assert least <= slept <= least + 6
 
 
-def test_patience_ends_with_what_the_service_said_last() -> None:
-    clock = HandClock()
+def test_patience_ends_with_what_the_service_said_last(clock: HandClock) -> None:
     with (
         scripted(*[BUSY] * 50) as playing,
-        asking(playing.url, clock, patience=10) as client,
+        Client(playing.url, patience=10) as client,
         pytest.raises(UnavailableError, match="No room") as given_up,
     ):
         client.predict(b"x")
@@ -254,22 +256,23 @@ def test_patience_ends_with_what_the_service_said_last() -> None:
         (
             reply("404 Not Found", b"404 page not found"),
             RefusedError,
-            "404 Not Found; is that the address",
+            "404 Not Found and not why",
         ),
-        (reply("301 Moved Permanently", b"", "Location: https://x"), RefusedError, "301 Moved Permanently; is that"),
+        (reply("301 Moved Permanently", b"", "Location: https://x"), RefusedError, "301 Moved Permanently and not why"),
         (reply("401 Unauthorized", b"[1]"), RefusedError, "401 Unauthorized"),
-        (reply("500 Internal Server Error", b"{}"), UnavailableError, "500 Internal Server Error."),
+        (reply("500 Internal Server Error", b"{}"), UnavailableError, "500 Internal Server Error and not why"),
         (reply("200 OK", b"<html>Log in</html>"), UnavailableError, "something else than a detector"),
         (reply("200 OK", b"[]"), UnavailableError, "something else than a detector"),
         (reply("200 OK", b'{"detections": 1}'), UnavailableError, "something else than a detector"),
         (reply("200 OK", b"[" * 100_000), UnavailableError, "something else than a detector"),
     ],
 )
-def test_what_would_not_change_is_not_asked_twice(answer: bytes, kind: type[DetectorError], says: str) -> None:
-    clock = HandClock()
+def test_what_would_not_change_is_not_asked_twice(
+    answer: bytes, kind: type[DetectorError], says: str, clock: HandClock
+) -> None:
     with (
         scripted(answer, OK) as playing,
-        asking(playing.url, clock) as client,
+        Client(playing.url) as client,
         pytest.raises(DetectorError, match=says) as told,
     ):
         client.predict(b"x")
@@ -278,9 +281,8 @@ def test_what_would_not_change_is_not_asked_twice(answer: bytes, kind: type[Dete
     assert len(playing.heads) == 1
 
 
-def test_a_connection_that_was_closed_while_idle_is_replaced_without_waiting() -> None:
-    clock = HandClock()
-    with scripted(OK, OK) as playing, asking(playing.url, clock, patience=0) as client:
+def test_a_connection_that_was_closed_while_idle_is_replaced_without_waiting(clock: HandClock) -> None:
+    with scripted(OK, OK) as playing, Client(playing.url, patience=0) as client:
         client.predict(b"x")
         client.predict(b"x")
     assert len(playing.heads) == 2
@@ -307,20 +309,19 @@ def test_an_answer_of_any_size_is_not_read_whole(monkeypatch: pytest.MonkeyPatch
         Client(playing.url, patience=0).predict(b"x")
 
 
-def test_a_wrong_name_or_certificate_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_name_or_certificate_is_not_asked_again(monkeypatch: pytest.MonkeyPatch, clock: HandClock) -> None:
     for error in (
         socket.gaierror(socket.EAI_NONAME, "not known"),
         ssl.SSLCertVerificationError("self-signed certificate"),
         PermissionError(13, "Permission denied"),
     ):
-        clock = HandClock()
 
         def fail(*_: object, error: OSError = error, **__: object) -> None:
             raise error
 
         monkeypatch.setattr(socket, "create_connection", fail)
         with pytest.raises(UnavailableError, match=r"http://bananas\.example:80 cannot be asked"):
-            asking("http://bananas.example", clock).predict(b"x")
+            Client("http://bananas.example").predict(b"x")
         assert clock.slept == []
 
 
