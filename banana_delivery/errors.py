@@ -23,7 +23,9 @@
     │   ├── UnsafeModelError
     │   ├── NotADetectorError
     │   ├── BrokenWeightsError
-    │   └── UnsupportedModelError
+    │   ├── UnsupportedModelError
+    │   ├── UnjudgedClassesError        its classes are not those of the labelled images
+    │   └── BrokenAnswerError
     ├── FileLockedError                 a file of ours; of the system too
     ├── EvaluationError                 asking a running release
     ├── AskingError
@@ -192,6 +194,14 @@ class BrokenWeightsError(RejectedModelError):
 
 class UnsupportedModelError(RejectedModelError):
     """A detector that the serving application cannot run."""
+
+
+class UnjudgedClassesError(RejectedModelError):
+    """The labelled images do not show what it detects, so that nobody could say how well it does."""
+
+
+class BrokenAnswerError(RejectedModelError):
+    """It answers with what is no answer, such as a score that is no number."""
 
 
 class FileLockedError(BananaDeliveryError, TimeoutError):

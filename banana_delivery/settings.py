@@ -202,7 +202,12 @@ class Settings(BaseSettings):
         default="", description="Split of it that judges; empty: `test`, without one `val`, and never `train`."
     )
     holdout_images: int = Field(
-        default=1000, ge=100, description="Labelled images to generate; fewer than 1,000 never settle a comparison."
+        default=1000, ge=100, description="Labelled images to generate; with fewer, smaller losses are missed."
+    )
+    quality_margins: dict[str, float] = Field(
+        default={},
+        description='Losses beside production that are tolerated, by name, as JSON: `{"recall": 0.05}`; others keep '
+        "[their defaults](rollout-policy.md#quality).",
     )
     minimum_map50: float = Field(default=0.5, ge=0, le=1, description="What every release must reach.")
 

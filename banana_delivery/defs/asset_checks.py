@@ -112,7 +112,8 @@ def tests_pass(staging_release: StagingRecord) -> dg.AssetCheckResult:
     """Smoke, integration and performance tests of the staged image pass."""
     failed, tests = staging_release.failed_tests, staging_release.tests
     if failed:
-        return _answer(False, f"{len(failed)} of {len(tests)} tests failed. {failed[0].name}: {failed[0].detail}")
+        told = "; ".join(f"{row.name}: {row.detail}" for row in failed)
+        return _answer(False, f"{len(failed)} of {len(tests)} tests failed. {told}")
     return _answer(True, f"All {len(tests)} tests passed.")
 
 

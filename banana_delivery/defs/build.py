@@ -18,7 +18,7 @@ from banana_delivery.defs.assets.rollout_log import rollout_log
 from banana_delivery.defs.assets.staging_release import staging_release
 from banana_delivery.defs.jobs import build_jobs
 from banana_delivery.defs.records_io import RecordsIOManager
-from banana_delivery.defs.resources import Resources
+from banana_delivery.defs.resources import Resources, margins_of
 from banana_delivery.defs.sensors import build_sensors
 from banana_delivery.errors import BadSettingsError, ImageError
 from banana_delivery.evaluation.http import HttpEvaluator
@@ -42,6 +42,7 @@ def build_resources(settings: Settings) -> Resources:
         image_store, release_target = platform(settings).parts(settings)
     except ImageError as error:
         raise BadSettingsError(str(error)) from error
+    margins_of(settings)  # What cannot be used is told now and not in the middle of a delivery.
     tracking = os.environ.get("MLFLOW_TRACKING_URI", settings.mlflow_url)
     return Resources(
         settings=settings,

@@ -58,6 +58,11 @@ class Evaluator(ABC):
 
     resamples: int = RESAMPLES
 
+    @property
+    def holdout(self) -> str:
+        """Digest of the labelled images and their labels: equal ones make figures comparable."""
+        return ""
+
     @abstractmethod
     def sample_images(self, count: int) -> list[Path]:
         """Files of the first labelled images, for the parity of the exported model."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from banana_delivery.errors import AskingError, EvaluationError, LabelledImagesError
+from banana_delivery.errors import AskingError, BrokenAnswerError, EvaluationError, LabelledImagesError
 from banana_delivery.evaluation.acceptance_tests import integration, smoke
 from banana_delivery.evaluation.answers import AnswerCache, Answers, ask, matches, matches_with_misses
 from banana_delivery.evaluation.base import Evaluator, Load, Log, ProductionAnswers, ReleaseEndpoint
@@ -21,6 +21,7 @@ from banana_delivery.evaluation.probe import AS_PROBE, Probe
 from banana_delivery.policy.asset_records import TestRow
 from banana_delivery.policy.quality.assessment import TOLERATED_UNANSWERED
 from banana_delivery.policy.quality.matching import Matches
+from banana_delivery.quoting import cited
 from banana_delivery.settings import Settings
 
 TEST_IMAGES = 8
@@ -52,7 +53,7 @@ class HttpEvaluator(Evaluator):
         return directory
 
     @cached_property
-    def holdout(self) -> Holdout:
+    def labelled(self) -> Holdout:
         """All labelled images.
 
         Raises:
@@ -66,11 +67,16 @@ class HttpEvaluator(Evaluator):
     @cached_property
     def images(self) -> Sequence[LabelledImage]:
         """The same, without where they came from."""
-        return self.holdout.images
+        return self.labelled.images
+
+    @property
+    @override
+    def holdout(self) -> str:
+        return self.labelled.digest
 
     @cached_property
     def _cache(self) -> AnswerCache:
-        return AnswerCache(self._settings.home / "answers" / self.holdout.digest.removeprefix("sha256:")[:16])
+        return AnswerCache(self._settings.home / "answers" / self.labelled.digest.removeprefix("sha256:")[:16])
 
     @override
     def sample_images(self, count: int) -> list[Path]:
@@ -113,6 +119,12 @@ class HttpEvaluator(Evaluator):
         if known:
             return known
         answers = self._ask(release, log)
+        if answers.broken:
+            name, why = next(iter(answers.broken.items()))
+            raise BrokenAnswerError(
+                f"Version {release.ref.version} gave {len(answers.broken):,} of {len(self.images):,} labelled images "
+                f"{why}, {cited(name)} first; look at how it was trained and exported, then register another version."
+            )
         try:
             found = matches(self.images, answers)
         except AskingError as error:
@@ -142,7 +154,7 @@ class HttpEvaluator(Evaluator):
         if known is None and (before := self._cache.elsewhere(release.ref.digest)):
             log(
                 f"Version {release.ref.version} answered other labelled images before ({before}); the hold-out is "
-                f"{self.holdout.digest[:19]} now, so it is asked again."
+                f"{self.labelled.digest[:19]} now, so it is asked again."
             )
         if known:
             log(f"Version {release.ref.version} answered these images before; its image is the same.")

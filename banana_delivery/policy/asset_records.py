@@ -12,7 +12,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from banana_delivery.policy.model import Colour, ImageRef, Outcome, StoredModel, StoredRecord
-from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison, QualityVerdict
+from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison
+from banana_delivery.policy.quality.gates import QualityVerdict
 from banana_delivery.policy.rollout.metrics import StepMetrics
 
 
@@ -175,6 +176,7 @@ class QualityRecord(StoredModel):
             earlier answers of its image were taken.
         kept: whether such were taken.
         overridden_by: whose word waived the comparison; empty if none did.
+        holdout: digest of the labelled images and their labels; empty in what earlier versions recorded.
     """
 
     absolute: AbsoluteQuality
@@ -183,6 +185,7 @@ class QualityRecord(StoredModel):
     unanswered: int = 0
     kept: bool = False
     overridden_by: str = ""
+    holdout: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -197,8 +200,14 @@ class QualityRecord(StoredModel):
     def reason(self) -> str:
         """One sentence with the numbers that decided."""
         if self.comparison is None or not self.absolute.passed:
-            return self.absolute.reason
+            return " ".join(filter(None, [self.absolute.reason, self._also_failed]))
         return " ".join(filter(None, [self.comparison.reason, self._unanswered, self._waiver]))
+
+    @property
+    def _also_failed(self) -> str:
+        """What the comparison says of a release that is below the minimum already; people want to know all of it."""
+        failed = self.comparison and not self.waived and self.comparison.verdict is QualityVerdict.WORSE
+        return self.comparison.reason if self.comparison and failed else ""
 
     @property
     def _unanswered(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 import dagster as dg
 
+from banana_delivery.defs.resources import margins_of
 from banana_delivery.delivery.lease import Lease, Patience, refuse_if_held
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import (
@@ -333,6 +334,8 @@ def measure_quality(
         unanswered=production.unanswered if production else 0,
         kept=production.kept if production else False,
         overridden_by=somebody(override.by) if override else "",
+        margins=margins_of(run.settings),
+        holdout=evaluator.holdout,
     )
     run.say(record.reason)
     return record

@@ -2,34 +2,33 @@
 
 Both models answered the same labelled images; a paired bootstrap over the images says how sure the difference of their
 mAP50 is. What belongs elsewhere: asking the models (`banana_delivery.evaluation.answers`) and drawing (reports).
-
-The images on which two models differ most: what a person looks at after reading the verdict.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from banana_delivery.policy.model import StoredModel
 from banana_delivery.policy.quality.average_precision import average_precisions, mean_over_classes, resamples
-from banana_delivery.policy.quality.matching import Floats, Integers, Matches
+from banana_delivery.policy.quality.disagreements import Disagreement, disagreements
+from banana_delivery.policy.quality.estimates import Estimate
+from banana_delivery.policy.quality.gates import (
+    QualityGate,
+    QualityVerdict,
+    deciding_gates,
+    images_needed,
+    together,
+    watching_gates,
+)
+from banana_delivery.policy.quality.margins import QualityMargins
+from banana_delivery.policy.quality.matching import Floats, Matches
 
-TOLERATED_LOSS = 0.02
-"""A loss of mAP50 that nobody would notice in the field; the unit is mAP50, 0..1."""
-
-MINIMUM_IMAGES = 1000
 RESAMPLES = 2000
 HISTOGRAM_BINS = 40
-
-
-class QualityVerdict(StrEnum):
-    """What the labelled images say about the candidate."""
-
-    NOT_WORSE = "not_worse"
-    WORSE = "worse"
-    INCONCLUSIVE = "inconclusive"
+MOST_TOLD = 8
+"""Gates in a sentence that goes to people's phones."""
 
 
 class ClassQuality(StoredModel):
@@ -67,7 +66,9 @@ class QualityComparison(StoredModel):
         differences: the bootstrapped differences, for the plot.
         disagreements: the images on which they differ most, worst first.
         verdict: not worse, worse or inconclusive.
-        reason: one sentence with the numbers.
+        reason: what mAP50 says, and each gate that is not passed: sentences with the numbers.
+        gates: all of them; none in what earlier versions recorded.
+        class_names: the classes compared, which both models know.
     """
 
     candidate_map50: float
@@ -81,6 +82,13 @@ class QualityComparison(StoredModel):
     disagreements: tuple[Disagreement, ...]
     verdict: QualityVerdict
     reason: str
+    gates: tuple[QualityGate, ...] = ()
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def margin(self) -> float:
+        """The loss of mAP50 that was tolerated."""
+        return next((gate.margin for gate in self.gates if gate.metric == "map50"), QualityMargins().map50)
 
 
 class AbsoluteQuality(StoredModel):
@@ -130,7 +138,8 @@ def compare(
     candidate: Matches,
     production: Matches,
     *,
-    minimum_images: int = MINIMUM_IMAGES,
+    margins: QualityMargins | None = None,
+    minimum_images: int | None = None,
     resample_count: int = RESAMPLES,
     seed: int = 0,
 ) -> QualityComparison:
@@ -139,7 +148,8 @@ def compare(
     Args:
         candidate: its answers, matched.
         production: production's answers to the same images, matched.
-        minimum_images: with fewer the verdict is inconclusive, whatever the figures.
+        margins: what may be lost; None: what nobody would notice.
+        minimum_images: with fewer the verdict is inconclusive, whatever the figures; None: the margins' own.
         resample_count: bootstrap resamples.
         seed: of the resamples; the same answers always get the same verdict.
 
@@ -148,12 +158,20 @@ def compare(
     """
     if (candidate.names, candidate.class_names) != (production.names, production.class_names):
         raise ValueError("Candidate and production must have answered the same labelled images in the same order.")
+    margins = margins or QualityMargins()
+    least = margins.least_images if minimum_images is None else minimum_images
+    counts = resamples(len(candidate.names), resample_count, seed)
     precisions = average_precisions(candidate), average_precisions(production)
+    resampled = average_precisions(candidate, counts), average_precisions(production, counts)
     map50 = _only(mean_over_classes(precisions[0])), _only(mean_over_classes(precisions[1]))
-    differences = bootstrap_differences(candidate, production, resample_count, seed)
+    differences = _differences(*resampled)
     quantiles = float(np.quantile(differences, 0.05)), float(np.quantile(differences, 0.95))
+    estimate = Estimate(*map50, map50[1] - map50[0], float(differences.std(ddof=1)), int(candidate.truths.sum()))
+    gates = [
+        *deciding_gates(candidate, production, estimate, quantiles, margins, least),
+        *watching_gates(candidate, production, precisions, resampled, counts, margins),
+    ]
     images = len(candidate.names)
-    verdict = verdict_on(*quantiles, images, minimum_images)
     return QualityComparison(
         candidate_map50=map50[0],
         production_map50=map50[1],
@@ -164,49 +182,73 @@ def compare(
         resamples=resample_count,
         differences=_histogram(differences),
         disagreements=disagreements(candidate, production),
-        verdict=verdict,
-        reason=_sentence(verdict, map50, quantiles, images, minimum_images),
+        verdict=together(gates),
+        reason=_reason(gates, map50, quantiles, images, least),
+        gates=tuple(gates),
+        class_names=candidate.class_names,
     )
 
 
 def bootstrap_differences(candidate: Matches, production: Matches, resample_count: int, seed: int) -> Floats:
     """The mAP50 difference candidate - production on every resample that shows any object."""
     counts = resamples(len(candidate.names), resample_count, seed)
-    differences = mean_over_classes(average_precisions(candidate, counts)) - mean_over_classes(
-        average_precisions(production, counts)
-    )
+    return _differences(average_precisions(candidate, counts), average_precisions(production, counts))
+
+
+def _differences(candidate: Floats, production: Floats) -> Floats:
+    differences = mean_over_classes(candidate) - mean_over_classes(production)
     return differences[np.isfinite(differences)]
 
 
-def verdict_on(quantile_5: float, quantile_95: float, images: int, minimum_images: int) -> QualityVerdict:
-    """The rule: what the quantiles of the difference candidate - production allow to be said."""
-    if images < minimum_images:
-        return QualityVerdict.INCONCLUSIVE
-    if quantile_5 > -TOLERATED_LOSS:
-        return QualityVerdict.NOT_WORSE
-    return QualityVerdict.WORSE if quantile_95 < -TOLERATED_LOSS else QualityVerdict.INCONCLUSIVE
-
-
-def _sentence(
-    verdict: QualityVerdict,
+def _reason(
+    gates: Sequence[QualityGate],
     map50: tuple[float, float],
     quantiles: tuple[float, float],
     images: int,
     minimum_images: int,
 ) -> str:
+    first, *others = gates
     metrics = (
         f"mAP50 {map50[0]:.3f} against {map50[1]:.3f} of production on {images:,} labelled images: "
         f"a difference of {map50[0] - map50[1]:+.3f}, with 90 % confidence between {quantiles[0]:+.3f} "
         f"and {quantiles[1]:+.3f}"
     )
-    if images < minimum_images:
-        return f"{metrics}; at least {minimum_images:,} images are needed for a verdict."
+    few = images < minimum_images
     conclusions = {
-        QualityVerdict.NOT_WORSE: f"the candidate does not lose more than {TOLERATED_LOSS}.",
-        QualityVerdict.WORSE: f"the candidate loses more than {TOLERATED_LOSS}.",
-        QualityVerdict.INCONCLUSIVE: f"a loss of more than {TOLERATED_LOSS} can be neither shown nor excluded.",
+        QualityVerdict.NOT_WORSE: f"the candidate does not lose more than {first.margin:.3g}.",
+        QualityVerdict.WORSE: f"the candidate loses more than {first.asked:g}.",
+        QualityVerdict.INCONCLUSIVE: f"at least {minimum_images:,} images are needed for a verdict."
+        if few
+        else f"a loss of more than {first.margin:.3g} can be neither shown nor excluded; to "
+        f"settle {first.asked:g}, about {images_needed(first, images):,} images like these are needed.",
     }
-    return f"{metrics}; {conclusions[verdict]}"
+    failed = [gate for gate in others if gate.verdict is QualityVerdict.WORSE]
+    doubted = [gate for gate in others if gate.verdict is QualityVerdict.INCONCLUSIVE and not few]
+    told = [gate.reason for gate in (*failed, *doubted)]
+    if len(told) > MOST_TOLD:
+        told[MOST_TOLD:] = [f"{len(told) - MOST_TOLD} more gates are not passed; the report has all of them."]
+    said = [f"{metrics}; {conclusions[first.verdict]}", *told]
+    return " ".join([*said, *_blind(gates, images)])
+
+
+def _blind(gates: Sequence[QualityGate], images: int) -> Iterator[str]:
+    """What these images are too few to tell, where no gate says it already."""
+    first = gates[0]
+    if first.verdict is QualityVerdict.NOT_WORSE and first.margin > first.asked:
+        yield (
+            f"These images cannot resolve {first.asked:g}, which about {images_needed(first, images):,} would: "
+            f"a loss of up to {first.missable:.3f} could have been missed."
+        )
+    least_seen = max((gate for gate in gates if gate.metric == "class_recall"), key=_beyond, default=None)
+    if least_seen and _beyond(least_seen) > 2 and least_seen.verdict is QualityVerdict.NOT_WORSE:
+        yield (
+            f"Of the class '{least_seen.class_name}' only {least_seen.objects:,} objects are labelled: a loss of "
+            f"recall of up to {least_seen.missable:.3f} could have been missed."
+        )
+
+
+def _beyond(gate: QualityGate) -> float:
+    return gate.missable / gate.asked
 
 
 def _per_class(matches: Matches, candidate: Floats, production: Floats) -> dict[str, ClassQuality]:
@@ -235,62 +277,3 @@ def _only(map50: Floats) -> float:
     if np.isnan(map50[0]):
         raise ValueError("No labelled image shows any object, so there is nothing to measure quality on.")
     return float(map50[0])
-
-
-SHOWN_CONFIDENCE = 0.25
-"""The serving default: what a user of the detector sees."""
-
-SHOWN_IMAGES = 12
-
-
-class Disagreement(StoredModel):
-    """An image on which the two models differ, counted at the confidence that users see.
-
-    Attributes:
-        image: its name.
-        candidate_missed: labelled objects that the candidate did not find.
-        candidate_false: detections of the candidate that are no labelled object.
-        production_missed: labelled objects that production did not find.
-        production_false: detections of production that are no labelled object.
-    """
-
-    image: str
-    candidate_missed: int
-    candidate_false: int
-    production_missed: int
-    production_false: int
-
-    @property
-    def extra_errors(self) -> int:
-        """How many more errors the candidate makes here; negative where it is the better one."""
-        return self.candidate_missed + self.candidate_false - self.production_missed - self.production_false
-
-
-def disagreements(candidate: Matches, production: Matches) -> tuple[Disagreement, ...]:
-    """The `SHOWN_IMAGES` images whose error counts differ most, in either direction; none where they do not differ."""
-    candidate_missed, candidate_false = _errors(candidate)
-    production_missed, production_false = _errors(production)
-    difference = np.abs(candidate_missed - production_missed) + np.abs(candidate_false - production_false)
-    order = np.argsort(-difference, kind="stable")[:SHOWN_IMAGES]
-    return tuple(
-        Disagreement(
-            image=candidate.names[index],
-            candidate_missed=int(candidate_missed[index]),
-            candidate_false=int(candidate_false[index]),
-            production_missed=int(production_missed[index]),
-            production_false=int(production_false[index]),
-        )
-        for index in order
-        if difference[index] > 0
-    )
-
-
-def _errors(matches: Matches) -> tuple[Integers, Integers]:
-    """Missed objects and false detections of every image.
-
-    Matching went by falling score, so that cutting the unsure detections off changes no match of the others.
-    """
-    shown = matches.score >= SHOWN_CONFIDENCE
-    found = np.bincount(matches.image[shown & matches.hit], minlength=len(matches.names))
-    false = np.bincount(matches.image[shown & ~matches.hit], minlength=len(matches.names))
-    return matches.truths.sum(axis=1) - found, false

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from banana_delivery.policy.quality.comparison import QualityVerdict, absolute_quality, compare, verdict_on
+from banana_delivery.policy.quality.comparison import absolute_quality, compare
+from banana_delivery.policy.quality.gates import QualityVerdict, verdict_on
 from tests.unit.policy.quality.random_leaves import CLASSES, random_answers
 
 
@@ -39,12 +40,21 @@ def test_the_same_answers_always_get_the_same_figures() -> None:
     assert compare(candidate, production, resample_count=50) == compare(candidate, production, resample_count=50)
 
 
-def test_too_few_images_never_give_a_verdict() -> None:
+def test_with_few_images_a_clear_loss_is_a_loss_and_what_cannot_be_resolved_is_said() -> None:
     production = random_answers(200, seed=1, noise=1.0)
-    candidate = random_answers(200, seed=1, noise=9.0, model_seed=1)
-    comparison = compare(candidate, production, resample_count=50)
+    worse = compare(random_answers(200, seed=1, noise=9.0, model_seed=1), production, resample_count=50)
+    assert worse.verdict is QualityVerdict.WORSE
+    sibling = compare(random_answers(200, seed=1, noise=1.0, model_seed=1), production, resample_count=200)
+    assert sibling.verdict is QualityVerdict.NOT_WORSE
+    assert "These images cannot resolve 0.02" in sibling.reason
+    assert f"a loss of up to {sibling.gates[0].missable:.3f} could have been missed" in sibling.reason
+
+
+def test_nothing_is_shown_to_hold_on_a_handful_of_images() -> None:
+    answers = random_answers(49, seed=1, noise=1.0)
+    comparison = compare(answers, answers, resample_count=50)
     assert comparison.verdict is QualityVerdict.INCONCLUSIVE
-    assert "at least 1,000 images are needed" in comparison.reason
+    assert "at least 50 images are needed" in comparison.reason
 
 
 @pytest.mark.parametrize(
