@@ -5,15 +5,18 @@
 # The release's files come from a context laid out like the image, because only copying onto / keeps the dates of the
 # directories: that makes equal inputs equal layers.
 
-ARG BASE_IMAGE=python:3.11-slim
+# By digest, for example python:3.11-slim@sha256:...; the pipeline looks it up by the tag that BANANA_BASE_IMAGE names.
+ARG BASE_IMAGE
 ARG RUNTIME_IMAGE=runtime
 
 FROM ${BASE_IMAGE} AS packages
+ARG BASE_IMAGE
 SHELL ["/bin/sh", "-eu", "-c"]
 COPY requirements/serving.txt /tmp/requirements.txt
 # Only wheels, and only what the lock names: nothing is compiled or resolved here. What serving never touches goes: test
 # suites (some ship pickles, of which none may be inside) and C headers.
-RUN python3 -m venv --without-pip /opt/venv \
+RUN case "$BASE_IMAGE" in *sha256:*) ;; *) echo "BASE_IMAGE=$BASE_IMAGE is a tag, which may move: name it by digest." >&2; exit 2 ;; esac \
+    && python3 -m venv --without-pip /opt/venv \
     && python3 -m pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes \
        --only-binary=:all: --requirement /tmp/requirements.txt \
     && find /opt/venv -depth -type d \( -name tests -o -name include \) -path '*/site-packages/*' -exec rm -rf {} + \
@@ -30,6 +33,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PORT=8000 \
     MODEL_PATH=/model/model.onnx
 WORKDIR /app
+LABEL org.opencontainers.image.licenses=AGPL-3.0-or-later
 # By number, so that Kubernetes can see that it is not root.
 USER 10001:10001
 

@@ -1,10 +1,9 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
 .PHONY: demo up down wheel check format test test-integration test-e2e test-long chaos test-docker test-cluster \
-        demo-cluster lock bench-image bench-serving bench-prediction-log bench-scale clean
+        demo-cluster lock audit bench-image bench-serving bench-prediction-log bench-scale simulate clean
 
 SHELL := /bin/sh
 PYTHON ?= python3
-UV_VERSION := 0.13.9
 UV := .uv/bin/uv
 BIN := .venv/bin
 ARGS ?=
@@ -12,18 +11,21 @@ SEEDS ?= 500
 SUMMARY ?=
 
 # $(call install,LOCK): what is installed is what the lock names, no more, and this checkout. PyPI's wheels only, as
-# locked: a local index must not slip in another build of torch.
+# locked: a local index must not slip in another build of torch, and a package that had to be built here would fetch what
+# builds it past the lock. The checkout itself is built by the setuptools that was just installed, and fetches nothing.
 define install
 @echo "Installing requirements/$(1).txt into .venv (about a minute the first time)"
 test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
-$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/$(1).txt
-$(UV) pip install --quiet --no-deps --python $(BIN)/python --editable .
+$(UV) pip sync --quiet --require-hashes --no-build --python $(BIN)/python requirements/$(1).txt
+$(UV) pip install --quiet --no-deps --no-index --no-build-isolation --python $(BIN)/python --editable .
 endef
 
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
   --override requirements/overrides.in
 
 export PYTHONUNBUFFERED := 1
+# An interpreter that uv fetched by itself would be pinned by nothing.
+export UV_PYTHON_DOWNLOADS := never
 
 demo: .venv/.product
 	$(BIN)/banana-delivery demo $(if $(SUMMARY),--summary $(SUMMARY))
@@ -46,7 +48,7 @@ down: .venv/.product
 # The package and its lock, to install without a checkout: README.md says how.
 wheel: $(UV)
 	rm -rf build dist
-	$(UV) build --quiet --wheel --python $(PYTHON) --build-constraints requirements/runtime.txt --require-hashes .
+	$(UV) build --quiet --wheel --python $(PYTHON) --build-constraints requirements/tools.txt --require-hashes .
 	cp requirements/runtime.txt dist/requirements.txt
 	rm -rf build
 
@@ -99,12 +101,24 @@ bench-prediction-log: .venv/.installed
 bench-scale: .venv/.installed
 	$(BIN)/python -m benchmarks.scale
 
-# Resolve requirements/*.in again. Serving is resolved against the product, so that what is tested is what is served.
+# How the rollout decides, by the functions that decide: false alarms under dependent requests, and time to the verdict.
+simulate: .venv/.installed
+	$(BIN)/python -m benchmarks.decisions $(ARGS)
+
+# Resolve requirements/*.in again, each .txt and no other. Serving is resolved against the product, so that what is tested
+# is what is served, and all of it against the tools, so that the package is built by one setuptools everywhere.
 lock: $(UV)
-	$(COMPILE) requirements/serving.in requirements/runtime.in --output-file requirements/runtime.txt
+	$(COMPILE) requirements/tools.in --output-file requirements/tools.txt
+	$(COMPILE) --constraint requirements/tools.txt requirements/serving.in requirements/runtime.in \
+	  --output-file requirements/runtime.txt
 	$(COMPILE) --constraint requirements/runtime.txt requirements/serving.in --output-file requirements/serving.txt
 	$(COMPILE) --constraint requirements/runtime.txt requirements/serving.in requirements/runtime.in requirements/dev.in \
 	  --output-file requirements/dev.txt
+	$(COMPILE) --constraint requirements/tools.txt requirements/bench-serving.in --output-file requirements/bench-serving.txt
+
+# Every lock against a database of known vulnerabilities: 0 clean, 1 vulnerable, 2 not checked, which is never a pass.
+audit: .venv/.product
+	$(BIN)/python -m tools.audit
 
 # What runs the product. Where the test tools are installed they stay: their lock holds the product's whole.
 .venv/.product: requirements/runtime.txt pyproject.toml | $(UV)
@@ -115,10 +129,14 @@ lock: $(UV)
 	$(call install,dev)
 	touch .venv/.product $@
 
-$(UV):
+# pip comes with Python; all that it takes is uv's wheel and setuptools', by hash.
+FETCH_TOOLS = -m pip install --quiet --require-hashes --no-deps --only-binary :all: --requirement requirements/tools.txt
+
+$(UV): requirements/tools.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
-	$(PYTHON) -m venv .uv 2>/dev/null && .uv/bin/python -m pip install --quiet uv==$(UV_VERSION) \
-	  || { rm -rf .uv; $(PYTHON) -m pip install --quiet --target .uv uv==$(UV_VERSION); }
+	$(PYTHON) -m venv .uv 2>/dev/null && .uv/bin/python $(FETCH_TOOLS) \
+	  || { rm -rf .uv; $(PYTHON) $(FETCH_TOOLS) --target .uv; }
+	touch $@
 
 clean:
 	rm -rf .venv .uv build dist .mypy_cache .ruff_cache .pytest_cache

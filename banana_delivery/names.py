@@ -46,6 +46,8 @@ BUILT_AT_LABEL = "banana.built-at"
 USED_AT_LABEL = "banana.used-at"
 DOOMED_AT_LABEL = "banana.doomed-at"
 OCI_VERSION_LABEL = "org.opencontainers.image.version"
+OCI_LICENSES_LABEL = "org.opencontainers.image.licenses"
+OCI_SOURCE_LABEL = "org.opencontainers.image.source"
 
 # Tags of images: for people, and those by which pipelines that share a registry agree.
 LATEST_TAG = "latest"

@@ -5,24 +5,28 @@ Each field ``name`` is the environment variable ``BANANA_NAME``.
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal, get_args
-from urllib.parse import unquote, urlsplit
+from typing import Literal, get_args, get_origin
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from banana_delivery.bundle import CHECKOUT
-from banana_delivery.errors import BadSettingsError, hide, redacted
-from banana_delivery.quoting import in_log
+from banana_delivery.errors import BadSettingsError, hide
+from banana_delivery.secrecy import quiet_logs, secrets_of
 from banana_delivery.waiting import gateway_duration
+
+PREFIX = "BANANA_"
+"""Of every variable."""
+MOST_REPLICAS = 1000
+"""Of a colour on one machine; more is a slip of the finger."""
+POLICY_NAMES = ("standard", "seed", "demo")
+"""The release policies that come with the product."""
 
 
 def default_home(checkout: Path | None = CHECKOUT) -> Path:
@@ -33,7 +37,10 @@ def default_home(checkout: Path | None = CHECKOUT) -> Path:
 class Settings(BaseSettings):
     """The product's settings, read once per process."""
 
-    model_config = SettingsConfigDict(env_prefix="BANANA_", frozen=True, extra="ignore")
+    # A variable that is set to nothing is one that is not set, as `BANANA_HOME=` in a shell means it.
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, allow_inf_nan=False
+    )
 
     home: Path = Field(
         default_factory=default_home,
@@ -105,9 +112,18 @@ class Settings(BaseSettings):
     )
 
     # Releases.
-    staging_replicas: int = Field(default=1, ge=1, description="Replicas of staging, in the embedded stack.")
-    production_replicas: int = Field(default=2, ge=1, description="Replicas of a colour, in the embedded stack.")
-    plan: Literal["standard", "seed", "demo"] = Field(default="standard", description="Rollout plan.")
+    staging_replicas: int = Field(
+        default=1, ge=1, le=MOST_REPLICAS, description="Replicas of staging, in the embedded stack."
+    )
+    production_replicas: int = Field(
+        default=2, ge=1, le=MOST_REPLICAS, description="Replicas of a colour, in the embedded stack."
+    )
+    policy: str = Field(
+        default="",
+        description="Release policy: `standard`, `seed`, `demo`, or the path of a [file](release-policy.md); empty: "
+        "what BANANA_PLAN names.",
+    )
+    plan: Literal["standard", "seed", "demo"] = Field(default="standard", description="Earlier name of BANANA_POLICY.")
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often an owner shows that it lives.")
     stale_after_seconds: float = Field(default=20.0, gt=0, description="An owner seen silent for so long is dead.")
     rival_wait_seconds: float = Field(
@@ -177,9 +193,19 @@ class Settings(BaseSettings):
         description="Hosts beside the registry's own that may issue its tokens and so see the login, as JSON.",
     )
     base_image: str = Field(default="python:3.11-slim", description="What the runtime image is built on.")
+    source_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s\"'<>]+)?$",
+        description="Where you publish your source, for /docs and labels of images; empty: replicas serve theirs.",
+    )
     build_network: str = Field(default="", description="Network of builds, for example host; empty: the engine's own.")
     osv_url: str = Field(
-        default="", description="Query address of an OSV vulnerability database; empty: the package index's own."
+        default="",
+        description="Query address of an OSV vulnerability database, for example a mirror of yours; empty: the package "
+        "index's own, and OSV's for the operating system.",
+    )
+    unaudited: Literal["warn", "reject"] = Field(
+        default="warn", description="What happens to an image that the database could not be asked about."
     )
     accepted_vulnerabilities: list[str] = Field(
         default=[], description="Ids or aliases that do not block a release, as JSON."
@@ -224,6 +250,13 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else path
 
+    @field_validator("policy")
+    @classmethod
+    def _name_or_absolute(cls, policy: str) -> str:
+        if not policy.strip() or policy in POLICY_NAMES:
+            return policy.strip()
+        return str(Path(policy).expanduser().resolve())
+
     @field_validator("kubernetes_route_timeout_seconds")
     @classmethod
     def _expressible(cls, seconds: float) -> float:
@@ -238,6 +271,11 @@ class Settings(BaseSettings):
         if info.data.get("pages_login_header") and not proxies:
             raise ValueError("BANANA_PAGES_LOGIN_HEADER is set, and anybody could send it: name who may")
         return proxies
+
+    @property
+    def policy_source(self) -> str:
+        """The release policy that counts: a name of ``POLICY_NAMES``, or an absolute path."""
+        return self.policy or self.plan
 
     @property
     def mlflow_url(self) -> str:
@@ -269,63 +307,35 @@ def load_settings() -> Settings:
         was = "what it is stays secret" if _is_secret(field) else f"it is {first['input']!r}"
         raise BadSettingsError(f"BANANA_{field.upper()} cannot be used: {first['msg']} ({was}).") from None
     except SettingsError as error:
-        raise BadSettingsError(f"A BANANA_* variable that must be JSON is not: {error}.") from None
+        raise BadSettingsError(_no_json(str(error))) from None
     hide(secrets_of(settings))
-    _quiet_logs()
+    quiet_logs()
     return settings
 
 
-FOREIGN_SECRETS = re.compile(r"(?:.*_)?(?:TOKEN|PASSWORD|SECRET|SECRET_ACCESS_KEY|ACCESS_KEY|API_KEY|CREDENTIALS?)")
-"""Names of variables that other programs read, whose values are secrets."""
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that is named like ours and is none: somebody set it, and nothing reads it."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    strange = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+    return [f"{name} is no setting, so that it changes nothing{_meant(name, known)}" for name in strange]
 
 
-def secrets_of(settings: Settings) -> Iterator[str]:
-    """Every secret value that this process knows: of the settings, and of other programs' variables."""
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, SecretStr):
-                yield item.get_secret_value()
-                yield from _secret_parts(item.get_secret_value())
-    yield from (value for name, value in os.environ.items() if FOREIGN_SECRETS.fullmatch(name))
+def _meant(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name.upper(), known, n=1)
+    return f"; do you mean {near[0]}?" if near else "; docs/settings.md lists those that are."
 
 
-def _secret_parts(address: str) -> Iterator[str]:
-    """The password of an address, and what may be a token in its path; whoever fails at it may tell these alone."""
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return
-    yield unquote(parts.password or "")
-    yield parts.password or ""
-    if parts.scheme not in {"", "sqlite", "file"}:
-        yield from (part for part in parts.path.split("/") if len(part) >= SHORTEST_TOKEN)
-
-
-def _quiet_logs() -> None:
-    """Leave secrets out of every line that the product logs, whatever handler writes it."""
-    make = logging.getLogRecordFactory()
-    if getattr(make, "is_quiet", False):
-        return
-
-    def factory(*arguments: object, **more: object) -> logging.LogRecord:
-        record: logging.LogRecord = make(*arguments, **more)
-        # The name is None where a record is made of another one's parts.
-        if str(record.name).partition(".")[0] == PACKAGE:
-            with suppress(TypeError, ValueError, KeyError):  # Arguments that do not fit are for the handler to tell.
-                record.msg, record.args = in_log(redacted(record.getMessage())), ()
-            if record.exc_info and record.exc_info[0]:
-                # Formatters take this instead of the error, if it is there.
-                record.exc_text = in_log(redacted(logging.Formatter().formatException(record.exc_info)))
-        return record
-
-    factory.is_quiet = True  # type: ignore[attr-defined]
-    logging.setLogRecordFactory(factory)
-
-
-PACKAGE = __name__.partition(".")[0]
-SHORTEST_TOKEN = 16
-"""Characters of a part of a path that may be a token; shorter ones are names."""
+def _no_json(said: str) -> str:
+    """Which variable has to be JSON and is not, in one sentence that does not repeat what may be secret."""
+    found = re.search(r'field "(\w+)"', said)
+    name = found[1].lower() if found else ""
+    if name not in Settings.model_fields:
+        return f"A {PREFIX}* variable that must be JSON is not: {said}."
+    named = get_origin(Settings.model_fields[name].annotation) is dict
+    return (
+        f"{PREFIX}{name.upper()} must be JSON and is not; write it as "
+        f"""{'{"name": "value"}' if named else '["first", "second"]'}, in single quotes where a shell reads it."""
+    )
 
 
 def _is_secret(field: str) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 
+from banana_delivery.policies.reading import PLANS
 from banana_delivery.policy.model import Colour, Counters, TrafficSnapshot
 from banana_delivery.policy.rollout import e_values
 from banana_delivery.policy.rollout.analysis import begin_step
@@ -29,7 +30,7 @@ from banana_delivery.policy.rollout.decision import (
     next_action,
     probe_rate,
 )
-from banana_delivery.policy.rollout.plan import PLANS, Plan, Step, all_steps, release_steps
+from banana_delivery.policy.rollout.plan import Plan, Step, all_steps, release_steps
 
 DIGEST = f"sha256:{'0' * 64}"
 CANDIDATE = Colour.GREEN

@@ -112,7 +112,7 @@ def install_peers() -> str:
     if not python.exists():
         subprocess.run([uv, "venv", "--quiet", "--python", "3.11", str(python.parents[1])], check=True)
     lock = ROOT / "requirements/bench-serving.txt"
-    options = ["--quiet", "--require-hashes", "--compile-bytecode", "--python", str(python)]
+    options = ["--quiet", "--require-hashes", "--no-build", "--compile-bytecode", "--python", str(python)]
     subprocess.run([uv, "pip", "sync", *options, str(lock)], check=True)
     return str(python)
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.errors import RequestError, invalid_request
 from serving.http import predictions, status
-from serving.http.docs import add_docs
+from serving.http.docs import LICENCE, add_docs, described
 from serving.http.envelope import CLIENT_CLOSED_REQUEST, Envelope
 from serving.http.schemas import ErrorDetail, ErrorResponse
 from serving.http.shortcut import ErrorHandler, Shortcut
@@ -60,11 +60,13 @@ def create_app(replica: Replica) -> Envelope:
         yield
         await asyncio.to_thread(replica.close)
 
+    source_url = replica.settings.source_url
     api = FastAPI(
         title="Banana detector",
         version="1",
-        description=DESCRIPTION,
+        description=described(DESCRIPTION, source_url),
         lifespan=lifespan,
+        license_info={"name": LICENCE, "identifier": LICENCE},
         # FastAPI's own pages load their scripts from a CDN.
         docs_url=None,
         redoc_url=None,
@@ -72,7 +74,7 @@ def create_app(replica: Replica) -> Envelope:
     )
     api.include_router(predictions.router(replica))
     api.include_router(status.router(replica))
-    add_docs(api)
+    add_docs(api, source_url)
     on_error = partial(_answer_error, replica)
     _answer_errors(api, on_error)
     shortcut = Shortcut(api, "/predict", partial(predictions.predict, replica), on_error)

@@ -51,6 +51,12 @@ class Settings(BaseSettings):
     prediction_log_capacity: int = Field(10_000, ge=1, description="Predictions held while the database is away.")
     prediction_log_retention_days: float = Field(30.0, gt=0, description="Older rows of the log are deleted.")
 
+    source_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s\"'<>]+)?$",
+        description="Where the source of this service is published; empty: this replica serves its own.",
+    )
+
     fault: str = Field("", description="Rehearsal switch that breaks /predict on purpose; see serving.faults.")
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
 
+PACKAGE = _HERE.parent
+"""The product's own modules."""
 SERVING_CODE = (_HERE / "serving").resolve()
 """The package that goes into every release image."""
 SERVING_LOCK = (_HERE / "requirements" / "serving.txt").resolve()

@@ -100,11 +100,13 @@ def no_pickle_inside(image: ImageRecord) -> dg.AssetCheckResult:
 
 
 @_check("image", "no_known_vulnerability")
-def no_known_vulnerability(image: ImageRecord) -> dg.AssetCheckResult:
-    """No package of the serving lock has a known vulnerability; a database that cannot be asked is a warning."""
+def no_known_vulnerability(image: ImageRecord, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """No package has a known vulnerability, Python's or the system's; what could not be asked warns, or is refused."""
     if not image.audit:
         return _answer(True, "An embedded release brings no packages; it runs on this host's.")
-    return _answer(image.audit == Audit.CLEAN, image.audit_detail, blocks=image.audit == Audit.VULNERABLE)
+    refused = image.audit == Audit.UNKNOWN and settings.unaudited == "reject"
+    why = f"{image.audit_detail} BANANA_UNAUDITED is reject." if refused else image.audit_detail
+    return _answer(image.audit == Audit.CLEAN, why, blocks=refused or image.audit == Audit.VULNERABLE)
 
 
 @_check("staging_release", "tests_pass")

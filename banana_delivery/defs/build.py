@@ -63,8 +63,12 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
     Args:
         settings: what to build them from.
         resource_overrides: parts to use instead, by their names in ``Resources``.
+
+    Raises:
+        BadSettingsError: if what the target needs is not set, or the release policy cannot be used.
     """
     resources = replace(build_resources(settings), **cast(dict[str, Any], dict(resource_overrides or {})))
+    _ = resources.policy_file.policy  # A policy that cannot be used is told here, before anything is under way.
     location = CodeLocation.of(resources.settings)
     assets = [model_artifact, image, staging_release, ab_report, production_release]
     return dg.Definitions(

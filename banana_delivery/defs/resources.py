@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from banana_delivery.export.export import Artifact
 from banana_delivery.images.base import ImageStore
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
 from banana_delivery.notifications.notifier import Notifier
+from banana_delivery.policies.reading import PolicyFile
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.reports.plots import Plots
 from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
@@ -69,6 +71,11 @@ class Resources:
     plots: Plots
     clock: Clock
 
+    @cached_property
+    def policy_file(self) -> PolicyFile:
+        """The release policy that the settings name; read when it is first asked for, as a rollback never does."""
+        return PolicyFile(self.settings.policy_source)
+
     @property
     def publisher(self) -> OutcomePublisher:
         """What follows once an attempt is on record."""
@@ -85,7 +92,9 @@ class Resources:
     @property
     def recorder(self) -> AttemptRecorder:
         """How attempts are put on record."""
-        return AttemptRecorder(self.settings, self.release_target, self.publisher, self.plots, self.clock)
+        return AttemptRecorder(
+            self.settings, self.release_target, self.publisher, self.plots, self.clock, self.policy_file
+        )
 
     def by_key(self) -> dict[str, object]:
         """The resources by the names under which Dagster hands them out."""

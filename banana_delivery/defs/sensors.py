@@ -271,19 +271,20 @@ def production_watch(
         snapshot = release_target.traffic(Environment.PRODUCTION)
     except TargetError as error:
         return dg.SkipReason(f"Production does not answer: {error}")
+    plan = recorder.policy_file.policy.plan
     if production.phase is Phase.DRIFTED:
-        held = assess_held(production, snapshot, context.cursor, settings.plan)
+        held = assess_held(production, snapshot, context.cursor, plan)
         context.update_cursor(held.cursor)
         for version, reason in held.failing.items():
             recorder.publisher.notifier.send(held_version_fails(settings.model_name, production, version, reason))
         return dg.SkipReason(" ".join(held.failing.values()) or f"Production is held: {production.note}")
-    watched = assess_production(production, snapshot, context.cursor, settings.plan)
+    watched = assess_production(production, snapshot, context.cursor, plan)
     if watched.reason:
         try:
             snapshot = traffic_with_control(release_target, evaluator, production, clock)
         except TargetError as error:
             return dg.SkipReason(f"Production does not answer: {error}")
-        watched = assess_production(production, snapshot, context.cursor, settings.plan)
+        watched = assess_production(production, snapshot, context.cursor, plan)
     context.update_cursor(watched.cursor)
     audit_log = AuditLog(context.instance, _here(context, settings))
     rollback = EmergencyRollback(release_target, recorder, audit_log, context.log.info, image_store)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from banana_delivery import bundle
 from banana_delivery.delivery.upkeep.home import prune_home
 from banana_delivery.errors import GateError, ImageError, TargetError
+from banana_delivery.files import bytes_digest
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageStore, Parity, Progress
 from banana_delivery.images.release import release_tags, stranger
-from banana_delivery.images.scanning import scan
-from banana_delivery.names import CHECKPOINT_SHA256_LABEL, MLFLOW_RUN_LABEL
+from banana_delivery.images.scanning import Audit, scan
+from banana_delivery.images.supply_chain.attachments import AttachmentKind
+from banana_delivery.images.supply_chain.installed import Installed
+from banana_delivery.images.supply_chain.sbom import sbom
+from banana_delivery.images.supply_chain.system_audit import SystemScan, audit_system, together
+from banana_delivery.names import CHECKPOINT_SHA256_LABEL, MLFLOW_RUN_LABEL, OCI_SOURCE_LABEL
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ArtifactRecord, ImageRecord
 from banana_delivery.policy.model import COLOURS, ImageRef
@@ -62,6 +69,10 @@ class ImageBuild:
             return self._rebuilt(artifact, earlier.ref)
         self.say(f"Redeploy: taking the original image {earlier.ref.digest}")
         reused = earlier.layers_new + earlier.layers_reused
+        if earlier.audit == Audit.UNKNOWN:
+            # The database may answer by now, and nothing but asking it would ever let the image through again.
+            audit, detail = self._audit(self._look_inside(earlier.ref)[0])
+            earlier = earlier.replace(audit=audit, audit_detail=detail)
         return earlier.replace(reused=True, new_bytes=0, layers_new=(), layers_reused=reused, seconds=0.0)
 
     def make(self, artifact: ArtifactRecord) -> ImageRecord:
@@ -71,12 +82,14 @@ class ImageBuild:
             ImageError: if it cannot be built, found or tagged.
         """
         start = time.monotonic()
-        context = build_context(artifact)
+        context = build_context(artifact, self.settings.source_url)
         existing = self.store.find(self.store.key(context))
         built = self._found(existing) if existing else self.store.build(context, self.say)
         self.store.tag(built.ref, release_tags(artifact.version, git_revision()))
         passed, detail = self._self_test(built.ref)
-        audit, audit_detail = self._audit()
+        inside, bill_trouble = self._look_inside(built.ref)
+        audit, audit_detail = self._audit(inside)
+        bill, components, bill_trouble = self._bill_of_materials(built.ref, inside, bill_trouble)
         pruned, prune_trouble = self._make_room(built.ref)
         return ImageRecord(
             ref=built.ref,
@@ -90,6 +103,9 @@ class ImageBuild:
             pickles=self.store.pickles_inside(built.ref),
             audit=audit,
             audit_detail=audit_detail,
+            sbom=bill,
+            sbom_components=components,
+            sbom_trouble=bill_trouble,
             lock_difference=self.store.lock_difference(built.ref, SERVING_LOCK),
             reused=existing is not None,
             pruned=pruned,
@@ -105,7 +121,7 @@ class ImageBuild:
                 f"{original.repository}; restore it there, or set BANANA_REBUILD_MISSING=true to have the same built "
                 "again."
             )
-        if self.store.key(build_context(artifact)).sha256 != original.key:
+        if self.store.key(build_context(artifact, self.settings.source_url)).sha256 != original.key:
             raise ImageError(
                 f"The original image {original.digest[:19]} of version {original.version} is gone and cannot be built "
                 "again: its serving code, lock or base was another; publish the model as a new version to deliver it "
@@ -142,13 +158,41 @@ class ImageBuild:
             freed = sum(one.kept.size for one in gone)
             self.say(f"{len(gone)} files and folders of old deliveries were removed, {freed / 1e6:,.1f} MB")
 
-    def _audit(self) -> tuple[str, str]:
-        """Only images that bring their packages along are scanned; the embedded ones run on this host's."""
+    def _look_inside(self, ref: ImageRef) -> tuple[Installed | None, str]:
+        """What is installed in an image, or why that cannot be told, which never stops a delivery."""
+        try:
+            return self.store.installed(ref), ""
+        except ImageError as error:
+            return None, str(error)
+
+    def _bill_of_materials(self, ref: ImageRef, inside: Installed | None, trouble: str) -> tuple[str, int, str]:
+        """Digest and length of what lies beside the image now, or why nothing does, which never stops a delivery."""
+        if inside is None:
+            self.say(f"The image has no bill of materials: {trouble}")
+            return "", 0, trouble
+        try:
+            bill = sbom(ref, self.store.labels(ref), inside, self.settings.model_name)
+            self.store.attach(ref, AttachmentKind.SBOM, [bill])
+        except ImageError as error:
+            self.say(f"The image has no bill of materials: {error}")
+            return "", 0, str(error)
+        return bytes_digest(bill.content), len(json.loads(bill.content)["components"]), ""
+
+    def _audit(self, inside: Installed | None) -> tuple[str, str]:
+        """Only images that bring their packages along are scanned; the embedded ones run on this host's.
+
+        Args:
+            inside: what is installed in the image; None if that cannot be told.
+        """
         if not self.store.brings_packages:
             return "", ""
         settings = self.settings
-        found = scan(SERVING_LOCK, osv_url=settings.osv_url, accepted=settings.accepted_vulnerabilities)
-        return found.audit.value, found.sentence
+        url, accepted = settings.osv_url, settings.accepted_vulnerabilities
+        with ThreadPoolExecutor(1) as beside:  # Each of them waits for a database.
+            asked = beside.submit(audit_system, inside, osv_url=url, accepted=accepted) if inside else None
+            found = scan(SERVING_LOCK, osv_url=url, accepted=accepted)
+            unseen = SystemScan(trouble="what is installed in the image cannot be read")
+            return together([found, asked.result() if asked else unseen])
 
     def _self_test(self, ref: ImageRef) -> tuple[bool, str]:
         try:
@@ -157,8 +201,13 @@ class ImageBuild:
             return False, str(error)
 
 
-def build_context(artifact: ArtifactRecord) -> BuildContext:
-    """The version's model with today's serving code and lock."""
+def build_context(artifact: ArtifactRecord, source_url: str) -> BuildContext:
+    """The version's model with today's serving code and lock.
+
+    Args:
+        artifact: the exported model.
+        source_url: where the source of this installation is published; empty if nowhere.
+    """
     return BuildContext(
         model_directory=Path(artifact.directory),
         code_directory=SERVING_CODE,
@@ -167,6 +216,7 @@ def build_context(artifact: ArtifactRecord) -> BuildContext:
         labels={
             MLFLOW_RUN_LABEL: artifact.mlflow_run_id,
             CHECKPOINT_SHA256_LABEL: artifact.checkpoint_sha256,
+            **({OCI_SOURCE_LABEL: source_url} if source_url else {}),
         },
     )
 
@@ -183,7 +233,7 @@ def refuse_stranger(audit_log: AuditLog, store: ImageStore, ref: ImageRef, versi
         raise GateError(why)
 
 
-def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Progress) -> Parity:
+def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Progress, source_url: str = "") -> Parity:
     """Build a version's image once more and compare it with the one that was recorded; nothing of it is kept.
 
     Raises:
@@ -193,7 +243,7 @@ def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Prog
     artifact = audit_log.latest(ArtifactRecord, "model_artifact", version)
     if original is None or artifact is None:
         raise ImageError(f"Version {version} has no image yet; deliver it as a whole: {commands.deliver(version)}")
-    return store.rebuild(build_context(artifact), original.ref, progress)
+    return store.rebuild(build_context(artifact, source_url), original.ref, progress)
 
 
 def in_use(

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.errors import TargetError
+from banana_delivery.policies.reading import PolicyFile
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord, StagingRecord
 from banana_delivery.policy.model import Environment
 from banana_delivery.policy.outcomes import outcome_of_run
-from banana_delivery.policy.rollout.plan import PLANS
 from banana_delivery.quoting import in_path
 from banana_delivery.reports.plots import Plots, rollout_picture
 from banana_delivery.runs.audit_log import AuditLog
@@ -44,11 +44,12 @@ class AttemptRecorder:
     """Puts attempts on record, each once.
 
     Attributes:
-        settings: where reports go, and the plan they are drawn by.
+        settings: where reports go.
         target: knows what production serves.
         publisher: lets the registry and the people know.
         plots: draws the report's pictures.
         clock: dates attempts.
+        policy_file: the release policy that attempts are made under.
     """
 
     settings: Settings
@@ -56,6 +57,7 @@ class AttemptRecorder:
     publisher: OutcomePublisher
     plots: Plots
     clock: Clock
+    policy_file: PolicyFile
 
     def record(self, log: AuditLog, attempt: AttemptRecord) -> bool:
         """Put an attempt on record unless it is known, then let everybody know, and at last draw its report.
@@ -119,9 +121,9 @@ class AttemptRecorder:
         """The report as a file, and the rollout as a picture; failing to draw never loses the attempt."""
         from banana_delivery.reports.html import html_report
 
-        budget = PLANS[self.settings.plan].latency_budget_seconds
         run = f"{self.settings.pages_url}/runs/{attempt.run_id}"
         try:
+            budget = self.policy_file.policy.plan.latency_budget_seconds
             page = html_report(
                 attempt,
                 budget_seconds=budget,

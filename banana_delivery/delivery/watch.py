@@ -14,7 +14,7 @@ from banana_delivery.notifications.alarms import rollback_failed, wrong_release
 from banana_delivery.policy.model import Environment, RolloutRecord, StoredRecord, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import StepState, begin_step
 from banana_delivery.policy.rollout.decision import CONTROL_RATE, StepVerdict, assess_step
-from banana_delivery.policy.rollout.plan import PLANS, release_steps
+from banana_delivery.policy.rollout.plan import Plan, release_steps
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
@@ -68,16 +68,15 @@ class HeldColours:
     failing: dict[str, str]
 
 
-def assess_production(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, plan: str) -> Watched:
+def assess_production(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, plan: Plan) -> Watched:
     """Judge the active colour as the watch step of a release does, for as long as the one before it is warm."""
     if record.live is None or record.active is None or record.owner is not None:
         return Watched("", "", "Nothing to watch: production is empty or a delivery is under way.")
     if record.scale_down_at is None:
         return Watched("", "", "Nothing to watch: the last promotion is long past.")
-    rules = PLANS[plan]
     kept = _kept(cursor, record.live.digest)
-    state = (kept and kept.state) or begin_step(rules, release_steps(rules)[-1], snapshot)
-    judgement, state = assess_step(rules, state, snapshot, record.active, record.live.digest)
+    state = (kept and kept.state) or begin_step(plan, release_steps(plan)[-1], snapshot)
+    judgement, state = assess_step(plan, state, snapshot, record.active, record.live.digest)
     if judgement.verdict is StepVerdict.FAIL and not judgement.wrong_release:
         failing = (kept.failing if kept else 0) + 1
         again = _Cursor(digest=record.live.digest, state=None, failing=failing).model_dump_json()
@@ -139,23 +138,22 @@ def traffic_with_control(
     return target.traffic(Environment.PRODUCTION)
 
 
-def assess_held(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, plan: str) -> HeldColours:
+def assess_held(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, plan: Plan) -> HeldColours:
     """Judge every colour of a held production as the watch step of a release does: nobody moves it, somebody looks.
 
     Args:
         record: of production, held.
         snapshot: the counters now.
         cursor: what the last look returned.
-        plan: name of the rollout plan, for its limits.
+        plan: the rollout plan, for its limits.
     """
-    rules = PLANS[plan]
-    step = release_steps(rules)[-1]
+    step = release_steps(plan)[-1]
     known, kept, failing = _held_states(cursor), {}, {}
     for colour, deployment in record.deployments.items():
         before = known.get(colour)
         digest = deployment.image.digest
-        state = (before and before.digest == digest and before.state) or begin_step(rules, step, snapshot)
-        judgement, state = assess_step(rules, state, snapshot, colour, digest)
+        state = (before and before.digest == digest and before.state) or begin_step(plan, step, snapshot)
+        judgement, state = assess_step(plan, state, snapshot, colour, digest)
         if judgement.verdict is StepVerdict.FAIL:
             failing[deployment.image.version] = judgement.reason
         elif judgement.verdict is StepVerdict.CONTINUE:

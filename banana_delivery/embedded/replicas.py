@@ -109,6 +109,7 @@ class ReplicaSet(StoredRecord):
             "COLOUR": self.colour.value,
             "IMAGE_DIGEST": self.image.digest,
             "DATABASE_URL": settings.serving_database_url.get_secret_value(),
+            "SOURCE_URL": settings.source_url,
             "FAULT": settings.drill_faults.get(self.image.version, ""),
             "HOST": "127.0.0.1",
             "PORT": str(replica.port),

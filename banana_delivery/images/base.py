@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from banana_delivery.files import text_sha256
+from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
+from banana_delivery.images.supply_chain.installed import Installed
 from banana_delivery.policy.model import ImageRef, Model
 
 Progress = Callable[[str], None]
@@ -182,6 +184,30 @@ class ImageStore(ABC):
 
         Raises:
             ImageError: if the image is not here, names another repository than this store's, or cannot be read.
+        """
+
+    @abstractmethod
+    def installed(self, ref: ImageRef) -> Installed:
+        """What an image runs with, as its own databases say, or as its lock asks its host for.
+
+        Raises:
+            ImageError: if the image is not here, or cannot be looked into.
+        """
+
+    @abstractmethod
+    def attach(self, ref: ImageRef, kind: AttachmentKind, parts: Sequence[Attachment]) -> None:
+        """Keep documents beside an image, in place of those of the same kind; they go when the image goes.
+
+        Raises:
+            ImageError: if the image is not here, or they cannot be kept.
+        """
+
+    @abstractmethod
+    def attached(self, ref: ImageRef, kind: AttachmentKind) -> tuple[Attachment, ...]:
+        """The documents of a kind beside an image, whoever put them there; none if there are none.
+
+        Raises:
+            ImageError: if they cannot be read, or are not what their digests say.
         """
 
     @abstractmethod

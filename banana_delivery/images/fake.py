@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from typing_extensions import override
@@ -26,6 +26,8 @@ from banana_delivery.images.release import (
 )
 from banana_delivery.images.retention import Stored, decide, keep_reason
 from banana_delivery.images.scanning import pickles_in
+from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
+from banana_delivery.images.supply_chain.installed import Installed, asked_for
 from banana_delivery.policy.model import ImageRef
 
 
@@ -34,10 +36,12 @@ class _Image:
     ref: ImageRef
     layers: dict[str, bytes]
     labels: dict[str, str]
+    lock: str
     built_at: float
     used_at: float
     tags: frozenset[str] = frozenset()
     doomed: bool = False
+    attached: dict[AttachmentKind, tuple[Attachment, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -81,8 +85,10 @@ class FakeImages(ImageStore):
         kept = {tar for image in self._images.values() for tar in image.layers.values()}
         new = {name: tar for name, tar in layers.items() if tar not in kept}
         known = self._images.get(ref.digest)
-        built_at, tags = (known.built_at, known.tags) if known else (self.clock(), frozenset[str]())
-        self._images[ref.digest] = _Image(ref, layers, labels, built_at, self.clock(), tags)
+        lock = context.lock_file.read_text()
+        image = replace(known) if known else _Image(ref, layers, labels, lock, self.clock(), 0.0)
+        image.used_at = self.clock()
+        self._images[ref.digest] = image
         progress(f"image of version {context.version}: {ref.digest}")
         return BuiltImage(
             ref=ref,
@@ -119,6 +125,18 @@ class FakeImages(ImageStore):
     def labels(self, ref: ImageRef) -> dict[str, str]:
         refuse_elsewhere(ref, here="memory", is_here=ref.repository == "memory")
         return dict(self._image(ref).labels)
+
+    @override
+    def installed(self, ref: ImageRef) -> Installed:
+        return asked_for(self._image(ref).lock)
+
+    @override
+    def attach(self, ref: ImageRef, kind: AttachmentKind, parts: Sequence[Attachment]) -> None:
+        self._image(ref).attached[kind] = tuple(parts)
+
+    @override
+    def attached(self, ref: ImageRef, kind: AttachmentKind) -> tuple[Attachment, ...]:
+        return self._image(ref).attached.get(kind, ())
 
     @override
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:

@@ -26,6 +26,7 @@ from banana_delivery.names import (
     LATEST_TAG,
     LOCK_SHA256_LABEL,
     MODEL_SHA256_LABEL,
+    OCI_LICENSES_LABEL,
     OCI_VERSION_LABEL,
     REVISION_TAG_PREFIX,
     VERSION_FILE_SHA256_LABEL,
@@ -100,11 +101,16 @@ def key_of(context: BuildContext, base: str, platform_name: str) -> ImageKey:
     )
 
 
+LICENCE = "AGPL-3.0-or-later"
+"""Of the serving code, as an SPDX expression. A model trained with ultralytics is under version 3 of it as well."""
+
+
 def labels_of(context: BuildContext, key: ImageKey) -> dict[str, str]:
     """All labels of a release: the caller's, and those that say what it was made of."""
     return {
         **context.labels,
         OCI_VERSION_LABEL: context.version,
+        OCI_LICENSES_LABEL: LICENCE,
         VERSION_LABEL: context.version,
         KEY_LABEL: key.sha256,
         MODEL_SHA256_LABEL: key.model,

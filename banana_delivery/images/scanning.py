@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from banana_delivery.images.layers import tar_members
 from banana_delivery.policy.model import Model
@@ -54,7 +54,7 @@ class Finding(Model):
 
 
 class LockScan(Model):
-    """What a scan of a lock found.
+    """What a scan of packages found.
 
     Attributes:
         audited: number of packages that the database knows.
@@ -62,6 +62,9 @@ class LockScan(Model):
         findings: what is known, accepted or not.
         trouble: why the scan as a whole could not be made; empty if it was.
     """
+
+    CURE: ClassVar[str] = "update requirements/serving.in and lock again"
+    WHAT: ClassVar[str] = "packages"
 
     audited: int = 0
     not_audited: tuple[str, ...] = ()
@@ -84,7 +87,7 @@ class LockScan(Model):
     def sentence(self) -> str:
         """The result for a person, with what to do."""
         if self.audit is Audit.VULNERABLE:
-            return f"Known vulnerabilities: {_list(self.open_findings)}; update requirements/serving.in and lock again."
+            return f"Known vulnerabilities: {_list(self.open_findings)}; {self.CURE}."
         if self.trouble:
             return (
                 f"NOT CHECKED for known vulnerabilities: {self.trouble}. Scan again when the database can be reached."
@@ -92,10 +95,10 @@ class LockScan(Model):
         if self.audit is Audit.UNKNOWN:
             return (
                 f"NOT CHECKED for known vulnerabilities: the database knows {self.audited} of "
-                f"{self.audited + len(self.not_audited)} packages; see whether this host reaches the public one."
+                f"{self.audited + len(self.not_audited)} {self.WHAT}; see whether this host reaches the public one."
             )
         accepted = f" besides {len(self.findings)} accepted" if self.findings else ""
-        return f"No known vulnerability in {self.audited} packages{accepted}."
+        return f"No known vulnerability in {self.audited} {self.WHAT}{accepted}."
 
 
 def scan(lock: Path, *, osv_url: str = "", accepted: Collection[str] = (), seconds: float = 120.0) -> LockScan:

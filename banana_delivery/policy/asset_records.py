@@ -117,8 +117,11 @@ class ImageRecord(StoredRecord):
         self_test_passed: whether the image's own self-test passed.
         self_test_detail: what it said.
         pickles: files in the image that are pickles; must be none.
-        audit: what a scan of the serving lock for known vulnerabilities says; empty where images bring no packages.
+        audit: what a scan of its packages for known vulnerabilities says; empty where images bring none.
         audit_detail: the same as a sentence.
+        sbom: digest of its bill of materials, which is kept beside it; empty if there is none.
+        sbom_components: how many that lists.
+        sbom_trouble: why there is none, as a sentence; empty if there is one.
         lock_difference: one sentence if it will run on other libraries than it was built with; empty otherwise.
         reused: whether the digest existed before.
         pruned: digests that retention removed.
@@ -137,6 +140,9 @@ class ImageRecord(StoredRecord):
     pickles: tuple[str, ...]
     audit: str = ""
     audit_detail: str = ""
+    sbom: str = ""
+    sbom_components: int = 0
+    sbom_trouble: str = ""
     lock_difference: str
     reused: bool
     pruned: tuple[str, ...]

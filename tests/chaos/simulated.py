@@ -20,8 +20,9 @@ from banana_delivery import files
 from banana_delivery.delivery import image_build
 from banana_delivery.errors import BananaDeliveryError, FileLockedError
 from banana_delivery.names import WORKER_TAG
+from banana_delivery.policies.reading import NAMED
 from banana_delivery.policy.quality import assessment
-from banana_delivery.policy.rollout.plan import PLANS, Plan
+from banana_delivery.policy.rollout.plan import Plan
 from banana_delivery.runs.lifecycle import Run, Runs
 from tests.chaos.faults import DISK, Machine, disk_error
 from tests.chaos.kernel import Event, SimulatedThread
@@ -190,7 +191,7 @@ def simulated_system(code: Path) -> Iterator[None]:
         undo.enter_context(mock.patch.object(Runs, "sign_in", _sign_in))
         undo.enter_context(mock.patch.object(Runs, "is_dead", _is_dead))
         undo.enter_context(mock.patch("banana_delivery.reports.html.html_report", _no_page))
-        undo.enter_context(mock.patch.dict(PLANS, {PLAN.name: PLAN}))
+        undo.enter_context(mock.patch.dict(NAMED, {PLAN.name: NAMED[PLAN.name].replace(plan=PLAN)}))
         undo.enter_context(mock.patch.object(image_build, "SERVING_CODE", code))
         undo.enter_context(mock.patch.object(image_build, "SERVING_LOCK", code / "lock.txt"))
         undo.enter_context(mock.patch.object(image_build, "git_revision", lambda: "simulated"))

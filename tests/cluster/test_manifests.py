@@ -108,3 +108,22 @@ def _owned(cluster: Cluster) -> dict[str, Any]:
 def _names(cluster: Cluster) -> set[str]:
     """The pods that stay; some may be on their way out."""
     return {pod["metadata"]["name"] for pod in cluster.pods("production") if not is_going(pod)}
+
+
+def test_the_pipeline_runs_by_digest_in_each_of_its_pods(cluster: Cluster) -> None:
+    pods = [
+        one["spec"]["template"]["spec"]
+        for one in cluster.rendered("overlays/example/dagster")
+        if one["kind"] == "Deployment"
+    ]
+    images = {container["image"] for pod in pods for container in [*pod.get("initContainers", []), *pod["containers"]]}
+    (told,) = [
+        entry["value"]
+        for pod in pods
+        for one in pod["containers"]
+        for entry in one.get("env", [])
+        if entry["name"] == "DAGSTER_CURRENT_IMAGE"
+    ]
+
+    assert images == {told}
+    assert "@sha256:" in told

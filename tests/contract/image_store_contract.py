@@ -11,6 +11,7 @@ import pytest
 
 from banana_delivery.errors import ImageError, TargetError
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageStore
+from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
 from banana_delivery.policy.model import ImageRef
 
 HOUR = 3600.0
@@ -107,6 +108,7 @@ class ImageStoreContract:
         labels = store.labels(ref)
 
         assert labels["banana.version"] == "7"
+        assert labels["org.opencontainers.image.licenses"] == "AGPL-3.0-or-later"
         assert labels["banana.key"] == ref.key
         assert labels["banana.model.sha256"] == store.key(context).model
         assert labels["banana.mlflow.run"] == "run-7"
@@ -335,3 +337,56 @@ class ImageStoreContract:
         assert "layer code" in said
         assert "layer model" not in said
         assert store.find(store.key(sources.context("1", code="VALUE = 2\n"))) is None
+
+    def test_documents_beside_an_image_are_read_back_and_replaced_kind_by_kind(
+        self, store: ImageStore, sources: Sources
+    ) -> None:
+        first, second = self.versions(store, sources, 2)
+        bill, other = Attachment(b"bill", "text/x-bill"), Attachment(b"other", "text/x-other", {"note": "1"})
+        assert store.attached(first, AttachmentKind.SBOM) == ()
+
+        store.attach(first, AttachmentKind.SBOM, [Attachment(b"older", "text/x-bill")])
+        store.attach(first, AttachmentKind.SBOM, [bill])
+        store.attach(first, AttachmentKind.ATTESTATION, [bill, other])
+
+        assert store.attached(first, AttachmentKind.SBOM) == (bill,)
+        assert store.attached(first, AttachmentKind.ATTESTATION) == (bill, other)
+        assert store.attached(first, AttachmentKind.SIGNATURE) == ()
+        assert store.attached(second, AttachmentKind.SBOM) == ()
+
+    def test_documents_change_nothing_about_the_image_itself(self, store: ImageStore, sources: Sources) -> None:
+        context = sources.context("1")
+        built = self.build(store, context)
+        store.tag(built.ref, ["1"])
+
+        store.attach(built.ref, AttachmentKind.SIGNATURE, [Attachment(b"signed", "text/plain")])
+
+        assert store.tags(built.ref) == {"1"}
+        assert store.find(store.key(context)) == built.ref
+        assert self.build(store, context).ref == built.ref
+        store.tag(built.ref, ["2"])
+        assert [part.content for part in store.attached(built.ref, AttachmentKind.SIGNATURE)] == [b"signed"]
+        assert [decision.ref for decision in store.prune(1, nobody, dry_run=True)] == [built.ref]
+
+    def test_documents_go_with_their_image_and_stay_with_the_others(
+        self, store: ImageStore, sources: Sources, clock: Clock
+    ) -> None:
+        context = sources.context("1")
+        gone = self.build(store, context).ref
+        left = self.build(store, sources.context("2", model=b"2")).ref
+        for ref in (gone, left):
+            store.attach(ref, AttachmentKind.SBOM, [Attachment(b"bill of " + ref.version.encode(), "text/plain")])
+        clock.now += 2 * HOUR
+
+        decisions = store.prune(1, nobody, dry_run=False)
+
+        assert {decision.ref: decision.keep for decision in decisions} == {gone: False, left: True}
+        assert [part.content for part in store.attached(left, AttachmentKind.SBOM)] == [b"bill of 2"]
+        # Built again it is the same image in most stores, and what was said of the one that went is not said of it.
+        assert store.attached(self.build(store, context).ref, AttachmentKind.SBOM) == ()
+
+    def test_nothing_is_put_beside_an_image_that_is_not_here(self, store: ImageStore, sources: Sources) -> None:
+        unknown = self.build(store, sources.context()).ref.replace(digest="sha256:" + "0" * 64)
+
+        with pytest.raises(ImageError, match="holds no image sha256:0000"):
+            store.attach(unknown, AttachmentKind.SBOM, [Attachment(b"bill", "text/plain")])

@@ -82,9 +82,22 @@ def test_a_command_says_one_sentence(
         cli.main()
     said, also = capfd.readouterr()
     assert "Traceback" not in said + also
-    assert "Nobody expected this" not in said
+    assert "Nobody expected this" not in also
     assert left.value.code in {0, 1, 2}
-    assert said.strip()
+    assert said.strip() if left.value.code == 0 else also.strip()
+
+
+def test_a_variable_that_nobody_reads_is_told_beside_what_the_command_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BANANA_HOME", str(tmp_path))
+    monkeypatch.setenv("BANANA_PLANN", "demo")
+    monkeypatch.setattr(sys, "argv", ["banana-delivery", "deliver", "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    said, beside = capsys.readouterr()
+    assert "Usage" in said
+    assert beside == "BANANA_PLANN is no setting, so that it changes nothing; do you mean BANANA_PLAN?\n"
 
 
 def test_what_nobody_expected_is_a_sentence_too_and_its_trace_is_kept(
@@ -95,10 +108,10 @@ def test_what_nobody_expected_is_a_sentence_too_and_its_trace_is_kept(
 
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(cli.entry, "app", fail)
     with pytest.raises(SystemExit):
         cli.main()
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.startswith("Nobody expected this (ZeroDivisionError): by zero\nFor whoever mends it: ")
     (kept,) = tmp_path.glob("*.trace")
     assert "in fail" in kept.read_text()

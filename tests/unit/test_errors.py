@@ -41,9 +41,9 @@ def test_the_command_line_says_any_of_them_as_one_sentence(
     def fail() -> None:
         raise kind("It cannot be done.")
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(cli.entry, "app", fail)
 
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == 2
-    assert capsys.readouterr().out.strip() == "It cannot be done."
+    assert capsys.readouterr().err.strip() == "It cannot be done."

@@ -18,9 +18,9 @@ LAYERS = (
     {"reports"},
     {"runs", "platforms"},
     {"embedded", "export"},
-    {"targets", "images", "model_registry", "evaluation", "notifications"},
+    {"targets", "images", "model_registry", "evaluation", "notifications", "policies"},
     {"policy", "sample_data"},
-    {"settings", "names", "errors", "files", "waiting", "bundle", "quoting"},
+    {"settings", "names", "errors", "files", "waiting", "bundle", "quoting", "secrecy"},
 )
 """From the top down. Packages of one layer do not know each other, but in the last, which holds single files."""
 HOMES = {

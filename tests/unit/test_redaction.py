@@ -9,7 +9,8 @@ from pydantic import SecretStr
 
 from banana_delivery import errors
 from banana_delivery.errors import RegistryError, hide, redacted
-from banana_delivery.settings import Settings, load_settings, secrets_of
+from banana_delivery.secrecy import secrets_of
+from banana_delivery.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from banana_delivery.errors import BadSettingsError
-from banana_delivery.settings import default_home, load_settings
+from banana_delivery.settings import default_home, load_settings, unknown_variables
 
 
 def test_a_bad_port_is_one_sentence_that_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,3 +74,49 @@ def test_a_proxy_is_named_by_its_address(monkeypatch: pytest.MonkeyPatch, proxy:
     monkeypatch.setenv("BANANA_PAGES_PROXIES", f'["{proxy}"]')
     with pytest.raises(BadSettingsError, match="BANANA_PAGES_PROXIES"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("BANANA_PLANN", "BANANA_PLAN"), ("BANANA_NOTIFY_URL", "BANANA_NOTIFY_URLS"), ("banana_hom", "BANANA_HOME")],
+)
+def test_a_variable_that_nobody_reads_is_told_with_the_one_that_was_meant(name: str, meant: str) -> None:
+    (sentence,) = unknown_variables({name: "demo", "BANANA_HOME": "/tmp", "PATH": "/bin"})
+    assert sentence == f"{name} is no setting, so that it changes nothing; do you mean {meant}?"
+
+
+@pytest.mark.parametrize("name", ["HOME", "POLICY", "REGISTRY_REPOSITORY", "EVIDENCE_KEY_FILE", "PRODUCTION_PORT"])
+def test_a_variable_that_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv(f"BANANA_{name}", raising=False)
+    unset = getattr(load_settings(), name.lower())
+    monkeypatch.setenv(f"BANANA_{name}", "")
+    assert getattr(load_settings(), name.lower()) == unset
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WARM_SECONDS", "inf"),
+        ("HEARTBEAT_SECONDS", "nan"),
+        ("LEAST_FREE_GIB", "-inf"),
+        ("PRODUCTION_REPLICAS", "99999999"),
+        ("STAGING_REPLICAS", "0"),
+    ],
+)
+def test_a_number_beyond_reason_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"BANANA_{name}", value)
+    with pytest.raises(BadSettingsError, match=rf"BANANA_{name} cannot be used: .*{value}"):
+        load_settings()
+
+
+def test_a_mapping_that_is_not_json_is_one_sentence_with_its_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BANANA_DRILL_FAULTS", "7=slow")
+    with pytest.raises(BadSettingsError, match=r'^BANANA_DRILL_FAULTS must be JSON and is not; write it as \{"name'):
+        load_settings()
+
+
+def test_what_is_not_json_and_may_be_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BANANA_NOTIFY_URLS", "slack://hunter2/secret")
+    with pytest.raises(BadSettingsError, match="BANANA_NOTIFY_URLS must be JSON") as refusal:
+        load_settings()
+    assert "hunter2" not in str(refusal.value)

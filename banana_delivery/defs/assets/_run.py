@@ -25,6 +25,7 @@ from banana_delivery.errors import (
     redacted,
 )
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
+from banana_delivery.policies.document import ReleasePolicy
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision, QualityRecord
 from banana_delivery.policy.gate import GateInputs, somebody, standing_override
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, StoredRecord
@@ -131,6 +132,11 @@ class DeliveryRun:
     def settings(self) -> Settings:
         """All settings."""
         return self.recorder.settings
+
+    @property
+    def policy(self) -> ReleasePolicy:
+        """The rules that this delivery goes by, to its end."""
+        return self.recorder.policy_file.policy
 
     @property
     def goes_to_production(self) -> bool:

@@ -19,7 +19,7 @@ from banana_delivery.policy.asset_records import AbRecord, AbVerdict, ImageRecor
 from banana_delivery.policy.gate import GateStatus, ab_verdict, standing_block
 from banana_delivery.policy.model import Environment, ImageRef, Phase
 from banana_delivery.policy.rollout.decision import ActionKind
-from banana_delivery.policy.rollout.plan import PLANS, ab_step
+from banana_delivery.policy.rollout.plan import ab_step
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
@@ -82,7 +82,7 @@ def _report(
 def _meet_users(
     run: DeliveryRun, target: ReleaseTarget, evaluator: Evaluator, clock: Clock, lease: Lease, ref: ImageRef
 ) -> ShiftStep:
-    plan = PLANS[run.settings.plan]
+    plan = run.policy.plan
     candidate, timeout = target.record(Environment.PRODUCTION).idle, run.settings.ready_timeout_seconds
     # The probe ends last: users do not wait for answers that a hanging candidate owes to it.
     with ExitStack() as load, rollback_on_exit(target, lease):

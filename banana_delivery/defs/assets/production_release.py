@@ -22,7 +22,7 @@ from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageR
 from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord
 from banana_delivery.policy.rollout.decision import Action, ActionKind
-from banana_delivery.policy.rollout.plan import PLANS, Plan, Step, release_steps
+from banana_delivery.policy.rollout.plan import Plan, Step, release_steps
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
@@ -147,7 +147,7 @@ class _Release:
 
     @property
     def _plan(self) -> Plan:
-        return PLANS[self.run.settings.plan]
+        return self.run.policy.plan
 
     def _bring_up(self, before: RolloutRecord) -> None:
         self.lease.enter(Phase.SCALING, candidate=self.ref, plan=self._plan.name, scale_down_at=None)

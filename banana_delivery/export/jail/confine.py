@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from banana_delivery.bundle import PACKAGE, SERVING_CODE
 from banana_delivery.export.jail import kernel, landlock, namespaces, seccomp
 
 MAX_MEMORY = 8 * 1024**3
@@ -54,10 +55,10 @@ def confine(scratch: Path, readable: Iterable[Path], seconds: float) -> tuple[st
         missing.append("namespaces of its own")
     namespaces.continue_below(see_own_processes)
     signal.alarm(math.ceil(seconds) + 1)
-    rules = [*_rules(scratch, readable), *_facts(own_processes=own_processes)]
+    allowed = [*rules(scratch, readable), *_facts(own_processes=own_processes)]
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     kernel.drop_capabilities()
-    if _missing(lambda: landlock.restrict(rules)):
+    if _missing(lambda: landlock.restrict(allowed)):
         missing.append("a view of the disk of its own (Landlock)")
     if _missing(seccomp.restrict):
         missing.append("a filter of system calls (seccomp)")
@@ -87,13 +88,16 @@ def _missing(means: Callable[[], object]) -> bool:
     return False
 
 
-def _rules(scratch: Path, readable: Iterable[Path]) -> Iterator[tuple[Path, int]]:
+def rules(scratch: Path, readable: Iterable[Path]) -> Iterator[tuple[Path, int]]:
+    """What may be opened, and for what, by Landlock's rights: beside the rest of the system nothing of this machine."""
     yield scratch, landlock.WRITE
     yield from ((file, landlock.READ) for file in readable)
     yield from ((Path(name), landlock.READ) for name in (*_SYSTEM, *_SYSTEM_FACTS))
     yield from ((Path(name), landlock.WRITE) for name in _DEVICES)
     installed = {Path(prefix) for prefix in (sys.prefix, sys.base_prefix)}
     yield from ((prefix, landlock.READ) for prefix in installed)
+    # Of this product the modules alone: an editable installation is found without a folder in the path.
+    yield from ((folder, landlock.READ) for folder in (PACKAGE, SERVING_CODE))
     for entry in map(Path, sys.path):
         if entry.is_dir() and not any(entry.is_relative_to(prefix) for prefix in installed):
             yield from _modules(entry)

@@ -6,7 +6,7 @@ import io
 import logging
 import tarfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.release import LAYERS, Contents, checked_tags, compare, key_of, labels_of, refuse_elsewhere
 from banana_delivery.images.scanning import pickles_in
 from banana_delivery.images.selftest import TIMEOUT_SECONDS, read_result
+from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
+from banana_delivery.images.supply_chain.installed import READER, Installed, read_installed
 from banana_delivery.names import KEY_LABEL, RUNTIME_LABEL
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.settings import Settings
@@ -186,6 +188,23 @@ class DockerImages(ImageStore):
             except (ValueError, tarfile.TarError) as error:
                 raise ImageError(f"{ref.pinned} is refused: {error}; build version {ref.version} again.") from error
         return tuple(found)
+
+    @override
+    def installed(self, ref: ImageRef) -> Installed:
+        """Asked of the image's own Python, as confined as the self-test."""
+        self._transfer.pull(ref.pinned, _log.info)
+        done = self._engine.run(ref.pinned, ["python", "-c", READER], {}, TIMEOUT_SECONDS)
+        if done.exit_code:
+            raise ImageError(f"What is installed in {ref.pinned} cannot be read: {done.errors.strip()[-200:]}")
+        return read_installed(ref, done.output)
+
+    @override
+    def attach(self, ref: ImageRef, kind: AttachmentKind, parts: Sequence[Attachment]) -> None:
+        self._images.attach(ref.digest, kind, parts)
+
+    @override
+    def attached(self, ref: ImageRef, kind: AttachmentKind) -> tuple[Attachment, ...]:
+        return self._images.attached(ref.digest, kind)
 
     def close(self) -> None:
         """Give the connections to the registry back; the engine is the caller's if the caller gave it."""

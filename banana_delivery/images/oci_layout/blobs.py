@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from banana_delivery.errors import ImageError
-from banana_delivery.files import file_digest, lock, replacing, sync, temporary_file
+from banana_delivery.files import bytes_digest, file_digest, lock, replacing, sync, temporary_file
 
 _LOCK_SECONDS = 120.0
 _PREFIX = ".new-"
@@ -82,11 +82,20 @@ class LayoutFiles:
         Raises:
             ImageError: if the blob is missing or altered.
         """
-        path = self.blob(digest)
-        if not path.is_file() or file_digest(path) != digest:
-            raise ImageError(f"{path} is missing or was altered; build that version again, or restore the file.")
-        document: dict[str, Any] = json.loads(path.read_bytes())
+        document: dict[str, Any] = json.loads(self.read_blob(digest))
         return document
+
+    def read_blob(self, digest: str) -> bytes:
+        """Read a small blob, verified against its digest.
+
+        Raises:
+            ImageError: if the blob is missing or altered.
+        """
+        path = self.blob(digest)
+        content = path.read_bytes() if path.is_file() else b""
+        if bytes_digest(content) != digest:
+            raise ImageError(f"{path} is missing or was altered; build that version again, or restore the file.")
+        return content
 
     def is_whole(self, digest: str, size: int) -> bool:
         """Whether a blob exists and its bytes are what its name says."""

@@ -1,6 +1,7 @@
 """What the index of an OCI image layout says of each image: its tags as the OCI annotation, the rest as our own.
 
 An image with several tags has a descriptor for each, as the OCI specification wants it; an image without tags has one.
+Documents beside an image have one descriptor a kind, which bears their tag alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 from banana_delivery.errors import ImageError
 from banana_delivery.images.oci_layout.blobs import LayoutFiles
 from banana_delivery.images.retention import void_before
+from banana_delivery.images.supply_chain.attachments import AttachmentKind, attachment_tag, described_by
 from banana_delivery.names import BUILT_AT_LABEL, DOOMED_AT_LABEL, KEY_LABEL, USED_AT_LABEL, VERSION_LABEL
 from banana_delivery.policy.model import Model
 
@@ -64,6 +66,8 @@ def from_descriptors(descriptors: list[dict[str, Any]]) -> list[Entry]:
     """
     entries: dict[str, Entry] = {}
     for descriptor in descriptors:
+        if _subject(descriptor):
+            continue
         notes, digest = descriptor["annotations"], descriptor["digest"]
         entry = entries.get(digest) or Entry(
             digest=digest,
@@ -88,6 +92,11 @@ def _descriptor(entry: Entry, tag: dict[str, str]) -> dict[str, Any]:
         **tag,
     }
     return {"mediaType": MANIFEST_TYPE, "digest": entry.digest, "size": entry.size, "annotations": notes}
+
+
+def _subject(descriptor: dict[str, Any]) -> str:
+    """The digest of the image that a descriptor's documents are about; empty if it names an image itself."""
+    return described_by(descriptor["annotations"].get(TAG, ""))
 
 
 class LayoutIndex:
@@ -132,12 +141,11 @@ class LayoutIndex:
 
     def put(self, entry: Entry) -> None:
         """Add an image, or replace what is known of it."""
-        rest = [other for other in self.entries() if other.digest != entry.digest]
-        self._files.write_index(to_descriptors([*rest, entry]))
+        self._write([*(other for other in self.entries() if other.digest != entry.digest), entry])
 
     def drop(self, digest: str) -> None:
-        """Forget an image; its blobs stay until they are swept."""
-        self._files.write_index(to_descriptors([entry for entry in self.entries() if entry.digest != digest]))
+        """Forget an image and the documents beside it; their blobs stay until they are swept."""
+        self._write([entry for entry in self.entries() if entry.digest != digest])
 
     def move_tags(self, digest: str, tags: frozenset[str]) -> None:
         """Make tags point at one image and at no other."""
@@ -145,7 +153,7 @@ class LayoutIndex:
             entry.replace(tags=entry.tags | tags if entry.digest == digest else entry.tags - tags)
             for entry in self.entries()
         ]
-        self._files.write_index(to_descriptors(moved))
+        self._write(moved)
 
     def pin(self, wanted: Callable[[Entry], bool], now: float) -> Entry | None:
         """The newest image that is wanted, marked as used now; None if there is none."""
@@ -154,3 +162,26 @@ class LayoutIndex:
             return None
         self.put(entry.replace(used_at=now))
         return entry
+
+    def attachments(self) -> list[str]:
+        """The manifests of all documents beside images."""
+        return [str(one["digest"]) for one in self._files.read_index() if _subject(one)]
+
+    def attachment(self, digest: str, kind: AttachmentKind) -> str:
+        """The manifest of an image's documents of a kind; empty if it has none."""
+        tag = attachment_tag(digest, kind)
+        found = (one["digest"] for one in self._files.read_index() if one["annotations"].get(TAG) == tag)
+        return str(next(found, ""))
+
+    def attach(self, digest: str, kind: AttachmentKind, manifest: str, size: int) -> None:
+        """Put documents beside an image, in place of those of the kind that it had."""
+        tag = attachment_tag(digest, kind)
+        rest = [one for one in self._files.read_index() if one["annotations"].get(TAG) != tag]
+        new = {"mediaType": MANIFEST_TYPE, "digest": manifest, "size": size, "annotations": {TAG: tag}}
+        self._files.write_index([*rest, new])
+
+    def _write(self, entries: list[Entry]) -> None:
+        """Replace what is known of images; the documents of those that are left stay."""
+        left = {entry.digest for entry in entries}
+        documents = [one for one in self._files.read_index() if _subject(one) in left]
+        self._files.write_index([*to_descriptors(entries), *documents])

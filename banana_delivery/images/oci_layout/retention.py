@@ -89,7 +89,8 @@ class LayoutRetention:
 
     def _sweep(self) -> None:
         digests = {entry.digest for entry in self._index.entries()}
-        named = digests.union(*(self._parts(digest) for digest in digests))
+        manifests = digests.union(self._index.attachments())
+        named = manifests.union(*(self._parts(digest) for digest in manifests))
         for blob in self._files.blobs.iterdir():
             if f"sha256:{blob.name}" not in named:
                 blob.unlink()

@@ -11,10 +11,11 @@ import shutil
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from typing_extensions import override
 
@@ -23,7 +24,7 @@ from banana_delivery.images import release
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, ImageStore, Parity, Progress, PruneDecision
 from banana_delivery.images.layers import write_tar
 from banana_delivery.images.oci_layout.blobs import LayoutFiles
-from banana_delivery.images.oci_layout.index import Entry, LayoutIndex
+from banana_delivery.images.oci_layout.index import MANIFEST_TYPE, Entry, LayoutIndex
 from banana_delivery.images.oci_layout.manifest import blobs_of, config_of, contents_of, layer_digests, manifest_of
 from banana_delivery.images.oci_layout.retention import LayoutRetention
 from banana_delivery.images.oci_layout.unpack import unpack
@@ -40,6 +41,9 @@ from banana_delivery.images.release import (
 )
 from banana_delivery.images.scanning import pickles_in
 from banana_delivery.images.selftest import run_unpacked
+from banana_delivery.images.supply_chain import attachments
+from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
+from banana_delivery.images.supply_chain.installed import Installed, asked_for
 from banana_delivery.policy.model import ImageRef
 
 LEASE_SECONDS = 3600.0
@@ -133,6 +137,27 @@ class OciLayoutImages(ImageStore):
         """A folder may have been moved since, so any folder's name will do; what is taken is found by its digest."""
         refuse_elsewhere(ref, here=str(self._files.root), is_here=Path(ref.repository).is_absolute())
         return dict(self._contents(ref).labels)
+
+    @override
+    def installed(self, ref: ImageRef) -> Installed:
+        """An image of this kind brings no packages: its lock says what it was built for."""
+        return asked_for((self.unpack(ref) / LOCK_PATH).read_text())
+
+    @override
+    def attach(self, ref: ImageRef, kind: AttachmentKind, parts: Sequence[Attachment]) -> None:
+        with self._files.changing():
+            entry = self._index.entry(ref.digest)
+            subject = attachments.Subject(entry.digest, MANIFEST_TYPE, entry.size)
+            for content in (*(part.content for part in parts), *attachments.documents(parts, subject)):
+                digest, size, _ = self._files.write_blob(partial(_write, content))
+            self._index.attach(ref.digest, kind, digest, size)  # The manifest is written last.
+
+    @override
+    def attached(self, ref: ImageRef, kind: AttachmentKind) -> tuple[Attachment, ...]:
+        self._index.entry(ref.digest)
+        digest = self._index.attachment(ref.digest, kind)
+        found = attachments.layers(self._files.read_json_blob(digest)) if digest else []
+        return tuple(Attachment(self._files.read_blob(blob), type_, notes) for blob, type_, notes in found)
 
     @override
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
@@ -240,6 +265,10 @@ class OciLayoutImages(ImageStore):
 
     def _ref(self, entry: Entry) -> ImageRef:
         return ImageRef(repository=str(self._files.root), digest=entry.digest, version=entry.version, key=entry.key)
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
 
 
 @dataclass(frozen=True)

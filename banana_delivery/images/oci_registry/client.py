@@ -118,6 +118,7 @@ class RegistryClient:
         self._progress = progress
         self._http = httpx.Client(timeout=timeout, follow_redirects=True)
         self._authorization: str | None = None
+        self._root = str(httpx.URL(repository.url).copy_with(path="/"))
 
     def close(self) -> None:
         """Give the connections back."""
@@ -150,6 +151,26 @@ class RegistryClient:
     def put_manifest(self, tag: str, manifest: Manifest) -> None:
         """Make a tag point at a manifest."""
         self._call("PUT", f"manifests/{tag}", headers={"Content-Type": manifest.media_type}, content=manifest.body)
+
+    def put_blob(self, content: bytes) -> None:
+        """Store a small content, unless it is there.
+
+        Raises:
+            ImageError: if the registry cannot be reached, refuses, or wants it sent to another host.
+        """
+        digest = bytes_digest(content)
+        if self.has_blob(digest, len(content)):
+            return
+        begun = self._call("POST", "blobs/uploads/")
+        # Only the path and query of what it answers are followed, so that no login goes to another host.
+        place = httpx.URL(begun.headers.get("Location", ""))
+        root = httpx.URL(self._repository.url)
+        if place.host not in ("", root.host):
+            raise ImageError(
+                f"{self._repository.host} wants {digest} sent to {place.host}; see whether a proxy stands between."
+            )
+        upload = root.copy_with(path=place.path, query=place.query).copy_merge_params({"digest": digest})
+        self._call("PUT", str(upload), headers={"Content-Type": "application/octet-stream"}, content=content)
 
     def delete_manifest(self, digest: str) -> None:
         """Remove an image and every tag that points at it; removing what is gone is fine.
@@ -239,7 +260,8 @@ class RegistryClient:
     def _once(
         self, method: str, path: str, headers: dict[str, str], content: bytes | None, beginning: bool
     ) -> httpx.Response:
-        what = f"asking for {path}" if method in ("GET", "HEAD") else f"changing {path}"
+        named = "blobs/uploads" if path.startswith(self._root) else path
+        what = f"asking for {named}" if method in ("GET", "HEAD") else f"changing {named}"
         try:
             answer = self._send(method, path, headers, content, beginning)
             if answer.status_code == httpx.codes.UNAUTHORIZED and "WWW-Authenticate" in answer.headers:
@@ -266,9 +288,8 @@ class RegistryClient:
         self, method: str, path: str, headers: dict[str, str], content: bytes | None, beginning: bool
     ) -> httpx.Response:
         login = {"Authorization": self._authorization} if self._authorization else {}
-        request = self._http.build_request(
-            method, f"{self._repository.url}/{path}", headers={**headers, **login}, content=content
-        )
+        address = path if path.startswith(self._root) else f"{self._repository.url}/{path}"
+        request = self._http.build_request(method, address, headers={**headers, **login}, content=content)
         answer = self._http.send(request, follow_redirects=True, stream=True)
         try:
             if not (beginning and answer.is_success):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,8 @@ from banana_delivery.images.oci_registry.client import Manifest, RegistryClient
 from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.retention import Stored, decide, keep_reason, too_late, void_before
+from banana_delivery.images.supply_chain import attachments
+from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
 from banana_delivery.names import KEY_LABEL, KEY_TAG_PREFIX, STABLE_TAG, VERSION_LABEL
 from banana_delivery.policy.model import ImageRef
 
@@ -139,6 +141,31 @@ class RegistryImages:
         names = leases.for_people(self._client.tags())
         return frozenset(tag for tag in names if self._client.digest_of(tag) == digest)
 
+    def attach(self, digest: str, kind: AttachmentKind, parts: Sequence[Attachment]) -> None:
+        """Put documents beside an image, in place of those of the kind that it had.
+
+        Raises:
+            ImageError: if the image is not there, or the registry refuses.
+        """
+        image = self._client.manifest(digest)
+        if image is None:
+            raise ImageError(f"{self._repository.name} holds no image {digest}; materialize `image` again.")
+        subject = attachments.Subject(digest, image.media_type, len(image.body))
+        config, manifest = attachments.documents(parts, subject)
+        for content in (*(part.content for part in parts), config):
+            self._client.put_blob(content)
+        self._client.put_manifest(attachments.attachment_tag(digest, kind), Manifest.of(manifest))
+
+    def attached(self, digest: str, kind: AttachmentKind) -> tuple[Attachment, ...]:
+        """The documents of a kind beside an image; none if there are none.
+
+        Raises:
+            ImageError: if the registry cannot be reached, refuses, or has other content than it says.
+        """
+        manifest = self._client.manifest(attachments.attachment_tag(digest, kind))
+        found = attachments.layers(manifest.document) if manifest else []
+        return tuple(Attachment(self._client.blob(blob), type_, notes) for blob, type_, notes in found)
+
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
         """Forget what neither people nor environments need, as the registry sees it now."""
         images = self._stored()
@@ -169,6 +196,7 @@ class RegistryImages:
             if not (reason := self._objection(stored, in_use, marked)):
                 self._client.delete_manifest(digest)
                 self._kept.forget(digest)
+                self._forget_attachments(digest)
                 return decision
         except BaseException:
             with contextlib.suppress(ImageError):  # Where even this fails, time makes the doom void.
@@ -176,6 +204,13 @@ class RegistryImages:
             raise
         self._client.put_manifest(leases.unmark_tag(mark), manifest)
         return replace(decision, keep=True, reason=reason, freed_bytes=0)
+
+    def _forget_attachments(self, digest: str) -> None:
+        """The documents beside an image that was removed; what stays behind is small and is found by nobody."""
+        tags = set(self._client.tags())
+        for tag in attachments.attachment_tags(digest):
+            if tag in tags and (manifest := self._client.digest_of(tag)):
+                self._client.delete_manifest(manifest)
 
     def _objection(self, stored: Stored, in_use: Callable[[], Collection[str]], marked: float) -> str:
         """Why an image must stay after all, asked once it is doomed; empty if nothing speaks for it."""
@@ -244,7 +279,8 @@ class RegistryImages:
         return RemoteImage(ref, manifest, config)
 
     def _own(self, tags: Collection[str], digest: str) -> list[str]:
-        return [tag for tag in tags if leases.short(digest) in tag]
+        """The tags that name an image; those of documents beside it do so too, and are none of its own."""
+        return [tag for tag in tags if leases.short(digest) in tag and not attachments.described_by(tag)]
 
     def _is_whole(self, manifest: Manifest) -> bool:
         blobs = {digest: size for digest, size in manifest.blobs.items() if digest != manifest.digest}

@@ -13,6 +13,7 @@ import re
 import uuid
 from collections.abc import Iterable
 
+from banana_delivery.images.supply_chain.attachments import described_by
 from banana_delivery.names import DOOMED_TAG_PREFIX, KEY_TAG_PREFIX, LEASE_TAG_PREFIX, PARDONED_TAG_PREFIX
 
 _LEASE = re.compile(rf"{LEASE_TAG_PREFIX}(\d+)-[0-9a-f]{{16}}")
@@ -67,5 +68,5 @@ def standing_marks(tags: Iterable[str], digest: str, since: float) -> list[str]:
 
 
 def for_people(tags: Iterable[str]) -> frozenset[str]:
-    """The tags without those that only this bookkeeping reads."""
-    return frozenset(tag for tag in tags if not tag.startswith(_BOOKKEEPING))
+    """The tags without those that only this bookkeeping reads, and those of documents beside images."""
+    return frozenset(tag for tag in tags if not (tag.startswith(_BOOKKEEPING) or described_by(tag)))

@@ -23,8 +23,9 @@ RECENT_SECONDS = 10.0
 """What production does now is what it did in so many seconds."""
 
 
-class Part(StoredModel):
-    """Requests that were judged by one limit, and how many of them broke it."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Requests that were judged by one limit, and how many of them broke it; plain, as ``Tally`` is."""
 
     bad: int = 0
     judged: int = 0

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from banana_delivery.policy.model import Backend, Colour, Counters, StoredModel, TrafficSnapshot, TrafficSource
+from banana_delivery.policy.model import Colour, Counters, StoredModel, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout import e_values
 from banana_delivery.policy.rollout.active import (
     RECENT_SECONDS,
@@ -43,6 +43,9 @@ MAX_SILENT_POLLS = 3
 
 EARLY_PASS_VETO = math.log(20)
 """While any test is this far from calm, good overall figures do not end a step early: a fault may just have begun."""
+
+
+NOTHING = Counters()
 
 
 class Window(StoredModel):
@@ -104,7 +107,7 @@ class StepState(StoredModel):
 
     def total(self, colour: Colour, source: TrafficSource) -> Counters:
         """What one backend did since the step began."""
-        return self.totals.get(Backend(colour=colour, source=source).key, Counters())
+        return self.totals.get(f"{colour}/{source}", NOTHING)
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
     if snapshot.meter != state.seen.meter:
         state = state.replace(seen=snapshot, started_at=snapshot.at - state.seconds)
     backends = {key: _latest(counters, state.seen.backends.get(key)) for key, counters in snapshot.backends.items()}
-    news = {key: delta(counters, state.seen.backends.get(key, Counters())) for key, counters in backends.items()}
+    news = {key: delta(counters, state.seen.backends.get(key, NOTHING)) for key, counters in backends.items()}
     budget = plan.latency_budget_seconds
     tallies = {source: tally(_of(news, candidate, source), budget) for source in TRAFFIC_SOURCES}
     active = {source: tally(_of(news, candidate.other, source), budget) for source in TRAFFIC_SOURCES}
@@ -188,7 +191,7 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
         lately=(*(one for one in state.lately if one.at > snapshot.at - RECENT_SECONDS), poll),
         active_silent_polls=_active_silent_polls(state, heard, candidate.other),
         seen=snapshot.replace(backends={**state.seen.backends, **backends}),
-        totals={**state.totals, **{key: add(state.totals.get(key, Counters()), new) for key, new in news.items()}},
+        totals={**state.totals, **{key: add(state.totals.get(key, NOTHING), new) for key, new in news.items()}},
         windows=grown + _restart(plan, state, snapshot.at),
         # One failure of both that is counted a poll later on the candidate says nothing of which of them is worse.
         share_evidence=state.share_evidence
@@ -357,4 +360,4 @@ def _latest(newer: Counters, older: Counters | None) -> Counters:
 
 
 def _of(news: dict[str, Counters], colour: Colour, source: TrafficSource) -> Counters:
-    return news.get(Backend(colour=colour, source=source).key, Counters())
+    return news.get(f"{colour}/{source}", NOTHING)

@@ -6,12 +6,16 @@ Absolute counters are never trusted: colours are reused, routers and replicas re
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from banana_delivery.policy.model import Counters, StoredModel
+from banana_delivery.policy.model import Counters
 
 
-class Tally(StoredModel):
+@dataclass(frozen=True, slots=True)
+class Tally:
     """The counts that tests are made of; unlike counters they only ever grow.
+
+    Plain, as hundreds are made at every look, and whoever reads a stored one checks it as part of what it stands in.
 
     Attributes:
         requests: requests that count, the overloads among them.

@@ -241,7 +241,8 @@ def probe_rate(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidat
     longer, so that a healthy candidate need not wait for the ceiling. It ends as soon as the probe's own requests have
     shown health, or the users' have, or will in the same time at their present rate.
     """
-    state = observe(plan, state, snapshot, candidate)
+    if snapshot != state.seen:
+        state = observe(plan, state, snapshot, candidate)
     aim = aim_seconds(state.step)
     users, probes = (state.windows[0].of(source) for source in (TrafficSource.USER, TrafficSource.PROBE))
     if any(sample(seen) >= plan.minimum_sample and is_healthy(plan, seen) for seen in (users, probes)):

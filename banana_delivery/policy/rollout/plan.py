@@ -14,13 +14,15 @@ import math
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from banana_delivery.policy.model import Model, StoredModel, TrafficSource
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Percent = Annotated[int, Field(gt=0, le=100)]
-Seconds = Annotated[float, Field(gt=0)]
+DAY_SECONDS = 86_400.0
+Seconds = Annotated[float, Field(gt=0, le=DAY_SECONDS)]
+Minimum = Annotated[float, Field(ge=0, le=DAY_SECONDS)]
 
 
 class StepKind(StrEnum):
@@ -74,26 +76,28 @@ class Plan(Model):
         probe_trickle: requests per second that the probe sends when users suffice.
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     name: str
     ab_percent: Percent = 10
     ab_seconds: Seconds
     steps: tuple[Percent, ...] = (20, 40, 60, 80, 100)
     step_seconds: Seconds
     watch_seconds: Seconds
-    ab_minimum_seconds: float = Field(ge=0)
-    step_minimum_seconds: float = Field(ge=0)
-    watch_minimum_seconds: float = Field(ge=0)
-    restart_seconds: Seconds = 10.0
+    ab_minimum_seconds: Minimum
+    step_minimum_seconds: Minimum
+    watch_minimum_seconds: Minimum
+    restart_seconds: float = Field(default=10.0, ge=1, le=DAY_SECONDS)
     error_threshold: Share = 0.05
     latency_budget_seconds: Seconds = 1.0
     latency_share: Share = 0.05
     overload_share: Share = 0.10
     alpha: Share = 0.01
     healthy_alpha: Share = 0.01
-    minimum_sample: int = Field(default=130, gt=0)
-    minimum_failures: int = Field(default=3, gt=0)
-    probe_limit: float = Field(default=30.0, gt=0)
-    probe_trickle: float = Field(default=1.0, gt=0)
+    minimum_sample: int = Field(default=130, gt=0, le=1_000_000)
+    minimum_failures: int = Field(default=3, gt=0, le=1_000)
+    probe_limit: float = Field(default=30.0, gt=0, le=1_000)
+    probe_trickle: float = Field(default=1.0, gt=0, le=1_000)
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -146,43 +150,6 @@ def all_steps(plan: Plan) -> tuple[Step, ...]:
 def windows(plan: Plan, step: Step) -> int:
     """How many times tests start in a step: at its beginning, then every ``restart_seconds`` up to its ceiling."""
     return math.ceil(step.ceiling_seconds / plan.restart_seconds)
-
-
-PLANS: dict[str, Plan] = {
-    plan.name: plan
-    for plan in (
-        Plan(
-            name="standard",
-            ab_seconds=240,
-            step_seconds=45,
-            watch_seconds=240,
-            ab_minimum_seconds=30,
-            step_minimum_seconds=5,
-            watch_minimum_seconds=60,
-        ),
-        Plan(
-            name="seed",
-            ab_seconds=300,
-            step_seconds=60,
-            watch_seconds=300,
-            ab_minimum_seconds=30,
-            step_minimum_seconds=5,
-            watch_minimum_seconds=60,
-        ),
-        Plan(
-            name="demo",
-            ab_seconds=15,
-            step_seconds=10,
-            watch_seconds=15,
-            ab_minimum_seconds=5,
-            step_minimum_seconds=2,
-            watch_minimum_seconds=8,
-            restart_seconds=5,
-            probe_limit=70,
-        ),
-    )
-}
-"""The plans by name. ``demo`` has the same rules and the same risks as ``standard`` with shorter ceilings."""
 
 
 class Limit(StrEnum):

@@ -11,6 +11,8 @@ from banana_delivery.delivery import image_build
 from banana_delivery.delivery.image_build import rebuild
 from banana_delivery.errors import ImageError
 from banana_delivery.images.fake import FakeImages
+from banana_delivery.names import OCI_LICENSES_LABEL, OCI_SOURCE_LABEL
+from banana_delivery.policy.asset_records import ImageRecord
 from banana_delivery.policy.model import Outcome
 from tests.support.pipeline import PipelineHarness
 
@@ -84,3 +86,20 @@ def test_building_once_more_reports_parity_or_what_differs(
 def test_a_version_that_was_never_built_cannot_be_built_again(pipeline: PipelineHarness) -> None:
     with pytest.raises(ImageError, match="Version 99 has no image yet; deliver it as a whole"):
         rebuild(pipeline.audit_log, pipeline.resources.image_store, "99", print)
+
+
+@pytest.mark.parametrize("url", ["", "https://git.example.com/bananas"])
+def test_an_image_says_where_its_source_is_if_somebody_publishes_it(pipeline: PipelineHarness, url: str) -> None:
+    settings = pipeline.resources.settings.model_copy(update={"source_url": url})
+    pipeline.change(settings=settings)
+    pipeline.run(pipeline.stage(BETTER))
+    assert pipeline.serving is not None
+    image = pipeline.audit_log.latest(ImageRecord, "image", pipeline.serving)
+    assert image is not None
+    labels = pipeline.resources.image_store.labels(image.ref)
+    assert labels.get(OCI_SOURCE_LABEL, "") == url
+    assert labels[OCI_LICENSES_LABEL] == "AGPL-3.0-or-later"
+    store, log = pipeline.resources.image_store, pipeline.audit_log
+    assert rebuild(log, store, pipeline.serving, print, url).proven
+    (difference,) = rebuild(log, store, pipeline.serving, print, "https://elsewhere.example.com").differences
+    assert difference.startswith(f"label {OCI_SOURCE_LABEL} was ")

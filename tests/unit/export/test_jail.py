@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import serving
 from banana_delivery.errors import ExportError
 from banana_delivery.export import sandbox
-from banana_delivery.export.jail import landlock, namespaces, seccomp
+from banana_delivery.export.jail import confine, landlock, namespaces, seccomp
 from tests import ROOT
 from tests.unit.export.prisoner import Attempt, Loot
 
@@ -141,3 +142,11 @@ def test_what_a_machine_does_not_let_us_is_said_in_one_sentence_and_the_rest_is_
     assert (scratch.parent / "got").read_text() == repr(("refused: OSError", "left"))
     time.sleep(0.2)
     assert (scratch / "alive").read_text() == last
+
+
+def test_the_products_own_modules_can_be_read_though_no_folder_of_the_path_holds_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.path", [])
+    readable = {folder for folder, right in confine.rules(tmp_path, []) if right == landlock.READ}
+    assert {Path(sandbox.__file__).parents[1], Path(serving.__file__).parent} <= readable

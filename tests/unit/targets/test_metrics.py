@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import pytest
 
 from banana_delivery.embedded.router.traffic import file_services
+from banana_delivery.policies.reading import PLANS
 from banana_delivery.policy.model import Colour, Counters, Environment
-from banana_delivery.policy.rollout.plan import PLANS
 from banana_delivery.targets.kubernetes.traffic import gateway_services
 from banana_delivery.targets.meter import Meter, Scrape
 from banana_delivery.targets.metrics import (

@@ -42,6 +42,7 @@ class RegistryServer:
         habit: given method, path and the usual answer, says what it answers instead.
         page: how many tags a page of the list has.
         link: given the path of the next page, says how the list links to it.
+        upload_host: where it wants blobs sent, as the beginning of an address; empty: where they are asked for.
     """
 
     host: str = ""
@@ -53,6 +54,7 @@ class RegistryServer:
     habit: Callable[[str, str, Answer], Answer] = lambda _method, _path, usual: usual
     page: int = 1000
     link: Callable[[str], str] = lambda path: path
+    upload_host: str = ""
 
     def put_image(self, version: str, created: str, *tags: str, foreign: bool = False) -> str:
         """Add an image of one layer, and return its digest."""
@@ -80,7 +82,7 @@ class RegistryServer:
         if kind == "tags":
             usual = self._list(url)
         elif kind == "blobs":
-            usual = self._blob(name)
+            usual = self._upload(method, url, content) if name.startswith("uploads/") else self._blob(name)
         else:
             usual = self._manifest(method, name, content)
         return self.habit(method, path, usual)
@@ -91,6 +93,15 @@ class RegistryServer:
 
     def _blob(self, name: str) -> Answer:
         return Answer(200, self.blobs[name]) if name in self.blobs else Answer(404)
+
+    def _upload(self, method: str, url: str, content: bytes) -> Answer:
+        if method == "POST":
+            return Answer(202, headers={"Location": f"{self.upload_host}{PREFIX}blobs/uploads/1?_state=a%2Bb%3D"})
+        query = parse_qs(urlsplit(url).query)
+        if query["_state"] != ["a+b="] or query["digest"] != [digest(content)]:
+            return Answer(400)
+        self.blobs[digest(content)] = content
+        return Answer(201)
 
     def _list(self, url: str) -> Answer:
         query = parse_qs(urlsplit(url).query)
@@ -131,7 +142,7 @@ def serving(registry: RegistryServer) -> Iterator[RegistryServer]:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self.send(registry.answer(self.command, self.path, dict(self.headers), content))
 
-        do_HEAD = do_PUT = do_DELETE = do_GET  # noqa: N815
+        do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
 
         def send(self, answer: Answer) -> None:
             self.send_response_only(answer.status)

@@ -168,3 +168,25 @@ def test_a_registry_that_asks_for_hours_is_named_at_once(registry: RegistryServe
         client.tags()
 
     assert registry.asked.total() == 1
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_blob_is_sent_where_the_registry_says_and_its_state_arrives_as_it_was(
+    absolute: bool, registry: RegistryServer, client: RegistryClient
+) -> None:
+    registry.upload_host = f"http://{registry.host}" if absolute else ""
+
+    client.put_blob(b"bill")
+    client.put_blob(b"bill")
+
+    assert registry.blobs[digest(b"bill")] == b"bill"
+    assert registry.asked["PUT blobs"] == 1
+
+
+def test_a_blob_is_not_sent_to_a_stranger(registry: RegistryServer, client: RegistryClient) -> None:
+    registry.upload_host = "https://elsewhere.example"
+
+    with pytest.raises(ImageError, match=r"sent to elsewhere\.example"):
+        client.put_blob(b"bill")
+
+    assert registry.asked["PUT blobs"] == 0

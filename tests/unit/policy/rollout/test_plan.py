@@ -2,8 +2,8 @@ import math
 
 import pytest
 
+from banana_delivery.policies.reading import PLANS
 from banana_delivery.policy.rollout.plan import (
-    PLANS,
     TRAFFIC_SOURCES,
     Limit,
     Plan,

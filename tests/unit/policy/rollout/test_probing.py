@@ -1,4 +1,5 @@
-from banana_delivery.policy.rollout.plan import PLANS, ab_step
+from banana_delivery.policies.reading import PLANS
+from banana_delivery.policy.rollout.plan import ab_step
 from tests.unit.policy.rollout.scene import GREEN, PROBE, QUICK, USER, Scene
 
 TRICKLE = QUICK.probe_trickle

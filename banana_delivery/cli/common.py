@@ -1,0 +1,62 @@
+"""What commands share: where they print, and the arguments that many of them take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from banana_delivery.policy.staged_versions import is_version
+from banana_delivery.quoting import cited
+from banana_delivery.settings import Settings
+
+if TYPE_CHECKING:
+    from banana_delivery.runs.audit_log import AuditLog
+
+console = Console()
+errors = Console(stderr=True)
+"""For what went wrong, so that what a command shows can be passed on."""
+Reason = Annotated[str, typer.Option(help="Why, in one sentence; it goes into the audit trail.")]
+Digest = Annotated[str, typer.Option(help="The image it is about; without it, the version's latest.")]
+
+
+def checked_version(typed: str) -> str:
+    """A version as it was typed, if it is one.
+
+    Raises:
+        typer.BadParameter: otherwise.
+    """
+    if typed != "latest" and not is_version(typed):
+        raise typer.BadParameter(f"{cited(typed)} is no version number of MLflow, such as 7.")
+    return typed
+
+
+def version_if_any(typed: str) -> str:
+    """The same for an argument that may be left out."""
+    return checked_version(typed) if typed else ""
+
+
+def checked_versions(typed: list[str]) -> list[str]:
+    """The same for each of several."""
+    return [checked_version(one) for one in typed]
+
+
+Version = Annotated[str, typer.Argument(help="MLflow model version.", callback=checked_version)]
+
+
+@contextmanager
+def audit_trail(settings: Settings) -> Iterator[AuditLog]:
+    """The audit trail of this pipeline, in Dagster's instance.
+
+    Raises:
+        InstanceError: if the instance cannot be opened.
+    """
+    from banana_delivery.runs.audit_log import AuditLog
+    from banana_delivery.runs.code_location import CodeLocation
+    from banana_delivery.runs.instance import open_instance
+
+    with open_instance(settings) as instance:
+        yield AuditLog(instance, CodeLocation.of(settings))

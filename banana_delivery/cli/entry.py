@@ -1,0 +1,77 @@
+"""All commands, and how the command line ends: what goes wrong is one sentence."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import typer
+
+from banana_delivery.cli import deciding, delivering, looking, rescuing, stack, upkeep
+from banana_delivery.cli.common import errors
+from banana_delivery.errors import BananaDeliveryError
+from banana_delivery.quoting import visible
+from banana_delivery.settings import load_settings, unknown_variables
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Takes a YOLO detector from MLflow Staging to all of production's traffic, or safely back.",
+)
+for command in (
+    stack.up,
+    stack.down,
+    stack.demo,
+    looking.status,
+    delivering.deliver,
+    delivering.redeploy,
+    rescuing.rollback,
+    deciding.approve,
+    deciding.override,
+    deciding.adopt_records,
+    rescuing.resume,
+    rescuing.restore,
+    upkeep.prune,
+    upkeep.rebuild,
+):
+    app.command(command.__name__.replace("_", "-"))(command)
+
+
+def main() -> None:
+    """Run the command line; what goes wrong is one sentence, not a stack trace."""
+    for sentence in unknown_variables(os.environ):
+        _say(sentence, "yellow")
+    try:
+        app()
+    except BananaDeliveryError as error:
+        _end(str(error))
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        _end(f"{what}{error.strerror or error}; see whether BANANA_HOME ({load_settings().home}) can be used.")
+    except Exception as error:  # noqa: BLE001 - a person at night reads a sentence; the trace is kept for the others
+        said = (str(error).strip() or "it said nothing").splitlines()[0]
+        _end(f"Nobody expected this ({type(error).__name__}): {said}{_kept_trace()}")
+
+
+def _end(sentence: str) -> NoReturn:
+    _say(sentence, "red")
+    raise SystemExit(2) from None
+
+
+def _say(sentence: str, style: str) -> None:
+    """Tell people beside what a program may read."""
+    lines = map(visible, sentence.split("\n"))
+    errors.print("\n".join(lines), style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def _kept_trace() -> str:
+    """Where the stack trace is; empty if it could not be kept."""
+    import tempfile
+    import traceback
+
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="banana-delivery-", suffix=".trace", delete=False) as file:
+            traceback.print_exc(file=file)
+            return f"\nFor whoever mends it: {file.name}"
+    except OSError:
+        return ""

@@ -1,0 +1,87 @@
+"""Bringing production back: from a bad release, a hand edit or a lost record."""
+
+from __future__ import annotations
+
+import getpass
+from contextlib import ExitStack
+from functools import cache
+from typing import Annotated
+
+import typer
+
+from banana_delivery.cli.common import Reason, console, version_if_any
+from banana_delivery.policy.model import Colour, Environment
+from banana_delivery.settings import load_settings
+
+
+def rollback(
+    reason: Reason,
+    version: Annotated[
+        str,
+        typer.Argument(help="What has to go; without it, whatever is in production.", callback=version_if_any),
+    ] = "",
+    to: Annotated[
+        str,
+        typer.Option(
+            help="The released version that is to serve; without it, the one before.", callback=version_if_any
+        ),
+    ] = "",
+) -> None:
+    """Give production's traffic back to the release before, and revoke the one that had it."""
+    from banana_delivery.defs.build import build_resources
+    from banana_delivery.delivery.launch import claimed_by
+    from banana_delivery.delivery.rescue.emergency import EmergencyRollback
+    from banana_delivery.runs.audit_log import AuditLog
+    from banana_delivery.runs.code_location import CodeLocation
+    from banana_delivery.runs.instance import open_instance_if_it_answers
+
+    settings = load_settings()
+    resources = build_resources(settings)
+    with ExitStack() as opened:
+
+        @cache
+        def history() -> AuditLog | None:
+            instance = opened.enter_context(open_instance_if_it_answers(settings))
+            if instance is None:
+                console.print("Dagster's instance does not answer; this goes on its record when it is back.")
+            return AuditLog(instance, CodeLocation.of(settings)) if instance else None
+
+        emergency = EmergencyRollback(
+            resources.release_target, resources.recorder, history, console.print, resources.image_store
+        )
+        done = emergency.roll_back(actor=claimed_by(), reason=reason, version=version, to=to)
+    console.print(
+        f"Version {done.version} is out of production; version {done.serving_version or 'none'} serves "
+        f"({done.rollback_seconds:.1f} s)."
+    )
+
+
+def resume(environment: Annotated[Environment, typer.Argument()] = Environment.PRODUCTION) -> None:
+    """End the hold after a hand edit: the active colour as recorded, with all traffic, and deliveries may go on."""
+    from banana_delivery.defs.build import build_resources
+    from banana_delivery.delivery import recovery
+
+    resources = build_resources(load_settings())
+    recovery.resume(resources.release_target, environment, getpass.getuser(), resources.clock)
+    console.print(f"{environment.capitalize()} is the pipeline's again.")
+
+
+def restore(
+    environment: Annotated[Environment, typer.Option(help="Whose record was lost.")] = Environment.PRODUCTION,
+    active: Annotated[
+        Colour | None, typer.Option(help="The colour that owns the traffic, where that cannot be told.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Store it without asking.")] = False,
+) -> None:
+    """Write an environment's lost record anew, from its copy or from what runs, and show it before."""
+    from banana_delivery.defs.build import build_resources
+    from banana_delivery.delivery import recovery
+    from banana_delivery.reports.terminal import record_view
+
+    resources = build_resources(load_settings())
+    record = recovery.restorable(resources.release_target, environment, active)
+    console.print(record_view(record, resources.clock.time()))
+    if not yes:
+        typer.confirm("Is this what runs, and who is to have the users?", abort=True)
+    recovery.restore(resources.release_target, record, f"{getpass.getuser()} (restore)")
+    console.print(f"The record of {environment} is stored, and its weights are in force.")

@@ -1,0 +1,95 @@
+"""What is in a policy file, and the JSON schema that is published of it.
+
+Every key here is obeyed by the code; whoever adds one adds what obeys it. The schema is generated from these models and
+their docstrings, and the reader refuses what it does not know, so the two cannot say different things.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field
+
+from banana_delivery.policy.model import Model
+from banana_delivery.policy.rollout.plan import Plan
+
+SCHEMA_ID = "release-policy.schema.json"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+LATENCY_BUDGETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds: the edges of the histogram in which replicas count their answers; between two of them nobody can tell."""
+_ATTRIBUTE = re.compile(r"^ {4}(\w+): ", re.MULTILINE)
+
+
+class ReleasePolicy(Model):
+    """How releases of one installation are judged. What a file leaves out is as in ``standard``.
+
+    Attributes:
+        name: what reports and records call it; the file's own name if it is left out.
+        plan: the steps of a rollout, its limits, and the risk it may take.
+    """
+
+    name: Annotated[str, Field(pattern=NAME)]
+    plan: Plan
+
+    @cached_property
+    def text(self) -> str:
+        """The whole policy as a file that says everything: what counted, whatever ``standard`` becomes later."""
+        said = self.model_dump(mode="json")
+        said["plan"].pop("name")
+        return yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=120)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the text: two files that say the same have the same."""
+        return f"sha256:{hashlib.sha256(self.text.encode()).hexdigest()}"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema (2020-12) of a policy file, for editors and for ``read_policy``."""
+    whole = ReleasePolicy.model_json_schema()
+    for part in _objects(whole):
+        part.pop("required", None)  # What is left out is as in `standard`.
+        _describe(part)
+    plan = whole["$defs"]["Plan"]["properties"]
+    plan.pop("name")
+    plan["latency_budget_seconds"]["enum"] = list(LATENCY_BUDGETS)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        **whole,
+        "title": "Release policy",
+    }
+
+
+def resolved(part: Mapping[str, Any], whole: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A part of the schema itself, where it only names one."""
+    name = str(part.get("$ref", "")).rpartition("/")[2]
+    return whole["$defs"][name] if name else part
+
+
+def _objects(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield whole
+    yield from (part for part in whole.get("$defs", {}).values() if "properties" in part)
+
+
+def _describe(part: dict[str, Any]) -> None:
+    """Move what the docstring says of each attribute to where editors show it."""
+    text, _, attributes = inspect.cleandoc(part.get("description", "")).partition("\nAttributes:\n")
+    part["description"] = _one_line(text)
+    pieces = _ATTRIBUTE.split(attributes)[1:]
+    for name, said in zip(pieces[::2], pieces[1::2], strict=True):
+        if name in part["properties"]:
+            part["properties"][name]["description"] = _one_line(said)
+    for one in part["properties"].values():
+        one.pop("title", None)
+        one.pop("default", None)  # Of the model; for a file it is what `standard` says.
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("``", "`")

@@ -1,0 +1,326 @@
+"""What the rollout's decisions are worth, simulated through the functions that make them for real releases.
+
+    .venv/bin/python -m benchmarks.decisions [--runs 1000] [--quick]        (or: make simulate)
+
+Prints how often a sound candidate is turned back where requests are not independent of each other, and how soon a bad
+one is found; writes benchmarks/out/decisions.json. Seeded: the same arguments give the same figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from banana_delivery.policies.reading import PLANS
+from banana_delivery.policy.rollout import e_values
+from banana_delivery.policy.rollout.analysis import begin_step, observe
+from banana_delivery.policy.rollout.decision import (
+    Action,
+    ActionKind,
+    assess_step,
+    control_rate,
+    may_begin,
+    next_action,
+    probe_rate,
+    stand_back,
+)
+from banana_delivery.policy.rollout.plan import (
+    Limit,
+    Plan,
+    Step,
+    ab_step,
+    rejection_threshold,
+    release_steps,
+)
+from benchmarks.decisions_traffic import CANDIDATE, CONDITIONS, DIGEST, Faulty, Traffic
+
+OUT = Path("benchmarks/out/decisions.json")
+PLAN = PLANS["standard"]
+RATES = (1.0, 5.0, 50.0, 500.0)
+"""Users' requests a second."""
+FAULTS = (1.0, 0.5, 0.2, 0.1)
+ENTRY_LOOKS = 2
+"""How often production is looked at before the A/B and before the first shift."""
+LONGEST_WAIT = 600
+WORKERS = min(2, os.cpu_count() or 1)
+
+Row = dict[str, object]
+Cell = TypeVar("Cell")
+
+
+@dataclass(frozen=True)
+class End:
+    """How a delivery ended.
+
+    Attributes:
+        kind: what the policy said last.
+        reason: why.
+        seconds: when.
+        hurt: user requests that had failed on the candidate by then.
+    """
+
+    kind: ActionKind
+    reason: str
+    seconds: float
+    hurt: int
+
+
+def deliver(plan: Plan, traffic: Traffic) -> End:
+    """A whole delivery: the A/B, the shifts and the watch, until one of them does not pass."""
+    steps = release_steps(plan)
+    for step in (ab_step(plan), *steps):
+        if step.weight == plan.ab_percent or step == steps[0]:
+            hindered = enter(plan, step, traffic)
+            if hindered:
+                return _end(hindered, traffic)
+        action = play(plan, step, traffic)
+        if action.kind not in {ActionKind.SET_WEIGHT, ActionKind.PROMOTE}:
+            break
+    return _end(action, traffic)
+
+
+def enter(plan: Plan, step: Step, traffic: Traffic) -> Action | None:
+    """Look at production before the first users are given away, as the delivery's loop does."""
+    state = begin_step(plan, step, traffic.snapshot())
+    for _ in range(LONGEST_WAIT):
+        traffic.second(0, probe_rate(plan, state, state.seen, CANDIDATE), control_rate(state))
+        state = observe(plan, state, traffic.snapshot(), CANDIDATE)
+        reason = may_begin(plan, state, CANDIDATE)
+        if not reason and state.seconds >= ENTRY_LOOKS:
+            return None
+        if reason and state.seconds >= 2 * step.ceiling_seconds:
+            return stand_back(reason)
+    raise AssertionError(f"Production was looked at for {LONGEST_WAIT} s and nothing was said.")
+
+
+def play(plan: Plan, step: Step, traffic: Traffic) -> Action:
+    """One step, as the delivery's loop runs it."""
+    state = begin_step(plan, step, traffic.snapshot())
+    while True:
+        snapshot = traffic.snapshot()
+        judgement, state = assess_step(plan, state, snapshot, CANDIDATE, DIGEST)
+        action = next_action(plan, state, judgement)
+        if action.kind is not ActionKind.WAIT:
+            return action
+        traffic.second(step.weight, probe_rate(plan, state, snapshot, CANDIDATE), control_rate(state))
+
+
+def _end(action: Action, traffic: Traffic) -> End:
+    return End(action.kind, action.reason, traffic.now, traffic.hurt)
+
+
+def dependence(runs: int, rates: Iterable[float] = RATES) -> list[Row]:
+    """How often a sound candidate is turned back where requests depend on each other."""
+    cells = [(name, users) for name in CONDITIONS for users in rates]
+    rows = []
+    for (name, users), ends in zip(cells, _each(partial(_condition, runs=runs), cells), strict=True):
+        kinds = Counter(end.kind for end in ends)
+        blamed = kinds[ActionKind.ROLL_BACK]
+        rows.append(
+            {
+                "condition": name,
+                "users/s": users,
+                "deliveries": runs,
+                "turned back": blamed,
+                "share": f"{blamed / runs:.1%}",
+                "at most (97.5 %)": f"{_upper(blamed, runs):.1%}",
+                "parked or error": kinds[ActionKind.PARK] + kinds[ActionKind.STAND_BACK],
+                "median seconds": float(np.median([end.seconds for end in ends])),
+            }
+        )
+        print(" ".join(str(value) for value in rows[-1].values()), flush=True)
+    return rows
+
+
+def _condition(cell: tuple[str, float], runs: int) -> list[End]:
+    name, users = cell
+    number = list(CONDITIONS).index(name)
+    return [
+        deliver(PLAN, CONDITIONS[name](np.random.default_rng((number, int(users), seed)), users))
+        for seed in range(runs)
+    ]
+
+
+def requests_until_found(runs: int) -> list[Row]:
+    """How many requests the test of a step needs for a fault that is there at once, looked at after every request."""
+    needed = rejection_threshold(PLAN, ab_step(PLAN), Limit.FAILURES, 0)
+    share = PLAN.error_threshold
+    fewest = _fewest_failures(needed, 4000)
+    rng = np.random.default_rng(1)
+    rows: list[Row] = []
+    for rate in FAULTS:
+        failed = rng.random((10 * runs, len(fewest))) < rate
+        found = _first(np.cumsum(failed, axis=1) >= fewest)
+        known = np.where(failed, math.log(rate / share), math.log1p(-rate) - math.log1p(-share) if rate < 1 else 0)
+        oracle = _first(np.cumsum(known, axis=1) >= needed)
+        rows.append(
+            {
+                "errors": f"{rate:.0%}",
+                "median": int(np.median(found)),
+                "90 %": int(np.quantile(found, 0.9)),
+                "one that knows the rate (median)": int(np.median(oracle)),
+            }
+        )
+    return rows
+
+
+def seconds_until_found(runs: int) -> list[Row]:
+    """How long users meet a fault that begins with the watch, or late in it (the watch is held open for 240 s)."""
+    cells = [(users, rate, onset) for users in (5.0, 50.0) for rate in FAULTS for onset in (0.0, 59.0, 115.0)]
+    rows = []
+    for (users, rate, onset), ends in zip(cells, _each(partial(_late, runs=runs), cells), strict=True):
+        seconds = np.array([end.seconds - onset if end.kind is ActionKind.ROLL_BACK else math.inf for end in ends])
+        early = int((seconds <= 0).sum())
+        rows.append(
+            {
+                "users/s": users,
+                "errors": f"{rate:.0%}",
+                "starts after": f"{onset:g} s",
+                "median": _seconds(seconds, 0.5),
+                "90 %": _seconds(seconds, 0.9),
+                "failed user requests (median)": int(np.median([end.hurt for end in ends])),
+                "turned back before": early,
+            }
+        )
+        print(" ".join(str(value) for value in rows[-1].values()), flush=True)
+    return rows
+
+
+def _late(cell: tuple[float, float, float], runs: int) -> list[End]:
+    users, rate, onset = cell
+    watch = release_steps(PLAN)[-1].replace(minimum_seconds=PLAN.watch_seconds)
+    ends = []
+    for seed in range(runs):
+        traffic = Faulty(np.random.default_rng((int(users), int(100 * rate), seed)), users, share=rate, onset=onset)
+        ends.append(_end(play(PLAN, watch, traffic), traffic))
+    return ends
+
+
+def weak_faults(runs: int) -> list[Row]:
+    """How often a whole delivery finds a candidate that is a little worse, and how many user requests fail by then."""
+    cells = [(users, rate) for users in (5.0, 50.0) for rate in (0.03, 0.07, 0.1, 0.2)]
+    rows = []
+    for (users, rate), ends in zip(cells, _each(partial(_weak, runs=runs), cells), strict=True):
+        found = [end for end in ends if end.kind is ActionKind.ROLL_BACK]
+        rows.append(
+            {
+                "users/s": users,
+                "errors": f"{rate:.0%}",
+                "found": f"{len(found) / runs:.0%}",
+                "median seconds": float(np.median([end.seconds for end in found])) if found else None,
+                "failed user requests (median)": float(np.median([end.hurt for end in ends])),
+            }
+        )
+        print(" ".join(str(value) for value in rows[-1].values()), flush=True)
+    return rows
+
+
+def _weak(cell: tuple[float, float], runs: int) -> list[End]:
+    users, rate = cell
+    return [
+        deliver(PLAN, Faulty(np.random.default_rng((int(users), int(1000 * rate), seed)), users, share=rate))
+        for seed in range(runs)
+    ]
+
+
+def _each(work: Callable[[Cell], list[End]], cells: list[Cell]) -> Iterable[list[End]]:
+    if WORKERS == 1 or len(cells) == 1:
+        yield from map(work, cells)
+        return
+    with ProcessPoolExecutor(WORKERS) as pool:
+        yield from pool.map(work, cells)
+
+
+def _upper(found: int, runs: int) -> float:
+    """Clopper and Pearson's upper bound of a share."""
+    if found == runs:
+        return 1.0
+    below, above = found / runs, 1.0
+    for _ in range(50):
+        share = (below + above) / 2
+        likely = math.fsum(
+            math.exp(_log_choose(runs, bad) + bad * math.log(share) + (runs - bad) * math.log1p(-share))
+            for bad in range(found + 1)
+        )
+        below, above = (share, above) if likely > 0.025 else (below, share)
+    return above
+
+
+def _log_choose(whole: int, part: int) -> float:
+    return math.lgamma(whole + 1) - math.lgamma(part + 1) - math.lgamma(whole - part + 1)
+
+
+def _first(reached: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, reached.shape[1])
+
+
+def _seconds(times: np.ndarray[tuple[int], np.dtype[np.float64]], quantile: float) -> str:
+    seconds = float(np.quantile(times, quantile, method="inverted_cdf"))
+    return "not before the watch ends" if math.isinf(seconds) else f"{seconds:.0f} s"
+
+
+def _fewest_failures(needed: float, longest: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """For 1, 2, ... requests, the fewest failures that reach the evidence."""
+    fewest, failures = [], 0
+    for requests in range(1, longest + 1):
+        while failures <= requests and (
+            e_values.log_e_too_many_errors(failures, requests - failures, PLAN.error_threshold) < needed
+        ):
+            failures += 1
+        fewest.append(max(failures, PLAN.minimum_failures))
+    return np.array(fewest)
+
+
+def markdown(rows: list[Row]) -> str:
+    """A table with one line a row."""
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    return "\n".join(lines + ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows])
+
+
+def simulate(runs: int, rates: Iterable[float] = RATES) -> dict[str, list[Row]]:
+    """Every table.
+
+    Args:
+        runs: deliveries a figure.
+        rates: users' requests a second, of the first table.
+    """
+    late = max(runs // 5, 1)
+    return {
+        "dependence": dependence(runs, rates),
+        "requests_until_found": requests_until_found(runs),
+        "seconds_until_found": seconds_until_found(late),
+        "weak_faults": weak_faults(late),
+    }
+
+
+def main() -> None:
+    """Simulate, print, write."""
+    parser = argparse.ArgumentParser(description="Simulate the decisions of a rollout.")
+    parser.add_argument("--runs", type=int, default=1000, help="deliveries per figure (default 1000)")
+    parser.add_argument("--quick", action="store_true", help="a few runs at one rate, to see that everything works")
+    parser.add_argument("--only", choices=("dependence", "late", "weak"), help="one table, and nothing is written")
+    arguments = parser.parse_args()
+    if arguments.only:
+        table = {"dependence": dependence, "late": seconds_until_found, "weak": weak_faults}[arguments.only]
+        print(markdown(table(arguments.runs)))
+        return
+    tables = simulate(2, (5.0,)) if arguments.quick else simulate(arguments.runs)
+    for name, rows in tables.items():
+        print(f"\n{name}\n\n{markdown(rows)}")
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(tables, indent=1))
+
+
+if __name__ == "__main__":
+    main()
