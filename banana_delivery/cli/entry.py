@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from banana_delivery.cli import deciding, delivering, looking, rescuing, stack, upkeep
+from banana_delivery.cli import deciding, delivering, judging, looking, rescuing, stack, upkeep
 from banana_delivery.cli.common import errors
 from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.quoting import visible
@@ -33,6 +33,7 @@ for command in (
     rescuing.restore,
     upkeep.prune,
     upkeep.rebuild,
+    judging.holdout,
 ):
     app.command(command.__name__.replace("_", "-"))(command)
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
-from pathlib import Path
 
 from pydantic import ValidationError
 
 from banana_delivery.delivery.publish_outcome import OutcomePublisher, PendingMarks
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import BadSettingsError
-from banana_delivery.evaluation.base import Evaluator, Log
+from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.export.export import Artifact
 from banana_delivery.images.base import ImageStore
-from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
+from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policies.reading import PolicyFile
 from banana_delivery.policy.quality.margins import QualityMargins
@@ -25,8 +24,9 @@ from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
-Exporter = Callable[[Path, Path, ModelVersion, Sequence[Path], Log], Artifact]
-"""Checkpoint, directory for the result, whose it is, labelled images, progress: the exported model, proven alike."""
+Exporter = Callable[..., Artifact]
+"""Checkpoint, directory for the result, whose it is, labelled images, progress: the exported model, proven alike. By
+name, where they are known: ``judged`` and ``judged_by``, the classes that labelled images show."""
 
 
 def margins_of(settings: Settings) -> QualityMargins:

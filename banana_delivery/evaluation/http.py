@@ -74,6 +74,21 @@ class HttpEvaluator(Evaluator):
     def holdout(self) -> str:
         return self.labelled.digest
 
+    @property
+    @override
+    def class_names(self) -> tuple[str, ...]:
+        return self.labelled.class_names
+
+    @property
+    @override
+    def judges_by(self) -> str:
+        if self._settings.holdout:
+            return f"those of {self.labelled.path}; label these classes there, or let BANANA_HOLDOUT name other images"
+        return (
+            "generated leaves, which suit the sample models only; set BANANA_HOLDOUT to labelled images of your own "
+            "(docs/rollout-policy.md#quality says in which form)"
+        )
+
     @cached_property
     def _cache(self) -> AnswerCache:
         return AnswerCache(self._settings.home / "answers" / self.labelled.digest.removeprefix("sha256:")[:16])

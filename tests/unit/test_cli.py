@@ -29,6 +29,7 @@ ARGUMENTS = {
     "resume": [],
     "prune": [],
     "rebuild": ["1"],
+    "holdout": ["check"],
 }
 STARTS = {"up", "demo"}
 """In a home that can be used they would start the stack."""

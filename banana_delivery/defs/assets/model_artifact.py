@@ -79,7 +79,9 @@ def _made(
         run.say(f"Downloading best.pt of version {described.version} from {described.source}")
         checkpoint = registry.download(described.version, Path(scratch))
         images = evaluator.sample_images(PARITY_IMAGES)
-        artifact = exporter(checkpoint, kept, described, images, run.say)
+        known = evaluator.class_names
+        judged = {"judged": known, "judged_by": evaluator.judges_by} if known else {}
+        artifact = exporter(checkpoint, kept, described, images, run.say, **judged)
     return ArtifactRecord(
         version=described.version,
         mlflow_run_id=described.run_id,

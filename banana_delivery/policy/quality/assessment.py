@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from banana_delivery.policy.asset_records import QualityRecord
 from banana_delivery.policy.quality.comparison import absolute_quality, compare
 from banana_delivery.policy.quality.margins import QualityMargins
@@ -22,6 +24,7 @@ def assess_quality(
     kept: bool = False,
     overridden_by: str = "",
     margins: QualityMargins | None = None,
+    common: Sequence[str] = (),
     holdout: str = "",
 ) -> QualityRecord:
     """Judge the candidate alone, and beside production if there is one.
@@ -37,12 +40,16 @@ def assess_quality(
         overridden_by: whose word lets the version in; that will do instead of a comparison with a production that
             leaves more than ``TOLERATED_UNANSWERED`` unanswered, and of no other.
         margins: what it may lose beside production; None: what nobody would notice.
+        common: classes that both models know, on which they are compared; empty: all of them.
         holdout: digest of the labelled images.
     """
+    ours, theirs = candidate, production
+    if production and any(name in common for name in candidate.class_names):
+        ours, theirs = candidate.only(common), production.only(common)
     broken = unanswered > TOLERATED_UNANSWERED * len(candidate.names)
     return QualityRecord(
         absolute=absolute_quality(candidate, minimum_map50),
-        comparison=compare(candidate, production, margins=margins, resample_count=resamples) if production else None,
+        comparison=compare(ours, theirs, margins=margins, resample_count=resamples) if theirs else None,
         waived=waived or (broken and bool(overridden_by)),
         unanswered=unanswered,
         kept=kept,
