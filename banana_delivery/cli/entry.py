@@ -23,6 +23,8 @@ for command in (
     stack.down,
     stack.demo,
     looking.status,
+    looking.doctor,
+    looking.notify_test,
     delivering.deliver,
     delivering.redeploy,
     rescuing.rollback,

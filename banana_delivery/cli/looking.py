@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
 import time
 from itertools import islice
 
+import typer
+
 from banana_delivery.cli.common import console
-from banana_delivery.errors import TargetError
+from banana_delivery.errors import BadSettingsError, TargetError
 from banana_delivery.policy.model import Environment
 from banana_delivery.quoting import in_terminal
 from banana_delivery.settings import load_settings
@@ -52,3 +55,43 @@ def status() -> None:
     console.print(status_view(records, attempts, time.time(), observed=observed, waiting=waiting))
     console.print(decisions_view(decisions, unsigned))
     console.print(ticks_view(Ticks(settings.home).last(), time.time()))
+
+
+def doctor() -> None:
+    """Look at everything that a delivery needs here, a line each, and say what to do about what is wrong."""
+    from banana_delivery.defs.build import build_resources
+    from banana_delivery.delivery.upkeep.doctor import Doctor
+
+    settings = load_settings()
+    parts = build_resources(settings)
+    examined = Doctor(
+        settings, parts.model_registry, parts.image_store, parts.release_target, parts.notifier, parts.clock.time()
+    ).examine()
+    wrong = 0
+    for found in examined:
+        wrong += found.wrong
+        mark = "[red]wrong[/red]" if found.wrong else "[green]ok[/green]   "
+        console.print(f"{mark}  {found.part:<10}  ", end="")
+        console.print(in_terminal(found.said), highlight=False, markup=False, soft_wrap=True)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def notify_test() -> None:
+    """Send a test message to every channel of BANANA_NOTIFY_URLS and say what each made of it."""
+    import socket
+
+    from banana_delivery.notifications.notifier import notifier_for
+    from banana_delivery.notifications.upkeep import trial
+
+    settings = load_settings()
+    if not settings.notify_urls:
+        raise BadSettingsError("There is no channel to try; name them in BANANA_NOTIFY_URLS, as JSON.")
+    failed = False
+    for said, taken in notifier_for(settings).try_channels(
+        trial(settings.model_name, getpass.getuser(), socket.gethostname())
+    ):
+        failed |= not taken
+        console.print(said, style="" if taken else "red", highlight=False, markup=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)

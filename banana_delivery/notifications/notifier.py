@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from functools import cached_property
 from pathlib import Path
@@ -204,6 +204,23 @@ class Notifier:
             for number, url in enumerate(self._urls, start=1)
             if _name(url) not in self._channels
         ]
+
+    def try_channels(self, notice: Notice) -> Iterator[tuple[str, bool]]:
+        """Send something to every channel, whatever was told before, and keep nothing of it.
+
+        Returns:
+            For each what it made of it, in one sentence that does not tell its address, and whether it took it.
+        """
+        yield from ((problem, False) for problem in self.problems())
+        said = {
+            Answer.TAKEN: "took it",
+            Answer.REFUSED: "did not take it; see whether its address, its token and the network to it are right",
+            Answer.NONE: f"never answered within {ANSWER_SECONDS:.0f} s, and may have it all the same",
+        }
+        for name, channel in self._channels.items():
+            scheme = next(_scheme(url) for url in self._urls if _name(url) == name)
+            answer = _ask(channel, notice)
+            yield f"Channel {channel.number} of BANANA_NOTIFY_URLS ({scheme}) {said[answer]}.", answer is Answer.TAKEN
 
     @cached_property
     def _channels(self) -> dict[str, _Channel]:

@@ -34,5 +34,21 @@ def low_disk(model: str, folder: str, free: int, needed: int, occasion: str, *, 
     )
 
 
+def trial(model: str, by: str, host: str) -> Notice:
+    """The message that tries the channels.
+
+    Args:
+        model: registered model in MLflow.
+        by: who tries them.
+        host: from where.
+    """
+    return Notice(
+        key="trial",
+        title=f"A test message about {model}",
+        body=f"{by} sent it from {host} to see whether it arrives. Nothing happened, and nothing has to be done.",
+        urgency=Urgency.ASKS,
+    )
+
+
 def _mib(size: int) -> str:
     return f"{size / (1 << 20):,.0f} MiB"

@@ -73,3 +73,8 @@ def restore(environment: Environment, active: str = "") -> str:
     """Writes a new record from what runs."""
     asked = f" --active {active}" if active else ""
     return f"{PROGRAM} restore --environment {environment}{asked}"
+
+
+def notify_test() -> str:
+    """Sends a message to every channel."""
+    return f"{PROGRAM} notify-test"

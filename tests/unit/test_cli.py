@@ -19,6 +19,8 @@ ARGUMENTS = {
     "down": [],
     "demo": [],
     "status": [],
+    "doctor": [],
+    "notify-test": [],
     "deliver": ["1"],
     "redeploy": ["1"],
     "rollback": ["--reason", "It looks wrong."],

@@ -39,6 +39,11 @@ class Room:
     settings: Settings
 
     @property
+    def free(self) -> int:
+        """Bytes that are free on the home's disk."""
+        return self._free(self.settings.home)
+
+    @property
     def needed(self) -> int:
         """Bytes that a delivery takes: what the largest model kept took, as often as it is copied."""
         models = self.settings.home / "artifacts" / self.settings.model_name
@@ -60,10 +65,10 @@ class Room:
         Raises:
             NoRoomError: if there is none after that, either; one sentence with what to do.
         """
-        if self._free(self.settings.home) >= self.needed:
+        if self.free >= self.needed:
             return
         make_room()
-        needed, free = self.needed, self._free(self.settings.home)
+        needed, free = self.needed, self.free
         if free < needed:
             raise NoRoomError(
                 f"A delivery takes about {_mib(needed)} and {_mib(free)} are free in {self.settings.home}; nothing was "

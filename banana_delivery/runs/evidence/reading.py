@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Generic
+from typing import Any, Generic, cast
 
 import dagster as dg
 
+from banana_delivery.errors import EvidenceError
 from banana_delivery.policy import commands
 from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation, location_of
 from banana_delivery.runs.evidence.adoption import AdoptedRecords, Unsigned, digest_of
@@ -24,6 +25,9 @@ whoever asks reads on until there is an answer or nothing is left, and mostly th
 REPEATED = "it was written before and is repeated here"
 STRANGE_RUN = "no run of this pipeline made it"
 _MOST_TOLD = 10_000
+_MOST_VERIFIED = 1000
+_verified: dict[str, Line[Any]] = {}
+"""Records that this process verified and read, the oldest forgotten first: each tick looks at the latest ones again."""
 _told: set[tuple[str, int, str]] = set()
 """What this process said of which event already; the first that many, so that a flood fills no memory."""
 
@@ -133,6 +137,9 @@ class RecordReader:
         if said is None or RECORD_KEY not in said.metadata:
             return None
         raw, signature = said.metadata[RECORD_KEY].value, _value(said.metadata, SIGNATURE_KEY)
+        memory = self._memory_of(kind, asset, event, said.partition or "", mark_of(signature))
+        if memory in _verified and not (asset != ROLLOUT_LOG and self._strange(event, asset)):
+            return cast(Line[Record], _verified[memory])
         after = after_of(signature)
         doubt = self._doubt(kind, asset, event, raw, signature)
         line = Line[Record](
@@ -155,7 +162,27 @@ class RecordReader:
                 return None
             return None if self._is_foreign(event.run_id) else self._doubted(line, asset, doubt)
         read = Line(**{**vars(line), "record": record})
-        return self._doubted(read, asset, doubt) if doubt else read
+        if doubt:
+            return self._doubted(read, asset, doubt)
+        if memory:
+            while len(_verified) >= _MOST_VERIFIED:
+                _verified.pop(next(iter(_verified)), None)
+            _verified[memory] = read
+        return read
+
+    def _memory_of(self, kind: type[Record], asset: str, event: dg.EventLogRecord, version: str, mark: str) -> str:
+        """By which a record that was verified is known again; empty without a signature.
+
+        The signature covers all that is said; what stands there under the same signature later, whatever it is, counts
+        as what was verified. With other keys than at that time, everything is verified anew.
+        """
+        if not mark:
+            return ""
+        try:
+            keys = ",".join(key.name for key in self._location.evidence.accepted())
+        except EvidenceError:
+            return ""
+        return f"{kind.__name__} {self._key(asset)} {event.storage_id} {event.run_id} {version!r} {mark} {keys}"
 
     def _doubt(self, kind: type[Record], asset: str, event: dg.EventLogRecord, raw: object, signature: object) -> str:
         said = event.asset_materialization or event.asset_observation

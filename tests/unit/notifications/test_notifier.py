@@ -385,3 +385,15 @@ def test_a_channel_gets_no_call_to_everybody_and_no_link_of_a_stranger(tmp_path:
     strange = NOTICE.replace(key="strange", title="@everyone\x1b[2J [free](https://evil.example)\u202e")
     Notifier(tmp_path / "told", [channel.url]).send(strange)
     assert channel.received == ["@ everyone\\x1b[2J [free] (https://evil.example)\\u202e"]
+
+
+def test_a_trial_asks_each_channel_again_and_again_and_keeps_nothing(tmp_path: Path) -> None:
+    with open_channel() as well, open_channel() as sick:
+        sick.up = False
+        notifier = Notifier(tmp_path / "notifications.jsonl", [well.url, sick.url, "nonsense"])
+        for _ in range(2):
+            said = list(notifier.try_channels(NOTICE))
+            assert [taken for _, taken in said] == [False, True, False]
+            assert all(f"Channel {number} of" in one for number, (one, _) in zip((3, 1, 2), said, strict=True))
+        assert len(well.received) == 2
+        assert notifier.sent() == []

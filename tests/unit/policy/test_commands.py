@@ -27,6 +27,7 @@ TEXTS = [
     commands.rollback_to("7"),
     commands.resume(Environment.PRODUCTION),
     commands.prune(),
+    commands.notify_test(),
     commands.restore(Environment.PRODUCTION, active="blue"),
 ]
 

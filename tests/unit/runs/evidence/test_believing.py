@@ -18,8 +18,9 @@ from banana_delivery.policy.model import ImageRef, Outcome
 from banana_delivery.policy.outcomes import is_redeploy, is_revoked
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.evidence import reading
 from banana_delivery.runs.evidence.keys import EvidenceKeys
-from banana_delivery.runs.evidence.signing import Origin
+from banana_delivery.runs.evidence.signing import Origin, doubt_about
 from banana_delivery.runs.records import RECORD_KEY, signed_metadata, to_metadata
 
 DIGEST = f"sha256:{'1' * 64}"
@@ -226,6 +227,25 @@ def test_a_new_key_above_the_old_one_signs_and_both_are_believed_until_the_old_o
     assert [one.run_id for one in log.attempts("1")] == ["new", "old"]
     file.write_text(f"{'ab' * 32}\n")
     assert [one.run_id for one in log.attempts("1")] == ["new"]
+
+
+def test_what_was_verified_is_not_verified_again_until_the_keys_are_others(
+    log: AuditLog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log.log(released(), REPORT)
+    verified: list[object] = []
+
+    def counting(record: object, origin: Origin, signature: object, keys: EvidenceKeys) -> str:
+        verified.append(origin)
+        return doubt_about(record, origin, signature, keys)
+
+    monkeypatch.setattr(reading, "doubt_about", counting)
+    for _ in range(3):
+        assert [one.run_id for one in AuditLog(log.instance, log.location).attempts("1")] == ["run"]
+    assert len(verified) == 1
+    stranger = AuditLog(log.instance, CodeLocation(evidence=EvidenceKeys(tmp_path / "other.keys")))
+    EvidenceKeys(tmp_path / "other.keys").signing()
+    assert stranger.attempts("1") == []
 
 
 def test_two_machines_with_one_key_believe_each_other(log: AuditLog, tmp_path: Path) -> None:
