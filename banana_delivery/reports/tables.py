@@ -150,19 +150,17 @@ def gate_grid(gates: Iterable[QualityGate]) -> Grid:
     ordered = sorted(gates, key=lambda gate: gate.verdict is QualityVerdict.NOT_WORSE)
     rows = [
         [
-            GATE_MARKS[gate.verdict],
-            f"{gate.metric} {gate.class_name}".strip(),
+            f"{GATE_MARKS[gate.verdict]} {gate.metric} {gate.class_name}".strip(),
             f"{gate.objects:,}",
             f"{gate.candidate:.3f}",
             f"{gate.production:.3f}",
-            f"{gate.loss:+.3f}",
-            f"{gate.margin:.3f}",
+            f"{gate.loss:+.3f} of {gate.margin:.3f}",
             f"{gate.missable:.3f}",
         ]
         for gate in ordered
     ]
-    headers = ("", "gate", "objects", "candidate", "production", "loss", "margin", "could be missed")
-    return Grid(headers, rows, frozenset(range(2, 8)))
+    headers = ("gate", "objects", "candidate", "production", "loss of margin", "could be missed")
+    return Grid(headers, rows, frozenset(range(1, 6)))
 
 
 GATE_MARKS = {QualityVerdict.NOT_WORSE: "✅", QualityVerdict.WORSE: "❌", QualityVerdict.INCONCLUSIVE: "❔"}
