@@ -45,7 +45,7 @@ class QualityMargins(Model):
     class_false_boxes: float = Field(default=0.15, gt=0)
     flips: float = Field(default=0.02, gt=0, le=1)
     displacement: float = Field(default=0.03, gt=0, le=1)
-    widest: float = Field(default=0.10, gt=0)
+    widest: float = Field(default=0.06, gt=0)
     confidence: float = Field(default=0.25, ge=0, le=1)
     small_side: float = Field(default=32.0, gt=0)
     least_images: int = Field(default=50, ge=1)
