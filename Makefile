@@ -70,7 +70,7 @@ test-integration: .venv/.installed
 	$(BIN)/pytest tests/integration --numprocesses 2 $(ARGS)
 
 test-e2e: .venv/.installed
-	$(BIN)/pytest tests/e2e -m e2e --timeout 900 $(ARGS)
+	$(BIN)/pytest tests/e2e -m "e2e and not long" --timeout 900 $(ARGS)
 
 # Most of an hour: every outcome by the daemon, each part of the stack killed at each phase, serving at ten times its load.
 test-long: .venv/.installed

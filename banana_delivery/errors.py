@@ -41,6 +41,7 @@
     │   ├── RefusedError
     │   └── EvidenceError               keys and signatures of records
     ├── StackError                      the embedded stack
+    ├── UnfitError                      what a delivery needs
     └── DemoError
 
 Each message is one sentence for a person: what, where, what to do. It never holds a secret: whatever becomes a message,
@@ -270,3 +271,7 @@ class StackError(BananaDeliveryError):
 
 class DemoError(BananaDeliveryError):
     """The demonstration cannot begin or go on; one sentence."""
+
+
+class UnfitError(BananaDeliveryError):
+    """A part of the pipeline is not as a delivery needs it."""

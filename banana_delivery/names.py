@@ -9,6 +9,7 @@ from __future__ import annotations
 PIPELINE_TAG = "banana/pipeline"
 TRIGGER_TAG = "banana/trigger"
 ACTOR_TAG = "banana/actor"
+REQUEST_TAG = "banana/request"
 STAGED_AT_TAG = "banana/staged_at"
 STAGING_ORDER_TAG = "banana/staging_order"
 SUPERSEDED_TAG = "banana/superseded_by"
@@ -66,8 +67,9 @@ MARK_DIGEST_TAG = "banana.digest"
 RUN_TAG = "banana.run"
 TIME_TAG = "banana.at"
 
-# Headers: who asks, set by routers and the probe; and who answered, set by the serving code.
+# Headers: who asks, set by routers and the probe; how the probe proves it; and who answered, set by the serving code.
 TRAFFIC_HEADER = "X-Banana-Traffic"
+PROBE_HEADER = "X-Banana-Probe"
 DIGEST_HEADER = "X-Image-Digest"
 VERSION_HEADER = "X-Model-Version"
 COLOUR_HEADER = "X-Colour"

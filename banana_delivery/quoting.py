@@ -126,6 +126,16 @@ def in_terminal(text: str) -> str:
     return escape(one_line(text))
 
 
+def in_ci_log(text: str) -> str:
+    """As a line of the log of a CI server, some of which take orders that begin a line, or stand anywhere in it.
+
+    >>> in_ci_log("::add-path::/tmp ##[set-env name=A]b")
+    ': :add-path::/tmp # #[set-env name=A]b'
+    """
+    line = one_line(text).replace("##[", "# #[")
+    return f": {line[1:]}" if line.startswith("::") else line
+
+
 def in_log(text: str) -> str:
     """In a log: lines after the first one are indented, so that none of them looks like another message."""
     first, *more = text.split("\n")

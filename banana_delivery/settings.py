@@ -211,6 +211,18 @@ class Settings(BaseSettings):
         default=[], description="Ids or aliases that do not block a release, as JSON."
     )
 
+    # Signatures of images.
+    cosign_key: Path | None = Field(
+        default=None,
+        description="Private key that signs images and what is said of them, as PEM or as cosign writes it; empty: "
+        "nothing is signed.",
+    )
+    cosign_password: SecretStr = Field(default=SecretStr(""), description="Password of that key, if it has one.")
+    cosign_public_key: Path | None = Field(
+        default=None,
+        description="Public keys as PEM; only what one of them signed is deployed. Empty: nobody asks for signatures.",
+    )
+
     # Evidence.
     evidence_key_file: Path | None = Field(
         default=None,
@@ -225,27 +237,22 @@ class Settings(BaseSettings):
         "that describes them will do, and `#val` after it chooses a split. Empty: generated.",
     )
     holdout_split: str = Field(
-        default="", description="Split of it that judges; empty: `test`, without one `val`, and never `train`."
+        default="", description="Split of it that judges; empty: `test`, where none is there `val`, and never `train`."
     )
     holdout_images: int = Field(
         default=1000, ge=100, description="Labelled images to generate; with fewer, smaller losses are missed."
-    )
-    quality_margins: dict[str, float] = Field(
-        default={},
-        description='Losses beside production that are tolerated, by name, as JSON: `{"recall": 0.05}`; others keep '
-        "[their defaults](rollout-policy.md#quality).",
     )
     minimum_map50: float = Field(default=0.5, ge=0, le=1, description="What every release must reach.")
 
     # People.
     notify_urls: list[SecretStr] = Field(default=[], description="Apprise URLs, one a channel, as JSON.")
 
-    @field_validator("evidence_key_file", mode="before")
+    @field_validator("evidence_key_file", "cosign_key", "cosign_public_key", mode="before")
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
         return value or None
 
-    @field_validator("home", "holdout", "evidence_key_file")
+    @field_validator("home", "holdout", "evidence_key_file", "cosign_key", "cosign_public_key")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else path
@@ -255,7 +262,10 @@ class Settings(BaseSettings):
     def _name_or_absolute(cls, policy: str) -> str:
         if not policy.strip() or policy in POLICY_NAMES:
             return policy.strip()
-        return str(Path(policy).expanduser().resolve())
+        try:
+            return str(Path(policy).expanduser().resolve())
+        except (OSError, RuntimeError):
+            return policy  # Whoever reads it says so; a rollback reads none.
 
     @field_validator("kubernetes_route_timeout_seconds")
     @classmethod

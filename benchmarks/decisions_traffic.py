@@ -36,14 +36,12 @@ class Traffic:
         users: requests a second of all users.
         now: seconds since the delivery began.
         hurt: user requests that failed on the candidate.
-        bad: of the latest second, by backend: requests, failures.
     """
 
     rng: np.random.Generator
     users: float
     now: int = 0
     hurt: int = 0
-    bad: dict[str, tuple[int, int]] = field(default_factory=dict)
     _backends: dict[str, Counters] = field(default_factory=dict)
 
     def second(self, weight: int, probe: float, control: float) -> None:

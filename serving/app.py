@@ -78,7 +78,7 @@ def create_app(replica: Replica) -> Envelope:
     on_error = partial(_answer_error, replica)
     _answer_errors(api, on_error)
     shortcut = Shortcut(api, "/predict", partial(predictions.predict, replica), on_error)
-    return Envelope(shortcut, replica.identity, replica.lifecycle, replica.metrics)
+    return Envelope(shortcut, replica.identity, replica.lifecycle, replica.metrics, replica.settings.probe_token)
 
 
 def _answer_errors(api: FastAPI, on_error: ErrorHandler) -> None:

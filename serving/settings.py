@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     colour: Literal["blue", "green", "sole", ""] = Field("", description="Which side of a blue/green pair this is.")
     image_digest: str = Field("unknown", description="Digest of the image this process runs in (sha256:...).")
 
+    probe_token: str = Field("", description="What the probe proves itself by; empty: its word is enough.", repr=False)
+
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     keep_alive_seconds: int = Field(75, ge=1, description="Idle connections stay open this long; exceed the router's.")

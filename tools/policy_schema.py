@@ -38,8 +38,13 @@ def _keys(part: Mapping[str, Any], place: Place) -> Iterator[tuple[str, str, str
         if "properties" in inner:
             yield from _keys(inner, at)
             continue
-        yield ".".join(map(str, at)), _default(at), allowed(at).replace("|", "\\|"), one.get("description", "")
-        yield from _keys(items, (*place, f"{name}[]"))
+        yield _spelt(at), _default(at), allowed(at).replace("|", "\\|"), one.get("description", "")
+        yield from _keys(items, (*at, 0))
+
+
+def _spelt(place: Place) -> str:
+    """As people write it; of a list, any item."""
+    return "".join("[]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
 
 
 def _default(place: Place) -> str:

@@ -15,7 +15,7 @@ from banana_delivery.settings import load_settings
 def approve(version: Version, reason: Reason, digest: Digest = "") -> None:
     """Let a version into production whose A/B report was inconclusive."""
     _record_decision("approval", version, reason, digest)
-    launch(load_settings(), "deliver", [version], "cli", assets=["production_release"])
+    launch("deliver", [version], "cli", ["production_release"])
 
 
 def override(version: Version, reason: Reason, digest: Digest = "") -> None:

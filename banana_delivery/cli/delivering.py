@@ -1,38 +1,54 @@
-"""Deliveries that a person starts and waits for."""
+"""Deliveries that a person or a CI server starts and waits for."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from banana_delivery.cli.common import Version, checked_versions, console
-from banana_delivery.settings import Settings, load_settings
+from banana_delivery.settings import load_settings
+
+Server = Annotated[
+    str | None,
+    typer.Option(help="Dagster's pages elsewhere, such as https://dagster.example.com; nothing else is asked."),
+]
+Wait = Annotated[bool, typer.Option(help="Stay until it has ended, and say how by the exit code.")]
+Timeout = Annotated[float, typer.Option(min=1, max=86_400, help="Seconds to stay at most; the delivery goes on.")]
+Summary = Annotated[
+    Path | None, typer.Option(envvar="GITHUB_STEP_SUMMARY", help="Add what became of it to this file, in Markdown.")
+]
 
 
-def deliver(version: Version) -> None:
+def deliver(
+    version: Version, server: Server = None, wait: Wait = True, timeout: Timeout = 3600.0, summary: Summary = None
+) -> None:
     """Deliver a version as a whole, whether it is staged or not; `latest` is the highest number."""
-    settings = load_settings()
-    launch(settings, "deliver", [version], "cli")
+    launch("deliver", [version], "cli", server=server, wait=wait, seconds=timeout, page=summary)
 
 
 def redeploy(
     versions: Annotated[
         list[str], typer.Argument(help="MLflow model versions, in the order wanted.", callback=checked_versions)
     ],
+    server: Server = None,
+    timeout: Timeout = 3600.0,
+    summary: Summary = None,
 ) -> None:
     """Put versions that were released before into production again, one after the other, in the order typed."""
-    launch(load_settings(), "redeploy", versions, "redeploy")
+    launch("redeploy", versions, "redeploy", server=server, seconds=timeout, page=summary)
 
 
-def launch(settings: Settings, job: str, versions: list[str], trigger: str, assets: list[str] | None = None) -> None:
-    """Run a job for one version after the other and show how each ended; the first failure ends it."""
+def launch(job: str, versions: list[str], trigger: str, assets: Sequence[str] = (), **wishes: Any) -> NoReturn:
+    """Run a job for one version after the other, show how each ended, and end as the first that was not released."""
     from banana_delivery.defs.build import build_resources
-    from banana_delivery.delivery.launch import claimed_by, deliver_one
+    from banana_delivery.delivery.launch import Wish, deliver_all
 
-    resources = build_resources(settings)
-    for asked in versions:
-        version = resources.model_registry.describe(asked).version
-        attempt = deliver_one(settings, job, version, trigger, claimed_by(), assets or [], console)
-        if attempt is None or attempt.outcome.value not in {"released", "parked"}:
-            raise typer.Exit(1)
+    settings, asked = load_settings(), (job, trigger, assets)
+
+    def numbered(typed: str) -> str:
+        return build_resources(settings).model_registry.describe(typed).version
+
+    raise typer.Exit(deliver_all(settings, numbered, asked, versions, console, Wish(**wishes)))

@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import os
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 
-from banana_delivery.cli import deciding, delivering, judging, looking, rescuing, stack, upkeep
+from banana_delivery.cli import deciding, delivering, freezing, judging, looking, rescuing, stack, upkeep
 from banana_delivery.cli.common import errors
 from banana_delivery.errors import BananaDeliveryError
+from banana_delivery.policy.outcomes import exit_codes
 from banana_delivery.quoting import visible
 from banana_delivery.settings import load_settings, unknown_variables
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"banana-delivery {version('banana-delivery')}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Takes a YOLO detector from MLflow Staging to all of production's traffic, or safely back.",
 )
+
+
+@app.callback()
+def program(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Takes a YOLO detector from MLflow Staging to all of production's traffic, or safely back."""
+
+
 for command in (
     stack.up,
     stack.down,
     stack.demo,
     looking.status,
+    looking.settings,
     looking.doctor,
     looking.notify_test,
     delivering.deliver,
@@ -31,13 +51,16 @@ for command in (
     deciding.approve,
     deciding.override,
     deciding.adopt_records,
+    freezing.freeze,
+    freezing.unfreeze,
     rescuing.resume,
     rescuing.restore,
     upkeep.prune,
     upkeep.rebuild,
     judging.holdout,
 ):
-    app.command(command.__name__.replace("_", "-"))(command)
+    waits = command in {delivering.deliver, delivering.redeploy, deciding.approve}
+    app.command(command.__name__.replace("_", "-"), epilog=exit_codes() if waits else None)(command)
 
 
 def main() -> None:

@@ -29,9 +29,9 @@ def holdout(
     ] = None,
 ) -> None:
     """Show size, classes and small objects of labelled images, what is there twice, and the smallest loss they show."""
-    from banana_delivery.defs.resources import margins_of
     from banana_delivery.errors import LabelledImagesError
     from banana_delivery.evaluation.holdout.report import report
+    from banana_delivery.policies.reading import load_policy
     from banana_delivery.reports.terminal import holdout_view
 
     del look  # There is one thing to do with them so far.
@@ -39,7 +39,7 @@ def holdout(
     place = where.expanduser() if where else settings.holdout
     if place is None:
         raise LabelledImagesError("No hold-out is set: name a folder, or set BANANA_HOLDOUT.")
-    found = report(place, "" if where else settings.holdout_split, margins_of(settings))
+    found = report(place, "" if where else settings.holdout_split, load_policy(settings.policy_source).quality)
     console.print(in_terminal(f"{found.path}, {found.digest[:19]}"), highlight=False)
     console.print(
         holdout_view(

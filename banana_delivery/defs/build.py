@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +19,7 @@ from banana_delivery.defs.assets.rollout_log import rollout_log
 from banana_delivery.defs.assets.staging_release import staging_release
 from banana_delivery.defs.jobs import build_jobs
 from banana_delivery.defs.records_io import RecordsIOManager
-from banana_delivery.defs.resources import Resources, margins_of
+from banana_delivery.defs.resources import Resources
 from banana_delivery.defs.sensors import build_sensors
 from banana_delivery.errors import BadSettingsError, ImageError
 from banana_delivery.evaluation.http import HttpEvaluator
@@ -31,6 +32,8 @@ from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.settings import Settings
 from banana_delivery.waiting import SystemClock
 
+LOG = logging.getLogger(__name__)
+
 
 def build_resources(settings: Settings) -> Resources:
     """The real parts, as the settings choose them. Nothing is contacted before it is used.
@@ -42,7 +45,6 @@ def build_resources(settings: Settings) -> Resources:
         image_store, release_target = platform(settings).parts(settings)
     except ImageError as error:
         raise BadSettingsError(str(error)) from error
-    margins_of(settings)  # What cannot be used is told now and not in the middle of a delivery.
     tracking = os.environ.get("MLFLOW_TRACKING_URI", settings.mlflow_url)
     return Resources(
         settings=settings,
@@ -65,10 +67,14 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
         resource_overrides: parts to use instead, by their names in ``Resources``.
 
     Raises:
-        BadSettingsError: if what the target needs is not set, or the release policy cannot be used.
+        BadSettingsError: if what the target needs is not set.
     """
     resources = replace(build_resources(settings), **cast(dict[str, Any], dict(resource_overrides or {})))
-    _ = resources.policy_file.policy  # A policy that cannot be used is told here, before anything is under way.
+    try:
+        _ = resources.policy_file.policy
+    except BadSettingsError as error:
+        # Told before anything is under way, and no more than that: the ways back are among the definitions.
+        LOG.error("Nothing is delivered until this is mended: %s", error)  # noqa: TRY400 - a sentence, not a trace
     location = CodeLocation.of(resources.settings)
     assets = [model_artifact, image, staging_release, ab_report, production_release]
     return dg.Definitions(

@@ -6,18 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
 
-from pydantic import ValidationError
-
 from banana_delivery.delivery.publish_outcome import OutcomePublisher, PendingMarks
 from banana_delivery.delivery.record_attempt import AttemptRecorder
-from banana_delivery.errors import BadSettingsError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.export.export import Artifact
 from banana_delivery.images.base import ImageStore
 from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policies.reading import PolicyFile
-from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.reports.plots import Plots
 from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
 from banana_delivery.settings import Settings
@@ -27,22 +23,6 @@ from banana_delivery.waiting import Clock
 Exporter = Callable[..., Artifact]
 """Checkpoint, directory for the result, whose it is, labelled images, progress: the exported model, proven alike. By
 name, where they are known: ``judged`` and ``judged_by``, the classes that labelled images show."""
-
-
-def margins_of(settings: Settings) -> QualityMargins:
-    """The margins that the settings ask for.
-
-    Raises:
-        BadSettingsError: if there is no such margin, or it has a value that cannot be used.
-    """
-    try:
-        return QualityMargins.model_validate(settings.quality_margins)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BadSettingsError(
-            f"BANANA_QUALITY_MARGINS cannot be used: {'.'.join(map(str, first['loc']))}: {first['msg']}; the margins "
-            f"are {', '.join(QualityMargins.model_fields)}."
-        ) from None
 
 
 @dataclass(frozen=True)

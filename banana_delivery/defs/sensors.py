@@ -27,6 +27,7 @@ from banana_delivery.images.base import ImageStore
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
 from banana_delivery.notifications.alarms import held_version_fails, registry_trouble, rollback_failed
+from banana_delivery.policies.document import Rules
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import COLOURS, Environment, Outcome, Phase
 from banana_delivery.policy.outages import Outage, Trouble, Word, assess
@@ -271,7 +272,8 @@ def production_watch(
         snapshot = release_target.traffic(Environment.PRODUCTION)
     except TargetError as error:
         return dg.SkipReason(f"Production does not answer: {error}")
-    plan = recorder.policy_file.policy.plan
+    rules = Rules.kept(production.rules)  # By which it was released, whatever the file says by now.
+    plan = rules.plan if rules else recorder.policy_file.plan_in_any_case
     if production.phase is Phase.DRIFTED:
         held = assess_held(production, snapshot, context.cursor, plan)
         context.update_cursor(held.cursor)

@@ -8,20 +8,23 @@ import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from banana_delivery import bundle
+from banana_delivery.delivery.signing.images import ImageSigner, refuse_unsigned
+from banana_delivery.delivery.signing.statements import PROVENANCE, SBOM, provenance
 from banana_delivery.delivery.upkeep.home import prune_home
 from banana_delivery.errors import GateError, ImageError, TargetError
-from banana_delivery.files import bytes_digest
+from banana_delivery.files import bytes_digest, file_sha256
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageStore, Parity, Progress
 from banana_delivery.images.release import release_tags, stranger
-from banana_delivery.images.scanning import Audit, scan
-from banana_delivery.images.supply_chain.attachments import AttachmentKind
+from banana_delivery.images.scanning import Audit, OtherLock, scan
+from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
 from banana_delivery.images.supply_chain.installed import Installed
 from banana_delivery.images.supply_chain.sbom import sbom
 from banana_delivery.images.supply_chain.system_audit import SystemScan, audit_system, together
-from banana_delivery.names import CHECKPOINT_SHA256_LABEL, MLFLOW_RUN_LABEL, OCI_SOURCE_LABEL
+from banana_delivery.names import CHECKPOINT_SHA256_LABEL, LOCK_SHA256_LABEL, MLFLOW_RUN_LABEL, OCI_SOURCE_LABEL
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ArtifactRecord, ImageRecord
 from banana_delivery.policy.model import COLOURS, ImageRef
@@ -36,7 +39,7 @@ SERVING_LOCK = bundle.SERVING_LOCK
 DAY_SECONDS = 86_400
 
 
-@dataclass(frozen=True)
+@dataclass
 class ImageBuild:
     """Makes the image of one version, or finds it.
 
@@ -47,6 +50,7 @@ class ImageBuild:
         audit_log: knows what was recorded of the version before.
         clock: tells what was served within the rollback window.
         say: told what happens.
+        run_id: the run that wants it.
     """
 
     store: ImageStore
@@ -55,6 +59,7 @@ class ImageBuild:
     audit_log: AuditLog
     clock: Clock
     say: Progress
+    run_id: str = ""
 
     def original(self, artifact: ArtifactRecord) -> ImageRecord | None:
         """The record of the digest that was released before; None if none was ever built.
@@ -65,13 +70,19 @@ class ImageBuild:
         earlier = self.audit_log.latest(ImageRecord, "image", artifact.version)
         if earlier is None:
             return None
-        if self.store.resolve(earlier.ref.digest) is None:
+        there = self.store.resolve(earlier.ref.digest)
+        if there is None:
             return self._rebuilt(artifact, earlier.ref)
+        # It may have moved since: what it is, the record says, and the store where.
+        earlier = earlier.replace(ref=earlier.ref.replace(repository=there.repository))
         self.say(f"Redeploy: taking the original image {earlier.ref.digest}")
+        self._adopt(earlier.ref)
         reused = earlier.layers_new + earlier.layers_reused
-        if earlier.audit == Audit.UNKNOWN:
-            # The database may answer by now, and nothing but asking it would ever let the image through again.
-            audit, detail = self._audit(self._look_inside(earlier.ref)[0])
+        earlier = earlier.replace(signed_by=self._signer.name or earlier.signed_by)
+        if earlier.audit == Audit.UNKNOWN and self.settings.unaudited == "reject":
+            # The database may answer by now, and nothing but asking it would ever let the image through again. Where a
+            # warning is enough, a way back waits for no database, and none may close it.
+            audit, detail = self._audit(earlier.ref, self._look_inside(earlier.ref)[0])
             earlier = earlier.replace(audit=audit, audit_detail=detail)
         return earlier.replace(reused=True, new_bytes=0, layers_new=(), layers_reused=reused, seconds=0.0)
 
@@ -81,15 +92,18 @@ class ImageBuild:
         Raises:
             ImageError: if it cannot be built, found or tagged.
         """
-        start = time.monotonic()
+        start, began = time.monotonic(), self.clock.time()
         context = build_context(artifact, self.settings.source_url)
         existing = self.store.find(self.store.key(context))
         built = self._found(existing) if existing else self.store.build(context, self.say)
+        # What wrote no layer was found, if not here then inside `build`; it is not named or run before it is proven.
+        made = bool(built.layers_new) or self._prove(context, built.ref)
         self.store.tag(built.ref, release_tags(artifact.version, git_revision()))
         passed, detail = self._self_test(built.ref)
         inside, bill_trouble = self._look_inside(built.ref)
-        audit, audit_detail = self._audit(inside)
-        bill, components, bill_trouble = self._bill_of_materials(built.ref, inside, bill_trouble)
+        audit, audit_detail = self._audit(built.ref, inside)
+        bill, bill_trouble = self._bill_of_materials(built.ref, inside, bill_trouble)
+        self._sign(artifact, built.ref, began, bill, made=made)
         pruned, prune_trouble = self._make_room(built.ref)
         return ImageRecord(
             ref=built.ref,
@@ -103,9 +117,10 @@ class ImageBuild:
             pickles=self.store.pickles_inside(built.ref),
             audit=audit,
             audit_detail=audit_detail,
-            sbom=bill,
-            sbom_components=components,
+            sbom=bytes_digest(bill.content) if bill else "",
+            sbom_components=len(json.loads(bill.content)["components"]) if bill else 0,
             sbom_trouble=bill_trouble,
+            signed_by=self._signer.name,
             lock_difference=self.store.lock_difference(built.ref, SERVING_LOCK),
             reused=existing is not None,
             pruned=pruned,
@@ -165,24 +180,79 @@ class ImageBuild:
         except ImageError as error:
             return None, str(error)
 
-    def _bill_of_materials(self, ref: ImageRef, inside: Installed | None, trouble: str) -> tuple[str, int, str]:
-        """Digest and length of what lies beside the image now, or why nothing does, which never stops a delivery."""
+    def _bill_of_materials(
+        self, ref: ImageRef, inside: Installed | None, trouble: str
+    ) -> tuple[Attachment | None, str]:
+        """What lies beside the image now, or why nothing does, which never stops a delivery."""
         if inside is None:
             self.say(f"The image has no bill of materials: {trouble}")
-            return "", 0, trouble
+            return None, trouble
         try:
             bill = sbom(ref, self.store.labels(ref), inside, self.settings.model_name)
             self.store.attach(ref, AttachmentKind.SBOM, [bill])
         except ImageError as error:
             self.say(f"The image has no bill of materials: {error}")
-            return "", 0, str(error)
-        return bytes_digest(bill.content), len(json.loads(bill.content)["components"]), ""
+            return None, str(error)
+        return bill, ""
 
-    def _audit(self, inside: Installed | None) -> tuple[str, str]:
+    @cached_property
+    def _signer(self) -> ImageSigner:
+        return ImageSigner(self.store, self.settings)
+
+    def _sign(
+        self, artifact: ArtifactRecord, ref: ImageRef, began: float, bill: Attachment | None, *, made: bool
+    ) -> None:
+        """Sign what is ours, and say how it was made if it was made by this run.
+
+        Raises:
+            ImageError: if no signature can be kept.
+        """
+        if self._signer.has_signed(ref):
+            return
+        if made:
+            labels, now, commit = self.store.labels(ref), self.clock.time(), git_revision(length=40)
+            model, run_id = self.settings.model_name, self.run_id
+            built = provenance(artifact, labels, model=model, run_id=run_id, commit=commit, start=began, end=now)
+            self._signer.say(ref, {PROVENANCE: built})
+        if bill:
+            self._signer.say(ref, {SBOM: json.loads(bill.content)})
+        self._signer.sign(ref)  # Last: what is signed is complete.
+
+    def _prove(self, context: BuildContext, ref: ImageRef) -> bool:
+        """Whether an image that was found was made again, since neither our signature nor a record of ours has it.
+
+        What was merely found is somebody's who may push, until it is proven.
+
+        Raises:
+            ImageError: if what is made of the same inputs is another image.
+        """
+        if self._signer.has_signed(ref) or self._on_record(ref):
+            return False
+        self.say(
+            f"{ref.digest} was there already and no record has it; it is made again and compared before it is signed"
+        )
+        parity = self.store.rebuild(context, ref, self.say)
+        if not parity.proven:
+            raise ImageError(
+                f"{ref.pinned} says that it is version {ref.version}, but what its inputs give is another image "
+                f"({parity.differences[0]}); it is not signed. Find out who put it there, and remove it."
+            )
+        return True
+
+    def _adopt(self, ref: ImageRef) -> None:
+        """Sign an image that our own signed record has, from a time before images were signed."""
+        if not self._signer.has_signed(ref):
+            self._signer.sign(ref)
+
+    def _on_record(self, ref: ImageRef) -> bool:
+        return any(one.ref.digest == ref.digest for one in self.audit_log.all(ImageRecord, "image", ref.version))
+
+    def _audit(self, ref: ImageRef, inside: Installed | None) -> tuple[str, str]:
         """Only images that bring their packages along are scanned; the embedded ones run on this host's.
 
         Args:
-            inside: what is installed in the image; None if that cannot be told.
+            ref: the image.
+            inside: what is installed in it; None if that cannot be told.
         """
         if not self.store.brings_packages:
             return "", ""
@@ -190,7 +260,9 @@ class ImageBuild:
         url, accepted = settings.osv_url, settings.accepted_vulnerabilities
         with ThreadPoolExecutor(1) as beside:  # Each of them waits for a database.
             asked = beside.submit(audit_system, inside, osv_url=url, accepted=accepted) if inside else None
-            found = scan(SERVING_LOCK, osv_url=url, accepted=accepted)
+            # Today's lock says nothing of an image that was built for another one, neither good nor bad.
+            of_today = self.store.labels(ref).get(LOCK_SHA256_LABEL) == file_sha256(SERVING_LOCK)
+            found = scan(SERVING_LOCK, osv_url=url, accepted=accepted) if of_today else OtherLock()
             unseen = SystemScan(trouble="what is installed in the image cannot be read")
             return together([found, asked.result() if asked else unseen])
 
@@ -221,16 +293,18 @@ def build_context(artifact: ArtifactRecord, source_url: str) -> BuildContext:
     )
 
 
-def refuse_stranger(audit_log: AuditLog, store: ImageStore, ref: ImageRef, version: str) -> None:
+def refuse_stranger(audit_log: AuditLog, store: ImageStore, ref: ImageRef, version: str, settings: Settings) -> None:
     """Let only that image be deployed which the store itself says to be this version's, whatever is on record.
 
     Raises:
-        GateError: if it is another one by its own labels.
+        GateError: if it is another one by its own labels, or bears no signature where one is asked for.
         ImageError: if it is not in the configured repository, or cannot be looked at.
+        BadSettingsError: if the keys of those who may sign cannot be read.
     """
     models = {one.onnx_sha256 for one in audit_log.all(ArtifactRecord, "model_artifact", version)}
     if why := stranger(ref, store.labels(ref), version, models):
         raise GateError(why)
+    refuse_unsigned(store, ref, settings)
 
 
 def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Progress, source_url: str = "") -> Parity:
@@ -259,13 +333,13 @@ def in_use(
     return deployed | candidates | before | served | {ref.digest for ref in about_to}
 
 
-def git_revision() -> str:
-    """The short commit hash of the checkout, or nothing where the code did not come by git."""
+def git_revision(length: int = 12) -> str:
+    """The commit hash of the checkout, so many characters of it, or nothing where the code did not come by git."""
     if bundle.CHECKOUT is None:
         return ""
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"],
+            ["git", "rev-parse", f"--short={length}", "HEAD"],
             cwd=bundle.CHECKOUT,
             capture_output=True,
             text=True,

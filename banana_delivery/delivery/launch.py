@@ -5,18 +5,24 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
-from banana_delivery.errors import GateError
+from banana_delivery.delivery.ending.ended import Ended
+from banana_delivery.delivery.ending.remote import checked_server, follow, launch
+from banana_delivery.errors import BadSettingsError, GateError
 from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.names import ACTOR_TAG, TRIGGER_TAG
+from banana_delivery.policies.calendar import moment, outlasts, until_words
 from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ImageRecord, ManualDecision
+from banana_delivery.policy.asset_records import DecisionKind, FreezeRecord, ImageRecord, ManualDecision
 from banana_delivery.policy.gate import CLAIMED
-from banana_delivery.policy.model import ImageRef
-from banana_delivery.quoting import in_terminal
+from banana_delivery.policy.model import ImageRef, Outcome
+from banana_delivery.policy.outcomes import CONSEQUENCES
+from banana_delivery.quoting import in_ci_log
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.client import DagsterClient
 from banana_delivery.runs.code_location import CodeLocation
@@ -28,32 +34,101 @@ from banana_delivery.waiting import Clock
 LONGEST_DELIVERY_SECONDS = 3600.0
 
 
-def deliver_one(
-    settings: Settings,
-    job: str,
-    version: str,
-    trigger: str,
-    actor: str,
-    assets: Sequence[str],
-    console: Console,
-) -> AttemptRecord | None:
-    """Run a job for one version and show how it ended.
+Asked = tuple[str, str, Sequence[str]]
+"""The job, what triggered it, and which of its assets are wanted; none for all."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How somebody wants a delivery to be launched.
+
+    Attributes:
+        server: Dagster's pages, which are all that is asked; None for this machine's own stack.
+        wait: whether to stay until it has ended.
+        seconds: how long to stay at most.
+        page: where what became of it is added, in Markdown.
+    """
+
+    server: str | None = None
+    wait: bool = True
+    seconds: float = LONGEST_DELIVERY_SECONDS
+    page: Path | None = None
+
+
+def deliver_one(settings: Settings, version: str, asked: Asked, console: Console, wish: Wish) -> int:
+    """Run a job for one version, and show what it does and how it ended.
 
     Returns:
-        The attempt as it was logged; None if the run did not come far enough to log one.
+        The exit code that says how; 0 if nobody waits.
+
+    Raises:
+        DagsterError: if it was not launched, or nobody can tell how it ended.
     """
-    location = CodeLocation.of(settings)
-    client = DagsterClient(settings.dagster_url, location, settings.pages_token.get_secret_value())
-    with open_instance(settings) as instance:
-        ensure_partition(instance, version, location)
-        run_id = client.launch(job, version, {TRIGGER_TAG: trigger, ACTOR_TAG: actor}, assets)
-        console.print(f"Version {version}: {settings.pages_url or settings.dagster_url}/runs/{run_id}")
-        with console.status(f"Delivering version {version}"):
-            status = client.wait(run_id, LONGEST_DELIVERY_SECONDS)
-        attempt = AuditLog(instance, location).attempt_of(run_id, version)
-    ended = f"Version {version}: {attempt.outcome}. {in_terminal(attempt.reason)}" if attempt else ""
-    console.print(ended or f"The run ended {status}.")
-    return attempt
+    job, trigger, assets = asked
+    server, location = (
+        settings.dagster_url if wish.server is None else checked_server(wish.server),
+        CodeLocation.of(settings),
+    )
+    client = DagsterClient(server, location, settings.pages_token.get_secret_value())
+    if wish.server is None:
+        with open_instance(settings) as instance:
+            ensure_partition(instance, version, location)
+    run_id = launch(client, job, version, {TRIGGER_TAG: trigger, ACTOR_TAG: claimed_by()}, assets)
+
+    def say(line: str) -> None:
+        # Where a line is broken it could begin with what a CI server takes for an order.
+        console.print(in_ci_log(line), soft_wrap=True, markup=False, highlight=False)
+
+    url = f"{settings.pages_url or server}/runs/{run_id}"
+    say(f"Version {version}: {url}")
+    if not wish.wait:
+        return 0
+    with console.status(f"Delivering version {version}"):
+        ended = follow(client, run_id, version, url, say, wish.seconds)
+    say(ended.sentence)
+    if wish.page:
+        _add(ended, wish.page, say)
+    return ended.exit_code
+
+
+def deliver_all(
+    settings: Settings,
+    numbered: Callable[[str], str],
+    asked: Asked,
+    versions: Sequence[str],
+    console: Console,
+    wish: Wish,
+) -> int:
+    """Run a job for one version after the other; a parked one lets the next have its turn, any other failure ends it.
+
+    Args:
+        settings: where Dagster is, and what of it is ours.
+        numbered: asks the registry for a version, which may be its latest one.
+        asked: what is to run.
+        versions: as they were typed.
+        console: where it is shown.
+        wish: how.
+
+    Returns:
+        The exit code of the first that was not released; 0 if all were.
+    """
+    codes = []
+    for typed in versions:
+        if wish.server is not None and typed == "latest":
+            raise BadSettingsError("With --server, name the version by its number: no registry is asked from here.")
+        version = numbered(typed) if wish.server is None else typed
+        codes.append(deliver_one(settings, version, asked, console, wish))
+        if codes[-1] not in {0, CONSEQUENCES[Outcome.PARKED].exit_code}:
+            break
+    return next((code for code in codes if code), 0)
+
+
+def _add(ended: Ended, page: Path, say: Callable[[str], None]) -> None:
+    """What became of a delivery counts, whether its page can be written or not."""
+    try:
+        ended.write(page)
+    except OSError as error:
+        say(f"{page} cannot be written ({error.strerror or error}); it would have said the same.")
 
 
 def claimed_by() -> str:
@@ -105,6 +180,40 @@ def decide(
         )
         log.record_decision(decision)
     return decision
+
+
+def say_freeze(settings: Settings, clock: Clock, by: str, reason: str, until: str, *, frozen: bool) -> FreezeRecord:
+    """Put on record that nothing is to enter production any more, or that deliveries may again; it counts at once.
+
+    Args:
+        settings: where the audit trail is.
+        clock: dates it.
+        by: who says it.
+        reason: why, in one sentence.
+        until: when it ends by itself, as typed; empty for never.
+        frozen: which of the two.
+
+    Raises:
+        GateError: if there is no reason, or no such time.
+        DagsterError: if it cannot be put on record.
+    """
+    if not reason.strip():
+        raise GateError("It needs a reason, which the audit trail keeps; say why: --reason '...'")
+    try:
+        end = moment(until, clock.time()) if until.strip() else None
+    except ValueError as error:
+        raise GateError(str(error)) from None
+    said = FreezeRecord(frozen=frozen, by=by, reason=reason.strip(), at=clock.time(), until=end)
+    with open_instance(settings) as instance:
+        log = AuditLog(instance, CodeLocation.of(settings))
+        before = log.freeze()
+        if before and outlasts(before, said):
+            raise GateError(
+                f"{before.by} froze deliveries{until_words(before.until)} already, which lasts longer; to end that "
+                f"first, type: {commands.unfreeze()}"
+            )
+        log.record_freeze(said)
+    return said
 
 
 def _decided(log: AuditLog, version: str, digest: str) -> ImageRef:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
-from banana_delivery.errors import TargetError
+from banana_delivery.errors import BadSettingsError, TargetError
+from banana_delivery.policies.document import Rules
 from banana_delivery.policies.reading import PolicyFile
-from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord, StagingRecord
+from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord, PolicyStamp, StagingRecord
 from banana_delivery.policy.model import Environment
 from banana_delivery.policy.outcomes import outcome_of_run
 from banana_delivery.quoting import in_path
@@ -20,6 +21,7 @@ from banana_delivery.reports.plots import Plots, rollout_picture
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import Run, Runs
 from banana_delivery.runs.outcome import end_of
+from banana_delivery.runs.policies import KeptPolicies
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.targets.sightings import Sightings
@@ -100,7 +102,25 @@ class AttemptRecorder:
         return attempt.replace(
             digest=image.ref.digest if image else attempt.digest,
             serving_version=attempt.serving_version or self._serving_version(log),
+            policy=attempt.policy or self._policy_of(log, attempt),
         )
+
+    def _policy_of(self, log: AuditLog, attempt: AttemptRecord) -> PolicyStamp | None:
+        """What an attempt was judged by: the rules that its run wrote down, or those of now."""
+        try:
+            present = self.policy_file.policy.stamp
+        except BadSettingsError:
+            present = None  # A rollback goes on without a policy.
+        try:
+            rules = Rules.kept(self.target.record(Environment.PRODUCTION).rules)
+        except TargetError:
+            return present
+        if rules is None or (attempt.run_id and attempt.run_id != rules.run_id):
+            return present
+        if present and present.digest == rules.digest:
+            return present
+        text = KeptPolicies(log.instance).text(rules.digest)
+        return PolicyStamp(name=rules.plan.name, digest=rules.digest, text=text)
 
     def _serving_version(self, log: AuditLog) -> str:
         try:
@@ -123,7 +143,7 @@ class AttemptRecorder:
 
         run = f"{self.settings.pages_url}/runs/{attempt.run_id}"
         try:
-            budget = self.policy_file.policy.plan.latency_budget_seconds
+            budget = self.policy_file.plan_in_any_case.latency_budget_seconds
             page = html_report(
                 attempt,
                 budget_seconds=budget,

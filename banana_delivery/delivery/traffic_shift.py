@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.recovery import shelter
 from banana_delivery.errors import DriftError, FencedError, TargetError
-from banana_delivery.evaluation.base import Load, Log
+from banana_delivery.evaluation.base import Evaluator, Load, Log
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.drift import Observed, find_drift
@@ -45,6 +46,12 @@ PHASES = {
 }
 
 Result = TypeVar("Result")
+
+
+def probing(evaluator: Evaluator, target: ReleaseTarget, colour: Colour) -> AbstractContextManager[Load]:
+    """Our own load on one colour of production, by its internal route and with its proof."""
+    where = Environment.PRODUCTION
+    return evaluator.probe(target.probe_url(where, colour), target.probe_token(where, colour))
 
 
 @dataclass

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
+from banana_delivery.delivery.traffic_shift import probing
 from banana_delivery.errors import BananaDeliveryError, GoneAlreadyError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.notifications.alarms import rollback_failed, wrong_release
@@ -21,6 +22,8 @@ from banana_delivery.waiting import Clock
 LOG = logging.getLogger(__name__)
 CONTROL_SECONDS = 1.0
 """Enough for a few requests to the release before: a node that is slow, or fails, does not spare them."""
+CONTROL_READING_SECONDS = 5.0
+"""How long a rollback waits for the labelled images to be read: on a slow disk that takes minutes, and users fail."""
 
 WATCH = "production_watch"
 """Who rolls back, in the audit trail."""
@@ -123,14 +126,17 @@ def traffic_with_control(
 ) -> TrafficSnapshot:
     """The counters once the release before, which is still warm and has no users, was asked a little as well.
 
-    For the moment before a rollback: whether it would do any better. If it cannot be asked, nothing is known of it.
+    For the moment before a rollback: whether it would do any better. If it cannot be asked, or not soon, nothing is
+    known of it.
 
     Raises:
         TargetError: if the target does not answer.
     """
     try:
-        if record.active is not None:
-            with evaluator.probe(target.probe_url(Environment.PRODUCTION, record.active.other)) as load:
+        if record.active is not None and not evaluator.ready(CONTROL_READING_SECONDS):
+            LOG.warning("The release before is not asked: the labelled images are not read yet.")
+        elif record.active is not None:
+            with probing(evaluator, target, record.active.other) as load:
                 load.set_rate(CONTROL_RATE)
                 clock.sleep(CONTROL_SECONDS)
     except BananaDeliveryError as error:

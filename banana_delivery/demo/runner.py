@@ -213,6 +213,7 @@ def demo_settings(settings: Settings) -> Settings:
     """The settings of the demonstration: a folder of its own, and on a cluster namespaces of its own."""
     own = {
         "home": settings.home / "demo",
+        "policy": "demo",
         "plan": "demo",
         "drill_faults": faults(SCENARIOS),
         "kubernetes_staging_context": "",

@@ -15,7 +15,7 @@ from operator import not_
 from pathlib import Path
 
 import httpx
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from banana_delivery.embedded.paths import LocalPaths, is_free
 from banana_delivery.embedded.router.traefik import Router
@@ -57,6 +57,7 @@ class ReplicaSet(StoredRecord):
         directory: the release unpacked: ``app/serving``, ``model/model.onnx``, ``model/version.json``.
         replicas: its processes.
         generation: of the last claim on the environment.
+        probe_token: what the probe proves itself by; empty for what was deployed before there were tokens.
     """
 
     environment: Environment
@@ -64,6 +65,7 @@ class ReplicaSet(StoredRecord):
     image: ImageRef
     directory: Path
     generation: int = 0
+    probe_token: str = Field(default="", repr=False)
     replicas: tuple[Replica, ...] = ()
 
     @property
@@ -108,6 +110,7 @@ class ReplicaSet(StoredRecord):
             "ENVIRONMENT": self.environment.value,
             "COLOUR": self.colour.value,
             "IMAGE_DIGEST": self.image.digest,
+            "PROBE_TOKEN": self.probe_token,
             "DATABASE_URL": settings.serving_database_url.get_secret_value(),
             "SOURCE_URL": settings.source_url,
             "FAULT": settings.drill_faults.get(self.image.version, ""),
@@ -175,10 +178,9 @@ class ReplicaClient:
         if answer.status_code != httpx.codes.OK:
             return Health(ready=False, waiting_for=_sentence(answer))
         reported = answer.headers.get("X-Image-Digest", "")
-        if reported != digest:
-            waiting_for = f"port {port} is answered by {reported or 'something else'}"
-            return Health(ready=False, waiting_for=waiting_for, reported=reported)
-        return Health(ready=True)
+        if reported == digest:
+            return Health(ready=True)
+        return Health(False, f"port {port} is answered by {reported or 'something else'}", reported)
 
     def metrics(self, port: int) -> str | None:
         """The replica's own counters in Prometheus' text format; None if it does not answer."""
@@ -292,7 +294,7 @@ class Replicas:
             for replica in moved:
                 self._supervisor.write(found.program(replica, self._settings))
         for environment in Environment:
-            self._router.write_backends(environment, self._ports(environment))
+            self._router.write_backends(environment, self._ports(environment), self._tokens(environment))
 
     def stamp(self, environment: Environment, generation: int) -> None:
         """Leave the generation of a claim on what the colours were told to run."""
@@ -305,7 +307,7 @@ class Replicas:
         leaving = [name for name in processes if name.startswith(prefix) and name not in stay]
         if leaving:
             ports = {**self._ports(target.environment), target.colour: [replica.port for replica in kept]}
-            self._router.write_backends(target.environment, ports)
+            self._router.write_backends(target.environment, ports, self._tokens(target.environment))
             self._router.await_backends(target.environment, ports)
         for name in leaving:
             self._supervisor.forget(name)
@@ -331,20 +333,22 @@ class Replicas:
 
     def _route(self, environment: Environment) -> None:
         ports = self._ports(environment)
-        self._router.write_backends(environment, ports)
+        self._router.write_backends(environment, ports, self._tokens(environment))
         self._router.await_backends(environment, ports)
 
     def _ports(self, environment: Environment) -> dict[Colour, list[int]]:
         return {found.colour: found.ports for found in self.all(environment)}
+
+    def _tokens(self, environment: Environment) -> dict[Colour, str]:
+        return {found.colour: found.probe_token for found in self.all(environment)}
 
     def _write(self, replicas: ReplicaSet) -> None:
         path = self._paths.replica_set(replicas.environment, replicas.colour)
         try:
             write_atomically(path, replicas.model_dump_json(indent=2))
         except OSError as error:
-            raise TargetError(
-                f"{path} cannot be written: {error.strerror}; make room or correct its permissions."
-            ) from error
+            sentence = f"{path} cannot be written: {error.strerror}; make room or correct its permissions."
+            raise TargetError(sentence) from error
 
     @contextmanager
     def _free_ports(self) -> Iterator[Iterator[int]]:
@@ -356,8 +360,7 @@ class Replicas:
             error=TargetError,
             end_stopped=True,
         ):
-            sets = chain.from_iterable(self.all(environment) for environment in Environment)
-            given = set(chain.from_iterable(found.ports for found in sets))
+            given = {port for environment in Environment for found in self.all(environment) for port in found.ports}
             yield self._candidates(given)
 
     def _candidates(self, given: set[int]) -> Iterator[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -216,6 +217,12 @@ class LocalTarget(ReleaseTarget):
         return f"http://127.0.0.1:{self._settings.probe_port}/{colour}"
 
     @override
+    def probe_token(self, environment: Environment, colour: Colour) -> str:
+        """What the router's internal route and the colour's replicas ask for."""
+        found = self._replicas.of(environment, colour)
+        return found.probe_token if found else ""
+
+    @override
     def default_replicas(self, environment: Environment) -> int:
         """As the settings say."""
         settings = self._settings
@@ -278,6 +285,8 @@ class LocalTarget(ReleaseTarget):
             image=deployment.image,
             directory=directory,
             generation=wished.generation,
+            # Where the same release runs already, its own stays.
+            probe_token=secrets.token_hex(16),
         )
         self._replicas.apply(replicas, deployment.replicas, carries_users=wished.weights.get(colour, 0) > 0)
 

@@ -211,9 +211,10 @@ class _Asker:
 
     def _try(self, image: LabelledImage, reply: _Reply) -> float | None:
         """Ask once; seconds to wait before the next try, None if there is to be none."""
+        data = image.encoded  # Before the clock starts: that a disk is slow is not the service's fault.
         started = time.perf_counter()
         try:
-            response = upload(self.client, self._url, image.name, image.encoded, **self._query)
+            response = upload(self.client, self._url, image.name, data, **self._query)
         except httpx.HTTPError as error:
             reply.failure = f"{type(error).__name__} {error}".strip()
             reply.unreached = isinstance(error, UNREACHED)

@@ -109,6 +109,22 @@ class Evaluator(ABC):
             EvaluationError: if another digest answered than was meant.
         """
 
+    def ready(self, seconds: float) -> bool:
+        """Whether a probe can begin at once.
+
+        What it sends is read in the background, where that takes time, and goes on being read after this has returned.
+
+        Args:
+            seconds: to wait for it, at most.
+        """
+        del seconds
+        return True
+
     @abstractmethod
-    def probe(self, url: str) -> AbstractContextManager[Load]:
-        """Load that replays labelled images against an internal route; starts at rate 0, ends with the block."""
+    def probe(self, url: str, token: str = "") -> AbstractContextManager[Load]:
+        """Load that replays labelled images against an internal route; starts at rate 0, ends with the block.
+
+        Args:
+            url: of the route.
+            token: what its requests prove by that they are the probe's.
+        """

@@ -24,6 +24,7 @@ class FakeLoad:
     """A load that remembers its rate; whoever advances the clock asks it how much is due."""
 
     url: str
+    token: str = ""
     rate: float = 0.0
 
     def set_rate(self, requests_per_second: float) -> None:
@@ -94,8 +95,8 @@ class FakeEvaluator(Evaluator):
 
     @contextmanager
     @override
-    def probe(self, url: str) -> Iterator[FakeLoad]:
-        load = FakeLoad(url)
+    def probe(self, url: str, token: str = "") -> Iterator[FakeLoad]:
+        load = FakeLoad(url, token)
         self.loads.append(load)
         try:
             yield load

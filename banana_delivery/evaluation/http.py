@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -17,13 +19,14 @@ from banana_delivery.evaluation.base import Evaluator, Load, Log, ProductionAnsw
 from banana_delivery.evaluation.holdout.read import Holdout, read
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.evaluation.load_test import performance
-from banana_delivery.evaluation.probe import AS_PROBE, Probe
+from banana_delivery.evaluation.probe import Probe, as_probe
 from banana_delivery.policy.asset_records import TestRow
 from banana_delivery.policy.quality.assessment import TOLERATED_UNANSWERED
 from banana_delivery.policy.quality.matching import Matches
 from banana_delivery.quoting import cited
 from banana_delivery.settings import Settings
 
+LOG = logging.getLogger(__name__)
 TEST_IMAGES = 8
 TABLES = 3
 READ_BY_ALL = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -40,6 +43,8 @@ class HttpEvaluator(Evaluator):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._reader: threading.Thread | None = None
+        self._is_read = False
 
     @cached_property
     def _directory(self) -> Path:
@@ -189,5 +194,38 @@ class HttpEvaluator(Evaluator):
             raise EvaluationError(str(error)) from error
 
     @override
-    def probe(self, url: str) -> AbstractContextManager[Load]:
-        return Probe(url, self.images, headers=AS_PROBE)
+    def ready(self, seconds: float) -> bool:
+        """One thread reads, however often this is asked and however long it takes."""
+        if self._reader is None or not self._reader.is_alive():
+            self._is_read = False
+            self._reader = threading.Thread(target=self._read_ahead, name="read-holdout", daemon=True)
+            self._reader.start()
+        self._reader.join(seconds)
+        return self._is_read
+
+    def _read_ahead(self) -> None:
+        try:
+            self._read_again_if_moved()
+            self._is_read = True
+        except Exception as error:  # noqa: BLE001 - nobody waits for this thread, so it says what went wrong
+            LOG.warning("The labelled images cannot be read: %s", error)
+
+    @override
+    def probe(self, url: str, token: str = "") -> AbstractContextManager[Load]:
+        self._read_again_if_moved()
+        return Probe(url, self.images, headers=as_probe(token))
+
+    def _read_again_if_moved(self) -> None:
+        """A process lives for weeks; whoever edits or moves the hold-out meanwhile moves its first image as a rule.
+
+        Raises:
+            EvaluationError: if it cannot be used any more.
+        """
+        first = self.images[0]
+        try:
+            first.encoded  # noqa: B018 - it is a property that reads
+        except LabelledImagesError as error:
+            LOG.warning("The hold-out is read again: %s", error)
+            for name in ("_directory", "holdout", "images", "_cache"):
+                self.__dict__.pop(name, None)
+            LOG.info("The hold-out has %s images now.", f"{len(self.images):,}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -135,16 +135,22 @@ def load(directory: Path) -> list[LabelledImage]:
         raise LabelledImagesError(
             f"No labels can be read from {path}, which is not there; BANANA_HOLDOUT must name what has them."
         )
-    return read(Folder.at(directory), path)
+    folder = Folder.at(directory)
+    return read(folder, path, *read_object(folder, path))
 
 
-def read(folder: Folder, path: Path) -> list[LabelledImage]:
+def read(folder: Folder, path: Path, data: Mapping[str, Any], text: str) -> list[LabelledImage]:
     """Read every image that a file of our own form names, in its order.
+
+    Args:
+        folder: that its images lie in.
+        path: of the file.
+        data: what it holds.
+        text: the same as it is written.
 
     Raises:
         LabelledImagesError: a file is missing or not what it should be.
     """
-    data, text = read_object(folder, path)
     try:
         index = _Index.model_validate(data)
     except ValidationError as error:

@@ -95,9 +95,10 @@ def percentile(latencies: Sequence[float], share: float) -> float:
 
 
 def _ask(client: httpx.Client, url: str, image: LabelledImage) -> tuple[httpx.Response | httpx.HTTPError, float]:
+    data = image.encoded  # Before the clock starts: that a disk is slow is not the service's fault.
     started = time.perf_counter()
     try:
-        result: httpx.Response | httpx.HTTPError = upload(client, url, image.name, image.encoded)
+        result: httpx.Response | httpx.HTTPError = upload(client, url, image.name, data)
     except httpx.HTTPError as error:
         result = error
     return result, time.perf_counter() - started

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -21,12 +23,25 @@ from typing import Self
 
 import httpx
 
+from banana_delivery.errors import LabelledImagesError
 from banana_delivery.evaluation.client import PREDICT, is_overload
 from banana_delivery.evaluation.labelled_images import LabelledImage
-from banana_delivery.names import COLOUR_HEADER, DIGEST_HEADER, TRAFFIC_HEADER
+from banana_delivery.names import COLOUR_HEADER, DIGEST_HEADER, PROBE_HEADER, TRAFFIC_HEADER
 
-AS_PROBE = {TRAFFIC_HEADER: "probe"}
-"""How a request says that it is the probe's. A router overwrites it; where there is none, nobody else would say so."""
+LOG = logging.getLogger(__name__)
+READING_SECONDS = 10.0
+"""For the bytes of one image; a share that hangs would keep requests waiting for ever, and say nothing."""
+
+
+def as_probe(token: str) -> dict[str, str]:
+    """How a request says that it is the probe's, and proves it.
+
+    Args:
+        token: of the release that is asked; empty for one from before there were tokens, which takes our word.
+    """
+    return {TRAFFIC_HEADER: "probe", **({PROBE_HEADER: token} if token else {})}
+
+
 LONGEST_BACKLOG_SECONDS = 1.0
 """A load that fell behind, because its machine stood still, makes up for no more than this."""
 
@@ -66,6 +81,10 @@ class Probe:
         self._timeout = timeout
         self._headers = dict(headers or {})
         self._under_way = 0
+        # Not the loop's own threads: its end would wait for a disk that hangs.
+        self._readers = ThreadPoolExecutor(in_flight, thread_name_prefix="probe-read")
+        self._reading: set[asyncio.Task[None]] = set()
+        self._said_unreadable = False
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tally = Tally()
@@ -129,6 +148,9 @@ class Probe:
                 else:
                     self._send(client, requests)
                     due = max(due, now - LONGEST_BACKLOG_SECONDS) + 1 / self._rate
+            for task in self._reading:  # What was not sent yet is not sent any more.
+                task.cancel()
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def _pause(self, seconds: float | None) -> None:
         """Wait so long, or until the rate changes or the load is to stop."""
@@ -141,19 +163,42 @@ class Probe:
             self._tally.skip()
             return
         self._under_way += 1
-        self._tally.send()
-        requests.create_task(self._request(client, next(self._images)))
+        self._reading.add(requests.create_task(self._request(client, next(self._images))))
 
     async def _request(self, client: httpx.AsyncClient, image: LabelledImage) -> None:
+        data = await self._read(image)
+        if task := asyncio.current_task():
+            self._reading.discard(task)
+        self._tally.send()
         at, started = time.time(), time.perf_counter()
-        result: httpx.Response | Exception
-        try:
-            async with asyncio.timeout(self._timeout):
-                result = await client.post(self._address, files={"image": (image.name, image.encoded, "image/jpeg")})
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong is a count, and ends no load
-            result = error
+        result = await self._post(client, image.name, data) if isinstance(data, bytes) else data
         self._under_way -= 1
         self._tally.finish(result, at, time.perf_counter() - started)
+
+    async def _post(self, client: httpx.AsyncClient, name: str, data: bytes) -> httpx.Response | Exception:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await client.post(self._address, files={"image": (name, data, "image/jpeg")})
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong is a count, and ends no load
+            return error
+
+    async def _read(self, image: LabelledImage) -> bytes | Exception:
+        """The bytes of an image, read where the loop need not wait, and before the service's time begins to count."""
+        found: bytes | Exception
+        try:
+            async with asyncio.timeout(READING_SECONDS):
+                reading = asyncio.get_running_loop().run_in_executor(self._readers, getattr, image, "encoded")
+                found = await reading
+        except TimeoutError:
+            found = LabelledImagesError(
+                f"{image.name} was not read within {READING_SECONDS:g} s; look at where the labelled images lie."
+            )
+        except Exception as error:  # noqa: BLE001 - the same
+            found = error
+        if isinstance(found, Exception) and not self._said_unreadable:
+            self._said_unreadable = True
+            LOG.warning("A labelled image cannot be sent, and no further one is told of: %s", found)
+        return found
 
 
 KEPT_FAILURES = 1000
@@ -188,7 +233,7 @@ class LoadCounts:
     """What became of the requests so far; once the load has stopped, sent = answered + overloads + failed.
 
     Attributes:
-        sent: requests that were sent.
+        sent: requests that were sent, or would have been if their image could have been read.
         answered: of these, with status 200.
         overloads: of these, turned away with 503 and Retry-After.
         failures: of these, failed, by `FailedRequest.kind`.

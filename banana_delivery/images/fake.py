@@ -54,6 +54,7 @@ class FakeImages(ImageStore):
         removal_failure: if set, no image can be removed, for which this sentence is the reason.
         lease_seconds: how long an image that was built or asked for is safe from retention.
         clock: seconds since the epoch.
+        repository: what its images are called; another name moves all of them.
     """
 
     brings_packages = False
@@ -63,6 +64,7 @@ class FakeImages(ImageStore):
     removal_failure: str = ""
     lease_seconds: float = 3600.0
     clock: Callable[[], float] = time.time
+    repository: str = "memory"
     _images: dict[str, _Image] = field(default_factory=dict, init=False)
 
     @override
@@ -80,7 +82,7 @@ class FakeImages(ImageStore):
         labels = labels_of(context, key)
         identity = json.dumps([labels, _digests(layers)])
         ref = ImageRef(
-            repository="memory", digest=bytes_digest(identity.encode()), version=context.version, key=key.sha256
+            repository=self.repository, digest=bytes_digest(identity.encode()), version=context.version, key=key.sha256
         )
         kept = {tar for image in self._images.values() for tar in image.layers.values()}
         new = {name: tar for name, tar in layers.items() if tar not in kept}
@@ -123,7 +125,7 @@ class FakeImages(ImageStore):
 
     @override
     def labels(self, ref: ImageRef) -> dict[str, str]:
-        refuse_elsewhere(ref, here="memory", is_here=ref.repository == "memory")
+        refuse_elsewhere(ref, here=self.repository, is_here=ref.repository == self.repository)
         return dict(self._image(ref).labels)
 
     @override
@@ -168,7 +170,7 @@ class FakeImages(ImageStore):
         if image is None:
             return None
         image.used_at = self.clock()
-        return image.ref
+        return image.ref.replace(repository=self.repository)
 
     def _remove(self, decision: PruneDecision, in_use: Callable[[], Collection[str]]) -> PruneDecision:
         image = self._image(decision.ref)

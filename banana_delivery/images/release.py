@@ -12,7 +12,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from banana_delivery.errors import ImageError
@@ -223,10 +223,12 @@ class Contents:
     Attributes:
         layers: digest of each layer's uncompressed content, by name, bottom first.
         labels: its labels.
+        start: how it is run: its command, user, environment and the like; what is empty there is left out.
     """
 
     layers: dict[str, str]
     labels: dict[str, str]
+    start: dict[str, object] = field(default_factory=dict)
 
 
 def compare(ref: ImageRef, then: Contents, now: Contents) -> Parity:
@@ -241,7 +243,31 @@ def compare(ref: ImageRef, then: Contents, now: Contents) -> Parity:
         for name in sorted(then.labels.keys() | now.labels.keys())
         if then.labels.get(name) != now.labels.get(name)
     ]
-    return Parity(ref, tuple(layers + labels))
+    start = [
+        f"{name} was {then.start.get(name)!r} and is now {now.start.get(name)!r}"
+        for name in sorted(then.start.keys() | now.start.keys())
+        if then.start.get(name) != now.start.get(name)
+    ]
+    return Parity(ref, tuple(layers + labels + start))
+
+
+_START = (
+    "User",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Volumes",
+    "WorkingDir",
+    "StopSignal",
+    "Healthcheck",
+    "Shell",
+)
+
+
+def start_of(config: Mapping[str, object]) -> dict[str, object]:
+    """How an image is run, by the ``config`` of its image config."""
+    return {name: config[name] for name in _START if config.get(name)}
 
 
 def _short(layers: dict[str, str], name: str) -> str:

@@ -65,6 +65,7 @@ class LockScan(Model):
 
     CURE: ClassVar[str] = "update requirements/serving.in and lock again"
     WHAT: ClassVar[str] = "packages"
+    AGAIN: ClassVar[str] = "Scan again when the database can be reached"
 
     audited: int = 0
     not_audited: tuple[str, ...] = ()
@@ -89,9 +90,7 @@ class LockScan(Model):
         if self.audit is Audit.VULNERABLE:
             return f"Known vulnerabilities: {_list(self.open_findings)}; {self.CURE}."
         if self.trouble:
-            return (
-                f"NOT CHECKED for known vulnerabilities: {self.trouble}. Scan again when the database can be reached."
-            )
+            return f"NOT CHECKED for known vulnerabilities: {self.trouble}. {self.AGAIN}."
         if self.audit is Audit.UNKNOWN:
             return (
                 f"NOT CHECKED for known vulnerabilities: the database knows {self.audited} of "
@@ -99,6 +98,14 @@ class LockScan(Model):
             )
         accepted = f" besides {len(self.findings)} accepted" if self.findings else ""
         return f"No known vulnerability in {self.audited} {self.WHAT}{accepted}."
+
+
+class OtherLock(LockScan):
+    """What today's lock says of an image that was built for another one: nothing."""
+
+    AGAIN: ClassVar[str] = "Publish the model as a new version to deliver it with today's lock"
+
+    trouble: str = "the image was built for another lock than today's"
 
 
 def scan(lock: Path, *, osv_url: str = "", accepted: Collection[str] = (), seconds: float = 120.0) -> LockScan:

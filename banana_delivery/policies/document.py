@@ -10,13 +10,16 @@ import hashlib
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from banana_delivery.policy.model import Model
+from banana_delivery.policies.calendar import FreezeWindow
+from banana_delivery.policy.asset_records import PolicyStamp
+from banana_delivery.policy.model import Model, StoredRecord
+from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.rollout.plan import Plan
 
 SCHEMA_ID = "release-policy.schema.json"
@@ -32,10 +35,14 @@ class ReleasePolicy(Model):
     Attributes:
         name: what reports and records call it; the file's own name if it is left out.
         plan: the steps of a rollout, its limits, and the risk it may take.
+        quality: what a candidate may lose beside production on the labelled images.
+        freeze: the calendar of times in which nothing enters production.
     """
 
     name: Annotated[str, Field(pattern=NAME)]
     plan: Plan
+    quality: QualityMargins = QualityMargins()
+    freeze: tuple[FreezeWindow, ...] = ()
 
     @cached_property
     def text(self) -> str:
@@ -49,7 +56,35 @@ class ReleasePolicy(Model):
         """Of the text: two files that say the same have the same."""
         return f"sha256:{hashlib.sha256(self.text.encode()).hexdigest()}"
 
+    @property
+    def stamp(self) -> PolicyStamp:
+        """As it stands in what was judged by it."""
+        return PolicyStamp(name=self.name, digest=self.digest, text=self.text)
 
+
+class Rules(StoredRecord):
+    """The part of a policy that a release under way goes by, kept in its environment's record.
+
+    Attributes:
+        run_id: the delivery that they were set for; it goes on by them whatever the file says by then.
+        digest: of the whole policy.
+        plan: the rollout plan.
+    """
+
+    run_id: str
+    digest: str
+    plan: Plan
+
+    @classmethod
+    def kept(cls, text: str) -> Rules | None:
+        """The rules in a record; None if it has none, or some that this version cannot obey."""
+        try:
+            return cls.read_json(text) if text else None
+        except ValidationError:
+            return None
+
+
+@cache
 def schema() -> dict[str, Any]:
     """The JSON schema (2020-12) of a policy file, for editors and for ``read_policy``."""
     whole = ReleasePolicy.model_json_schema()
@@ -84,8 +119,8 @@ def _describe(part: dict[str, Any]) -> None:
     part["description"] = _one_line(text)
     pieces = _ATTRIBUTE.split(attributes)[1:]
     for name, said in zip(pieces[::2], pieces[1::2], strict=True):
-        if name in part["properties"]:
-            part["properties"][name]["description"] = _one_line(said)
+        if name.rstrip("_") in part["properties"]:
+            part["properties"][name.rstrip("_")]["description"] = _one_line(said)
     for one in part["properties"].values():
         one.pop("title", None)
         one.pop("default", None)  # Of the model; for a file it is what `standard` says.

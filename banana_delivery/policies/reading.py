@@ -43,6 +43,14 @@ class PolicyFile:
         """
         return load_policy(self.source)
 
+    @property
+    def plan_in_any_case(self) -> Plan:
+        """Its plan, or the standard one where it cannot be read: what serves is watched, whatever a file says."""
+        try:
+            return self.policy.plan
+        except BadSettingsError:
+            return NAMED["standard"].plan
+
 
 def load_policy(source: str) -> ReleasePolicy:
     """The policy of a name or a path.
@@ -111,6 +119,8 @@ def _validated(source: Source, said: dict[str, Any]) -> ReleasePolicy:
     where = tuple(first["loc"])
     if first["type"] in {"value_error", "assertion_error"}:
         raise source.mistake(where, str(first["ctx"]["error"]).rstrip("."), whole=True)
+    if first["type"] == "missing":
+        raise source.mistake(where, f"is missing; allowed is {allowed(where)}")
     raise source.mistake(where, f"is {cited(str(first['input']))}; allowed is {allowed(where)}")
 
 

@@ -44,7 +44,7 @@ class Source:
             what: what is wrong and what is allowed, without the full stop.
             whole: whether ``what`` is a sentence already, rather than the rest of one that begins with the key.
         """
-        line = self.lines.get(place) or self.lines.get(place[:1])
+        line = next((self.lines[at] for at in (place, place[:-1], place[:1]) if at and at in self.lines), 0)
         where = one_line(self.where) + (f", line {line}" if line else "")
         said = what if whole else f"{_spelt(place)} {what}"
         return BadSettingsError(f"{where}: {said}{'' if said.endswith('?') else '.'}")

@@ -54,6 +54,24 @@ class ManualDecision(StoredRecord):
     order: int = Field(default=0, exclude=True)
 
 
+class FreezeRecord(StoredRecord):
+    """That somebody let nothing into production any more, or let deliveries in again; the latest one counts.
+
+    Attributes:
+        frozen: which of the two.
+        by: who.
+        reason: why.
+        at: seconds since the epoch.
+        until: when it ends by itself, seconds since the epoch; None if it does not.
+    """
+
+    frozen: bool
+    by: str
+    reason: str
+    at: float
+    until: float | None = None
+
+
 class AbVerdict(StoredModel):
     """The A/B report's verdict about a digest.
 
@@ -122,6 +140,7 @@ class ImageRecord(StoredRecord):
         sbom: digest of its bill of materials, which is kept beside it; empty if there is none.
         sbom_components: how many that lists.
         sbom_trouble: why there is none, as a sentence; empty if there is one.
+        signed_by: name of the key that signed it; empty if it was not signed.
         lock_difference: one sentence if it will run on other libraries than it was built with; empty otherwise.
         reused: whether the digest existed before.
         pruned: digests that retention removed.
@@ -143,6 +162,7 @@ class ImageRecord(StoredRecord):
     sbom: str = ""
     sbom_components: int = 0
     sbom_trouble: str = ""
+    signed_by: str = ""
     lock_difference: str
     reused: bool
     pruned: tuple[str, ...]
@@ -301,6 +321,20 @@ class ShiftStep(StoredModel):
     reason: str
 
 
+class PolicyStamp(StoredModel):
+    """The release policy that something was judged by.
+
+    Attributes:
+        name: what it is called.
+        digest: sha256 of its text.
+        text: all that it says, as a policy file; empty if nobody has it any more.
+    """
+
+    name: str
+    digest: str
+    text: str = ""
+
+
 class AttemptRecord(StoredRecord):
     """One line of ``rollout_log``: how an attempt ended, whoever made it.
 
@@ -324,6 +358,7 @@ class AttemptRecord(StoredRecord):
         seconds: wall-clock time of the whole delivery.
         revoked: whether this took the version out of service for being bad.
         revokes: the run whose release it took out, if that is known: what that run says later counts no more.
+        policy: what it was judged by; None in records of earlier versions.
         order: its place in the audit trail, which no clock decides; known once it was read from there.
     """
 
@@ -346,4 +381,5 @@ class AttemptRecord(StoredRecord):
     seconds: float = 0.0
     revoked: bool = False
     revokes: str = ""
+    policy: PolicyStamp | None = None
     order: int = Field(default=0, exclude=True)

@@ -49,6 +49,11 @@ def override(version: str) -> str:
     return f"{PROGRAM} override {shlex.quote(version)} {_WHY}"
 
 
+def unfreeze(until: str = "") -> str:
+    """Lets deliveries into production again."""
+    return f"{PROGRAM} unfreeze {_WHY}{f' --until {until}' if until else ''}"
+
+
 def rollback(version: str = "") -> str:
     """Takes a version out of production, or whatever is there if none is named."""
     return " ".join(filter(None, [PROGRAM, "rollback", version and shlex.quote(version), _WHY]))

@@ -56,11 +56,13 @@ class GateInputs(TypedDict):
         history: all attempts at the version, in any order.
         decisions: all that people said of it, in any order.
         frozen: whether a freeze window is open.
+        freeze: which one, as a clause.
     """
 
     history: Sequence[AttemptRecord]
     decisions: Sequence[ManualDecision]
     frozen: bool
+    freeze: str
 
 
 def evaluate_gate(
@@ -71,6 +73,7 @@ def evaluate_gate(
     history: Sequence[AttemptRecord],
     decisions: Sequence[ManualDecision],
     frozen: bool,
+    freeze: str = "",
 ) -> GateDecision:
     """Decide whether ``digest`` of ``version`` may take production traffic.
 
@@ -81,12 +84,13 @@ def evaluate_gate(
         history: all attempts at this version, in any order.
         decisions: all that people said of this version, in any order.
         frozen: whether a freeze window is open.
+        freeze: which one, as a clause.
     """
     latest = max((one for one in verdicts if one.digest == digest), key=lambda one: one.order, default=None)
     override = standing_override(digest, history=history, decisions=decisions)
     if override:
         return _open("override", f"{somebody(override.by)} overrode the gate: {override.reason}")
-    closed = standing_block(version, digest, history=history, decisions=decisions, frozen=frozen)
+    closed = standing_block(version, digest, history=history, decisions=decisions, frozen=frozen, freeze=freeze)
     if closed:
         return closed
     if is_redeploy(history) and digest in {one.digest for one in history if one.outcome is Outcome.RELEASED}:
@@ -107,7 +111,13 @@ def evaluate_gate(
 
 
 def standing_block(
-    version: str, digest: str, *, history: Sequence[AttemptRecord], decisions: Sequence[ManualDecision], frozen: bool
+    version: str,
+    digest: str,
+    *,
+    history: Sequence[AttemptRecord],
+    decisions: Sequence[ManualDecision],
+    frozen: bool,
+    freeze: str = "",
 ) -> GateDecision | None:
     """What keeps a version away from production's users whatever the evidence; None if nothing does.
 
@@ -117,6 +127,7 @@ def standing_block(
         history: all attempts at this version, in any order.
         decisions: all that people said of this version, in any order.
         frozen: whether a freeze window is open.
+        freeze: which one, as a clause.
     """
     if standing_override(digest, history=history, decisions=decisions):
         return None
@@ -126,7 +137,8 @@ def standing_block(
         )
     if frozen:
         return _parked(
-            f"A freeze window is open; version {version} waits. When it is over, type: {commands.deliver(version)}; "
+            f"A freeze window is open{f' ({freeze})' if freeze else ''}; version {version} waits. "
+            f"When it is over, type: {commands.deliver(version)}; "
             f"if it cannot wait, type before that: {commands.override(version)}"
         )
     return None

@@ -311,6 +311,7 @@ class RolloutRecord(StoredRecord):
         deployments: what each colour was told to run, by colour.
         weights: percent of user traffic by colour; sums to 100, or to 0 before the first release.
         plan: name of the rollout plan in use.
+        rules: the plan itself and whose it is, as JSON; empty in records of earlier versions.
         baseline: counters at the start of the current step.
         scale_down_at: until about when the colour that was replaced stays at full strength, by the clock of whoever
             promoted, seconds since the epoch; for people. It is warm until this is None: ``cool_down`` times it.
@@ -335,6 +336,7 @@ class RolloutRecord(StoredRecord):
     deployments: dict[Colour, Deployment] = {}
     weights: dict[Colour, int] = {}
     plan: str | None = None
+    rules: str = ""
     baseline: TrafficSnapshot | None = None
     scale_down_at: float | None = None
     note: str = ""

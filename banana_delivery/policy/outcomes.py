@@ -55,6 +55,7 @@ class Consequence(Model):
         revokes: whether releasing the version again needs a recorded override.
         urgency: how loudly people are told.
         score: how it counts.
+        exit_code: of a command that waited for it; 1 and 2 are other programs' words for other things.
     """
 
     run_status: RunStatus
@@ -63,12 +64,14 @@ class Consequence(Model):
     revokes: bool
     urgency: Urgency
     score: Score
+    exit_code: int
 
 
 def _row(
     run_status: RunStatus,
     urgency: Urgency,
     score: Score,
+    exit_code: int,
     *,
     clears_staging: bool = False,
     promotes: bool = False,
@@ -81,20 +84,34 @@ def _row(
         revokes=revokes,
         urgency=urgency,
         score=score,
+        exit_code=exit_code,
     )
 
 
 CONSEQUENCES: dict[Outcome, Consequence] = {
-    Outcome.RELEASED: _row(RunStatus.SUCCESS, Urgency.NORMAL, Score.GOOD, clears_staging=True, promotes=True),
-    Outcome.REJECTED: _row(RunStatus.FAILURE, Urgency.NORMAL, Score.GOOD, clears_staging=True),
+    Outcome.RELEASED: _row(RunStatus.SUCCESS, Urgency.NORMAL, Score.GOOD, 0, clears_staging=True, promotes=True),
+    Outcome.REJECTED: _row(RunStatus.FAILURE, Urgency.NORMAL, Score.GOOD, 4, clears_staging=True),
     Outcome.ROLLED_BACK: _row(
-        RunStatus.FAILURE, Urgency.URGENT, Score.BAD_IF_HEALTHY, clears_staging=True, revokes=True
+        RunStatus.FAILURE, Urgency.URGENT, Score.BAD_IF_HEALTHY, 5, clears_staging=True, revokes=True
     ),
-    Outcome.PARKED: _row(RunStatus.SUCCESS, Urgency.ASKS, Score.GOOD),
-    Outcome.SUPERSEDED: _row(RunStatus.CANCELED, Urgency.QUIET, Score.GOOD, clears_staging=True),
-    Outcome.CANCELLED: _row(RunStatus.CANCELED, Urgency.NORMAL, Score.NEUTRAL),
-    Outcome.ERROR: _row(RunStatus.FAILURE, Urgency.NORMAL, Score.BAD),
+    Outcome.PARKED: _row(RunStatus.SUCCESS, Urgency.ASKS, Score.GOOD, 3),
+    Outcome.SUPERSEDED: _row(RunStatus.CANCELED, Urgency.QUIET, Score.GOOD, 7, clears_staging=True),
+    Outcome.CANCELLED: _row(RunStatus.CANCELED, Urgency.NORMAL, Score.NEUTRAL, 7),
+    Outcome.ERROR: _row(RunStatus.FAILURE, Urgency.NORMAL, Score.BAD, 6),
 }
+
+
+NOTHING_KNOWN = 2
+"""The exit code of a command that does not know how a delivery ended, or never began one."""
+
+
+def exit_codes() -> str:
+    """All of them in one line, for whoever types a command."""
+    named: dict[int, list[str]] = {}
+    for outcome, row in CONSEQUENCES.items():
+        named.setdefault(row.exit_code, []).append(outcome.replace("_", " "))
+    told = [f"{code} {' or '.join(outcomes)}" for code, outcomes in sorted(named.items())]
+    return f"Exit codes: {', '.join(told)}; {NOTHING_KNOWN} it never began, or how it ends is not known."
 
 
 class RegistryMark(Model):

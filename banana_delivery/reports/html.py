@@ -59,6 +59,7 @@ def html_report(
         *_ab_traffic(ab),
         *_quality(ab.quality if ab else staging.quality if staging else None, plots),
         *_tests(staging),
+        *_policy(attempt),
         _footer(attempt, links or {}),
     ]
     head = f'<meta charset="utf-8"><title>{in_html(title)}</title><style>{STYLE}</style>'
@@ -83,6 +84,7 @@ def _facts(attempt: AttemptRecord) -> Grid:
         "back within": milliseconds(attempt.rollback_seconds) if attempt.rollback_seconds is not None else "",
         "let in by": attempt.basis,
         "started by": " ".join(part for part in (attempt.trigger, attempt.actor) if part),
+        "policy": f"{attempt.policy.name}, {attempt.policy.digest[:19]}" if attempt.policy else "",
         "run": attempt.run_id,
     }
     return Grid(("delivery", ""), [[name, value] for name, value in facts.items() if value])
@@ -134,6 +136,12 @@ def _tests(staging: StagingRecord | None) -> Iterator[str]:
     failed = len(staging.failed_tests)
     yield f"<h2>Tests in staging: {f'{failed} failed' if failed else 'all passed'}</h2>"
     yield test_grid(staging.tests).as_html()
+
+
+def _policy(attempt: AttemptRecord) -> Iterator[str]:
+    if attempt.policy and attempt.policy.text:
+        summary = f"The release policy {in_html(attempt.policy.name)}"
+        yield f"<details><summary>{summary}</summary><pre>{in_html(attempt.policy.text)}</pre></details>"
 
 
 def _image(picture: bytes, alt: str) -> str:

@@ -111,16 +111,20 @@ def _differences(record: RolloutRecord, observed: Observed | None) -> list[Text]
     ]
 
 
-def _role(record: RolloutRecord, colour: Colour, now: float) -> str:
+def role(record: RolloutRecord, colour: Colour) -> str:
+    """What a colour is for: ``active``, ``candidate``, ``warm`` or ``idle``."""
     if colour is record.active:
         return "active"
     deployment = record.deployments.get(colour)
     if record.candidate and deployment and deployment.image.digest == record.candidate.digest:
         return "candidate"
-    if record.scale_down_at is not None:
-        left = record.scale_down_at - now
-        return f"warm {left:.0f} s" if left > 0 else "warm"
-    return "idle"
+    return "warm" if record.scale_down_at is not None else "idle"
+
+
+def _role(record: RolloutRecord, colour: Colour, now: float) -> str:
+    """The same, and for how long a colour stays warm."""
+    left = (record.scale_down_at or 0.0) - now
+    return f"warm {left:.0f} s" if role(record, colour) == "warm" and left > 0 else role(record, colour)
 
 
 def _state(record: RolloutRecord, now: float) -> str:

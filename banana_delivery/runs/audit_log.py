@@ -19,15 +19,16 @@ from banana_delivery.policy.asset_records import (
     AbVerdict,
     ArtifactRecord,
     AttemptRecord,
+    FreezeRecord,
     ImageRecord,
     ManualDecision,
     StagingRecord,
 )
 from banana_delivery.policy.model import ImageRef, Outcome, StoredRecord
 from banana_delivery.quoting import in_markdown
-from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
+from banana_delivery.runs.code_location import FREEZES, ROLLOUT_LOG, CodeLocation
 from banana_delivery.runs.evidence.adoption import Unsigned
-from banana_delivery.runs.evidence.reading import PAGE, Line, RecordReader, adopted_records
+from banana_delivery.runs.evidence.reading import PAGE, REPEATED, Line, RecordReader, adopted_records
 from banana_delivery.runs.evidence.signing import Origin
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.runs.records import Metadata, Record, signed_metadata
@@ -199,6 +200,29 @@ class AuditLog:
             )
         )
 
+    def freeze(self) -> FreezeRecord | None:
+        """What somebody said last with ``freeze`` or ``unfreeze``.
+
+        Like a revocation, a freeze counts whoever wrote it, since it only keeps things out; what lifts one is signed.
+        """
+        lines = self._reader.lines(FreezeRecord, FREEZES, None, observed=True)
+        return next((line.record for line in lines if line.record and _counts(line.record, line.doubt)), None)
+
+    def record_freeze(self, said: FreezeRecord) -> None:
+        """Add that somebody froze deliveries, or let them in again.
+
+        Raises:
+            EvidenceError: if there is no key to sign it with.
+        """
+        what = "freeze" if said.frozen else "unfreeze"
+        self.instance.report_runless_asset_event(
+            dg.AssetObservation(
+                asset_key=self.location.key(FREEZES),
+                description=in_markdown(redacted(f"{what}, {said.by}: {said.reason}")),
+                metadata=self._sign_next(said, "", observed=True, asset=FREEZES),
+            )
+        )
+
     def sign(self, record: StoredRecord, asset: str, version: str, run_id: str, **shown: dg.MetadataValue) -> Metadata:
         """A record of a run's step as metadata, signed for where it will stand.
 
@@ -230,11 +254,21 @@ class AuditLog:
         self._reader = RecordReader(self.instance, self.location, self._page)
 
     def _sign_next(
-        self, record: StoredRecord, version: str, *, observed: bool = False, **shown: dg.MetadataValue
+        self,
+        record: StoredRecord,
+        version: str,
+        *,
+        observed: bool = False,
+        asset: str = ROLLOUT_LOG,
+        **shown: dg.MetadataValue,
     ) -> Metadata:
-        """A record that no step of a run makes, signed to stand after what is the last one now."""
-        after = self._reader.newest(ROLLOUT_LOG, version, observed=observed)
-        key = self.location.key(ROLLOUT_LOG).to_user_string()
+        """A record that no step of a run makes, signed to stand after what is the last one of its asset now.
+
+        Were it after the last one of its version, whoever reads all versions would have to read back to that one, for a
+        version's first record to the very beginning, before this one is known to be no repetition.
+        """
+        after = self._reader.newest(asset, "", observed=observed)
+        key = self.location.key(asset).to_user_string()
         origin = Origin(type(record).__name__, key, version, after=after)
         return signed_metadata(record, origin, self.location.evidence, **shown)
 
@@ -243,6 +277,10 @@ class AuditLog:
         for line in self._reader.lines(kind, asset, version):
             if line.record is not None and not line.doubt:
                 yield line.record, line.event
+
+
+def _counts(said: FreezeRecord, doubt: str) -> bool:
+    return not doubt or (said.frozen and doubt != REPEATED)
 
 
 def _counted(lines: Iterable[Line[AttemptRecord]]) -> Iterator[AttemptRecord]:

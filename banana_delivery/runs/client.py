@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
 
 from banana_delivery.errors import DagsterError
 from banana_delivery.policy import commands
-from banana_delivery.runs.code_location import REPOSITORY, CodeLocation, shared_key
-from banana_delivery.waiting import wait_until
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.model import Outcome
+from banana_delivery.runs.code_location import REPOSITORY, ROLLOUT_LOG, CodeLocation, shared_key
+from banana_delivery.runs.records import RECORD_KEY
 
 REFUSED = {401, 403}
 """By the guard of the pages: for want of a login or a name, and not because they are away."""
@@ -35,8 +37,31 @@ mutation ($params: LaunchBackfillParams!) {
   }
 }
 """
-RUN_STATUS = """
-query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }
+RUN_STEPS = """
+query ($id: ID!) { runOrError(runId: $id) { ... on Run { status stepStats { stepKey status } } } }
+"""
+RUN_TAGGED = """
+query ($filter: RunsFilter!) { runsOrError(filter: $filter, limit: 1) { ... on Runs { results { runId } } } }
+"""
+ADD_PARTITION = """
+mutation ($version: String!, $name: String!, $where: RepositorySelector!) {
+  addDynamicPartition(partitionKey: $version, partitionsDefName: $name, repositorySelector: $where) {
+    __typename
+    ... on PythonError { message }
+    ... on UnauthorizedError { message }
+  }
+}
+"""
+ATTEMPTS = """
+query ($key: AssetKeyInput!, $version: String!) {
+  assetOrError(assetKey: $key) {
+    ... on Asset {
+      assetMaterializations(partitions: [$version], limit: 20) {
+        metadataEntries { label ... on JsonMetadataEntry { jsonString } }
+      }
+    }
+  }
+}
 """
 BACKFILL_RUNS = """
 query ($id: String!) {
@@ -111,39 +136,45 @@ class DagsterClient:
             raise DagsterError(f"Dagster did not launch the backfill: {_why(answer)}")
         return str(answer["backfillId"])
 
-    def status(self, run_id: str) -> str:
-        """A run's status, by Dagster's own names."""
-        answer = self._ask(RUN_STATUS, {"id": run_id})["runOrError"]
+    def steps(self, run_id: str) -> tuple[str, dict[str, str]]:
+        """A run's status and that of each of its steps that began, by Dagster's own names."""
+        answer = self._ask(RUN_STEPS, {"id": run_id})["runOrError"]
         if "status" not in answer:
             raise DagsterError(f"Dagster knows no run {run_id}.")
-        return str(answer["status"])
+        return str(answer["status"]), {one["stepKey"]: str(one["status"]) for one in answer["stepStats"]}
+
+    def run_tagged(self, tag: str, value: str) -> str | None:
+        """The run that bears a tag with this value; None if there is none."""
+        wanted = {"filter": {"tags": [{"key": tag, "value": value}]}}
+        found = self._ask(RUN_TAGGED, wanted)["runsOrError"].get("results", [])
+        return str(found[0]["runId"]) if found else None
+
+    def add_partition(self, version: str) -> None:
+        """Make a version known to Dagster; that it is known already is no fault.
+
+        Raises:
+            DagsterError: if it cannot be.
+        """
+        where = {"repositoryLocationName": self._location.name, "repositoryName": REPOSITORY}
+        variables = {"version": version, "name": self._location.partitions.name, "where": where}
+        answer = self._ask(ADD_PARTITION, variables)["addDynamicPartition"]
+        if answer["__typename"] not in {"AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"}:
+            raise DagsterError(f"Dagster did not take version {version}: {_why(answer)}")
+
+    def attempt(self, run_id: str, version: str) -> AttemptRecord | None:
+        """What the audit trail says of a run, if it says anything yet: for people, since nobody looks at signatures."""
+        key = {"path": self._location.key(ROLLOUT_LOG).path}
+        answer = self._ask(ATTEMPTS, {"key": key, "version": version})["assetOrError"]
+        for one in answer.get("assetMaterializations", []):
+            for entry in one["metadataEntries"]:
+                if entry["label"] == RECORD_KEY and (found := _attempt(entry.get("jsonString"))).run_id == run_id:
+                    return found
+        return None
 
     def backfill_runs(self, backfill_id: str) -> dict[str, str]:
         """The status of each run of a backfill, by run id."""
         answer = self._ask(BACKFILL_RUNS, {"id": backfill_id})["partitionBackfillOrError"]
         return {run["id"]: run["status"] for run in answer.get("runs", [])}
-
-    def wait(self, run_id: str, timeout_seconds: float, look: Callable[[], None] = lambda: None) -> str:
-        """Wait until a run has ended.
-
-        Args:
-            run_id: which one.
-            timeout_seconds: how long at most.
-            look: called every half second meanwhile, for progress.
-
-        Raises:
-            DagsterError: if it has not ended by then.
-        """
-        return wait_until(
-            lambda: self.status(run_id),
-            timeout_seconds,
-            lambda status: DagsterError(
-                f"Run {run_id} is still {status} after {timeout_seconds:.0f} s; see {self._url}."
-            ),
-            done=lambda status: status in FINISHED,
-            pause=0.5,
-            meanwhile=look,
-        )
 
     def _refuse_shared_keys(self) -> None:
         """Two code locations with one asset share its history, and the catalogue shows one of them."""
@@ -171,6 +202,14 @@ class DagsterClient:
         if body.get("errors"):
             raise DagsterError(f"Dagster refused: {body['errors'][0]['message']}")
         return dict(body["data"])
+
+
+def _attempt(text: str | None) -> AttemptRecord:
+    """A stored attempt; an empty one where somebody put something else."""
+    try:
+        return AttemptRecord.read_json(text or "")
+    except ValueError:
+        return AttemptRecord(version="", outcome=Outcome.ERROR, reason="", at=0.0)
 
 
 def _refusal(response: httpx.Response) -> str:

@@ -21,6 +21,9 @@ REPOSITORY = "__repository__"
 """What Dagster calls the only repository of a code location that was made from ``Definitions``."""
 PIPELINE = ("model_artifact", "image", "staging_release", "ab_report", "production_release")
 ROLLOUT_LOG = "rollout_log"
+FREEZES = "freezes"
+LOGS = (ROLLOUT_LOG, FREEZES)
+"""What no run of ours makes: who writes there says so without one."""
 DELIVER, REDEPLOY, ROLLBACK = "deliver", "redeploy", "rollback"
 _DELIVERIES = frozenset({DELIVER, REDEPLOY})
 _PAGE = 100

@@ -245,5 +245,12 @@ class ReleaseTarget(ABC):
         """The internal route to one colour, counted as source ``probe``; nobody outside can reach it."""
 
     @abstractmethod
+    def probe_token(self, environment: Environment, colour: Colour) -> str:
+        """What requests on that route prove by that they are the probe's; who cannot is counted as a user, or refused.
+
+        It is made with each release. Empty if nothing was deployed, or by a pipeline that made none.
+        """
+
+    @abstractmethod
     def default_replicas(self, environment: Environment) -> int:
         """How many replicas a colour has when it carries the environment's traffic."""

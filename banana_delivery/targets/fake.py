@@ -180,6 +180,11 @@ class FakeTarget(ReleaseTarget):
         return f"http://probe.{environment}.invalid/{colour}"
 
     @override
+    def probe_token(self, environment: Environment, colour: Colour) -> str:
+        """One for each release."""
+        return self.place.token(environment, colour)
+
+    @override
     def default_replicas(self, environment: Environment) -> int:
         """One in staging, two in production."""
         return DEFAULT_REPLICAS[environment]

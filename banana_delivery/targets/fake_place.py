@@ -140,11 +140,18 @@ class FakePlace:
                 if colour in self.deployments[environment]:
                     self._count(environment, Backend(colour=colour, source=TrafficSource.USER))
 
-    def probe(self, environment: Environment, colour: Colour, requests: int) -> None:
-        """Probe requests arrive at one colour."""
+    def token(self, environment: Environment, colour: Colour) -> str:
+        """What the probe proves itself by to a colour; empty where nothing runs."""
+        deployment = self.deployments[environment].get(colour)
+        return f"token of {deployment.image.digest}" if deployment else ""
+
+    def probe(self, environment: Environment, colour: Colour, requests: int, token: str) -> None:
+        """Requests that say they are the probe's arrive at one colour; without its token they are a user's."""
         with self.lock:
+            proven = token == self.token(environment, colour)
+            backend = Backend(colour=colour, source=TrafficSource.PROBE if proven else TrafficSource.USER)
             for _ in range(requests if colour in self.deployments[environment] else 0):
-                self._count(environment, Backend(colour=colour, source=TrafficSource.PROBE))
+                self._count(environment, backend)
 
     def snapshot(self, environment: Environment, at: float) -> TrafficSnapshot:
         """The counters of every backend, and the digest that each running colour reports."""

@@ -119,8 +119,8 @@ class SimulatedEvaluator(FakeEvaluator):
             return _answers()
 
     @contextmanager
-    def probe(self, url: str) -> Iterator[FakeLoad]:
-        with super().probe(url) as load:
+    def probe(self, url: str, token: str = "") -> Iterator[FakeLoad]:
+        with super().probe(url, token) as load:
             yield load
 
     def _call(self, what: str) -> AbstractContextManager[object]:

@@ -24,6 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "tests/cluster" in item.nodeid:
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.timeout(400))
+    # The tests that share one pipeline come last: whatever else asks for an empty cluster takes its releases away.
+    items.sort(key=lambda item: "tests/cluster" in item.nodeid and "here" in getattr(item, "fixturenames", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -87,7 +89,7 @@ def routed(request: pytest.FixtureRequest, empty: Cluster) -> Routed:
 def here(
     cluster: Cluster, releases: dict[str, ImageRef], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ClusterWorld]:
-    """One pipeline for test_pipeline_*.py, with a first release: each test leaves it fit for the next delivery."""
+    """One pipeline for many tests, with a first release: each test leaves it fit for the next delivery."""
     cluster.reset()
     pushed = [releases[version] for version in HEALTHY]
     with open_cluster_world(tmp_path_factory.mktemp("world") / "home", cluster, pushed) as opened:

@@ -110,7 +110,7 @@ def test_the_deployment_that_the_pipeline_makes_is_valid_for_the_versions_in_sup
     image = ImageRef(repository="registry.example.com/banana", digest=f"sha256:{'a' * 64}", version="7", key="k")
     place, template = EnvironmentNamespace(environment, environment), template_of(cluster, environment, colour)
 
-    made = deployment_of(place, colour, template, Deployment(image=image, replicas=3), "error")
+    made = deployment_of(place, colour, template, Deployment(image=image, replicas=3), token="t", fault="error")
 
     kubernetes_validate.validate(made, version, strict=True)
     assert made["spec"]["selector"]["matchLabels"].items() <= made["spec"]["template"]["metadata"]["labels"].items()

@@ -14,7 +14,7 @@ import numpy as np
 
 from banana_delivery.evaluation.fake import FakeEvaluator
 from banana_delivery.evaluation.labelled_images import LabelledImage
-from banana_delivery.evaluation.probe import AS_PROBE, Probe
+from banana_delivery.evaluation.probe import Probe, as_probe
 from banana_delivery.images.base import BuildContext, BuiltImage, Progress
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
@@ -45,9 +45,9 @@ class ProbingEvidence(FakeEvaluator):
     """Whatever is asked about quality is as good as a test says; the probe asks real replicas."""
 
     @contextmanager
-    def probe(self, url: str) -> Iterator[Probe]:  # type: ignore[override]
+    def probe(self, url: str, token: str = "") -> Iterator[Probe]:  # type: ignore[override]
         """See ``Evaluator``."""
-        with Probe(url, [LEAF], headers=AS_PROBE) as probe:
+        with Probe(url, [LEAF], headers=as_probe(token)) as probe:
             yield probe
 
 
@@ -173,7 +173,7 @@ def open_cluster_world(home: Path, cluster: Cluster, pushed: Sequence[ImageRef])
     with open_pipeline(home) as pipeline:
         here = ClusterWorld(pipeline, cluster)
         pipeline.evaluator = ProbingEvidence()
-        images = PushedImages(pushed=pushed, live=here.live)
+        images = PushedImages(pushed=pushed, live=here.live, repository=pushed[0].repository)
         pipeline.change(evaluator=pipeline.evaluator, image_store=images, clock=SystemClock())
         here.connect()
         yield here

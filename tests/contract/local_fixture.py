@@ -15,11 +15,12 @@ import yaml
 
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.processes import router
-from banana_delivery.embedded.replicas import name_prefix
+from banana_delivery.embedded.replicas import ReplicaSet, name_prefix
 from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.stack import EmbeddedStack
 from banana_delivery.embedded.supervisor import Supervisor
 from banana_delivery.embedded.target import LocalTarget
+from banana_delivery.evaluation.probe import as_probe
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
@@ -58,13 +59,16 @@ class TinyReleases:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def image(self, version: str, *, failing: bool = False, broken: bool = False) -> ImageRef:
-        digest = hashlib.sha256(f"{version} {failing} {broken}".encode()).hexdigest()
+    def image(self, version: str, *, failing: bool = False, broken: bool = False, old: bool = False) -> ImageRef:
+        """A release; an ``old`` one is from before the probe proved anything."""
+        digest = hashlib.sha256(f"{version} {failing} {broken} {old}".encode()).hexdigest()
         model = self._folder / digest / "model"
         if not model.exists():
             shutil.copytree(TINY_RELEASE, self._folder / digest / "app", ignore=shutil.ignore_patterns("__pycache__"))
             model.mkdir()
-            (model / "version.json").write_text(json.dumps({"version": version, "failing": failing, "broken": broken}))
+            (model / "version.json").write_text(
+                json.dumps({"version": version, "failing": failing, "broken": broken, "old": old})
+            )
         return ImageRef(repository="tiny", digest=f"sha256:{digest}", version=version, key=version)
 
     def unpack(self, image: ImageRef) -> Path:
@@ -99,7 +103,7 @@ class LocalFixture(TargetFixture):
         for environment in Environment:
             nothing = dict.fromkeys(COLOURS[environment], 0)
             if replicas or routing.weights(environment) != nothing:
-                routing.write_backends(environment, {})
+                routing.write_backends(environment, {}, {})
                 routing.write_weights(environment, nothing)
                 routing.await_backends(environment, {})
                 routing.await_weights(environment, nothing)
@@ -117,12 +121,22 @@ class LocalFixture(TargetFixture):
 
     def probe(self, environment: Environment, colour: Colour, requests: int) -> None:
         for _ in range(requests):
-            self.predict(self.target.probe_url(environment, colour))
+            proven = as_probe(self.target.probe_token(environment, colour))
+            self.predict(self.target.probe_url(environment, colour), **proven)
 
     def pose_as_probe(self, environment: Environment, colour: Colour) -> None:
         headers = {"X-Banana-Traffic": "probe", "X_Banana_Traffic": "probe"}
         assert self.predict(self.target.url(environment), **headers).json() == {"traffic": "user"}
         assert self.predict(f"{self.target.url(environment)}/{colour}", **headers).status_code == httpx.codes.NOT_FOUND
+
+    def come_by_the_probes_way(self, environment: Environment, colour: Colour) -> None:
+        """By the router, which sends it away, and past the router, as any process of this machine may."""
+        ports = ReplicaSet.read_json(self.paths.replica_set(environment, colour).read_text()).ports
+        for headers in (as_probe(""), as_probe("a guess")):
+            said = self.predict(self.target.probe_url(environment, colour), **headers)
+            assert said.status_code == httpx.codes.NOT_FOUND
+            for port in ports:
+                assert self.predict(f"http://127.0.0.1:{port}", **headers).json() == {"traffic": "user"}
 
     def predict(self, url: str, **headers: str) -> httpx.Response:
         """One prediction."""

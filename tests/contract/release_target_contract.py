@@ -61,6 +61,10 @@ class TargetFixture(ABC):
         """A user tries one request that looks like the probe's."""
 
     @abstractmethod
+    def come_by_the_probes_way(self, environment: Environment, colour: Colour) -> None:
+        """Somebody who is let in where the probe is asks as the probe does, without its proof and with a guess."""
+
+    @abstractmethod
     def edit_weights(self, weights: dict[Colour, int]) -> None:
         """A person changes production's weights by hand."""
 
@@ -120,6 +124,11 @@ def moved(target: ReleaseTarget, environment: Environment = PRODUCTION) -> tuple
 def counters(target: ReleaseTarget, colour: Colour, source: TrafficSource = TrafficSource.USER) -> Counters:
     environment = STAGING if colour is SOLE else PRODUCTION
     return target.traffic(environment).of(colour, source)
+
+
+def timed(counted: Counters) -> int:
+    """How many requests the replicas timed; before the first, nothing is known of them."""
+    return max(counted.latency.values(), default=0)
 
 
 @dataclass
@@ -616,6 +625,41 @@ class RoutingContract(_Contract):
             before[TrafficSource.PROBE].latency,
         )
         assert not target.probe_url(PRODUCTION, BLUE).startswith(target.url(PRODUCTION) + "/")
+
+    def test_who_comes_by_the_probes_way_without_its_proof_moves_none_of_its_figures(
+        self, fixture: TargetFixture, claim: Claim
+    ) -> None:
+        target = fixture.target
+        bring_up(target, claim, BLUE, fixture.image("1"))
+        target.set_weights(claim, {BLUE: 100})
+        before = counters(target, BLUE, TrafficSource.PROBE)
+
+        fixture.come_by_the_probes_way(PRODUCTION, BLUE)
+        fixture.probe(PRODUCTION, BLUE, 1)
+
+        def moved() -> tuple[int, int]:
+            now = counters(target, BLUE, TrafficSource.PROBE)
+            return now.requests - before.requests, timed(now) - timed(before)
+
+        eventually(lambda: min(moved()) >= 1)
+        assert moved() == (1, 1)
+        after = counters(target, BLUE, TrafficSource.PROBE)
+        assert (after.failed, after.overloads) == (before.failed, before.overloads)
+
+    def test_each_release_has_a_proof_of_its_own_that_stays_while_it_runs(
+        self, fixture: TargetFixture, claim: Claim
+    ) -> None:
+        target = fixture.target
+        assert not target.probe_token(PRODUCTION, GREEN)
+        bring_up(target, claim, BLUE, fixture.image("1"))
+        bring_up(target, claim, GREEN, fixture.image("2"))
+        tokens = {colour: target.probe_token(PRODUCTION, colour) for colour in (BLUE, GREEN)}
+
+        target.deploy(claim, BLUE, fixture.image("1"), 1)
+        target.scale(claim, GREEN, 2)
+
+        assert all(tokens.values()) and len(set(tokens.values())) == 2
+        assert tokens == {colour: fixture.another_target().probe_token(PRODUCTION, colour) for colour in (BLUE, GREEN)}
 
     def test_failures_are_counted_where_they_happened(self, fixture: TargetFixture, claim: Claim) -> None:
         target = fixture.target

@@ -109,7 +109,7 @@ class SimulatedClock:
         self.target.place.serve(Environment.PRODUCTION, round(USERS_PER_SECOND * seconds))
         for load in self.evaluator.loads:
             colour = Colour(load.url.rpartition("/")[2])
-            self.target.place.probe(Environment.PRODUCTION, colour, round(load.rate * seconds))
+            self.target.place.probe(Environment.PRODUCTION, colour, round(load.rate * seconds), load.token)
         for call in list(self.on_sleep):
             call()
 

@@ -30,7 +30,8 @@ def test_a_link_leads_to_something_in_the_checkout_and_means_the_same_wherever_t
 
 
 def test_what_is_bundled_has_a_name_by_which_the_product_finds_it() -> None:
-    named = {path for name, path in vars(bundle).items() if isinstance(path, Path) and name[0].isalpha()} - {CHECKOUT}
+    named = {path for name, path in vars(bundle).items() if isinstance(path, Path) and name[0].isalpha()}
+    named -= {CHECKOUT, bundle.PACKAGE}
     # The package carries the lock with which it is installed, for whoever asks what that was.
     assert {link.resolve() for link in LINKS} == named | {ROOT / "requirements" / "runtime.txt"}
 

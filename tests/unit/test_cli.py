@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ ARGUMENTS = {
     "down": [],
     "demo": [],
     "status": [],
+    "settings": [],
     "doctor": [],
     "notify-test": [],
     "deliver": ["1"],
@@ -32,6 +34,8 @@ ARGUMENTS = {
     "prune": [],
     "rebuild": ["1"],
     "holdout": ["check"],
+    "freeze": ["--reason", "A web shop opens."],
+    "unfreeze": ["--reason", "It is open."],
 }
 STARTS = {"up", "demo"}
 """In a home that can be used they would start the stack."""
@@ -87,7 +91,7 @@ def test_a_command_says_one_sentence(
     assert "Traceback" not in said + also
     assert "Nobody expected this" not in also
     assert left.value.code in {0, 1, 2}
-    assert said.strip() if left.value.code == 0 else also.strip()
+    assert (also if left.value.code == 2 else said + also).strip()
 
 
 def test_a_variable_that_nobody_reads_is_told_beside_what_the_command_says(
@@ -101,6 +105,38 @@ def test_a_variable_that_nobody_reads_is_told_beside_what_the_command_says(
     said, beside = capsys.readouterr()
     assert "Usage" in said
     assert beside == "BANANA_PLANN is no setting, so that it changes nothing; do you mean BANANA_PLAN?\n"
+
+
+def test_what_a_program_asks_for_is_json_and_nothing_else_though_nothing_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BANANA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", ["banana-delivery", "status", "--json"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    found = json.loads(capsys.readouterr().out)
+    assert left.value.code == 0
+    assert found["environments"]["production"]["unseen"].startswith("The router does not answer")
+    assert found["attempts"] == []
+
+
+def test_settings_are_shown_with_where_they_come_from_and_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BANANA_HOME", str(tmp_path))
+    monkeypatch.setenv("BANANA_REGISTRY_PASSWORD", "hunter2hunter2")
+    shown = CliRunner().invoke(cli.app, ["settings"]).output
+    told = json.loads(CliRunner().invoke(cli.app, ["settings", "--json"]).output)
+    assert "hunter2" not in shown + json.dumps(told)
+    assert told["home"] == {"value": str(tmp_path), "set": True}
+    assert told["registry_password"] == {"value": "**********", "set": True}
+    assert told["keep_versions"] == {"value": 10, "set": False}
+    assert told.keys() == Settings.model_fields.keys()
+
+
+def test_the_program_says_which_version_it_is() -> None:
+    said = CliRunner().invoke(cli.app, ["--version"])
+    assert (said.exit_code, said.output.split()[0]) == (0, "banana-delivery")
 
 
 def test_what_nobody_expected_is_a_sentence_too_and_its_trace_is_kept(

@@ -10,7 +10,6 @@ from typing import Any, get_type_hints
 
 import dagster as dg
 
-from banana_delivery.defs.resources import margins_of
 from banana_delivery.delivery.lease import Lease, Patience, refuse_if_held
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import (
@@ -25,10 +24,11 @@ from banana_delivery.errors import (
     redacted,
 )
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
-from banana_delivery.policies.document import ReleasePolicy
+from banana_delivery.policies.calendar import frozen
+from banana_delivery.policies.document import ReleasePolicy, Rules
 from banana_delivery.policy.asset_records import ArtifactRecord, AttemptRecord, ManualDecision, QualityRecord
 from banana_delivery.policy.gate import GateInputs, somebody, standing_override
-from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, StoredRecord
+from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord, StoredRecord
 from banana_delivery.policy.outcomes import is_redeploy
 from banana_delivery.policy.quality.assessment import assess_quality
 from banana_delivery.policy.staged_versions import is_version
@@ -38,6 +38,7 @@ from banana_delivery.runs.code_location import CodeLocation, location_of, shared
 from banana_delivery.runs.evidence.expiry import unexpired
 from banana_delivery.runs.instance import refuse_without_slot
 from banana_delivery.runs.lifecycle import Runs
+from banana_delivery.runs.policies import KeptPolicies
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.targets.sightings import owner_watch, sightings
@@ -147,7 +148,20 @@ class DeliveryRun:
     @property
     def gate_inputs(self) -> GateInputs:
         """What a gate goes by beside the evidence."""
-        return GateInputs(history=self.attempts, decisions=self.decisions, frozen=self.settings.freeze)
+        closed = frozen(
+            by_setting=self.settings.freeze,
+            said=self.audit_log.freeze(),
+            windows=self.policy.freeze,
+            now=self.recorder.clock.time(),
+        )
+        return GateInputs(history=self.attempts, decisions=self.decisions, frozen=bool(closed), freeze=closed)
+
+    def rules(self, production: RolloutRecord) -> Rules:
+        """The rules that this delivery goes by: those it began with, where another process of it wrote them down."""
+        kept = Rules.kept(production.rules)
+        if kept and kept.run_id == self.run_id:
+            return kept
+        return Rules(run_id=self.run_id, digest=self.policy.digest, plan=self.policy.plan)
 
     def override(self, ref: ImageRef) -> ManualDecision | None:
         """The person's word that lets an image in whatever speaks against it, if it stands."""
@@ -231,6 +245,7 @@ class DeliveryRun:
         try:
             self._refuse_strange_version()
             self._refuse_company()
+            KeptPolicies(self.audit_log.instance).keep(self.policy.text)
             yield
         except dg.Failure:
             raise
@@ -346,7 +361,7 @@ def measure_quality(
         unanswered=production.unanswered if production else 0,
         kept=production.kept if production else False,
         overridden_by=somebody(override.by) if override else "",
-        margins=margins_of(run.settings),
+        margins=run.policy.quality,
         common=_classes_of(run, live.version) if live else (),
         holdout=evaluator.holdout,
     )

@@ -11,11 +11,13 @@ from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rollback import let_rollback_finish, rollback_on_exit
-from banana_delivery.delivery.traffic_shift import TrafficShift
-from banana_delivery.errors import GateError, TargetError
+from banana_delivery.delivery.signing.images import ImageSigner
+from banana_delivery.delivery.signing.statements import VERDICT, verdict
+from banana_delivery.delivery.traffic_shift import TrafficShift, probing
+from banana_delivery.errors import BananaDeliveryError, GateError, TargetError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.images.base import ImageStore
-from banana_delivery.policy.asset_records import AbRecord, AbVerdict, ImageRecord, ShiftStep, Verdict
+from banana_delivery.policy.asset_records import AbRecord, AbVerdict, ImageRecord, ShiftStep, StagingRecord, Verdict
 from banana_delivery.policy.gate import GateStatus, ab_verdict, standing_block
 from banana_delivery.policy.model import Environment, ImageRef, Phase
 from banana_delivery.policy.rollout.decision import ActionKind
@@ -43,10 +45,11 @@ def ab_report(
     """Judge the candidate under production traffic; the traffic is back with the active colour at the end."""
     run = start_run(context, recorder)
     with run.records_failure():
-        refuse_stranger(run.audit_log, image_store, image.ref, run.version)
+        refuse_stranger(run.audit_log, image_store, image.ref, run.version, run.settings)
         let_rollback_finish(release_target, clock)
         with run.lease(release_target, Environment.PRODUCTION) as lease:
             record = _report(run.fresh(), release_target, evaluator, clock, lease, image.ref)
+        _attest(run, image_store, record)
     return dg.MaterializeResult(
         value=record,
         metadata={"verdict_of_report": record.verdict.verdict.value, "reason": record.verdict.reason},
@@ -79,20 +82,32 @@ def _report(
     )
 
 
+def _attest(run: DeliveryRun, store: ImageStore, report: AbRecord) -> None:
+    """Say the verdict of the image under our signature, where there is a key; the record counts without it."""
+    signer = ImageSigner(store, run.settings)
+    try:
+        if signer.key:
+            staging = run.audit_log.latest(StagingRecord, "staging_release", run.version)
+            signer.say(report.ref, {VERDICT: verdict(report, staging, run.policy, run.run_id)})
+    except BananaDeliveryError as error:
+        run.say(f"The verdict does not lie beside the image: {error}")
+
+
 def _meet_users(
     run: DeliveryRun, target: ReleaseTarget, evaluator: Evaluator, clock: Clock, lease: Lease, ref: ImageRef
 ) -> ShiftStep:
-    plan = run.policy.plan
-    candidate, timeout = target.record(Environment.PRODUCTION).idle, run.settings.ready_timeout_seconds
+    production = target.record(Environment.PRODUCTION)
+    rules = run.rules(production)
+    plan, candidate, timeout = rules.plan, production.idle, run.settings.ready_timeout_seconds
     # The probe ends last: users do not wait for answers that a hanging candidate owes to it.
     with ExitStack() as load, rollback_on_exit(target, lease):
-        lease.enter(Phase.DEPLOYING, candidate=ref, plan=plan.name, scale_down_at=None)
+        lease.enter(Phase.DEPLOYING, candidate=ref, plan=plan.name, rules=rules.model_dump_json(), scale_down_at=None)
         target.deploy(lease.claim, candidate, ref, 1)
         wait_until_ready(target, lease, Environment.PRODUCTION, candidate, timeout, run.say)
-        probe = load.enter_context(evaluator.probe(target.probe_url(Environment.PRODUCTION, candidate)))
+        probe = load.enter_context(probing(evaluator, target, candidate))
         shift = TrafficShift(target, lease, plan, candidate, ref, probe, run.say, clock.sleep)
         if target.record(Environment.PRODUCTION).active:
-            control = evaluator.probe(target.probe_url(Environment.PRODUCTION, candidate.other))
+            control = probing(evaluator, target, candidate.other)
             shift.control = load.enter_context(control)
         shift.overridden = run.override(ref) is not None
         action = shift.run(ab_step(plan))

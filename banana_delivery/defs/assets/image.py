@@ -25,7 +25,7 @@ def image(
 ) -> dg.MaterializeResult[ImageRecord]:
     """Find or build the image, tag it, test it, and make room; a redeploy takes its original digest."""
     run = start_run(context, recorder)
-    build = ImageBuild(image_store, release_target, settings, run.audit_log, recorder.clock, run.say)
+    build = ImageBuild(image_store, release_target, settings, run.audit_log, recorder.clock, run.say, run.run_id)
     with run.records_failure():
         run.refuse_if_held(release_target)  # The first step of a redeploy.
         original = build.original(model_artifact) if run.redeploying else None

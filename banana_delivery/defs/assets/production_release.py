@@ -12,11 +12,12 @@ from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rollback import RollbackGuard, let_rollback_finish, rollback_on_exit
-from banana_delivery.delivery.traffic_shift import TrafficShift
+from banana_delivery.delivery.traffic_shift import TrafficShift, probing
 from banana_delivery.errors import FencedError, GateError, ImageError, TargetError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.images.base import ImageStore
 from banana_delivery.names import STABLE_TAG
+from banana_delivery.policies.document import Rules
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord
 from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
@@ -51,7 +52,7 @@ def production_release(
         if decision.status is GateStatus.PARKED:
             run.end(Outcome.PARKED, decision.reason, digest=image.ref.digest)
             return
-        refuse_stranger(run.audit_log, image_store, image.ref, run.version)
+        refuse_stranger(run.audit_log, image_store, image.ref, run.version, run.settings)
         let_rollback_finish(release_target, clock)
         with run.lease(release_target, Environment.PRODUCTION) as lease:
             # From here on nothing is revoked but by whoever takes production over, and that fences us.
@@ -62,7 +63,17 @@ def production_release(
                 return
             if lease.waited:
                 _check_that_report_is_about(run, release_target, image.ref)
-            release = _Release(run, release_target, image_store, evaluator, clock, lease, image.ref, decision)
+            release = _Release(
+                run,
+                release_target,
+                image_store,
+                evaluator,
+                clock,
+                lease,
+                image.ref,
+                decision,
+                run.rules(release_target.record(Environment.PRODUCTION)),
+            )
             attempt = run.already_live(release_target, image.ref, decision.basis) or release.carry_out()
     if attempt.outcome in {Outcome.ROLLED_BACK, Outcome.ERROR}:
         raise dg.Failure(attempt.reason, allow_retries=False)
@@ -113,6 +124,7 @@ class _Release:
     lease: Lease
     ref: ImageRef
     decision: GateDecision
+    rules: Rules
 
     def carry_out(self) -> AttemptRecord:
         """Scale up, shift, watch; promote, or let the guard restore the traffic."""
@@ -120,7 +132,7 @@ class _Release:
         # The probe ends last: users do not wait for answers that a hanging candidate owes to it.
         with ExitStack() as load, rollback_on_exit(self.target, self.lease) as guard:
             self._bring_up(before)
-            probe = self.evaluator.probe(self.target.probe_url(Environment.PRODUCTION, before.idle))
+            probe = probing(self.evaluator, self.target, before.idle)
             shift = TrafficShift(
                 self.target,
                 self.lease,
@@ -133,7 +145,7 @@ class _Release:
                 overridden=self.run.override(self.ref) is not None,
             )
             if before.active:
-                control = self.evaluator.probe(self.target.probe_url(Environment.PRODUCTION, before.active))
+                control = probing(self.evaluator, self.target, before.active)
                 shift.control = load.enter_context(control)
             action = self._shift(shift)
             if action.kind is ActionKind.PROMOTE:
@@ -147,10 +159,11 @@ class _Release:
 
     @property
     def _plan(self) -> Plan:
-        return self.run.policy.plan
+        return self.rules.plan
 
     def _bring_up(self, before: RolloutRecord) -> None:
-        self.lease.enter(Phase.SCALING, candidate=self.ref, plan=self._plan.name, scale_down_at=None)
+        rules = self.rules.model_dump_json()
+        self.lease.enter(Phase.SCALING, candidate=self.ref, plan=self._plan.name, rules=rules, scale_down_at=None)
         replicas = self.target.default_replicas(Environment.PRODUCTION)
         self.target.deploy(self.lease.claim, before.idle, self.ref, replicas)
         timeout = self.run.settings.ready_timeout_seconds

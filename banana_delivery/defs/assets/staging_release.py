@@ -41,7 +41,7 @@ def staging_release(
         wait_for_rivals(release_target, run.run_id, run.patience)
         if run.goes_to_production and run.already_live(release_target, image.ref):
             return
-        refuse_stranger(run.audit_log, image_store, image.ref, run.version)
+        refuse_stranger(run.audit_log, image_store, image.ref, run.version, run.settings)
         with run.lease(release_target, Environment.STAGING) as lease:
             record = _stage(run, release_target, evaluator, lease, image.ref)
     yield dg.MaterializeResult(value=record, data_version=dg.DataVersion(record.ref.digest))

@@ -19,6 +19,7 @@ from banana_delivery.delivery.rescue.answering import complete, ensure_answers
 from banana_delivery.delivery.rescue.choice import History, Sides, choose_sides
 from banana_delivery.delivery.rollback import restore_traffic, scale_down_idle_if_possible
 from banana_delivery.errors import (
+    BadSettingsError,
     BananaDeliveryError,
     ClaimOutdatedError,
     GateError,
@@ -251,8 +252,8 @@ class EmergencyRollback:
         if audit_log is None:
             return
         try:
-            refuse_stranger(audit_log, self.images, good, good.version)
-        except (GateError, ImageError) as error:
+            refuse_stranger(audit_log, self.images, good, good.version, self.recorder.settings)
+        except (BadSettingsError, GateError, ImageError) as error:
             raise NothingToRollBackError(f"{error} Nothing was changed.") from error
 
     def _has_users(self, colour: Colour) -> bool:

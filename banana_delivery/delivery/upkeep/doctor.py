@@ -14,12 +14,13 @@ from banana_delivery.bundle import SERVING_LOCK
 from banana_delivery.delivery.rescue.ticks import Ticks
 from banana_delivery.delivery.upkeep.room import Room
 from banana_delivery.embedded.stack import EmbeddedStack, check_free
-from banana_delivery.errors import BananaDeliveryError
+from banana_delivery.errors import BananaDeliveryError, UnfitError
 from banana_delivery.images.base import ImageStore
 from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.names import STABLE_TAG
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.platforms import platform
+from banana_delivery.policies.reading import load_policy
 from banana_delivery.policy import commands
 from banana_delivery.policy.drift import find_drift
 from banana_delivery.policy.model import Environment
@@ -48,10 +49,6 @@ class Finding:
     wrong: bool = False
 
 
-class WrongError(BananaDeliveryError):
-    """A part is not as it has to be: one sentence, what and what to do."""
-
-
 @dataclass(frozen=True)
 class Doctor:
     """Looks at everything that a delivery needs, and changes nothing.
@@ -77,6 +74,7 @@ class Doctor:
         yield from (Finding("settings", sentence, wrong=True) for sentence in unknown_variables(os.environ))
         parts: dict[str, Callable[[], str]] = {
             "python": self._python,
+            "policy": self._policy,
             "home": self._home,
             "disk": self._disk,
             "keys": self._keys,
@@ -99,26 +97,31 @@ class Doctor:
         wanted = locked(SERVING_LOCK.read_text())
         others = [f"{name} {found}" for name in wanted if (found := _installed(name)) not in {"", wanted[name]}]
         if others:
-            raise WrongError(
+            raise UnfitError(
                 f"{', '.join(others[:MOST_NAMED])} are installed and the lock has others; install from the lock again."
             )
         return f"Python {sys.version.split()[0]}, with the packages of the lock."
+
+    def _policy(self) -> str:
+        policy = load_policy(self.settings.policy_source)
+        return f"{policy.name}, {policy.digest[:19]}, with {len(policy.freeze)} freeze window(s)."
 
     def _home(self) -> str:
         home = self.settings.home
         if not home.exists():
             return f"{home} is not there yet; the stack makes it."
-        if home.stat().st_mode & 0o077:
-            raise WrongError(f"Other users may look into {home}; type: chmod 700 {home}")
+        # On a cluster a volume is for the group of its pod to use.
+        if home.stat().st_mode & (0o077 if platform(self.settings).is_ours else 0o007):
+            raise UnfitError(f"Other users may look into {home}; type: chmod 700 {home}")
         if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
-            raise WrongError(f"{home} cannot be written by this user; let it be theirs, or set BANANA_HOME to another.")
+            raise UnfitError(f"{home} cannot be written by this user; let it be theirs, or set BANANA_HOME to another.")
         return f"{home} is this user's alone."
 
     def _disk(self) -> str:
         room, home = Room(self.settings), self.settings.home
         free, needed, wanted = (size >> 20 for size in (room.free, room.needed, max(room.needed, room.wanted)))
         if free < wanted:
-            raise WrongError(
+            raise UnfitError(
                 f"{free:,} MiB are free below {home} and {wanted:,} are wanted; see what can go: {commands.prune()}"
             )
         return f"{free:,} MiB are free; a delivery takes about {needed:,}."
@@ -138,7 +141,7 @@ class Doctor:
         if len(down) == len(found):
             check_free({setting: port for one in processes for setting, port in one.ports.items()})
             return f"The stack is down, and its ports are free; to start it, type: {commands.up()}"
-        raise WrongError(f"Of the stack {', '.join(down)} does not run; see its log, then type: {commands.up()}")
+        raise UnfitError(f"Of the stack {', '.join(down)} does not run; see its log, then type: {commands.up()}")
 
     def _mlflow(self) -> str:
         staged = self.model_registry.staged()
@@ -155,21 +158,21 @@ class Doctor:
         if live is None:
             return "It answers; nothing was released there yet."
         if differs := [drift.sentence for drift in find_drift(record, observed)]:
-            raise WrongError(f"It is not as recorded: {' '.join(differs)} See: {commands.status()}")
+            raise UnfitError(f"It is not as recorded: {' '.join(differs)} See: {commands.status()}")
         return f"Version {live.version} serves, as recorded."
 
     def _dagster(self) -> str:
         with open_instance(self.settings) as instance:
             refuse_without_slot(instance, self.settings.dagster_pool)
         if elsewhere := another_home(self.settings):
-            raise WrongError(f"{elsewhere} Unset DAGSTER_HOME.")
+            raise UnfitError(f"{elsewhere} Unset DAGSTER_HOME.")
         return "The instance opens, and lets one delivery run at a time."
 
     def _sensors(self) -> str:
         last = Ticks(self.settings.home).last()
         silent = [sensor for sensor, at in last.items() if at is None or self.now - at > TICK_SECONDS]
         if silent:
-            raise WrongError(
+            raise UnfitError(
                 f"{', '.join(silent)} did not tick within {TICK_SECONDS:.0f} s; start the daemon ({commands.up()}) "
                 "and the sensors in Dagster's pages."
             )
@@ -177,7 +180,7 @@ class Doctor:
 
     def _people(self) -> str:
         if wrong := self.notifier.problems():
-            raise WrongError(" ".join(wrong))
+            raise UnfitError(" ".join(wrong))
         channels = len(self.settings.notify_urls)
         if not channels:
             return "Nobody is told of anything; BANANA_NOTIFY_URLS names channels."

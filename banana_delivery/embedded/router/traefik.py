@@ -23,7 +23,7 @@ import yaml
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
-from banana_delivery.names import TRAFFIC_HEADER
+from banana_delivery.names import PROBE_HEADER, TRAFFIC_HEADER
 from banana_delivery.policy import commands
 from banana_delivery.policy.model import COLOURS, Colour, Environment, TrafficSource
 from banana_delivery.waiting import retry, wait_until
@@ -58,7 +58,14 @@ def common_config() -> Config:
     """What all environments share, and the way to Traefik's own API."""
     return {
         "http": {
-            "routers": {"api": {"entryPoints": ["api"], "rule": "PathPrefix(`/api`)", "service": "api@internal"}},
+            # Its list of routers would tell everybody on this machine what the probe proves itself by.
+            "routers": {
+                "api": {
+                    "entryPoints": ["api"],
+                    "rule": "PathPrefix(`/api/http/services`) || Path(`/api/version`)",
+                    "service": "api@internal",
+                }
+            },
             "middlewares": {
                 # The whole request is read before a replica sees it: a slow upload keeps no replica waiting, and a
                 # client that leaves half-way is not mistaken for a replica that broke the connection.
@@ -82,12 +89,16 @@ def common_config() -> Config:
     }
 
 
-def backends_config(environment: Environment, ports: Mapping[Colour, Sequence[int]]) -> Config:
+def backends_config(
+    environment: Environment, ports: Mapping[Colour, Sequence[int]], tokens: Mapping[Colour, str]
+) -> Config:
     """The services of an environment's colours and the probe's routes to them.
 
     Args:
         environment: which one.
         ports: on 127.0.0.1, of the replicas that take requests, by colour.
+        tokens: what the probe proves itself by, by colour. Whoever cannot is answered 404 by the router itself, and
+            counted by nobody.
     """
     routers: Config = {}
     middlewares: Config = {}
@@ -95,7 +106,7 @@ def backends_config(environment: Environment, ports: Mapping[Colour, Sequence[in
     for colour in COLOURS[environment]:
         routers[f"{colour}-probe"] = {
             "entryPoints": ["probe"],
-            "rule": f"Path(`/{colour}`) || PathPrefix(`/{colour}/`)",
+            "rule": _probe_rule(colour, tokens.get(colour, "")),
             "middlewares": ["mark-probe", f"{colour}-strip", "whole-request"],
             "service": service_name(colour, TrafficSource.PROBE),
         }
@@ -132,6 +143,11 @@ def weights_config(environment: Environment, weights: Mapping[Colour, int]) -> C
     }
 
 
+def _probe_rule(colour: Colour, token: str) -> str:
+    path = f"Path(`/{colour}`) || PathPrefix(`/{colour}/`)"
+    return f"({path}) && Header(`{PROBE_HEADER}`, `{token}`)" if token else path
+
+
 def _balancer(urls: Sequence[str]) -> Config:
     # No health check: with one, an environment whose replicas all fail is answered by Traefik itself, and uncounted.
     return {"loadBalancer": {"serversTransport": "replica", "servers": [{"url": url} for url in urls]}}
@@ -163,7 +179,7 @@ class Router:
             if not self._file(f"{environment}-weights").exists():
                 self.write_weights(environment, {})
             if not self._file(f"{environment}-backends").exists():
-                self.write_backends(environment, {})
+                self.write_backends(environment, {}, {})
 
     def write_weights(self, environment: Environment, weights: Mapping[Colour, int]) -> None:
         """Wish for a split of the users."""
@@ -174,9 +190,11 @@ class Router:
         if not self._file(f"{environment}-weights").exists():
             self.write_weights(environment, weights)
 
-    def write_backends(self, environment: Environment, ports: Mapping[Colour, Sequence[int]]) -> None:
-        """Wish for the replicas that take requests."""
-        self._write(f"{environment}-backends", backends_config(environment, ports))
+    def write_backends(
+        self, environment: Environment, ports: Mapping[Colour, Sequence[int]], tokens: Mapping[Colour, str]
+    ) -> None:
+        """Wish for the replicas that take requests, and for what the probe must prove itself by."""
+        self._write(f"{environment}-backends", backends_config(environment, ports, tokens))
 
     def await_weights(self, environment: Environment, weights: Mapping[Colour, int]) -> None:
         """Wait until users are split so.

@@ -9,8 +9,8 @@ from typing import Any
 
 from banana_delivery.errors import LabelledImagesError
 from banana_delivery.evaluation.holdout.boxes import Box, Objects, around, within
-from banana_delivery.evaluation.holdout.folder import MOST_OBJECTS, Folder, fault
-from banana_delivery.evaluation.holdout.jsons import line_of, number, read_object, whole
+from banana_delivery.evaluation.holdout.folder import MOST_OBJECTS, Folder, fault, spellings
+from banana_delivery.evaluation.holdout.jsons import line_of, number, whole
 from banana_delivery.evaluation.holdout.pictures import Picture, picture
 from banana_delivery.evaluation.labelled_images import LabelledImage, labelled_image
 from banana_delivery.quoting import cited
@@ -48,15 +48,20 @@ class _File:
         return found
 
 
-def read(folder: Folder, path: Path) -> list[LabelledImage]:
+def read(folder: Folder, path: Path, data: dict[str, Any], text: str) -> list[LabelledImage]:
     """Every image that a COCO file names, in its order, with its boxes.
 
     Regions that are marked as a crowd are left out, as nothing can be matched with one object of them.
 
+    Args:
+        folder: that its images lie in.
+        path: of the file.
+        data: what it holds; hundreds of megabytes are parsed once.
+        text: the same as it is written, for the lines of what is wrong.
+
     Raises:
         LabelledImagesError: if something is wrong with it.
     """
-    data, text = read_object(folder, path)
     file = _File(folder, path, data, text)
     classes, names = _categories(file)
     images = _pictures(file)
@@ -71,7 +76,11 @@ def read(folder: Folder, path: Path) -> list[LabelledImage]:
 def _categories(file: _File) -> tuple[dict[Hashable, int], tuple[str, ...]]:
     """Indices by category id, whose gaps are closed, and the names in the order of the ids."""
     names: dict[Hashable, str] = {}
-    for index, entry in enumerate(file.entries("categories")):
+    entries = file.entries("categories")
+    placeholder = _placeholder(entries, file.entries("annotations"))
+    for index, entry in enumerate(entries):
+        if entry is placeholder:
+            continue
         category, name = file.key("categories", index, entry, "id"), str(entry.get("name") or "").strip()
         if not name:
             raise file.fault("categories", index, "has no name; name it")
@@ -80,6 +89,22 @@ def _categories(file: _File) -> tuple[dict[Hashable, int], tuple[str, ...]]:
         names[category] = name
     order = sorted(names, key=lambda one: (isinstance(one, str), one))
     return {category: index for index, category in enumerate(order)}, tuple(names[category] for category in order)
+
+
+def _placeholder(categories: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The category that Roboflow writes for the project, if it has the name of a class and nothing is labelled so.
+
+    It has the id 0, the supercategory `none`, and its name is the supercategory of all others.
+    """
+    for entry in categories:
+        others = [other for other in categories if other is not entry]
+        if entry.get("id") != 0 or entry.get("supercategory") != "none" or not others:
+            continue
+        if any(other.get("supercategory") != entry.get("name") for other in others):
+            continue
+        if any(other.get("name") == entry.get("name") for other in others):
+            return None if any(one.get("category_id") == 0 for one in annotations) else entry
+    return None
 
 
 def _pictures(file: _File) -> dict[Hashable, tuple[Picture, int]]:
@@ -101,7 +126,11 @@ def _picture(file: _File, index: int, entry: dict[str, Any]) -> Picture:
     if real in file.files:
         raise file.fault("images", index, f"names {cited(name)} once more; name each file once")
     file.files[real] = index
-    seen = picture(file.folder, path, file.path, file.line("images", index))
+    try:
+        seen = picture(file.folder, path, file.path)
+    except LabelledImagesError:
+        # Only now, since it means to look for the line, and that to read the file up to there.
+        seen = picture(file.folder, path, file.path, file.line("images", index))
     _require_size(file, index, entry, seen)
     return seen
 
@@ -134,10 +163,13 @@ def _found(file: _File, index: int, name: str) -> Path:
     beside, root = file.path.parent, file.folder.root
     bare = PureWindowsPath(name).name if "\\" in name else PurePosixPath(name).name
     split = file.path.stem.removeprefix("instances_")
-    places = [beside / name]
-    for base in dict.fromkeys((beside, beside.parent, root)):
-        places += [base / part / name for part in ("images", split, f"images/{split}")]
-        places += [base / part / bare for part in ("", "images", split, f"images/{split}")]
+    # The bare name last: folders of several splits may well hold files of the same name.
+    places = [
+        base / part / shown
+        for shown in (*spellings(name), bare)
+        for base in dict.fromkeys((beside, beside.parent, root))
+        for part in ("", "images", split, f"images/{split}")
+    ]
     for place in places:
         if file.folder.holds(place):
             return place
@@ -157,7 +189,9 @@ def _collect(
     objects: dict[Hashable, Objects],
 ) -> None:
     seen: set[Hashable] = set()
-    for index, entry in enumerate(file.entries("annotations")):
+    annotations = file.entries("annotations")
+    _refuse_crowds(file, annotations)
+    for index, entry in enumerate(annotations):
         image = file.key("annotations", index, entry, "image_id")
         category = file.key("annotations", index, entry, "category_id")
         if entry.get("id") is not None:
@@ -186,6 +220,21 @@ def _collect(
             shown.add(classes[category], _box(entry, images[image][0]))
         except ValueError as error:
             raise file.fault("annotations", index, f"cannot be used: {error}; correct it") from error
+
+
+def _refuse_crowds(file: _File, annotations: list[dict[str, Any]]) -> None:
+    """Crowds are left out, and a few are labelled so on purpose; a tool that marks every mask so means objects.
+
+    Raises:
+        LabelledImagesError: if most of what is labelled would be left out.
+    """
+    crowds = sum(bool(entry.get("iscrowd")) for entry in annotations)
+    if 2 * crowds > len(annotations):
+        raise fault(
+            file.path,
+            f"{crowds:,} of {len(annotations):,} annotations are marked as crowds (`iscrowd`), of which no object can "
+            "be told; export boxes or polygons rather than masks, or mark single objects with 0",
+        )
 
 
 def _box(entry: dict[str, Any], seen: Picture) -> Box:

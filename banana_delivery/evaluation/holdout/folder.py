@@ -28,6 +28,15 @@ def fault(file: Path, what: str, line: int | None = None) -> LabelledImagesError
     return LabelledImagesError(f"{one_line(where)}: {what.rstrip('.')}.")
 
 
+def spellings(name: str) -> tuple[str, ...]:
+    r"""A path as it is written, and as it was meant if Windows wrote it.
+
+    >>> spellings("train\\a.jpg")
+    ('train\\a.jpg', 'train/a.jpg')
+    """
+    return (name, name.replace("\\", "/")) if "\\" in name else (name,)
+
+
 @dataclass(frozen=True)
 class Folder:
     """Where a hold-out lies.

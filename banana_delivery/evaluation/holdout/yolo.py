@@ -13,7 +13,7 @@ import yaml
 
 from banana_delivery.errors import LabelledImagesError
 from banana_delivery.evaluation.holdout.boxes import Objects, around, within
-from banana_delivery.evaluation.holdout.folder import MOST_OBJECTS, Folder, fault
+from banana_delivery.evaluation.holdout.folder import MOST_OBJECTS, Folder, fault, spellings
 from banana_delivery.evaluation.holdout.pictures import SUFFIXES, Picture, picture
 from banana_delivery.evaluation.labelled_images import LabelledImage, labelled_image
 from banana_delivery.quoting import cited
@@ -52,11 +52,13 @@ def read_described(folder: Folder, file: Path, split: str) -> list[LabelledImage
     """
     described = _description(folder, file)
     names = _names(described)
-    split = _split(described, split)
+    split = _split(folder, described, split)
     images = [path for entry in _entries(described, split) for path in _images(folder, described, split, entry)]
     if not images:
         raise described.fault(split, f"{split} names no image; name the folder that holds the images")
-    return _labelled(folder, images, names, file)
+    return _labelled(
+        folder, images, names, file, _keypoints(described), "or choose another split with BANANA_HOLDOUT_SPLIT"
+    )
 
 
 def read_bare(folder: Folder, classes: Path) -> list[LabelledImage]:
@@ -103,6 +105,20 @@ def _names(described: _Description) -> tuple[str, ...]:
     return found
 
 
+def _keypoints(described: _Description) -> int:
+    """How many numbers a line has after its box: none, but where poses are labelled.
+
+    Raises:
+        LabelledImagesError: if `kpt_shape` is no number of points and of numbers for each.
+    """
+    shape = described.data.get("kpt_shape")
+    if shape is None:
+        return 0
+    if not isinstance(shape, list) or len(shape) != 2 or not all(type(one) is int and one > 0 for one in shape):
+        raise described.fault("kpt_shape", "`kpt_shape` is not like [17, 3], points and numbers for each; correct it")
+    return int(shape[0]) * int(shape[1])
+
+
 def _refuse_bad_names(names: tuple[str, ...], file: Path, described: _Description | None) -> None:
     twice = {name for name in names if names.count(name) > 1}
     what = "there is no class; name them" if not names or "" in names else ""
@@ -117,12 +133,19 @@ def called(split: str) -> tuple[str, ...]:
     return next((names for names in SPLITS.values() if split in names), (split,))
 
 
-def _split(described: _Description, asked: str) -> str:
+def _split(folder: Folder, described: _Description, asked: str) -> str:
+    """The key of the split that is asked, or of the first of those that no model was trained on that is there.
+
+    Many name a `test` that they do not have: Roboflow where no image was put into it, COCO, which keeps labels secret.
+
+    Raises:
+        LabelledImagesError: if there is none.
+    """
     there = [key for keys in SPLITS.values() for key in keys if described.data.get(key)]
-    for wanted in [asked] if asked else PREFERRED:
-        for key in called(wanted):
-            if described.data.get(key):
-                return key
+    found = [key for wanted in ([asked] if asked else PREFERRED) for key in called(wanted) if described.data.get(key)]
+    if found:
+        # If the images of none are there, the first one says where they were looked for.
+        return found[0] if asked else next((key for key in found if _has_images(folder, described, key)), found[0])
     has = f"it has {', '.join(there)}" if there else "it names none"
     if asked:
         raise fault(described.file, f"has no split {cited(asked)}; {has}; set BANANA_HOLDOUT_SPLIT to one of them")
@@ -133,6 +156,21 @@ def _split(described: _Description, asked: str) -> str:
     )
 
 
+def _has_images(folder: Folder, described: _Description, split: str) -> bool:
+    """Whether an image of a split is there."""
+    for entry in _entries(described, split):
+        place = next(filter(folder.holds, _places(folder, described, entry)), None)
+        if place is None:
+            continue
+        if place.is_dir() and any(path.suffix.lower() in SUFFIXES for path in _walk(place, described.file)):
+            return True
+        if place.is_file() and place.suffix.lower() != ".txt":
+            return True  # It is neither, which is told when it is read.
+        if place.is_file() and any(_image_of(folder, place, line) for line in folder.text(place).splitlines()):
+            return True
+    return False
+
+
 def _entries(described: _Description, split: str) -> list[str]:
     entries = described.data[split]
     entries = entries if isinstance(entries, list) else [entries]
@@ -141,18 +179,28 @@ def _entries(described: _Description, split: str) -> list[str]:
     return entries
 
 
-def _images(folder: Folder, described: _Description, split: str, entry: str) -> list[Path]:
-    """The images that one entry of a split names: a folder, or a text file with a line for each."""
+def _places(folder: Folder, described: _Description, entry: str) -> list[Path]:
+    """Where that may be which an entry of a split names."""
     base = described.data.get("path") or "."
     if not isinstance(base, str) or "\0" in base + entry:
         raise described.fault("path", "`path` is no path; write one")
     # Roboflow writes ../valid/images for a folder beside data.yaml, and other programs where the data once lay.
-    places = [
-        folder.root / base / entry,
-        described.file.parent / entry,
-        described.file.parent / entry.removeprefix("../"),
+    beside = described.file.parent
+    return [
+        place
+        for shown in spellings(entry)
+        for place in (
+            *(folder.root / where / shown for where in spellings(base)),
+            beside / shown,
+            beside / shown.removeprefix("../"),
+        )
     ]
-    place = next((place for place in places if folder.holds(place)), None)
+
+
+def _images(folder: Folder, described: _Description, split: str, entry: str) -> list[Path]:
+    """The images that one entry of a split names: a folder, or a text file with a line for each."""
+    places = _places(folder, described, entry)
+    place = next(filter(folder.holds, places), None)
     if place is None:
         for place in places:
             if place.exists():
@@ -170,17 +218,27 @@ def _images(folder: Folder, described: _Description, split: str, entry: str) -> 
 def _in_folder(folder: Folder, place: Path, named_in: Path, split: str | None) -> list[Path]:
     if not place.is_dir():
         raise fault(named_in, f"there is no folder {place} with the images; put them there")
-    found = sorted(path for path in _walk(place) if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in _walk(place, named_in) if path.suffix.lower() in SUFFIXES)
     if not found:
         raise fault(named_in, f"{place} holds no image{f' for {split}' if split else ''}; put the images there")
     return [folder.inside(path, named_in) and path for path in found]
 
 
-def _walk(place: Path) -> Iterator[Path]:
-    """Every file below a folder, without following links to folders, which may go round in circles."""
+def _walk(place: Path, named_in: Path) -> Iterator[Path]:
+    """Every file below a folder, without following links to folders, which may go round in circles.
+
+    Raises:
+        LabelledImagesError: if there is such a link: what lies behind it was meant to judge as well.
+    """
     for path in place.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            yield from _walk(path)
+        if path.is_symlink() and not path.is_file():
+            raise fault(
+                named_in,
+                f"{path} is a link to a folder or to nothing, and such links are not followed; put the images there "
+                "themselves, or take the link out",
+            )
+        if path.is_dir():
+            yield from _walk(path, named_in)
         else:
             yield path
 
@@ -191,17 +249,30 @@ def _listed(folder: Folder, listing: Path) -> list[Path]:
         entry = line.strip()
         if not entry:
             continue
-        places = [listing.parent / entry, folder.root / entry, folder.root / entry.removeprefix("data/")]
-        place = next((place for place in places if "\0" not in entry and folder.holds(place)), None)
+        place = _image_of(folder, listing, entry)
         if place is None:
-            if "\0" not in entry and places[0].exists():
-                folder.inside(places[0], listing, number)
+            if "\0" not in entry and (listing.parent / entry).exists():
+                folder.inside(listing.parent / entry, listing, number)
             raise fault(listing, f"the image {cited(entry)} is not there; put it there, or take the line out", number)
         found.append(place)
     return found
 
 
-def _labelled(folder: Folder, images: list[Path], names: tuple[str, ...], described: Path) -> list[LabelledImage]:
+def _image_of(folder: Folder, listing: Path, line: str) -> Path | None:
+    """The image that a line of a list names, if it is there."""
+    entry = line.strip()
+    if not entry or "\0" in entry:
+        return None
+    for shown in spellings(entry):
+        for place in (listing.parent / shown, folder.root / shown, folder.root / shown.removeprefix("data/")):
+            if folder.holds(place):
+                return place
+    return None
+
+
+def _labelled(
+    folder: Folder, images: list[Path], names: tuple[str, ...], described: Path, keypoints: int = 0, otherwise: str = ""
+) -> list[LabelledImage]:
     real: dict[Path, Path] = {}
     result, missing = [], 0
     for path in images:
@@ -211,12 +282,12 @@ def _labelled(folder: Folder, images: list[Path], names: tuple[str, ...], descri
         seen = picture(folder, path)
         labels = _label_file(path)
         missing += not labels.exists()
-        result.append(_one(folder, seen, labels, names))
+        result.append(_one(folder, seen, labels, names, keypoints))
     if missing == len(images):
         raise fault(
             described,
             f"none of the {len(images):,} images has a label file; the first was looked for at "
-            f"{_label_file(images[0])}, so put the labels there",
+            f"{_label_file(images[0])}, so put the labels there{otherwise and ', '}{otherwise}",
         )
     return result
 
@@ -231,7 +302,7 @@ def _label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _one(folder: Folder, seen: Picture, labels: Path, names: tuple[str, ...]) -> LabelledImage:
+def _one(folder: Folder, seen: Picture, labels: Path, names: tuple[str, ...], keypoints: int) -> LabelledImage:
     objects = Objects()
     if labels.exists():
         for number, line in enumerate(folder.text(labels).splitlines(), start=1):
@@ -240,14 +311,22 @@ def _one(folder: Folder, seen: Picture, labels: Path, names: tuple[str, ...]) ->
             if len(objects.boxes) >= MOST_OBJECTS:
                 raise fault(labels, f"more than {MOST_OBJECTS:,} objects in one image; look at what wrote it", number)
             try:
-                objects.add(*_object(line, seen, names))
+                objects.add(*_object(line, seen, names, keypoints))
             except ValueError as error:
                 raise fault(labels, f"{error}; correct it", number) from error
     return labelled_image(seen, folder, objects.boxes, objects.classes, names)
 
 
-def _object(line: str, seen: Picture, names: tuple[str, ...]) -> tuple[int, tuple[float, float, float, float]]:
+def _object(
+    line: str, seen: Picture, names: tuple[str, ...], keypoints: int
+) -> tuple[int, tuple[float, float, float, float]]:
     """One line: a class and a box by its centre, or a class and a polygon, all as shares of the image.
+
+    Args:
+        line: as it is written.
+        seen: the image.
+        names: of the classes.
+        keypoints: numbers that follow a box; where there are any there are no polygons.
 
     Raises:
         ValueError: if it is none.
@@ -258,6 +337,12 @@ def _object(line: str, seen: Picture, names: tuple[str, ...]) -> tuple[int, tupl
         shares = [float(word) for word in words]
     except ValueError:
         raise ValueError(f"{cited(line)} has something that is no number") from None
+    if keypoints:
+        if len(shares) not in {4, 4 + keypoints}:
+            raise ValueError(
+                f"a class and {len(shares)} numbers are no box (4) with the points of `kpt_shape` ({keypoints} more)"
+            )
+        shares = shares[:4]
     if len(shares) != 4 and (len(shares) < 6 or len(shares) % 2):
         raise ValueError(
             f"a class and {len(shares)} numbers are neither a box (4) nor a polygon (an even number, 6 or more)"

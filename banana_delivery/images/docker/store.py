@@ -25,7 +25,16 @@ from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.images import RegistryImages, RemoteImage, key_tag
 from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.release import LAYERS, Contents, checked_tags, compare, key_of, labels_of, refuse_elsewhere
+from banana_delivery.images.release import (
+    LAYERS,
+    Contents,
+    checked_tags,
+    compare,
+    key_of,
+    labels_of,
+    refuse_elsewhere,
+    start_of,
+)
 from banana_delivery.images.scanning import pickles_in
 from banana_delivery.images.selftest import TIMEOUT_SECONDS, read_result
 from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
@@ -130,10 +139,11 @@ class DockerImages(ImageStore):
             now = self._engine.inspect(image_id)
             if now is None:
                 raise ImageError(f"The rebuilt image of version {ref.version} vanished from the engine; try again.")
-            rebuilt = Contents(_named(now["RootFS"]["Layers"]), now["Config"]["Labels"])
+            its = now["Config"]
+            rebuilt = Contents(_named(now["RootFS"]["Layers"]), its["Labels"], start_of(its))
         finally:
             self._engine.remove(image_id)
-        return compare(ref, Contents(_named(then.diff_ids), then.labels), rebuilt)
+        return compare(ref, Contents(_named(then.diff_ids), then.labels, start_of(then.config["config"])), rebuilt)
 
     @override
     def resolve(self, reference: str) -> ImageRef | None:
@@ -181,9 +191,9 @@ class DockerImages(ImageStore):
     def pickles_inside(self, ref: ImageRef) -> tuple[str, ...]:
         """The packages below were searched when the runtime image was built."""
         found = []
-        for digest, _ in self._read(ref.digest).manifest.layers[-len(LAYERS) :]:
+        for digest, size in self._read(ref.digest).manifest.layers[-len(LAYERS) :]:
             try:
-                with tarfile.open(fileobj=io.BytesIO(self._client.blob(digest))) as tar:
+                with tarfile.open(fileobj=io.BytesIO(self._client.blob(digest, size))) as tar:
                     found += pickles_in(tar)
             except (ValueError, tarfile.TarError) as error:
                 raise ImageError(f"{ref.pinned} is refused: {error}; build version {ref.version} again.") from error
@@ -284,13 +294,13 @@ class DockerImages(ImageStore):
 def _named(diff_ids: list[str]) -> dict[str, str]:
     below = len(diff_ids) - len(LAYERS)
     names = [*(f"runtime {number}" for number in range(1, below + 1)), *LAYERS]
-    return dict(zip(names, diff_ids, strict=True))
+    return dict(zip(names, diff_ids, strict=False))  # A stranger's image may have fewer than ours.
 
 
 def _built(image: RemoteImage, pushed: Collection[str], started: float) -> BuiltImage:
     names = _named(image.diff_ids)
-    sizes = dict(zip(names, (size for _, size in image.manifest.layers), strict=True))
-    new = [name for name, diff_id in names.items() if diff_id.removeprefix("sha256:")[:12] in pushed]
+    sizes = dict(zip(names, (size for _, size in image.manifest.layers), strict=False))
+    new = [name for name, diff_id in names.items() if name in sizes and diff_id.removeprefix("sha256:")[:12] in pushed]
     return BuiltImage(
         ref=image.ref,
         size_bytes=sum(sizes.values()),

@@ -17,6 +17,8 @@ from banana_delivery.errors import ImageError
 from banana_delivery.files import bytes_digest, file_digest, lock, replacing, sync, temporary_file
 
 _LOCK_SECONDS = 120.0
+MOST_BYTES = 64 * 2**20
+"""Of what is read into memory as a whole: manifests, configs and documents beside an image."""
 _PREFIX = ".new-"
 """What a file that is still being written is called; those that a crash left are removed."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -82,17 +84,28 @@ class LayoutFiles:
         Raises:
             ImageError: if the blob is missing or altered.
         """
-        document: dict[str, Any] = json.loads(self.read_blob(digest))
+        try:
+            document: dict[str, Any] = json.loads(self.read_blob(digest))
+        except (ValueError, RecursionError) as error:
+            raise ImageError(f"{self.blob(digest)} is no JSON document; build that version again.") from error
         return document
 
-    def read_blob(self, digest: str) -> bytes:
+    def read_blob(self, digest: str, most: int = MOST_BYTES) -> bytes:
         """Read a small blob, verified against its digest.
 
+        Args:
+            digest: which one.
+            most: bytes that it may have; no more are read.
+
         Raises:
-            ImageError: if the blob is missing or altered.
+            ImageError: if the blob is missing, altered or larger.
         """
-        path = self.blob(digest)
-        content = path.read_bytes() if path.is_file() else b""
+        path, content = self.blob(digest), b""
+        if path.is_file():
+            with path.open("rb") as file:
+                content = file.read(most + 1)
+        if len(content) > most:
+            raise ImageError(f"{path} has more than the {most:,} bytes that it is said to have; it is not read.")
         if bytes_digest(content) != digest:
             raise ImageError(f"{path} is missing or was altered; build that version again, or restore the file.")
         return content

@@ -7,7 +7,7 @@ from typing import Any
 
 from banana_delivery.images.oci_layout.blobs import LayoutFiles
 from banana_delivery.images.oci_layout.index import MANIFEST_TYPE
-from banana_delivery.images.release import MODEL_PATH, Contents
+from banana_delivery.images.release import MODEL_PATH, Contents, start_of
 
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
@@ -78,4 +78,5 @@ def contents_of(files: LayoutFiles, digest: str) -> Contents:
     """
     manifest = files.read_json_blob(digest)
     layers = {layer["annotations"][_TITLE]: layer["digest"] for layer in manifest["layers"]}
-    return Contents(layers, files.read_json_blob(manifest["config"]["digest"])["config"]["Labels"])
+    config = files.read_json_blob(manifest["config"]["digest"])["config"]
+    return Contents(layers, config["Labels"], start_of(config))

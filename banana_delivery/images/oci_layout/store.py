@@ -157,7 +157,9 @@ class OciLayoutImages(ImageStore):
         self._index.entry(ref.digest)
         digest = self._index.attachment(ref.digest, kind)
         found = attachments.layers(self._files.read_json_blob(digest)) if digest else []
-        return tuple(Attachment(self._files.read_blob(blob), type_, notes) for blob, type_, notes in found)
+        return tuple(
+            Attachment(self._files.read_blob(one.digest, one.size), one.media_type, one.annotations) for one in found
+        )
 
     @override
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:

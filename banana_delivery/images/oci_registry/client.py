@@ -28,6 +28,11 @@ MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
 )
 _TAGS_PER_PAGE = 1000
+MOST_BYTES = 64 * 2**20
+"""Of an answer, unless more is asked for: manifests, configs and lists are far smaller. Whoever may push can put
+anything there, and say any size of it."""
+NOTHING = -1
+"""So much of a body is wanted where its headers say enough."""
 _NOT_HERE = (httpx.codes.METHOD_NOT_ALLOWED, httpx.codes.NOT_IMPLEMENTED)
 _ANSWERS = {
     "GET": (httpx.codes.NOT_FOUND,),
@@ -35,7 +40,9 @@ _ANSWERS = {
     "DELETE": (httpx.codes.NOT_FOUND, *_NOT_HERE),
 }
 """Refusals that are an answer, by method."""
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_OF_THE_TRANSFER = ("content-encoding", "content-length", "transfer-encoding")
+"""Headers that say how a body came, and nothing of the body."""
 _DIGEST_HEADER = "Docker-Content-Digest"
 """Registries should send it; several do not, or only for GET."""
 
@@ -68,7 +75,7 @@ class Manifest:
         try:
             document = json.loads(body)
             itself = str(document.get("mediaType", MANIFEST_TYPES[-1]))
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise ImageError(f"That is no manifest: {body[:80]!r}.") from error
         return cls(bytes_digest(body), media_type or itself, body)
 
@@ -140,7 +147,7 @@ class RegistryClient:
                 f"{self._repository.host} answered the manifest {reference} with something else; see what answers "
                 f"there, a proxy for example. {error}"
             ) from error
-        said = [name for name in (reference, answer.headers.get(_DIGEST_HEADER, "")) if _DIGEST.fullmatch(name)]
+        said = [name for name in (reference, answer.headers.get(_DIGEST_HEADER, "")) if DIGEST.fullmatch(name)]
         if wrong := [name for name in said if name != manifest.digest]:
             raise ImageError(
                 f"{self._repository.host} answered {reference} with other content than it says ({manifest.digest} "
@@ -189,7 +196,7 @@ class RegistryClient:
         """What a tag points at, without fetching it where the registry can say so; None if there is no such tag."""
         answer = self._call("HEAD", f"manifests/{tag}", headers={"Accept": ", ".join(MANIFEST_TYPES)})
         said = str(answer.headers.get(_DIGEST_HEADER, ""))
-        if answer.is_success and _DIGEST.fullmatch(said):
+        if answer.is_success and DIGEST.fullmatch(said):
             return said
         manifest = self.manifest(tag)
         return manifest.digest if manifest else None
@@ -204,18 +211,22 @@ class RegistryClient:
     def has_blob(self, digest: str, size: int) -> bool:
         """Whether a blob is there in full; its beginning is fetched where the registry answers no shorter question."""
         for method in ("HEAD", "GET"):
-            answer = self._call(method, f"blobs/{digest}", beginning=True)
+            answer = self._call(method, f"blobs/{digest}", most=NOTHING)
             if answer.is_success and int(answer.headers.get("Content-Length", size)) == size:
                 return True
         return False
 
-    def blob(self, digest: str) -> bytes:
+    def blob(self, digest: str, most: int = MOST_BYTES) -> bytes:
         """A blob's content, verified against its digest.
 
+        Args:
+            digest: which one.
+            most: bytes that it may have; no more are read, whatever the registry says of it.
+
         Raises:
-            ImageError: if it is missing or altered.
+            ImageError: if it is missing, altered or larger.
         """
-        content = self._call("GET", f"blobs/{digest}").content
+        content = self._call("GET", f"blobs/{digest}", most=most).content
         if bytes_digest(content) != digest:
             raise ImageError(
                 f"{digest} is missing from {self._repository.name} or was altered; build that version again."
@@ -252,18 +263,18 @@ class RegistryClient:
         headers: dict[str, str] | None = None,
         content: bytes | None = None,
         *,
-        beginning: bool = False,
+        most: int = MOST_BYTES,
     ) -> httpx.Response:
-        """What the registry answers to a request; ``beginning``: without fetching the body."""
-        return self._retries.call(lambda: self._once(method, path, headers or {}, content, beginning), self._progress)
+        """What the registry answers to a request; with so many bytes of a body at most; ``NOTHING``: none of it."""
+        return self._retries.call(lambda: self._once(method, path, headers or {}, content, most), self._progress)
 
     def _once(
-        self, method: str, path: str, headers: dict[str, str], content: bytes | None, beginning: bool
+        self, method: str, path: str, headers: dict[str, str], content: bytes | None, most: int
     ) -> httpx.Response:
         named = "blobs/uploads" if path.startswith(self._root) else path
         what = f"asking for {named}" if method in ("GET", "HEAD") else f"changing {named}"
         try:
-            answer = self._send(method, path, headers, content, beginning)
+            answer = self._send(method, path, headers, content, most)
             if answer.status_code == httpx.codes.UNAUTHORIZED and "WWW-Authenticate" in answer.headers:
                 self._authorization = authorization(
                     self._http,
@@ -273,7 +284,7 @@ class RegistryClient:
                     self._repository.url,
                     self._token_hosts,
                 )
-                answer = self._send(method, path, headers, content, beginning)
+                answer = self._send(method, path, headers, content, most)
         except httpx.HTTPStatusError as error:
             raise self._failure(what, error.response) from error
         except httpx.HTTPError as error:
@@ -285,24 +296,42 @@ class RegistryClient:
         raise self._failure(what, answer)
 
     def _send(
-        self, method: str, path: str, headers: dict[str, str], content: bytes | None, beginning: bool
+        self, method: str, path: str, headers: dict[str, str], content: bytes | None, most: int
     ) -> httpx.Response:
         login = {"Authorization": self._authorization} if self._authorization else {}
         address = path if path.startswith(self._root) else f"{self._repository.url}/{path}"
         request = self._http.build_request(method, address, headers={**headers, **login}, content=content)
         answer = self._http.send(request, follow_redirects=True, stream=True)
         try:
-            if not (beginning and answer.is_success):
-                answer.read()
+            if most == NOTHING and answer.is_success:
+                return answer
+            return _read(answer, most if answer.is_success else MOST_BYTES, self._repository.host)
         finally:
             answer.close()
-        return answer
 
     def _failure(self, what: str, answer: httpx.Response) -> ImageError:
         error = failure(what, self._repository.host, _said(answer))
         if isinstance(error, PassingError):
             error.pause = retry_after(answer.headers)
         return error
+
+
+def _read(answer: httpx.Response, most: int, host: str) -> httpx.Response:
+    """The answer with its body, counted as it arrives.
+
+    Raises:
+        ImageError: if there is more of it.
+    """
+    content = bytearray()
+    for piece in answer.iter_bytes():
+        content += piece
+        if len(content) > most:
+            raise ImageError(
+                f"{host} sends more than {most:,} bytes of {answer.request.url.path}, which has no reason to be so "
+                "large; find out who put it there, and remove it."
+            )
+    kept = [(name, value) for name, value in answer.headers.multi_items() if name.lower() not in _OF_THE_TRANSFER]
+    return httpx.Response(answer.status_code, headers=kept, content=bytes(content), request=answer.request)
 
 
 def _said(answer: httpx.Response) -> str:

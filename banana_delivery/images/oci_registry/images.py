@@ -12,7 +12,7 @@ from typing import Any
 from banana_delivery.errors import ImageError
 from banana_delivery.images.base import PruneDecision
 from banana_delivery.images.oci_registry import pins as leases
-from banana_delivery.images.oci_registry.client import Manifest, RegistryClient
+from banana_delivery.images.oci_registry.client import DIGEST, Manifest, RegistryClient
 from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.retention import Stored, decide, keep_reason, too_late, void_before
@@ -164,7 +164,9 @@ class RegistryImages:
         """
         manifest = self._client.manifest(attachments.attachment_tag(digest, kind))
         found = attachments.layers(manifest.document) if manifest else []
-        return tuple(Attachment(self._client.blob(blob), type_, notes) for blob, type_, notes in found)
+        return tuple(
+            Attachment(self._client.blob(one.digest, one.size), one.media_type, one.annotations) for one in found
+        )
 
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
         """Forget what neither people nor environments need, as the registry sees it now."""
@@ -196,7 +198,8 @@ class RegistryImages:
             if not (reason := self._objection(stored, in_use, marked)):
                 self._client.delete_manifest(digest)
                 self._kept.forget(digest)
-                self._forget_attachments(digest)
+                with contextlib.suppress(ImageError):  # The image is gone, and may not come back for their sake.
+                    self._forget_attachments(digest)
                 return decision
         except BaseException:
             with contextlib.suppress(ImageError):  # Where even this fails, time makes the doom void.
@@ -259,24 +262,17 @@ class RegistryImages:
         return None
 
     def _release(self, manifest: Manifest) -> RemoteImage | None:
-        """The release that a manifest describes; None if it is none."""
-        if "config" not in manifest.document:
+        """The release that a manifest describes; None if it is none, whatever somebody wrote who may push."""
+        config = manifest.document.get("config")
+        name = config.get("digest") if isinstance(config, dict) else None
+        if not isinstance(name, str) or not DIGEST.fullmatch(name):
             return None
-        name = str(manifest.document["config"]["digest"])
         content = self._kept.get(name) or self._client.blob(name)
-        config: dict[str, Any] = json.loads(content)
-        labels = config.get("config", {}).get("Labels") or {}
-        if KEY_LABEL not in labels:
-            return None
-        self._kept.keep(manifest.body)
-        self._kept.keep(content)
-        ref = ImageRef(
-            repository=self._repository.name,
-            digest=manifest.digest,
-            version=labels[VERSION_LABEL],
-            key=labels[KEY_LABEL],
-        )
-        return RemoteImage(ref, manifest, config)
+        image = _described(self._repository.name, manifest, content)
+        if image:
+            self._kept.keep(manifest.body)
+            self._kept.keep(content)
+        return image
 
     def _own(self, tags: Collection[str], digest: str) -> list[str]:
         """The tags that name an image; those of documents beside it do so too, and are none of its own."""
@@ -285,3 +281,21 @@ class RegistryImages:
     def _is_whole(self, manifest: Manifest) -> bool:
         blobs = {digest: size for digest, size in manifest.blobs.items() if digest != manifest.digest}
         return all(self._client.has_blob(digest, size) for digest, size in blobs.items())
+
+
+def _described(repository: str, manifest: Manifest, content: bytes) -> RemoteImage | None:
+    """The release that a manifest and its config describe; None if they describe none."""
+    try:
+        config: dict[str, Any] = json.loads(content)
+        labels = config.get("config", {}).get("Labels") or {}
+        if KEY_LABEL not in labels:
+            return None
+        version, key = labels[VERSION_LABEL], labels[KEY_LABEL]
+        image = RemoteImage(
+            ImageRef(repository=repository, digest=manifest.digest, version=version, key=key), manifest, config
+        )
+        told = [isinstance(size, int) and bool(DIGEST.fullmatch(digest)) for digest, size in manifest.blobs.items()]
+        told += [isinstance(one, str) for one in image.diff_ids]
+        return image if all(told) and image.built_at else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

@@ -13,11 +13,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from banana_delivery.errors import ImageError
 from banana_delivery.files import bytes_digest
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 SBOM_TYPE = "application/vnd.cyclonedx+json"
+MOST_DOCUMENTS = 500
+"""Beside one image, of one kind: every redeploy may add a few."""
+MOST_BYTES = 64 * 2**20
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"sha256-([0-9a-f]{64})\.(?:sig|att|sbom)")
 
 
@@ -107,12 +112,52 @@ def documents(parts: Sequence[Attachment], subject: Subject) -> tuple[bytes, byt
     return config, manifest
 
 
-def layers(manifest: dict[str, Any]) -> list[tuple[str, str, dict[str, str]]]:
-    """Digest, media type and annotations of each document in a manifest."""
-    return [
-        (str(one["digest"]), str(one["mediaType"]), dict(one.get("annotations") or {}))
-        for one in manifest.get("layers", ())
-    ]
+@dataclass(frozen=True)
+class Layer:
+    """Where a document lies, as a manifest says.
+
+    Attributes:
+        digest: of its content.
+        size: in bytes; no more of it may be read, whatever arrives.
+        media_type: what it is.
+        annotations: what is noted of it.
+    """
+
+    digest: str
+    size: int
+    media_type: str
+    annotations: dict[str, str]
+
+
+def layers(manifest: object) -> list[Layer]:
+    """The documents that a manifest names. What describes none is somebody's rubbish, and is passed over.
+
+    Raises:
+        ImageError: if there are more of them, or larger ones, than anybody has reason to put there.
+    """
+    named = manifest.get("layers") if isinstance(manifest, dict) else None
+    told = named if isinstance(named, list) else []
+    found = [layer for one in told[: MOST_DOCUMENTS + 1] if (layer := _layer(one))]
+    size = sum(one.size for one in found)
+    if len(told) > MOST_DOCUMENTS or size > MOST_BYTES:
+        raise ImageError(
+            f"{len(told):,} documents of {size:,} bytes lie beside an image, more than {MOST_DOCUMENTS} or "
+            f"{MOST_BYTES:,} bytes; find out who put them there, and remove the tag."
+        )
+    return found
+
+
+def _layer(told: object) -> Layer | None:
+    if not isinstance(told, dict):
+        return None
+    digest, size, media_type = told.get("digest"), told.get("size"), told.get("mediaType")
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest) or not isinstance(media_type, str):
+        return None
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        return None
+    notes = told.get("annotations")
+    pairs = notes.items() if isinstance(notes, dict) else ()
+    return Layer(digest, size, media_type, {name: note for name, note in pairs if isinstance(note, str)})
 
 
 def canonical(document: dict[str, Any]) -> bytes:

@@ -13,8 +13,9 @@ import numpy as np
 from banana_delivery.policy.model import StoredModel
 from banana_delivery.policy.quality.average_precision import average_precisions, mean_over_classes, resamples
 from banana_delivery.policy.quality.disagreements import Disagreement, disagreements
-from banana_delivery.policy.quality.estimates import Estimate
+from banana_delivery.policy.quality.estimates import class_weights, mean_precision
 from banana_delivery.policy.quality.gates import (
+    ONE_SIDED,
     QualityGate,
     QualityVerdict,
     deciding_gates,
@@ -38,11 +39,13 @@ class ClassQuality(StoredModel):
         candidate: of the candidate, 0..1.
         production: of production, 0..1.
         objects: how many labelled objects it rests on.
+        weight: for how much it counts in what decides, 1 in full.
     """
 
     candidate: float | None
     production: float | None
     objects: int
+    weight: float = 1.0
 
 
 class Histogram(StoredModel):
@@ -59,7 +62,8 @@ class QualityComparison(StoredModel):
         candidate_map50: mAP50 of the candidate, 0..1.
         production_map50: mAP50 of production, 0..1.
         per_class: by class name.
-        quantile_5: 5 % quantile of the bootstrapped difference candidate - production.
+        quantile_5: 5 % quantile of the bootstrapped difference candidate - production, in which classes count by
+            their weight.
         quantile_95: 95 % quantile of the same.
         images: how many labelled images.
         resamples: how many bootstrap resamples.
@@ -164,100 +168,93 @@ def compare(
     precisions = average_precisions(candidate), average_precisions(production)
     resampled = average_precisions(candidate, counts), average_precisions(production, counts)
     map50 = _only(mean_over_classes(precisions[0])), _only(mean_over_classes(precisions[1]))
-    differences = _differences(*resampled)
+    estimate, differences = mean_precision(precisions, resampled, candidate.truths, margins.enough_objects)
     quantiles = float(np.quantile(differences, 0.05)), float(np.quantile(differences, 0.95))
-    estimate = Estimate(*map50, map50[1] - map50[0], float(differences.std(ddof=1)), int(candidate.truths.sum()))
+    # Of three objects that both models find, nobody learns that the next one is found as well.
+    unseen = ONE_SIDED * (estimate.error - float(differences.std(ddof=1)))
     gates = [
-        *deciding_gates(candidate, production, estimate, quantiles, margins, least),
+        *deciding_gates(candidate, production, estimate, (quantiles[0] - unseen, quantiles[1]), margins, least),
         *watching_gates(candidate, production, precisions, resampled, counts, margins),
     ]
-    images = len(candidate.names)
-    return QualityComparison(
+    found = QualityComparison(
         candidate_map50=map50[0],
         production_map50=map50[1],
-        per_class=_per_class(candidate, precisions[0], precisions[1]),
+        per_class=_per_class(candidate, precisions[0], precisions[1], margins.enough_objects),
         quantile_5=quantiles[0],
         quantile_95=quantiles[1],
-        images=images,
+        images=len(candidate.names),
         resamples=resample_count,
         differences=_histogram(differences),
         disagreements=disagreements(candidate, production),
         verdict=together(gates),
-        reason=_reason(gates, map50, quantiles, images, least),
+        reason="",
         gates=tuple(gates),
         class_names=candidate.class_names,
     )
+    return found.replace(reason=_reason(gates, found, margins, least))
 
 
-def bootstrap_differences(candidate: Matches, production: Matches, resample_count: int, seed: int) -> Floats:
-    """The mAP50 difference candidate - production on every resample that shows any object."""
-    counts = resamples(len(candidate.names), resample_count, seed)
-    return _differences(average_precisions(candidate, counts), average_precisions(production, counts))
-
-
-def _differences(candidate: Floats, production: Floats) -> Floats:
-    differences = mean_over_classes(candidate) - mean_over_classes(production)
-    return differences[np.isfinite(differences)]
-
-
-def _reason(
-    gates: Sequence[QualityGate],
-    map50: tuple[float, float],
-    quantiles: tuple[float, float],
-    images: int,
-    minimum_images: int,
-) -> str:
+def _reason(gates: Sequence[QualityGate], found: QualityComparison, margins: QualityMargins, least: int) -> str:
     first, *others = gates
+    weighed = any(one.weight < 1 for one in found.per_class.values() if one.objects)
     metrics = (
-        f"mAP50 {map50[0]:.3f} against {map50[1]:.3f} of production on {images:,} labelled images: "
-        f"a difference of {map50[0] - map50[1]:+.3f}, with 90 % confidence between {quantiles[0]:+.3f} "
-        f"and {quantiles[1]:+.3f}"
+        f"mAP50 {found.candidate_map50:.3f} against {found.production_map50:.3f} of production on {found.images:,} "
+        f"labelled images: a difference of {-first.loss:+.3f}"
+        f"{f', classes with fewer than {margins.enough_objects:,} objects counting for less,' if weighed else ','} "
+        f"with 90 % confidence between {found.quantile_5:+.3f} and {found.quantile_95:+.3f}"
     )
-    few = images < minimum_images
+    few = found.images < least
+    enough = f"about {images_needed(first, found.images):,} images like these"
     conclusions = {
-        QualityVerdict.NOT_WORSE: f"the candidate does not lose more than {first.margin:.3g}.",
-        QualityVerdict.WORSE: f"the candidate loses more than {first.asked:g}.",
-        QualityVerdict.INCONCLUSIVE: f"at least {minimum_images:,} images are needed for a verdict."
+        QualityVerdict.NOT_WORSE: f"the candidate does not lose more than {first.margin:.3g}."
+        if first.resolved
+        else f"no loss is shown, but these images cannot resolve {first.margin:g}, which {enough} would: a loss of up "
+        f"to {first.missable:.3f} could have been missed, of which the policy accepts "
+        f"{margins.missable * first.margin:.3g}.",
+        QualityVerdict.WORSE: f"the candidate loses more than {first.margin:g}.",
+        QualityVerdict.INCONCLUSIVE: f"at least {least:,} images are needed for a verdict."
         if few
-        else f"a loss of more than {first.margin:.3g} can be neither shown nor excluded; to "
-        f"settle {first.asked:g}, about {images_needed(first, images):,} images like these are needed.",
+        else f"a loss of more than {first.margin:.3g} can be neither shown nor excluded; to settle that, {enough} are "
+        "needed.",
     }
     failed = [gate for gate in others if gate.verdict is QualityVerdict.WORSE]
     doubted = [gate for gate in others if gate.verdict is QualityVerdict.INCONCLUSIVE and not few]
     told = [gate.reason for gate in (*failed, *doubted)]
     if len(told) > MOST_TOLD:
         told[MOST_TOLD:] = [f"{len(told) - MOST_TOLD} more gates are not passed; the report has all of them."]
-    said = [f"{metrics}; {conclusions[first.verdict]}", *told]
-    return " ".join([*said, *_blind(gates, images)])
+    return " ".join([f"{metrics}; {conclusions[first.verdict]}", *told, *_blind(others, found)])
 
 
-def _blind(gates: Sequence[QualityGate], images: int) -> Iterator[str]:
-    """What these images are too few to tell, where no gate says it already."""
-    first = gates[0]
-    if first.verdict is QualityVerdict.NOT_WORSE and first.margin > first.asked:
-        yield (
-            f"These images cannot resolve {first.asked:g}, which about {images_needed(first, images):,} would: "
-            f"a loss of up to {first.missable:.3f} could have been missed."
-        )
+def _blind(gates: Sequence[QualityGate], found: QualityComparison) -> Iterator[str]:
+    """What these images are too few to tell, where no gate that is not passed says it already."""
+    yield from (gate.reason for gate in gates if not gate.resolved)
     least_seen = max((gate for gate in gates if gate.metric == "class_recall"), key=_beyond, default=None)
     if least_seen and _beyond(least_seen) > 2 and least_seen.verdict is QualityVerdict.NOT_WORSE:
         yield (
             f"Of the class '{least_seen.class_name}' only {least_seen.objects:,} objects are labelled: a loss of "
             f"recall of up to {least_seen.missable:.3f} could have been missed."
         )
+    unseen = [name for name, one in found.per_class.items() if not one.objects]
+    if unseen:
+        yield f"Nothing is known of {', '.join(unseen)}, of which no object is labelled."
 
 
 def _beyond(gate: QualityGate) -> float:
     return gate.missable / gate.asked
 
 
-def _per_class(matches: Matches, candidate: Floats, production: Floats) -> dict[str, ClassQuality]:
+def _per_class(matches: Matches, candidate: Floats, production: Floats, enough_objects: int) -> dict[str, ClassQuality]:
     columns = zip(
-        matches.class_names, _present(candidate), _present(production), matches.truths.sum(axis=0).tolist(), strict=True
+        matches.class_names,
+        _present(candidate),
+        _present(production),
+        matches.truths.sum(axis=0).tolist(),
+        class_weights(matches.truths, enough_objects).tolist(),
+        strict=True,
     )
     return {
-        name: ClassQuality(candidate=ours, production=theirs, objects=objects)
-        for name, ours, theirs, objects in columns
+        name: ClassQuality(candidate=ours, production=theirs, objects=objects, weight=weight)
+        for name, ours, theirs, objects, weight in columns
     }
 
 

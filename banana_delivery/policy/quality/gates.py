@@ -2,8 +2,8 @@
 
 Two kinds, since many gates that each cry wolf in 5 % of the deliveries would turn back every second equal model:
 
-- three decide, and have to be shown to hold: mAP50, recall and false boxes over all classes. Their margin is the
-  policy's, or what the images can resolve if that is more;
+- three decide, and have to be shown to hold: mAP50, recall and false boxes over all classes. Where the images are too
+  few to tell on which side of the margin the loss is, the policy says how large a loss may have been missed;
 - the others watch, every class by itself first of all. One turns the candidate back if the loss exceeds its margin and
   is no chance, at a level that is shared by all of them.
 """
@@ -24,9 +24,11 @@ from banana_delivery.policy.quality.matching import Floats, Integers, Matches
 
 ONE_SIDED = 1.645
 """Standard errors between an estimate and its 95 % bound."""
-RESOLUTION = 3.6
-"""Standard errors that a margin has to have, so that equal models are shown to be within it: 1.645 of the bound, and as
-many that three gates hold in 93 of 100 deliveries. A loss of twice the margin is shown as well then."""
+NO_LOSS_SHOWN = 2.0
+"""Standard errors up to which a loss may be chance: of equal models, three gates at once stay below in 93 of 100
+deliveries."""
+RESOLUTION = ONE_SIDED + NO_LOSS_SHOWN
+"""Standard errors that a margin has to have, so that equal models are shown to be within it."""
 RESAMPLES_OF_ALL_OVERLAPS = 100
 """They say how sure the mean over ten overlaps is, within 7 %; each costs as much as ten of mAP50."""
 
@@ -50,10 +52,12 @@ class QualityGate(StoredModel):
         loss: how much worse the candidate is; negative where it is better.
         error: standard error of the loss.
         asked: the policy's margin.
-        margin: the one in force, which is what these images can resolve if that is more.
+        margin: from which a loss is held against it: the policy's, or where the gate only watches and chance alone
+            loses more than that, what is no chance.
         missable: the largest loss that these images do not exclude, with 95 % confidence.
         objects: how many labelled objects it rests on, or boxes that both models see.
         decides: whether it has to be shown to hold.
+        resolved: whether it was; False where the policy lets it pass although more than the margin may be lost.
         verdict: what follows.
         reason: one sentence with the numbers.
     """
@@ -69,6 +73,7 @@ class QualityGate(StoredModel):
     missable: float
     objects: int
     decides: bool
+    resolved: bool = True
     verdict: QualityVerdict
     reason: str
 
@@ -108,7 +113,7 @@ def watching_gates(
     """
     few = counts[:, :RESAMPLES_OF_ALL_OVERLAPS]
     found: list[tuple[str, str, Estimate | None]] = [
-        ("map50_95", "", estimates.precision_at_all_overlaps(candidate, production, few)),
+        ("map50_95", "", estimates.precision_at_all_overlaps(candidate, production, few, margins.enough_objects)),
         ("small_recall", "", estimates.small_recall(candidate, production, margins.confidence, margins.small_side)),
         ("flips", "", estimates.flips(candidate, production, margins.confidence)),
         ("displacement", "", estimates.displacement(candidate, production, margins.confidence)),
@@ -173,9 +178,17 @@ def together(gates: Sequence[QualityGate]) -> QualityVerdict:
     return QualityVerdict.NOT_WORSE
 
 
-def resolved(asked: float, error: float, margins: QualityMargins) -> float:
-    """The margin of a gate that decides: the policy's, or what can be resolved, but never beyond the widest."""
-    return max(asked, min(RESOLUTION * error, margins.widest))
+def tolerable(loss: float, error: float, missable: float, margin: float, times: float) -> bool:
+    """Whether the policy lets a loss pass of which nobody knows on which side of the margin it is.
+
+    Args:
+        loss: the best estimate.
+        error: its standard error.
+        missable: the largest loss that is not excluded.
+        margin: the policy's.
+        times: how many times the margin may have been missed.
+    """
+    return loss <= min(margin, NO_LOSS_SHOWN * error) and missable <= times * margin
 
 
 def images_needed(gate: QualityGate, images: int) -> int:
@@ -210,9 +223,22 @@ def _deciding(
     measured: Measured, quantiles: tuple[float, float], margins: QualityMargins, *, enough: bool
 ) -> QualityGate:
     metric, _, estimate = measured
-    margin = resolved(float(getattr(margins, metric)), estimate.error, margins)
+    margin = float(getattr(margins, metric))
     verdict = verdict_on(*quantiles, images=int(enough), minimum_images=1, margin=margin)
-    return _gate(measured, margin, -quantiles[0], verdict, margins, decides=True)
+    passes = (
+        verdict is QualityVerdict.INCONCLUSIVE
+        and enough
+        and tolerable(estimate.loss, estimate.error, -quantiles[0], margin, margins.missable)
+    )
+    return _gate(
+        measured,
+        margin,
+        -quantiles[0],
+        QualityVerdict.NOT_WORSE if passes else verdict,
+        margins,
+        decides=True,
+        resolved=not passes,
+    )
 
 
 def _gate(
@@ -223,6 +249,7 @@ def _gate(
     margins: QualityMargins,
     *,
     decides: bool,
+    resolved: bool = True,
 ) -> QualityGate:
     metric, name, estimate = measured
     gate = QualityGate(
@@ -237,6 +264,7 @@ def _gate(
         missable=max(missable, 0.0),
         objects=estimate.objects,
         decides=decides,
+        resolved=resolved,
         verdict=verdict,
         reason="",
     )
@@ -245,12 +273,14 @@ def _gate(
 
 def _sentence(gate: QualityGate, margins: QualityMargins) -> str:
     rests = f"{gate.objects:,} {'common boxes' if gate.metric in {'flips', 'displacement'} else 'labelled objects'}"
+    missed = f"a loss of up to {gate.missable:.3f} could have been missed"
+    accepted = f"of which the policy accepts {margins.missable * gate.margin:.3f}"
     conclusions = {
-        QualityVerdict.NOT_WORSE: f"within the margin of {gate.margin:.3f}; a loss of up to {gate.missable:.3f} could "
-        "have been missed.",
+        QualityVerdict.NOT_WORSE: f"within the margin of {gate.margin:.3f}; {missed}"
+        f"{'' if gate.resolved else f', {accepted}'}.",
         QualityVerdict.WORSE: f"beyond the margin of {gate.margin:.3f}.",
         QualityVerdict.INCONCLUSIVE: f"whether that is beyond the margin of {gate.margin:.3f} can be neither shown nor "
-        f"excluded, since a loss of up to {gate.missable:.3f} could have been missed.",
+        f"excluded: {missed}, {accepted} where no loss is shown.",
     }
     return f"{_seen(gate, margins)} ({rests}), {conclusions[gate.verdict]}"
 

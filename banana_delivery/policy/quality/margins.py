@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from banana_delivery.policy.model import Model
 
 
 class QualityMargins(Model):
-    """Losses that nobody would notice in the field; the unit of each is the metric's own, most of them 0..1.
+    """Losses beside production that nobody would notice in the field, in the unit of each metric.
 
-    ``map50``, ``recall`` and ``false_boxes`` have to be shown to hold: where the interval crosses the margin, nobody
-    knows. With few images they grow to what can be resolved, up to ``widest``. The others turn a candidate back for a
-    loss beyond the margin that is no chance; all of them together do that to an equal model in ``family_error`` of the
-    deliveries. ``benchmarks/quality.py`` measures both.
+    ``map50``, ``recall`` and ``false_boxes`` have to be shown to hold, as far as ``missable`` says. The others turn a
+    candidate back for a loss beyond the margin that is no chance.
 
     Attributes:
         map50: mean of the classes' average precision at an overlap of one half.
@@ -28,25 +26,32 @@ class QualityMargins(Model):
             production does.
         displacement: mean over these boxes of how far the two models' are apart (1 - IoU), where the candidate's fit
             less, less the same where they fit better.
-        widest: beyond this none of the first three grows, however few the images are.
+        missable: where the images are too few to tell on which side of one of the first three margins a loss is, no
+            loss is shown and the best estimate keeps the margin: so many times the margin may have been missed; 1 parks
+            whatever is not shown to hold.
+        enough_objects: a class with fewer labelled objects counts for less in the means over the classes, which luck
+            with a handful of objects would decide otherwise; it has its own margins.
         confidence: from which a detection is one: what users see unless they ask for another.
         small_side: pixels, once the longer side of the image is 640.
-        least_images: with fewer nothing is said.
+        least_images: with fewer nothing is shown to hold.
         family_error: how often equal models may be turned back by the gates that watch for losses, all together.
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     map50: float = Field(default=0.02, gt=0, le=1)
     recall: float = Field(default=0.03, gt=0, le=1)
-    false_boxes: float = Field(default=0.05, gt=0)
+    false_boxes: float = Field(default=0.05, gt=0, le=100)
     map50_95: float = Field(default=0.02, gt=0, le=1)
     small_recall: float = Field(default=0.05, gt=0, le=1)
     class_ap50: float = Field(default=0.05, gt=0, le=1)
     class_recall: float = Field(default=0.07, gt=0, le=1)
-    class_false_boxes: float = Field(default=0.15, gt=0)
+    class_false_boxes: float = Field(default=0.15, gt=0, le=100)
     flips: float = Field(default=0.02, gt=0, le=1)
     displacement: float = Field(default=0.03, gt=0, le=1)
-    widest: float = Field(default=0.06, gt=0)
+    missable: float = Field(default=3.0, ge=1, le=100)
+    enough_objects: int = Field(default=200, ge=1, le=1_000_000)
     confidence: float = Field(default=0.25, ge=0, le=1)
-    small_side: float = Field(default=32.0, gt=0)
-    least_images: int = Field(default=50, ge=1)
+    small_side: float = Field(default=32.0, gt=0, le=640)
+    least_images: int = Field(default=50, ge=1, le=1_000_000)
     family_error: float = Field(default=0.02, gt=0, le=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ import dagster as dg
 
 from banana_delivery.errors import EvidenceError
 from banana_delivery.policy import commands
-from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation, location_of
+from banana_delivery.runs.code_location import LOGS, CodeLocation, location_of
 from banana_delivery.runs.evidence.adoption import AdoptedRecords, Unsigned, digest_of
 from banana_delivery.runs.evidence.signing import SIGNATURE_KEY, UNSIGNED, Origin, after_of, doubt_about, mark_of
 from banana_delivery.runs.records import RECORD_KEY, Record, from_metadata
@@ -28,6 +29,8 @@ _MOST_TOLD = 10_000
 _MOST_VERIFIED = 1000
 _verified: dict[str, Line[Any]] = {}
 """Records that this process verified and read, the oldest forgotten first: each tick looks at the latest ones again."""
+_remembering = threading.Lock()
+"""Sensors are threads of one process: what is read there of one another's may be gone in between."""
 _told: set[tuple[str, int, str]] = set()
 """What this process said of which event already; the first that many, so that a flood fills no memory."""
 
@@ -125,7 +128,7 @@ class RecordReader:
                 yield Unsigned(line.event, key, line.version, line.run_id, _words(line.record), digest)
 
     def newest(self, asset: str, version: str, *, observed: bool = False) -> int:
-        """The place of the last event on an asset and version; 0 if there is none."""
+        """The place of the last event on an asset, and on one version unless that is empty; 0 if there is none."""
         return next((event.storage_id for event in self._events(asset, version, observed=observed)), 0)
 
     def _line(self, kind: type[Record], asset: str, event: dg.EventLogRecord, readable: bool) -> Line[Record] | None:
@@ -138,8 +141,9 @@ class RecordReader:
             return None
         raw, signature = said.metadata[RECORD_KEY].value, _value(said.metadata, SIGNATURE_KEY)
         memory = self._memory_of(kind, asset, event, said.partition or "", mark_of(signature))
-        if memory in _verified and not (asset != ROLLOUT_LOG and self._strange(event, asset)):
-            return cast(Line[Record], _verified[memory])
+        known = _verified.get(memory)
+        if known is not None and not (asset not in LOGS and self._strange(event, asset)):
+            return cast(Line[Record], known)
         after = after_of(signature)
         doubt = self._doubt(kind, asset, event, raw, signature)
         line = Line[Record](
@@ -149,7 +153,7 @@ class RecordReader:
             raw=raw,
             record=None,
             doubt=doubt,
-            after=event.storage_id if after is None or doubt or asset != ROLLOUT_LOG else after,
+            after=event.storage_id if after is None or doubt or asset not in LOGS else after,
             mark="" if doubt else mark_of(signature),
         )
         try:
@@ -165,9 +169,7 @@ class RecordReader:
         if doubt:
             return self._doubted(read, asset, doubt)
         if memory:
-            while len(_verified) >= _MOST_VERIFIED:
-                _verified.pop(next(iter(_verified)), None)
-            _verified[memory] = read
+            _remember(memory, read)
         return read
 
     def _memory_of(self, kind: type[Record], asset: str, event: dg.EventLogRecord, version: str, mark: str) -> str:
@@ -191,7 +193,7 @@ class RecordReader:
             adopted = self._adopted.get(event.storage_id)
             digest = digest_of(raw, event=event.storage_id, asset=key, version=version, run_id=event.run_id)
             return "" if adopted == digest else UNSIGNED
-        if asset != ROLLOUT_LOG and (strange := self._strange(event, asset)):
+        if asset not in LOGS and (strange := self._strange(event, asset)):
             return strange
         origin = Origin(kind.__name__, key, version, event.run_id, after_of(signature) or 0)
         return doubt_about(raw, origin, signature, self._location.evidence)
@@ -255,6 +257,13 @@ def _released(held: list[Line[Record]], reached: int) -> Iterator[Line[Record]]:
     """Those at the front of which everything back to the event that they follow was seen."""
     while held and held[0].after >= reached:
         yield held.pop(0)
+
+
+def _remember(memory: str, line: Line[Any]) -> None:
+    with _remembering:
+        while len(_verified) >= _MOST_VERIFIED:
+            _verified.pop(next(iter(_verified)), None)
+        _verified[memory] = line
 
 
 def _value(metadata: Mapping[str, dg.MetadataValue], key: str) -> object:

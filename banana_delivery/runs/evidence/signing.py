@@ -24,8 +24,9 @@ class Origin:
         asset: key of the asset, with its prefix.
         partition: the model version.
         run_id: the run whose event it is; empty for an event of no run.
-        after: the last event before it on that asset and version, where records are written without a run: whoever
-            repeats it later cannot have it stand where it is repeated. 0 for none.
+        after: the last event before it on that asset, where records are written without a run: whoever repeats it later
+            cannot have it stand where it is repeated. Earlier versions wrote the last one of the same partition. 0 for
+            none.
     """
 
     kind: str

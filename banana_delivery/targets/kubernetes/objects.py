@@ -15,6 +15,8 @@ from banana_delivery.policy.model import Colour, Deployment, Environment, ImageR
 from banana_delivery.targets.kubernetes.api import Json
 
 CONTAINER = "api"
+PROBE_VARIABLE = "PROBE_TOKEN"
+"""The serving application's variable; an image that does not know it takes everybody's word, as it ever did."""
 GATEWAY_API = "/apis/gateway.networking.k8s.io/v1"
 
 # Nobody loses a request while pods are replaced: the new one is ready before an old one goes.
@@ -102,7 +104,9 @@ class EnvironmentNamespace:
         return f"/api/v1/namespaces/{self.name}"
 
 
-def deployment_of(place: EnvironmentNamespace, colour: Colour, template: Json, release: Deployment, fault: str) -> Json:
+def deployment_of(
+    place: EnvironmentNamespace, colour: Colour, template: Json, release: Deployment, *, token: str, fault: str
+) -> Json:
     """The Deployment of a release: the platform's PodTemplate plus what the pipeline decides.
 
     Args:
@@ -110,14 +114,15 @@ def deployment_of(place: EnvironmentNamespace, colour: Colour, template: Json, r
         colour: which set of replicas.
         template: the PodTemplate as read.
         release: image and replicas.
+        token: what the probe proves itself by to these replicas.
         fault: the serving application's rehearsal switch; empty in earnest.
     """
     pod = copy.deepcopy(template["template"])
     pod["metadata"].setdefault("annotations", {})[VERSION_KEY] = release.image.version
     container = container_of(pod["spec"])
     container["image"] = release.image.pinned
-    own = {"IMAGE_DIGEST": release.image.digest, **({"FAULT": fault} if fault else {})}
-    kept = [variable for variable in container.get("env", []) if variable["name"] not in {"IMAGE_DIGEST", "FAULT"}]
+    own = {"IMAGE_DIGEST": release.image.digest, PROBE_VARIABLE: token, **({"FAULT": fault} if fault else {})}
+    kept = [variable for variable in container.get("env", []) if variable["name"] not in {*own, "FAULT"}]
     container["env"] = kept + [{"name": name, "value": value} for name, value in own.items()]
     labels = pod["metadata"]["labels"]
     return {
@@ -163,6 +168,12 @@ def release_in(deployment: Json) -> ImageRef | None:
 def image_in(deployment: Json) -> str:
     """The image that a Deployment names."""
     return str(container_of(deployment["spec"]["template"]["spec"])["image"])
+
+
+def token_of(deployment: Json | None) -> str:
+    """What the probe proves itself by to a Deployment's replicas; empty for none, or one that was made without."""
+    variables = container_of(deployment["spec"]["template"]["spec"]).get("env", []) if deployment else []
+    return next((str(one.get("value", "")) for one in variables if one["name"] == PROBE_VARIABLE), "")
 
 
 def digest_in(deployment: Json) -> str:

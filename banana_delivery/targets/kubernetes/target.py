@@ -3,13 +3,12 @@
 Each change goes the same way: first the record, under its resourceVersion and the claim; then the objects beside it,
 each stamped with the claim's generation. A claim that takes over stamps them before it does anything else, so whatever
 an older owner still has in its hands is refused.
-
-From settings to a ``KubernetesTarget``; nothing is asked of a cluster yet.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +45,7 @@ from banana_delivery.targets.kubernetes.objects import (
     digest_in,
     image_in,
     release_in,
+    token_of,
 )
 from banana_delivery.targets.kubernetes.readiness import not_led_there, readiness_of, ready_in, serves
 from banana_delivery.targets.kubernetes.record import Change, RecordStore, change_stamped
@@ -182,7 +182,8 @@ class KubernetesTarget(ReleaseTarget):
                 "apply the manifests in k8s/."
             )
         fault = self.faults.get(image.version, "")
-        wanted = deployment_of(site.place, colour, template, Deployment(image=image, replicas=replicas), fault)
+        release = Deployment(image=image, replicas=replicas)
+        wanted = deployment_of(site.place, colour, template, release, token=secrets.token_hex(16), fault=fault)
         self._put(site, colour, claim, wanted)
 
     @override
@@ -270,6 +271,12 @@ class KubernetesTarget(ReleaseTarget):
         return self.sites[environment].routing.probe_url(colour)
 
     @override
+    def probe_token(self, environment: Environment, colour: Colour) -> str:
+        """What the Deployment gives its pods."""
+        site = self.sites[environment]
+        return token_of(site.api.get(site.place.deployment(colour)))
+
+    @override
     def default_replicas(self, environment: Environment) -> int:
         """What the PodTemplate says, or as many as the active colour has grown to under load."""
         site, record = self.sites[environment], self.record(environment)
@@ -295,10 +302,8 @@ class KubernetesTarget(ReleaseTarget):
         """
         site = self.sites[claim.environment]
         colour = record.active or COLOURS[claim.environment][0]
-        deployment, autoscaler = (
-            site.api.get(site.place.deployment(colour)),
-            autoscaler_of(site.api, site.place, colour),
-        )
+        deployment = site.api.get(site.place.deployment(colour))
+        autoscaler = autoscaler_of(site.api, site.place, colour)
         if not (deployment and autoscaler) or record.weights.get(colour) != 100 or record.phase is Phase.DRIFTED:
             return
         base, asked = self._base_replicas(claim.environment, colour), asked_replicas(deployment)
@@ -353,7 +358,7 @@ class KubernetesTarget(ReleaseTarget):
 
 
 def kubernetes_target(settings: Settings) -> KubernetesTarget:
-    """The target that the settings describe."""
+    """The target that the settings describe; nothing is asked of a cluster yet."""
     staging = EnvironmentNamespace(Environment.STAGING, settings.kubernetes_staging_namespace)
     staging_api = KubernetesApi(settings.kubernetes_staging_context)
     production = EnvironmentNamespace(Environment.PRODUCTION, settings.kubernetes_production_namespace)

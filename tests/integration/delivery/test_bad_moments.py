@@ -62,8 +62,8 @@ def test_users_are_brought_back_before_anybody_waits_for_what_a_hanging_candidat
     weights_at_the_end: list[dict[Colour, int]] = []
 
     @contextmanager
-    def lingering(evaluator: FakeEvaluator, url: str) -> Iterator[FakeLoad]:
-        with probe(evaluator, url) as load:
+    def lingering(evaluator: FakeEvaluator, url: str, token: str) -> Iterator[FakeLoad]:
+        with probe(evaluator, url, token) as load:
             yield load
         weights_at_the_end.append(pipeline.weights)
 

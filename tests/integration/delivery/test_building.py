@@ -83,6 +83,25 @@ def test_building_once_more_reports_parity_or_what_differs(
     assert difference.startswith("layer code was ")
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_image_is_redeployed_from_where_the_store_has_it_now(
+    moved: bool, replaced: tuple[PipelineHarness, str]
+) -> None:
+    pipeline, first = replaced
+    images = pipeline.resources.image_store
+    assert isinstance(images, FakeImages)
+    before = pipeline.audit_log.latest(ImageRecord, "image", first)
+    images.repository = "registry.test/new" if moved else images.repository
+
+    pipeline.run(first, job="redeploy")
+
+    assert pipeline.serving == first, pipeline.attempts(first)[0].reason
+    now = pipeline.audit_log.latest(ImageRecord, "image", first)
+    assert before
+    assert now
+    assert now.ref == before.ref.replace(repository=images.repository)
+
+
 def test_a_version_that_was_never_built_cannot_be_built_again(pipeline: PipelineHarness) -> None:
     with pytest.raises(ImageError, match="Version 99 has no image yet; deliver it as a whole"):
         rebuild(pipeline.audit_log, pipeline.resources.image_store, "99", print)

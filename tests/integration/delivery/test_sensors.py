@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import dagster as dg
 import psutil
 import pytest
 
+from banana_delivery.evaluation.holdout.read import Holdout, read
+from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.names import PARENT_RUN_TAG, STAGED_AT_TAG, TRIGGER_TAG, WORKER_TAG
 from banana_delivery.policy.model import Colour, Environment, Outcome, Phase
 from banana_delivery.policy.outcomes import Urgency
 from banana_delivery.runs.lifecycle import Runs, identity
 from banana_delivery.runs.partitions import ensure_partition
+from banana_delivery.settings import Settings
 from banana_delivery.targets.fake_place import Behaviour
 from tests.integration.delivery.serving import FIRST
 from tests.support.phases import PhaseHook
 from tests.support.pipeline import PipelineHarness
+from tests.unit.evaluation.holdout.layouts import coco128
 
 
 def tick(pipeline: PipelineHarness, cursor: str | None = None) -> dg.SensorResult:
@@ -119,12 +125,13 @@ def test_an_owner_that_was_silent_only_while_the_place_was_away_is_left_alone(pi
 class Watch:
     """``production_watch``, and a release that went bad after its promotion."""
 
-    def __init__(self, pipeline: PipelineHarness) -> None:
+    def __init__(self, pipeline: PipelineHarness, **resources: object) -> None:
         self.pipeline = pipeline
         self.version = pipeline.stage(found=0.999)
         pipeline.run(self.version)
         self._sensor = pipeline.defs.resolve_sensor_def("production_watch")
-        self._context = dg.build_sensor_context(instance=pipeline.instance, resources=pipeline.resources.by_key())
+        resources = {**pipeline.resources.by_key(), **resources}
+        self._context = dg.build_sensor_context(instance=pipeline.instance, resources=resources)
         pipeline.clock.now = time.time()
 
     def look(self) -> str:
@@ -155,6 +162,31 @@ def test_errors_after_the_promotion_roll_it_back_at_once_and_without_a_run(pipel
     attempt = pipeline.attempts(watch.version)[0]
     assert (attempt.revoked, attempt.actor) == (True, "production_watch")
     assert watch.look().startswith("Nothing to watch")
+
+
+def test_labelled_images_that_are_read_for_minutes_do_not_hold_a_rollback_up(
+    pipeline: PipelineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk, read_by = threading.Event(), list[str]()
+
+    def slowly(path: Path, split: str) -> Holdout:
+        read_by.append(threading.current_thread().name)
+        disk.wait(60.0)
+        return read(path, split)
+
+    monkeypatch.setattr("banana_delivery.evaluation.http.read", slowly)
+    monkeypatch.setattr("banana_delivery.delivery.watch.CONTROL_READING_SECONDS", 0.02)
+    evaluator = HttpEvaluator(Settings(home=tmp_path, holdout=coco128(tmp_path / "data")))
+    watch = Watch(pipeline, evaluator=evaluator)
+    try:
+        assert "production_watch rolled production back" in watch.look_at_errors()
+        assert pipeline.serving == FIRST
+        assert "labelled images are not read yet" in caplog.text
+        assert not evaluator.ready(0.0)
+    finally:
+        disk.set()
+    assert evaluator.ready(60.0), "the reading did not go on"
+    assert read_by == ["read-holdout"], "a second thread read the same"
 
 
 def test_a_rollback_that_fails_is_tried_at_the_next_look_and_the_second_failure_is_told_too(

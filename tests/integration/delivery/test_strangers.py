@@ -75,16 +75,16 @@ def test_an_image_is_what_its_own_labels_say_whatever_is_signed(pipeline: Pipeli
     assert isinstance(store, FakeImages)
     image = log.latest(ImageRecord, "image", version)
     assert image
-    refuse_stranger(log, store, image.ref, version)
+    refuse_stranger(log, store, image.ref, version, pipeline.resources.settings)
     with pytest.raises(ImageError, match=f"{EVIL}@sha256.* is not an image of memory"):
-        refuse_stranger(log, store, image.ref.replace(repository=EVIL), version)
+        refuse_stranger(log, store, image.ref.replace(repository=EVIL), version, pipeline.resources.settings)
     with pytest.raises(GateError, match=r"of version 1, not 9 .*It is not deployed\."):
-        refuse_stranger(log, store, image.ref.replace(version="9"), "9")
+        refuse_stranger(log, store, image.ref.replace(version="9"), "9", pipeline.resources.settings)
     with pytest.raises(GateError, match="built for the identity key"):
-        refuse_stranger(log, store, image.ref.replace(key="0" * 64), version)
+        refuse_stranger(log, store, image.ref.replace(key="0" * 64), version, pipeline.resources.settings)
     store._images[image.ref.digest].labels["banana.model.sha256"] = "f" * 64
     with pytest.raises(GateError, match=f"holds the model {'f' * 12}, not"):
-        refuse_stranger(log, store, image.ref, version)
+        refuse_stranger(log, store, image.ref, version, pipeline.resources.settings)
 
 
 def test_no_step_deploys_an_image_that_says_itself_that_it_is_another(pipeline: PipelineHarness) -> None:

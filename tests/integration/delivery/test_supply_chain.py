@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from typing_extensions import override
@@ -12,7 +13,7 @@ from banana_delivery.delivery import image_build
 from banana_delivery.errors import ImageError
 from banana_delivery.files import bytes_digest
 from banana_delivery.images.fake import FakeImages
-from banana_delivery.images.scanning import Audit, LockScan
+from banana_delivery.images.scanning import Audit, Finding, LockScan
 from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
 from banana_delivery.policy.asset_records import ImageRecord
 from banana_delivery.policy.model import ImageRef, Outcome
@@ -114,3 +115,51 @@ def test_a_redeploy_asks_again_about_an_image_that_nobody_could_be_asked_about(
 
     assert pipeline.serving == first
     assert recorded(pipeline, first).audit == Audit.CLEAN
+
+
+@pytest.mark.parametrize("found", [Audit.CLEAN, Audit.VULNERABLE])
+def test_a_redeploy_asks_nothing_again_where_a_warning_is_enough(
+    found: Audit, pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_build, "scan", lambda *_, **__: LockScan(trouble="no route to host"))
+    first = with_unaudited(pipeline, "warn")
+    pipeline.run(pipeline.stage(0.97))
+    asked: list[str] = []
+
+    def scan(*_: object, **__: object) -> LockScan:
+        asked.append("the database")
+        weakness = Finding(package="torch", version="1", id="X-1")
+        return LockScan(audited=3, findings=(weakness,) if found is Audit.VULNERABLE else ())
+
+    monkeypatch.setattr(image_build, "scan", scan)
+
+    pipeline.run(first, job="redeploy")
+
+    assert pipeline.serving == first
+    assert asked == []
+    assert recorded(pipeline, first).audit == Audit.UNKNOWN
+
+
+@pytest.mark.parametrize("found", [Audit.CLEAN, Audit.VULNERABLE])
+def test_todays_lock_says_nothing_of_an_image_that_was_built_for_another(
+    found: Audit, pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(image_build, "scan", lambda *_, **__: LockScan(trouble="no route to host"))
+    first = with_unaudited(pipeline, "warn")
+    newest = pipeline.stage(0.97)
+    pipeline.run(newest)
+    (tmp_path / "serving.txt").write_text("numpy==9.9.9\n")
+    monkeypatch.setattr(image_build, "SERVING_LOCK", tmp_path / "serving.txt")
+    weakness = Finding(package="numpy", version="9.9.9", id="X-1")
+    findings = (weakness,) if found is Audit.VULNERABLE else ()
+    monkeypatch.setattr(image_build, "scan", lambda *_, **__: LockScan(audited=3, findings=findings))
+    monkeypatch.setattr(image_build, "audit_system", lambda *_, **__: None)
+    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"unaudited": "reject"}))
+
+    pipeline.run(first, job="redeploy")
+
+    assert pipeline.serving == newest
+    image = recorded(pipeline, first)
+    assert image.audit == Audit.UNKNOWN
+    assert "built for another lock than today's" in image.audit_detail
+    assert "numpy" not in image.audit_detail

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 from hypothesis import given
@@ -78,3 +79,16 @@ def test_a_version_without_a_drill_runs_without_a_fault(tmp_path: Path) -> None:
     present = EMPTY.resized(1, iter([18_000]))
 
     assert present.program(present.replicas[0], settings).environment["FAULT"] == ""
+
+
+def test_replicas_know_what_the_probe_proves_itself_by_and_those_of_an_earlier_version_ask_for_nothing(
+    tmp_path: Path,
+) -> None:
+    settings, stored = Settings(home=tmp_path), json.loads(EMPTY.replace(probe_token="t0k3n").model_dump_json())
+    now = ReplicaSet.read_json(json.dumps(stored)).resized(1, iter([1]))
+    del stored["probe_token"]
+    earlier = ReplicaSet.read_json(json.dumps(stored)).resized(1, iter([1]))
+
+    told = [found.program(found.replicas[0], settings).environment["PROBE_TOKEN"] for found in (now, earlier)]
+    assert told == ["t0k3n", ""]
+    assert "t0k3n" not in repr(now)

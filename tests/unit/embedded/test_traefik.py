@@ -14,13 +14,14 @@ from banana_delivery.embedded.router import traefik
 from banana_delivery.policy.model import COLOURS, Colour, Environment, TrafficSource
 
 PORTS = {Colour.BLUE: [1001, 1002], Colour.GREEN: [], Colour.SOLE: [1003]}
+TOKENS = {Colour.BLUE: "b" * 32, Colour.SOLE: ""}
 
 
 def merged() -> dict[str, dict[str, Any]]:
     """All files together, as Traefik reads its folder; a name that two files give is an error."""
     files: list[Any] = [traefik.common_config()]
     for environment in Environment:
-        files += [traefik.backends_config(environment, PORTS), traefik.weights_config(environment, {})]
+        files += [traefik.backends_config(environment, PORTS, TOKENS), traefik.weights_config(environment, {})]
     whole: dict[str, dict[str, Any]] = {}
     for file in files:
         for section, items in file["http"].items():
@@ -92,3 +93,15 @@ def test_a_split_that_somebody_removed_is_written_again_and_one_that_somebody_ed
 
     assert yaml.safe_load(written) == traefik.weights_config(Environment.PRODUCTION, recorded)
     assert file.read_text() == "by hand"
+
+
+def test_only_the_proof_of_the_release_opens_the_probes_way_to_it() -> None:
+    routers = merged()["routers"]
+
+    assert routers["blue-probe"]["rule"] == (
+        f"(Path(`/blue`) || PathPrefix(`/blue/`)) && Header(`X-Banana-Probe`, `{'b' * 32}`)"
+    )
+    # Nothing was deployed, or by a pipeline that made no proofs.
+    assert [routers[f"{colour}-probe"]["rule"] for colour in ("green", "sole")] == [
+        f"Path(`/{colour}`) || PathPrefix(`/{colour}/`)" for colour in ("green", "sole")
+    ]

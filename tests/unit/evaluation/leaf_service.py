@@ -39,6 +39,7 @@ class LeafService:
         asked: how many uploads came.
         most_at_once: how many uploads were under way at once, at most.
         traffic: whose requests the uploads said they were.
+        proofs: and by what they proved it.
     """
 
     digest: str = DIGEST
@@ -50,6 +51,7 @@ class LeafService:
     asked: int = 0
     most_at_once: int = 0
     traffic: set[str] = field(default_factory=set)
+    proofs: set[str] = field(default_factory=set)
     url: str = ""
     _under_way: int = 0
 
@@ -73,6 +75,7 @@ class LeafService:
         self.asked += 1
         self._under_way += 1
         self.traffic.add(request.headers.get("X-Banana-Traffic", "nobody's"))
+        self.proofs.add(request.headers.get("X-Banana-Probe", ""))
         self.most_at_once = max(self.most_at_once, self._under_way)
         await asyncio.sleep(self.delay)
         response = await self._answer(request)

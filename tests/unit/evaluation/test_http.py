@@ -35,12 +35,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def starting_late(port: int, seconds: float) -> Iterator[str]:
-    """A service that nobody can reach at first."""
+def starting_late(port: int, seconds: float, missed: threading.Event | None = None) -> Iterator[str]:
+    """A service that nobody can reach at first: for some seconds, or until somebody has missed it."""
     end = threading.Event()
 
     def serve() -> None:
-        end.wait(seconds)
+        (missed or end).wait(seconds)
         with running(port):
             end.wait()
 
@@ -59,8 +59,15 @@ def answering(url: str) -> ReleaseEndpoint:
 
 def test_a_release_that_cannot_be_reached_for_a_moment_is_tested_again(evidence: HttpEvaluator, free_port: int) -> None:
     said: list[str] = []
-    with starting_late(free_port, 0.3) as url:
-        rows = evidence.tests(answering(url), said.append)
+    missed = threading.Event()
+
+    def tell(line: str) -> None:
+        said.append(line)
+        if "FAILED" in line:
+            missed.set()
+
+    with starting_late(free_port, 60.0, missed) as url:
+        rows = evidence.tests(answering(url), tell)
     assert [row.name for row in rows if row.unreached] == []
     assert rows[0].passed
     assert any("FAILED: is alive" in line for line in said)

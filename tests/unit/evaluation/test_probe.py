@@ -58,6 +58,12 @@ def test_the_pipelines_probe_says_that_it_is_one_and_clients_do_not(
         probe.set_rate(100)
         wait_until(lambda: bool(service.traffic))
     assert service.traffic == {"probe"}
+    assert service.proofs == {""}, "a release from before there were tokens"
+    service.proofs.clear()
+    with evidence.probe(service.url, "a token") as probe:
+        probe.set_rate(100)
+        wait_until(lambda: bool(service.proofs))
+    assert service.proofs == {"a token"}
 
 
 def test_the_rate_is_kept_by_the_clock(service: LeafService, leaves: list[LabelledImage]) -> None:

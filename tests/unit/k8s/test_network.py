@@ -236,6 +236,16 @@ def test_what_may_run_is_a_digest_of_the_repository_as_the_pipeline_writes_it() 
     assert not re.search(pattern, "a" * 63) and not re.search(pattern, "a" * 64 + ":7")
 
 
+def test_what_ran_before_the_fence_may_stay_with_every_kind_of_container_that_is_looked_at() -> None:
+    """A mesh's init container would else keep its pod from being labelled, and its ReplicaSet from being scaled."""
+    policy = "banana-delivery-images"
+    looked_at, before = expression(policy, "containers"), expression(policy, "before")
+
+    assert looked_at.count("variables.pod") == 5
+    assert before == f"({looked_at.replace('variables.pod', 'variables.old')}) .map(container, container.image)"
+    assert expression(policy, "old").startswith("oldObject == null ? dyn({'containers': []})")
+
+
 def test_the_pipeline_may_create_what_its_code_calls_so_and_nothing_else() -> None:
     names = expression("banana-delivery-names", "names")
     told = {kind: set(re.findall(r"'([^']+)'", listed)) for kind, listed in re.findall(r"'(\w+)': \[(.*?)\]", names)}

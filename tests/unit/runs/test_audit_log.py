@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import dagster as dg
@@ -90,3 +91,25 @@ def test_what_is_not_asked_for_is_not_read(history: AuditLog) -> None:
     history.instance.fetch_materializations = lambda *a, **k: fetched.append(k["limit"]) or fetch(*a, **k)  # type: ignore[method-assign,func-returns-value]
     assert next(AuditLog(history.instance, page=2).each_attempt("1")).at == 4.0
     assert fetched == [2]
+
+
+@pytest.mark.parametrize("observed", [False, True])
+def test_the_newest_records_of_many_versions_are_read_without_the_rest(history: AuditLog, observed: bool) -> None:
+    for number in range(40):
+        if observed:
+            history.record_decision(
+                ManualDecision(kind=DecisionKind.OVERRIDE, version=f"{number}", by="Ada", reason="I looked.", at=number)
+            )
+        else:
+            history.log(attempt(f"{number}", Outcome.ERROR, float(number)), REPORT)
+    log = AuditLog(history.instance, page=4)
+    fetched: list[int] = []
+    name = "fetch_observations" if observed else "fetch_materializations"
+    fetch = getattr(history.instance, name)
+    setattr(history.instance, name, lambda *a, **k: fetched.append(k["limit"]) or fetch(*a, **k))  # type: ignore[func-returns-value]
+
+    kind = ManualDecision if observed else AttemptRecord
+    lines = islice(log._reader.lines(kind, "rollout_log", None, observed=observed), 10)
+
+    assert [line.version for line in lines] == [f"{number}" for number in range(39, 29, -1)]
+    assert sum(fetched) <= 12

@@ -16,7 +16,16 @@ from banana_delivery.runs import client
 from banana_delivery.runs.client import DagsterClient
 from banana_delivery.runs.code_location import CodeLocation
 
-QUERIES = ["LAUNCH_RUN", "LAUNCH_BACKFILL", "RUN_STATUS", "BACKFILL_RUNS", "SHARED_KEYS"]
+QUERIES = [
+    "LAUNCH_RUN",
+    "LAUNCH_BACKFILL",
+    "RUN_STEPS",
+    "RUN_TAGGED",
+    "ADD_PARTITION",
+    "ATTEMPTS",
+    "BACKFILL_RUNS",
+    "SHARED_KEYS",
+]
 
 
 @pytest.mark.parametrize("name", QUERIES)
@@ -71,7 +80,7 @@ class Guarded(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         known = self.headers["Authorization"] == "Bearer ours"
-        data = {"runOrError": {"status": "QUEUED"}}
+        data = {"runOrError": {"status": "QUEUED", "stepStats": []}}
         body = json.dumps({"data": data} if known else {"errors": [{"message": "Come by the proxy."}]}).encode()
         self.send_response(200 if known else 401)
         self.send_header("Content-Length", str(len(body)))
@@ -87,6 +96,6 @@ def test_the_token_lets_the_command_line_in_and_a_refusal_is_told_as_one() -> No
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         with pytest.raises(DagsterError, match=r"refused: Come by the proxy\.$"):
-            DagsterClient(url).status("1")
-        assert DagsterClient(url, token="ours").status("1") == "QUEUED"
+            DagsterClient(url).steps("1")
+        assert DagsterClient(url, token="ours").steps("1") == ("QUEUED", {})
         server.shutdown()

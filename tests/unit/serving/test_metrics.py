@@ -43,6 +43,42 @@ def test_requests_are_counted_by_route_status_and_traffic(tmp_path: Path) -> Non
     assert found[info] == 1
 
 
+def test_who_says_that_he_is_the_probe_without_its_token_is_a_user_and_answered(tmp_path: Path) -> None:
+    token = "5" * 32
+    posing = [
+        {"X-Banana-Traffic": "probe"},
+        {"X-Banana-Traffic": "probe", "X-Banana-Probe": ""},
+        {"X-Banana-Traffic": "probe", "X-Banana-Probe": token[:-1]},
+        {"X-Banana-Traffic": "probe", "X-Banana-Probe": token + "5"},
+        {"X-Banana-Traffic": "probe", "X-Banana-Probe": b"\xe9" * 32},
+        {"X-Banana-Probe": token},
+        {"X-Banana-Traffic": "user", "X-Banana-Probe": token},
+    ]
+    with client_of(build_replica(tmp_path, probe_token=token, queue_size=0)) as client:
+        image = encode(picture())
+        answers = [post(client, image, headers=headers).status_code for headers in posing]
+        post(client, image, headers={"X-Banana-Traffic": "probe", "X-Banana-Probe": token})
+        found = samples(client)
+    assert answers == [200] * len(posing)
+    for name, labels in (
+        ("banana_requests_total", {"route": "/predict", "status": "200"}),
+        ("banana_request_duration_seconds_count", {"route": "/predict"}),
+    ):
+        assert found[key(name, **labels, traffic="user")] == len(posing)
+        assert found[key(name, **labels, traffic="probe")] == 1
+
+
+def test_no_page_of_a_replica_tells_the_probes_token(tmp_path: Path) -> None:
+    token = "5" * 32
+    replica = build_replica(tmp_path, probe_token=token)
+    with client_of(replica) as client:
+        pages = [
+            client.get(path) for path in ("/version", "/metrics", "/health", "/ready", "/openapi.json", "/nothing")
+        ]
+    assert not [page.url for page in pages if token in page.text or token in str(page.headers)]
+    assert token not in repr(replica.settings)
+
+
 def test_the_latency_budget_of_a_release_is_a_bucket_edge(tmp_path: Path) -> None:
     with client_of(build_replica(tmp_path)) as client:
         post(client, encode(picture()))

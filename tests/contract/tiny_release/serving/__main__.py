@@ -38,7 +38,9 @@ async def predict(headers: dict[str, str]) -> Answer:
     await asyncio.sleep(float(headers.get("x-test-seconds", "0")))
     if "x-test-die" in headers:
         os._exit(1)
-    traffic = headers.get("x-banana-traffic", "none")
+    traffic, token = headers.get("x-banana-traffic", "none"), os.environ["PROBE_TOKEN"]
+    if traffic == "probe" and not VERSION["old"] and headers.get("x-banana-probe") != token:
+        traffic = "user"
     duration.labels("/predict", traffic).observe(time.monotonic() - begun)
     status = int(headers.get("x-test-status", "500" if VERSION["failing"] else "200"))
     if status == 503 and "x-test-retry-after" in headers:

@@ -61,7 +61,11 @@ def ids(faults: Sequence[Fault]) -> str:
     return " and ".join(fault.name for fault in faults)
 
 
-@pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: fault.name)
+EVERY_OTHER = [pytest.param(one, marks=[pytest.mark.long] * (number % 2)) for number, one in enumerate(CATALOGUE)]
+"""Half of the catalogue is played with each change, the other half with the long tests."""
+
+
+@pytest.mark.parametrize("fault", EVERY_OTHER, ids=lambda fault: fault.name)
 def test_a_person_takes_a_bad_release_out_while_one_thing_is_broken(stage: Stage, fault: Fault) -> None:
     play(stage, [fault])
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from banana_delivery.errors import ImageError
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.images import RegistryImages
 from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.pins import pin_tag
 from banana_delivery.images.oci_registry.reference import Repository
-from tests.unit.images.oci_registry.registry_server import RegistryServer
+from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind, attachment_tag
+from banana_delivery.names import KEY_LABEL, VERSION_LABEL
+from tests.unit.images.oci_registry.registry_server import Answer, RegistryServer, digest
 
 NOW = 1_800_000_000.0
 FEW = 8
@@ -124,3 +129,82 @@ def test_no_more_is_kept_than_lies_in_the_registry_and_a_folder_that_cannot_be_w
     (tmp_path / "kept").write_text("in the way")
 
     assert len(process().prune(9, tuple, dry_run=True)) == 1
+
+
+def beside(registry: RegistryServer, image: str, layer: dict[str, object]) -> None:
+    """A document that somebody put beside an image who may push."""
+    body = json.dumps({"schemaVersion": 2, "layers": [layer]}).encode()
+    registry.manifests[digest(body)] = body
+    registry.tags[attachment_tag(image, AttachmentKind.SIGNATURE)] = digest(body)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_no_more_of_a_document_is_read_than_it_is_said_to_have(
+    chunked: bool, registry: RegistryServer, process: Callable[[], RegistryImages]
+) -> None:
+    image, content = add(registry, 1), b"x" * 5000
+    registry.blobs[digest(content)] = content
+    registry.habit = lambda _method, _path, usual: replace(usual, chunked=chunked)
+    told: dict[str, object] = {"digest": digest(content), "mediaType": "text/plain"}
+
+    for size, outcome in ((1, None), (4999, None), (5000, content)):
+        beside(registry, image, {**told, "size": size})
+        if outcome is None:
+            with pytest.raises(ImageError, match="more than"):
+                process().attached(image, AttachmentKind.SIGNATURE)
+        else:
+            (found,) = process().attached(image, AttachmentKind.SIGNATURE)
+            assert found.content == outcome
+    nothing: dict[str, object] = {}
+    for rubbish in (nothing, {**told, "size": -1}, {**told, "size": None}):
+        beside(registry, image, rubbish)
+        assert process().attached(image, AttachmentKind.SIGNATURE) == ()
+
+
+CONFIGS: list[bytes] = [
+    b"",
+    b"[]",
+    b"null",
+    b"[" * 100_000,
+    b'{"config": null}',
+    b'{"config": {"Labels": []}}',
+    json.dumps({"config": {"Labels": {KEY_LABEL: "k"}}}).encode(),
+    json.dumps({"config": {"Labels": {KEY_LABEL: 5, VERSION_LABEL: None}}}).encode(),
+    json.dumps({"config": {"Labels": {KEY_LABEL: "k", VERSION_LABEL: "1"}}}).encode(),
+    json.dumps({"config": {"Labels": {KEY_LABEL: "k", VERSION_LABEL: "1"}}, "created": 5}).encode(),
+]
+
+
+@pytest.mark.parametrize("content", CONFIGS)
+def test_what_is_no_image_at_all_under_a_tag_of_ours_stops_nobody(
+    content: bytes, registry: RegistryServer, process: Callable[[], RegistryImages]
+) -> None:
+    good = add(registry, 1)
+    body = json.dumps({"config": registry._descriptor(content), "layers": []}).encode()
+    for one in (body, b"{}", b'{"config": null}', b'{"config": {"digest": "../../x"}}'):
+        registry.manifests[digest(one)] = one
+        for tag in ("theirs", f"key-{'e' * 32}", pin_tag(digest(one), 5)):
+            registry.tags[tag] = digest(one)
+        assert process().resolve("theirs") is None
+        assert process().find("e" * 64) is None
+        assert [one.ref.digest for one in process().prune(9, tuple, dry_run=True)] == [good]
+
+
+def test_documents_that_cannot_be_removed_bring_no_image_back(
+    registry: RegistryServer, process: Callable[[], RegistryImages]
+) -> None:
+    first, second, _ = add(registry, 1), add(registry, 2), add(registry, 3)
+    process().attach(first, AttachmentKind.SBOM, [Attachment(b"bill", "text/plain")])
+    bill = registry.tags[attachment_tag(first, AttachmentKind.SBOM)]
+    usual = registry._manifest
+
+    def guarded(method: str, name: str, content: bytes) -> Answer:
+        return Answer(403) if method == "DELETE" and name == bill else usual(method, name, content)
+
+    registry._manifest = guarded  # type: ignore[method-assign]
+
+    decisions = process().prune(1, tuple, dry_run=False)
+
+    assert [one.ref.digest for one in decisions if not one.keep] == [second, first]
+    assert not {first, second} & set(registry.manifests)
+    assert bill in registry.manifests

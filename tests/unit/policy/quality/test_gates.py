@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from banana_delivery.policy.quality.comparison import QualityComparison, compare
-from banana_delivery.policy.quality.gates import QualityGate, QualityVerdict
+from banana_delivery.policy.quality.estimates import mean_precision
+from banana_delivery.policy.quality.gates import ONE_SIDED, RESOLUTION, QualityGate, QualityVerdict, tolerable
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.matching import Detections, Labelled, Matches, Truth, match_answers
 from tests.unit.policy.quality.random_leaves import CLASSES, random_images
@@ -154,7 +155,7 @@ def test_a_gate_that_fails_is_held_to_the_policys_margin(production: Matches) ->
     dim = changed(model(), scores=lambda one: 0.9 * one.detections.scores)
     lost = next(gate.loss for gate in compared(dim, production).gates if gate.metric == "recall")
     assert 0 < lost < 0.2
-    strict = compared(dim, production, recall=lost / 8, widest=lost / 8)
+    strict = compared(dim, production, recall=lost / 8, missable=1)
     lax = compared(dim, production, recall=4 * lost)
     verdicts = {
         name: next(gate.verdict for gate in one.gates if gate.metric == "recall")
@@ -162,6 +163,40 @@ def test_a_gate_that_fails_is_held_to_the_policys_margin(production: Matches) ->
     }
     assert verdicts["lax"] is QualityVerdict.NOT_WORSE
     assert verdicts["strict"] is not QualityVerdict.NOT_WORSE
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "missable", "times", "passes"),
+    [
+        (-0.005, 0.02, 0.03, 3, True),
+        (0.015, 0.02, 0.05, 3, True),  # No loss is shown, and the best estimate keeps the margin.
+        (0.021, 0.02, 0.055, 3, False),  # It does not.
+        (0.018, 0.008, 0.031, 3, False),  # A loss is shown, which may be beyond the margin.
+        (0.015, 0.03, 0.065, 3, False),  # More than the policy accepts could be missed.
+        (0.015, 0.02, 0.05, 2, False),
+        (-0.005, 0.02, 0.028, 1, False),
+    ],
+)
+def test_what_nobody_knows_passes_only_as_far_as_the_policy_says(
+    loss: float, error: float, missable: float, times: float, passes: bool
+) -> None:
+    assert tolerable(loss, error, missable, margin=0.02, times=times) is passes
+
+
+def test_what_nobody_knows_is_never_let_pass_where_the_margin_can_be_resolved() -> None:
+    for error in np.linspace(0.0005, 0.02 / RESOLUTION, 20):
+        for loss in np.linspace(-0.05, 0.05, 41):
+            missable = loss + ONE_SIDED * error
+            assert missable < 0.02 or not tolerable(loss, error, missable, margin=0.02, times=100)
+
+
+def test_luck_with_twenty_objects_does_not_decide_what_five_hundred_say() -> None:
+    whole = [np.array([[0.9, 0.9, 0.5]]), np.array([[0.9, 0.9, 0.9]])]
+    truths = np.array([[1000, 400, 20]])
+    estimate, _ = mean_precision(whole, [np.repeat(one, 3, axis=0) for one in whole], truths, enough_objects=200)
+    assert estimate.loss == pytest.approx(0.4 * 0.1 / 2.1)
+    plain, _ = mean_precision(whole, [np.repeat(one, 3, axis=0) for one in whole], truths, enough_objects=1)
+    assert plain.loss == pytest.approx(0.4 / 3)
 
 
 def test_three_objects_that_both_find_prove_nothing_about_a_class(production: Matches) -> None:

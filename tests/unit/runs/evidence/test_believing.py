@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import typing_extensions as typing_
 
 from banana_delivery.errors import EvidenceError
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ImageRecord, ManualDecision
@@ -246,6 +247,54 @@ def test_what_was_verified_is_not_verified_again_until_the_keys_are_others(
     stranger = AuditLog(log.instance, CodeLocation(evidence=EvidenceKeys(tmp_path / "other.keys")))
     EvidenceKeys(tmp_path / "other.keys").signing()
     assert stranger.attempts("1") == []
+
+
+class Forgetful(dict[str, Any]):
+    """What was verified, as a thread sees it while others forget: what it holds may be gone a moment later."""
+
+    @typing_.override
+    def __contains__(self, _: object) -> bool:
+        return True
+
+    @typing_.override
+    def __setitem__(self, key: str, line: Any) -> None:
+        assert reading._remembering.locked()
+        super().__setitem__(key, line)
+
+    @typing_.override
+    def __iter__(self) -> Iterator[str]:
+        assert reading._remembering.locked()
+        return super().__iter__()
+
+
+def test_what_another_thread_forgets_in_between_is_verified_again(
+    log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified = Forgetful()
+    monkeypatch.setattr(reading, "_verified", verified)
+    monkeypatch.setattr(reading, "_MOST_VERIFIED", 1)
+    log.log(released("1"), REPORT)
+    log.log(released("2"), REPORT)
+
+    for _ in range(2):
+        assert [one.version for one in log.attempts()] == ["2", "1"]
+
+    assert len(verified) == 1
+
+
+def test_what_was_signed_after_the_last_record_of_its_version_still_counts_and_its_repetition_does_not(
+    log: AuditLog,
+) -> None:
+    log.log(released("2"), REPORT)
+    origin = Origin("AttemptRecord", log.location.key("rollout_log").to_user_string(), "1", after=0)
+    report(log, signed_metadata(released("1"), origin, log.location.evidence), "1", observed=False)
+    old = said(log, observed=False)
+    log.log(revoked("1"), REPORT)
+    report(log, old, "1", observed=False)
+
+    for version in (None, "1"):
+        assert [one.outcome for one in log.attempts(version)][:2] == [Outcome.ROLLED_BACK, Outcome.RELEASED]
+        assert len(log.attempts(version)) == (2 if version else 3)
 
 
 def test_two_machines_with_one_key_believe_each_other(log: AuditLog, tmp_path: Path) -> None:

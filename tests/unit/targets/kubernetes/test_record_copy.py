@@ -201,6 +201,9 @@ class Bench(TargetFixture):
     def pose_as_probe(self, environment: Environment, colour: Colour) -> None:
         raise NotImplementedError
 
+    def come_by_the_probes_way(self, environment: Environment, colour: Colour) -> None:
+        raise NotImplementedError
+
     def edit_weights(self, weights: dict[Colour, int]) -> None:
         raise NotImplementedError
 

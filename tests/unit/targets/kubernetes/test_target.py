@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -270,3 +272,29 @@ def test_a_colour_that_the_route_leads_users_to_is_not_scaled_down(cluster: Clus
     cluster.objects[PLACE.route("banana-api")]["spec"]["rules"] = user_rules({BLUE: 100, GREEN: 0}, "k", "t", 10, PLACE)
     target.scale(claim, GREEN, 0)
     assert cluster.objects[PLACE.deployment(GREEN)]["spec"]["replicas"] == 0
+
+
+def test_replicas_get_what_the_probe_proves_itself_by_with_their_release_and_keep_it_while_they_serve(
+    cluster: Cluster, target: KubernetesTarget
+) -> None:
+    template = cluster.objects[PLACE.template(GREEN)]["template"] = copy.deepcopy(
+        cluster.objects[PLACE.template(GREEN)]["template"]
+    )
+    template["spec"]["containers"][0]["env"] = [
+        {"name": "PROBE_TOKEN", "value": "the same for ever"},
+        {"name": "PORT", "value": "8000"},
+    ]
+    assert target.probe_token(PRODUCTION, GREEN) == "", "nothing was deployed"
+    assert target.probe_token(PRODUCTION, BLUE) == "", "an earlier version of the pipeline made none"
+
+    claim = target.claim(PRODUCTION, "run-1")
+    target.deploy(claim, GREEN, IMAGE.replace(digest="sha256:" + "2" * 64), 2)
+    token = target.probe_token(PRODUCTION, GREEN)
+    target.deploy(claim, GREEN, IMAGE.replace(digest="sha256:" + "2" * 64), 3)
+
+    assert re.fullmatch("[0-9a-f]{32}", token) and target.probe_token(PRODUCTION, GREEN) == token
+    made = cluster.objects[PLACE.deployment(GREEN)]["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert [one for one in made if one["name"] == "PROBE_TOKEN"] == [{"name": "PROBE_TOKEN", "value": token}]
+    assert {"name": "PORT", "value": "8000"} in made
+    target.deploy(claim, GREEN, IMAGE.replace(digest="sha256:" + "3" * 64), 2)
+    assert target.probe_token(PRODUCTION, GREEN) not in {"", token}

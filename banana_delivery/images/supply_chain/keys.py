@@ -1,0 +1,136 @@
+"""The keys that sign images, in the forms that openssl and cosign write: ECDSA on P-256, as PEM."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    ECDSA,
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+)
+
+from banana_delivery.errors import BadSettingsError
+from banana_delivery.files import bytes_sha256
+from banana_delivery.images.supply_chain import cosign_key
+
+OTHERS = 0o027
+"""A Secret is mounted for the group of its pod to read; nobody else may, and nobody may write but the owner."""
+_ALGORITHM = ECDSA(hashes.SHA256())
+_PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class VerifyingKeys:
+    """Whose signatures are believed.
+
+    Attributes:
+        keys: any of them will do, so that a key can be replaced.
+    """
+
+    keys: tuple[EllipticCurvePublicKey, ...]
+
+    def verifies(self, content: bytes, signature: bytes) -> bool:
+        """Whether one of the keys signed this content."""
+        return any(_is_by(key, content, signature) for key in self.keys)
+
+    @property
+    def names(self) -> str:
+        """What a person calls them."""
+        return " or ".join(name_of(key) for key in self.keys)
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """The key that signs.
+
+    Attributes:
+        secret: its private half.
+    """
+
+    secret: EllipticCurvePrivateKey
+
+    def sign(self, content: bytes) -> bytes:
+        """A signature of the content, as cosign writes it."""
+        return self.secret.sign(content, _ALGORITHM)
+
+    @property
+    def public(self) -> VerifyingKeys:
+        """What verifies its signatures."""
+        return VerifyingKeys((self.secret.public_key(),))
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return name_of(self.secret.public_key())
+
+
+def name_of(key: EllipticCurvePublicKey) -> str:
+    """The beginning of the sha256 of a public key, by which two people can see that they mean the same."""
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return bytes_sha256(key.public_bytes(serialization.Encoding.DER, form))[:16]
+
+
+def signing_key(path: Path, password: str = "") -> SigningKey:
+    """The key in a file, which may be encrypted: PKCS8, SEC1, or as `cosign generate-key-pair` writes it.
+
+    Raises:
+        BadSettingsError: if there is none, others may read it, or it cannot be used; it tells nothing of the key.
+    """
+    content = _content(path, "BANANA_COSIGN_KEY")
+    if path.stat().st_mode & OTHERS:
+        raise BadSettingsError(f"{path}, which BANANA_COSIGN_KEY names, is open to others; type: chmod 600 {path}")
+    wanted = "an ECDSA key on P-256 that the password in BANANA_COSIGN_PASSWORD opens"
+    try:
+        if cosign_key.is_encrypted(content):
+            key = serialization.load_der_private_key(cosign_key.decrypted(content, password.encode()), None)
+        else:
+            encrypted = b"ENCRYPTED" in content
+            key = serialization.load_pem_private_key(content, password.encode() if encrypted else None)
+    except (ValueError, TypeError, KeyError, UnsupportedAlgorithm):
+        raise BadSettingsError(f"{path}, which BANANA_COSIGN_KEY names, holds no {wanted[3:]}.") from None
+    if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
+        raise BadSettingsError(f"The key in {path}, which BANANA_COSIGN_KEY names, is not {wanted}.")
+    return SigningKey(key)
+
+
+def verifying_keys(path: Path) -> VerifyingKeys:
+    """Every public key in a file.
+
+    Raises:
+        BadSettingsError: if there is none, or one cannot be used.
+    """
+    found = [_public(path, block) for block in _PUBLIC.findall(_content(path, "BANANA_COSIGN_PUBLIC_KEY"))]
+    if not found:
+        raise BadSettingsError(f"{path}, which BANANA_COSIGN_PUBLIC_KEY names, holds no PEM block of a PUBLIC KEY.")
+    return VerifyingKeys(tuple(found))
+
+
+def _public(path: Path, block: bytes) -> EllipticCurvePublicKey:
+    try:
+        key = serialization.load_pem_public_key(block)
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
+        raise BadSettingsError(f"A key in {path}, which BANANA_COSIGN_PUBLIC_KEY names, is not an ECDSA key on P-256.")
+    return key
+
+
+def _is_by(key: EllipticCurvePublicKey, content: bytes, signature: bytes) -> bool:
+    try:
+        key.verify(signature, content, _ALGORITHM)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _content(path: Path, variable: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadSettingsError(f"{path}, which {variable} names, cannot be read ({error.strerror}).") from error
