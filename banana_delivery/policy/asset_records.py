@@ -222,20 +222,18 @@ class QualityRecord(StoredModel):
             return Verdict.FAIL
         if self.comparison is None or self.waived:
             return Verdict.PASS
-        return QUALITY_VERDICTS[self.comparison.verdict]
+        known = {QualityVerdict.NOT_WORSE: Verdict.PASS, QualityVerdict.WORSE: Verdict.FAIL}
+        return known.get(self.comparison.verdict, Verdict.INCONCLUSIVE)
 
     @property
     def reason(self) -> str:
         """One sentence with the numbers that decided."""
-        if self.comparison is None or not self.absolute.passed:
-            return " ".join(filter(None, [self.absolute.reason, self._also_failed]))
-        return " ".join(filter(None, [self.comparison.reason, self._unanswered, self._waiver]))
-
-    @property
-    def _also_failed(self) -> str:
-        """What the comparison says of a release that is below the minimum already; people want to know all of it."""
-        failed = self.comparison and not self.waived and self.comparison.verdict is QualityVerdict.WORSE
-        return self.comparison.reason if self.comparison and failed else ""
+        found = self.comparison
+        if found and self.absolute.passed:
+            return " ".join(filter(None, [found.reason, self._unanswered, self._waiver]))
+        # Below the minimum already; people want to know all that speaks against it.
+        also = found.reason if found and not self.waived and found.verdict is QualityVerdict.WORSE else ""
+        return f"{self.absolute.reason} {also}".rstrip()
 
     @property
     def _unanswered(self) -> str:
@@ -251,13 +249,6 @@ class QualityRecord(StoredModel):
         if self.overridden_by:
             return f"Waived: production does not answer as it should, and {self.overridden_by} overrode."
         return "Waived: this is a redeploy." if self.waived else ""
-
-
-QUALITY_VERDICTS = {
-    QualityVerdict.NOT_WORSE: Verdict.PASS,
-    QualityVerdict.WORSE: Verdict.FAIL,
-    QualityVerdict.INCONCLUSIVE: Verdict.INCONCLUSIVE,
-}
 
 
 class StagingRecord(StoredRecord):
