@@ -226,6 +226,6 @@ class HttpEvaluator(Evaluator):
             first.encoded  # noqa: B018 - it is a property that reads
         except LabelledImagesError as error:
             LOG.warning("The hold-out is read again: %s", error)
-            for name in ("_directory", "holdout", "images", "_cache"):
+            for name in ("_directory", "labelled", "images", "_cache"):
                 self.__dict__.pop(name, None)
             LOG.info("The hold-out has %s images now.", f"{len(self.images):,}")
