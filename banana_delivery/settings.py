@@ -223,6 +223,13 @@ class Settings(BaseSettings):
         description="Public keys as PEM; only what one of them signed is deployed. Empty: nobody asks for signatures.",
     )
 
+    # Signatures of models.
+    model_signing_public_key: Path | None = Field(
+        default=None,
+        description="Public keys as PEM; only a `best.pt` that one of them signed is delivered, by a `model.sig` "
+        "beside it (OpenSSF model signing). Empty: nobody asks for it.",
+    )
+
     # Evidence.
     evidence_key_file: Path | None = Field(
         default=None,
@@ -247,12 +254,14 @@ class Settings(BaseSettings):
     # People.
     notify_urls: list[SecretStr] = Field(default=[], description="Apprise URLs, one a channel, as JSON.")
 
-    @field_validator("evidence_key_file", "cosign_key", "cosign_public_key", mode="before")
+    @field_validator("evidence_key_file", "cosign_key", "cosign_public_key", "model_signing_public_key", mode="before")
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
         return value or None
 
-    @field_validator("home", "holdout", "evidence_key_file", "cosign_key", "cosign_public_key")
+    @field_validator(
+        "home", "holdout", "evidence_key_file", "cosign_key", "cosign_public_key", "model_signing_public_key"
+    )
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else path
