@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -12,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.errors import RequestError, invalid_request
+from serving.errors import RequestError, invalid_request, quoted
 from serving.http import predictions, status
 from serving.http.docs import LICENCE, add_docs, described
 from serving.http.envelope import CLIENT_CLOSED_REQUEST, Envelope
@@ -21,6 +22,8 @@ from serving.http.shortcut import ErrorHandler, Shortcut
 from serving.replica import Replica
 
 logger = logging.getLogger("serving")
+
+TOLD_PROBLEMS = 5
 
 DESCRIPTION = (
     "Finds objects in images with one version of an exported detector. "
@@ -87,14 +90,22 @@ def _answer_errors(api: FastAPI, on_error: ErrorHandler) -> None:
 
     @api.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> Response:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        return _error_response(request, invalid_request(problems))
+        problems = "; ".join(map(_what_is_wrong, error.errors()[:TOLD_PROBLEMS]))
+        return _error_response(request, invalid_request(f"{problems}."))
 
     @api.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         response = _error_response(request, RequestError(error.status_code, "http_error", error.detail))
         response.headers.update(error.headers or {})
         return response
+
+
+def _what_is_wrong(problem: dict[str, Any]) -> str:
+    """A part of a sentence about one parameter, whose name may be the client's."""
+    name = quoted(str(problem["loc"][-1]))
+    if problem["type"] == "extra_forbidden":
+        return f"There is no parameter {name}; /docs shows which there are"
+    return f"Parameter {name}: {problem['msg']}"
 
 
 def _answer_error(replica: Replica, request: Request, error: Exception) -> Response:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+LONGEST_NAME = 60
+
 
 class ConfigurationError(Exception):
     """The process cannot start, or cannot get ready, as configured; the message says what to change."""
@@ -55,3 +57,8 @@ def overloaded(message: str) -> RequestError:
 def not_ready(message: str) -> RequestError:
     """The model is not loaded and warm yet, or cannot be."""
     return RequestError(503, "not_ready", message, retry_after=1)
+
+
+def quoted(name: str) -> str:
+    """A name that a client made up, as a sentence may repeat it; it can be as long as a body."""
+    return repr(name) if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]!r}..."

@@ -10,7 +10,7 @@ from functools import partial
 from serving.errors import ConfigurationError, not_ready
 from serving.faults import FaultSwitch, parse_fault
 from serving.http.annotate import annotated_jpeg
-from serving.http.upload import UploadReader
+from serving.http.body.upload import UploadReader
 from serving.inference.cpu import usable_cpus
 from serving.inference.engine import ENGINE, PRECISION
 from serving.inference.loading import LoadedModel, load_model

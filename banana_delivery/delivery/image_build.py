@@ -7,11 +7,12 @@ import subprocess
 import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from banana_delivery import bundle
+from banana_delivery.delivery.signing.foundations import moved_base, vouched_runtime
 from banana_delivery.delivery.signing.images import ImageSigner, refuse_unsigned
 from banana_delivery.delivery.signing.statements import PROVENANCE, SBOM, provenance
 from banana_delivery.delivery.upkeep.home import prune_home
@@ -93,11 +94,14 @@ class ImageBuild:
             ImageError: if it cannot be built, found or tagged.
         """
         start, began = time.monotonic(), self.clock.time()
-        context = build_context(artifact, self.settings.source_url)
+        context, base_moved = self._context(artifact)
         existing = self.store.find(self.store.key(context))
         built = self._found(existing) if existing else self.store.build(context, self.say)
         # What wrote no layer was found, if not here then inside `build`; it is not named or run before it is proven.
-        made = bool(built.layers_new) or self._prove(context, built.ref)
+        made = bool(built.layers_new)
+        if not made:
+            made, ours = self._prove(context, built)
+            existing, built = existing if ours is built else None, ours
         self.store.tag(built.ref, release_tags(artifact.version, git_revision()))
         passed, detail = self._self_test(built.ref)
         inside, bill_trouble = self._look_inside(built.ref)
@@ -121,12 +125,24 @@ class ImageBuild:
             sbom_components=len(json.loads(bill.content)["components"]) if bill else 0,
             sbom_trouble=bill_trouble,
             signed_by=self._signer.name,
+            base_moved=base_moved,
             lock_difference=self.store.lock_difference(built.ref, SERVING_LOCK),
             reused=existing is not None,
             pruned=pruned,
             prune_trouble=prune_trouble,
             seconds=time.monotonic() - start,
         )
+
+    def _context(self, artifact: ArtifactRecord) -> tuple[BuildContext, str]:
+        """What is to be built, on nothing but what our records vouch for, and whether its base has moved."""
+        context = replace(
+            build_context(artifact, self.settings.source_url),
+            vouched=lambda key: vouched_runtime(self.audit_log, self.store, key),
+        )
+        moved = moved_base(self.audit_log, self.store, self.store.key(context), self.settings.base_image)
+        if moved:
+            self.say(moved)
+        return context, moved
 
     def _rebuilt(self, artifact: ArtifactRecord, original: ImageRef) -> ImageRecord:
         """The original made again, if what went into it is still the same: the same inputs give the same layers."""
@@ -218,26 +234,35 @@ class ImageBuild:
             self._signer.say(ref, {SBOM: json.loads(bill.content)})
         self._signer.sign(ref)  # Last: what is signed is complete.
 
-    def _prove(self, context: BuildContext, ref: ImageRef) -> bool:
+    def _prove(self, context: BuildContext, found: BuiltImage) -> tuple[bool, BuiltImage]:
         """Whether an image that was found was made again, since neither our signature nor a record of ours has it.
 
-        What was merely found is somebody's who may push, until it is proven.
+        What was merely found is somebody's who may push, until it is proven. One that differs only in the packages that
+        it stands on may be from a delivery that died before it told anybody of them: it is not taken, and ours replaces
+        it.
+
+        Returns:
+            Whether it was made by this run, and the image that counts.
 
         Raises:
             ImageError: if what is made of the same inputs is another image.
         """
-        if self._signer.has_signed(ref) or self._on_record(ref):
-            return False
+        ref = found.ref
+        if (self._signer.key and self._signer.has_signed(ref)) or self._on_record(ref):
+            return False, found
         self.say(
             f"{ref.digest} was there already and no record has it; it is made again and compared before it is signed"
         )
         parity = self.store.rebuild(context, ref, self.say)
+        if parity.only_below:
+            self.say(f"{ref.digest} stands on packages that no record vouches for; it is not taken, but built anew")
+            return True, self.store.build(replace(context, anew=True), self.say)
         if not parity.proven:
             raise ImageError(
                 f"{ref.pinned} says that it is version {ref.version}, but what its inputs give is another image "
                 f"({parity.differences[0]}); it is not signed. Find out who put it there, and remove it."
             )
-        return True
+        return True, found
 
     def _adopt(self, ref: ImageRef) -> None:
         """Sign an image that our own signed record has, from a time before images were signed."""

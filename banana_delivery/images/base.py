@@ -52,6 +52,9 @@ class BuildContext:
         lock_file: the serving lock with hashes.
         version: the MLflow model version.
         labels: OCI labels (``org.opencontainers.image.*`` and ``banana.*``), all of them deterministic.
+        vouched: names the image of packages to build on, pinned, that somebody vouches for, by the identity of what is
+            built; empty if nobody does for any, and then one is made. None: whatever its tag leads to is taken.
+        anew: build it although there is one of the same identity, which loses its place to the new one.
     """
 
     model_directory: Path
@@ -59,6 +62,8 @@ class BuildContext:
     lock_file: Path
     version: str
     labels: dict[str, str] = field(default_factory=dict)
+    vouched: Callable[[ImageKey], str] | None = None
+    anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,10 +111,12 @@ class Parity:
     Attributes:
         ref: the image.
         differences: one clause for each thing that differs; empty proves parity.
+        only_below: whether nothing differs but the image of packages that each of them stands on.
     """
 
     ref: ImageRef
     differences: tuple[str, ...]
+    only_below: bool = False
 
     @property
     def proven(self) -> bool:

@@ -29,6 +29,7 @@ from banana_delivery.names import (
     OCI_LICENSES_LABEL,
     OCI_VERSION_LABEL,
     REVISION_TAG_PREFIX,
+    RUNTIME_LABEL,
     VERSION_FILE_SHA256_LABEL,
     VERSION_LABEL,
 )
@@ -248,7 +249,15 @@ def compare(ref: ImageRef, then: Contents, now: Contents) -> Parity:
         for name in sorted(then.start.keys() | now.start.keys())
         if then.start.get(name) != now.start.get(name)
     ]
-    return Parity(ref, tuple(layers + labels + start))
+    differences = tuple(layers + labels + start)
+    return Parity(ref, differences, only_below=bool(differences) and _above(then) == _above(now))
+
+
+def _above(contents: Contents) -> tuple[object, ...]:
+    """What an image is, but for the image of packages that it stands on."""
+    layers = {name: layer for name, layer in contents.layers.items() if name in LAYERS}
+    labels = {name: value for name, value in contents.labels.items() if name != RUNTIME_LABEL}
+    return layers, labels, contents.start
 
 
 _START = (

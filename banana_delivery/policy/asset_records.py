@@ -140,6 +140,7 @@ class ImageRecord(StoredRecord):
         sbom_components: how many that lists.
         sbom_trouble: why there is none, as a sentence; empty if there is one.
         signed_by: name of the key that signed it; empty if it was not signed.
+        base_moved: one sentence if the tag of its base leads elsewhere than it did for the image before; empty if not.
         lock_difference: one sentence if it will run on other libraries than it was built with; empty otherwise.
         reused: whether the digest existed before.
         pruned: digests that retention removed.
@@ -162,6 +163,7 @@ class ImageRecord(StoredRecord):
     sbom_components: int = 0
     sbom_trouble: str = ""
     signed_by: str = ""
+    base_moved: str = ""
     lock_difference: str
     reused: bool
     pruned: tuple[str, ...]

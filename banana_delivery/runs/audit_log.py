@@ -117,6 +117,11 @@ class AuditLog:
         """What an asset recorded of a version every time, newest first."""
         return (record for record, _ in self._believed(kind, asset, version))
 
+    def each_image(self) -> Iterator[ImageRecord]:
+        """The images of all versions, newest first; what cannot be read is passed over."""
+        lines = self._reader.lines(ImageRecord, IMAGE, None, readable=True)
+        return (line.record for line in lines if line.record and not line.doubt)
+
     def image(self, version: str, digest: str) -> ImageRef | None:
         """The image of a version with this very digest, which need not be its latest one."""
         refs = (image.ref for image in self.all(ImageRecord, IMAGE, version))

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
-from serving.errors import RequestError, invalid_request
+from serving.errors import RequestError, invalid_request, quoted, unsupported_media
 from serving.faults import Fault
-from serving.http.multipart import images_in
+from serving.http.body.forms import described, images_of
+from serving.http.body.upload import Upload
+from serving.http.results import CocoResult, Format, as_coco, as_yolo
 from serving.http.schemas import (
     BatchFailure,
     BatchResponse,
@@ -21,8 +23,6 @@ from serving.http.schemas import (
     ImageSize,
     PredictResponse,
 )
-from serving.http.upload import Upload
-from serving.inference.formats import SUPPORTED
 from serving.inference.predictor import Prediction
 from serving.replica import Replica
 
@@ -34,19 +34,38 @@ HANG_POLL_SECONDS = 0.2
 LARGE_BODY = 1024 * 1024
 """Taking a form of this size apart takes 0.5 ms, and 3 ms if somebody made it hard; one of 16 MiB 13 and 44 ms."""
 
-Confidence = Annotated[float, Query(ge=0, le=1, description="Only detections with a higher score are returned.")]
-MaxDetections = Annotated[int, Query(ge=1, le=MAX_DETECTIONS, description="At most so many, the highest scores.")]
+
+class Parameters(BaseModel):
+    """The query of a request; an unknown name is a typo, and refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    confidence: float = Field(
+        default=DEFAULT_CONFIDENCE, ge=0, le=1, description="Only detections with a higher score are returned."
+    )
+    max_detections: int = Field(
+        default=MAX_DETECTIONS, ge=1, le=MAX_DETECTIONS, description="At most so many, the highest scores."
+    )
+
+
+class FormattedParameters(Parameters):
+    """The same, and the form of the answer."""
+
+    format: Format = Field(default="json", description="Form of the answer: ours, YOLO's text, or COCO's results.")
+
+
+DEFAULTS = FormattedParameters()
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     408: {"model": ErrorResponse, "description": "The body arrived too slowly."},
     413: {"model": ErrorResponse, "description": "The body, or the image it unpacks to, is too large."},
-    415: {"model": ErrorResponse, "description": "Not multipart/form-data, or not an image of a supported format."},
+    415: {"model": ErrorResponse, "description": "Not a form, file or JSON, or not an image of a supported format."},
     422: {"model": ErrorResponse, "description": "A corrupt image, a missing field or a parameter out of range."},
     500: {"model": ErrorResponse, "description": "An error of this application."},
     503: {"model": ErrorResponse, "description": "Not ready, or all places taken; see Retry-After."},
 }
 
-_FILE = {"type": "string", "format": "binary", "description": f"An image: {SUPPORTED}."}
+_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 _JPEG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -56,47 +75,44 @@ def router(replica: Replica) -> APIRouter:
     """Returns the routes that predict."""
     routes = APIRouter(tags=["predictions"], responses=ERRORS)
 
-    @routes.post("/predict", response_model=PredictResponse, openapi_extra=_form("image", _FILE))
-    async def predict_one(
-        request: Request, confidence: Confidence = DEFAULT_CONFIDENCE, max_detections: MaxDetections = MAX_DETECTIONS
-    ) -> Response:
+    @routes.post(
+        "/predict",
+        response_model=PredictResponse | list[CocoResult],
+        responses=_TEXT,
+        openapi_extra=described("image"),
+    )
+    async def predict_one(request: Request, parameters: Annotated[FormattedParameters, Query()]) -> Response:
         """Finds objects in one image."""
-        return await predict(replica, request, confidence, max_detections)
+        return await predict(replica, request, parameters)
 
     @routes.post(
         "/predict/batch",
         response_model=BatchResponse,
-        openapi_extra=_form("images", {"type": "array", "items": _FILE, "minItems": 1}),
+        openapi_extra=described("images"),
     )
-    async def predict_batch(
-        request: Request, confidence: Confidence = DEFAULT_CONFIDENCE, max_detections: MaxDetections = MAX_DETECTIONS
-    ) -> Response:
+    async def predict_batch(request: Request, parameters: Annotated[Parameters, Query()]) -> Response:
         """Finds objects in several images; one that cannot be decoded does not spoil the others."""
         with replica.uploads.upload(request) as upload:
             images = await _images(replica, request, upload, "images", most=replica.settings.max_batch_images)
-            futures = replica.start(images, confidence, max_detections)
+            futures = replica.start(images, parameters.confidence, parameters.max_detections)
             outcomes = await asyncio.gather(*futures, return_exceptions=True)
         _record(replica, request, [outcome for outcome in outcomes if isinstance(outcome, Prediction)])
         results = [_batch_result(replica, outcome) for outcome in outcomes]
         return _json(BatchResponse(**_identity(replica, request), results=results))
 
-    @routes.post("/predict/annotated", response_class=Response, responses=_JPEG, openapi_extra=_form("image", _FILE))
-    async def predict_annotated(
-        request: Request, confidence: Confidence = DEFAULT_CONFIDENCE, max_detections: MaxDetections = MAX_DETECTIONS
-    ) -> Response:
+    @routes.post("/predict/annotated", response_class=Response, responses=_JPEG, openapi_extra=described("image"))
+    async def predict_annotated(request: Request, parameters: Annotated[Parameters, Query()]) -> Response:
         """Finds objects in one image and answers with a JPEG on which they are drawn."""
         with replica.uploads.upload(request) as upload:
             [image] = await _images(replica, request, upload, "image", most=1)
-            prediction, jpeg = await replica.draw(image, confidence, max_detections)
+            prediction, jpeg = await replica.draw(image, parameters.confidence, parameters.max_detections)
         _record(replica, request, [prediction])
         return Response(jpeg, media_type="image/jpeg")
 
     return routes
 
 
-async def predict(
-    replica: Replica, request: Request, confidence: float = DEFAULT_CONFIDENCE, max_detections: int = MAX_DETECTIONS
-) -> Response:
+async def predict(replica: Replica, request: Request, parameters: FormattedParameters = DEFAULTS) -> Response:
     """Answers `POST /predict`; `serving.http.shortcut` calls it without FastAPI when there are no parameters.
 
     Raises:
@@ -106,28 +122,29 @@ async def predict(
     with replica.uploads.upload(request) as upload:
         [image] = await _images(replica, request, upload, "image", most=1)
         await _suffer(replica.faults.strike(request.state.traffic), request)
-        [future] = replica.start([image], confidence, max_detections)
+        [future] = replica.start([image], parameters.confidence, parameters.max_detections)
         prediction = await future
     _record(replica, request, [prediction])
+    if parameters.format == "yolo":
+        return as_yolo(prediction)
+    if parameters.format == "coco":
+        return as_coco(prediction, request.state.request_id)
     return _json(PredictResponse(**_identity(replica, request), **_found(replica, prediction)))
-
-
-def _form(field: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI description of a multipart form with one field."""
-    form = {"type": "object", "required": [field], "properties": {field: schema}}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}}}
 
 
 async def _images(replica: Replica, request: Request, upload: Upload, field: str, most: int) -> list[bytes]:
     """Reads the images of a request, after asking whether there would be room to work on one."""
     replica.check_room()
+    encoding = request.headers.get("content-encoding", "")
+    if encoding.strip().lower() not in {"", "identity"}:
+        raise unsupported_media(f"Send the body as it is, without Content-Encoding {quoted(encoding)}.")
     body, content_type = await upload.read(), request.headers.get("content-type", "")
     if len(body) > LARGE_BODY:
-        images = await asyncio.to_thread(images_in, body, content_type, field)
+        images = await asyncio.to_thread(images_of, body, content_type, field)
     else:
-        images = images_in(body, content_type, field)
+        images = images_of(body, content_type, field)
     if len(images) > most:
-        raise invalid_request(f"The form has {len(images)} fields named {field!r}; at most {most} are accepted.")
+        raise invalid_request(f"There are {len(images)} images named {field!r}; at most {most} are accepted.")
     return images
 
 

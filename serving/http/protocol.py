@@ -18,7 +18,7 @@ READER_SECONDS = 10.0
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Bounds time and memory of a connection in every state; bodies have limits of their own in `serving.http.upload`.
+    """Bounds time and memory of a connection in every state; bodies have limits of their own (`http.body.upload`).
 
     Attributes:
         header_seconds: the head of a request must be whole in this time.

@@ -89,6 +89,11 @@ def sniff(data: bytes) -> str:
     raise unsupported_media(f"The bytes are not an image of a supported format; send {SUPPORTED}.")
 
 
+def is_media(data: bytes) -> bool:
+    """Whether the first bytes are those of a file that `sniff` has a name or a sentence of its own for."""
+    return data.startswith(tuple(SIGNATURES)) or data[4:8] == b"ftyp" or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+
+
 def _sniff_brand(data: bytes) -> str:
     """AVIF and HEIC share a container; the first of its brands that is known decides."""
     size = min(struct.unpack(">I", data[:4])[0], 256)

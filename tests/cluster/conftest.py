@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 
 import dagster as dg
 import pytest
@@ -17,6 +18,7 @@ from tests.integration.delivery.test_every_phase import GOOD
 
 NEEDED = ("KUBECONFIG", "REGISTRY", "BASE_IMAGE", "GATEWAY_URL", "GATEWAY_METRICS_URL")
 MEASURED: list[str] = []
+FAILED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,6 +28,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(400))
     # The tests that share one pipeline come last: whatever else asks for an empty cluster takes its releases away.
     items.sort(key=lambda item: "tests/cluster" in item.nodeid and "here" in getattr(item, "fixturenames", ()))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure is told at once: who runs all of this may lose patience before the summary comes."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+        terminal = item.config.get_terminal_writer()
+        terminal.line()
+        terminal.line(f"{report.nodeid} failed in its {report.when} after {report.duration:.0f} s")
+        terminal.line(report.longreprtext)
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -85,14 +100,48 @@ def routed(request: pytest.FixtureRequest, empty: Cluster) -> Routed:
     return Routed(empty, request.param)
 
 
+class Worlds:
+    """One pipeline for many tests, with a first release: each test leaves it fit for the next delivery.
+
+    After one that failed, who knows: the next test gets another, so that a fault is not told a dozen times.
+    """
+
+    def __init__(self, cluster: Cluster, releases: dict[str, ImageRef], homes: pytest.TempPathFactory) -> None:
+        self._cluster, self._homes = cluster, homes
+        self._pushed = [releases[version] for version in HEALTHY]
+        self._open = ExitStack()
+        self._world: ClusterWorld | None = None
+
+    def world(self) -> ClusterWorld:
+        """The present one."""
+        if self._world is None:
+            self._cluster.reset()
+            home = self._homes.mktemp("world") / "home"
+            world = self._open.enter_context(open_cluster_world(home, self._cluster, self._pushed))
+            first = world.pipeline.stage(GOOD)
+            assert world.pipeline.run(first).status is dg.DagsterRunStatus.SUCCESS, world.pipeline.attempts(first)
+            self._world = world
+        return self._world
+
+    def close(self) -> None:
+        """The next test gets another one."""
+        self._world = None
+        self._open.close()
+
+
 @pytest.fixture(scope="session")
-def here(
+def worlds(
     cluster: Cluster, releases: dict[str, ImageRef], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ClusterWorld]:
-    """One pipeline for many tests, with a first release: each test leaves it fit for the next delivery."""
-    cluster.reset()
-    pushed = [releases[version] for version in HEALTHY]
-    with open_cluster_world(tmp_path_factory.mktemp("world") / "home", cluster, pushed) as opened:
-        first = opened.pipeline.stage(GOOD)
-        assert opened.pipeline.run(first).status is dg.DagsterRunStatus.SUCCESS, opened.pipeline.attempts(first)
-        yield opened
+) -> Iterator[Worlds]:
+    """See ``Worlds``."""
+    opened = Worlds(cluster, releases, tmp_path_factory)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def here(worlds: Worlds, request: pytest.FixtureRequest) -> Iterator[ClusterWorld]:
+    """The pipeline that a test shares with others."""
+    yield worlds.world()
+    if request.node.stash.get(FAILED, False):
+        worlds.close()

@@ -24,7 +24,8 @@ from tests.support.clock import HandClock
 
 PRODUCTION, STAGING = Environment.PRODUCTION, Environment.STAGING
 BLUE, GREEN, SOLE = Colour.BLUE, Colour.GREEN, Colour.SOLE
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
+"""A cluster may need a minute to put a replica away that has ended."""
 Where = Literal["record", "copy"]
 STEPS = (-3600.0, -90.0, -1.0, 1.0, 90.0, 120.0, 3600.0)
 """What a wall clock does overnight, seconds; some of them have cost a living owner its environment."""

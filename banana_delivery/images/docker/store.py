@@ -116,7 +116,7 @@ class DockerImages(ImageStore):
         """What the registry has already is not built again."""
         started = time.monotonic()
         key = self.key(context)
-        if found := self._images.find(key.sha256):
+        if found := None if context.anew else self._images.find(key.sha256):
             progress(f"image of version {context.version}: {found.ref.digest}, there already")
             return _built(found, set(), started)
         image_id = self._build_release(context, key, progress)
@@ -269,7 +269,14 @@ class DockerImages(ImageStore):
     def _build_release(
         self, context: BuildContext, key: ImageKey, progress: Progress, *, no_cache: bool = False
     ) -> str:
-        runtime = self._runtime.ensure(self._instructions, context.lock_file, self._base, key.platform, progress)
+        runtime = self._runtime.ensure(
+            self._instructions,
+            context.lock_file,
+            self._base,
+            key.platform,
+            progress,
+            vouched=context.vouched(key) if context.vouched else None,
+        )
         labels = {**labels_of(context, key), RUNTIME_LABEL: runtime}
         with release_context(self._instructions, context, labels) as files:
             return self._engine.build(

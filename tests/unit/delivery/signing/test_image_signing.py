@@ -14,6 +14,7 @@ from banana_delivery.delivery.image_build import ImageBuild, build_context
 from banana_delivery.delivery.signing.images import ImageSigner, refuse_unsigned
 from banana_delivery.delivery.signing.statements import PROVENANCE, SBOM, VERDICT, verdict
 from banana_delivery.errors import BadSettingsError, GateError, ImageError
+from banana_delivery.images.base import BuildContext, BuiltImage, Parity, Progress
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.images.supply_chain.attachments import AttachmentKind
 from banana_delivery.images.supply_chain.keys import signing_key
@@ -221,3 +222,33 @@ def test_a_verdict_is_said_with_its_evidence_and_the_rules_that_it_went_by(scene
     assert told["evidence"]["traffic"]["requests"] == report.traffic.requests if report.traffic else False
     # Tests of another image are no evidence about this one.
     assert verdict(report, staging(seen), policy, "")["evidence"]["tests"] == []
+
+
+@pytest.mark.parametrize("with_key", [False, True])
+def test_an_image_that_stands_on_packages_of_a_stranger_loses_its_place_to_one_that_is_built_anew(
+    scene: Scene, with_key: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = scene.store.build(build_context(scene.artifact, scene.settings().source_url), print).ref
+    anew, build = [], scene.store.build
+
+    def watched(context: BuildContext, progress: Progress) -> BuiltImage:
+        anew.append(context.anew)
+        return build(context, progress)
+
+    monkeypatch.setattr(scene.store, "rebuild", lambda *_: Parity(ref, ("layer runtime 1 was a and is now b",), True))
+    monkeypatch.setattr(scene.store, "build", watched)
+
+    record = scene.make(scene.settings(key=scene.key if with_key else None))
+
+    assert anew == [True]
+    assert not record.reused
+    if with_key:
+        assert PROVENANCE in scene.said(record.ref)
+
+
+def test_an_image_that_somebody_altered_is_not_taken_where_nothing_is_signed_either(scene: Scene) -> None:
+    ref = scene.store.build(build_context(scene.artifact, scene.settings().source_url), print).ref
+    scene.store._images[ref.digest].layers["code"] += b"a miner"
+
+    with pytest.raises(ImageError, match="is another image"):
+        scene.make(scene.settings())

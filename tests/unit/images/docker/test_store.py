@@ -21,3 +21,18 @@ def test_an_image_of_other_layers_than_ours_is_compared_like_any_other_and_diffe
 
 def test_layers_are_named_from_the_top() -> None:
     assert list(_named(OURS)) == ["runtime 1", *LAYERS]
+
+
+def test_an_image_that_differs_in_its_packages_alone_is_told_from_one_that_differs_in_what_lies_on_them() -> None:
+    def contents(*diff_ids: str, runtime: str = "ours", version: str = "7") -> Contents:
+        return Contents(_named(list(diff_ids)), {"banana.runtime": runtime, "banana.version": version}, {"User": "1"})
+
+    ours = contents(*OURS)
+    other_packages = contents("sha256:stranger", *OURS[1:], runtime="theirs")
+
+    assert compare(REF, other_packages, ours).only_below
+    assert compare(REF, contents("sha256:more", *OURS), ours).only_below
+    assert not compare(REF, ours, ours).only_below
+    assert not compare(REF, contents(*OURS[:3], "sha256:miner", runtime="theirs"), ours).only_below
+    assert not compare(REF, contents("sha256:stranger", *OURS[1:], version="8"), ours).only_below
+    assert not compare(REF, Contents(other_packages.layers, other_packages.labels, {"User": "0"}), ours).only_below

@@ -1,4 +1,6 @@
 import asyncio
+import base64
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,7 +12,7 @@ from pydantic import BaseModel
 from starlette.testclient import TestClient
 
 from serving.http import predictions
-from serving.http.multipart import images_in
+from serving.http.body.forms import images_of
 from serving.http.schemas import BatchResponse, ErrorResponse, PredictResponse
 from tests.unit.serving.clients import DIGEST, build_replica, client_of, post
 from tests.unit.serving.detectors import detector, write_model
@@ -93,7 +95,21 @@ PART = b'Content-Disposition: form-data; name="image"'
     [
         ({"files": {"image": b"%PDF-1.7" + bytes(50)}}, 415, "unsupported_media_type"),
         ({"files": {"image": b"not an image at all"}}, 415, "unsupported_media_type"),
-        ({"content": b"{}", "headers": {"content-type": "application/json"}}, 415, "unsupported_media_type"),
+        ({"content": b"{}", "headers": {"content-type": "application/json"}}, 422, "invalid_request"),
+        ({"json": {"image": "no base64!"}}, 422, "invalid_request"),
+        ({"json": {"image": ""}}, 422, "invalid_request"),
+        ({"json": {"image": 7}}, 422, "invalid_request"),
+        ({"json": {"image": "AAAA", "photo": "AAAA"}}, 422, "invalid_request"),
+        ({"json": ["AAAA"]}, 422, "invalid_request"),
+        ({"json": {"image": "bm8gaW1hZ2U="}}, 415, "unsupported_media_type"),
+        ({"content": b"", "headers": {"content-type": "image/jpeg"}}, 422, "invalid_request"),
+        ({"content": b"image=x", "headers": {"content-type": "text/plain"}}, 415, "unsupported_media_type"),
+        ({"data": {"image": "x"}}, 415, "unsupported_media_type"),
+        ({"files": {"image": encode(picture())}, "params": {"confidance": 0.5}}, 422, "invalid_request"),
+        ({"files": {"image": encode(picture())}, "params": {"format": "xml"}}, 422, "invalid_request"),
+        ({"files": {"image": encode(picture())}, "data": {"confidence": "0.5"}}, 422, "invalid_request"),
+        ({"json": {"image": "AAAA" * 6 * 1024 * 1024}}, 413, "too_large"),
+        ({"content": encode(picture()), "headers": {"content-encoding": "gzip"}}, 415, "unsupported_media_type"),
         ({"files": {"image": encode(picture())[:700]}}, 422, "corrupt_image"),
         ({"files": {"image": encode(picture(), "PNG")[:100]}}, 422, "corrupt_image"),
         ({"files": {"image": encode(picture(), "WEBP")[:40]}}, 422, "corrupt_image"),
@@ -125,6 +141,125 @@ def test_what_a_file_is_is_told_by_its_bytes_whatever_its_name_and_type_say(clie
     image = client.post(path, files={"image": ("leaf.jpg", encode(picture(), "PNG"), "image/jpeg")})
     text = client.post(path, files={"image": ("leaf.png", b"Dear all, here is the leaf.", "image/png")})
     assert (image.status_code, text.status_code) == (200, 415)
+
+
+def sent(form: str, image: bytes, field: str = "image") -> dict[str, Any]:
+    text = base64.b64encode(image).decode()
+    lines = base64.encodebytes(image).decode()
+    bodies: dict[str, dict[str, Any]] = {
+        "form": {"files": {field: image}},
+        "file": {"content": image, "headers": {"content-type": "image/jpeg"}},
+        "bytes": {"content": image, "headers": {"content-type": "application/octet-stream"}},
+        "json": {"json": {field: text}},
+        "json in lines": {"json": {field: lines}},
+        "json without padding": {"json": {field: text.rstrip("=")}},
+        "json for addresses": {"json": {field: base64.urlsafe_b64encode(image).decode()}},
+        "data url": {"json": {field: f"data:image/jpeg;base64,{text}"}},
+    }
+    return bodies[form]
+
+
+FORMS = ["form", "file", "bytes", "json", "json in lines", "json without padding", "json for addresses", "data url"]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/annotated"])
+@pytest.mark.parametrize("form", FORMS)
+def test_an_image_gets_the_same_answer_in_whatever_form_it_is_sent(client: TestClient, path: str, form: str) -> None:
+    image = encode(noise(90, 70))
+    answers = [client.post(path, **sent(one, image), params={"confidence": 0}) for one in ("form", form)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    if path == "/predict":
+        found = [answer.json()["detections"] for answer in answers]
+        assert found[0] == found[1] != []
+    else:
+        assert answers[0].content == answers[1].content
+
+
+def test_several_images_are_taken_as_json_and_one_as_a_bare_file(client: TestClient) -> None:
+    image = encode(picture())
+    body = {"images": [base64.b64encode(image).decode()] * 2}
+    several = client.post("/predict/batch", json=body).json()["results"]
+    alone = client.post("/predict/batch", content=image, headers={"content-type": "image/png"}).json()["results"]
+    assert [one["detections"] for one in several] == [alone[0]["detections"]] * 2
+    wrong = client.post("/predict/batch", json={"images": [body["images"][0], "?"]})
+    assert wrong.status_code == 422
+    assert "Image 2 of 2" in wrong.json()["error"]["message"]
+
+
+def test_an_answer_may_be_what_tools_for_datasets_read(client: TestClient) -> None:
+    image, parameters = encode(noise(90, 70)), {"confidence": 0, "max_detections": 5}
+
+    def asked(form: str) -> Any:
+        headers = {"X-Request-Id": "42"}
+        return client.post("/predict", files={"image": image}, params={**parameters, "format": form}, headers=headers)
+
+    ours = asked("json").json()["detections"]
+    rows = [[float(number) for number in line.split()] for line in asked("yolo").text.splitlines()]
+    coco = asked("coco").json()
+    assert len(ours) == len(rows) == len(coco) == 5
+    for found, (class_id, x, y, width, height, score), result in zip(ours, rows, coco, strict=True):
+        left, top, right, bottom = found["box"]
+        assert class_id == found["class_id"]
+        assert score == pytest.approx(found["score"], abs=1e-5)
+        assert (x, y) == pytest.approx(((left + right) / 2 / 90, (top + bottom) / 2 / 70), abs=2e-4)
+        assert (width, height) == pytest.approx(((right - left) / 90, (bottom - top) / 70), abs=3e-4)
+        assert result["bbox"] == pytest.approx([left, top, right - left, bottom - top], abs=0.02)
+        assert (result["category_id"], result["score"]) == (found["class_id"], found["score"])
+        assert result["image_id"] == 42
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/predict/annotated"])
+@pytest.mark.parametrize("name", ["conf", "Confidence", "k" * 5000])
+def test_a_parameter_that_nobody_reads_is_refused_by_its_name(client: TestClient, path: str, name: str) -> None:
+    answer = client.post(path, content=encode(picture()), params={name: "0.5"})
+    message = answer.json()["error"]["message"]
+    assert answer.status_code == 422
+    assert message.startswith(f"There is no parameter '{name[:60]}'")
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize("path", ["/predict/batch", "/predict/annotated"])
+def test_a_form_of_answer_that_a_route_does_not_have_is_refused(client: TestClient, path: str) -> None:
+    answer = client.post(path, content=encode(picture()), params={"format": "yolo"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+
+
+def test_where_nothing_is_found_every_form_is_an_empty_one(client: TestClient) -> None:
+    def asked(form: str) -> Any:
+        answer = client.post("/predict", content=encode(picture()), params={"confidence": 1, "format": form})
+        assert answer.status_code == 200
+        return answer
+
+    assert asked("yolo").text == ""
+    assert asked("coco").json() == []
+    assert asked("json").json()["detections"] == []
+
+
+@pytest.mark.parametrize(
+    ("request_id", "image_id"), [("0042", 42), ("leaf-42", "leaf-42"), ("4.2", "4.2"), ("9" * 100, "9" * 100)]
+)
+def test_a_coco_result_is_about_the_image_that_the_request_names(
+    client: TestClient, request_id: str, image_id: object
+) -> None:
+    parameters: dict[str, Any] = {"confidence": 0, "format": "coco"}
+    answer = client.post(
+        "/predict", content=encode(noise(90, 70)), params=parameters, headers={"X-Request-Id": request_id}
+    )
+    assert {found["image_id"] for found in answer.json()} == {image_id}
+
+
+def test_every_form_is_counted_as_the_same_route_and_by_who_asks(tmp_path: Path) -> None:
+    proof = {"X-Banana-Traffic": "probe", "X-Banana-Probe": "secret"}
+    with client_of(build_replica(tmp_path, probe_token="secret")) as client:
+        for body, form in itertools.product(("file", "json"), ("json", "yolo", "coco")):
+            request = sent(body, encode(picture()))
+            for headers in ({}, proof, {"X-Banana-Traffic": "probe"}):
+                both = {**request, "headers": {**request.get("headers", {}), **headers}}
+                assert client.post("/predict", params={"format": form}, **both).status_code == 200
+        metrics = client.get("/metrics").text
+    assert 'banana_requests_total{route="/predict",status="200",traffic="probe"} 6.0' in metrics
+    assert 'banana_requests_total{route="/predict",status="200",traffic="user"} 12.0' in metrics
+    assert "banana_inference_seconds_count 18.0" in metrics
 
 
 def test_a_corrupt_image_does_not_spoil_its_batch(client: TestClient) -> None:
@@ -164,9 +299,9 @@ def test_a_large_form_is_not_taken_apart_on_the_event_loop(
     def spy(body: bytes, content_type: str, field: str) -> list[bytes]:
         with suppress(RuntimeError):
             seen.append(asyncio.get_running_loop().is_running())
-        return images_in(body, content_type, field)
+        return images_of(body, content_type, field)
 
-    monkeypatch.setattr(predictions, "images_in", spy)
+    monkeypatch.setattr(predictions, "images_of", spy)
     assert post(client, encode(picture()) + bytes(padding)).status_code == 200
     assert seen == [True] * on_the_loop
 
@@ -184,7 +319,7 @@ def test_no_answer_is_undocumented(client: TestClient) -> None:
     for path in ("/predict", "/predict/batch", "/predict/annotated"):
         operation = schema["paths"][path]["post"]
         assert set(operation["responses"]) == {"200", "408", "413", "415", "422", "500", "503"}
-        assert "multipart/form-data" in operation["requestBody"]["content"]
+        assert {"multipart/form-data", "image/jpeg", "application/json"} <= operation["requestBody"]["content"].keys()
 
 
 def test_a_second_worker_gives_the_same_answer(tmp_path: Path) -> None:

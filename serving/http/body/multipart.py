@@ -6,7 +6,7 @@ Starlette's own form parser spools large parts to disk, which a container with a
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from serving.errors import invalid_request, unsupported_media
+from serving.errors import invalid_request, quoted, unsupported_media
 
 MAX_PARTS = 1000
 
@@ -59,7 +59,7 @@ def images_in(body: bytes, content_type: str, field: str) -> list[bytes]:
     """Returns the contents of every part named `field`, in order, at least one.
 
     Raises:
-        RequestError: 415 if the body is not multipart/form-data, 422 if it is broken or has no such part.
+        RequestError: 415 if the body is not multipart/form-data, 422 if it is broken, has no such part, or others.
     """
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
@@ -74,6 +74,12 @@ def images_in(body: bytes, content_type: str, field: str) -> list[bytes]:
     except FormParserError as error:
         raise invalid_request(f"The multipart body is broken: {error}") from None
     if not collector.found:
-        got = ", ".join(map(repr, collector.names[:5])) or "nothing"
+        got = ", ".join(map(quoted, collector.names[:5])) or "nothing"
         raise invalid_request(f"The form has no field named {field!r}; it has {got}.")
+    others = [name for name in collector.names if name != field]
+    if others:
+        raise invalid_request(
+            f"The form may not have a field named {quoted(others[0])}; parameters stand in the address, as in "
+            "?confidence=0.25."
+        )
     return collector.found
