@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from banana_delivery.errors import RegistryError
+from banana_delivery.errors import RegistryError, redacted
 from banana_delivery.model_registry.client import failures, open_client, plain_reason, without_credentials
 from banana_delivery.model_registry.webhooks.deliveries import EVENTS
 
@@ -34,18 +34,24 @@ def register(tracking_uri: str, model_name: str, url: str, secret: str) -> str:
     try:
         client = open_client(tracking_uri)
         webhook = _registered(client, model_name, url, secret)
-        tried = client.test_webhook(webhook.webhook_id)
     except failures() as error:
         raise RegistryError(
             f"MLflow at {place} did not take the webhook for {without_credentials(url)} ({plain_reason(error)}): it "
             "wants https and a public address unless its server is told otherwise, and a database (docs/triggers.md)."
         ) from error
-    if not tried.success:
-        why = tried.error_message or f"HTTP {tried.response_status}: {tried.response_body}"
-        return (
-            f"MLflow could not deliver to {without_credentials(url)}, so staging waits for the next look: {why[:300]}"
-        )
+    if why := _undelivered(client, webhook):
+        return f"MLflow could not deliver to {without_credentials(url)}, so staging waits for the next look: {why}"
     return f"MLflow tells {without_credentials(url)} of what happens to {model_name}."
+
+
+def _undelivered(client: MlflowClient, webhook: Webhook) -> str:
+    """Why a delivery did not arrive; empty if it did. MLflow tries for longer than its client waits for it."""
+    try:
+        tried = client.test_webhook(webhook.webhook_id)
+    except failures() as error:
+        return plain_reason(error)
+    said = tried.error_message or f"HTTP {tried.response_status}: {tried.response_body}"
+    return "" if tried.success else redacted(said)[:300]
 
 
 def _registered(client: MlflowClient, model_name: str, url: str, secret: str) -> Webhook:

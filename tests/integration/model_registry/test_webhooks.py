@@ -21,7 +21,7 @@ from banana_delivery.waiting import wait_until
 from tests.integration.model_registry.conftest import free_port
 from tests.support.pipeline import open_pipeline
 
-MODEL = 'rung/for "it\'s"'
+MODEL = 'rung for "it\'s"'
 SECRET = "the secret of the webhooks of a test"
 
 
@@ -64,7 +64,7 @@ def test_an_alias_in_a_real_mlflow_has_the_sensor_start_a_delivery_while_it_list
     assert len(client.list_webhooks()) == 1
     for name in (MODEL, "another model"):
         client.create_registered_model(name)
-        client.create_model_version(name, "/nowhere")
+        client.create_model_version(name, "s3://models/1")
 
     bell = ActingBell(receiver, lambda: SECRET)
     registry = MlflowRegistry(MODEL, mlflow_server)

@@ -148,7 +148,8 @@ def test_a_body_that_is_too_large_is_not_taken(sender: Sender, announced: bool) 
 
 @pytest.mark.parametrize("length", ["9" * 5000, "-1", "many"])
 def test_a_length_that_is_none_is_refused(sender: Sender, length: str) -> None:
-    assert sender.send(**{"Content-Length": length}) == (413, False)
+    answer = sender.client.post("/mlflow", content=event(), headers={"Content-Length": length})
+    assert answer.status_code == 413
 
 
 def test_a_flood_is_sent_away_until_there_is_room_again(sender: Sender) -> None:
@@ -175,7 +176,7 @@ def test_there_is_nothing_else_to_ask(sender: Sender, method: str, path: str) ->
 
 def test_only_whoever_has_the_secret_may_listen(sender: Sender) -> None:
     def listen(token: str) -> int:
-        shown = {"Authorization": f"Bearer {token}".encode("latin-1")}
+        shown = {b"Authorization": f"Bearer {token}".encode("latin-1")}
         return sender.client.get("/rings", headers=shown).status_code
 
     assert [listen(""), listen(SECRET), listen("\xe9"), listen(listening_token("another"))] == [401] * 4
