@@ -1,6 +1,6 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
 .PHONY: demo up down wheel check format test test-integration test-e2e test-long chaos test-docker test-cluster \
-        demo-cluster lock audit bench-image bench-serving bench-prediction-log bench-scale simulate clean
+        demo-cluster lock audit bench-image bench-serving bench-prediction-log bench-scale bench-signing simulate clean
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -96,6 +96,9 @@ bench-serving: .venv/.installed
 
 bench-prediction-log: .venv/.installed
 	$(BIN)/python -m benchmarks.prediction_log
+
+bench-signing: .venv/.installed
+	$(BIN)/python -m benchmarks.signing
 
 # What a thousand deliveries leave behind, and what is asked of them; fails where something takes over 0.3 s.
 bench-scale: .venv/.installed

@@ -195,6 +195,10 @@ class UnsafeModelError(RejectedModelError):
     """The file's pickle asks for more than the parts of a model; it was not loaded."""
 
 
+class UnsignedModelError(RejectedModelError):
+    """Nobody whose key is believed signed the checkpoint, and the settings ask for that."""
+
+
 class NotADetectorError(RejectedModelError):
     """The checkpoint holds a model of another task."""
 

@@ -25,11 +25,13 @@ class Platform:
     Attributes:
         parts: the store of its images and the target that runs them, which belong together.
         processes: what ``banana-delivery up`` starts for it.
+        user: who types, by the word of where releases run; empty if nobody there says so.
         is_ours: whether staging and production are the embedded stack's own, and so nobody else's.
     """
 
     parts: Callable[[Settings], tuple[ImageStore, ReleaseTarget]]
     processes: Callable[[Settings], list[ManagedProcess]]
+    user: Callable[[Settings], str]
     is_ours: bool
 
 
@@ -59,6 +61,12 @@ def _kubernetes(settings: Settings) -> tuple[ImageStore, ReleaseTarget]:
     return docker_images(settings), kubernetes_target(settings)
 
 
+def _kubernetes_user(settings: Settings) -> str:
+    from banana_delivery.targets.kubernetes.api import kubernetes_user
+
+    return kubernetes_user(settings)
+
+
 def _without_router(settings: Settings) -> list[ManagedProcess]:
     """The cluster's Gateway is the router."""
     from banana_delivery.embedded.processes import managed_processes
@@ -67,6 +75,6 @@ def _without_router(settings: Settings) -> list[ManagedProcess]:
 
 
 PLATFORMS = {
-    "local": Platform(_local, _local_processes, is_ours=True),
-    "kubernetes": Platform(_kubernetes, _without_router, is_ours=False),
+    "local": Platform(_local, _local_processes, lambda _: "", is_ours=True),
+    "kubernetes": Platform(_kubernetes, _without_router, _kubernetes_user, is_ours=False),
 }

@@ -28,6 +28,11 @@ MOST_REPLICAS = 1000
 POLICY_NAMES = ("standard", "seed", "demo")
 """The release policies that come with the product."""
 
+FILES_THAT_MAY_BE = (
+    "evidence_key_file", "cosign_key", "cosign_public_key", "model_signing_public_key", "webhook_secret_file",
+)  # fmt: skip
+"""Settings that name a file or, empty, none."""
+
 
 def default_home(checkout: Path | None = CHECKOUT) -> Path:
     """``.banana`` in the checkout, or the user's data folder where the product was installed without one."""
@@ -75,9 +80,7 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr = Field(
         default=SecretStr(""), description="With which MLflow signs webhooks; empty: what the file holds."
     )
-    webhook_secret_file: Path | None = Field(
-        default=None, description="File that holds it instead; empty: made in the home by `banana-delivery up`."
-    )
+    webhook_secret_file: Path | None = Field(default=None, description="File that holds it; empty: made by `up`.")
 
     # Dagster, where it is not the embedded stack's own.
     dagster_host: str = Field(default="127.0.0.1", description="Where the command line finds Dagster's pages.")
@@ -238,6 +241,13 @@ class Settings(BaseSettings):
         description="Public keys as PEM; only what one of them signed is deployed. Empty: nobody asks for signatures.",
     )
 
+    # Signatures of models.
+    model_signing_public_key: Path | None = Field(
+        default=None,
+        description="Public keys as PEM; only a `best.pt` that one of them signed is delivered, by a `model.sig` "
+        "beside it (OpenSSF model signing). Empty: nobody asks for it.",
+    )
+
     # Evidence.
     evidence_key_file: Path | None = Field(
         default=None,
@@ -262,12 +272,12 @@ class Settings(BaseSettings):
     # People.
     notify_urls: list[SecretStr] = Field(default=[], description="Apprise URLs, one a channel, as JSON.")
 
-    @field_validator("evidence_key_file", "cosign_key", "cosign_public_key", "webhook_secret_file", mode="before")
+    @field_validator(*FILES_THAT_MAY_BE, mode="before")
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
         return value or None
 
-    @field_validator("home", "holdout", "evidence_key_file", "cosign_key", "cosign_public_key", "webhook_secret_file")
+    @field_validator("home", "holdout", *FILES_THAT_MAY_BE)
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else path

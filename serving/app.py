@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,6 +18,7 @@ from serving.errors import RequestError, invalid_request, quoted
 from serving.http import predictions, status
 from serving.http.docs import LICENCE, add_docs, described
 from serving.http.envelope import CLIENT_CLOSED_REQUEST, Envelope
+from serving.http.ports import ByPort
 from serving.http.schemas import ErrorDetail, ErrorResponse
 from serving.http.shortcut import ErrorHandler, Shortcut
 from serving.replica import Replica
@@ -29,6 +31,7 @@ DESCRIPTION = (
     "Finds objects in images with one version of an exported detector. "
     "Every answer says which model version and which image digest gave it."
 )
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
 class AnswerFailures:
@@ -73,15 +76,28 @@ def create_app(replica: Replica) -> Envelope:
         # FastAPI's own pages load their scripts from a CDN.
         docs_url=None,
         redoc_url=None,
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        telemetry=_NO_TELEMETRY,
     )
     api.include_router(predictions.router(replica))
     api.include_router(status.router(replica))
+    internal_port = replica.settings.internal_port
+    api.include_router((status.users_router if internal_port else status.internal_router)(replica))
     add_docs(api, source_url)
     on_error = partial(_answer_error, replica)
     _answer_errors(api, on_error)
-    shortcut = Shortcut(api, "/predict", partial(predictions.predict, replica), on_error)
-    return Envelope(shortcut, replica.identity, replica.lifecycle, replica.metrics, replica.settings.probe_token)
+    app: ASGIApp = Shortcut(api, "/predict", partial(predictions.predict, replica), on_error)
+    if internal_port:
+        app = ByPort(app, _internal_app(replica, on_error), internal_port)
+    return Envelope(app, replica.identity, replica.lifecycle, replica.metrics, replica.settings.probe_token)
+
+
+def _internal_app(replica: Replica, on_error: ErrorHandler) -> FastAPI:
+    """What answers on the internal port: nothing that a user asks for, so that nobody routes users there."""
+    api = FastAPI(title="Banana detector, for whoever runs it", openapi_url=None, telemetry=_NO_TELEMETRY)
+    api.include_router(status.router(replica))
+    api.include_router(status.internal_router(replica))
+    _answer_errors(api, on_error)
+    return api
 
 
 def _answer_errors(api: FastAPI, on_error: ErrorHandler) -> None:

@@ -54,6 +54,11 @@ def overloaded(message: str) -> RequestError:
     return RequestError(503, "overloaded", message, retry_after=1)
 
 
+def not_here() -> RequestError:
+    """It is for whoever runs this replica, and answered where users do not come."""
+    return RequestError(404, "internal_port", "This is answered on the replica's internal port alone.")
+
+
 def not_ready(message: str) -> RequestError:
     """The model is not loaded and warm yet, or cannot be."""
     return RequestError(503, "not_ready", message, retry_after=1)

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from types import FrameType
@@ -32,6 +33,13 @@ class DrainingServer(uvicorn.Server):
         self._replica = replica
         self._stop_at: float | None = None
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves until it is told to stop, on the internal port too if there is one."""
+        internal_port = self._replica.settings.internal_port
+        if sockets is None and internal_port is not None:
+            sockets = [_bound(self.config, port) for port in (self.config.port, internal_port)]
+        super().run(sockets)
+
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         """Begins to stop; a second SIGINT stops at once."""
         if self._stop_at is not None and sig == signal.SIGINT:
@@ -54,6 +62,18 @@ class DrainingServer(uvicorn.Server):
         watchdog = threading.Timer(limit, _end_process, (limit,))
         watchdog.daemon = True
         watchdog.start()
+
+
+def _bound(config: uvicorn.Config, port: int) -> socket.socket:
+    """A socket that refuses connections until the model is loaded and the server listens.
+
+    Raises:
+        SystemExit: if somebody else has the port; the log says which.
+    """
+    bound = uvicorn.Config(config.app, host=config.host, port=port, log_config=None).bind_socket()
+    # A process that decodes an image has no use for it.
+    bound.set_inheritable(False)
+    return bound
 
 
 def _end_process(seconds: float) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.errors import ConfigurationError
@@ -31,6 +31,9 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
+    internal_port: int | None = Field(
+        None, ge=1, le=65535, description="Metrics and what runs here answer on this port alone; empty: on PORT."
+    )
     keep_alive_seconds: int = Field(75, ge=1, description="Idle connections stay open this long; exceed the router's.")
     header_seconds: float = Field(10.0, gt=0, description="A connection must finish a request's head in this time.")
     upload_seconds: float = Field(30.0, gt=0, description="A body may not pause so long: 4 KiB/s on average over it.")
@@ -60,6 +63,13 @@ class Settings(BaseSettings):
     )
 
     fault: str = Field("", description="Rehearsal switch that breaks /predict on purpose; see serving.faults.")
+
+    @field_validator("internal_port")
+    @classmethod
+    def _is_another_port(cls, port: int | None, others: ValidationInfo) -> int | None:
+        if port is not None and port == others.data.get("port"):
+            raise ValueError("it is PORT; give another one, or none to have everything answer on PORT")
+        return port
 
 
 def load_settings() -> Settings:

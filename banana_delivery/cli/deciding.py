@@ -46,12 +46,14 @@ def adopt_records(
 
 def _record_decision(kind: str, version: str, reason: str, digest: str) -> None:
     from banana_delivery.defs.build import build_resources
-    from banana_delivery.delivery.launch import decide
+    from banana_delivery.delivery.launch import decide, decided_by
+    from banana_delivery.platforms import platform
     from banana_delivery.policy.asset_records import DecisionKind
 
     settings = load_settings()
     parts = build_resources(settings)
-    said = decide(settings, parts.model_registry, parts.clock, DecisionKind(kind), version, digest, reason)
+    by = decided_by(platform(settings).user(settings))
+    said = decide(settings, parts.model_registry, parts.clock, DecisionKind(kind), version, digest, reason, by)
     console.print(
         f"Recorded, {said.by}: {said.kind} of version {said.version} as {said.digest[:19]}, which counts for "
         f"{settings.decision_hours:g} h.",

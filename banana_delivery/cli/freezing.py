@@ -37,13 +37,15 @@ def unfreeze(
 
 
 def _say(reason: str, until: str, *, frozen: bool) -> None:
-    from banana_delivery.delivery.launch import claimed_by, say_freeze
+    from banana_delivery.delivery.launch import decided_by, say_freeze
+    from banana_delivery.platforms import platform
     from banana_delivery.policies.calendar import until_words
     from banana_delivery.policies.reading import load_policy
     from banana_delivery.waiting import SystemClock
 
     settings = load_settings()
-    said = say_freeze(settings, SystemClock(), claimed_by(), reason, until, frozen=frozen)
+    by = decided_by(platform(settings).user(settings))
+    said = say_freeze(settings, SystemClock(), by, reason, until, frozen=frozen)
     what = "Nothing enters production" if frozen else "Deliveries may enter production"
     with suppress(BadSettingsError):
         if not frozen and (still := _closed(settings, load_policy(settings.policy_source).freeze, said, said.at)):

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from banana_delivery import bundle
 from banana_delivery.delivery.signing.foundations import moved_base, vouched_runtime
@@ -225,13 +226,15 @@ class ImageBuild:
         """
         if self._signer.has_signed(ref):
             return
+        said: dict[str, dict[str, Any]] = {}
         if made:
             labels, now, commit = self.store.labels(ref), self.clock.time(), git_revision(length=40)
             model, run_id = self.settings.model_name, self.run_id
             built = provenance(artifact, labels, model=model, run_id=run_id, commit=commit, start=began, end=now)
-            self._signer.say(ref, {PROVENANCE: built})
+            said[PROVENANCE] = built
         if bill:
-            self._signer.say(ref, {SBOM: json.loads(bill.content)})
+            said[SBOM] = json.loads(bill.content)
+        self._signer.say(ref, said)
         self._signer.sign(ref)  # Last: what is signed is complete.
 
     def _prove(self, context: BuildContext, found: BuiltImage) -> tuple[bool, BuiltImage]:

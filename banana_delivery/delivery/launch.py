@@ -32,6 +32,8 @@ from banana_delivery.settings import Settings
 from banana_delivery.waiting import Clock
 
 LONGEST_DELIVERY_SECONDS = 3600.0
+_NOBODYS = ("system:serviceaccount:", "system:node:")
+"""How Kubernetes' names of accounts begin that no person has."""
 
 
 Asked = tuple[str, str, Sequence[str]]
@@ -140,6 +142,19 @@ def claimed_by() -> str:
     return f"{CLAIMED}{name} on {socket.gethostname()}"
 
 
+def decided_by(user: str) -> str:
+    """Who decides: whom the cluster says that he is, if it says so of a person.
+
+    Args:
+        user: by the cluster's word; empty if it has none. An account that several share, as a pod's, is no person.
+    """
+    if not user:
+        return claimed_by()
+    if user.startswith(_NOBODYS):
+        return f"{claimed_by()}, with the account {user}"
+    return f"{user} (Kubernetes user)"
+
+
 def decide(
     settings: Settings,
     registry: ModelRegistry,
@@ -148,6 +163,7 @@ def decide(
     version: str,
     digest: str,
     reason: str,
+    by: str = "",
 ) -> ManualDecision:
     """Put a person's decision about one image of an existing version on record.
 
@@ -159,6 +175,7 @@ def decide(
         version: MLflow model version.
         digest: the beginning of the image's digest; empty for the version's latest image.
         reason: why, in one sentence.
+        by: who says it; empty for whom this machine says.
 
     Raises:
         GateError: if there is no reason, or no such image.
@@ -174,7 +191,7 @@ def decide(
             kind=kind,
             version=version,
             digest=_decided(log, version, digest).digest,
-            by=claimed_by(),
+            by=by or claimed_by(),
             reason=reason.strip(),
             at=clock.time(),
         )

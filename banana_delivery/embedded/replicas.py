@@ -1,7 +1,6 @@
 """What one colour runs on this machine, and how that has to change: pure values and rules.
 
-Bringing the processes of a colour to what was wished: ports, supervisord, then the router's backends. Asking replicas
-themselves: whether they are ready, with the right release, and what they measured.
+Bringing the processes of a colour to what was wished: ports, supervisord, then the router's backends.
 """
 
 from __future__ import annotations
@@ -9,15 +8,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from operator import not_
 from pathlib import Path
 
-import httpx
 from pydantic import Field, ValidationError
 
 from banana_delivery.embedded.paths import LocalPaths, is_free
+from banana_delivery.embedded.replica_client import ReplicaClient
 from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.supervisor import MEANT_TO_RUN, Process, Program, Supervisor
 from banana_delivery.errors import TargetError
@@ -41,10 +39,18 @@ class Replica(StoredModel):
     Attributes:
         name: its program in supervisord; never used again for another release.
         port: where it listens, on 127.0.0.1.
+        internal_port: where it answers what only the pipeline asks; 0 for one that was started before there was such a
+            port, which answers everything on the other. So does a release that was built before.
     """
 
     name: str
     port: int
+    internal_port: int = 0
+
+    @property
+    def metrics_ports(self) -> tuple[int, ...]:
+        """Where its counters may be, the likely place first."""
+        return (self.internal_port, self.port) if self.internal_port else (self.port,)
 
 
 class ReplicaSet(StoredRecord):
@@ -70,8 +76,13 @@ class ReplicaSet(StoredRecord):
 
     @property
     def ports(self) -> list[int]:
-        """Where its replicas listen."""
+        """Where its replicas listen for users."""
         return [replica.port for replica in self.replicas]
+
+    @property
+    def taken_ports(self) -> set[int]:
+        """All ports that are its replicas'."""
+        return {port for replica in self.replicas for port in replica.metrics_ports}
 
     @property
     def prefix(self) -> str:
@@ -89,7 +100,7 @@ class ReplicaSet(StoredRecord):
 
         Args:
             replicas: how many.
-            free_ports: where new ones may listen; as many are taken as are needed.
+            free_ports: where new ones may listen; two for each are taken.
             failed: names of replicas that are not worth keeping.
             known: names of processes that are still there, for example to finish what they have accepted; a process
                 that is on its way out cannot be started.
@@ -97,9 +108,9 @@ class ReplicaSet(StoredRecord):
         kept = [replica for replica in self.replicas if replica.name not in failed][:replicas]
         taken = {replica.name for replica in self.replicas} | known
         names = (name for name in self._names() if name not in taken)
+        ports = iter(free_ports)
         fresh = [
-            Replica(name=next(names), port=port)
-            for _, port in zip(range(replicas - len(kept)), free_ports, strict=False)
+            Replica(name=next(names), port=next(ports), internal_port=next(ports)) for _ in range(replicas - len(kept))
         ]
         return self.replace(replicas=(*kept, *fresh))
 
@@ -116,6 +127,7 @@ class ReplicaSet(StoredRecord):
             "FAULT": settings.drill_faults.get(self.image.version, ""),
             "HOST": "127.0.0.1",
             "PORT": str(replica.port),
+            **({"INTERNAL_PORT": str(replica.internal_port)} if replica.internal_port else {}),
             "KEEP_ALIVE_SECONDS": str(KEEP_ALIVE_SECONDS),
             "DRAIN_SECONDS": str(DRAIN_SECONDS),
             "PRE_STOP_SECONDS": str(PRE_STOP_SECONDS),
@@ -143,60 +155,6 @@ class ReplicaSet(StoredRecord):
 def name_prefix(environment: Environment, colour: Colour) -> str:
     """What the names of all programs of a colour begin with."""
     return f"{environment}-{colour}-"
-
-
-@dataclass(frozen=True)
-class Health:
-    """A replica's answer.
-
-    Attributes:
-        ready: whether it takes requests, as the release that was asked for.
-        waiting_for: what it is still doing otherwise.
-        reported: the digest with which something else answers in its place.
-    """
-
-    ready: bool
-    waiting_for: str = ""
-    reported: str = ""
-
-
-class ReplicaClient:
-    """Speaks to replicas on this machine directly, not through the router."""
-
-    def __init__(self) -> None:
-        # No connection is kept: replicas come and go, and nobody has to close it.
-        self._client = httpx.Client(timeout=2.0, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
-
-    def health(self, port: int, digest: str) -> Health:
-        """Whether the replica on a port is ready and runs this digest."""
-        try:
-            answer = self._client.get(f"http://127.0.0.1:{port}/ready")
-        except httpx.TimeoutException:
-            return Health(ready=False, waiting_for="it accepts connections, but does not answer")
-        except httpx.TransportError:
-            return Health(ready=False, waiting_for="its process is starting")
-        if answer.status_code != httpx.codes.OK:
-            return Health(ready=False, waiting_for=_sentence(answer))
-        reported = answer.headers.get("X-Image-Digest", "")
-        if reported == digest:
-            return Health(ready=True)
-        return Health(False, f"port {port} is answered by {reported or 'something else'}", reported)
-
-    def metrics(self, port: int) -> str | None:
-        """The replica's own counters in Prometheus' text format; None if it does not answer."""
-        try:
-            answer = self._client.get(f"http://127.0.0.1:{port}/metrics")
-        except httpx.TransportError:
-            return None
-        return answer.text if answer.status_code == httpx.codes.OK else None
-
-
-def _sentence(answer: httpx.Response) -> str:
-    """Why it is not ready, in the replica's own words if it has any."""
-    try:
-        return str(answer.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"/ready answers {answer.status_code}"
 
 
 PORTS_TRIED = 500
@@ -286,10 +244,7 @@ class Replicas:
         """
         for found in chain.from_iterable(self.all(environment) for environment in Environment):
             with self._free_ports() as free_ports:
-                moved = tuple(
-                    replica if is_free(replica.port) else replica.replace(port=next(free_ports))
-                    for replica in found.replicas
-                )
+                moved = tuple(_moved(replica, free_ports) for replica in found.replicas)
                 self._write(found.replace(replicas=moved))
             for replica in moved:
                 self._supervisor.write(found.program(replica, self._settings))
@@ -360,7 +315,8 @@ class Replicas:
             error=TargetError,
             end_stopped=True,
         ):
-            given = {port for environment in Environment for found in self.all(environment) for port in found.ports}
+            sets = chain.from_iterable(self.all(environment) for environment in Environment)
+            given = {port for found in sets for port in found.taken_ports}
             yield self._candidates(given)
 
     def _candidates(self, given: set[int]) -> Iterator[int]:
@@ -372,6 +328,13 @@ class Replicas:
             f"No free port for a replica between {first} and {first + PORTS_TRIED}; set BANANA_REPLICA_PORT_BASE to a "
             f"quieter range."
         )
+
+
+def _moved(replica: Replica, free_ports: Iterator[int]) -> Replica:
+    """A replica that does not run, away from ports that somebody has taken, and with an internal one if it had none."""
+    port = replica.port if is_free(replica.port) else next(free_ports)
+    stays = replica.internal_port and is_free(replica.internal_port)
+    return replica.replace(port=port, internal_port=replica.internal_port if stays else next(free_ports))
 
 
 def _failed(replicas: ReplicaSet, processes: dict[str, Process]) -> frozenset[str]:

@@ -17,7 +17,8 @@ import psutil
 
 from banana_delivery.embedded.paths import LocalPaths, is_free
 from banana_delivery.embedded.processes import ROUTER, ManagedProcess, variable
-from banana_delivery.embedded.replicas import Replica, ReplicaClient, Replicas, ReplicaSet
+from banana_delivery.embedded.replica_client import ReplicaClient
+from banana_delivery.embedded.replicas import Replica, Replicas, ReplicaSet
 from banana_delivery.embedded.reserve import Reserve
 from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of

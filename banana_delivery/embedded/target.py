@@ -15,7 +15,8 @@ from typing_extensions import override
 
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.record import RecordFile
-from banana_delivery.embedded.replicas import Health, Replica, ReplicaClient, Replicas, ReplicaSet
+from banana_delivery.embedded.replica_client import Health, ReplicaClient
+from banana_delivery.embedded.replicas import Replica, Replicas, ReplicaSet
 from banana_delivery.embedded.reserve import Reserve
 from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.router.traffic import LocalTraffic

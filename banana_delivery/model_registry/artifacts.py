@@ -6,8 +6,9 @@ broke, half a body, a timeout), so files are fetched from the store behind it, w
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,15 +21,28 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def download(client: MlflowClient, uri: str, run_id: str, to: Path, where: str, allowed: Collection[str] = ()) -> Path:
+@dataclass(frozen=True)
+class Place:
+    """Where a version's artifacts are.
+
+    Attributes:
+        uri: the version's source.
+        run_id: its run; empty if none is recorded.
+        where: how messages call the version.
+    """
+
+    uri: str
+    run_id: str
+    where: str
+
+
+def download(client: MlflowClient, place: Place, to: Path, allowed: Collection[str] = ()) -> Path:
     """Fetch the one ``best.pt`` of a source.
 
     Args:
         client: knows the version's run.
-        uri: the version's source.
-        run_id: its run; empty if none is recorded.
+        place: where it is.
         to: folder for the file.
-        where: how messages call the version.
         allowed: addresses below which it may lie beside MLflow's own artifacts.
 
     Raises:
@@ -37,14 +51,37 @@ def download(client: MlflowClient, uri: str, run_id: str, to: Path, where: str, 
             other files.
         RegistryError: if the store cannot be reached, lists nothing at all, or what arrived is not what was listed.
     """
-    place = without_credentials(uri)
+    with _asking(client, place, allowed) as source:
+        return source.fetch(to)
+
+
+def signature(client: MlflowClient, place: Place, to: Path, allowed: Collection[str] = ()) -> Path | None:
+    """Fetch the ``model.sig`` of a source; None if it is proven that its ``best.pt`` has none.
+
+    Args:
+        client: knows the version's run.
+        place: where it is.
+        to: folder for the file.
+        allowed: addresses below which it may lie beside MLflow's own artifacts.
+
+    Raises:
+        RegistryRefusedError: if it lies elsewhere; nothing was asked there, and no login sent.
+        RegistryError: if the store cannot be reached, or does not say the same twice.
+    """
+    with _asking(client, place, allowed) as source:
+        return source.fetch_signature(to)
+
+
+@contextmanager
+def _asking(client: MlflowClient, place: Place, allowed: Collection[str]) -> Iterator[_Source]:
     try:
         with patient():
-            return _Source(client, uri, run_id, where, allowed).fetch(to)
+            yield _Source(client, place.uri, place.run_id, place.where, allowed)
     except failures() as error:
         raise RegistryError(
-            f"The artifacts of {where} cannot be read from {place} ({plain_reason(error)}): look whether that "
-            "store can be reached from here with the credentials in the environment."
+            f"The artifacts of {place.where} cannot be read from {without_credentials(place.uri)} "
+            f"({plain_reason(error)}): look whether that store can be reached from here with the credentials in the "
+            "environment."
         ) from error
 
 
@@ -100,6 +137,24 @@ class _Source:
             f"The artifact store lists nothing at all at {self._place} for {self._where}: look whether its volume is "
             "mounted and its bucket is the right one. If that run never logged an artifact, log the checkpoint and "
             "register the version again."
+        )
+
+    def fetch_signature(self, to: Path) -> Path | None:
+        """Find the signature beside the one ``best.pt`` and download it; that there is none is believed if said twice.
+
+        The same listing has to show the checkpoint: one that shows nothing says nothing of a signature either.
+        """
+        for artifacts in dict.fromkeys((self._inner, self._outer)):
+            listing = self._list(artifacts)
+            if len(listing.checkpoints) != 1:
+                continue
+            if path := checkpoint.signature_path(listing):
+                return checkpoint.fetch(artifacts, path, None, to, self._where, failures())
+            if self._list(artifacts).files == listing.files:
+                return None
+        raise RegistryError(
+            f"What lies beside best.pt of {self._where} is not listed, or differently each time, so that nobody knows "
+            "whether it is signed: allow listing that folder, or try again in a minute."
         )
 
     def _refuse(self, address: str, own: Collection[str]) -> None:

@@ -83,6 +83,19 @@ class ModelRegistry(ABC):
         """
 
     @abstractmethod
+    def signature(self, version: str, to: Path) -> Path | None:
+        """Fetch the ``model.sig`` that lies beside the version's ``best.pt``, or in a folder above it, the nearest one.
+
+        Returns:
+            Its path, below the directory ``to``; None if it is proven that there is none.
+
+        Raises:
+            UnknownVersionError: if there is no such version.
+            MissingCheckpointError: if it is proven that there is no ``best.pt`` either.
+            RegistryError: if the artifacts cannot be reached or did not arrive whole: nothing is known then.
+        """
+
+    @abstractmethod
     def mark(self, version: str, mark: RegistryMark) -> None:
         """Write an outcome back: tags, stages and aliases, so that the registry says what really serves. Idempotent.
 

@@ -22,6 +22,8 @@ from banana_delivery.errors import MissingCheckpointError, RegistryError
 
 LOG = logging.getLogger(__name__)
 CHECKPOINT_NAME = "best.pt"
+SIGNATURE_NAME = "model.sig"
+"""As the tools of OpenSSF's model signing call it."""
 MAX_FOLDERS = 500
 """Folders looked into before giving up: a source that is a whole bucket must not be listed for hours."""
 PAUSES_SECONDS = (1.0, 4.0)
@@ -123,6 +125,17 @@ def find(ask: Callable[[], Listing], where: str) -> Entry | None:
     )
 
 
+def signature_path(listing: Listing) -> str:
+    """Where the signature of the one ``best.pt`` lies that a listing shows: nearest to it; empty if there is none."""
+    [checkpoint] = listing.checkpoints
+    folder = posixpath.dirname(checkpoint.path)
+    while True:
+        path = posixpath.join(folder, SIGNATURE_NAME)
+        if path in listing.others or not folder:
+            return path if path in listing.others else ""
+        folder = posixpath.dirname(folder)
+
+
 def fetch(
     artifacts: Artifacts,
     path: str,
@@ -131,7 +144,7 @@ def fetch(
     where: str,
     passing: tuple[type[Exception], ...] = (OSError,),
 ) -> Path:
-    """Download one file to ``to/best.pt``; what is there before or after is a whole file or none.
+    """Download one file into ``to``, under its own name; what is there before or after is a whole file or none.
 
     Args:
         artifacts: where it is.
@@ -172,7 +185,7 @@ def _fetch_once(artifacts: Artifacts, path: str, size: int | None, to: Path, whe
                 f"Only {arrived} of {size} bytes of {path} arrived from {where}: try again, and if it stays so, "
                 "look at the artifact store."
             )
-        return file.replace(to / CHECKPOINT_NAME)
+        return file.replace(to / posixpath.basename(path))
 
 
 def _digest(file: Path) -> str:

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from banana_delivery.errors import MissingCheckpointError, RegistryError, UnknownVersionError
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion, StagedVersion
-from banana_delivery.model_registry.checkpoint import CHECKPOINT_NAME
+from banana_delivery.model_registry.checkpoint import CHECKPOINT_NAME, SIGNATURE_NAME
 from banana_delivery.model_registry.transitions import (
     STAGED,
     DropAlias,
@@ -26,6 +26,7 @@ from banana_delivery.policy.outcomes import RegistryMark
 @dataclass
 class _Kept:
     checkpoint: bytes | None
+    signature: bytes | None
     metrics: dict[str, float]
     created_at: float
     moved_at: float
@@ -45,11 +46,13 @@ class FakeRegistry(ModelRegistry):
         self._down = False
         self._unmounted = False
 
-    def publish(self, checkpoint: bytes | None, metrics: dict[str, float] | None = None) -> str:
-        """Add a version, with or without a ``best.pt``, and return its number."""
+    def publish(
+        self, checkpoint: bytes | None, metrics: dict[str, float] | None = None, signature: bytes | None = None
+    ) -> str:
+        """Add a version, with or without a ``best.pt`` and a ``model.sig``, and return its number."""
         version = str(next(self._numbers))
         now = float(next(self._clock))
-        self._versions[version] = _Kept(checkpoint=checkpoint, metrics=metrics or {}, created_at=now, moved_at=now)
+        self._versions[version] = _Kept(checkpoint, signature, metrics=metrics or {}, created_at=now, moved_at=now)
         return version
 
     def stage(self, version: str, stage: str = STAGED, at: float | None = None) -> None:
@@ -128,6 +131,16 @@ class FakeRegistry(ModelRegistry):
         to.mkdir(parents=True, exist_ok=True)
         path = to / CHECKPOINT_NAME
         path.write_bytes(checkpoint)
+        return path
+
+    @override
+    def signature(self, version: str, to: Path) -> Path | None:
+        self.download(version, to)
+        content = self._kept(self._number(version)).signature
+        if content is None:
+            return None
+        path = to / SIGNATURE_NAME
+        path.write_bytes(content)
         return path
 
     @override

@@ -132,10 +132,18 @@ class MlflowRegistry(ModelRegistry):
     @override
     def download(self, version: str, to: Path) -> Path:
         with self._speaking(version):
-            found = self._latest() if version == "latest" else self._version(version)
-            where = f"version {found.version} of model '{self.model_name}' ({self._place})"
-            uri = self._client.get_model_version_download_uri(self.model_name, str(found.version))
-            return artifacts.download(self._client, uri, str(found.run_id or ""), to, where, self._artifact_roots)
+            return artifacts.download(*self._source(version), to, self._artifact_roots)
+
+    @override
+    def signature(self, version: str, to: Path) -> Path | None:
+        with self._speaking(version):
+            return artifacts.signature(*self._source(version), to, self._artifact_roots)
+
+    def _source(self, version: str) -> tuple[MlflowClient, artifacts.Place]:
+        found = self._latest() if version == "latest" else self._version(version)
+        where = f"version {found.version} of model '{self.model_name}' ({self._place})"
+        uri = self._client.get_model_version_download_uri(self.model_name, str(found.version))
+        return self._client, artifacts.Place(uri, str(found.run_id or ""), where)
 
     @override
     def mark(self, version: str, mark: RegistryMark) -> None:

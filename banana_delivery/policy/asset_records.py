@@ -104,6 +104,7 @@ class ArtifactRecord(StoredRecord):
         parity_passed: whether the export answers as the checkpoint does.
         parity_reason: one sentence with the numbers.
         reused: whether the files of an earlier delivery were taken.
+        model_signed_by: name of the key that signed ``best.pt``; empty if nobody asked.
         seconds: wall-clock time.
     """
 
@@ -118,6 +119,7 @@ class ArtifactRecord(StoredRecord):
     parity_passed: bool
     parity_reason: str
     reused: bool
+    model_signed_by: str = ""
     seconds: float
 
 

@@ -124,8 +124,16 @@ class StatusResponse(_Model):
     status: str
 
 
+class ServedResponse(_Model):
+    """Answer of GET /version where users ask: what every prediction says of its release, and the model's name."""
+
+    model_name: str
+    version: str
+    digest: str
+
+
 class VersionResponse(BaseModel):
-    """Answer of GET /version: version.json as it lies beside the model, and what runs it."""
+    """Answer of GET /version for whoever runs it: version.json as it lies beside the model, and what runs it."""
 
     model_config = ConfigDict(protected_namespaces=(), frozen=True, extra="allow")
 

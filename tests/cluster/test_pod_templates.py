@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 
 from banana_delivery.policy.model import Colour, Deployment, Environment, ImageRef
-from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, container_of, deployment_of
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, container_of, deployment_of, metrics_ports
 from tests.cluster.cluster import PRODUCTION, VERSIONS, Cluster
 
 STAGING = Environment.STAGING
@@ -37,7 +37,7 @@ OF_THE_CONTAINER = {
     },
 }
 PROBES = {"startupProbe": "/health", "livenessProbe": "/health", "readinessProbe": "/ready"}
-SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": "8000", "prometheus.io/path": "/metrics"}
+SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": "9000", "prometheus.io/path": "/metrics"}
 DATABASE = {"secretKeyRef": {"name": "database-secret", "key": "url", "optional": True}}
 every_set = pytest.mark.parametrize(
     ("environment", "colour"), [(STAGING, Colour.SOLE), (PRODUCTION, Colour.BLUE), (PRODUCTION, Colour.GREEN)]
@@ -78,8 +78,13 @@ def test_a_replica_says_where_its_metrics_are_and_is_reached_there(
     (policy,) = objects(cluster, environment, "NetworkPolicy").values()
 
     assert pod["metadata"]["annotations"] == SCRAPED
-    assert {"name": "http", "containerPort": 8000} in container_of(pod["spec"])["ports"]
-    assert policy["spec"]["ingress"] == [{"ports": [{"protocol": "TCP", "port": 8000}]}], "from every namespace"
+    ports = {port["name"]: port["containerPort"] for port in container_of(pod["spec"])["ports"]}
+    assert ports == {"http": 8000, "internal": 9000}
+    assert metrics_ports(pod) == [9000, 8000]
+    (opened,) = policy["spec"]["ingress"]
+    assert opened == {"ports": [{"protocol": "TCP", "port": port} for port in ports.values()]}, "from every namespace"
+    services = objects(cluster, environment, "Service").values()
+    assert {port["targetPort"] for service in services for port in service["spec"]["ports"]} == {"http"}
 
 
 @every_set

@@ -22,8 +22,8 @@ class PipelineHarness(ABC):
     registry: ModelRegistry
 
     @abstractmethod
-    def publish(self, checkpoint: bytes | None = b"weights") -> str:
-        """A training pipeline registers a version."""
+    def publish(self, checkpoint: bytes | None = b"weights", *, signature: bytes | None = None) -> str:
+        """A training pipeline registers a version, with or without a signature beside its checkpoint."""
 
     @abstractmethod
     def stage(self, version: str, stage: str = "Staging") -> None:
@@ -50,8 +50,8 @@ class FakeWorld(PipelineHarness):
     def __init__(self) -> None:
         self.registry: FakeRegistry = FakeRegistry()
 
-    def publish(self, checkpoint: bytes | None = b"weights") -> str:
-        return self.registry.publish(checkpoint, {"mAP50": 0.5})
+    def publish(self, checkpoint: bytes | None = b"weights", *, signature: bytes | None = None) -> str:
+        return self.registry.publish(checkpoint, {"mAP50": 0.5}, signature)
 
     def stage(self, version: str, stage: str = "Staging") -> None:
         self.registry.stage(version, stage)
@@ -83,12 +83,23 @@ class MlflowWorld(PipelineHarness):
         self.experiment = self.client.create_experiment(self.name)
         self._scratch = scratch
 
-    def publish(self, checkpoint: bytes | None = b"weights", folder: str = "weights") -> str:
+    def publish(
+        self,
+        checkpoint: bytes | None = b"weights",
+        folder: str = "weights",
+        *,
+        signature: bytes | None = None,
+        signed_at: str = "",
+    ) -> str:
         run = self.client.create_run(self.experiment)
         self.client.log_metric(run.info.run_id, "mAP50", 0.5)
         file = self._scratch / ("best.pt" if checkpoint is not None else "notes.txt")
         file.write_bytes(checkpoint or b"no model here")
         self.client.log_artifact(run.info.run_id, str(file), folder)
+        if signature is not None:
+            beside = self._scratch / "model.sig"
+            beside.write_bytes(signature)
+            self.client.log_artifact(run.info.run_id, str(beside), signed_at or folder)
         self.client.set_terminated(run.info.run_id)
         return self.register(f"runs:/{run.info.run_id}", run.info.run_id)
 

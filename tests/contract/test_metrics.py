@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from banana_delivery.embedded.paths import LocalPaths
-from banana_delivery.embedded.replicas import Replica, ReplicaClient, ReplicaSet
+from banana_delivery.embedded.replica_client import ReplicaClient
+from banana_delivery.embedded.replicas import Replica, ReplicaSet
 from banana_delivery.embedded.router.traefik import Router, service_name
 from banana_delivery.embedded.router.traffic import LocalTraffic
 from banana_delivery.policy.model import Colour, Environment, ImageRef, TrafficSnapshot, TrafficSource
@@ -93,7 +94,8 @@ class _Client(ReplicaClient):
         super().__init__()
         self._source = source
 
-    def metrics(self, port: int) -> str | None:
+    def metrics(self, *ports: int) -> str | None:
+        (port,) = ports
         return self._source.page(port - 1)
 
 

@@ -248,9 +248,36 @@ def test_an_unreachable_registry_is_one_sentence(pipeline: PipelineHarness, tmp_
         registry.staged,
         lambda: registry.describe(version),
         lambda: registry.download(version, tmp_path / "target"),
+        lambda: registry.signature(version, tmp_path / "target"),
         lambda: registry.mark(version, RegistryMark(outcome=Outcome.ERROR, reason="x")),
     ):
         with pytest.raises(RegistryError) as caught:
             ask()
         assert not isinstance(caught.value, UnknownVersionError | MissingCheckpointError)
         assert "\n" not in str(caught.value)
+
+
+def test_a_signature_beside_the_checkpoint_is_fetched_whole(pipeline: PipelineHarness, tmp_path: Path) -> None:
+    version = pipeline.publish(signature=b"{}")
+
+    found = pipeline.registry.signature(version, tmp_path / "target")
+
+    assert found
+    assert found.parent == tmp_path / "target"
+    assert found.read_bytes() == b"{}"
+
+
+def test_that_there_is_no_signature_is_an_answer(pipeline: PipelineHarness, tmp_path: Path) -> None:
+    assert pipeline.registry.signature(pipeline.publish(), tmp_path / "target") is None
+
+
+def test_whether_there_is_a_signature_is_not_known_where_the_artifacts_are_not_there(
+    pipeline: PipelineHarness, tmp_path: Path
+) -> None:
+    version = pipeline.publish(signature=b"{}")
+    pipeline.lose_artifacts()
+
+    with pytest.raises(RegistryError) as caught:
+        pipeline.registry.signature(version, tmp_path / "target")
+
+    assert not isinstance(caught.value, MissingCheckpointError)

@@ -13,6 +13,7 @@ from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.upkeep.home import prune_home
 from banana_delivery.delivery.upkeep.room import Room
 from banana_delivery.evaluation.base import Evaluator
+from banana_delivery.export.model_signature import require_signature
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
 from banana_delivery.policy.asset_records import ArtifactRecord
@@ -60,7 +61,7 @@ def _tidy(run: DeliveryRun, target: ReleaseTarget) -> None:
 def _reused(run: DeliveryRun) -> ArtifactRecord | None:
     """The record of an earlier delivery, if its files are still there and still the same."""
     earlier = run.audit_log.latest(ArtifactRecord, "model_artifact", run.version)
-    if earlier is None:
+    if earlier is None or (run.settings.model_signing_public_key and not earlier.model_signed_by):
         return None
     model = Path(earlier.directory) / "model.onnx"
     if not model.is_file() or file_sha256(model) != earlier.onnx_sha256:
@@ -78,6 +79,7 @@ def _made(
     with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
         run.say(f"Downloading best.pt of version {described.version} from {described.source}")
         checkpoint = registry.download(described.version, Path(scratch))
+        signed_by = _signer(run, registry, described, checkpoint)
         images = evaluator.sample_images(PARITY_IMAGES)
         artifact = exporter(checkpoint, kept, described, images, run.say)
     return ArtifactRecord(
@@ -92,5 +94,21 @@ def _made(
         parity_passed=artifact.parity.passed,
         parity_reason=artifact.parity.reason,
         reused=False,
+        model_signed_by=signed_by,
         seconds=time.monotonic() - start,
     )
+
+
+def _signer(run: DeliveryRun, registry: ModelRegistry, described: ModelVersion, checkpoint: Path) -> str:
+    """The name of the key that signed a checkpoint; empty if nobody asks for one.
+
+    Raises:
+        UnsignedModelError: if the settings ask for a signature, and nobody who is believed made one of this file.
+    """
+    keys = run.settings.model_signing_public_key
+    if keys is None:
+        return ""
+    bundle = registry.signature(described.version, checkpoint.parent)
+    signed_by = require_signature(checkpoint, bundle, keys, f"version {described.version}")
+    run.say(f"The checkpoint is signed by {signed_by}")
+    return signed_by

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from banana_delivery.delivery.image_build import refuse_stranger
@@ -99,8 +99,7 @@ class EmergencyRollback:
         def judge() -> tuple[RolloutRecord, Sides]:
             before = self.target.record(Environment.PRODUCTION)
             sides = choose_sides(before, self._history, version=version, digest=digest, to=to, standing=self._standing)
-            self._refuse_stranger(before, sides.good)
-            return before, sides
+            return before, sides._replace(good=self._checked(before, sides.good))
 
         return self._carry_out(judge, actor, reason, run_id, CLAIM_SECONDS)
 
@@ -238,8 +237,11 @@ class EmergencyRollback:
         settings = self.recorder.settings
         return unexpired(decisions, sightings(settings, self.recorder.clock), settings)
 
-    def _refuse_stranger(self, production: RolloutRecord, good: ImageRef | None) -> None:
+    def _checked(self, production: RolloutRecord, good: ImageRef | None) -> ImageRef | None:
         """What only the history knows is looked at before it is started; the record of production is believed.
+
+        It may have moved since, or the repository of releases: what it is, the record says by its digest, and the store
+        where.
 
         Raises:
             NothingToRollBackError: if it is not the release that it is said to be, or that cannot be seen.
@@ -247,14 +249,21 @@ class EmergencyRollback:
         known = {deployment.image.digest for deployment in production.deployments.values()}
         known |= {production.previous.digest} if production.previous else set()
         if good is None or good.digest in known or self.images is None:
-            return
+            return good
         audit_log = self._history()
         if audit_log is None:
-            return
+            return good
+        settings = self.recorder.settings
         try:
-            refuse_stranger(audit_log, self.images, good, good.version, self.recorder.settings)
+            with suppress(ImageError):
+                refuse_stranger(audit_log, self.images, good, good.version, settings)
+                return good
+            # Not where it was: asking for it elsewhere leases it, for which an account may not suffice that reads.
+            good = _at_home(self.images, good)
+            refuse_stranger(audit_log, self.images, good, good.version, settings)
         except (BadSettingsError, GateError, ImageError) as error:
             raise NothingToRollBackError(f"{error} Nothing was changed.") from error
+        return good
 
     def _has_users(self, colour: Colour) -> bool:
         return bool(self.target.observed(Environment.PRODUCTION).weights.get(colour))
@@ -265,6 +274,22 @@ class EmergencyRollback:
         if warm and warm.image.digest == good.digest and warm.replicas:
             return warm.replicas
         return self.target.default_replicas(Environment.PRODUCTION)
+
+
+def _at_home(images: ImageStore, good: ImageRef) -> ImageRef:
+    """An image where releases are kept now.
+
+    Raises:
+        ImageError: if it is not there.
+    """
+    there = images.resolve(good.digest)
+    if there is None:
+        raise ImageError(
+            f"The image of version {good.version}, {good.digest}, was released from {good.repository} and is not where "
+            "the settings keep releases now: copy it there by its digest, or, if BANANA_REGISTRY_REPOSITORY changed, "
+            "set it back for this command."
+        )
+    return good.replace(repository=there.repository)
 
 
 def _delivery(before: RolloutRecord, under_way: bool) -> str:

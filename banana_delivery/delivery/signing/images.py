@@ -67,7 +67,7 @@ class ImageSigner:
         Raises:
             ImageError: if the store keeps no statement.
         """
-        if self.key is None:
+        if self.key is None or not predicates:
             return
         there = self.store.attached(ref, AttachmentKind.ATTESTATION)
         said = list(statements(ref, there, self.key.public))

@@ -6,7 +6,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from banana_delivery.embedded.replicas import ReplicaClient, ReplicaSet
+from banana_delivery.embedded.replica_client import ReplicaClient
+from banana_delivery.embedded.replicas import ReplicaSet
 from banana_delivery.embedded.router.traefik import LOST, Router, service_name
 from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import COLOURS, Backend, Colour, Environment, TrafficSnapshot, TrafficSource
@@ -61,7 +62,7 @@ class LocalTraffic:
         silent: set[Colour] = set()
         for found in sets:
             for replica in found.replicas:
-                text = self._client.metrics(replica.port)
+                text = self._client.metrics(*replica.metrics_ports)
                 if text is None:
                     silent.add(found.colour)
                     continue

@@ -166,8 +166,8 @@ class RegistryClient:
             ImageError: if the registry cannot be reached, refuses, or wants it sent to another host.
         """
         digest = bytes_digest(content)
-        if self.has_blob(digest, len(content)):
-            return
+        if self._says_it_has(digest, len(content), "HEAD"):
+            return  # Where it does not say so, sending the little once more costs less than asking in another way.
         begun = self._call("POST", "blobs/uploads/")
         # Only the path and query of what it answers are followed, so that no login goes to another host.
         place = httpx.URL(begun.headers.get("Location", ""))
@@ -210,11 +210,11 @@ class RegistryClient:
 
     def has_blob(self, digest: str, size: int) -> bool:
         """Whether a blob is there in full; its beginning is fetched where the registry answers no shorter question."""
-        for method in ("HEAD", "GET"):
-            answer = self._call(method, f"blobs/{digest}", most=NOTHING)
-            if answer.is_success and int(answer.headers.get("Content-Length", size)) == size:
-                return True
-        return False
+        return any(self._says_it_has(digest, size, method) for method in ("HEAD", "GET"))
+
+    def _says_it_has(self, digest: str, size: int, method: str) -> bool:
+        answer = self._call(method, f"blobs/{digest}", most=NOTHING)
+        return answer.is_success and int(answer.headers.get("Content-Length", size)) == size
 
     def blob(self, digest: str, most: int = MOST_BYTES) -> bytes:
         """A blob's content, verified against its digest.

@@ -65,7 +65,7 @@ def attestation(ref: ImageRef, kind: str, predicate: Mapping[str, Any], key: Sig
     envelope = {
         "payloadType": IN_TOTO,
         "payload": base64.b64encode(statement).decode(),
-        "signatures": [{"keyid": "", "sig": base64.b64encode(key.sign(_authenticated(statement))).decode()}],
+        "signatures": [{"keyid": "", "sig": base64.b64encode(key.sign(authenticated(statement))).decode()}],
     }
     return Attachment(canonical(envelope), DSSE, {SIGNATURE: "", "predicateType": kind})
 
@@ -77,9 +77,7 @@ def statements(ref: ImageRef, parts: Iterable[Attachment], keys: VerifyingKeys) 
             envelope = json.loads(part.content)
             body = base64.b64decode(envelope["payload"], validate=True)
             signed = [base64.b64decode(one["sig"], validate=True) for one in envelope["signatures"]]
-            if envelope["payloadType"] != IN_TOTO or not any(
-                keys.verifies(_authenticated(body), one) for one in signed
-            ):
+            if envelope["payloadType"] != IN_TOTO or not any(keys.verifies(authenticated(body), one) for one in signed):
                 continue
             statement = json.loads(body)
             subjects = [f"sha256:{one['digest'].get('sha256')}" for one in statement["subject"]]
@@ -89,7 +87,7 @@ def statements(ref: ImageRef, parts: Iterable[Attachment], keys: VerifyingKeys) 
             continue
 
 
-def _authenticated(body: bytes) -> bytes:
+def authenticated(body: bytes) -> bytes:
     """What DSSE signs: the body together with its type and both of their lengths."""
     return b"DSSEv1 %d %s %d %s" % (len(IN_TOTO), IN_TOTO.encode(), len(body), body)
 

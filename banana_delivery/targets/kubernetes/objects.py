@@ -15,6 +15,9 @@ from banana_delivery.policy.model import Colour, Deployment, Environment, ImageR
 from banana_delivery.targets.kubernetes.api import Json
 
 CONTAINER = "api"
+USERS_PORT = "http"
+INTERNAL_PORT = "internal"
+"""What the PodTemplates call the container's ports."""
 PROBE_VARIABLE = "PROBE_TOKEN"
 """The serving application's variable; an image that does not know it takes everybody's word, as it ever did."""
 GATEWAY_API = "/apis/gateway.networking.k8s.io/v1"
@@ -202,6 +205,13 @@ def port_of(service: Json) -> int:
     return int(service["spec"]["ports"][0]["port"])
 
 
-def container_port(pod: Json) -> int:
-    """The port on which a pod's serving container answers."""
-    return int(container_of(pod["spec"])["ports"][0]["containerPort"])
+def metrics_ports(pod: Json) -> list[int]:
+    """The ports on which a pod's serving container may show its metrics, the likely one first.
+
+    Its internal port, where the pod has one; but an image that was built before there was such a port shows everything
+    where it answers users, and so does every pod of a template without one.
+    """
+    ports = {port.get("name", ""): int(port["containerPort"]) for port in container_of(pod["spec"])["ports"]}
+    internal = ports.pop(INTERNAL_PORT, None)
+    users = ports.get(USERS_PORT, next(iter(ports.values()), None))
+    return [port for port in (internal, users) if port is not None]

@@ -22,7 +22,7 @@ from banana_delivery.quoting import in_promql
 from banana_delivery.settings import Settings
 from banana_delivery.targets.kubernetes.api import CONNECTIONS, Json, KubernetesApi
 from banana_delivery.targets.kubernetes.gateway import PROBE_ROUTE, USER_ROUTE
-from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, container_port
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, metrics_ports
 from banana_delivery.targets.kubernetes.readiness import has_ended
 from banana_delivery.targets.meter import Meter, Scrape
 from banana_delivery.targets.metrics import (
@@ -89,6 +89,7 @@ class Traffic:
         self._clock = clock
         self._meter = Meter()
         self._first_pods: set[str] | None = None
+        self._ports: dict[str, int] = {}
 
     def snapshot(self) -> TrafficSnapshot:
         """What was counted so far. The router is read first: its overloads are then known to the pods already.
@@ -101,8 +102,10 @@ class Traffic:
         digests: dict[str, set[str]] = {}
         silent: set[Colour] = set()
         pods = self._pods()
+        present = {pod["metadata"]["uid"] for pod in pods}
+        self._ports = {uid: port for uid, port in self._ports.items() if uid in present}
         if self._first_pods is None:
-            self._first_pods = {pod["metadata"]["uid"] for pod in pods}
+            self._first_pods = present
         # Together, so that one that does not answer costs a look no more than its own patience.
         with ThreadPoolExecutor(CONNECTIONS, "pages") as readers:
             texts = list(readers.map(self._page, pods))
@@ -127,12 +130,18 @@ class Traffic:
             name = f"{self._place.name}/{pod['metadata']['name']}"
             raise TargetError(
                 f"The metrics of pod {name} cannot be read ({error}); see what answers there on port "
-                f"{container_port(pod)}."
+                f"{self._ports[uid]}."
             ) from error
         return scrape if uid in (self._first_pods or ()) else replace(scrape, age=0.0)
 
     def _page(self, pod: Json) -> str | None:
-        return self._api.text(self._place.metrics(pod["metadata"]["name"], container_port(pod)))
+        """What a pod shows, on the port on which it did so before; a pod's image, and so its port, never changes."""
+        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+        for port in [self._ports[uid]] if uid in self._ports else metrics_ports(pod):
+            if (text := self._api.text(self._place.metrics(name, port))) is not None:
+                self._ports[uid] = port
+                return text
+        return None
 
     def _pods(self) -> list[Json]:
         found = self._api.get(self._place.pods, labelSelector=self._place.selector()) or {"items": []}

@@ -287,3 +287,22 @@ def test_what_is_signed_already_is_neither_signed_nor_told_twice(
     pipeline.run(version, assets=["model_artifact", "image"])
 
     assert {kind: store.attached(ref, kind) for kind in AttachmentKind} == before
+
+
+def test_a_checkpoint_is_delivered_only_if_somebody_signed_it_who_is_believed(pipeline: PipelineHarness) -> None:
+    made = Path(__file__).parents[2] / "fixtures" / "model_signing"
+    choose(pipeline, model_signing_public_key=made / "p256.pub")
+    weights, bundle = (made / "best.pt").read_bytes(), (made / "folder-p256.sig").read_bytes()
+    ends: list[tuple[Outcome, str] | None] = []
+    for content in (weights + b"a miner", weights):
+        version = pipeline.registry.publish(content, signature=bundle)
+        pipeline.registry.stage(version)
+        pipeline.evaluator.found[version] = BETTER
+        pipeline.run(version, assets=["model_artifact"])
+        ends += [(one.outcome, one.reason) for one in pipeline.attempts(version)] or [None]
+
+    assert [end and end[0] for end in ends] == [Outcome.REJECTED, None]
+    assert "is not the file that was signed" in str(ends[0])
+    record = pipeline.audit_log.latest(ArtifactRecord, "model_artifact", version)
+    assert record
+    assert record.model_signed_by

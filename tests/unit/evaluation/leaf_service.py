@@ -39,6 +39,7 @@ class LeafService:
         most_at_once: how many uploads were under way at once, at most.
         traffic: whose requests the uploads said they were.
         proofs: and by what they proved it.
+        metrics: the answer to whoever asks for its counters.
     """
 
     digest: str = DIGEST
@@ -51,6 +52,7 @@ class LeafService:
     most_at_once: int = 0
     traffic: set[str] = field(default_factory=set)
     proofs: set[str] = field(default_factory=set)
+    metrics: Response = field(default_factory=lambda: PlainTextResponse("banana_requests_total 1\n"))
     url: str = ""
     _under_way: int = 0
 
@@ -59,7 +61,7 @@ class LeafService:
         routes = [Route(path, self._json(content)) for path, content in plain.items()]
         routes += [
             Route("/version", self._version),
-            Route("/metrics", lambda _: PlainTextResponse("banana_requests_total 1\n")),
+            Route("/metrics", lambda _: self.metrics),
             Route("/predict", self._predict, methods=["POST"]),
         ]
         return Starlette(routes=routes)

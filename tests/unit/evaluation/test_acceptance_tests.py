@@ -1,4 +1,5 @@
 import pytest
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from banana_delivery.evaluation.acceptance_tests import integration, smoke
 from banana_delivery.evaluation.labelled_images import LabelledImage
@@ -58,6 +59,28 @@ def test_a_service_that_breaks_fails_its_refusals_too(service: LeafService, leav
     rows = failed(integration(service.url, leaves[:2], DIGEST, VERSION))
     assert rows["refuses a corrupt image"].startswith("status 500 instead of 422")
     assert "exposes its metrics" not in rows
+
+
+@pytest.mark.parametrize(
+    ("answer", "passes", "said"),
+    [
+        (PlainTextResponse("banana_requests_total 1\n"), True, "banana_requests_total"),
+        (JSONResponse({"error": {"code": "internal_port"}}, 404), True, "on its internal port alone"),
+        (JSONResponse({"error": {"code": "http_error"}}, 404), False, "status 404 instead of 200"),
+        (JSONResponse({"error": {"code": "internal_port"}}, 500), False, "status 500 instead of 200"),
+        (PlainTextResponse("Not found", 404), False, "status 404 instead of 200"),
+        (JSONResponse(["internal_port"], 404), False, "status 404 instead of 200"),
+        (PlainTextResponse("up 1\n"), False, "no banana_requests_total"),
+    ],
+)
+def test_a_release_shows_its_counters_or_says_that_it_keeps_them_for_us(
+    service: LeafService, leaves: list[LabelledImage], answer: Response, *, passes: bool, said: str
+) -> None:
+    service.metrics = answer
+    (row,) = [row for row in integration(service.url, leaves[:2], DIGEST, VERSION) if row.name == "exposes its metrics"]
+
+    assert row.passed is passes
+    assert said in row.detail
 
 
 def test_a_service_that_answers_in_time_passes_and_says_how_fast(

@@ -17,7 +17,7 @@ import yaml
 from banana_delivery.names import DOMAIN
 from banana_delivery.policy.model import COLOURS, Environment, ImageRef
 from banana_delivery.targets.kubernetes.gateway import PROBE_ROUTE, USER_ROUTE
-from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace
+from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, container_of, metrics_ports
 from banana_delivery.targets.kubernetes.record_copy import NAME as COPY_NAME
 from tests.unit.k8s.dagster_manifests import INSTANCE, K8S
 from tests.unit.k8s.test_dagster_on_kubernetes import VERSIONS
@@ -132,11 +132,16 @@ def test_replicas_are_reached_by_those_who_are_named_and_by_nobody_else() -> Non
         named = [
             run(),
             dagster("dagster-code-server"),
-            Peer("monitoring"),
             Peer("shop", namespace_labels={"banana-delivery/client": "true"}),
-            Peer(address="192.0.2.3"),
         ]
-        others = [dagster("dagster-webserver"), dagster("dagster-daemon"), replica("staging"), INTERNET, *STRANGERS]
+        others = [
+            Peer("monitoring"),
+            dagster("dagster-webserver"),
+            dagster("dagster-daemon"),
+            replica("staging"),
+            INTERNET,
+            *STRANGERS,
+        ]
 
         assert all(may(source, target, 8000) for source in named)
         assert not [source for source in others if may(source, target, 8000)]
@@ -144,6 +149,37 @@ def test_replicas_are_reached_by_those_who_are_named_and_by_nobody_else() -> Non
     assert may(Peer("production", ROUTER), replica("production"), 8000)
     assert not may(Peer("production", ROUTER), replica("staging"), 8000)
     assert not may(replica("production"), replica("production"), 8000)
+
+
+@needs_kustomize
+def test_what_replicas_say_of_themselves_is_read_by_those_who_watch_and_by_no_user() -> None:
+    watching, api_server = Peer("monitoring"), Peer(address="192.0.2.3")
+    client = Peer("shop", namespace_labels={"banana-delivery/client": "true"})
+    others = [run(), dagster("dagster-code-server"), client, INTERNET, *STRANGERS]
+
+    for namespace in ("staging", "production"):
+        assert may(watching, replica(namespace), 9000)
+        assert not [one for one in others if may(one, replica(namespace), 9000)]
+        assert not may(Peer("production", ROUTER), replica(namespace), 9000)
+        assert not may(replica("production"), replica(namespace), 9000)
+    # By the API server the pipeline reads production; releases from before there was an internal port on that of users.
+    assert may(api_server, replica("production"), 9000) and may(api_server, replica("production"), 8000)
+    assert not [port for port in (8000, 9000) if may(api_server, replica("staging"), port)]
+
+
+@needs_kustomize
+def test_no_service_leads_to_the_internal_port_and_the_pipeline_finds_it_by_its_name() -> None:
+    for template in example("PodTemplate"):
+        container = container_of(template["template"]["spec"])
+        told = {one["name"]: one.get("value") for one in container["env"]}
+        internal, users = metrics_ports(template["template"])
+
+        assert (told["INTERNAL_PORT"], told["PORT"]) == (str(internal), str(users))
+        assert template["template"]["metadata"]["annotations"]["prometheus.io/port"] == str(internal)
+        probes = [container[f"{kind}Probe"]["httpGet"]["port"] for kind in ("startup", "readiness", "liveness")]
+        assert probes == ["http"] * 3, "of an image from before there was an internal port, too"
+    targets = {port["targetPort"] for one in example("Service") for port in one["spec"]["ports"]}
+    assert targets == {"http", "grpc"}
 
 
 @needs_kustomize

@@ -99,8 +99,7 @@ def test_no_login_goes_to_a_host_that_a_version_names_itself_or_by_its_run(
         tracking_uri="https://mlflow.example", get_run=lambda _: run, get_experiment=lambda _: experiment
     )
     with pytest.raises(RegistryRefusedError, match="so nothing was asked there") as caught:
-        artifacts.download(
-            client, source.format(root=run_root), "abc", tmp_path, "version 1", ("https://evil.example",)
-        )
+        place = artifacts.Place(source.format(root=run_root), "abc", "version 1")
+        artifacts.download(client, place, tmp_path, ("https://evil.example",))
     assert asked == []
     assert "a-token" not in str(caught.value)

@@ -1,10 +1,14 @@
-"""Serves on HOST and PORT; what is in version.json beside the model says how it behaves."""
+"""Serves on HOST and PORT; what is in version.json beside the model says how it behaves.
+
+One that is new shows its metrics on INTERNAL_PORT alone, an old one where it answers everything.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -24,6 +28,7 @@ HEADERS = {
     "X-Colour": os.environ["COLOUR"],
     "X-Replica": str(os.getpid()),
 }
+METRICS_PORT = int(os.environ["PORT" if VERSION["old"] else "INTERNAL_PORT"])
 registry = CollectorRegistry()
 ProcessCollector(registry=registry)
 overload = Counter("banana_overload_total", "503 with Retry-After.", ["traffic"], registry=registry)
@@ -57,7 +62,9 @@ async def app(
     if scope["path"] == "/predict":
         status, body = await predict({name.decode(): value.decode() for name, value in scope["headers"]})
     else:
-        known = {"/ready": b"{}", "/metrics": generate_latest(registry)}
+        known = {"/ready": b"{}"}
+        if scope["server"][1] == METRICS_PORT:
+            known["/metrics"] = generate_latest(registry)
         status, body = (200, known[scope["path"]]) if scope["path"] in known else (404, b"")
     headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
     headers.append((b"content-length", str(len(body)).encode()))
@@ -68,13 +75,13 @@ async def app(
 if __name__ == "__main__":
     if VERSION["broken"]:
         sys.exit("The model has no weights.")
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
-        host=os.environ["HOST"],
-        port=int(os.environ["PORT"]),
         lifespan="off",
         ws="none",
         timeout_keep_alive=int(os.environ["KEEP_ALIVE_SECONDS"]),
         timeout_graceful_shutdown=int(os.environ["DRAIN_SECONDS"]),
         log_level="warning",
     )
+    ports = sorted({int(os.environ["PORT"]), METRICS_PORT})
+    uvicorn.Server(config).run([socket.create_server((os.environ["HOST"], port)) for port in ports])

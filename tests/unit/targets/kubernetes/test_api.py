@@ -21,7 +21,9 @@ from typing import Any
 import pytest
 
 from banana_delivery.errors import ConflictError, TargetError
-from banana_delivery.targets.kubernetes.api import KubernetesApi
+from banana_delivery.settings import Settings
+from banana_delivery.targets.kubernetes.api import KubernetesApi, kubernetes_user
+from tests.support.kubeconfig import NOWHERE, write_kubeconfig
 from tests.unit.targets.kubernetes.certificates import write_certificate
 
 PAGE = "/api/v1/namespaces/production"
@@ -72,6 +74,8 @@ def listening(here: ApiServer, context: Callable[[], ssl.SSLContext] | None = No
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, headers, body = here.answer(self.headers.get("Authorization", ""))
+            if status == 200 and isinstance(here, Reviewer):
+                status, headers, body = here.review(self.path)
             content = json.dumps(body).encode()
             self.send_response_only(status)
             for name, value in {"Content-Length": str(len(content)), **headers}.items():
@@ -378,3 +382,73 @@ def test_a_write_that_somebody_else_was_faster_with_is_told_apart_from_one_that_
     with pytest.raises(TargetError, match="422") as refused:
         write(PAGE, {"metadata": {"resourceVersion": "1"}})
     assert not isinstance(refused.value, ConflictError)
+
+
+@dataclass
+class Reviewer(ApiServer):
+    """An API server of some age that says who asks.
+
+    Attributes:
+        knows: the kinds and versions of reviews that it has.
+        may_review_tokens: whether whoever asks may.
+        name: what it knows him by.
+        paths: what it was asked.
+    """
+
+    knows: tuple[str, ...] = ("v1/selfsubjectreviews", "v1/tokenreviews")
+    may_review_tokens: bool = False
+    name: object = "ada@example.com"
+    paths: list[str] = field(default_factory=list)
+
+    def review(self, path: str) -> tuple[int, dict[str, str], dict[str, Any]]:
+        kind = path.removeprefix("/apis/authentication.k8s.io/")
+        self.paths.append(kind)
+        if kind not in self.knows:
+            return 404, {}, {"message": "the server could not find the requested resource"}
+        if kind.endswith("tokenreviews"):
+            if not self.may_review_tokens:
+                return 403, {}, {"message": "may not"}
+            return 201, {}, {"status": {"authenticated": True, "user": {"username": self.name}}}
+        return 201, {}, {"status": {"userInfo": {"username": self.name}}}
+
+
+def asked(reviewer: Reviewer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, token: str = "first") -> str:
+    """Who is known, to somebody whose kubeconfig leads to this server."""
+    with listening(reviewer) as address:
+        monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path / "config", {"it": f"http://{address}"}, token)))
+        return kubernetes_user(Settings(home=tmp_path))
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_an_api_server_is_asked_who_we_are(version: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reviewer = Reviewer(knows=(f"{version}/selfsubjectreviews",))
+
+    assert asked(reviewer, monkeypatch, tmp_path) == "ada@example.com"
+
+
+def test_one_that_is_older_says_it_of_our_token_to_whoever_may_ask_that(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    old = ("v1/tokenreviews",)
+
+    assert asked(Reviewer(knows=old, may_review_tokens=True), monkeypatch, tmp_path) == "ada@example.com"
+    assert asked(Reviewer(knows=old), monkeypatch, tmp_path) == ""
+
+
+def test_nobody_is_named_by_a_server_that_does_not_know_or_says_something_odd(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for reviewer in (
+        Reviewer(knows=()),
+        Reviewer(name=None),
+        Reviewer(name={"a": "map"}),
+        Reviewer(name="system:anonymous"),
+        Reviewer(token="another"),
+    ):
+        assert asked(reviewer, monkeypatch, tmp_path) == ""
+
+
+def test_nobody_is_named_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for config in (write_kubeconfig(tmp_path / "config", NOWHERE), tmp_path / "none"):
+        monkeypatch.setenv("KUBECONFIG", str(config))
+        assert kubernetes_user(Settings(home=tmp_path)) == ""

@@ -63,7 +63,7 @@ RUNNING: Json = {
     "spec": {"containers": [{"name": "api", "ports": [{"containerPort": 8000}]}]},
     "status": {"phase": "Running"},
 }
-PAGE = re.compile(r"/api/v1/namespaces/production/pods/(?P<pod>\w+):8000/proxy/metrics")
+PAGE = re.compile(r"/api/v1/namespaces/production/pods/(?P<pod>\w+):(?P<port>\d+)/proxy/metrics")
 SUM = re.compile(r"sum(?: by \((\w+(?:, \w+)*)\) )?\((\w+)\{([^}]*)\}\)")
 
 
@@ -78,6 +78,8 @@ class Servers:
         queries: what Prometheus was asked.
         pods: those of production.
         pod_page: what each of them shows.
+        pod_port: and on which port.
+        ports: those on which pods were asked.
         before_a_page: what happens before a pod's page is answered.
         before_a_query: the same for Prometheus.
         at: when Prometheus works its answers out.
@@ -90,6 +92,8 @@ class Servers:
     queries: list[str] = field(default_factory=list)
     pods: Sequence[Json] = (RUNNING,)
     pod_page: str = POD
+    pod_port: int = 8000
+    ports: list[int] = field(default_factory=list)
     before_a_page: Callable[[], object] = bool
     before_a_query: Callable[[], object] = bool
     at: float = 1435781451.781
@@ -108,8 +112,9 @@ class Servers:
             self.before_a_page()
             if self.refused:
                 return 403, self.refused
-            known = [pod["metadata"]["name"] for pod in self.pods]
-            return (200, self.pod_page) if found["pod"] in known else (404, "{}")
+            self.ports.append(int(found["port"]))
+            known = [(pod["metadata"]["name"], self.pod_port) for pod in self.pods]
+            return (200, self.pod_page) if (found["pod"], int(found["port"])) in known else (503, "{}")
         pages = {
             "/metrics": self.page,
             "/api/v1/namespaces/production/pods": json.dumps({"items": list(self.pods)}),
@@ -382,6 +387,51 @@ def test_pages_that_may_not_be_read_are_no_silence(servers: Servers, api: Kubern
     servers.refused = json.dumps({"message": 'cannot get resource "pods/proxy"'})
     with pytest.raises(TargetError, match=r"403.*pods/proxy.*Grant the verb"):
         Traffic(api, PRODUCTION, None).snapshot()
+
+
+PORTS = [{"name": "http", "containerPort": 8000}, {"name": "internal", "containerPort": 9000}]
+
+
+@pytest.mark.parametrize(
+    ("ports", "shows", "asked"),
+    [
+        (PORTS, 9000, [9000, 9000]),
+        (PORTS[::-1], 9000, [9000, 9000]),
+        (PORTS, 8000, [9000, 8000, 8000]),
+        (PORTS[::-1], 8000, [9000, 8000, 8000]),
+        (PORTS[:1], 8000, [8000, 8000]),
+        ([{"containerPort": 8000}], 8000, [8000, 8000]),
+        ([{"name": "web", "containerPort": 8000}, PORTS[1]], 8000, [9000, 8000, 8000]),
+    ],
+)
+def test_a_pod_is_read_on_its_internal_port_and_an_image_from_before_there_was_one_where_it_answers_users(
+    servers: Servers, api: KubernetesApi, ports: list[Json], shows: int, asked: list[int]
+) -> None:
+    pod = a_pod("one")
+    pod["spec"]["containers"][0]["ports"] = ports
+    servers.pods, servers.pod_port = [pod], shows
+    traffic = Traffic(api, PRODUCTION, None)
+
+    assert traffic.snapshot().backends["green/user"].requests == 10
+    servers.pod_page = POD.replace(" 10.0", " 14.0")
+
+    assert traffic.snapshot().backends["green/user"].requests == 14
+    assert servers.ports == asked
+
+
+def test_a_pod_that_shows_nothing_yet_is_asked_on_both_ports_again(servers: Servers, api: KubernetesApi) -> None:
+    pod = a_pod("one")
+    pod["spec"]["containers"][0]["ports"] = PORTS
+    servers.pods, servers.pod_port = [pod], 0
+    traffic = Traffic(api, PRODUCTION, None)
+    assert traffic.snapshot().digests == {}
+
+    servers.pod_port = 9000
+
+    assert traffic.snapshot().digests == {"green": "sha256:aa"}
+    servers.pod_page = "nonsense"
+    with pytest.raises(TargetError, match=r"pod production/one cannot be read .* on port 9000"):
+        traffic.snapshot()
 
 
 def test_a_pod_that_has_ended_is_not_asked(servers: Servers, api: KubernetesApi) -> None:

@@ -1,0 +1,62 @@
+"""On which port a replica's counters are read."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from typing_extensions import override
+
+from banana_delivery.embedded.replica_client import ReplicaClient
+
+
+@contextmanager
+def showing(page: str, status: int = 200) -> Iterator[int]:
+    """Somebody who shows a page, whatever he is asked for; gives his port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        @override
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def nobodys_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_replica_is_read_on_its_internal_port() -> None:
+    with showing("internal") as internal, showing("public") as public:
+        assert ReplicaClient().metrics(internal, public) == "internal"
+
+
+def test_one_that_does_not_know_of_it_is_read_where_it_answers_users() -> None:
+    with showing("public") as public:
+        assert ReplicaClient().metrics(nobodys_port(), public) == "public"
+
+
+def test_one_that_keeps_its_counters_to_itself_says_nothing_until_it_listens() -> None:
+    with showing("not here", status=404) as public:
+        assert ReplicaClient().metrics(nobodys_port(), public) is None
+
+
+def test_whoever_listens_there_and_fails_is_not_taken_for_an_earlier_release() -> None:
+    with showing("broken", status=500) as internal, showing("public") as public:
+        assert ReplicaClient().metrics(internal, public) is None
+
+
+def test_nobody_at_all_says_nothing() -> None:
+    assert ReplicaClient().metrics(nobodys_port(), nobodys_port()) is None
