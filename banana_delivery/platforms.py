@@ -16,6 +16,7 @@ from banana_delivery.targets.base import ReleaseTarget
 
 if TYPE_CHECKING:
     from banana_delivery.embedded.processes import ManagedProcess
+    from banana_delivery.images.oci_registry.store import RegistryStore
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,20 @@ def _local_processes(settings: Settings) -> list[ManagedProcess]:
 
 
 def _kubernetes(settings: Settings) -> tuple[ImageStore, ReleaseTarget]:
-    from banana_delivery.images.docker.store import docker_images
     from banana_delivery.targets.kubernetes.target import kubernetes_target
 
-    return docker_images(settings), kubernetes_target(settings)
+    return registry_images(settings), kubernetes_target(settings)
+
+
+def registry_images(settings: Settings) -> RegistryStore:
+    """The store of images in a registry, by who builds them."""
+    if settings.builder == "registry":
+        from banana_delivery.images.direct.store import direct_images
+
+        return direct_images(settings)
+    from banana_delivery.images.docker.store import docker_images
+
+    return docker_images(settings)
 
 
 def _kubernetes_user(settings: Settings) -> str:

@@ -216,6 +216,11 @@ class Settings(BaseSettings):
         pattern=r"^(https?://[^\s\"'<>]+)?$",
         description="Where you publish your source, for /docs and labels of images; empty: replicas serve theirs.",
     )
+    builder: Literal["docker", "registry"] = Field(
+        default="docker",
+        description="How images get into the registry: a Docker engine builds and pushes, or they are written there "
+        "without one.",
+    )
     build_network: str = Field(default="", description="Network of builds, for example host; empty: the engine's own.")
     osv_url: str = Field(
         default="",

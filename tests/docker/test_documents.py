@@ -11,8 +11,9 @@ import pytest
 
 from banana_delivery.files import bytes_digest
 from banana_delivery.images.docker.credentials import Credentials
-from banana_delivery.images.oci_registry.client import Manifest, RegistryClient
+from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.images import RegistryImages
+from banana_delivery.images.oci_registry.manifest import Manifest
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.supply_chain.attachments import CONFIG_TYPE, MANIFEST_TYPE, Attachment, AttachmentKind
 from banana_delivery.names import KEY_LABEL, VERSION_LABEL

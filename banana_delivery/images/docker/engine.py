@@ -74,8 +74,8 @@ class Engine:
                 version = probe.api.version(api_version=False)["ApiVersion"]
             except (docker.errors.DockerException, requests.RequestException, OSError) as error:
                 raise ImageError(
-                    f"No Docker engine answers at {probe.api.base_url} ({error}); start it, or set DOCKER_HOST to one "
-                    "that runs."
+                    f"No Docker engine answers at {probe.api.base_url} ({error}); start it, set DOCKER_HOST to one "
+                    "that runs, or BANANA_BUILDER=registry, which needs none."
                 ) from error
         return self._connect(min(version, docker.constants.DEFAULT_DOCKER_API_VERSION, key=_numbers)).api
 

@@ -28,6 +28,7 @@ def authorization(
     path: str,
     registry: str,
     token_hosts: Collection[str] = (),
+    reads: Collection[str] = (),
 ) -> str | None:
     """The ``Authorization`` header that answers a challenge; None if we have nothing to answer it with.
 
@@ -38,6 +39,7 @@ def authorization(
         path: the repository inside the registry; asked for in full, so that one token serves every call.
         registry: where the challenge came from, a URL.
         token_hosts: hosts with their ports that may issue tokens beside the registry's own.
+        reads: paths of other repositories there that are read.
 
     Raises:
         ImageError: if the login would go to another host, or over a network without TLS, or no token comes.
@@ -49,22 +51,24 @@ def authorization(
     if scheme != "bearer" or "realm" not in challenge:
         return None
     _check_issuer(challenge["realm"], registry, token_hosts)
-    scope = f"repository:{path}:pull,push,delete"
-    token = _exchange(client, challenge, credentials, scope)
+    scopes = [f"repository:{path}:pull,push,delete", *(f"repository:{other}:pull" for other in reads)]
+    token = _exchange(client, challenge, credentials, scopes)
     return f"Bearer {token}" if token else None
 
 
-def _exchange(client: httpx.Client, challenge: dict[str, str], credentials: Credentials, scope: str) -> str:
-    query = {"service": challenge.get("service", ""), "scope": scope}
+def _exchange(client: httpx.Client, challenge: dict[str, str], credentials: Credentials, scopes: list[str]) -> str:
+    service = challenge.get("service", "")
     if credentials.identity_token:
         form = {
             "grant_type": "refresh_token",
             "refresh_token": credentials.identity_token,
             "client_id": "banana-delivery",
         }
-        answer = client.post(challenge["realm"], data={**query, **form}, follow_redirects=False)
+        asked = {"service": service, "scope": " ".join(scopes), **form}
+        answer = client.post(challenge["realm"], data=asked, follow_redirects=False)
     else:
         headers = {"Authorization": _basic(credentials)} if credentials.username else {}
+        query = httpx.QueryParams([("service", service), *(("scope", scope) for scope in scopes)])
         answer = client.get(challenge["realm"], params=query, headers=headers, follow_redirects=False)
     answer.raise_for_status()  # A redirect too: the login would go where it leads.
     try:

@@ -1,16 +1,15 @@
-"""The part of the OCI distribution API that delivering needs: manifests, tags and small blobs of one repository.
+"""The part of the OCI distribution API that delivering needs: manifests, tags and blobs of one repository.
 
-The engine pushes and pulls; it cannot look an image up by tag, move a tag without pulling, or delete.
+An engine pushes and pulls; it cannot look an image up by tag, move a tag without pulling, or delete.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+import ssl
+from collections.abc import Callable, Collection, Iterator
+from functools import cache
+from io import BytesIO
+from typing import BinaryIO
 
 import httpx
 
@@ -19,15 +18,15 @@ from banana_delivery.files import bytes_digest
 from banana_delivery.images.base import Progress
 from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.docker.errors import failure
+from banana_delivery.images.oci_registry import blobs
 from banana_delivery.images.oci_registry.auth import authorization
+from banana_delivery.images.oci_registry.manifest import DIGEST, INDEX_TYPES, MANIFEST_TYPES, Manifest
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.waiting import Retries, retry_after
 
-MANIFEST_TYPES = (
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-)
 _TAGS_PER_PAGE = 1000
+_SLOWEST_COMMIT = httpx.Timeout(30.0, read=300.0)
+"""Seconds: what was sent is compared and moved before it is acknowledged, in a bucket for example."""
 MOST_BYTES = 64 * 2**20
 """Of an answer, unless more is asked for: manifests, configs and lists are far smaller. Whoever may push can put
 anything there, and say any size of it."""
@@ -40,61 +39,10 @@ _ANSWERS = {
     "DELETE": (httpx.codes.NOT_FOUND, *_NOT_HERE),
 }
 """Refusals that are an answer, by method."""
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _OF_THE_TRANSFER = ("content-encoding", "content-length", "transfer-encoding")
 """Headers that say how a body came, and nothing of the body."""
 _DIGEST_HEADER = "Docker-Content-Digest"
 """Registries should send it; several do not, or only for GET."""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """A manifest exactly as the registry has it.
-
-    Attributes:
-        digest: computed from ``body``, never believed.
-        media_type: Docker's or OCI's.
-        body: its bytes; putting them back gives the same digest.
-    """
-
-    digest: str
-    media_type: str
-    body: bytes
-
-    @classmethod
-    def of(cls, body: bytes, media_type: str = "") -> Manifest:
-        """The manifest that these bytes are.
-
-        Args:
-            body: the bytes.
-            media_type: what the registry calls it; empty: what it calls itself.
-
-        Raises:
-            ImageError: if they are no manifest.
-        """
-        try:
-            document = json.loads(body)
-            itself = str(document.get("mediaType", MANIFEST_TYPES[-1]))
-        except (ValueError, AttributeError, RecursionError) as error:
-            raise ImageError(f"That is no manifest: {body[:80]!r}.") from error
-        return cls(bytes_digest(body), media_type or itself, body)
-
-    @cached_property
-    def document(self) -> dict[str, Any]:
-        """The manifest as JSON."""
-        document: dict[str, Any] = json.loads(self.body)
-        return document
-
-    @property
-    def layers(self) -> list[tuple[str, int]]:
-        """Digest and size of each layer as stored, bottom first."""
-        return [(layer["digest"], layer["size"]) for layer in self.document["layers"]]
-
-    @property
-    def blobs(self) -> dict[str, int]:
-        """Size of everything that the image consists of, by digest; the manifest itself included."""
-        config = self.document["config"]
-        return {self.digest: len(self.body), config["digest"]: config["size"], **dict(self.layers)}
 
 
 class RegistryClient:
@@ -107,6 +55,7 @@ class RegistryClient:
         progress: told about each retry.
         timeout: seconds that one request may take.
         token_hosts: hosts that may issue tokens beside the registry's own.
+        reads: paths of other repositories of the registry that blobs are taken over from.
     """
 
     def __init__(
@@ -117,13 +66,15 @@ class RegistryClient:
         progress: Progress,
         timeout: float = 30.0,
         token_hosts: Collection[str] = (),
+        reads: Collection[str] = (),
     ) -> None:
         self._repository = repository
+        self._reads = tuple(reads)
         self._token_hosts = tuple(token_hosts)
         self._credentials = credentials
         self._retries = retries
         self._progress = progress
-        self._http = httpx.Client(timeout=timeout, follow_redirects=True)
+        self._http = httpx.Client(timeout=timeout, follow_redirects=True, verify=_trusted())
         self._authorization: str | None = None
         self._root = str(httpx.URL(repository.url).copy_with(path="/"))
 
@@ -131,13 +82,27 @@ class RegistryClient:
         """Give the connections back."""
         self._http.close()
 
-    def manifest(self, reference: str) -> Manifest | None:
+    @property
+    def name(self) -> str:
+        """The repository's full name."""
+        return self._repository.name
+
+    @property
+    def host(self) -> str:
+        """The registry."""
+        return self._repository.host
+
+    def manifest(self, reference: str, *, indexes: bool = False) -> Manifest | None:
         """The manifest behind a tag or digest; None if there is none.
+
+        Args:
+            reference: the tag or digest.
+            indexes: whether it may be an index over the images of several platforms.
 
         Raises:
             ImageError: if the registry cannot be reached, refuses, or answers with other bytes than asked for.
         """
-        answer = self._call("GET", f"manifests/{reference}", headers={"Accept": ", ".join(MANIFEST_TYPES)})
+        answer = self.call("GET", f"manifests/{reference}", headers=_accepting(indexes))
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         try:
@@ -157,7 +122,7 @@ class RegistryClient:
 
     def put_manifest(self, tag: str, manifest: Manifest) -> None:
         """Make a tag point at a manifest."""
-        self._call("PUT", f"manifests/{tag}", headers={"Content-Type": manifest.media_type}, content=manifest.body)
+        self.call("PUT", f"manifests/{tag}", headers={"Content-Type": manifest.media_type}, content=manifest.body)
 
     def put_blob(self, content: bytes) -> None:
         """Store a small content, unless it is there.
@@ -165,19 +130,10 @@ class RegistryClient:
         Raises:
             ImageError: if the registry cannot be reached, refuses, or wants it sent to another host.
         """
-        digest = bytes_digest(content)
-        if self._says_it_has(digest, len(content), "HEAD"):
-            return  # Where it does not say so, sending the little once more costs less than asking in another way.
-        begun = self._call("POST", "blobs/uploads/")
-        # Only the path and query of what it answers are followed, so that no login goes to another host.
-        place = httpx.URL(begun.headers.get("Location", ""))
-        root = httpx.URL(self._repository.url)
-        if place.host not in ("", root.host):
-            raise ImageError(
-                f"{self._repository.host} wants {digest} sent to {place.host}; see whether a proxy stands between."
-            )
-        upload = root.copy_with(path=place.path, query=place.query).copy_merge_params({"digest": digest})
-        self._call("PUT", str(upload), headers={"Content-Type": "application/octet-stream"}, content=content)
+        blob = blobs.described(content)
+        # Where it does not say that it has it, sending the little once more costs less than asking in another way.
+        if not self._says_it_has(blob.digest, blob.size, "HEAD"):
+            blobs.upload(self, blob, BytesIO(content))
 
     def delete_manifest(self, digest: str) -> None:
         """Remove an image and every tag that points at it; removing what is gone is fine.
@@ -185,20 +141,20 @@ class RegistryClient:
         Raises:
             ImageError: if the registry does not allow deletes.
         """
-        answer = self._call("DELETE", f"manifests/{digest}")
+        answer = self.call("DELETE", f"manifests/{digest}")
         if answer.status_code in _NOT_HERE:
             raise ImageError(
                 f"The registry {self._repository.host} does not allow deletes, so old images stay; "
                 "allow them there, or let its own retention remove them."
             )
 
-    def digest_of(self, tag: str) -> str | None:
+    def digest_of(self, tag: str, *, indexes: bool = False) -> str | None:
         """What a tag points at, without fetching it where the registry can say so; None if there is no such tag."""
-        answer = self._call("HEAD", f"manifests/{tag}", headers={"Accept": ", ".join(MANIFEST_TYPES)})
+        answer = self.call("HEAD", f"manifests/{tag}", headers=_accepting(indexes))
         said = str(answer.headers.get(_DIGEST_HEADER, ""))
         if answer.is_success and DIGEST.fullmatch(said):
             return said
-        manifest = self.manifest(tag)
+        manifest = self.manifest(tag, indexes=indexes)
         return manifest.digest if manifest else None
 
     def tags(self) -> list[str]:
@@ -213,7 +169,7 @@ class RegistryClient:
         return any(self._says_it_has(digest, size, method) for method in ("HEAD", "GET"))
 
     def _says_it_has(self, digest: str, size: int, method: str) -> bool:
-        answer = self._call(method, f"blobs/{digest}", most=NOTHING)
+        answer = self.call(method, f"blobs/{digest}", most=NOTHING)
         return answer.is_success and int(answer.headers.get("Content-Length", size)) == size
 
     def blob(self, digest: str, most: int = MOST_BYTES) -> bytes:
@@ -226,7 +182,7 @@ class RegistryClient:
         Raises:
             ImageError: if it is missing, altered or larger.
         """
-        content = self._call("GET", f"blobs/{digest}", most=most).content
+        content = self.call("GET", f"blobs/{digest}", most=most).content
         if bytes_digest(content) != digest:
             raise ImageError(
                 f"{digest} is missing from {self._repository.name} or was altered; build that version again."
@@ -238,7 +194,7 @@ class RegistryClient:
         path, asked = f"tags/list?n={_TAGS_PER_PAGE}", set[str]()
         while path not in asked:
             asked.add(path)
-            answer = self._call("GET", path)
+            answer = self.call("GET", path)
             if answer.status_code == httpx.codes.NOT_FOUND:
                 return
             try:
@@ -256,7 +212,34 @@ class RegistryClient:
             f"{self._repository.host} goes round in circles in the list of tags of {self._repository.path}."
         )
 
-    def _call(
+    def place_of(self, answer: httpx.Response) -> str:
+        """Where an answer says that the next request of an upload goes; empty if it says nothing.
+
+        Only the path and query are followed, so that neither a login nor a model goes to another host.
+
+        Raises:
+            ImageError: if it names another host.
+        """
+        told = answer.headers.get("Location", "")
+        if not told:
+            return ""
+        root = httpx.URL(self._repository.url)
+        place = answer.request.url.join(told)
+        if httpx.URL(told).host and place.host != root.host:
+            raise ImageError(
+                f"{self._repository.host} wants blobs sent to {place.host}; see whether a proxy stands between."
+            )
+        return str(root.copy_with(path=place.path, query=place.query))
+
+    def patiently(self, attempt: Callable[[], None]) -> None:
+        """Try until it succeeds or the failure does not pass.
+
+        Raises:
+            ImageError: the last try's.
+        """
+        self._retries.call(attempt, self._progress)
+
+    def call(
         self,
         method: str,
         path: str,
@@ -264,17 +247,40 @@ class RegistryClient:
         content: bytes | None = None,
         *,
         most: int = MOST_BYTES,
+        answers: Collection[int] = (),
     ) -> httpx.Response:
-        """What the registry answers to a request; with so many bytes of a body at most; ``NOTHING``: none of it."""
-        return self._retries.call(lambda: self._once(method, path, headers or {}, content, most), self._progress)
+        """What the registry answers to a request, asked again while it fails for a reason that passes.
 
-    def _once(
-        self, method: str, path: str, headers: dict[str, str], content: bytes | None, most: int
+        Args:
+            method: of HTTP.
+            path: in the repository, or an address that the registry named for an upload.
+            headers: beside the login.
+            content: the body.
+            most: bytes of the answer's body; ``NOTHING``: none of it.
+            answers: refusals that are an answer, beside those that always are.
+
+        Raises:
+            ImageError: if it cannot be reached, refuses, or answers more than that.
+        """
+        attempt = lambda: self.call_once(method, path, headers, content, most=most, answers=answers)  # noqa: E731
+        return self._retries.call(attempt, self._progress)
+
+    def call_once(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        content: bytes | None = None,
+        *,
+        most: int = MOST_BYTES,
+        answers: Collection[int] = (),
+        into: BinaryIO | None = None,
     ) -> httpx.Response:
+        """The same, asked once; ``into`` takes the body of a success in place of the answer."""
         named = "blobs/uploads" if path.startswith(self._root) else path
         what = f"asking for {named}" if method in ("GET", "HEAD") else f"changing {named}"
         try:
-            answer = self._send(method, path, headers, content, most)
+            answer = self._send(method, path, headers or {}, content, most, into)
             if answer.status_code == httpx.codes.UNAUTHORIZED and "WWW-Authenticate" in answer.headers:
                 self._authorization = authorization(
                     self._http,
@@ -283,29 +289,39 @@ class RegistryClient:
                     self._repository.path,
                     self._repository.url,
                     self._token_hosts,
+                    self._reads,
                 )
-                answer = self._send(method, path, headers, content, most)
+                answer = self._send(method, path, headers or {}, content, most, into)
         except httpx.HTTPStatusError as error:
             raise self._failure(what, error.response) from error
         except httpx.HTTPError as error:
             raise PassingError(
                 f"{self._repository.host} does not answer while {what} ({error}); see whether it runs and is reachable."
             ) from error
-        if answer.is_success or answer.status_code in _ANSWERS.get(method, ()):
+        if answer.is_success or answer.status_code in (*_ANSWERS.get(method, ()), *answers):
             return answer
         raise self._failure(what, answer)
 
     def _send(
-        self, method: str, path: str, headers: dict[str, str], content: bytes | None, most: int
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        content: bytes | None,
+        most: int,
+        into: BinaryIO | None,
     ) -> httpx.Response:
         login = {"Authorization": self._authorization} if self._authorization else {}
         address = path if path.startswith(self._root) else f"{self._repository.url}/{path}"
-        request = self._http.build_request(method, address, headers={**headers, **login}, content=content)
+        slow = self._http.timeout if content is None else _SLOWEST_COMMIT
+        request = self._http.build_request(method, address, headers={**headers, **login}, content=content, timeout=slow)
         answer = self._http.send(request, follow_redirects=True, stream=True)
         try:
             if most == NOTHING and answer.is_success:
                 return answer
-            return _read(answer, most if answer.is_success else MOST_BYTES, self._repository.host)
+            if not answer.is_success:
+                return _read(answer, MOST_BYTES, self._repository.host)
+            return _read(answer, most, self._repository.host, into)
         finally:
             answer.close()
 
@@ -316,22 +332,34 @@ class RegistryClient:
         return error
 
 
-def _read(answer: httpx.Response, most: int, host: str) -> httpx.Response:
-    """The answer with its body, counted as it arrives.
+def _read(answer: httpx.Response, most: int, host: str, into: BinaryIO | None = None) -> httpx.Response:
+    """The answer with its body, counted as it arrives; the body in a file if one is given.
 
     Raises:
         ImageError: if there is more of it.
     """
-    content = bytearray()
+    content, size = into or BytesIO(), 0
     for piece in answer.iter_bytes():
-        content += piece
-        if len(content) > most:
+        size += len(piece)
+        if size > most:
             raise ImageError(
                 f"{host} sends more than {most:,} bytes of {answer.request.url.path}, which has no reason to be so "
                 "large; find out who put it there, and remove it."
             )
+        content.write(piece)
     kept = [(name, value) for name, value in answer.headers.multi_items() if name.lower() not in _OF_THE_TRANSFER]
-    return httpx.Response(answer.status_code, headers=kept, content=bytes(content), request=answer.request)
+    body = content.getvalue() if isinstance(content, BytesIO) else b""
+    return httpx.Response(answer.status_code, headers=kept, content=body, request=answer.request)
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whose certificates count; reading them takes longer than most of what is asked, and a process asks often."""
+    return httpx.create_ssl_context()
+
+
+def _accepting(indexes: bool) -> dict[str, str]:
+    return {"Accept": ", ".join((*MANIFEST_TYPES, *(INDEX_TYPES if indexes else ())))}
 
 
 def _said(answer: httpx.Response) -> str:

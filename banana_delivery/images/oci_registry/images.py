@@ -11,10 +11,13 @@ from typing import Any
 
 from banana_delivery.errors import ImageError
 from banana_delivery.images.base import PruneDecision
+from banana_delivery.images.layers import EPOCH
 from banana_delivery.images.oci_registry import pins as leases
-from banana_delivery.images.oci_registry.client import DIGEST, Manifest, RegistryClient
+from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.kept import KeptContent
+from banana_delivery.images.oci_registry.manifest import DIGEST, Manifest
 from banana_delivery.images.oci_registry.reference import Repository
+from banana_delivery.images.release import LAYERS, Contents, start_of
 from banana_delivery.images.retention import Stored, decide, keep_reason, too_late, void_before
 from banana_delivery.images.supply_chain import attachments
 from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
@@ -53,9 +56,21 @@ class RemoteImage:
         return ids
 
     @property
+    def contents(self) -> Contents:
+        """What it is made of, for a comparison."""
+        return Contents(layer_names(self.diff_ids), self.labels, start_of(self.config["config"]))
+
+    @property
     def built_at(self) -> float:
-        """When it was built by the engine's clock, seconds since the epoch."""
+        """When it was built by the engine's clock, seconds since the epoch; up to ``EPOCH``: nobody noted it."""
         return datetime.fromisoformat(self.config["created"]).timestamp()
+
+
+def layer_names(diff_ids: list[str]) -> dict[str, str]:
+    """The layers of an image by name, bottom first: the release's own three lie on those of its runtime."""
+    below = len(diff_ids) - len(LAYERS)
+    names = [*(f"runtime {number}" for number in range(1, below + 1)), *LAYERS]
+    return dict(zip(names, diff_ids, strict=False))  # A stranger's image may have fewer than ours.
 
 
 def key_tag(key_sha256: str) -> str:
@@ -123,6 +138,27 @@ class RegistryImages:
         self._client.put_manifest(leases.pin_tag(image.ref.digest, self._clock()), image.manifest)
         for mark in leases.standing_marks(self._client.tags(), image.ref.digest, 0.0):
             self._client.put_manifest(leases.unmark_tag(mark), image.manifest)
+
+    def put(self, key_sha256: str, made: Callable[[str], Manifest]) -> Manifest:
+        """Make an image whose blobs are there known by its key, which is the last step, and leased before.
+
+        Equal inputs give the digest that was there before. If retention has doomed that one, it may delete it at any
+        moment, whatever is put upon it now; another one then takes its place.
+
+        Args:
+            key_sha256: its identity key.
+            made: makes its manifest; given a text, one with another digest that says the same.
+
+        Returns:
+            The manifest that it has.
+        """
+        manifest = made("")
+        self._client.put_manifest(leases.pin_tag(manifest.digest, self._clock()), manifest)
+        if marks := leases.standing_marks(self._client.tags(), manifest.digest, void_before(self._clock())):
+            manifest = made(marks[0])
+            self._client.put_manifest(leases.pin_tag(manifest.digest, self._clock()), manifest)
+        self._client.put_manifest(key_tag(key_sha256), manifest)
+        return manifest
 
     def tag(self, digest: str, tags: Collection[str]) -> None:
         """Make tags point at an image.
@@ -234,7 +270,9 @@ class RegistryImages:
         for image in images:
             own = self._own(tags, image.ref.digest)
             its = frozenset([*own, STABLE_TAG] if image.ref.digest == stable else own)
-            found.append(Stored(image.ref, image.built_at, leases.pinned_at(own), its, image.manifest.blobs))
+            # Without a date of its own, it was built when it was leased first.
+            built_at = image.built_at if image.built_at > EPOCH else leases.first_pinned_at(own)
+            found.append(Stored(image.ref, built_at, leases.pinned_at(own), its, image.manifest.blobs))
         return found
 
     def _releases(self, tags: Collection[str]) -> list[RemoteImage]:

@@ -39,6 +39,11 @@ def pinned_at(tags: Iterable[str]) -> float:
     return max((float(match[1]) for tag in tags if (match := _LEASE.fullmatch(tag))), default=0.0)
 
 
+def first_pinned_at(tags: Iterable[str]) -> float:
+    """When the oldest of an image's leases began, seconds since the epoch; 0 if it has none."""
+    return min((float(match[1]) for tag in tags if (match := _LEASE.fullmatch(tag))), default=0.0)
+
+
 def named_by(tag: str) -> str:
     """The start of the digest that a tag of this bookkeeping names, and always points at; empty for any other tag."""
     match = _NAMED.fullmatch(tag)

@@ -38,6 +38,13 @@ class Repository:
             )
         return cls(host, path)
 
+    @classmethod
+    def of_image(cls, image: str) -> Repository:
+        """The repository of an image that is named with a tag, a digest or neither."""
+        name = image.partition("@")[0]
+        before, colon, tag = name.rpartition(":")
+        return cls.parse(before if colon and "/" not in tag else name)
+
     @property
     def name(self) -> str:
         """The full name, as images are pulled by it."""

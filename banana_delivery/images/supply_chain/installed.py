@@ -62,15 +62,18 @@ class Installed(Model):
     release: str = ""
 
 
+ROOT_VARIABLE = "IMAGE_ROOT"
+"""Names the folder that an image was unpacked into; not set within a container."""
 READER = """
-import importlib.metadata, json, pathlib, platform, sys
+import importlib.metadata, json, os, pathlib, platform, sys
 
 def text(path):
     return path.read_text("utf-8", "replace") if path.is_file() else ""
 
 places = [*sys.path, *map(str, pathlib.Path(sys.base_prefix, "lib").glob("python3*/site-packages"))]
 found = importlib.metadata.distributions(path=places)
-dpkg = pathlib.Path("/var/lib/dpkg")
+root = pathlib.Path(os.environ.get("IMAGE_ROOT", "/"))
+dpkg = root / "var/lib/dpkg"
 files = [dpkg / "status", *sorted(dpkg.glob("status.d/*"))]
 wanted = ("Package:", "Status:", "Version:", "Source:", "Architecture:")
 status = [[line for line in text(file).splitlines() if not line or line.startswith(wanted)] for file in files]
@@ -78,7 +81,7 @@ print(json.dumps({
     "python": platform.python_version(),
     "packages": [[one.metadata["Name"], one.version] for one in found],
     "dpkg": "\\n\\n".join("\\n".join(lines) for lines in status),
-    "os_release": text(pathlib.Path("/etc/os-release")),
+    "os_release": text(root / "etc/os-release"),
 }))
 """
 """What Python runs inside the image; distroless images have a file a package. What it says is read out here."""

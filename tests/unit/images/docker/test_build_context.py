@@ -6,12 +6,8 @@ from pathlib import Path
 import pytest
 
 from banana_delivery.errors import ImageError
-from banana_delivery.images.docker.build_context import (
-    label_instruction,
-    release_context,
-    release_stage,
-    runtime_stages,
-)
+from banana_delivery.images.docker.build_context import label_instruction, release_context
+from banana_delivery.images.dockerfile import release_stage, runtime_stages
 from tests.contract.image_store_contract import Sources
 
 DOCKERFILE = """ARG BASE=x

@@ -15,7 +15,8 @@ from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.docker.engine import Engine
 from banana_delivery.images.docker.runtime_image import RuntimeImages
 from banana_delivery.images.docker.transfer import Transfer
-from banana_delivery.images.oci_registry.client import Manifest, RegistryClient
+from banana_delivery.images.oci_registry.client import RegistryClient
+from banana_delivery.images.oci_registry.manifest import Manifest
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.waiting import Retries
 from tests.unit.images.oci_registry.registry_server import RegistryServer, serving

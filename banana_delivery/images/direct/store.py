@@ -1,0 +1,204 @@
+"""Images put together here and written into a registry by its API: the runtime's layers are linked, three are sent."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from typing_extensions import override
+
+from banana_delivery.bundle import DOCKERFILE
+from banana_delivery.errors import ImageError
+from banana_delivery.files import file_digest
+from banana_delivery.images.base import BuildContext, ImageKey, Parity, Progress
+from banana_delivery.images.direct.compose import Runtime, config_of, manifest_of
+from banana_delivery.images.direct.tars import write_layer
+from banana_delivery.images.direct.unpacked import UnpackedImages
+from banana_delivery.images.dockerfile import release_start
+from banana_delivery.images.oci_registry import blobs
+from banana_delivery.images.oci_registry.blobs import Blob
+from banana_delivery.images.oci_registry.images import layer_names
+from banana_delivery.images.oci_registry.reference import Repository
+from banana_delivery.images.oci_registry.runtime import runtime_tag
+from banana_delivery.images.oci_registry.store import RegistryStore
+from banana_delivery.images.release import Contents, compare, host_platform, labels_of, layer_members, start_of
+from banana_delivery.images.selftest import TIMEOUT_SECONDS, read_result
+from banana_delivery.images.supply_chain.installed import READER, Installed, read_installed
+from banana_delivery.names import RUNTIME_LABEL
+from banana_delivery.policy.model import ImageRef
+from banana_delivery.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that was put together and is nowhere yet.
+
+    Attributes:
+        runtime: what it stands on.
+        config: its config.
+        layers: its own layers: where each lies and what it is, by name, bottom first.
+    """
+
+    runtime: Runtime
+    config: bytes
+    layers: dict[str, tuple[Path, Blob]]
+
+    @property
+    def contents(self) -> Contents:
+        """What it is made of, for a comparison."""
+        document = json.loads(self.config)
+        config = document["config"]
+        return Contents(layer_names(document["rootfs"]["diff_ids"]), config["Labels"], start_of(config))
+
+
+class DirectImages(RegistryStore):
+    """An image store in a registry that needs no engine; only the runtime image must be there.
+
+    Args:
+        repository: ``host/path`` of the releases, without a tag.
+        unpacked: folder in which runtime images are unpacked for the self-test; None: one for each test.
+        platform: what images are built for; default this host's.
+        others: see ``RegistryStore``.
+    """
+
+    def __init__(self, repository: str, *, unpacked: Path | None = None, platform: str = "", **others: Any) -> None:
+        super().__init__(repository, **others)
+        self._host_platform = platform or host_platform()
+        self._folder = unpacked
+
+    @override
+    def rebuild(self, context: BuildContext, ref: ImageRef, progress: Progress) -> Parity:
+        """Nothing is sent."""
+        then = self._read(ref.digest)
+        with self._composed(context, self.key(context), progress) as release:
+            return compare(ref, then.contents, release.contents)
+
+    @override
+    def self_test(self, ref: ImageRef) -> dict[str, object]:
+        """Runs with the image's own interpreter, libraries and packages, in a process of this host."""
+        image = self._read(ref.digest)
+        done = self._unpacked.run(image, ["-m", "serving.selftest"], {"IMAGE_DIGEST": ref.digest}, TIMEOUT_SECONDS)
+        return read_result(ref, done.returncode, done.stdout, done.stderr)
+
+    @override
+    def installed(self, ref: ImageRef) -> Installed:
+        """Asked of the image's own Python, as the self-test is."""
+        done = self._unpacked.run(self._read(ref.digest), ["-c", READER], {}, TIMEOUT_SECONDS)
+        if done.returncode:
+            raise ImageError(f"What is installed in {ref.pinned} cannot be read: {done.stderr.strip()[-200:]}")
+        return read_installed(ref, done.stdout)
+
+    @property
+    @override
+    def _platform(self) -> str:
+        return self._host_platform
+
+    @property
+    def _unpacked(self) -> UnpackedImages:
+        return UnpackedImages(self._client, self._folder, self._host_platform)
+
+    @override
+    def _find_base(self, image: str) -> str:
+        """Asked of its own registry."""
+        repository, name = Repository.of_image(image), image.partition("@")[0]
+        before, colon, tag = name.rpartition(":")
+        tagged = bool(colon) and "/" not in tag
+        with closing(self._client_of(repository)) as client:
+            digest = client.digest_of(tag if tagged else "latest", indexes=True)
+        if digest is None:
+            raise ImageError(f"{repository.host} holds no image {image}; correct BANANA_BASE_IMAGE.")
+        return f"{before if tagged else name}@{digest}"
+
+    @override
+    def _make(self, context: BuildContext, key: ImageKey, progress: Progress) -> tuple[str, Collection[str]]:
+        sent = set()
+        with self._composed(context, key, progress) as release:
+            for blob in release.runtime.layers:
+                self._take_over(blob, progress)
+            for name, (path, blob) in release.layers.items():
+                with path.open("rb") as content:
+                    new = blobs.send(self._client, blob, content)
+                progress(f"{name}: {blob.digest[:19]}, {blob.size:,} bytes, {'sent' if new else 'there already'}")
+                sent |= {blob.digest.removeprefix("sha256:")[:12]} if new else set()
+            config, layers = blobs.described(release.config), [blob for _, blob in release.layers.values()]
+            blobs.send(self._client, config, BytesIO(release.config))
+            manifest = self._images.put(key.sha256, lambda again: manifest_of(release.runtime, config, layers, again))
+        return manifest.digest, sent
+
+    def _take_over(self, blob: Blob, progress: Progress) -> None:
+        """Bring a layer of the runtime into the releases' repository, through here only if the registry will not."""
+        if blobs.link(self._client, blob, self._runtime_repository.path):
+            return
+        progress(f"{blob.digest[:19]}: {blob.size:,} bytes copied, since the registry links no layers")
+        with tempfile.TemporaryFile() as file:
+            content = cast(BinaryIO, file)
+            blobs.fetch(self._runtime_client, blob, content)
+            blobs.send(self._client, blob, content)
+
+    @contextmanager
+    def _composed(self, context: BuildContext, key: ImageKey, progress: Progress) -> Iterator[Release]:
+        members, start = layer_members(context), release_start(self._instructions)
+        runtime = self._runtime(context, key, progress)
+        progress(f"runtime image {runtime.pinned} reused")
+        with tempfile.TemporaryDirectory(prefix="release-") as folder:
+            layers = {}
+            for name, files in members.items():
+                path = Path(folder) / f"{name}.tar"
+                with path.open("wb") as out:
+                    write_layer(files, out)
+                layers[name] = (path, Blob(file_digest(path), path.stat().st_size))
+            labels = {**labels_of(context, key), RUNTIME_LABEL: runtime.pinned}
+            diff_ids = [blob.digest for _, blob in layers.values()]
+            yield Release(runtime, config_of(runtime, start, labels, diff_ids, key.platform), layers)
+
+    def _runtime(self, context: BuildContext, key: ImageKey, progress: Progress) -> Runtime:
+        """The runtime image that a record vouches for; where none does, or it is gone, what people put there."""
+        platform = key.platform
+        tag = runtime_tag(self._instructions, context.lock_file, self._base, platform)
+        manifest = self._runtimes.find(tag, platform)
+        if context.vouched:
+            vouched = context.vouched(key).rpartition("@")[2]
+            nobody = "it is taken, since nothing is built here"
+            ours = self._runtimes.believed(tag, manifest, vouched, platform, progress, nobody)
+            manifest = ours or manifest
+        if manifest is None:
+            raise ImageError(
+                f"The runtime image {self._runtime_repository.name}:{tag} is not there; build it once, in a checkout "
+                "of this version and wherever there is an engine: tar -c Dockerfile requirements/serving.txt | docker "
+                f"buildx build --push --platform {platform} --target runtime --build-arg BASE_IMAGE={self._base} --tag "
+                f"{self._runtime_repository.name}:{tag} -"
+            )
+        try:
+            config = json.loads(self._runtime_client.blob(manifest.document["config"]["digest"]))
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ImageError(f"{self._runtimes.pinned(manifest.digest)} is no image; build it again.") from error
+        return Runtime(self._runtimes.pinned(manifest.digest), manifest, config)
+
+
+def direct_images(settings: Settings) -> DirectImages:
+    """The store in the registry that the settings name; nothing is contacted before it is used.
+
+    Raises:
+        ImageError: if no repository is named, or its name cannot be one.
+    """
+    if not settings.registry_repository:
+        raise ImageError("BANANA_TARGET is kubernetes but BANANA_REGISTRY_REPOSITORY is empty; set it to host/path.")
+    return DirectImages(
+        settings.registry_repository,
+        dockerfile=DOCKERFILE,
+        base_image=settings.base_image,
+        username=settings.registry_username,
+        password=settings.registry_password.get_secret_value(),
+        kept=settings.home / "registry-content",
+        token_hosts=settings.registry_token_hosts,
+        unpacked=settings.home / "runtime-images",
+    )

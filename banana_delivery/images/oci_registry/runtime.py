@@ -1,0 +1,128 @@
+"""The runtime images in a registry: the packages of one serving lock on one base, found again by what made them.
+
+A tag is anybody's who may push. So where somebody says whom he vouches for, the tag of a lock is only where people find
+its image: what is built on is what he vouches for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from banana_delivery.errors import ImageError
+from banana_delivery.files import file_sha256, text_sha256
+from banana_delivery.images.base import Progress
+from banana_delivery.images.dockerfile import instructions, runtime_stages
+from banana_delivery.images.oci_registry.client import RegistryClient
+from banana_delivery.images.oci_registry.manifest import Manifest
+from banana_delivery.names import LOCK_TAG_PREFIX
+
+
+def runtime_tag(dockerfile: str, lock: Path, base: str, platform: str) -> str:
+    """The tag under which the runtime image for a lock and base is found, whoever built it."""
+    identity = "\n".join([instructions(runtime_stages(dockerfile)), file_sha256(lock), base, platform])
+    return f"{LOCK_TAG_PREFIX}{text_sha256(identity)[:32]}"
+
+
+@dataclass(frozen=True)
+class RuntimeRepository:
+    """A repository of runtime images, which several release repositories may share.
+
+    Attributes:
+        client: the repository.
+    """
+
+    client: RegistryClient
+
+    def find(self, tag: str, platform: str) -> Manifest | None:
+        """The image behind a tag; of an index over several platforms, the one for this platform. None if there is none.
+
+        Raises:
+            ImageError: if it is for other platforms only.
+        """
+        manifest = self.client.manifest(tag, indexes=True)
+        if manifest is None or not manifest.is_index:
+            return manifest
+        for digest in manifest.images(platform):
+            if image := self.client.manifest(digest):
+                return image
+        raise ImageError(f"{self.client.name}:{tag} holds no image for {platform}; build it for that platform too.")
+
+    def believed(
+        self,
+        tag: str,
+        tagged: Manifest | None,
+        digest: str,
+        platform: str,
+        progress: Progress,
+        otherwise: str = "it is built again",
+    ) -> Manifest | None:
+        """The image with a digest, whatever its tag leads to by now; None if there is none for the platform.
+
+        Args:
+            tag: of its lock.
+            tagged: what the tag leads to.
+            digest: of the one that somebody vouches for; empty: of none.
+            platform: for example ``linux/amd64``.
+            progress: told if the tag leads elsewhere.
+            otherwise: what happens where the one that is vouched for is not there.
+        """
+        ours = tagged if tagged and tagged.digest == digest else self.client.manifest(digest) if digest else None
+        if ours and self._platform(ours) != platform:
+            ours = None
+        if tagged and tagged != ours:
+            progress(
+                f"The tag {tag} of {self.client.name} leads to {tagged.digest[:19]}, which no record of this pipeline "
+                f"vouches for: {f'{ours.digest[:19]} is taken, as before' if ours else otherwise}"
+            )
+            if ours:
+                self.client.put_manifest(tag, ours)
+        return ours
+
+    def _platform(self, manifest: Manifest) -> str:
+        config = json.loads(self.client.blob(manifest.document["config"]["digest"]))
+        return f"{config.get('os')}/{config.get('architecture')}"
+
+    def pinned(self, digest: str) -> str:
+        """An image's full name, by digest."""
+        return f"{self.client.name}@{digest}"
+
+    def prune(self, used: Collection[str]) -> list[str]:
+        """Remove the runtime images that no release stands on, except the newest; returns their pinned names.
+
+        A release holds all of its runtime's layers itself, so this can cost a build time, but never break a release.
+        """
+        created: dict[str, str] = {}
+        parts: dict[str, list[str]] = {}
+        for tag in self.client.tags():
+            if manifest := self.client.manifest(tag, indexes=True):
+                images = list(self._images(manifest))
+                created[manifest.digest] = max((self._created(image) for image in images), default="")
+                parts[manifest.digest] = [image.digest for image in images]
+        newest = max(created, key=lambda digest: created[digest], default="")
+        gone = [
+            digest
+            for digest in created
+            if digest != newest and not any(self.pinned(part) in used for part in (digest, *parts[digest]))
+        ]
+        for digest in gone:
+            # The index first: what it names may not go before it, and is found by nobody afterwards.
+            for part in dict.fromkeys((digest, *parts[digest])):
+                self.client.delete_manifest(part)
+        return [self.pinned(part) for digest in gone for part in dict.fromkeys((digest, *parts[digest]))]
+
+    def _images(self, manifest: Manifest) -> Iterator[Manifest]:
+        if not manifest.is_index:
+            yield manifest
+            return
+        for digest in manifest.children:
+            if image := self.client.manifest(digest):
+                yield image
+
+    def _created(self, image: Manifest) -> str:
+        try:
+            return str(json.loads(self.client.blob(image.document["config"]["digest"])).get("created", ""))
+        except (ValueError, AttributeError, RecursionError):
+            return ""  # Documents of a builder, which have no such date.
