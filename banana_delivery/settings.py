@@ -72,15 +72,12 @@ class Settings(BaseSettings):
 
     # MLflow's webhooks, which have the staging sensor look at once.
     webhook_receiver: str = Field(
-        default="",
-        pattern=r"^(https?://[^\s\"'<>]+)?$",
-        description="Where the staging sensor hears of webhooks; empty: it only looks, every few seconds. "
-        "`banana-delivery up` knows its own.",
+        default="", pattern=r"^(https?://\S+)?$", description="Where the sensor hears of them; empty: nowhere."
     )
-    webhook_secret: SecretStr = Field(
-        default=SecretStr(""), description="With which MLflow signs webhooks; empty: what the file holds."
+    webhook_secret: SecretStr = Field(default=SecretStr(""), description="MLflow signs with it; empty: see the next.")
+    webhook_secret_file: Path | None = Field(
+        default=None, description="File that holds the secret; empty: made by `up`."
     )
-    webhook_secret_file: Path | None = Field(default=None, description="File that holds it; empty: made by `up`.")
 
     # Dagster, where it is not the embedded stack's own.
     dagster_host: str = Field(default="127.0.0.1", description="Where the command line finds Dagster's pages.")
