@@ -31,7 +31,6 @@ POLICY_NAMES = ("standard", "seed", "demo")
 FILES_THAT_MAY_BE = (
     "evidence_key_file", "cosign_key", "cosign_public_key", "model_signing_public_key", "webhook_secret_file",
 )  # fmt: skip
-"""Settings that name a file or, empty, none."""
 
 
 def default_home(checkout: Path | None = CHECKOUT) -> Path:
