@@ -2,6 +2,8 @@
 
 GET /docs/source.tar.gz: the code that answers. Its licence, the AGPL, gives whoever uses a service over a network a
 right to the source of that very service (section 13), so every replica has it and the page says where.
+
+GET /docs/client.py: the Python client, for who has no other file of this package.
 """
 
 import gzip
@@ -18,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 ASSETS = "docs/assets"
 SOURCE = "docs/source.tar.gz"
+CLIENT = "docs/client.py"
 LICENCE = "AGPL-3.0-or-later"
 OFFER = f"Source code of this service, under {LICENCE}"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -62,6 +65,10 @@ def add_docs(api: FastAPI, source_url: str) -> None:
     @api.get(f"/{SOURCE}", include_in_schema=False)
     def source_code() -> Response:
         return Response(source_archive(), media_type="application/gzip")
+
+    @api.get(f"/{CLIENT}", include_in_schema=False)
+    def client() -> Response:
+        return Response((_PACKAGE / "client.py").read_bytes(), media_type="text/x-python")
 
 
 @cache

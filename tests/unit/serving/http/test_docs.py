@@ -47,6 +47,13 @@ def test_whoever_uses_the_service_can_have_the_code_that_answers_him(tmp_path: P
         assert source.read() == (ROOT / "serving/http/docs.py").read_bytes()
 
 
+def test_whoever_has_a_replicas_address_can_have_the_client(tmp_path: Path) -> None:
+    with client_of(build_replica(tmp_path)) as client:
+        answer = client.get("/docs/client.py")
+    assert answer.headers["content-type"].startswith("text/x-python")
+    assert answer.content == (ROOT / "serving/client.py").read_bytes()
+
+
 def test_what_somebody_publishes_himself_is_named_instead(tmp_path: Path) -> None:
     url = "https://git.example.com/bananas?at=v1&raw=1"
     with client_of(build_replica(tmp_path, source_url=url)) as client:

@@ -1,0 +1,380 @@
+"""Asks a detector from Python. One file and the standard library, so that it can be copied into any program.
+
+    from serving.client import Client
+
+    with Client("https://bananas.example.com") as client:
+        for found in client.predict("leaf.jpg", confidence=0.4).detections:
+            print(found.class_name, found.score, found.box)
+
+A replica without room for a request says when to come back, and one that is being replaced breaks off: the client asks
+again, as long as its patience lasts. An image gets the same answer however often it is sent.
+"""
+
+import http.client
+import json
+import os
+import random
+import socket
+import ssl
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Self, TypedDict, TypeVar, Unpack
+from urllib.parse import urlencode, urlsplit
+
+Image = bytes | str | os.PathLike[str] | BinaryIO
+"""The bytes of an image's file, its path, or the file opened for reading bytes."""
+
+Read = TypeVar("Read")
+
+COME_BACK = frozenset({429, 502, 503, 504})
+"""Answers of a replica without room, and of a router whose replica went away."""
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 5.0
+LARGEST_ANSWER = 64 * 1024 * 1024
+SHOWN = 300
+"""So many letters of a stranger's text are repeated in a sentence."""
+
+
+class DetectorError(Exception):
+    """A request got no answer that can be used; the message is a sentence for people.
+
+    Attributes:
+        status: of the last answer, None if there was none.
+        code: the service's name of the error, empty if it gave none.
+        request_id: under which the service's log has it.
+    """
+
+    def __init__(self, message: str, request_id: str, status: int | None = None, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+
+
+class RefusedError(DetectorError):
+    """The service does not take this request, and would not take it later: the image or a parameter is wrong."""
+
+
+class UnavailableError(DetectorError):
+    """The service could not be reached, or failed, or had no room as long as the client's patience lasted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One object found: x1, y1, x2, y2 in pixels of the image as displayed."""
+
+    box: tuple[float, float, float, float]
+    class_id: int
+    class_name: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Everything found in one image, by falling score, and what found it; `seconds` is the network's time alone."""
+
+    detections: tuple[Detection, ...]
+    width: int
+    height: int
+    seconds: float
+    request_id: str
+    model_version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one image of a batch could not be answered."""
+
+    code: str
+    message: str
+
+
+class Parameters(TypedDict, total=False):
+    """Only detections with a higher score than `confidence` (default 0.25), and at most `max_detections` (300)."""
+
+    confidence: float
+    max_detections: int
+
+
+class _Question(NamedTuple):
+    method: str
+    path: str
+    request_id: str
+    body: bytes = b""
+    content_type: str = "application/octet-stream"
+
+
+class _Answer(NamedTuple):
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+class Client:
+    """Asks one service; threads may share it, each then has a connection of its own.
+
+    Args:
+        url: of the service, without `/predict`; a ValueError is raised if it is none.
+        timeout: seconds to connect, to send, and to wait for and read an answer, each.
+        patience: seconds after which a request that found no room or no service is not sent again.
+        headers: sent with every request, such as `Authorization`.
+        context: of TLS; by default what the system trusts, or `SSL_CERT_FILE`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 30.0,
+        patience: float = 60.0,
+        headers: Mapping[str, str] | None = None,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        secure, host, port, self._prefix = _address(url)
+        self._where = f"{'https' if secure else 'http'}://{host}:{port}{self._prefix}"
+        connect: Callable[..., http.client.HTTPConnection] = http.client.HTTPConnection
+        if secure:
+            connect = partial(http.client.HTTPSConnection, context=context or ssl.create_default_context())
+        self._connect = partial(connect, host, port, timeout=timeout)
+        self._timeout, self._patience = timeout, patience
+        self._headers = dict(headers or {})
+        self._idle: deque[http.client.HTTPConnection] = deque()
+
+    def __enter__(self) -> Self:
+        """Nothing is connected before the first request."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections that wait for another request; the next one opens a new one."""
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+    def predict(self, image: Image, **parameters: Unpack[Parameters]) -> Prediction:
+        """Finds objects in one image.
+
+        Raises:
+            RefusedError: the image or a parameter is wrong.
+            UnavailableError: no answer came as long as the patience lasted.
+            OSError: the file cannot be read.
+        """
+        return self._read(_about(image, "/predict", parameters), lambda said: _prediction(said, said))
+
+    def predict_batch(self, images: Sequence[Image], **parameters: Unpack[Parameters]) -> list[Prediction | Failure]:
+        """Finds objects in several images, in their order; one that cannot be decoded does not spoil the others.
+
+        Raises as `predict` does, and a ValueError if there is no image.
+        """
+        if not images:
+            raise ValueError("A batch needs at least one image.")
+        boundary = uuid.uuid4().hex
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="images"; filename="image"\r\n\r\n'.encode()
+        body = b"".join(head + _bytes_of(image) + b"\r\n" for image in images) + f"--{boundary}--\r\n".encode()
+        kind = f"multipart/form-data; boundary={boundary}"
+        question = _Question("POST", _with_query("/predict/batch", parameters), uuid.uuid4().hex, body, kind)
+        return self._read(question, lambda said: [_result(one, said) for one in said["results"]])
+
+    def annotated(self, image: Image, **parameters: Unpack[Parameters]) -> bytes:
+        """Returns the image as a JPEG with the boxes drawn; raises as `predict` does."""
+        return self._ask(_about(image, "/predict/annotated", parameters)).body
+
+    def yolo(self, image: Image, **parameters: Unpack[Parameters]) -> str:
+        """Returns the lines of a YOLO label file with scores; raises as `predict` does."""
+        return self._ask(_about(image, "/predict", {**parameters, "format": "yolo"})).body.decode()
+
+    def coco(self, image: Image, image_id: int | str, **parameters: Unpack[Parameters]) -> list[dict[str, Any]]:
+        """Returns entries of a COCO results file, for the image that there has `image_id`; raises as `predict` does."""
+        question = _about(image, "/predict", {**parameters, "format": "coco"})
+        return self._read(question, lambda said: [{**found, "image_id": image_id} for found in said])
+
+    def version(self) -> dict[str, Any]:
+        """Returns which model version answers here, and from which image; raises as `predict` does."""
+        return self._read(_Question("GET", "/version", uuid.uuid4().hex), lambda said: {**said})
+
+    def is_ready(self) -> bool:
+        """Whether the service would answer now; asks once, without patience."""
+        with suppress(OSError, http.client.HTTPException):
+            return self._once(_Question("HEAD", "/ready", uuid.uuid4().hex)).status == http.client.OK
+        return False
+
+    def _ask(self, question: _Question) -> _Answer:
+        """Asks until there is an answer that asking again would not change."""
+        give_up_at, pause = time.monotonic() + self._patience, FIRST_PAUSE_SECONDS
+        while True:
+            wait = 0.0
+            try:
+                answer = self._once(question)
+            except (OSError, http.client.HTTPException) as error:
+                last: DetectorError = self._unreached(question, error)
+                if not _may_pass(error):
+                    raise last from error
+            else:
+                if answer.status == http.client.OK:
+                    return answer
+                last = self._told(question, answer)
+                if answer.status not in COME_BACK:
+                    raise last
+                wait = _retry_after(answer.headers)
+            # Spread, so that all who were turned away together do not come back together.
+            wait += random.uniform(pause / 2, pause)  # noqa: S311 - no secret
+            if time.monotonic() + wait > give_up_at:
+                raise last
+            time.sleep(wait)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _once(self, question: _Question) -> _Answer:
+        """Asks once; a connection that was closed while it waited for this request does not count as asked."""
+        with suppress(IndexError, ConnectionError):
+            return self._exchange(self._idle.pop(), question)
+        return self._exchange(self._connect(), question)
+
+    def _exchange(self, connection: http.client.HTTPConnection, question: _Question) -> _Answer:
+        headers = {"X-Request-Id": question.request_id, "Content-Type": question.content_type} | self._headers
+        is_whole = False
+        try:
+            if connection.sock is None:
+                connection.connect()
+            # Who is refused early may find the connection closed while he sends; the answer, if any, says why.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(question.method, self._prefix + question.path, question.body or None, headers)
+                is_whole = True
+            answer = self._receive(connection.getresponse())
+        except BaseException:
+            connection.close()
+            raise
+        if is_whole and connection.sock is not None:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return answer
+
+    def _receive(self, response: http.client.HTTPResponse) -> _Answer:
+        """Reads an answer, which may neither drip for ever nor be of any size."""
+        late_at, pieces, size = time.monotonic() + self._timeout, [], 0
+        while piece := response.read1(64 * 1024):
+            size += len(piece)
+            pieces.append(piece)
+            if size > LARGEST_ANSWER:
+                raise http.client.HTTPException(f"its answer is larger than {LARGEST_ANSWER:,} bytes")
+            if time.monotonic() > late_at:
+                raise TimeoutError("its answer took too long")
+        if response.length:
+            raise http.client.IncompleteRead(b"", response.length)
+        response.close()  # else the connection takes no other request
+        return _Answer(response.status, response.headers, b"".join(pieces))
+
+    def _unreached(self, question: _Question, error: Exception) -> UnavailableError:
+        why = str(error)[:SHOWN] or type(error).__name__
+        if isinstance(error, TimeoutError):
+            why = f"it did not answer within {self._timeout:g} seconds"
+        elif isinstance(error, ConnectionRefusedError):
+            why = "nobody listens there"
+        elif isinstance(error, http.client.IncompleteRead | ConnectionError):
+            why = "the connection broke off"
+        return UnavailableError(f"The detector at {self._where} cannot be asked: {why}.", question.request_id)
+
+    def _told(self, question: _Question, answer: _Answer) -> DetectorError:
+        """What an answer that is no success says; routers between here and there have no form of their own."""
+        try:
+            said = json.loads(answer.body)["error"]
+            message, code = str(said["message"])[:SHOWN], str(said["code"])[:SHOWN]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            phrase = http.client.responses.get(answer.status, "")
+            code, message = "", f"{self._where} answered {answer.status} {phrase} and not why, as a detector would."
+        kind = RefusedError if answer.status < 500 and answer.status not in COME_BACK else UnavailableError
+        return kind(message, answer.headers.get("X-Request-Id") or question.request_id, answer.status, code)
+
+    def _read(self, question: _Question, read: Callable[[Any], Read]) -> Read:
+        answer = self._ask(question)
+        try:
+            return read(json.loads(answer.body))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            message = f"{self._where} answered with something else than a detector does; is that its address?"
+            raise UnavailableError(message, question.request_id, answer.status) from None
+
+
+def _address(url: str) -> tuple[bool, str, int, str]:
+    """Whether by TLS, host, port, and the path before the routes.
+
+    Raises:
+        ValueError: it is no address; what stands in it may be a secret and is not repeated.
+    """
+    with suppress(ValueError, KeyError):  # of what cannot be taken apart
+        parts = urlsplit(url)
+        standard = {"http": 80, "https": 443}[parts.scheme]
+        port = parts.port or standard
+        if parts.hostname and parts.username is None and not parts.query + parts.fragment:
+            return parts.scheme == "https", parts.hostname, port, parts.path.rstrip("/")
+    raise ValueError(
+        "The address of the detector must be like http://host:port or https://host/path, without user, query and "
+        "fragment; use `headers` to log in."
+    )
+
+
+def _about(image: Image, path: str, parameters: Mapping[str, object]) -> _Question:
+    return _Question("POST", _with_query(path, parameters), uuid.uuid4().hex, _bytes_of(image))
+
+
+def _bytes_of(image: Image) -> bytes:
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return bytes(image)
+    if isinstance(image, (str, os.PathLike)):
+        return Path(image).read_bytes()
+    data = image.read()
+    if not isinstance(data, bytes):
+        raise TypeError("An image is read as bytes; open its file with mode 'rb'.")
+    return data
+
+
+def _with_query(path: str, parameters: Mapping[str, object]) -> str:
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def _prediction(said: Mapping[str, Any], who: Mapping[str, Any]) -> Prediction:
+    size, names = said["image"], (str(who[name]) for name in ("request_id", "model_version", "digest"))
+    found = tuple(map(_detection, said["detections"]))
+    return Prediction(found, int(size["width"]), int(size["height"]), float(said["seconds"]), *names)
+
+
+def _detection(said: Mapping[str, Any]) -> Detection:
+    x1, y1, x2, y2 = map(float, said["box"])
+    return Detection((x1, y1, x2, y2), int(said["class_id"]), str(said["class_name"]), float(said["score"]))
+
+
+def _result(said: Mapping[str, Any], who: Mapping[str, Any]) -> Prediction | Failure:
+    if said["outcome"] == "failed":
+        return Failure(str(said["error"]["code"]), str(said["error"]["message"]))
+    return _prediction(said, who)
+
+
+def _retry_after(headers: http.client.HTTPMessage) -> float:
+    """Seconds to wait, as seconds or as a date; 0 if it says neither."""
+    said = headers.get("Retry-After", "").strip()
+    if said.isascii() and said.isdecimal():
+        return float(said[:9])
+    try:
+        at = parsedate_to_datetime(said)
+    except ValueError:
+        return 0.0
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether asking again may help: not against a wrong name, a certificate or the rights of this machine."""
+    if isinstance(error, socket.gaierror):
+        return error.errno == socket.EAI_AGAIN
+    return not isinstance(error, ssl.SSLCertVerificationError | http.client.InvalidURL | PermissionError)
