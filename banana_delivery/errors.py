@@ -153,6 +153,18 @@ class RegistryError(BananaDeliveryError):
     """The registry cannot be reached or did not answer as it should; worth another try later."""
 
 
+class WebhookRefusedError(RegistryError):
+    """A delivery of a webhook is none that counts.
+
+    Attributes:
+        status: HTTP status that says so.
+    """
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
 class RegistryRefusedError(RegistryError):
     """The registry answered that this account may not do that; no other try helps until somebody changes it."""
 

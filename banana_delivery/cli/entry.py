@@ -41,6 +41,7 @@ for command in (
     stack.up,
     stack.down,
     stack.demo,
+    stack.register_webhook,
     looking.status,
     looking.settings,
     looking.doctor,

@@ -23,6 +23,7 @@ ARGUMENTS = {
     "settings": [],
     "doctor": [],
     "notify-test": [],
+    "register-webhook": ["https://hooks.example.com"],
     "deliver": ["1"],
     "redeploy": ["1"],
     "rollback": ["--reason", "It looks wrong."],

@@ -15,6 +15,7 @@ from tests.unit.k8s import test_readme_of_manifests as sizes
 from tests.unit.k8s.dagster_manifests import (
     BASE,
     CLUSTER_WIDE,
+    DEPLOYMENTS,
     INSTANCE,
     K8S,
     NAMESPACE,
@@ -44,7 +45,10 @@ def test_every_object_is_valid_for_the_versions_in_support(version: str, tmp_pat
 
 
 def test_everything_lives_where_the_pipeline_does() -> None:
-    subjects = [subject for thing in OBJECTS if thing["kind"] == "RoleBinding" for subject in thing["subjects"]]
+    files = (K8S / "base/rbac").glob("*/role.yaml")
+    roles = [thing for path in files for thing in yaml.safe_load_all(path.read_text())]
+    bindings = [thing for thing in [*OBJECTS, *roles] if thing["kind"] == "RoleBinding"]
+    subjects = [subject for thing in bindings for subject in thing["subjects"]]
     launched = INSTANCE["run_launcher"]["config"]["job_namespace"]
 
     local = [thing for thing in OBJECTS if thing["kind"] not in CLUSTER_WIDE]
@@ -92,9 +96,53 @@ def test_every_pod_is_restricted_and_limited_and_takes_no_service_for_a_setting(
 
 def test_secrets_reach_only_what_delivers(every_pod: dict[str, dict[str, Any]]) -> None:
     holders = {name for name, pod in every_pod.items() if ("Secret", "banana-delivery-secrets") in referred_to(pod)}
-    releasers = {name for name, pod in every_pod.items() if pod["serviceAccountName"] == "banana-delivery"}
+    accounts = {name: pod["serviceAccountName"] for name, pod in every_pod.items()}
 
-    assert holders == releasers == {"dagster-code-server", "run"}
+    assert holders == {"dagster-code-server", "run"}
+    # Each kind of pod is somebody else; test_rights_of_dagster.py says which two of them may release.
+    assert accounts == {name: name if name in DEPLOYMENTS else "banana-delivery" for name in every_pod}
+
+
+TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+def test_a_token_is_where_the_api_server_is_asked_and_in_no_container_beside_it(
+    every_pod: dict[str, dict[str, Any]],
+) -> None:
+    whole = {name for name, pod in every_pod.items() if pod.get("automountServiceAccountToken")}
+    told = {
+        (name, container["name"])
+        for name, pod in every_pod.items()
+        for container in containers(pod)
+        if TOKEN in {mount["mountPath"] for mount in container["volumeMounts"]}
+    }
+    accounts = [thing for thing in OBJECTS if thing["kind"] == "ServiceAccount"]
+
+    assert {thing["automountServiceAccountToken"] for thing in accounts} == {False}
+    assert told == {("dagster-code-server", "code-server"), ("dagster-daemon", "daemon")}
+    assert whole == {"dagster-webserver", "run"}
+    assert [len(containers(every_pod[name])) for name in sorted(whole)] == [1, 1]
+    for name, _ in told:
+        (volume,) = [one for one in every_pod[name]["volumes"] if one["name"] == "api-access"]
+        paths = [
+            path
+            for source in volume["projected"]["sources"]
+            for kind in source.values()
+            for path in ([kind["path"]] if "path" in kind else [item["path"] for item in kind["items"]])
+        ]
+        assert paths == ["token", "ca.crt", "namespace"]
+
+
+def test_whoever_watches_the_sensors_knows_whom_to_tell_and_no_other_secret(
+    every_pod: dict[str, dict[str, Any]],
+) -> None:
+    (watching,) = [one for one in every_pod["dagster-code-server"]["containers"] if one["name"] == "dead-man"]
+    (told,) = watching["env"]
+
+    assert [next(iter(source)) for source in watching["envFrom"]] == ["configMapRef"]
+    assert told["valueFrom"]["secretKeyRef"]["key"] == told["name"] == "BANANA_NOTIFY_URLS"
+    # Ticks and what was told already lie in the home.
+    assert {mount["name"] for mount in watching["volumeMounts"]} == {"home", "scratch"}
 
 
 def test_the_keys_that_sign_records_reach_only_what_delivers(every_pod: dict[str, dict[str, Any]]) -> None:
@@ -120,14 +168,17 @@ def test_the_keys_that_sign_records_reach_only_what_delivers(every_pod: dict[str
 def test_runs_and_the_code_server_share_everything_that_a_delivery_reads_again(
     every_pod: dict[str, dict[str, Any]],
 ) -> None:
-    """The same volumes in the same places; only the scratch space is each one's own."""
+    """The same volumes in the same places; only the scratch space and the token are each one's own."""
 
     def shared(pod: dict[str, Any]) -> list[dict[str, Any]]:
-        return [volume for volume in pod["volumes"] if "emptyDir" not in volume]
+        return [volume for volume in pod["volumes"] if not {"emptyDir", "projected"} & set(volume)]
+
+    def mounts(pod: dict[str, Any]) -> list[dict[str, Any]]:
+        return [mount for mount in pod["containers"][0]["volumeMounts"] if mount["mountPath"] != TOKEN]
 
     run, server = every_pod["run"], every_pod["dagster-code-server"]
     assert shared(run) == shared(server)
-    assert run["containers"][0]["volumeMounts"] == server["containers"][0]["volumeMounts"]
+    assert mounts(run) == mounts(server)
 
 
 def test_no_node_autoscaler_ends_a_delivery_and_its_job_outlasts_no_day(tmp_path: Path) -> None:

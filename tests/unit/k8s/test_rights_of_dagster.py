@@ -94,12 +94,26 @@ def test_the_daemon_may_do_what_launching_watching_and_ending_a_run_asks_for(tmp
     assert needed == granted_to("dagster-daemon")
 
 
-@pytest.mark.parametrize("account", ["dagster-webserver", "banana-delivery"])
+@pytest.mark.parametrize("account", ["dagster-webserver", "dagster-code-server"])
 def test_the_pages_and_the_sensors_may_end_a_run_and_nothing_else(account: str, tmp_path: Path) -> None:
     with api_server() as (url, needed):
         client_of(tmp_path, url).delete_job(JOB, NAMESPACE)
 
     assert needed == granted_to(account)
+
+
+def test_a_run_may_do_nothing_to_other_runs_and_the_sensors_release_by_what_lets_runs_release() -> None:
+    subjects = {
+        (path.parent.name, thing["metadata"]["name"]): {(one["namespace"], one["name"]) for one in thing["subjects"]}
+        for path in (BASE.parent / "rbac").glob("*/role.yaml")
+        for thing in yaml.safe_load_all(path.read_text())
+        if thing["kind"] == "RoleBinding"
+    }
+
+    assert granted_to("banana-delivery") == set()
+    assert len(subjects) == 3
+    for bound in subjects.values():
+        assert bound == {(NAMESPACE, "banana-delivery"), (NAMESPACE, "dagster-code-server")}
 
 
 @pytest.mark.parametrize(
