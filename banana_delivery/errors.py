@@ -23,7 +23,9 @@
     │   ├── UnsafeModelError
     │   ├── NotADetectorError
     │   ├── BrokenWeightsError
-    │   └── UnsupportedModelError
+    │   ├── UnsupportedModelError
+    │   ├── UnjudgedClassesError        its classes are not those of the labelled images
+    │   └── BrokenAnswerError
     ├── FileLockedError                 a file of ours; of the system too
     ├── EvaluationError                 asking a running release
     ├── AskingError
@@ -151,6 +153,18 @@ class RegistryError(BananaDeliveryError):
     """The registry cannot be reached or did not answer as it should; worth another try later."""
 
 
+class WebhookRefusedError(RegistryError):
+    """A delivery of a webhook is none that counts.
+
+    Attributes:
+        status: HTTP status that says so.
+    """
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
 class RegistryRefusedError(RegistryError):
     """The registry answered that this account may not do that; no other try helps until somebody changes it."""
 
@@ -197,6 +211,14 @@ class BrokenWeightsError(RejectedModelError):
 
 class UnsupportedModelError(RejectedModelError):
     """A detector that the serving application cannot run."""
+
+
+class UnjudgedClassesError(RejectedModelError):
+    """The labelled images do not show what it detects, so that nobody could say how well it does."""
+
+
+class BrokenAnswerError(RejectedModelError):
+    """It answers with what is no answer, such as a score that is no number."""
 
 
 class FileLockedError(BananaDeliveryError, TimeoutError):

@@ -75,6 +75,21 @@ def write_atomically(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def write_once(path: Path, text: str) -> None:
+    """Make a file that only this user may read, whole or not at all; one that is there already stays as it is.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with temporary_file(path.parent, f".{path.name}.") as temporary:
+        with temporary.open("wb") as file:
+            file.write(text.encode())
+            sync(file)
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+
+
 @contextmanager
 def replacing(path: Path, prefix: str = "") -> Iterator[BinaryIO]:
     """A file to write; at the block's end it takes the place of the one at ``path``, which stays if the block fails.

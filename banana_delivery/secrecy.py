@@ -14,7 +14,9 @@ from pydantic import BaseModel, SecretStr
 from banana_delivery.errors import redacted
 from banana_delivery.quoting import in_log
 
-FOREIGN_SECRETS = re.compile(r"(?:.*_)?(?:TOKEN|PASSWORD|SECRET|SECRET_ACCESS_KEY|ACCESS_KEY|API_KEY|CREDENTIALS?)")
+FOREIGN_SECRETS = re.compile(
+    r"(?:.*_)?(?:TOKEN|PASSWORD|SECRET|SECRET_ACCESS_KEY|ACCESS_KEY|API_KEY|ENCRYPTION_KEY|CREDENTIALS?)"
+)
 """Names of variables that other programs read, whose values are secrets."""
 
 

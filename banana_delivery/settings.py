@@ -28,6 +28,10 @@ MOST_REPLICAS = 1000
 POLICY_NAMES = ("standard", "seed", "demo")
 """The release policies that come with the product."""
 
+FILES_THAT_MAY_BE = (
+    "evidence_key_file", "cosign_key", "cosign_public_key", "model_signing_public_key", "webhook_secret_file",
+)  # fmt: skip
+
 
 def default_home(checkout: Path | None = CHECKOUT) -> Path:
     """``.banana`` in the checkout, or the user's data folder where the product was installed without one."""
@@ -62,7 +66,17 @@ class Settings(BaseSettings):
     staging_port: int = Field(default=8081, ge=1, le=65535, description="Where staging answers.")
     probe_port: int = Field(default=8082, ge=1, le=65535, description="The router's internal routes to one colour.")
     router_api_port: int = Field(default=8083, ge=1, le=65535, description="The router's own API and metrics.")
+    webhook_port: int = Field(default=8084, ge=1, le=65535, description="Where MLflow's webhooks arrive.")
     replica_port_base: int = Field(default=18000, ge=1024, le=65000, description="First port tried for a replica.")
+
+    # MLflow's webhooks, which have the staging sensor look at once.
+    webhook_receiver: str = Field(
+        default="", pattern=r"^(https?://\S+)?$", description="Where the sensor hears of them; empty: nowhere."
+    )
+    webhook_secret: SecretStr = Field(default=SecretStr(""), description="MLflow signs with it; empty: see the next.")
+    webhook_secret_file: Path | None = Field(
+        default=None, description="File that holds the secret; empty: made by `up`."
+    )
 
     # Dagster, where it is not the embedded stack's own.
     dagster_host: str = Field(default="127.0.0.1", description="Where the command line finds Dagster's pages.")
@@ -252,21 +266,19 @@ class Settings(BaseSettings):
         default="", description="Split of it that judges; empty: `test`, where none is there `val`, and never `train`."
     )
     holdout_images: int = Field(
-        default=1000, ge=100, description="Labelled images to generate; fewer than 1,000 never settle a comparison."
+        default=1000, ge=100, description="Labelled images to generate; with fewer, smaller losses are missed."
     )
     minimum_map50: float = Field(default=0.5, ge=0, le=1, description="What every release must reach.")
 
     # People.
     notify_urls: list[SecretStr] = Field(default=[], description="Apprise URLs, one a channel, as JSON.")
 
-    @field_validator("evidence_key_file", "cosign_key", "cosign_public_key", "model_signing_public_key", mode="before")
+    @field_validator(*FILES_THAT_MAY_BE, mode="before")
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
         return value or None
 
-    @field_validator(
-        "home", "holdout", "evidence_key_file", "cosign_key", "cosign_public_key", "model_signing_public_key"
-    )
+    @field_validator("home", "holdout", *FILES_THAT_MAY_BE)
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else path

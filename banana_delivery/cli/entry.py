@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from banana_delivery.cli import deciding, delivering, freezing, looking, rescuing, stack, upkeep
+from banana_delivery.cli import deciding, delivering, freezing, judging, looking, rescuing, stack, upkeep
 from banana_delivery.cli.common import errors
 from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.policy.outcomes import exit_codes
@@ -41,6 +41,7 @@ for command in (
     stack.up,
     stack.down,
     stack.demo,
+    stack.register_webhook,
     looking.status,
     looking.settings,
     looking.doctor,
@@ -57,6 +58,7 @@ for command in (
     rescuing.restore,
     upkeep.prune,
     upkeep.rebuild,
+    judging.holdout,
 ):
     waits = command in {delivering.deliver, delivering.redeploy, deciding.approve}
     app.command(command.__name__.replace("_", "-"), epilog=exit_codes() if waits else None)(command)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from banana_delivery.cli.common import console
+from banana_delivery.errors import RegistryError
 from banana_delivery.platforms import platform
-from banana_delivery.settings import load_settings
+from banana_delivery.settings import Settings, load_settings
 
 
 def up() -> None:
@@ -21,10 +23,41 @@ def up() -> None:
     EmbeddedStack(settings, platform(settings).processes(settings)).up(console.print)
     for problem in notifier_for(settings).problems():
         console.print(problem, style="red", highlight=False)
+    _say_webhook(settings)
     console.print(f"Dagster     {settings.dagster_url}")
     console.print(f"MLflow      {settings.mlflow_url}")
     if platform(settings).is_ours:
         console.print(f"Production  http://127.0.0.1:{settings.production_port}/docs")
+
+
+def _say_webhook(settings: Settings) -> None:
+    """Have the stack's own MLflow ring for each staging; deliveries start without it, a few seconds later."""
+    from banana_delivery.embedded.processes import webhook_url
+
+    if os.environ.get("MLFLOW_TRACKING_URI", settings.mlflow_url).rstrip("/") != settings.mlflow_url:
+        return  # A server elsewhere is somebody's to tell: `register-webhook`.
+    try:
+        said = _register(settings, settings.mlflow_url, webhook_url(settings))
+    except RegistryError as error:
+        console.print(str(error), style="red", highlight=False, markup=False)
+    else:
+        console.print(said, highlight=False, markup=False)
+
+
+def register_webhook(
+    url: Annotated[str, typer.Argument(help="Where MLflow reaches the receiver, such as https://hooks.example.com.")],
+) -> None:
+    """Have MLflow tell the receiver of stagings, so that deliveries begin at once; needed once, and harmless again."""
+    settings = load_settings()
+    tracking = os.environ.get("MLFLOW_TRACKING_URI", settings.mlflow_url)
+    console.print(_register(settings, tracking, url), highlight=False, markup=False, soft_wrap=True)
+
+
+def _register(settings: Settings, tracking_uri: str, receiver: str) -> str:
+    from banana_delivery.model_registry.webhooks.registration import register
+    from banana_delivery.model_registry.webhooks.secret import webhook_secret
+
+    return register(tracking_uri, settings.model_name, f"{receiver.rstrip('/')}/mlflow", webhook_secret(settings))
 
 
 def down() -> None:

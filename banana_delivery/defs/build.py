@@ -25,6 +25,7 @@ from banana_delivery.errors import BadSettingsError, ImageError
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.export.export import export_model
 from banana_delivery.model_registry.mlflow import MlflowRegistry
+from banana_delivery.model_registry.webhooks.bell import bell_for
 from banana_delivery.notifications.notifier import notifier_for
 from banana_delivery.platforms import platform
 from banana_delivery.reports.plots import Plots
@@ -56,6 +57,7 @@ def build_resources(settings: Settings) -> Resources:
         notifier=notifier_for(settings),
         plots=Plots(),
         clock=SystemClock(),
+        bell=bell_for(settings),
     )
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from pathlib import Path
 
 from banana_delivery.delivery.publish_outcome import OutcomePublisher, PendingMarks
 from banana_delivery.delivery.record_attempt import AttemptRecorder
-from banana_delivery.evaluation.base import Evaluator, Log
+from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.export.export import Artifact
 from banana_delivery.images.base import ImageStore
-from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
+from banana_delivery.model_registry.base import ModelRegistry
+from banana_delivery.model_registry.webhooks.bell import Bell, NoBell
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policies.reading import PolicyFile
 from banana_delivery.reports.plots import Plots
@@ -21,8 +21,9 @@ from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
-Exporter = Callable[[Path, Path, ModelVersion, Sequence[Path], Log], Artifact]
-"""Checkpoint, directory for the result, whose it is, labelled images, progress: the exported model, proven alike."""
+Exporter = Callable[..., Artifact]
+"""Checkpoint, directory for the result, whose it is, labelled images, progress: the exported model, proven alike. By
+name, where they are known: ``judged`` and ``judged_by``, the classes that labelled images show."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Resources:
         notifier: how people are told.
         plots: how pictures are drawn.
         clock: how time passes between two polls of a rollout.
+        bell: rings when the registry may have something new.
     """
 
     settings: Settings
@@ -50,6 +52,7 @@ class Resources:
     notifier: Notifier
     plots: Plots
     clock: Clock
+    bell: Bell = field(default_factory=NoBell)
 
     @cached_property
     def policy_file(self) -> PolicyFile:

@@ -25,6 +25,7 @@ from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, Regis
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.images.base import ImageStore
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
+from banana_delivery.model_registry.webhooks.bell import Bell
 from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
 from banana_delivery.notifications.alarms import held_version_fails, registry_trouble, rollback_failed
 from banana_delivery.policies.document import Rules
@@ -35,15 +36,21 @@ from banana_delivery.policy.staged_versions import Overtaken, Staging, Trigger, 
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import DELIVER, ROLLBACK, CodeLocation
 from banana_delivery.runs.evidence.expiry import LOOKED_AT, unexpired
+from banana_delivery.runs.instance import has_threads_for_sensors
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.targets.sightings import sightings
-from banana_delivery.waiting import Clock
+from banana_delivery.waiting import Clock, Deadline
 
 LOG = logging.getLogger(__name__)
 EVERY_LOOP = 3
 """Seconds. The daemon looks every five; a sensor that asks for five too comes a moment early every other time."""
+LISTENING_SECONDS = 4.4
+"""From the beginning of a tick: it is over when the daemon comes again, five seconds after it began. One that takes
+longer is passed over then, and nobody listens for another five."""
+BETWEEN_LOOKS_SECONDS = 0.4
+"""However often it rings, the registry is not asked more often."""
 Declared = Callable[[dg.DefaultSensorStatus], dg.SensorDefinition]
 
 
@@ -78,38 +85,71 @@ def staged_versions(
     model_registry: dg.ResourceParam[ModelRegistry],
     clock: dg.ResourceParam[Clock],
     recorder: dg.ResourceParam[AttemptRecorder],
+    bell: dg.ResourceParam[Bell],
 ) -> dg.SensorResult | dg.SkipReason:
-    """Ask the registry once, and deliver what is new; before that, tell what could not be told when it happened."""
-    parsed = parse_cursor(context.cursor)
-    watch = _RegistryWatch(recorder.publisher, clock, dict(parsed.outages))
-    here = _here(context, recorder.settings)
-    audit_log, runs = AuditLog(context.instance, here), Runs(context.instance, here)
-    if (refused := recorder.publisher.catch_up(audit_log.made)) is not None:
-        watch.tried(Trouble.REFUSED, refused)
-    try:
-        staged = model_registry.staged()
-    except RegistryError as error:
-        watch.tried(Trouble.UNREACHABLE, str(error))
-        context.update_cursor(parsed.replace(outages=watch.outages).model_dump_json())
-        return dg.SkipReason(f"The registry does not answer, nothing is lost, the next tick asks again: {error}")
-    watch.tried(Trouble.UNREACHABLE, "")
-    now = [_staging(one) for one in staged]
-    cursor, triggers = look(parsed.replace(outages=watch.outages), now, clock.time())
-    if not parsed.looked:
-        triggers = [trigger for trigger in triggers if not _tried_before(audit_log, runs, trigger)]
-    deliver, overtaken = choose(triggers)
-    if not deliver:
-        context.update_cursor(cursor.model_dump_json())
-        return dg.SkipReason(f"{len(now)} versions are staged, none of them newly.")
-    for one in overtaken:
-        recorder.record(audit_log, _never_started(one, clock.time()))
-    for run in superseded(runs.under_way(), deliver[0]):
-        runs.supersede(run.run_id, deliver[0].version)
-    return dg.SensorResult(
-        run_requests=[_request(trigger) for trigger in deliver],
-        dynamic_partitions_requests=[here.partitions.build_add_request([trigger.version for trigger in deliver])],
-        cursor=cursor.model_dump_json(),
-    )
+    """Look, and look again whenever it rings until the next tick is due. Whoever rings, this alone starts deliveries.
+
+    What rang before the first look is what that look sees, so it listens from before it.
+    """
+    listening = Deadline(LISTENING_SECONDS, clock)
+    heard = bell.heard() if has_threads_for_sensors(context.instance) else None
+    looking = _Looking(context, model_registry, clock, recorder)
+    found = looking.look()
+    while heard and isinstance(found, dg.SkipReason) and (heard := bell.wait(heard, listening.left)):
+        found = looking.look()
+        clock.sleep(BETWEEN_LOOKS_SECONDS if isinstance(found, dg.SkipReason) else 0.0)
+    if isinstance(found, dg.SkipReason):
+        context.update_cursor(looking.cursor.model_dump_json())
+    return found
+
+
+class _Looking:
+    """The looks of one tick; what one has seen, the next one knows.
+
+    Attributes:
+        cursor: what is known after the last look.
+    """
+
+    def __init__(
+        self, context: dg.SensorEvaluationContext, registry: ModelRegistry, clock: Clock, recorder: AttemptRecorder
+    ) -> None:
+        self.cursor = parse_cursor(context.cursor)
+        self._registry, self._clock, self._recorder = registry, clock, recorder
+        self._watch = _RegistryWatch(recorder.publisher, clock, dict(self.cursor.outages))
+        self._here = _here(context, recorder.settings)
+        self._audit_log, self._runs = AuditLog(context.instance, self._here), Runs(context.instance, self._here)
+        # Before anything is asked, tell what could not be told when it happened.
+        if (refused := recorder.publisher.catch_up(self._audit_log.made)) is not None:
+            self._watch.tried(Trouble.REFUSED, refused)
+
+    def look(self) -> dg.SensorResult | dg.SkipReason:
+        """Ask the registry once, and ask for a delivery of what is new."""
+        parsed = self.cursor
+        try:
+            staged = self._registry.staged()
+        except RegistryError as error:
+            self._watch.tried(Trouble.UNREACHABLE, str(error))
+            self.cursor = parsed.replace(outages=dict(self._watch.outages))
+            return dg.SkipReason(f"The registry does not answer, nothing is lost, the next tick asks again: {error}")
+        self._watch.tried(Trouble.UNREACHABLE, "")
+        now = [_staging(one) for one in staged]
+        self.cursor, triggers = look(parsed.replace(outages=dict(self._watch.outages)), now, self._clock.time())
+        if not parsed.looked:
+            triggers = [one for one in triggers if not _tried_before(self._audit_log, self._runs, one)]
+        deliver, overtaken = choose(triggers)
+        if not deliver:
+            return dg.SkipReason(f"{len(now)} versions are staged, none of them newly.")
+        for one in overtaken:
+            self._recorder.record(self._audit_log, _never_started(one, self._clock.time()))
+        for run in superseded(self._runs.under_way(), deliver[0]):
+            self._runs.supersede(run.run_id, deliver[0].version)
+        return dg.SensorResult(
+            run_requests=[_request(trigger) for trigger in deliver],
+            dynamic_partitions_requests=[
+                self._here.partitions.build_add_request([trigger.version for trigger in deliver])
+            ],
+            cursor=self.cursor.model_dump_json(),
+        )
 
 
 @dataclass

@@ -5,8 +5,10 @@ The settings as environment variables: the stack's processes are to see exactly 
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import secrets
 import shutil
 import sqlite3
 import subprocess
@@ -24,6 +26,8 @@ from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.supervisor import Program
 from banana_delivery.errors import StackError
+from banana_delivery.files import write_once
+from banana_delivery.model_registry.webhooks.secret import make_webhook_secret
 from banana_delivery.settings import Settings
 from banana_delivery.targets.metrics import ROUTER_BUCKETS
 
@@ -35,12 +39,25 @@ PAGES_MODULE = "banana_delivery.runs.pages"
 """The same."""
 DEAD_MAN_MODULE = "banana_delivery.delivery.rescue.deadman"
 """The same."""
+WEBHOOKS_MODULE = "banana_delivery.model_registry.webhooks"
+"""The same."""
 POOL_SECONDS = 120
+WEBHOOK_ENVIRONMENT = {
+    # By default MLflow speaks to public addresses alone, and by https; the receiver is on this machine.
+    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "https,http",
+    "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+    # Seconds until it knows of a new webhook; by default a minute.
+    "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+    "MLFLOW_WEBHOOK_REQUEST_TIMEOUT": "5",
+}
+"""What an MLflow server is told so that its webhooks arrive."""
 INHERITED: Mapping[str, tuple[str, ...] | None] = {
     # What users reach; it knows nothing but its own files.
     ROUTER: (),
     # Its database and its artifacts lie in the home. The login is its clients'.
     "mlflow": ("MLFLOW_SERVER_*", "MLFLOW_FLASK_*", "MLFLOW_AUTH_*", "MLFLOW_LOGGING_*", "MLFLOW_SQLALCHEMYSTORE_*"),
+    # Rings when MLflow says so, and asks nobody anything.
+    "webhooks": ("BANANA_HOME", "BANANA_MODEL_NAME", "BANANA_WEBHOOK_*"),
     # Loads the definitions; deliveries are its children and need every setting and other programs' logins.
     "code-server": None,
     # They ask the code server, and open the instance, which may name variables of its own.
@@ -75,6 +92,7 @@ def managed_processes(settings: Settings) -> list[ManagedProcess]:
     """All but the router, in the order in which they start after it; they stop in the reverse order."""
     return [
         mlflow(settings),
+        webhooks(settings),
         code_server(settings),
         dagster_webserver(settings),
         dead_man(settings),
@@ -128,15 +146,39 @@ def mlflow(settings: Settings) -> ManagedProcess:
             command=command,
             directory=folder,
             # Jobs run other people's evaluations in processes of their own; nothing here uses them.
-            environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **WEBHOOK_ENVIRONMENT},
+            files={"MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": _webhook_key(settings)},
             priority=200,
             start_seconds=3,
             whole_group=True,
         ),
         url=f"{settings.mlflow_url}/health",
         ports={"mlflow_port": settings.mlflow_port},
-        prepare=lambda: _prepare_database(folder),
+        prepare=lambda: _prepare_mlflow(settings),
     )
+
+
+def webhooks(settings: Settings) -> ManagedProcess:
+    """Where MLflow's webhooks arrive, and the staging sensor hears of them."""
+    program = Program(
+        name="webhooks",
+        inherits=INHERITED["webhooks"],
+        command=(sys.executable, "-m", WEBHOOKS_MODULE, "--port", str(settings.webhook_port)),
+        directory=settings.home,
+        priority=210,
+        start_seconds=2,
+    )
+    return ManagedProcess(
+        program=program,
+        url=f"{webhook_url(settings)}/health",
+        ports={"webhook_port": settings.webhook_port},
+        prepare=lambda: make_webhook_secret(settings),
+    )
+
+
+def webhook_url(settings: Settings) -> str:
+    """The stack's own receiver."""
+    return f"http://127.0.0.1:{settings.webhook_port}"
 
 
 def code_server(settings: Settings) -> ManagedProcess:
@@ -229,11 +271,18 @@ def _prepare_daemon(settings: Settings) -> None:
     limit_delivery_pool(settings)
 
 
-def _prepare_database(folder: Path) -> None:
-    """Let MLflow's readers and its writer not block each other; SQLite remembers that in the file."""
+def _prepare_mlflow(settings: Settings) -> None:
+    """Let its readers and its writer not block each other, which SQLite remembers; and keep the key that it cannot."""
+    folder = settings.home / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(folder / "mlflow.db")) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+    write_once(_webhook_key(settings), base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+
+
+def _webhook_key(settings: Settings) -> Path:
+    """Under which it keeps webhooks' secrets; by itself it makes one at each start, and cannot read what was before."""
+    return settings.home / "mlflow" / "webhooks.key"
 
 
 def _router_static(settings: Settings, paths: LocalPaths) -> dict[str, object]:
@@ -275,6 +324,7 @@ def children_environment(settings: Settings) -> dict[str, str]:
         **settings_environment(settings),
         # This Dagster is ours alone: its sensors start by themselves, and where its pages are is known.
         variable("dagster_sensors_start"): "true",
+        variable("webhook_receiver"): settings.webhook_receiver or webhook_url(settings),
         variable("dagster_public_url"): settings.pages_url or settings.dagster_url,
         "DAGSTER_HOME": str(settings.home / "dagster"),
         # The daemon is up before it knows the assets; without this it gives up a backfill that was under way.

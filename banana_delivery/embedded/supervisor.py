@@ -68,6 +68,7 @@ class Program:
         environment: variables on top of supervisord's own.
         inherits: names of the variables that it may have of supervisord's own beside ``BASIC``; one that ends in ``*``
             is a beginning. None: all of them.
+        files: variables beside those whose values stand in files, which are read when it starts.
         priority: lower ones start first and stop last.
         start_seconds: it counts as started after so long; one that ends earlier has failed to start.
         start_retries: how often a failed start is tried again.
@@ -80,6 +81,7 @@ class Program:
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     inherits: tuple[str, ...] | None = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
     priority: int = 500
     start_seconds: int = 1
     start_retries: int = 3
@@ -91,7 +93,8 @@ class Program:
         if self.inherits is None:
             return self.command
         names = ",".join([*BASIC, *self.inherits, *self.environment])
-        return (sys.executable, "-I", "-S", str(_ONLY), names, *self.command)
+        files = (f"{name}={file}" for name, file in self.files.items())
+        return (sys.executable, "-I", "-S", str(_ONLY), *files, names, *self.command)
 
     def render(self, logs: Path) -> str:
         """The program's section of supervisord's configuration.

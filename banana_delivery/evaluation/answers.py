@@ -20,7 +20,15 @@ from banana_delivery.errors import DigestMismatchError, UnansweredError
 from banana_delivery.evaluation.client import UNREACHED, Prediction, is_overload, upload
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.files import replacing
-from banana_delivery.policy.quality.matching import MAX_DETECTIONS, Detections, Labelled, Matches, match_answers
+from banana_delivery.policy.quality.matching import (
+    MAX_DETECTIONS,
+    Detections,
+    Labelled,
+    Matches,
+    Objects,
+    Placed,
+    match_answers,
+)
 
 TRIES = 8
 """For one image: a service may be overloaded, or its router start again."""
@@ -47,6 +55,7 @@ class Answers:
         digests: of the images that answered.
         versions: model versions that answered.
         failures: why an image was not answered, by image name.
+        broken: of these, what breaks the contract of an answer: no network is to blame for that.
         latencies: seconds from sending to the whole answer, of every answered image; the waits of retries apart.
         overloads: how often the service asked to come back later.
     """
@@ -55,6 +64,7 @@ class Answers:
     digests: set[str] = field(default_factory=set)
     versions: set[str] = field(default_factory=set)
     failures: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
     overloads: int = 0
 
@@ -140,6 +150,7 @@ class _Reply:
     detections: Detections | None = None
     failure: str = ""
     unreached: bool = False
+    broken: bool = False
     seconds: float = 0.0
     overloads: int = 0
 
@@ -150,6 +161,8 @@ def _collect(answers: Answers, reply: _Reply, expected_digest: str | None, url: 
         raise UnansweredError(f"{url} cannot be reached: {reply.failure}; see to what leads there, then try again.")
     if reply.prediction is None or reply.detections is None:
         answers.failures[reply.name] = reply.failure
+        if reply.broken:
+            answers.broken[reply.name] = reply.failure
         return
     answers.digests.add(reply.prediction.digest)
     answers.versions.add(reply.prediction.model_version)
@@ -224,6 +237,7 @@ class _Asker:
             reply.detections = prediction.arrays(self._class_index)
             reply.prediction = prediction
         except ValidationError as error:
+            reply.broken = True
             reply.failure = f"an answer that breaks the contract: {error.errors()[0]['loc']} {error.errors()[0]['msg']}"
         except KeyError as error:
             reply.failure = f"a class {error} that the labels do not know ({', '.join(self._class_index)})"
@@ -238,6 +252,8 @@ def _pause(response: httpx.Response) -> float:
 
 
 ARRAYS = ("truths", "image", "klass", "score", "hit")
+PLACES = ("boxes", "found", "hits")
+OBJECTS = ("image", "klass", "boxes", "side")
 
 
 class AnswerCache:
@@ -258,6 +274,11 @@ class AnswerCache:
                     names=tuple(kept["names"].tolist()),
                     class_names=tuple(kept["class_names"].tolist()),
                     **{name: kept[name] for name in ARRAYS},
+                    # Not in what earlier versions kept, which counts as missing: it is too little to be judged by.
+                    placed=Placed(
+                        **{name: kept[f"placed_{name}"] for name in PLACES},
+                        objects=Objects(**{name: kept[f"objects_{name}"] for name in OBJECTS}),
+                    ),
                 )
         except (OSError, KeyError, ValueError):
             return None
@@ -272,6 +293,9 @@ class AnswerCache:
         """Keep the answers of a digest; a reader never sees half a file."""
         self._directory.mkdir(parents=True, exist_ok=True)
         arrays = {name: getattr(matches, name) for name in ARRAYS}
+        if matches.placed:
+            arrays |= {f"placed_{name}": getattr(matches.placed, name) for name in PLACES}
+            arrays |= {f"objects_{name}": getattr(matches.placed.objects, name) for name in OBJECTS}
         with replacing(self._file(digest)) as file:
             np.savez_compressed(
                 file, names=np.array(matches.names), class_names=np.array(matches.class_names), **arrays

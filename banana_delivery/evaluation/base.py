@@ -58,6 +58,21 @@ class Evaluator(ABC):
 
     resamples: int = RESAMPLES
 
+    @property
+    def holdout(self) -> str:
+        """Digest of the labelled images and their labels: equal ones make figures comparable."""
+        return ""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes that the labelled images show; empty where nobody knows."""
+        return ()
+
+    @property
+    def judges_by(self) -> str:
+        """Which images these are, and what to do if they are the wrong ones: the end of a sentence."""
+        return ""
+
     @abstractmethod
     def sample_images(self, count: int) -> list[Path]:
         """Files of the first labelled images, for the parity of the exported model."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from banana_delivery.errors import AskingError, EvaluationError, LabelledImagesError
+from banana_delivery.errors import AskingError, BrokenAnswerError, EvaluationError, LabelledImagesError
 from banana_delivery.evaluation.acceptance_tests import integration, smoke
 from banana_delivery.evaluation.answers import AnswerCache, Answers, ask, matches, matches_with_misses
 from banana_delivery.evaluation.base import Evaluator, Load, Log, ProductionAnswers, ReleaseEndpoint
@@ -23,6 +23,7 @@ from banana_delivery.evaluation.probe import Probe, as_probe
 from banana_delivery.policy.asset_records import TestRow
 from banana_delivery.policy.quality.assessment import TOLERATED_UNANSWERED
 from banana_delivery.policy.quality.matching import Matches
+from banana_delivery.quoting import cited
 from banana_delivery.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class HttpEvaluator(Evaluator):
         return directory
 
     @cached_property
-    def holdout(self) -> Holdout:
+    def labelled(self) -> Holdout:
         """All labelled images.
 
         Raises:
@@ -71,11 +72,31 @@ class HttpEvaluator(Evaluator):
     @cached_property
     def images(self) -> Sequence[LabelledImage]:
         """The same, without where they came from."""
-        return self.holdout.images
+        return self.labelled.images
+
+    @property
+    @override
+    def holdout(self) -> str:
+        return self.labelled.digest
+
+    @property
+    @override
+    def class_names(self) -> tuple[str, ...]:
+        return self.labelled.class_names
+
+    @property
+    @override
+    def judges_by(self) -> str:
+        if self._settings.holdout:
+            return f"those of {self.labelled.path}; label these classes there, or let BANANA_HOLDOUT name other images"
+        return (
+            "generated leaves, which suit the sample models only; set BANANA_HOLDOUT to labelled images of your own "
+            "(docs/rollout-policy.md#quality says in which form)"
+        )
 
     @cached_property
     def _cache(self) -> AnswerCache:
-        return AnswerCache(self._settings.home / "answers" / self.holdout.digest.removeprefix("sha256:")[:16])
+        return AnswerCache(self._settings.home / "answers" / self.labelled.digest.removeprefix("sha256:")[:16])
 
     @override
     def sample_images(self, count: int) -> list[Path]:
@@ -118,6 +139,12 @@ class HttpEvaluator(Evaluator):
         if known:
             return known
         answers = self._ask(release, log)
+        if answers.broken:
+            name, why = next(iter(answers.broken.items()))
+            raise BrokenAnswerError(
+                f"Version {release.ref.version} gave {len(answers.broken):,} of {len(self.images):,} labelled images "
+                f"{why}, {cited(name)} first; look at how it was trained and exported, then register another version."
+            )
         try:
             found = matches(self.images, answers)
         except AskingError as error:
@@ -147,7 +174,7 @@ class HttpEvaluator(Evaluator):
         if known is None and (before := self._cache.elsewhere(release.ref.digest)):
             log(
                 f"Version {release.ref.version} answered other labelled images before ({before}); the hold-out is "
-                f"{self.holdout.digest[:19]} now, so it is asked again."
+                f"{self.labelled.digest[:19]} now, so it is asked again."
             )
         if known:
             log(f"Version {release.ref.version} answered these images before; its image is the same.")
@@ -199,6 +226,6 @@ class HttpEvaluator(Evaluator):
             first.encoded  # noqa: B018 - it is a property that reads
         except LabelledImagesError as error:
             LOG.warning("The hold-out is read again: %s", error)
-            for name in ("_directory", "holdout", "images", "_cache"):
+            for name in ("_directory", "labelled", "images", "_cache"):
                 self.__dict__.pop(name, None)
             LOG.info("The hold-out has %s images now.", f"{len(self.images):,}")

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from banana_delivery.errors import ExportError, redacted
 from banana_delivery.export import sandbox
@@ -57,6 +58,9 @@ def export_model(
     model: ModelVersion,
     images: Sequence[Path],
     progress: Callable[[str], object],
+    *,
+    judged: Sequence[str] = (),
+    judged_by: str = "",
 ) -> Artifact:
     """Scan a checkpoint, export it and compare both, and leave ``model.onnx`` and ``version.json`` in ``to``.
 
@@ -66,6 +70,8 @@ def export_model(
         model: what the registry says of the version.
         images: JPEG files on which both must answer alike.
         progress: called with a line of text at each step.
+        judged: classes that labelled images show; a model that knows others is refused before it is exported.
+        judged_by: which images these are, and what to do if they are the wrong ones.
 
     Raises:
         RejectedModelError: if the model must not be delivered.
@@ -75,7 +81,9 @@ def export_model(
     try:
         with tempfile.TemporaryDirectory(prefix=".converting-", dir=to) as name:
             scratch = Path(name)
-            artifact = _export_model(checkpoint, scratch, model, tuple(images), progress)
+            artifact = _export_model(
+                checkpoint, scratch, model, tuple(images), progress, Judge(tuple(judged), judged_by)
+            )
             for file in (MODEL_FILE, VERSION_FILE):
                 (scratch / file).replace(to / file)
     except OSError as error:
@@ -101,7 +109,16 @@ def scan_confined(checkpoint: Path, checked: Path, scratch: Path, timeout: float
     return sandbox.run(_SCAN_WORKER, ScanRequest(checkpoint=checkpoint, checked=checked), ScanReport, scratch, timeout)
 
 
-def export_onnx(checkpoint: Path, to: Path, images: tuple[Path, ...], scratch: Path, timeout: float) -> Exported:
+class Judge(NamedTuple):
+    """By what a model will be judged: classes, and which images show them."""
+
+    classes: tuple[str, ...] = ()
+    images: str = ""
+
+
+def export_onnx(
+    checkpoint: Path, to: Path, images: tuple[Path, ...], scratch: Path, timeout: float, judge: Judge | None = None
+) -> Exported:
     """Export a scanned checkpoint to the file ``to`` in a subprocess, and let it answer the images itself.
 
     Args:
@@ -110,6 +127,7 @@ def export_onnx(checkpoint: Path, to: Path, images: tuple[Path, ...], scratch: P
         images: files it answers.
         scratch: existing folder for the subprocess.
         timeout: seconds.
+        judge: by what it will be judged; None: nobody knows.
 
     Raises:
         RejectedModelError: if the model must not be delivered.
@@ -117,7 +135,15 @@ def export_onnx(checkpoint: Path, to: Path, images: tuple[Path, ...], scratch: P
     """
     frames = scratch / "frames"
     frames.mkdir()
-    request = ExportRequest(checkpoint=checkpoint, onnx=to, images=images, frames=frames, confidence=ASKED_FROM)
+    request = ExportRequest(
+        checkpoint=checkpoint,
+        onnx=to,
+        images=images,
+        frames=frames,
+        confidence=ASKED_FROM,
+        judged=judge.classes if judge else (),
+        judged_by=judge.images if judge else "",
+    )
     exported = sandbox.run(_EXPORT_WORKER, request, Exported, scratch, timeout)
     # Where its files are is known here; what a process says that loaded a stranger's file is not followed.
     written = [to, *(frames / f"{index}.png" for index in range(len(images)))]
@@ -137,14 +163,19 @@ def parity(model: Path, exported: Exported, images: tuple[Path, ...], scratch: P
 
 
 def _export_model(
-    checkpoint: Path, scratch: Path, model: ModelVersion, images: tuple[Path, ...], progress: Callable[[str], object]
+    checkpoint: Path,
+    scratch: Path,
+    model: ModelVersion,
+    images: tuple[Path, ...],
+    progress: Callable[[str], object],
+    judge: Judge,
 ) -> Artifact:
     # Under this name, since ultralytics writes beside what it reads and goes by the suffix.
     checked, onnx = scratch / "best.pt", scratch / MODEL_FILE
     checkpoint_sha256 = file_sha256(checkpoint)
     report = scan_confined(checkpoint, checked, scratch, SCAN_SECONDS)
     progress(f"Scanned {checkpoint.name}: {report.bytes:,} bytes, {len(report.imports)} imports, all of them allowed")
-    exported = export_onnx(checked, onnx, images, scratch, EXPORT_SECONDS)
+    exported = export_onnx(checked, onnx, images, scratch, EXPORT_SECONDS, judge)
     progress(f"Exported {len(exported.classes)} classes at {exported.input_size} px with {exported.exported_with}")
     onnx_sha256 = file_sha256(onnx)
     write_version_file(scratch, model, exported, checkpoint_sha256, onnx_sha256)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from banana_delivery.errors import UnjudgedClassesError
 from banana_delivery.export.protocol import Exported, ExportRequest
 from banana_delivery.export.sandbox import serve
+from banana_delivery.quoting import cited
 
 UNSTEADY_METADATA = frozenset({"date"})
 """What ultralytics writes into the file that differs between two exports of one checkpoint."""
@@ -28,6 +31,7 @@ def export(request: ExportRequest) -> Exported:
 
     require_restricted_loading()
     model = detector.load(request.checkpoint)
+    refuse_unjudged(model.classes, request)
     frames = tuple(
         detector.write_frame(model, image, request.frames / f"{index}.png")
         for index, image in enumerate(request.images)
@@ -54,6 +58,20 @@ def export(request: ExportRequest) -> Exported:
         frames=frames,
         frame_answers=frame_answers,
     )
+
+
+def refuse_unjudged(classes: Sequence[str], request: ExportRequest) -> None:
+    """Nobody could say how good a model is at what no labelled image shows.
+
+    Raises:
+        UnjudgedClassesError: if that is so.
+    """
+    unknown = [name for name in classes if name not in request.judged] if request.judged else []
+    if unknown:
+        raise UnjudgedClassesError(
+            f"The model knows the classes {cited(', '.join(classes))}, but no labelled image shows "
+            f"{cited(', '.join(unknown))}, so that nobody could judge it: the images are {request.judged_by}."
+        )
 
 
 def require_restricted_loading() -> None:

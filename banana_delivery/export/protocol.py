@@ -58,6 +58,8 @@ class ExportRequest(Model):
         images: what the checkpoint itself answers.
         frames: existing folder for the images as the network sees them.
         confidence: lowest score of its answers.
+        judged: classes that labelled images show, by which the model will be judged; empty: nobody knows.
+        judged_by: which images these are, and what to do if they are the wrong ones: the end of a sentence.
     """
 
     checkpoint: Path
@@ -65,6 +67,8 @@ class ExportRequest(Model):
     images: tuple[Path, ...]
     frames: Path
     confidence: float
+    judged: tuple[str, ...] = ()
+    judged_by: str = ""
 
 
 class Exported(Model):

@@ -25,6 +25,7 @@ from banana_delivery.errors import (
     ExportError,
     NotADetectorError,
     RejectedModelError,
+    UnjudgedClassesError,
     UnreadableCheckpointError,
     UnsafeModelError,
     UnsupportedModelError,
@@ -49,6 +50,7 @@ REJECTIONS: dict[str, type[RejectedModelError]] = {
         NotADetectorError,
         BrokenWeightsError,
         UnsupportedModelError,
+        UnjudgedClassesError,
     )
 }
 """By name, as they travel from a subprocess."""

@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 from banana_delivery.policies.calendar import FreezeWindow
 from banana_delivery.policy.asset_records import PolicyStamp
 from banana_delivery.policy.model import Model, StoredRecord
+from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.rollout.plan import Plan
 
 SCHEMA_ID = "release-policy.schema.json"
@@ -34,11 +35,13 @@ class ReleasePolicy(Model):
     Attributes:
         name: what reports and records call it; the file's own name if it is left out.
         plan: the steps of a rollout, its limits, and the risk it may take.
+        quality: what a candidate may lose beside production on the labelled images.
         freeze: the calendar of times in which nothing enters production.
     """
 
     name: Annotated[str, Field(pattern=NAME)]
     plan: Plan
+    quality: QualityMargins = QualityMargins()
     freeze: tuple[FreezeWindow, ...] = ()
 
     @cached_property

@@ -12,7 +12,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from banana_delivery.policy.model import Colour, ImageRef, Outcome, StoredModel, StoredRecord
-from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison, QualityVerdict
+from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison
+from banana_delivery.policy.quality.gates import QualityVerdict
 from banana_delivery.policy.rollout.metrics import StepMetrics
 
 
@@ -205,6 +206,7 @@ class QualityRecord(StoredModel):
             earlier answers of its image were taken.
         kept: whether such were taken.
         overridden_by: whose word waived the comparison; empty if none did.
+        holdout: digest of the labelled images and their labels; empty in what earlier versions recorded.
     """
 
     absolute: AbsoluteQuality
@@ -213,6 +215,7 @@ class QualityRecord(StoredModel):
     unanswered: int = 0
     kept: bool = False
     overridden_by: str = ""
+    holdout: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -221,14 +224,18 @@ class QualityRecord(StoredModel):
             return Verdict.FAIL
         if self.comparison is None or self.waived:
             return Verdict.PASS
-        return QUALITY_VERDICTS[self.comparison.verdict]
+        known = {QualityVerdict.NOT_WORSE: Verdict.PASS, QualityVerdict.WORSE: Verdict.FAIL}
+        return known.get(self.comparison.verdict, Verdict.INCONCLUSIVE)
 
     @property
     def reason(self) -> str:
         """One sentence with the numbers that decided."""
-        if self.comparison is None or not self.absolute.passed:
-            return self.absolute.reason
-        return " ".join(filter(None, [self.comparison.reason, self._unanswered, self._waiver]))
+        found = self.comparison
+        if found and self.absolute.passed:
+            return " ".join(filter(None, [found.reason, self._unanswered, self._waiver]))
+        # Below the minimum already; people want to know all that speaks against it.
+        also = found.reason if found and not self.waived and found.verdict is QualityVerdict.WORSE else ""
+        return f"{self.absolute.reason} {also}".rstrip()
 
     @property
     def _unanswered(self) -> str:
@@ -244,13 +251,6 @@ class QualityRecord(StoredModel):
         if self.overridden_by:
             return f"Waived: production does not answer as it should, and {self.overridden_by} overrode."
         return "Waived: this is a redeploy." if self.waived else ""
-
-
-QUALITY_VERDICTS = {
-    QualityVerdict.NOT_WORSE: Verdict.PASS,
-    QualityVerdict.WORSE: Verdict.FAIL,
-    QualityVerdict.INCONCLUSIVE: Verdict.INCONCLUSIVE,
-}
 
 
 class StagingRecord(StoredRecord):

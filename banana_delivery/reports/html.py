@@ -14,6 +14,7 @@ from banana_delivery.reports.tables import (
     STEP_NAMES,
     Grid,
     disagreement_grid,
+    gate_grid,
     milliseconds,
     quality_grid,
     step_grid,
@@ -122,6 +123,8 @@ def _quality(quality: QualityRecord | None, plots: Plots) -> Iterator[str]:
     if quality.comparison is not None:
         yield _image(plots.quality(quality.comparison), "Quality of candidate and production")
     yield quality_grid(quality).as_html()
+    if quality.comparison is not None and quality.comparison.gates:
+        yield gate_grid(quality.comparison.gates).as_html()
     if quality.comparison is not None and quality.comparison.disagreements:
         yield "<h3>Images on which they differ most</h3>"
         yield disagreement_grid(quality.comparison.disagreements).as_html()

@@ -19,7 +19,8 @@ import numpy as np
 
 from banana_delivery.policy.asset_records import AttemptRecord, QualityRecord, ShiftStep
 from banana_delivery.policy.model import Colour
-from banana_delivery.policy.quality.comparison import TOLERATED_LOSS, QualityComparison, QualityVerdict
+from banana_delivery.policy.quality.comparison import QualityComparison
+from banana_delivery.policy.quality.gates import QualityVerdict
 from banana_delivery.policy.rollout.decision import ActionKind
 from banana_delivery.policy.rollout.metrics import TrafficMetrics
 from banana_delivery.quoting import MOST_IN_LINE, in_markdown, in_plot
@@ -269,7 +270,7 @@ def quality_plot(comparison: QualityComparison) -> bytes:
     """AP50 of every class, candidate and production, beside the bootstrap's differences of mAP50, as a PNG."""
     figure = new_figure(10, 2.3 + 0.55 * (len(comparison.per_class) + 1))
     text, colour = HEADLINES[comparison.verdict]
-    headline(figure, text, comparison.reason, colour)
+    headline(figure, text, comparison.reason.split(". ")[0].rstrip(".") + ".", colour)
     classes, differences = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _draw_classes(classes, comparison)
     _draw_differences(differences, comparison)
@@ -304,14 +305,14 @@ def _bar(axes: Axes, position: float, value: float | None, colour: str) -> None:
 
 
 def _draw_differences(axes: Axes, comparison: QualityComparison) -> None:
-    edges = np.array(comparison.differences.edges)
+    edges, margin = np.array(comparison.differences.edges), comparison.margin
     colour = HEADLINES[comparison.verdict][1]
     axes.bar(edges[:-1], comparison.differences.counts, np.diff(edges), align="edge", color=colour, alpha=0.55)
-    low, high = min(edges[0], -1.6 * TOLERATED_LOSS), max(edges[-1], 0.6 * TOLERATED_LOSS)
+    low, high = min(edges[0], -1.6 * margin), max(edges[-1], 0.6 * margin)
     axes.set_xlim(low - 0.06 * (high - low), high + 0.06 * (high - low))
     top = 1.42 * max(comparison.differences.counts)
     axes.set_ylim(0, top)
-    _draw_limit(axes, low, high, top)
+    _draw_limit(axes, margin, (low, high), top)
     _draw_interval(axes, comparison, 0.80 * top)
     axes.set_yticks([])
     title = f"mAP50 candidate - production, {comparison.resamples:,} resamples"
@@ -319,12 +320,13 @@ def _draw_differences(axes: Axes, comparison: QualityComparison) -> None:
     quiet(axes)
 
 
-def _draw_limit(axes: Axes, low: float, high: float, top: float) -> None:
+def _draw_limit(axes: Axes, margin: float, ends: tuple[float, float], top: float) -> None:
     """The tolerated loss, and what lies beyond it; the label goes to the side that has room for it."""
-    side = "right" if (-TOLERATED_LOSS - low) / (high - low) > 0.6 else "left"
-    axes.axvspan(axes.get_xlim()[0], -TOLERATED_LOSS, color=BAD, alpha=0.06, linewidth=0)
-    axes.axvline(-TOLERATED_LOSS, color=BAD, linewidth=1.4)
-    axes.text(-TOLERATED_LOSS, 0.99 * top, f" tolerated: -{TOLERATED_LOSS} ", color=BAD, fontsize=8, va="top", ha=side)
+    low, high = ends
+    side = "right" if (-margin - low) / (high - low) > 0.6 else "left"
+    axes.axvspan(axes.get_xlim()[0], -margin, color=BAD, alpha=0.06, linewidth=0)
+    axes.axvline(-margin, color=BAD, linewidth=1.4)
+    axes.text(-margin, 0.99 * top, f" tolerated: -{margin:.3g} ", color=BAD, fontsize=8, va="top", ha=side)
     axes.axvline(0, color=FAINT, linewidth=0.8, linestyle=":")
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from banana_delivery.policy.asset_records import QualityRecord, TestRow
 from banana_delivery.policy.model import TrafficSource
-from banana_delivery.policy.quality.comparison import AbsoluteQuality, Disagreement, QualityComparison
+from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison
+from banana_delivery.policy.quality.disagreements import Disagreement
+from banana_delivery.policy.quality.gates import QualityGate, QualityVerdict
 from banana_delivery.policy.rollout.metrics import StepMetrics, TrafficMetrics
 from banana_delivery.policy.rollout.plan import StepKind
 from banana_delivery.quoting import in_html, in_markdown
@@ -73,6 +75,8 @@ def step_table(steps: Iterable[StepMetrics]) -> str:
 def quality_table(quality: QualityRecord) -> str:
     """The verdict, the AP50 of every class, and the images to look at."""
     parts = [f"**{quality.verdict}** {in_markdown(quality.reason)}", quality_grid(quality).markdown()]
+    if quality.comparison and quality.comparison.gates:
+        parts.append(gate_grid(quality.comparison.gates).markdown())
     if quality.comparison and quality.comparison.disagreements:
         parts += ["Images on which they differ most:", disagreement_grid(quality.comparison.disagreements).markdown()]
     return "\n\n".join(parts)
@@ -139,6 +143,27 @@ def _compared(comparison: QualityComparison) -> Grid:
     total = ["all (mAP50)", f"{objects:,}", _ap(ours), _ap(theirs), _difference(ours, theirs)]
     headers = ("class", "labelled objects", "candidate AP50", "production AP50", "difference")
     return Grid(headers, [*rows, total], frozenset({1, 2, 3, 4}))
+
+
+def gate_grid(gates: Iterable[QualityGate]) -> Grid:
+    """Every gate of a comparison, those that are not passed first."""
+    ordered = sorted(gates, key=lambda gate: gate.verdict is QualityVerdict.NOT_WORSE)
+    rows = [
+        [
+            f"{GATE_MARKS[gate.verdict]} {gate.metric} {gate.class_name}".strip(),
+            f"{gate.objects:,}",
+            f"{gate.candidate:.3f}",
+            f"{gate.production:.3f}",
+            f"{gate.loss:+.3f} of {gate.margin:.3f}",
+            f"{gate.missable:.3f}",
+        ]
+        for gate in ordered
+    ]
+    headers = ("gate", "objects", "candidate", "production", "loss of margin", "could be missed")
+    return Grid(headers, rows, frozenset(range(1, 6)))
+
+
+GATE_MARKS = {QualityVerdict.NOT_WORSE: "✅", QualityVerdict.WORSE: "❌", QualityVerdict.INCONCLUSIVE: "❔"}
 
 
 def disagreement_grid(disagreements: Iterable[Disagreement]) -> Grid:

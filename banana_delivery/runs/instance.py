@@ -100,6 +100,12 @@ def _refuse_without_database(home: Path) -> None:
         raise DagsterError(f"The database of Dagster's instance is gone: there is no {home / DATABASE}.")
 
 
+def has_threads_for_sensors(instance: dg.DagsterInstance) -> bool:
+    """Whether a sensor that takes its time keeps no other one waiting."""
+    told = instance.get_sensor_settings()
+    return bool(told.get("use_threads")) and int(told.get("num_workers") or 1) > 1
+
+
 def refuse_without_slot(instance: dg.DagsterInstance, pool: str) -> None:
     """Let pass only where a second delivery would wait for the first one.
 

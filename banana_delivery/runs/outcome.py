@@ -16,12 +16,13 @@ def end_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunEnd:
     if status is not RunStatus.FAILURE:
         return RunEnd(status=status, superseded_by=superseded_by(run.tags))
     stopped, failure = _failure(instance, run.run_id)
-    refused = _failed_blocking_check(instance, run.run_id)
+    refused = _failed_blocking_checks(instance, run.run_id)
     return RunEnd(status=status, refused=refused, stopped=stopped, failure=failure)
 
 
-def _failed_blocking_check(instance: dg.DagsterInstance, run_id: str) -> str:
-    """What the failed blocking check said; empty if none failed."""
+def _failed_blocking_checks(instance: dg.DagsterInstance, run_id: str) -> str:
+    """What every failed blocking check said, each once; empty if none failed."""
+    said: dict[str, None] = {}
     records = instance.get_records_for_run(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION).records
     for one in records:
         event = one.event_log_entry.dagster_event
@@ -29,8 +30,8 @@ def _failed_blocking_check(instance: dg.DagsterInstance, run_id: str) -> str:
             continue
         evaluation = event.asset_check_evaluation_data
         if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
-            return redacted(evaluation.description or "") or f"The check {evaluation.check_name} failed."
-    return ""
+            said[redacted(evaluation.description or "") or f"The check {evaluation.check_name} failed."] = None
+    return " ".join(said)
 
 
 def _failure(instance: dg.DagsterInstance, run_id: str) -> tuple[bool, str]:

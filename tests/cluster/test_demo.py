@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import dagster as dg
@@ -49,13 +50,12 @@ def test_every_act_ends_as_told_the_colours_swap_and_no_client_request_is_lost(
 
 def _free_ports() -> dict[str, str]:
     """Ports that nobody listens on, for what the stack runs beside the cluster."""
-    with socket.socket() as one, socket.socket() as other:
-        for listener in (one, other):
+    with ExitStack() as held:
+        listeners = [held.enter_context(socket.socket()) for _ in range(3)]
+        for listener in listeners:
             listener.bind(("127.0.0.1", 0))
-        return {
-            "BANANA_DAGSTER_PORT": str(one.getsockname()[1]),
-            "BANANA_MLFLOW_PORT": str(other.getsockname()[1]),
-        }
+        names = ("BANANA_DAGSTER_PORT", "BANANA_MLFLOW_PORT", "BANANA_WEBHOOK_PORT")
+        return {name: str(one.getsockname()[1]) for name, one in zip(names, listeners, strict=True)}
 
 
 def _colours(home: Path) -> list[Colour | None]:

@@ -17,7 +17,7 @@ from banana_delivery.policy.model import Outcome
 from banana_delivery.settings import Settings
 from tests.e2e.stack import Stack, until
 
-PORTS = ("dagster", "mlflow", "production", "staging", "probe", "router_api")
+PORTS = ("dagster", "mlflow", "production", "staging", "probe", "router_api", "webhook")
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ ARGUMENTS = {
     "settings": [],
     "doctor": [],
     "notify-test": [],
+    "register-webhook": ["https://hooks.example.com"],
     "deliver": ["1"],
     "redeploy": ["1"],
     "rollback": ["--reason", "It looks wrong."],
@@ -33,6 +34,7 @@ ARGUMENTS = {
     "resume": [],
     "prune": [],
     "rebuild": ["1"],
+    "holdout": ["check"],
     "freeze": ["--reason", "A web shop opens."],
     "unfreeze": ["--reason", "It is open."],
 }

@@ -26,7 +26,7 @@ from banana_delivery.errors import (
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
 from banana_delivery.policies.calendar import frozen
 from banana_delivery.policies.document import ReleasePolicy, Rules
-from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision, QualityRecord
+from banana_delivery.policy.asset_records import ArtifactRecord, AttemptRecord, ManualDecision, QualityRecord
 from banana_delivery.policy.gate import GateInputs, somebody, standing_override
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord, StoredRecord
 from banana_delivery.policy.outcomes import is_redeploy
@@ -324,6 +324,12 @@ def _decisions(audit_log: AuditLog, version: str, recorder: AttemptRecorder) -> 
     return unexpired(audit_log.decisions(version), memory, recorder.settings)
 
 
+def _classes_of(run: DeliveryRun, version: str) -> tuple[str, ...]:
+    """What a version knows by the record of its export; empty if there is none."""
+    artifact = run.audit_log.latest(ArtifactRecord, "model_artifact", version)
+    return artifact.classes if artifact else ()
+
+
 def measure_quality(
     run: DeliveryRun, target: ReleaseTarget, evaluator: Evaluator, ref: ImageRef, *, fresh: Environment
 ) -> QualityRecord:
@@ -355,6 +361,9 @@ def measure_quality(
         unanswered=production.unanswered if production else 0,
         kept=production.kept if production else False,
         overridden_by=somebody(override.by) if override else "",
+        margins=run.policy.quality,
+        common=_classes_of(run, live.version) if live else (),
+        holdout=evaluator.holdout,
     )
     run.say(record.reason)
     return record

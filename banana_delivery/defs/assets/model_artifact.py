@@ -81,7 +81,9 @@ def _made(
         checkpoint = registry.download(described.version, Path(scratch))
         signed_by = _signer(run, registry, described, checkpoint)
         images = evaluator.sample_images(PARITY_IMAGES)
-        artifact = exporter(checkpoint, kept, described, images, run.say)
+        known = evaluator.class_names
+        judged = {"judged": known, "judged_by": evaluator.judges_by} if known else {}
+        artifact = exporter(checkpoint, kept, described, images, run.say, **judged)
     return ArtifactRecord(
         version=described.version,
         mlflow_run_id=described.run_id,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from banana_delivery.policy.asset_records import QualityRecord
 from banana_delivery.policy.quality.comparison import absolute_quality, compare
+from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.matching import Matches
 
 TOLERATED_UNANSWERED = 0.05
@@ -20,6 +23,9 @@ def assess_quality(
     unanswered: int = 0,
     kept: bool = False,
     overridden_by: str = "",
+    margins: QualityMargins | None = None,
+    common: Sequence[str] = (),
+    holdout: str = "",
 ) -> QualityRecord:
     """Judge the candidate alone, and beside production if there is one.
 
@@ -33,13 +39,20 @@ def assess_quality(
         kept: whether earlier answers of production's image were taken instead.
         overridden_by: whose word lets the version in; that will do instead of a comparison with a production that
             leaves more than ``TOLERATED_UNANSWERED`` unanswered, and of no other.
+        margins: what it may lose beside production; None: what nobody would notice.
+        common: classes that both models know, on which they are compared; empty: all of them.
+        holdout: digest of the labelled images.
     """
+    ours, theirs = candidate, production
+    if production and any(name in common for name in candidate.class_names):
+        ours, theirs = candidate.only(common), production.only(common)
     broken = unanswered > TOLERATED_UNANSWERED * len(candidate.names)
     return QualityRecord(
         absolute=absolute_quality(candidate, minimum_map50),
-        comparison=compare(candidate, production, resample_count=resamples) if production else None,
+        comparison=compare(ours, theirs, margins=margins, resample_count=resamples) if theirs else None,
         waived=waived or (broken and bool(overridden_by)),
         unanswered=unanswered,
         kept=kept,
         overridden_by=overridden_by if broken else "",
+        holdout=holdout,
     )

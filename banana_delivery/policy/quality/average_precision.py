@@ -36,16 +36,17 @@ def average_precisions(matches: Matches, counts: Integers | None = None) -> Floa
     return np.stack(columns, axis=1)
 
 
-def mean_over_classes(precisions: Floats) -> Floats:
+def mean_over_classes(precisions: Floats, weights: Floats | None = None) -> Floats:
     """The mAP50 of every resample: the mean over the classes that have objects; NaN if none has.
 
     Args:
         precisions: (resamples, classes), as `average_precisions` returns them.
+        weights: (classes,), for how much each class counts; None: all alike.
     """
-    present = np.isfinite(precisions)
-    total = np.where(present, precisions, 0.0).sum(axis=1)
+    counting = np.isfinite(precisions) * (np.ones(precisions.shape[1]) if weights is None else weights)
+    total = (np.nan_to_num(precisions) * counting).sum(axis=1)
     unknown = np.full(len(total), np.nan)
-    means: Floats = np.divide(total, present.sum(axis=1), out=unknown, where=present.any(axis=1))
+    means: Floats = np.divide(total, counting.sum(axis=1), out=unknown, where=counting.any(axis=1))
     return means
 
 

@@ -2,34 +2,34 @@
 
 Both models answered the same labelled images; a paired bootstrap over the images says how sure the difference of their
 mAP50 is. What belongs elsewhere: asking the models (`banana_delivery.evaluation.answers`) and drawing (reports).
-
-The images on which two models differ most: what a person looks at after reading the verdict.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from banana_delivery.policy.model import StoredModel
 from banana_delivery.policy.quality.average_precision import average_precisions, mean_over_classes, resamples
-from banana_delivery.policy.quality.matching import Floats, Integers, Matches
+from banana_delivery.policy.quality.disagreements import Disagreement, disagreements
+from banana_delivery.policy.quality.estimates import class_weights, mean_precision
+from banana_delivery.policy.quality.gates import (
+    ONE_SIDED,
+    QualityGate,
+    QualityVerdict,
+    deciding_gates,
+    images_needed,
+    together,
+    watching_gates,
+)
+from banana_delivery.policy.quality.margins import QualityMargins
+from banana_delivery.policy.quality.matching import Floats, Matches
 
-TOLERATED_LOSS = 0.02
-"""A loss of mAP50 that nobody would notice in the field; the unit is mAP50, 0..1."""
-
-MINIMUM_IMAGES = 1000
 RESAMPLES = 2000
 HISTOGRAM_BINS = 40
-
-
-class QualityVerdict(StrEnum):
-    """What the labelled images say about the candidate."""
-
-    NOT_WORSE = "not_worse"
-    WORSE = "worse"
-    INCONCLUSIVE = "inconclusive"
+MOST_TOLD = 8
+"""Gates in a sentence that goes to people's phones."""
 
 
 class ClassQuality(StoredModel):
@@ -39,11 +39,13 @@ class ClassQuality(StoredModel):
         candidate: of the candidate, 0..1.
         production: of production, 0..1.
         objects: how many labelled objects it rests on.
+        weight: for how much it counts in what decides, 1 in full.
     """
 
     candidate: float | None
     production: float | None
     objects: int
+    weight: float = 1.0
 
 
 class Histogram(StoredModel):
@@ -60,14 +62,17 @@ class QualityComparison(StoredModel):
         candidate_map50: mAP50 of the candidate, 0..1.
         production_map50: mAP50 of production, 0..1.
         per_class: by class name.
-        quantile_5: 5 % quantile of the bootstrapped difference candidate - production.
+        quantile_5: 5 % quantile of the bootstrapped difference candidate - production, in which classes count by
+            their weight.
         quantile_95: 95 % quantile of the same.
         images: how many labelled images.
         resamples: how many bootstrap resamples.
         differences: the bootstrapped differences, for the plot.
         disagreements: the images on which they differ most, worst first.
         verdict: not worse, worse or inconclusive.
-        reason: one sentence with the numbers.
+        reason: what mAP50 says, and each gate that is not passed: sentences with the numbers.
+        gates: all of them; none in what earlier versions recorded.
+        class_names: the classes compared, which both models know.
     """
 
     candidate_map50: float
@@ -81,6 +86,13 @@ class QualityComparison(StoredModel):
     disagreements: tuple[Disagreement, ...]
     verdict: QualityVerdict
     reason: str
+    gates: tuple[QualityGate, ...] = ()
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def margin(self) -> float:
+        """The loss of mAP50 that was tolerated."""
+        return next((gate.margin for gate in self.gates if gate.metric == "map50"), QualityMargins().map50)
 
 
 class AbsoluteQuality(StoredModel):
@@ -130,7 +142,8 @@ def compare(
     candidate: Matches,
     production: Matches,
     *,
-    minimum_images: int = MINIMUM_IMAGES,
+    margins: QualityMargins | None = None,
+    minimum_images: int | None = None,
     resample_count: int = RESAMPLES,
     seed: int = 0,
 ) -> QualityComparison:
@@ -139,7 +152,8 @@ def compare(
     Args:
         candidate: its answers, matched.
         production: production's answers to the same images, matched.
-        minimum_images: with fewer the verdict is inconclusive, whatever the figures.
+        margins: what may be lost; None: what nobody would notice.
+        minimum_images: with fewer the verdict is inconclusive, whatever the figures; None: the margins' own.
         resample_count: bootstrap resamples.
         seed: of the resamples; the same answers always get the same verdict.
 
@@ -148,74 +162,99 @@ def compare(
     """
     if (candidate.names, candidate.class_names) != (production.names, production.class_names):
         raise ValueError("Candidate and production must have answered the same labelled images in the same order.")
+    margins = margins or QualityMargins()
+    least = margins.least_images if minimum_images is None else minimum_images
+    counts = resamples(len(candidate.names), resample_count, seed)
     precisions = average_precisions(candidate), average_precisions(production)
+    resampled = average_precisions(candidate, counts), average_precisions(production, counts)
     map50 = _only(mean_over_classes(precisions[0])), _only(mean_over_classes(precisions[1]))
-    differences = bootstrap_differences(candidate, production, resample_count, seed)
+    estimate, differences = mean_precision(precisions, resampled, candidate.truths, margins.enough_objects)
     quantiles = float(np.quantile(differences, 0.05)), float(np.quantile(differences, 0.95))
-    images = len(candidate.names)
-    verdict = verdict_on(*quantiles, images, minimum_images)
-    return QualityComparison(
+    # Of three objects that both models find, nobody learns that the next one is found as well.
+    unseen = ONE_SIDED * (estimate.error - float(differences.std(ddof=1)))
+    gates = [
+        *deciding_gates(candidate, production, estimate, (quantiles[0] - unseen, quantiles[1]), margins, least),
+        *watching_gates(candidate, production, precisions, resampled, counts, margins),
+    ]
+    found = QualityComparison(
         candidate_map50=map50[0],
         production_map50=map50[1],
-        per_class=_per_class(candidate, precisions[0], precisions[1]),
+        per_class=_per_class(candidate, precisions[0], precisions[1], margins.enough_objects),
         quantile_5=quantiles[0],
         quantile_95=quantiles[1],
-        images=images,
+        images=len(candidate.names),
         resamples=resample_count,
         differences=_histogram(differences),
         disagreements=disagreements(candidate, production),
-        verdict=verdict,
-        reason=_sentence(verdict, map50, quantiles, images, minimum_images),
+        verdict=together(gates),
+        reason="",
+        gates=tuple(gates),
+        class_names=candidate.class_names,
     )
+    return found.replace(reason=_reason(gates, found, margins, least))
 
 
-def bootstrap_differences(candidate: Matches, production: Matches, resample_count: int, seed: int) -> Floats:
-    """The mAP50 difference candidate - production on every resample that shows any object."""
-    counts = resamples(len(candidate.names), resample_count, seed)
-    differences = mean_over_classes(average_precisions(candidate, counts)) - mean_over_classes(
-        average_precisions(production, counts)
-    )
-    return differences[np.isfinite(differences)]
-
-
-def verdict_on(quantile_5: float, quantile_95: float, images: int, minimum_images: int) -> QualityVerdict:
-    """The rule: what the quantiles of the difference candidate - production allow to be said."""
-    if images < minimum_images:
-        return QualityVerdict.INCONCLUSIVE
-    if quantile_5 > -TOLERATED_LOSS:
-        return QualityVerdict.NOT_WORSE
-    return QualityVerdict.WORSE if quantile_95 < -TOLERATED_LOSS else QualityVerdict.INCONCLUSIVE
-
-
-def _sentence(
-    verdict: QualityVerdict,
-    map50: tuple[float, float],
-    quantiles: tuple[float, float],
-    images: int,
-    minimum_images: int,
-) -> str:
+def _reason(gates: Sequence[QualityGate], found: QualityComparison, margins: QualityMargins, least: int) -> str:
+    first, *others = gates
+    weighed = any(one.weight < 1 for one in found.per_class.values() if one.objects)
     metrics = (
-        f"mAP50 {map50[0]:.3f} against {map50[1]:.3f} of production on {images:,} labelled images: "
-        f"a difference of {map50[0] - map50[1]:+.3f}, with 90 % confidence between {quantiles[0]:+.3f} "
-        f"and {quantiles[1]:+.3f}"
+        f"mAP50 {found.candidate_map50:.3f} against {found.production_map50:.3f} of production on {found.images:,} "
+        f"labelled images: a difference of {-first.loss:+.3f}"
+        f"{f', classes with fewer than {margins.enough_objects:,} objects counting for less,' if weighed else ','} "
+        f"with 90 % confidence between {found.quantile_5:+.3f} and {found.quantile_95:+.3f}"
     )
-    if images < minimum_images:
-        return f"{metrics}; at least {minimum_images:,} images are needed for a verdict."
+    few = found.images < least
+    enough = f"about {images_needed(first, found.images):,} images like these"
     conclusions = {
-        QualityVerdict.NOT_WORSE: f"the candidate does not lose more than {TOLERATED_LOSS}.",
-        QualityVerdict.WORSE: f"the candidate loses more than {TOLERATED_LOSS}.",
-        QualityVerdict.INCONCLUSIVE: f"a loss of more than {TOLERATED_LOSS} can be neither shown nor excluded.",
+        QualityVerdict.NOT_WORSE: f"the candidate does not lose more than {first.margin:.3g}."
+        if first.resolved
+        else f"no loss is shown, but these images cannot resolve {first.margin:g}, which {enough} would: a loss of up "
+        f"to {first.missable:.3f} could have been missed, of which the policy accepts "
+        f"{margins.missable * first.margin:.3g}.",
+        QualityVerdict.WORSE: f"the candidate loses more than {first.margin:g}.",
+        QualityVerdict.INCONCLUSIVE: f"at least {least:,} images are needed for a verdict."
+        if few
+        else f"a loss of more than {first.margin:.3g} can be neither shown nor excluded; to settle that, {enough} are "
+        "needed.",
     }
-    return f"{metrics}; {conclusions[verdict]}"
+    failed = [gate for gate in others if gate.verdict is QualityVerdict.WORSE]
+    doubted = [gate for gate in others if gate.verdict is QualityVerdict.INCONCLUSIVE and not few]
+    told = [gate.reason for gate in (*failed, *doubted)]
+    if len(told) > MOST_TOLD:
+        told[MOST_TOLD:] = [f"{len(told) - MOST_TOLD} more gates are not passed; the report has all of them."]
+    return " ".join([f"{metrics}; {conclusions[first.verdict]}", *told, *_blind(others, found)])
 
 
-def _per_class(matches: Matches, candidate: Floats, production: Floats) -> dict[str, ClassQuality]:
+def _blind(gates: Sequence[QualityGate], found: QualityComparison) -> Iterator[str]:
+    """What these images are too few to tell, where no gate that is not passed says it already."""
+    yield from (gate.reason for gate in gates if not gate.resolved)
+    least_seen = max((gate for gate in gates if gate.metric == "class_recall"), key=_beyond, default=None)
+    if least_seen and _beyond(least_seen) > 2 and least_seen.verdict is QualityVerdict.NOT_WORSE:
+        yield (
+            f"Of the class '{least_seen.class_name}' only {least_seen.objects:,} objects are labelled: a loss of "
+            f"recall of up to {least_seen.missable:.3f} could have been missed."
+        )
+    unseen = [name for name, one in found.per_class.items() if not one.objects]
+    if unseen:
+        yield f"Nothing is known of {', '.join(unseen)}, of which no object is labelled."
+
+
+def _beyond(gate: QualityGate) -> float:
+    return gate.missable / gate.asked
+
+
+def _per_class(matches: Matches, candidate: Floats, production: Floats, enough_objects: int) -> dict[str, ClassQuality]:
     columns = zip(
-        matches.class_names, _present(candidate), _present(production), matches.truths.sum(axis=0).tolist(), strict=True
+        matches.class_names,
+        _present(candidate),
+        _present(production),
+        matches.truths.sum(axis=0).tolist(),
+        class_weights(matches.truths, enough_objects).tolist(),
+        strict=True,
     )
     return {
-        name: ClassQuality(candidate=ours, production=theirs, objects=objects)
-        for name, ours, theirs, objects in columns
+        name: ClassQuality(candidate=ours, production=theirs, objects=objects, weight=weight)
+        for name, ours, theirs, objects, weight in columns
     }
 
 
@@ -235,62 +274,3 @@ def _only(map50: Floats) -> float:
     if np.isnan(map50[0]):
         raise ValueError("No labelled image shows any object, so there is nothing to measure quality on.")
     return float(map50[0])
-
-
-SHOWN_CONFIDENCE = 0.25
-"""The serving default: what a user of the detector sees."""
-
-SHOWN_IMAGES = 12
-
-
-class Disagreement(StoredModel):
-    """An image on which the two models differ, counted at the confidence that users see.
-
-    Attributes:
-        image: its name.
-        candidate_missed: labelled objects that the candidate did not find.
-        candidate_false: detections of the candidate that are no labelled object.
-        production_missed: labelled objects that production did not find.
-        production_false: detections of production that are no labelled object.
-    """
-
-    image: str
-    candidate_missed: int
-    candidate_false: int
-    production_missed: int
-    production_false: int
-
-    @property
-    def extra_errors(self) -> int:
-        """How many more errors the candidate makes here; negative where it is the better one."""
-        return self.candidate_missed + self.candidate_false - self.production_missed - self.production_false
-
-
-def disagreements(candidate: Matches, production: Matches) -> tuple[Disagreement, ...]:
-    """The `SHOWN_IMAGES` images whose error counts differ most, in either direction; none where they do not differ."""
-    candidate_missed, candidate_false = _errors(candidate)
-    production_missed, production_false = _errors(production)
-    difference = np.abs(candidate_missed - production_missed) + np.abs(candidate_false - production_false)
-    order = np.argsort(-difference, kind="stable")[:SHOWN_IMAGES]
-    return tuple(
-        Disagreement(
-            image=candidate.names[index],
-            candidate_missed=int(candidate_missed[index]),
-            candidate_false=int(candidate_false[index]),
-            production_missed=int(production_missed[index]),
-            production_false=int(production_false[index]),
-        )
-        for index in order
-        if difference[index] > 0
-    )
-
-
-def _errors(matches: Matches) -> tuple[Integers, Integers]:
-    """Missed objects and false detections of every image.
-
-    Matching went by falling score, so that cutting the unsure detections off changes no match of the others.
-    """
-    shown = matches.score >= SHOWN_CONFIDENCE
-    found = np.bincount(matches.image[shown & matches.hit], minlength=len(matches.names))
-    false = np.bincount(matches.image[shown & ~matches.hit], minlength=len(matches.names))
-    return matches.truths.sum(axis=1) - found, false

@@ -6,15 +6,13 @@ putting a new one above it, and taken out once nothing that counts is signed wit
 
 from __future__ import annotations
 
-import os
 import secrets
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from banana_delivery.errors import EvidenceError
-from banana_delivery.files import bytes_sha256
+from banana_delivery.files import bytes_sha256, write_once
 
 NAME = "evidence.keys"
 """In the home, where no setting names another file."""
@@ -121,17 +119,6 @@ def _make(file: Path) -> None:
         EvidenceError: if it cannot be made.
     """
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        try:
-            with os.fdopen(handle, "w") as new:
-                new.write(f"{secrets.token_hex(KEY_BYTES)}\n")
-                new.flush()
-                os.fsync(new.fileno())
-            os.link(temporary, file)
-        except FileExistsError:
-            pass
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        write_once(file, f"{secrets.token_hex(KEY_BYTES)}\n")
     except OSError as error:
         raise EvidenceError(f"A key that signs records cannot be made in {file}: {error}") from error

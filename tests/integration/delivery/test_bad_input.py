@@ -80,6 +80,15 @@ def test_other_classes_than_productions_are_rejected_also_in_another_order(
     is_at_rest(empty_pipeline, first)
 
 
+def test_classes_may_grow_behind_productions(empty_pipeline: PipelineHarness) -> None:
+    first = empty_pipeline.stage()
+    empty_pipeline.classes[first] = ("streak", "leaf")
+    empty_pipeline.run(first)
+    second = empty_pipeline.stage(0.999)
+    empty_pipeline.classes[second] = ("streak", "leaf", "rust")
+    ends(empty_pipeline, second, empty_pipeline.run(second), Outcome.RELEASED)
+
+
 def test_a_version_that_does_not_exist_is_rejected_and_named(pipeline: PipelineHarness) -> None:
     run = pipeline.run("99")
     (attempt,) = pipeline.attempts("99")

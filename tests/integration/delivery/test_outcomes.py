@@ -82,7 +82,7 @@ def test_one_that_fails_under_a_tenth_of_the_users_is_rejected_by_the_report(pip
 
 
 def test_an_undecided_report_is_parked_until_a_person_approves(pipeline: PipelineHarness) -> None:
-    second = pipeline.stage(found=0.885)
+    second = pipeline.stage(found=0.88)
     run = pipeline.run(second)
     ends(pipeline, second, run, Outcome.PARKED)
     assert f"banana-delivery approve {second}" in pipeline.attempts(second)[0].reason

@@ -63,6 +63,18 @@ def test_a_delivery_goes_by_its_file_and_says_so(tmp_path: Path) -> None:
         assert (done.policy.name, done.policy.text) == ("strict", policy.text)
 
 
+def test_what_may_be_lost_on_the_labelled_images_is_for_the_file_to_say(tmp_path: Path) -> None:
+    (tmp_path / "strict.yaml").write_text(f"{STRICT}quality: {{missable: 1}}")
+    with open_pipeline(tmp_path / "home", policy=str(tmp_path / "strict.yaml")) as pipeline:
+        first, second = pipeline.stage(), pipeline.stage(found=0.885)
+        pipeline.run(first)
+        pipeline.run(second)
+
+        attempt = last(pipeline, second)
+        assert attempt.outcome is Outcome.PARKED
+        assert "a loss of more than 0.02 can be neither shown nor excluded" in attempt.reason
+
+
 def test_a_file_that_cannot_be_used_stops_deliveries_and_not_the_way_back(tmp_path: Path) -> None:
     file = tmp_path / "strict.yaml"
     file.write_text(STRICT)

@@ -7,14 +7,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from banana_delivery.embedded.paths import LocalPaths
-from banana_delivery.embedded.processes import INHERITED, children_environment
+from banana_delivery.embedded.processes import INHERITED, children_environment, mlflow, webhook_url, webhooks
 from banana_delivery.embedded.replicas import Replica, ReplicaSet
 from banana_delivery.embedded.supervisor import Program
 from banana_delivery.embedded.supervisord import Daemon
 from banana_delivery.files import make_private
+from banana_delivery.model_registry.webhooks.secret import webhook_secret
 from banana_delivery.platforms import PLATFORMS
 from banana_delivery.policy.model import Colour, Environment, ImageRef
 from banana_delivery.settings import Settings
@@ -35,13 +37,15 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name in FOREIGN:
         monkeypatch.setenv(name, f"canary {name}")
     monkeypatch.setenv("SUPERVISOR_ENABLED", "1")
-    return Settings(
+    settings = Settings(
         home=tmp_path,
         registry_password=SecretStr("canary of the registry"),
         notify_urls=[SecretStr("json://canary@channel")],
         serving_database_url=SecretStr("sqlite:///canary-of-the-database"),
         evidence_key_file=tmp_path / "canary-of-the-evidence",
     )
+    mlflow(settings).prepare()
+    return settings
 
 
 def told(program: Program, settings: Settings, logs: Path) -> str:
@@ -75,6 +79,38 @@ def test_only_the_code_server_knows_the_secrets_and_the_dead_man_his_channels(
     assert all(f"PATH={Path(children_environment(settings)['PATH'])}" in said for said in seen.values())
     assert f"DAGSTER_HOME={tmp_path / 'dagster'}" in seen["dagster-daemon"]
     assert "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false" in seen["mlflow"]
+
+
+def test_the_secret_of_webhooks_is_known_where_they_are_received_and_heard_of(
+    settings: Settings, tmp_path: Path
+) -> None:
+    told_so = settings.model_copy(update={"webhook_secret": SecretStr("bell-canary"), "model_name": "bananas"})
+    services = {service.program.name: service for service in PLATFORMS["local"].processes(told_so)}
+    seen = {name: told(service.program, told_so, tmp_path) for name, service in services.items()}
+    assert [name for name, said in seen.items() if "bell-canary" in said] == ["webhooks", "code-server"]
+    assert "BANANA_MODEL_NAME=bananas" in seen["webhooks"]
+    assert f"BANANA_WEBHOOK_RECEIVER={webhook_url(told_so)}" in seen["code-server"]
+
+
+def test_mlflow_finds_the_key_of_what_it_keeps_and_nobody_else_is_told_it(settings: Settings, tmp_path: Path) -> None:
+    def key() -> str:
+        (line,) = [line for line in told(program, settings, tmp_path).splitlines() if "ENCRYPTION_KEY" in line]
+        return line.partition("=")[2]
+
+    program = mlflow(settings).program
+    first = key()
+    Fernet(first)  # Which refuses what is none.
+    mlflow(settings).prepare()
+    assert key() == first, "what MLflow kept before it was started again could not be read"
+    assert first not in program.render(tmp_path)
+    assert first not in str(children_environment(settings))
+
+
+def test_the_receiver_finds_the_secret_that_was_made_for_it(settings: Settings) -> None:
+    webhooks(settings).prepare()
+    made = webhook_secret(settings)
+    webhooks(settings).prepare()
+    assert webhook_secret(settings) == made
 
 
 def test_a_replica_knows_the_database_of_its_log_and_no_other_secret(settings: Settings, tmp_path: Path) -> None:

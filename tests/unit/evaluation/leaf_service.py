@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import threading
 import uuid
 from collections.abc import Iterator
@@ -108,7 +109,8 @@ class LeafService:
         # Once ultralytics is imported, Pillow asks for a HEIF plug-in that is not there.
         except (UnidentifiedImageError, OSError, ImportError):
             return JSONResponse({}, 422 if data.startswith(b"\xff\xd8") else 415)
-        return JSONResponse(
+        # As a careless server writes it: NaN is no JSON.
+        return CarelessResponse(
             {
                 "schema_version": "1",
                 "request_id": uuid.uuid4().hex,
@@ -119,6 +121,13 @@ class LeafService:
                 "seconds": 0.001,
             }
         )
+
+
+class CarelessResponse(JSONResponse):
+    """JSON with numbers that JSON does not have."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content).encode()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.errors import EvaluationError
+from banana_delivery.errors import BrokenAnswerError, EvaluationError, RejectedModelError
 from banana_delivery.evaluation import answers, http
 from banana_delivery.evaluation.answers import ask
 from banana_delivery.evaluation.base import ReleaseEndpoint
@@ -151,9 +151,9 @@ def test_a_changed_holdout_is_asked_about_anew_and_the_log_says_why(service: Lea
     changed = HttpEvaluator(Settings(home=tmp_path, holdout=root))
     changed.answers(answering(service.url), said.append, fresh=False)
     assert service.asked == 2 * asked
-    before = first.holdout.digest.removeprefix("sha256:")[:16]
+    before = first.labelled.digest.removeprefix("sha256:")[:16]
     assert any(f"answered other labelled images before ({before})" in line for line in said)
-    assert any(changed.holdout.digest[:19] in line for line in said)
+    assert any(changed.holdout[:19] in line for line in said)
 
 
 def test_parity_is_proven_on_images_that_every_opencv_reads_and_that_show_something_first(tmp_path: Path) -> None:
@@ -164,3 +164,14 @@ def test_parity_is_proven_on_images_that_every_opencv_reads_and_that_show_someth
     write(root / "labels" / "val" / "aa.txt", BOX_LINE)
     paths = HttpEvaluator(Settings(home=tmp_path, holdout=root)).sample_images(4)
     assert [path.name for path in paths] == ["a.jpg", "b.png", "empty.jpg", "aa.avif"]
+
+
+@pytest.mark.parametrize("score", ["NaN", "Infinity", "2"])
+def test_a_candidate_whose_score_is_no_number_is_rejected_and_no_error_of_the_platform(
+    score: str, evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint
+) -> None:
+    box = {"box": [8.0, 8.0, 40.0, 24.0], "class_id": 0, "class_name": "streak", "score": float(score)}
+    service.detections = [box]
+    with pytest.raises(BrokenAnswerError, match=r"Version 7 gave 20 of 20 labelled images an answer that breaks"):
+        evidence.answers(production, print, fresh=True)
+    assert issubclass(BrokenAnswerError, RejectedModelError)

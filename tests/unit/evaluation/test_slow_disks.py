@@ -95,12 +95,12 @@ def test_a_hold_out_that_was_edited_is_read_again_before_a_load_begins(
     dataset: Path, tmp_path: Path, service: LeafService, caplog: pytest.LogCaptureFixture
 ) -> None:
     evaluator = HttpEvaluator(Settings(home=tmp_path, holdout=dataset))
-    before = evaluator.holdout.digest
+    before = evaluator.labelled.digest
     edited(dataset / "images" / "val" / "a.jpg")
     with evaluator.probe(service.url) as load:
         load.set_rate(200)
         wait_until(lambda: service.asked >= 6)
-    assert evaluator.holdout.digest != before
+    assert evaluator.labelled.digest != before
     assert [record.message for record in caplog.records if "cannot be sent" in record.message] == []
     moved(dataset / "data.yaml")
     moved(dataset / "images" / "val" / "a.jpg")

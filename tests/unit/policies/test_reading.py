@@ -13,6 +13,7 @@ from banana_delivery.errors import BadSettingsError
 from banana_delivery.policies.document import LATENCY_BUDGETS, schema
 from banana_delivery.policies.reading import HERE, NAMED, PLANS, PolicyFile, load_policy, read_policy
 from banana_delivery.policies.source import parse
+from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.rollout.plan import Plan
 from serving.metrics import DURATION_BUCKETS
 from tools.policy_schema import FILE, PAGE, policy_page, schema_text
@@ -86,6 +87,7 @@ def test_every_key_of_the_schema_stands_in_standard_so_that_it_can_be_copied() -
     said = parse((HERE / "standard.yaml").read_text(), "standard.yaml").said
     assert said.keys() == schema()["properties"].keys()
     assert said["plan"].keys() == schema()["$defs"]["Plan"]["properties"].keys()
+    assert said["quality"].keys() == schema()["$defs"]["QualityMargins"]["properties"].keys()
 
 
 def test_every_key_of_the_schema_says_what_it_is_for() -> None:
@@ -100,6 +102,11 @@ def test_what_a_file_leaves_out_is_as_in_standard(tmp_path: Path) -> None:
 
     assert policy.name == policy.plan.name == "bananas"
     assert policy.plan == TODAY["standard"].replace(name="bananas", error_threshold=0.02, steps=(50, 100))
+
+
+def test_what_standard_says_of_quality_is_what_records_without_it_were_judged_by(tmp_path: Path) -> None:
+    assert NAMED["standard"].quality == NAMED["demo"].quality == QualityMargins()
+    assert load_policy(written(tmp_path, "quality: {recall: 0.01}")).quality == QualityMargins(recall=0.01)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "plan:\n", "plan: {}\n", "{}"])
@@ -151,6 +158,17 @@ def test_the_digest_is_of_what_is_said_and_not_of_how() -> None:
         ("plan:\n  steps: [20, 80]", "bananas.yaml, line 1: Plan 'bananas' has the steps (20, 80); they must rise"),
         ("plan: {ab_seconds: 20}", "the ab step lasts at least 30 s but at most 20 s; lower its minimum or raise"),
         ("plan:\n  latency_budget_seconds: 2", "line 2: plan.latency_budget_seconds is 2; allowed is 0.005 or 0.01 or"),
+        ("quality: {map5: 0.1}", "line 1: quality.map5 is no key of a policy; did you mean map50?"),
+        ("quality:\n  map50: 2", "line 2: quality.map50 is '2'; allowed is a number above 0 and at most 1."),
+        ("quality:\n  recall: 0", "line 2: quality.recall is '0'; allowed is a number above 0 and at most 1."),
+        (
+            "quality:\n  missable: .5",
+            "line 2: quality.missable is '.5'; allowed is a number at least 1 and at most 100.",
+        ),
+        ("quality:\n  false_boxes: inf", "quality.false_boxes is 'inf'; allowed is a number above 0 and at most 100."),
+        ("quality:\n  small_side: .nan", "line 2: quality.small_side is '.nan'; allowed is a number"),
+        ("quality:\n  least_images: 1.5", "line 2: quality.least_images is '1.5'; allowed is a whole number"),
+        ("quality: strict", "line 1: quality is no section; allowed in it are map50"),
         ("name: demo", "line 1: name is demo, a policy of the product; give yours a name of its own"),
         ("name: ../up", "line 1: name is '../up'; allowed is text that matches"),
         ("plan: 7", "line 1: plan is no section; allowed in it are ab_percent"),

@@ -8,7 +8,7 @@ from pycocotools.coco import COCO  # type: ignore[import-untyped]
 from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 
 from banana_delivery.policy.quality.average_precision import average_precisions, mean_over_classes, resamples
-from banana_delivery.policy.quality.matching import Labelled, match_answers
+from banana_delivery.policy.quality.matching import IOUS, Labelled, match_answers
 from tests.unit.policy.quality.random_leaves import CLASSES, random_images
 
 
@@ -44,7 +44,7 @@ def test_every_resample_draws_as_many_images_as_there_are() -> None:
     assert resamples(50, 7, seed=1).sum(axis=0).tolist() == [50] * 7
 
 
-def coco_ap50(images: list[Labelled]) -> list[float]:
+def coco_ap50(images: list[Labelled], overlap: float = 0.5) -> list[float]:
     """The AP50 of every class by pycocotools, the reference implementation."""
     truth = COCO()
     truth.dataset = {
@@ -56,7 +56,7 @@ def coco_ap50(images: list[Labelled]) -> list[float]:
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(_results(images)), "bbox")
-        evaluation.params.iouThrs = np.array([0.5])
+        evaluation.params.iouThrs = np.array([overlap])
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"][0, :, :, 0, -1]
@@ -87,3 +87,13 @@ def _results(images: list[Labelled]) -> list[dict[str, object]]:
             image.detections.boxes, image.detections.classes, image.detections.scores, strict=True
         )
     ]
+
+
+@pytest.mark.parametrize("noise", [0.5, 4.0])
+def test_the_mean_over_all_overlaps_equals_cocos(noise: float) -> None:
+    images = random_images(60, seed=5, noise=noise, false_alarms=8, model_seed=1)
+    found = match_answers(images, CLASSES)
+    ours = [average_precisions(found.at(index))[0].mean() for index in range(len(IOUS))]
+    theirs = [np.mean(coco_ap50(images, overlap=float(overlap))) for overlap in IOUS]
+    assert ours == pytest.approx(theirs, abs=1e-9)
+    assert ours[0] > ours[-1]

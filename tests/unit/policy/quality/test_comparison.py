@@ -1,8 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from banana_delivery.policy.quality.comparison import QualityVerdict, absolute_quality, compare, verdict_on
+from banana_delivery.policy.quality.comparison import absolute_quality, compare
+from banana_delivery.policy.quality.gates import QualityVerdict, verdict_on
+from banana_delivery.policy.quality.margins import QualityMargins
 from tests.unit.policy.quality.random_leaves import CLASSES, random_answers
+
+NOT_WORSE = QualityVerdict.NOT_WORSE
 
 
 def test_a_clearly_worse_model_is_worse_and_the_sentence_says_by_how_much() -> None:
@@ -39,12 +45,44 @@ def test_the_same_answers_always_get_the_same_figures() -> None:
     assert compare(candidate, production, resample_count=50) == compare(candidate, production, resample_count=50)
 
 
-def test_too_few_images_never_give_a_verdict() -> None:
+def test_with_few_images_a_clear_loss_is_a_loss_and_what_cannot_be_resolved_is_said() -> None:
     production = random_answers(200, seed=1, noise=1.0)
-    candidate = random_answers(200, seed=1, noise=9.0, model_seed=1)
-    comparison = compare(candidate, production, resample_count=50)
+    worse = compare(random_answers(200, seed=1, noise=9.0, model_seed=1), production, resample_count=50)
+    assert worse.verdict is QualityVerdict.WORSE
+    sibling = compare(random_answers(200, seed=1, noise=1.0, model_seed=1), production, resample_count=200)
+    assert sibling.verdict is QualityVerdict.NOT_WORSE
+    (unresolved,) = (gate for gate in sibling.gates if not gate.resolved)
+    assert unresolved.loss < unresolved.margin < unresolved.missable
+    assert f"a loss of up to {unresolved.missable:.3f} could have been missed, of which the policy" in sibling.reason
+
+
+def test_whether_a_loss_may_be_missed_is_for_the_policy_to_say() -> None:
+    production = random_answers(200, seed=1, noise=1.0)
+    sibling = random_answers(200, seed=1, noise=1.0, model_seed=1)
+    strict = compare(sibling, production, resample_count=200, margins=QualityMargins(missable=1))
+    assert strict.verdict is QualityVerdict.INCONCLUSIVE
+    assert all(gate.missable <= gate.margin for gate in strict.gates if gate.decides and gate.verdict is NOT_WORSE)
+
+
+def test_models_that_answer_alike_on_few_images_are_not_said_to_lose_nothing() -> None:
+    answers = random_answers(60, seed=1, noise=1.0)
+    comparison = compare(answers, answers, resample_count=50)
+    assert all(gate.missable > 0 for gate in comparison.gates if gate.decides)
+
+
+def test_a_class_of_which_no_object_is_labelled_is_named() -> None:
+    production = random_answers(100, seed=1, noise=1.0)
+    blind = replace(production, truths=production.truths * np.array([1, 1, 0]))
+    comparison = compare(blind, blind, resample_count=20)
+    assert "Nothing is known of edge, of which no object is labelled." in comparison.reason
+    assert comparison.per_class["edge"].weight == 0
+
+
+def test_nothing_is_shown_to_hold_on_a_handful_of_images() -> None:
+    answers = random_answers(49, seed=1, noise=1.0)
+    comparison = compare(answers, answers, resample_count=50)
     assert comparison.verdict is QualityVerdict.INCONCLUSIVE
-    assert "at least 1,000 images are needed" in comparison.reason
+    assert "at least 50 images are needed" in comparison.reason
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,149 @@
+"""What a hold-out is worth: its size, its classes, what is in it twice, and how small a loss it shows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from banana_delivery.errors import LabelledImagesError
+from banana_delivery.evaluation.holdout.pictures import KINDS
+from banana_delivery.evaluation.holdout.read import Holdout, read
+from banana_delivery.evaluation.holdout.yolo import SPLITS
+from banana_delivery.evaluation.labelled_images import LabelledImage
+from banana_delivery.policy.quality.gates import RESOLUTION
+from banana_delivery.policy.quality.margins import QualityMargins
+from banana_delivery.policy.quality.matching import SEEN_SIDE
+
+NEAR_BITS = 4
+"""Of 64 that may differ between two pictures of the same thing: saved again, scaled, a little brighter."""
+DISAGREEMENT = 0.1
+"""Share of the objects that only one of two equally good models is taken to find; a comparison measures it."""
+HASH_SIDE = 8
+BLOCK = 512
+"""Pictures compared at once with all others."""
+
+
+@dataclass(frozen=True)
+class HoldoutReport:
+    """What is known of a hold-out before any model is asked about it.
+
+    Attributes:
+        path: the file that describes it.
+        digest: of images and labels.
+        images: how many.
+        empty: of these, showing nothing.
+        objects: labelled ones by class.
+        small: of these, with a side below ``QualityMargins.small_side`` as networks see them.
+        twice: pairs of images with the same bytes.
+        near: pairs of images that look the same, though their bytes differ.
+        shared: pairs of an image here and one that looks the same in a split that models are trained on.
+        detectable: the smallest loss of recall that it can show, of all classes (empty name) and of each.
+    """
+
+    path: Path
+    digest: str
+    images: int
+    empty: int
+    objects: Mapping[str, int]
+    small: int
+    twice: Sequence[tuple[str, str]]
+    near: Sequence[tuple[str, str]]
+    shared: Sequence[tuple[str, str]]
+    detectable: Mapping[str, float]
+
+
+def report(path: Path, split: str, margins: QualityMargins) -> HoldoutReport:
+    """Look at a hold-out, and at the other splits beside it.
+
+    Raises:
+        LabelledImagesError: if it cannot be used.
+    """
+    holdout = read(path, split)
+    hashes = _hashes(holdout.images)
+    names = [image.name for image in holdout.images]
+    contents = [image.sha256 for image in holdout.images]
+    alike = [(one, other) for one, other in _near(hashes, hashes) if one < other]
+    objects = _objects(holdout)
+    return HoldoutReport(
+        path=holdout.path,
+        digest=holdout.digest,
+        images=len(names),
+        empty=sum(not len(image.classes) for image in holdout.images),
+        objects=objects,
+        small=_small(holdout.images, margins.small_side),
+        twice=[(names[one], names[other]) for one, other in alike if contents[one] == contents[other]],
+        near=[(names[one], names[other]) for one, other in alike if contents[one] != contents[other]],
+        shared=list(_shared(holdout, hashes)),
+        detectable={
+            "": detectable(sum(objects.values()), margins.recall),
+            **{name: detectable(count, margins.class_recall) for name, count in objects.items() if count},
+        },
+    )
+
+
+def detectable(objects: int, margin: float) -> float:
+    """The smallest loss of recall that so many objects show, for two models that disagree as siblings do.
+
+    Args:
+        objects: labelled ones.
+        margin: the policy's; nothing smaller is looked for.
+    """
+    return min(1.0, max(margin, RESOLUTION * float(np.sqrt((DISAGREEMENT + 2 / objects) / objects))))
+
+
+def _objects(holdout: Holdout) -> dict[str, int]:
+    counts = np.zeros(len(holdout.class_names), np.int64)
+    for image in holdout.images:
+        counts += np.bincount(image.classes, minlength=len(counts))
+    return dict(zip(holdout.class_names, counts.tolist(), strict=True))
+
+
+def _small(images: Sequence[LabelledImage], side: float) -> int:
+    total = 0
+    for image in images:
+        sides = (image.boxes[:, 2:] - image.boxes[:, :2]) * (SEEN_SIDE / max(image.width, image.height))
+        total += int((np.sqrt(sides.prod(axis=1)) < side).sum())
+    return total
+
+
+def _shared(holdout: Holdout, hashes: NDArray[np.uint64]) -> Iterator[tuple[str, str]]:
+    """What a split beside this one has too: a model that was trained on it knows the answer."""
+    mine = {image.name for image in holdout.images}
+    for split in SPLITS:
+        try:
+            other = read(holdout.path, split).images
+        except LabelledImagesError:
+            continue  # Not every form has splits, and only this one has to be sound.
+        if {image.name for image in other} & mine:
+            continue
+        for one, found in _near(hashes, _hashes(other)):
+            yield holdout.images[one].name, other[found].name
+
+
+def _hashes(images: Sequence[LabelledImage]) -> NDArray[np.uint64]:
+    """What pictures look like in 64 bits: whether each of 8 x 8 places is brighter than its neighbour."""
+    return np.array([_hash(image) for image in images], np.uint64)
+
+
+def _hash(image: LabelledImage) -> int:
+    try:
+        with Image.open(io.BytesIO(image.encoded), formats=KINDS) as picture:
+            picture.draft("L", (4 * HASH_SIDE, 4 * HASH_SIDE))
+            small = np.asarray(picture.convert("L").resize((HASH_SIDE + 1, HASH_SIDE)), np.int16)
+    except (OSError, ValueError, SyntaxError, MemoryError) as error:
+        raise LabelledImagesError(f"{image.path} cannot be decoded ({error}); replace it.") from error
+    bits = (small[:, 1:] > small[:, :-1]).ravel()
+    return int("".join("1" if bit else "0" for bit in bits), 2)
+
+
+def _near(some: NDArray[np.uint64], others: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
+    for start in range(0, len(some), BLOCK):
+        differing = np.bitwise_count(some[start : start + BLOCK, None] ^ others[None, :])
+        for row, column in zip(*np.nonzero(differing <= NEAR_BITS), strict=True):
+            yield start + int(row), int(column)

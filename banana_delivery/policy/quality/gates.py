@@ -1,0 +1,304 @@
+"""The gates that a candidate's quality has to pass, each with its margin and its own sentence.
+
+Two kinds, since many gates that each cry wolf in 5 % of the deliveries would turn back every second equal model:
+
+- three decide, and have to be shown to hold: mAP50, recall and false boxes over all classes. Where the images are too
+  few to tell on which side of the margin the loss is, the policy says how large a loss may have been missed;
+- the others watch, every class by itself first of all. One turns the candidate back if the loss exceeds its margin and
+  is no chance, at a level that is shared by all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from statistics import NormalDist
+
+import numpy as np
+
+from banana_delivery.policy.model import StoredModel
+from banana_delivery.policy.quality import estimates
+from banana_delivery.policy.quality.estimates import Estimate
+from banana_delivery.policy.quality.margins import QualityMargins
+from banana_delivery.policy.quality.matching import Floats, Integers, Matches
+
+ONE_SIDED = 1.645
+"""Standard errors between an estimate and its 95 % bound."""
+NO_LOSS_SHOWN = 2.0
+"""Standard errors up to which a loss may be chance: of equal models, three gates at once stay below in 93 of 100
+deliveries."""
+RESOLUTION = ONE_SIDED + NO_LOSS_SHOWN
+"""Standard errors that a margin has to have, so that equal models are shown to be within it."""
+RESAMPLES_OF_ALL_OVERLAPS = 100
+"""They say how sure the mean over ten overlaps is, within 7 %; each costs as much as ten of mAP50."""
+
+
+class QualityVerdict(StrEnum):
+    """What the labelled images say about the candidate."""
+
+    NOT_WORSE = "not_worse"
+    WORSE = "worse"
+    INCONCLUSIVE = "inconclusive"
+
+
+class QualityGate(StoredModel):
+    """One gate.
+
+    Attributes:
+        metric: what was measured, as a margin is called.
+        class_name: of which class; empty for all of them.
+        candidate: the candidate's.
+        production: production's.
+        loss: how much worse the candidate is; negative where it is better.
+        error: standard error of the loss.
+        asked: the policy's margin.
+        margin: from which a loss is held against it: the policy's, or where the gate only watches and chance alone
+            loses more than that, what is no chance.
+        missable: the largest loss that these images do not exclude, with 95 % confidence.
+        objects: how many labelled objects it rests on, or boxes that both models see.
+        decides: whether it has to be shown to hold.
+        resolved: whether it was; False where the policy lets it pass although more than the margin may be lost.
+        verdict: what follows.
+        reason: one sentence with the numbers.
+    """
+
+    metric: str
+    class_name: str = ""
+    candidate: float
+    production: float
+    loss: float
+    error: float
+    asked: float
+    margin: float
+    missable: float
+    objects: int
+    decides: bool
+    resolved: bool = True
+    verdict: QualityVerdict
+    reason: str
+
+
+WORDS = {
+    "map50": "mAP50",
+    "map50_95": "mAP50-95",
+    "class_ap50": "AP50",
+    "recall": "recall",
+    "class_recall": "recall",
+    "small_recall": "recall of small objects",
+    "false_boxes": "false boxes for each labelled object",
+    "class_false_boxes": "false boxes for each labelled object",
+}
+AT_CONFIDENCE = frozenset({"recall", "class_recall", "small_recall", "false_boxes", "class_false_boxes"})
+Measured = tuple[str, str, Estimate]
+"""A metric, the class it is about, and what was found."""
+
+
+def watching_gates(
+    candidate: Matches,
+    production: Matches,
+    precisions: Sequence[Floats],
+    resampled: Sequence[Floats],
+    counts: Integers,
+    margins: QualityMargins,
+) -> list[QualityGate]:
+    """The gates that watch.
+
+    Args:
+        candidate: its answers, matched.
+        production: production's answers to the same images, matched.
+        precisions: AP50 by class, of both.
+        resampled: the same under each resample, of both.
+        counts: the resamples.
+        margins: the policy's.
+    """
+    few = counts[:, :RESAMPLES_OF_ALL_OVERLAPS]
+    found: list[tuple[str, str, Estimate | None]] = [
+        ("map50_95", "", estimates.precision_at_all_overlaps(candidate, production, few, margins.enough_objects)),
+        ("small_recall", "", estimates.small_recall(candidate, production, margins.confidence, margins.small_side)),
+        ("flips", "", estimates.flips(candidate, production, margins.confidence)),
+        ("displacement", "", estimates.displacement(candidate, production, margins.confidence)),
+        *_by_class(candidate, production, precisions, resampled, margins.confidence),
+    ]
+    measured = [(metric, name, estimate) for metric, name, estimate in found if estimate]
+    standard_errors = NormalDist().inv_cdf(1 - margins.family_error / max(len(measured), 1))
+    return [_watching(one, standard_errors, margins) for one in measured]
+
+
+def deciding_gates(
+    candidate: Matches,
+    production: Matches,
+    map50: Estimate,
+    quantiles: tuple[float, float],
+    margins: QualityMargins,
+    least_images: int,
+) -> list[QualityGate]:
+    """The gates that have to be shown to hold.
+
+    Args:
+        candidate: its answers, matched.
+        production: production's answers to the same images, matched.
+        map50: the loss of mAP50.
+        quantiles: the 5 % and the 95 % quantile of the difference candidate - production.
+        margins: the policy's.
+        least_images: with fewer none of them is shown to hold.
+    """
+    enough = len(candidate.names) >= least_images
+    gates = [_deciding(("map50", "", map50), quantiles, margins, enough=enough)]
+    for metric, estimate in (
+        ("recall", estimates.recall(candidate, production, margins.confidence)),
+        ("false_boxes", estimates.false_boxes(candidate, production, margins.confidence)),
+    ):
+        if estimate:
+            around = ONE_SIDED * estimate.error
+            gates.append(
+                _deciding(
+                    (metric, "", estimate), (-estimate.loss - around, -estimate.loss + around), margins, enough=enough
+                )
+            )
+    return gates
+
+
+def verdict_on(
+    quantile_5: float, quantile_95: float, images: int, minimum_images: int, margin: float = QualityMargins().map50
+) -> QualityVerdict:
+    """The rule: what the quantiles of the difference candidate - production allow to be said."""
+    if images < minimum_images:
+        return QualityVerdict.INCONCLUSIVE
+    if quantile_5 > -margin:
+        return QualityVerdict.NOT_WORSE
+    return QualityVerdict.WORSE if quantile_95 < -margin else QualityVerdict.INCONCLUSIVE
+
+
+def together(gates: Sequence[QualityGate]) -> QualityVerdict:
+    """One gate that is not passed is enough; else one that nobody knows of is."""
+    verdicts = {gate.verdict for gate in gates}
+    for verdict in (QualityVerdict.WORSE, QualityVerdict.INCONCLUSIVE):
+        if verdict in verdicts:
+            return verdict
+    return QualityVerdict.NOT_WORSE
+
+
+def tolerable(loss: float, error: float, missable: float, margin: float, times: float) -> bool:
+    """Whether the policy lets a loss pass of which nobody knows on which side of the margin it is.
+
+    Args:
+        loss: the best estimate.
+        error: its standard error.
+        missable: the largest loss that is not excluded.
+        margin: the policy's.
+        times: how many times the margin may have been missed.
+    """
+    return loss <= min(margin, NO_LOSS_SHOWN * error) and missable <= times * margin
+
+
+def images_needed(gate: QualityGate, images: int) -> int:
+    """With how many images the policy's own margin could be resolved."""
+    return int(np.ceil(images * (RESOLUTION * gate.error / gate.asked) ** 2))
+
+
+def _by_class(
+    candidate: Matches,
+    production: Matches,
+    precisions: Sequence[Floats],
+    resampled: Sequence[Floats],
+    confidence: float,
+) -> Iterator[tuple[str, str, Estimate | None]]:
+    for klass, name in enumerate(candidate.class_names):
+        ours, theirs = (
+            (float(whole[0, klass]), each[:, klass]) for whole, each in zip(precisions, resampled, strict=True)
+        )
+        yield "class_ap50", name, estimates.class_precision(ours, theirs, int(candidate.truths[:, klass].sum()))
+        yield "class_recall", name, estimates.recall(candidate, production, confidence, klass)
+        yield "class_false_boxes", name, estimates.false_boxes(candidate, production, confidence, klass)
+
+
+def _watching(measured: Measured, standard_errors: float, margins: QualityMargins) -> QualityGate:
+    metric, _, estimate = measured
+    margin = max(float(getattr(margins, metric)), standard_errors * estimate.error)
+    verdict = QualityVerdict.WORSE if estimate.loss > margin else QualityVerdict.NOT_WORSE
+    return _gate(measured, margin, estimate.loss + ONE_SIDED * estimate.error, verdict, margins, decides=False)
+
+
+def _deciding(
+    measured: Measured, quantiles: tuple[float, float], margins: QualityMargins, *, enough: bool
+) -> QualityGate:
+    metric, _, estimate = measured
+    margin = float(getattr(margins, metric))
+    verdict = verdict_on(*quantiles, images=int(enough), minimum_images=1, margin=margin)
+    passes = (
+        verdict is QualityVerdict.INCONCLUSIVE
+        and enough
+        and tolerable(estimate.loss, estimate.error, -quantiles[0], margin, margins.missable)
+    )
+    return _gate(
+        measured,
+        margin,
+        -quantiles[0],
+        QualityVerdict.NOT_WORSE if passes else verdict,
+        margins,
+        decides=True,
+        resolved=not passes,
+    )
+
+
+def _gate(
+    measured: Measured,
+    margin: float,
+    missable: float,
+    verdict: QualityVerdict,
+    margins: QualityMargins,
+    *,
+    decides: bool,
+    resolved: bool = True,
+) -> QualityGate:
+    metric, name, estimate = measured
+    gate = QualityGate(
+        metric=metric,
+        class_name=name,
+        candidate=estimate.candidate,
+        production=estimate.production,
+        loss=estimate.loss,
+        error=estimate.error,
+        asked=float(getattr(margins, metric)),
+        margin=margin,
+        missable=max(missable, 0.0),
+        objects=estimate.objects,
+        decides=decides,
+        resolved=resolved,
+        verdict=verdict,
+        reason="",
+    )
+    return gate.replace(reason=_sentence(gate, margins))
+
+
+def _sentence(gate: QualityGate, margins: QualityMargins) -> str:
+    rests = f"{gate.objects:,} {'common boxes' if gate.metric in {'flips', 'displacement'} else 'labelled objects'}"
+    missed = f"a loss of up to {gate.missable:.3f} could have been missed"
+    accepted = f"of which the policy accepts {margins.missable * gate.margin:.3f}"
+    conclusions = {
+        QualityVerdict.NOT_WORSE: f"within the margin of {gate.margin:.3f}; {missed}"
+        f"{'' if gate.resolved else f', {accepted}'}.",
+        QualityVerdict.WORSE: f"beyond the margin of {gate.margin:.3f}.",
+        QualityVerdict.INCONCLUSIVE: f"whether that is beyond the margin of {gate.margin:.3f} can be neither shown nor "
+        f"excluded: {missed}, {accepted} where no loss is shown.",
+    }
+    return f"{_seen(gate, margins)} ({rests}), {conclusions[gate.verdict]}"
+
+
+def _seen(gate: QualityGate, margins: QualityMargins) -> str:
+    if gate.metric == "flips":
+        return (
+            f"Of what both see, the candidate alone misnames {gate.candidate:.1%} and production alone "
+            f"{gate.production:.1%}"
+        )
+    if gate.metric == "displacement":
+        return (
+            f"Boxes of what both see lie apart (1 - IoU) by {gate.candidate:.3f} where the candidate's fit less and by "
+            f"{gate.production:.3f} where they fit better"
+        )
+    whose = f"Of the class '{gate.class_name}': " if gate.class_name else ""
+    at = f" at confidence {margins.confidence:g}" if gate.metric in AT_CONFIDENCE else ""
+    return (
+        f"{whose}{WORDS[gate.metric]}{at} {gate.candidate:.3f} against {gate.production:.3f} of production: "
+        f"{'a loss' if gate.loss > 0 else 'a gain'} of {abs(gate.loss):.3f}"
+    )
