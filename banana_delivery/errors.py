@@ -21,6 +21,7 @@
     ├── RejectedModelError              the same: the model's fault
     │   ├── UnreadableCheckpointError
     │   ├── UnsafeModelError
+    │   ├── UnsignedModelError
     │   ├── NotADetectorError
     │   ├── BrokenWeightsError
     │   ├── UnsupportedModelError

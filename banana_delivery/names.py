@@ -34,6 +34,8 @@ NAME_KEY = "app.kubernetes.io/name"
 
 # Labels of images, and annotations of their entries in an image layout: ours, and OCI's own.
 KEY_LABEL = "banana.key"
+AGAIN_ANNOTATION = "banana.again"
+"""Gives the same image another digest."""
 VERSION_LABEL = "banana.version"
 MODEL_SHA256_LABEL = "banana.model.sha256"
 VERSION_FILE_SHA256_LABEL = "banana.version-file.sha256"

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -256,6 +257,11 @@ PLACES = ("boxes", "found", "hits")
 OBJECTS = ("image", "klass", "boxes", "side")
 
 
+def _placed(kept: Mapping[str, Any]) -> Placed:
+    objects = Objects(**{name: kept[f"objects_{name}"] for name in OBJECTS})
+    return Placed(**{name: kept[f"placed_{name}"] for name in PLACES}, objects=objects)
+
+
 class AnswerCache:
     """One file a digest; a file that cannot be read counts as missing.
 
@@ -274,11 +280,8 @@ class AnswerCache:
                     names=tuple(kept["names"].tolist()),
                     class_names=tuple(kept["class_names"].tolist()),
                     **{name: kept[name] for name in ARRAYS},
-                    # Not in what earlier versions kept, which counts as missing: it is too little to be judged by.
-                    placed=Placed(
-                        **{name: kept[f"placed_{name}"] for name in PLACES},
-                        objects=Objects(**{name: kept[f"objects_{name}"] for name in OBJECTS}),
-                    ),
+                    # Not in what earlier versions kept.
+                    placed=_placed(kept) if "placed_boxes" in kept else None,
                 )
         except (OSError, KeyError, ValueError):
             return None

@@ -136,7 +136,7 @@ class HttpEvaluator(Evaluator):
     @override
     def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
         known = None if fresh else self._kept(release, log)
-        if known:
+        if known and known.placed:
             return known
         answers = self._ask(release, log)
         if answers.broken:
@@ -155,7 +155,8 @@ class HttpEvaluator(Evaluator):
     @override
     def production_answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> ProductionAnswers:
         known = None if fresh else self._kept(release, log)
-        if known:
+        # What an earlier version kept is too little for all gates: better asked again, and better than no answer.
+        if known and known.placed:
             return ProductionAnswers(known)
         answers = self._ask(release, log, may_fail=True)
         unanswered = len(self.images) - len(answers.detections)

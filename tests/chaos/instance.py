@@ -81,6 +81,9 @@ class MemoryInstance:
     def get_concurrency_config(self) -> SimpleNamespace:
         return SimpleNamespace(pool_config=SimpleNamespace(pool_granularity=PoolGranularity.RUN))
 
+    def get_sensor_settings(self) -> Mapping[str, object]:
+        return {"use_threads": True, "num_workers": 5}
+
     def get_asset_records(self, asset_keys: Sequence[dg.AssetKey]) -> list[SimpleNamespace]:
         """Nobody else makes these assets."""
         return []

@@ -11,6 +11,7 @@ from banana_delivery.images.oci_registry.blobs import Blob
 from banana_delivery.images.oci_registry.manifest import Manifest
 from banana_delivery.images.release import LAYERS
 from banana_delivery.images.supply_chain.attachments import CONFIG_TYPE, MANIFEST_TYPE, canonical
+from banana_delivery.names import AGAIN_ANNOTATION
 
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 """Plain tars: a model hardly gets smaller, and what a compressor makes of it differs between machines."""
@@ -38,8 +39,6 @@ _KEPT = (
     "Shell",
 )
 """Of a runtime's config; engines note more there, of the container that they built it in."""
-_AGAIN = "banana.again"
-"""An annotation that gives the same image another digest."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def manifest_of(runtime: Runtime, config: Blob, layers: Sequence[Blob], again: s
                 "mediaType": MANIFEST_TYPE,
                 "config": {"mediaType": CONFIG_TYPE, "digest": config.digest, "size": config.size},
                 "layers": [*below, *own],
-                **({"annotations": {_AGAIN: again}} if again else {}),
+                **({"annotations": {AGAIN_ANNOTATION: again}} if again else {}),
             }
         )
     )

@@ -211,7 +211,6 @@ def test_the_pages_reach_no_release_and_the_deliveries_reach_what_they_need() ->
     for delivering in (run(), server):
         assert may(delivering, replica("production"), 8000) and may(delivering, Peer("mlflow"), 5000)
         assert may(delivering, Peer("production", ROUTER), 80)
-        assert may(delivering, Peer(address="198.51.100.7"), 2376)
         assert not may(delivering, INTERNET, 443)
     for one in (pages, server, daemon, run()):
         assert may(one, Peer("kube-system"), 53) and may(one, Peer(address="198.51.100.5"), 5432)
