@@ -48,11 +48,13 @@ class ReplicaClient:
             return Health(ready=True)
         return Health(False, f"port {port} is answered by {reported or 'something else'}", reported)
 
-    def metrics(self, *ports: int) -> str | None:
+    def metrics(self, *ports: int, digest: str) -> str | None:
         """The replica's own counters in Prometheus' text format; None if it does not answer.
 
         Args:
-            ports: where they may be; the next one is asked where nobody listens.
+            ports: where they may be; the next one is asked where nobody listens, or somebody else does: a release that
+                does not know of an internal port leaves it to whoever takes it.
+            digest: of its release.
         """
         for port in ports:
             try:
@@ -61,6 +63,9 @@ class ReplicaClient:
                 continue
             except httpx.TransportError:
                 return None
+            # What answers where its users come is told by the digest on its page.
+            if port != ports[-1] and answer.headers.get("X-Image-Digest") != digest:
+                continue
             return answer.text if answer.status_code == httpx.codes.OK else None
         return None
 

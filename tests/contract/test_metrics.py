@@ -94,7 +94,7 @@ class _Client(ReplicaClient):
         super().__init__()
         self._source = source
 
-    def metrics(self, *ports: int) -> str | None:
+    def metrics(self, *ports: int, digest: str) -> str | None:
         (port,) = ports
         return self._source.page(port - 1)
 

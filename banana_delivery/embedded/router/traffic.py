@@ -62,7 +62,7 @@ class LocalTraffic:
         silent: set[Colour] = set()
         for found in sets:
             for replica in found.replicas:
-                text = self._client.metrics(*replica.metrics_ports)
+                text = self._client.metrics(*replica.metrics_ports, digest=found.image.digest)
                 if text is None:
                     silent.add(found.colour)
                     continue

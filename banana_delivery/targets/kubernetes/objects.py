@@ -211,7 +211,8 @@ def metrics_ports(pod: Json) -> list[int]:
     Its internal port, where the pod has one; but an image that was built before there was such a port shows everything
     where it answers users, and so does every pod of a template without one.
     """
-    ports = {port.get("name", ""): int(port["containerPort"]) for port in container_of(pod["spec"])["ports"]}
-    internal = ports.pop(INTERNAL_PORT, None)
-    users = ports.get(USERS_PORT, next(iter(ports.values()), None))
-    return [port for port in (internal, users) if port is not None]
+    ports = [(port.get("name", ""), int(port["containerPort"])) for port in container_of(pod["spec"])["ports"]]
+    internal = [port for name, port in ports if name == INTERNAL_PORT]
+    others = [port for name, port in ports if name != INTERNAL_PORT]
+    users = [port for name, port in ports if name == USERS_PORT] or others
+    return [*internal[:1], *users[:1]]

@@ -401,6 +401,7 @@ PORTS = [{"name": "http", "containerPort": 8000}, {"name": "internal", "containe
         (PORTS[::-1], 8000, [9000, 8000, 8000]),
         (PORTS[:1], 8000, [8000, 8000]),
         ([{"containerPort": 8000}], 8000, [8000, 8000]),
+        ([{"containerPort": 8000}, {"containerPort": 8100}], 8000, [8000, 8000]),
         ([{"name": "web", "containerPort": 8000}, PORTS[1]], 8000, [9000, 8000, 8000]),
     ],
 )
