@@ -5,10 +5,13 @@ Absolute links are written as relative ones: within the folder they then lead wh
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import importlib
 import os
 import shutil
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -19,35 +22,92 @@ MOST_BYTES = 16 * 2**30
 _REMOVED = ".wh."
 _EMPTIED = ".wh..wh..opq"
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_GZIP = b"\x1f\x8b"
+_PIECE = 2**20
 
 
-def apply_layer(layer: BinaryIO, root: Path) -> None:
+class _Content:
+    """What a layer holds once it is unpacked, counted and hashed as it is read."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._size, self._hash = stream, 0, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        piece = self._stream.read(size)
+        self._size += len(piece)
+        if self._size > MOST_BYTES:
+            raise ValueError(f"it holds more than {MOST_BYTES:,} bytes")
+        self._hash.update(piece)
+        return piece
+
+    def digest(self) -> str:
+        """Of all of it; what was not read yet is read."""
+        while self.read(_PIECE):
+            pass
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def apply_layer(layer: BinaryIO, root: Path, diff_id: str = "") -> None:
     """Lay one layer on what a folder holds already.
 
     Owners, devices and the bits that give rights away are left out.
 
+    Args:
+        layer: as it is stored, packed or not.
+        root: the folder.
+        diff_id: what the image's config says that it holds, as a digest; empty: nobody says. The folder is of no use if
+            it holds something else.
+
     Raises:
-        ValueError: if an entry leads out of the folder, the layer is too large, or is packed in an unknown way.
+        ValueError: if an entry leads out of the folder, the layer is too large, is packed in an unknown way, or is
+            another one than the config says.
         tarfile.TarError: if it is no tar.
         OSError: if the disk is full or cannot be written.
     """
     root, size = root.resolve(), 0
-    with _stream(layer) as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
-        for member in tar:
-            size += member.size
-            if size > MOST_BYTES:
-                raise ValueError(f"it holds more than {MOST_BYTES:,} bytes")
-            if place := _place(root, member.name):
-                _lay(tar, member, place, root)
+    with _content(layer) as content:
+        with tarfile.open(fileobj=cast(BinaryIO, content), mode="r|") as tar:
+            for member in tar:
+                size += member.size
+                if size > MOST_BYTES:
+                    raise ValueError(f"it holds more than {MOST_BYTES:,} bytes")
+                if place := _place(root, member.name):
+                    _lay(tar, member, place, root)
+        if diff_id and content.digest() != diff_id:
+            raise ValueError("a layer holds something else than the image's config says")
+
+
+def content_digest(layer: BinaryIO) -> str:
+    """The digest of what a layer holds once it is unpacked, by which an image's config calls it.
+
+    Raises:
+        ValueError: if it is too large or packed in an unknown way.
+        OSError: if it cannot be read.
+    """
+    with _content(layer) as content:
+        return content.digest()
+
+
+@contextmanager
+def _content(layer: BinaryIO) -> Iterator[_Content]:
+    try:
+        with _stream(layer) as stream:
+            yield _Content(stream)
+    except (zlib.error, EOFError, RuntimeError) as error:  # The last one: of links that lead round in circles.
+        raise ValueError(f"it cannot be unpacked: {error}") from error
 
 
 @contextmanager
 def _stream(layer: BinaryIO) -> Iterator[BinaryIO]:
     layer.seek(0)
-    packed = layer.read(len(_ZSTD)) == _ZSTD
+    start = layer.read(len(_ZSTD))
     layer.seek(0)
-    if not packed:
-        yield layer  # tarfile tells gzip from none by itself.
+    if start.startswith(_GZIP):
+        with gzip.GzipFile(fileobj=layer, mode="rb") as unpacked:
+            yield cast(BinaryIO, unpacked)
+        return
+    if start != _ZSTD:
+        yield layer
         return
     try:
         pa = importlib.import_module("pyarrow")  # It is there for MLflow's sake, and takes half a second to load.
@@ -77,7 +137,7 @@ def _lay(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path, root: Path)
         for entry in list(place.parent.iterdir()):
             _remove(entry)
     elif place.name.startswith(_REMOVED):
-        _remove(place.with_name(place.name.removeprefix(_REMOVED)))
+        _remove(_removed(place))
     elif member.isdir():
         if place.is_symlink() or not place.is_dir():
             _remove(place)
@@ -93,6 +153,14 @@ def _lay(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path, root: Path)
         with place.open("wb") as file:
             shutil.copyfileobj(content, file)
         place.chmod(0o755 if member.mode & 0o100 else 0o644)
+
+
+def _removed(mark: Path) -> Path:
+    """What the mark of a removal names, which is beside it."""
+    name = mark.name.removeprefix(_REMOVED)
+    if name in ("", ".", ".."):
+        raise ValueError(f"entry {mark.name!r} points outside")
+    return mark.with_name(name)
 
 
 def _link(member: tarfile.TarInfo, place: Path, root: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,12 +19,13 @@ from banana_delivery.errors import ImageError
 from banana_delivery.files import file_digest
 from banana_delivery.images.base import BuildContext, ImageKey, Parity, Progress
 from banana_delivery.images.direct.compose import Runtime, config_of, manifest_of
+from banana_delivery.images.direct.layering import content_digest
 from banana_delivery.images.direct.tars import write_layer
 from banana_delivery.images.direct.unpacked import UnpackedImages
 from banana_delivery.images.dockerfile import release_start
 from banana_delivery.images.oci_registry import blobs
 from banana_delivery.images.oci_registry.blobs import Blob
-from banana_delivery.images.oci_registry.images import layer_names
+from banana_delivery.images.oci_registry.images import RemoteImage, layer_names
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.oci_registry.runtime import runtime_tag
 from banana_delivery.images.oci_registry.store import RegistryStore
@@ -53,6 +54,13 @@ class Release:
     layers: dict[str, tuple[Path, Blob]]
 
     @property
+    def known(self) -> dict[str, str]:
+        """What its layers hold, by the digest under which each is stored."""
+        stored = [*self.runtime.layers, *(blob for _, blob in self.layers.values())]
+        diff_ids = json.loads(self.config)["rootfs"]["diff_ids"]
+        return {blob.digest: diff_id for blob, diff_id in zip(stored, diff_ids, strict=True)}
+
+    @property
     def contents(self) -> Contents:
         """What it is made of, for a comparison."""
         document = json.loads(self.config)
@@ -77,10 +85,37 @@ class DirectImages(RegistryStore):
 
     @override
     def rebuild(self, context: BuildContext, ref: ImageRef, progress: Progress) -> Parity:
-        """Nothing is sent."""
+        """Nothing is sent. An image is compared by its layers themselves, whatever its config says of them."""
         then = self._read(ref.digest)
         with self._composed(context, self.key(context), progress) as release:
+            self._refuse_other_content(then, release.known)
             return compare(ref, then.contents, release.contents)
+
+    def _refuse_other_content(self, image: RemoteImage, known: Mapping[str, str]) -> None:
+        """What starts containers compares the layers with the config; the self-test starts none.
+
+        Args:
+            image: somebody's.
+            known: what layers hold, by the digest under which they are stored.
+
+        Raises:
+            ImageError: if a layer is another one than the config says.
+        """
+        held = [known.get(digest) or self._held(image, Blob(digest, size)) for digest, size in image.manifest.layers]
+        if held != image.diff_ids:
+            raise ImageError(
+                f"{image.ref.pinned} is refused: its layers hold something else than its config says. Find out who put "
+                "it there, and remove it."
+            )
+
+    def _held(self, image: RemoteImage, layer: Blob) -> str:
+        try:
+            with tempfile.TemporaryFile() as file:
+                content = cast(BinaryIO, file)
+                blobs.fetch(self._client, layer, content)
+                return content_digest(content)
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{layer.digest} of {image.ref.pinned} cannot be looked into ({error}).") from error
 
     @override
     def self_test(self, ref: ImageRef) -> dict[str, object]:

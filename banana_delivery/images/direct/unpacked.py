@@ -21,7 +21,7 @@ from typing import BinaryIO, cast
 
 from banana_delivery.errors import ImageError
 from banana_delivery.files import text_sha256
-from banana_delivery.images.direct.layering import apply_layer
+from banana_delivery.images.direct.layering import apply_layer, content_digest
 from banana_delivery.images.oci_layout.unpack import unpack
 from banana_delivery.images.oci_registry import blobs
 from banana_delivery.images.oci_registry.blobs import Blob
@@ -84,7 +84,7 @@ class UnpackedImages:
                 f"Not done after {seconds:.0f} s: running {' '.join(arguments[:2])} of {image.ref.pinned}; look for a "
                 "host that is overloaded."
             ) from error
-        except (OSError, ValueError, tarfile.TarError, EOFError) as error:
+        except (OSError, ValueError, tarfile.TarError, EOFError, RuntimeError) as error:
             raise ImageError(
                 f"{image.ref.pinned} cannot be run on this host ({error}); see whether there is room for it, and "
                 "whether it was built for this platform, or set BANANA_BUILDER=docker."
@@ -93,14 +93,17 @@ class UnpackedImages:
     @contextmanager
     def _root(self, image: RemoteImage) -> Iterator[Path]:
         """What lies below the release's own layers, as a folder that nobody may change."""
-        layers = [Blob(digest, size) for digest, size in image.manifest.layers[: -len(LAYERS)]]
+        layers = _layers(image)[: -len(LAYERS)]
         if self.folder is None:
             with tempfile.TemporaryDirectory(prefix="runtime-") as folder:
                 self._lay(layers, Path(folder))
                 yield Path(folder)
             return
-        root = self.folder / text_sha256("\n".join(layer.digest for layer in layers))
+        # What was unpacked for one image was compared with what that image says of it, and no other.
+        root = self.folder / text_sha256("\n".join(f"{layer.digest} {diff_id}" for layer, diff_id in layers))
         self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            os.utime(root)  # First: whoever tidies up lets it be from now on.
         self._tidy(root)
         if not root.is_dir():
             with tempfile.TemporaryDirectory(prefix=_UNPACKING, dir=self.folder, ignore_cleanup_errors=True) as folder:
@@ -109,14 +112,13 @@ class UnpackedImages:
                 self._lay(layers, fresh)
                 with contextlib.suppress(OSError):  # Somebody else was faster, with the same.
                     fresh.rename(root)
-        os.utime(root)
         yield root
 
-    def _lay(self, layers: list[Blob], root: Path) -> None:
-        for layer in layers:
+    def _lay(self, layers: list[tuple[Blob, str]], root: Path) -> None:
+        for layer, diff_id in layers:
             with tempfile.TemporaryFile() as file:
                 blobs.fetch(self.client, layer, cast(BinaryIO, file))
-                apply_layer(cast(BinaryIO, file), root)
+                apply_layer(cast(BinaryIO, file), root, diff_id)
 
     def _tidy(self, needed: Path) -> None:
         """Remove runtimes that nobody asks for any more, and what somebody left half unpacked."""
@@ -124,18 +126,32 @@ class UnpackedImages:
         for entry in self.folder.iterdir() if self.folder else ():
             with contextlib.suppress(OSError):
                 if entry != needed and entry.stat().st_mtime < old:
-                    shutil.rmtree(entry)
+                    # Somebody may be interrupted here, and half of a runtime must not be taken for a whole one.
+                    named = entry.name.startswith(_UNPACKING)
+                    shutil.rmtree(entry if named else entry.rename(entry.with_name(f"{_UNPACKING}{entry.name}")))
 
     @contextmanager
     def _release(self, image: RemoteImage) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="release-", ignore_cleanup_errors=True) as folder:
             layers = []
-            for number, (digest, size) in enumerate(image.manifest.layers[-len(LAYERS) :]):
+            for number, (layer, diff_id) in enumerate(_layers(image)[-len(LAYERS) :]):
                 layers.append(Path(folder) / f"{number}.tar")
                 with layers[-1].open("w+b") as file:
-                    blobs.fetch(self.client, Blob(digest, size), cast(BinaryIO, file))
+                    blobs.fetch(self.client, layer, cast(BinaryIO, file))
+                    if content_digest(cast(BinaryIO, file)) != diff_id:
+                        raise ValueError("a layer holds something else than the image's config says")
             unpack(layers, Path(folder) / "release")
             yield Path(folder) / "release"
+
+
+def _layers(image: RemoteImage) -> list[tuple[Blob, str]]:
+    """The layers of an image, bottom first, each with the digest of what its config says that it holds.
+
+    Raises:
+        ValueError: if it says so of more or fewer.
+    """
+    stored = [Blob(digest, size) for digest, size in image.manifest.layers]
+    return list(zip(stored, image.diff_ids, strict=True))
 
 
 @dataclass(frozen=True)

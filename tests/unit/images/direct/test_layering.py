@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib
 import io
 import tarfile
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.images.direct.layering import apply_layer
+from banana_delivery.images.direct import layering
+from banana_delivery.images.direct.layering import apply_layer, content_digest
 
 Entry = tuple[str, str]
 
@@ -132,3 +134,54 @@ def test_layers_packed_with_gzip_and_zstd_are_read_and_rubbish_is_refused(root: 
 
     with pytest.raises(tarfile.TarError):
         apply_layer(io.BytesIO(b"rubbish" * 100), root)
+
+
+@pytest.mark.parametrize("name", [".wh...", "usr/.wh...", ".wh..", ".wh."])
+def test_a_mark_of_a_removal_removes_nothing_outside_of_the_folder(name: str, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "neighbour").write_text("untouched")
+    apply_layer(one_file("usr/file"), root)
+
+    with pytest.raises(ValueError, match="points outside"):
+        apply_layer(one_file(name, b""), root)
+
+    assert (tmp_path / "neighbour").read_text() == "untouched"
+    assert (root / "usr/file").read_bytes() == b"new"
+
+
+def packings(content: bytes) -> list[bytes]:
+    zstd = importlib.import_module("pyarrow").compress(content, "zstd", asbytes=True)
+    return [content, gzip.compress(content), zstd]
+
+
+@pytest.mark.parametrize("packing", range(3))
+def test_a_layer_is_what_the_config_calls_it_by_all_of_its_content_however_it_is_packed(
+    packing: int, root: Path
+) -> None:
+    plain = one_file("file").getvalue()
+    named = f"sha256:{hashlib.sha256(plain).hexdigest()}"
+    longer = packings(plain + b"hidden behind the end of the archive")[packing]
+
+    apply_layer(io.BytesIO(packings(plain)[packing]), root, named)
+    assert content_digest(io.BytesIO(packings(plain)[packing])) == named
+    assert content_digest(io.BytesIO(longer)) != named
+    with pytest.raises(ValueError, match="something else than the image's config says"):
+        apply_layer(io.BytesIO(longer), root, named)
+
+
+def test_links_that_lead_round_in_circles_and_damaged_layers_are_one_kind_of_error(root: Path) -> None:
+    apply_layer(layer(("a", "b"), ("b", "a")), root)
+    damaged = bytearray(gzip.compress(one_file("file", bytes(range(256)) * 99).getvalue()))
+    damaged[40:60] = bytes(20)
+
+    with pytest.raises(ValueError, match="cannot be unpacked"):
+        apply_layer(one_file("a/file"), root)
+    with pytest.raises((ValueError, tarfile.TarError)):
+        apply_layer(io.BytesIO(damaged), root)
+
+
+def test_a_layer_that_grows_without_an_end_is_broken_off(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layering, "MOST_BYTES", 2**20)
+    bomb = gzip.compress(one_file("file").getvalue() + bytes(2**21))
+
+    with pytest.raises(ValueError, match="holds more than"):
+        content_digest(io.BytesIO(bomb))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -450,3 +452,50 @@ def test_the_setting_chooses_the_builder_and_contacts_nothing(monkeypatch: pytes
         assert isinstance(store, DirectImages)
     with closing(registry_images(settings.model_copy(update={"builder": "docker"}))) as store:
         assert isinstance(store, DockerImages)
+
+
+def test_an_image_whose_layers_are_others_than_its_config_says_is_neither_believed_nor_run(
+    registry: RegistryServer, base: str, context: BuildContext, tmp_path: Path
+) -> None:
+    loader = tar_of({"lib64/ld-linux-x86-64.so.2": b"#!/bin/sh\necho ran\n", "usr/bin/python": b""})
+    put_runtime(registry, context.lock_file, base, layers=(loader,))
+    with closing(store_at(registry, base, unpacked=tmp_path / "unpacked")) as store:
+        ours = store.build(context, quiet).ref
+        for place in range(4):
+            manifest, _ = read(registry, ours)
+            layers = manifest["layers"]
+            assert isinstance(layers, list)
+            layers[place] = registry._descriptor(gzip.compress(tar_of({f"app/miner{place}": b"mine"})))
+            body = json.dumps(manifest).encode()
+            registry.manifests[digest(body)] = body
+            planted = ours.replace(digest=digest(body))
+
+            with pytest.raises(ImageError, match="hold something else than its config says"):
+                store.rebuild(context, planted, quiet)
+            with pytest.raises(ImageError, match="something else than the image's config says"):
+                store.self_test(planted)
+
+        assert store.rebuild(context, ours, quiet).proven
+
+
+def test_a_runtime_that_was_removed_by_half_is_not_taken_for_a_whole_one(
+    registry: RegistryServer, base: str, context: BuildContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_runtime(registry, context.lock_file, base)
+    folder = tmp_path / "unpacked"
+    with closing(store_at(registry, base, unpacked=folder)) as store:
+        image = store._read(store.build(context, quiet).ref.digest)
+        with store._unpacked._root(image) as root:
+            os.utime(root, (0, 0))
+
+        def dies(path: Path) -> None:
+            (Path(path) / "etc/os-release").unlink()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(shutil, "rmtree", dies)
+        with pytest.raises(KeyboardInterrupt):
+            store._unpacked._tidy(folder / "another")
+        monkeypatch.undo()
+
+        with store._unpacked._root(image) as again:
+            assert (again / "etc/os-release").read_bytes() == b"ID=test"
