@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from banana_delivery.cli.common import console
-from banana_delivery.errors import RegistryError
+from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.platforms import platform
+from banana_delivery.quoting import one_line
 from banana_delivery.settings import Settings, load_settings
 
 
@@ -34,12 +35,13 @@ def _say_webhook(settings: Settings) -> None:
     """Have the stack's own MLflow ring for each staging; deliveries start without it, a few seconds later."""
     from banana_delivery.embedded.processes import webhook_url
 
-    if os.environ.get("MLFLOW_TRACKING_URI", settings.mlflow_url).rstrip("/") != settings.mlflow_url:
-        return  # A server elsewhere is somebody's to tell: `register-webhook`.
+    named = (os.environ.get(name, settings.mlflow_url) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"))
+    if any(uri.rstrip("/") != settings.mlflow_url for uri in named):
+        return  # A server elsewhere is somebody's to tell: `register-webhook`. It may have an address that works.
     try:
         said = _register(settings, settings.mlflow_url, webhook_url(settings))
-    except RegistryError as error:
-        console.print(str(error), style="red", highlight=False, markup=False)
+    except BananaDeliveryError as error:
+        console.print(one_line(str(error)), style="red", highlight=False, markup=False)
     else:
         console.print(said, highlight=False, markup=False)
 
@@ -57,7 +59,8 @@ def _register(settings: Settings, tracking_uri: str, receiver: str) -> str:
     from banana_delivery.model_registry.webhooks.registration import register
     from banana_delivery.model_registry.webhooks.secret import webhook_secret
 
-    return register(tracking_uri, settings.model_name, f"{receiver.rstrip('/')}/mlflow", webhook_secret(settings))
+    said = register(tracking_uri, settings.model_name, f"{receiver.rstrip('/')}/mlflow", webhook_secret(settings))
+    return one_line(said)  # It may cite what answers there.
 
 
 def down() -> None:

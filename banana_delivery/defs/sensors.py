@@ -36,7 +36,7 @@ from banana_delivery.policy.staged_versions import Overtaken, Staging, Trigger, 
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import DELIVER, ROLLBACK, CodeLocation
 from banana_delivery.runs.evidence.expiry import LOOKED_AT, unexpired
-from banana_delivery.runs.instance import has_threads_for_sensors
+from banana_delivery.runs.instance import may_take_its_time
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
@@ -92,12 +92,12 @@ def staged_versions(
     What rang before the first look is what that look sees, so it listens from before it.
     """
     listening = Deadline(LISTENING_SECONDS, clock)
-    heard = bell.heard() if has_threads_for_sensors(context.instance) else None
+    heard = bell.heard() if may_take_its_time(context.instance, "staged_versions") else None
     looking = _Looking(context, model_registry, clock, recorder)
     found = looking.look()
     while heard and isinstance(found, dg.SkipReason) and (heard := bell.wait(heard, listening.left)):
         found = looking.look()
-        clock.sleep(BETWEEN_LOOKS_SECONDS if isinstance(found, dg.SkipReason) else 0.0)
+        clock.sleep(min(BETWEEN_LOOKS_SECONDS, listening.left) if isinstance(found, dg.SkipReason) else 0.0)
     if isinstance(found, dg.SkipReason):
         context.update_cursor(looking.cursor.model_dump_json())
     return found

@@ -36,11 +36,9 @@ ROUTER = "router"
 INSTANCE_MODULE = "banana_delivery.runs.instance"
 """Run as a program, not imported: it loads Dagster, which the command line does not need."""
 PAGES_MODULE = "banana_delivery.runs.pages"
-"""The same."""
 DEAD_MAN_MODULE = "banana_delivery.delivery.rescue.deadman"
-"""The same."""
 WEBHOOKS_MODULE = "banana_delivery.model_registry.webhooks"
-"""The same."""
+"""The same, all three."""
 POOL_SECONDS = 120
 WEBHOOK_ENVIRONMENT = {
     # By default MLflow speaks to public addresses alone, and by https; the receiver is on this machine.
@@ -79,6 +77,7 @@ class ManagedProcess:
         socket: accepts connections once it is up; None if it has none.
         ports: where it listens on 127.0.0.1, by the setting that chooses the port.
         prepare: writes what it needs before it starts; doing so again changes nothing.
+        needed: whether the stack is not up without it.
     """
 
     program: Program
@@ -86,6 +85,7 @@ class ManagedProcess:
     socket: Path | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
     prepare: Callable[[], None] = lambda: None
+    needed: bool = True
 
 
 def managed_processes(settings: Settings) -> list[ManagedProcess]:
@@ -173,6 +173,7 @@ def webhooks(settings: Settings) -> ManagedProcess:
         url=f"{webhook_url(settings)}/health",
         ports={"webhook_port": settings.webhook_port},
         prepare=lambda: make_webhook_secret(settings),
+        needed=False,  # The sensor looks by itself.
     )
 
 

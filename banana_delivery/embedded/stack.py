@@ -81,11 +81,8 @@ class EmbeddedStack:
         make_private(self._settings.home)
         Reserve(self._paths.reserve).fill()
         with self._alone():
-            if self._daemon.process is None:
-                self._begin(progress)
-            else:
-                self._complete()
-            for service in self._processes:
+            begin = self._begin if self._daemon.process is None else self._complete
+            for service in begin(progress):
                 self._await(service, progress)
         self._await_replicas(progress)
 
@@ -117,34 +114,46 @@ class EmbeddedStack:
         replicas = [_status(item.name, f"http://127.0.0.1:{item.port}", processes) for _, item in self._all_replicas()]
         return services + replicas
 
-    def _begin(self, progress: Progress) -> None:
+    def _begin(self, progress: Progress) -> list[ManagedProcess]:
         self._clear_orphans(progress)
-        check_free(self._ports(self._processes))
+        services = with_free_ports(self._processes, progress)
         for leftover in self._paths.programs.glob("*.ini"):
             leftover.unlink()
-        self._write_services(progress)
+        self._write_services(services, progress)
         self._replicas.restore()
         self._daemon.start()
+        return services
 
-    def _complete(self) -> None:
+    def _complete(self, progress: Progress) -> list[ManagedProcess]:
         """Start what is missing, and start again what is configured otherwise now."""
         if not self._supervisor.alive:
             raise StackError(
                 f"supervisord runs, but does not answer on {self._paths.socket}; see the log in {self._paths.logs}."
             )
         running = {name for name, process in self._supervisor.processes().items() if process.pid}
-        check_free(self._ports([item for item in self._processes if item.program.name not in running]))
-        self._write_services(lambda _: None)
+        able = with_free_ports([item for item in self._processes if item.program.name not in running], progress)
+        services = [item for item in self._processes if item.program.name in running or item in able]
+        self._write_services(services, lambda _: None)
         self._supervisor.update()
-        self._supervisor.start(*(service.program.name for service in self._processes))
+        self._supervisor.start(*(service.program.name for service in services))
+        return services
 
-    def _write_services(self, progress: Progress) -> None:
-        for service in self._processes:
+    def _write_services(self, services: Sequence[ManagedProcess], progress: Progress) -> None:
+        for service in services:
             progress(f"preparing {service.program.name}")
             service.prepare()
             self._supervisor.write(service.program)
 
     def _await(self, service: ManagedProcess, progress: Progress) -> None:
+        """Wait until it is up; what the stack can do without keeps nobody from using the rest."""
+        try:
+            self._await_needed(service, progress)
+        except StackError as error:
+            if service.needed:
+                raise
+            progress(str(error))
+
+    def _await_needed(self, service: ManagedProcess, progress: Progress) -> None:
         name, start = service.program.name, time.monotonic()
         wait_until(
             lambda: self._is_up(service),
@@ -197,9 +206,6 @@ class EmbeddedStack:
         if count := self._daemon.end_orphans():
             progress(f"ended {count} processes that a supervisord that was killed had left")
 
-    def _ports(self, services: Sequence[ManagedProcess]) -> dict[str, int]:
-        return {setting: port for service in services for setting, port in service.ports.items()}
-
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep a second ``up`` or ``down`` of the same home out."""
@@ -223,6 +229,39 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=3.0, trust_env=False).is_success
     except httpx.TransportError:
         return False
+
+
+def with_free_ports(services: Sequence[ManagedProcess], progress: Progress) -> list[ManagedProcess]:
+    """Those that can start; what the stack can do without is left out where its port is somebody else's.
+
+    Raises:
+        StackError: if that of another one is taken.
+    """
+    needed = {setting: port for service in services if service.needed for setting, port in service.ports.items()}
+    check_free(needed)
+    able = []
+    for service in services:
+        try:
+            if not service.needed:
+                _check_apart(service.ports, needed)
+                check_free(service.ports)
+        except StackError as taken:
+            progress(f"{service.program.name} is left out: {taken}")
+        else:
+            able.append(service)
+    return able
+
+
+def _check_apart(ports: Mapping[str, int], others: Mapping[str, int]) -> None:
+    """Let pass only ports that no other part of the stack is about to take.
+
+    Raises:
+        StackError: naming both settings.
+    """
+    for setting, port in ports.items():
+        for other, taken in others.items():
+            if port == taken:
+                raise StackError(f"{variable(setting)} and {variable(other)} are both {port}; choose another port.")
 
 
 def check_free(ports: Mapping[str, int]) -> None:

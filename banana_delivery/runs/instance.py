@@ -16,6 +16,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 from dagster._core.instance.config import PoolGranularity
+from dagster._core.scheduler.instigation import InstigatorType, SensorInstigatorData
 
 from banana_delivery.errors import DagsterError
 from banana_delivery.policy import commands
@@ -24,6 +25,10 @@ from banana_delivery.settings import Settings, load_settings
 LOG = logging.getLogger(__name__)
 POOL_LIMIT = 1
 """One delivery at a time per environment: its three last assets share a pool, whose limit is 1 run."""
+THREADS_FOR_OTHERS = 4
+"""Of the daemon's, that no sensor may hold which takes its time."""
+TICKING_SECONDS = 60.0
+"""A sensor whose last tick is so much older than another's is no longer there; ours tick every five."""
 CONFIGURATION = "dagster.yaml"
 """In the folder of an instance."""
 DATABASE = Path("history") / "runs" / "index.db"
@@ -100,10 +105,23 @@ def _refuse_without_database(home: Path) -> None:
         raise DagsterError(f"The database of Dagster's instance is gone: there is no {home / DATABASE}.")
 
 
-def has_threads_for_sensors(instance: dg.DagsterInstance) -> bool:
-    """Whether a sensor that takes its time keeps no other one waiting."""
+def may_take_its_time(instance: dg.DagsterInstance, sensor: str) -> bool:
+    """Whether a sensor may hold one of the daemon's threads, and those of its name in other code locations theirs.
+
+    The others, ours that bring production back among them, then have as many threads as a daemon without such a sensor.
+    """
     told = instance.get_sensor_settings()
-    return bool(told.get("use_threads")) and int(told.get("num_workers") or 1) > 1
+    spare = int(told.get("num_workers") or 0) - THREADS_FOR_OTHERS if told.get("use_threads") else 0
+    return spare > 0 and _ticking(instance, sensor) <= spare
+
+
+def _ticking(instance: dg.DagsterInstance, sensor: str) -> int:
+    """How many code locations have a running sensor of this name; one that has gone away leaves an old tick behind."""
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+    running = [state.instigator_data for state in states if state.is_running and state.instigator_name == sensor]
+    ticks = [data.last_tick_start_timestamp or 0.0 for data in running if isinstance(data, SensorInstigatorData)]
+    # All of them are of the daemon's clock.
+    return sum(max(ticks) - tick < TICKING_SECONDS for tick in ticks)
 
 
 def refuse_without_slot(instance: dg.DagsterInstance, pool: str) -> None:

@@ -1,0 +1,70 @@
+"""What a stack starts where a port is somebody else's."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from banana_delivery.embedded.processes import ManagedProcess
+from banana_delivery.embedded.stack import with_free_ports
+from banana_delivery.embedded.supervisor import Program
+from banana_delivery.errors import StackError
+from banana_delivery.platforms import PLATFORMS
+from banana_delivery.settings import Settings
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def service(name: str, *, needed: bool) -> ManagedProcess:
+    program = Program(name=name, command=("sleep", "1"), directory=Path("/"))
+    return ManagedProcess(program, ports={f"{name}_port": free_port()}, needed=needed)
+
+
+ROUTER, MLFLOW = service("router", needed=True), service("mlflow", needed=True)
+WEBHOOK = service("webhook", needed=False)
+ALL = [ROUTER, MLFLOW, WEBHOOK]
+
+
+def port_of(one: ManagedProcess) -> int:
+    (port,) = one.ports.values()
+    return port
+
+
+def test_what_has_its_ports_starts() -> None:
+    said: list[str] = []
+    assert with_free_ports(ALL, said.append) == ALL
+    assert said == []
+
+
+def test_what_the_stack_can_do_without_is_left_out_where_its_port_is_taken() -> None:
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", port_of(WEBHOOK))):
+        assert with_free_ports(ALL, said.append) == [ROUTER, MLFLOW]
+    (line,) = said
+    assert line.startswith(f"webhook is left out: Port {port_of(WEBHOOK)} ") and "BANANA_WEBHOOK_PORT" in line
+
+
+def test_it_takes_no_port_that_an_older_home_gave_to_the_router() -> None:
+    said: list[str] = []
+    clashing = replace(WEBHOOK, ports={"webhook_port": port_of(ROUTER)})
+    assert with_free_ports([clashing, ROUTER], said.append) == [ROUTER]
+    assert "BANANA_WEBHOOK_PORT and BANANA_ROUTER_PORT are both" in said[0]
+
+
+def test_without_what_it_needs_it_does_not_start() -> None:
+    with (
+        socket.create_server(("127.0.0.1", port_of(MLFLOW))),
+        pytest.raises(StackError, match="BANANA_MLFLOW_PORT"),
+    ):
+        with_free_ports(ALL, print)
+
+
+def test_a_stack_does_without_webhooks_and_without_nothing_else(tmp_path: Path) -> None:
+    services = PLATFORMS["local"].processes(Settings(home=tmp_path))
+    assert [one.program.name for one in services if not one.needed] == ["webhooks"]
