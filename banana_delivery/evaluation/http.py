@@ -165,12 +165,13 @@ class HttpEvaluator(Evaluator):
             return ProductionAnswers(found)
         why = next(iter(answers.failures.values()))
         log(f"Production left {unanswered:,} of {len(self.images):,} labelled images unanswered: {why}")
-        kept = self._kept(release, log) if unanswered > TOLERATED_UNANSWERED * len(self.images) else None
+        broken = unanswered > TOLERATED_UNANSWERED * len(self.images)
+        kept = self._kept(release, log, whole=False) if broken else None
         found = kept or matches_with_misses(self.images, answers)
         return ProductionAnswers(found, unanswered, why, kept=kept is not None)
 
-    def _kept(self, release: ReleaseEndpoint, log: Log) -> Matches | None:
-        known = self._cache.get(release.ref.digest)
+    def _kept(self, release: ReleaseEndpoint, log: Log, *, whole: bool = True) -> Matches | None:
+        known = self._cache.get(release.ref.digest, whole=whole)
         if known is None and (before := self._cache.elsewhere(release.ref.digest)):
             log(
                 f"Version {release.ref.version} answered other labelled images before ({before}); the hold-out is "
