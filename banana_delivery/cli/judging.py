@@ -50,6 +50,7 @@ def holdout(
                 "of these, small": found.small,
                 "pairs of equal files": len(found.twice),
                 "pairs that look the same": len(found.near),
+                "other splits looked at": len(found.splits),
                 "pairs that look the same in another split": len(found.shared),
             },
             found.objects,

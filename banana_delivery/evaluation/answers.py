@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from banana_delivery.errors import DigestMismatchError, UnansweredError
@@ -56,7 +57,8 @@ class Answers:
         digests: of the images that answered.
         versions: model versions that answered.
         failures: why an image was not answered, by image name.
-        broken: of these, what breaks the contract of an answer: no network is to blame for that.
+        broken: of these, detections that are none, such as one whose score is no number: whatever lies between may
+            answer with a page of its own, but not with those.
         latencies: seconds from sending to the whole answer, of every answered image; the waits of retries apart.
         overloads: how often the service asked to come back later.
     """
@@ -123,7 +125,8 @@ def matches_with_misses(images: Sequence[LabelledImage], answers: Answers) -> Ma
     """Match answers with the labels; where there is none, nothing was found."""
     nothing = Detections(boxes=np.zeros((0, 4)), classes=np.zeros(0, np.int64), scores=np.zeros(0))
     complete = {image.name: answers.detections.get(image.name, nothing) for image in images}
-    return matches(images, replace(answers, detections=complete))
+    unanswered = np.array([image.name not in answers.detections for image in images])
+    return replace(matches(images, replace(answers, detections=complete)), unanswered=unanswered)
 
 
 def matches(images: Sequence[LabelledImage], answers: Answers) -> Matches:
@@ -238,8 +241,9 @@ class _Asker:
             reply.detections = prediction.arrays(self._class_index)
             reply.prediction = prediction
         except ValidationError as error:
-            reply.broken = True
-            reply.failure = f"an answer that breaks the contract: {error.errors()[0]['loc']} {error.errors()[0]['msg']}"
+            first = error.errors()[0]
+            reply.broken = first["loc"][:1] == ("detections",) and len(first["loc"]) > 1
+            reply.failure = f"an answer that breaks the contract: {first['loc']} {first['msg']}"
         except KeyError as error:
             reply.failure = f"a class {error} that the labels do not know ({', '.join(self._class_index)})"
 
@@ -257,9 +261,11 @@ PLACES = ("boxes", "found", "hits")
 OBJECTS = ("image", "klass", "boxes", "side")
 
 
-def _placed(kept: Mapping[str, Any]) -> Placed:
-    objects = Objects(**{name: kept[f"objects_{name}"] for name in OBJECTS})
-    return Placed(**{name: kept[f"placed_{name}"] for name in PLACES}, objects=objects)
+def _placed(kept: Mapping[str, NDArray[Any]]) -> Placed:
+    return Placed(
+        **{name: kept[f"placed_{name}"] for name in PLACES},
+        objects=Objects(**{name: kept[f"objects_{name}"] for name in OBJECTS}),
+    )
 
 
 class AnswerCache:
@@ -272,16 +278,20 @@ class AnswerCache:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def get(self, digest: str) -> Matches | None:
-        """The answers of a digest, if they are kept."""
+    def get(self, digest: str, *, whole: bool = True) -> Matches | None:
+        """The answers of a digest, if they are kept.
+
+        Args:
+            digest: of the image.
+            whole: whether what earlier versions kept counts as missing; without places it is too little for some gates.
+        """
         try:
             with np.load(self._file(digest), allow_pickle=False) as kept:
                 return Matches(
                     names=tuple(kept["names"].tolist()),
                     class_names=tuple(kept["class_names"].tolist()),
                     **{name: kept[name] for name in ARRAYS},
-                    # Not in what earlier versions kept.
-                    placed=_placed(kept) if "placed_boxes" in kept else None,
+                    placed=_placed(kept) if whole or "placed_found" in kept else None,
                 )
         except (OSError, KeyError, ValueError):
             return None

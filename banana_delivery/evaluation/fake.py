@@ -85,7 +85,8 @@ class FakeEvaluator(Evaluator):
             return ProductionAnswers(whole, unanswered, "status 503", kept=True)
         answered = whole.image < IMAGES - unanswered
         found = {name: getattr(whole, name)[answered] for name in ("image", "klass", "score", "hit")}
-        return ProductionAnswers(replace(whole, **found), unanswered, "status 503")
+        missed = np.arange(IMAGES) >= IMAGES - unanswered
+        return ProductionAnswers(replace(whole, **found, unanswered=missed), unanswered, "status 503")
 
     def _matches(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
         log(f"version {release.ref.version} answered{' afresh' if fresh else ''}")

@@ -136,7 +136,7 @@ class HttpEvaluator(Evaluator):
     @override
     def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
         known = None if fresh else self._kept(release, log)
-        if known and known.placed:
+        if known:
             return known
         answers = self._ask(release, log)
         if answers.broken:
@@ -155,8 +155,7 @@ class HttpEvaluator(Evaluator):
     @override
     def production_answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> ProductionAnswers:
         known = None if fresh else self._kept(release, log)
-        # What an earlier version kept is too little for all gates: better asked again, and better than no answer.
-        if known and known.placed:
+        if known:
             return ProductionAnswers(known)
         answers = self._ask(release, log, may_fail=True)
         unanswered = len(self.images) - len(answers.detections)
@@ -166,12 +165,13 @@ class HttpEvaluator(Evaluator):
             return ProductionAnswers(found)
         why = next(iter(answers.failures.values()))
         log(f"Production left {unanswered:,} of {len(self.images):,} labelled images unanswered: {why}")
-        kept = self._kept(release, log) if unanswered > TOLERATED_UNANSWERED * len(self.images) else None
+        broken = unanswered > TOLERATED_UNANSWERED * len(self.images)
+        kept = self._kept(release, log, whole=False) if broken else None
         found = kept or matches_with_misses(self.images, answers)
         return ProductionAnswers(found, unanswered, why, kept=kept is not None)
 
-    def _kept(self, release: ReleaseEndpoint, log: Log) -> Matches | None:
-        known = self._cache.get(release.ref.digest)
+    def _kept(self, release: ReleaseEndpoint, log: Log, *, whole: bool = True) -> Matches | None:
+        known = self._cache.get(release.ref.digest, whole=whole)
         if known is None and (before := self._cache.elsewhere(release.ref.digest)):
             log(
                 f"Version {release.ref.version} answered other labelled images before ({before}); the hold-out is "

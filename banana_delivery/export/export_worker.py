@@ -70,7 +70,8 @@ def refuse_unjudged(classes: Sequence[str], request: ExportRequest) -> None:
     if unknown:
         raise UnjudgedClassesError(
             f"The model knows the classes {cited(', '.join(classes))}, but no labelled image shows "
-            f"{cited(', '.join(unknown))}, so that nobody could judge it: the images are {request.judged_by}."
+            f"{cited(', '.join(unknown))}, so that nobody could judge it: the images are {request.judged_by}. "
+            "Then stage this version again."
         )
 
 

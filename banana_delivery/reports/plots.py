@@ -270,11 +270,19 @@ def quality_plot(comparison: QualityComparison) -> bytes:
     """AP50 of every class, candidate and production, beside the bootstrap's differences of mAP50, as a PNG."""
     figure = new_figure(10, 2.3 + 0.55 * (len(comparison.per_class) + 1))
     text, colour = HEADLINES[comparison.verdict]
-    headline(figure, text, comparison.reason.split(". ")[0].rstrip(".") + ".", colour)
+    headline(figure, text, _why(comparison), colour)
     classes, differences = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _draw_classes(classes, comparison)
     _draw_differences(differences, comparison)
     return png(figure)
+
+
+def _why(comparison: QualityComparison) -> str:
+    """What mAP50 says, or where the verdict comes from another gate, what that says."""
+    decisive = next((gate for gate in comparison.gates if gate.verdict is comparison.verdict), None)
+    if decisive and decisive.metric != "map50":
+        return decisive.reason
+    return comparison.reason.split(". ")[0].rstrip(".") + "."
 
 
 def _draw_classes(axes: Axes, comparison: QualityComparison) -> None:

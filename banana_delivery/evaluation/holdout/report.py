@@ -13,7 +13,7 @@ from PIL import Image
 
 from banana_delivery.errors import LabelledImagesError
 from banana_delivery.evaluation.holdout.pictures import KINDS
-from banana_delivery.evaluation.holdout.read import Holdout, read
+from banana_delivery.evaluation.holdout.read import ROBOFLOW, Holdout, read
 from banana_delivery.evaluation.holdout.yolo import SPLITS
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.policy.quality.gates import RESOLUTION
@@ -25,8 +25,10 @@ NEAR_BITS = 4
 DISAGREEMENT = 0.1
 """Share of the objects that only one of two equally good models is taken to find; a comparison measures it."""
 HASH_SIDE = 8
-BLOCK = 512
-"""Pictures compared at once with all others."""
+MOST_COMPARED = 1 << 22
+"""Pairs of pictures compared at once: bounds the memory to some tens of megabytes, however large another split is."""
+_Hashed = tuple[Sequence[LabelledImage], NDArray[np.uint64]]
+"""Images and what they look like."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class HoldoutReport:
         small: of these, with a side below ``QualityMargins.small_side`` as networks see them.
         twice: pairs of images with the same bytes.
         near: pairs of images that look the same, though their bytes differ.
-        shared: pairs of an image here and one that looks the same in a split that models are trained on.
+        shared: pairs of an image here and one that looks the same in another split, which models may be trained on.
+        splits: the other splits that were looked at for that.
         detectable: the smallest loss of recall that it can show, of all classes (empty name) and of each.
     """
 
@@ -55,6 +58,7 @@ class HoldoutReport:
     twice: Sequence[tuple[str, str]]
     near: Sequence[tuple[str, str]]
     shared: Sequence[tuple[str, str]]
+    splits: Sequence[str]
     detectable: Mapping[str, float]
 
 
@@ -70,6 +74,7 @@ def report(path: Path, split: str, margins: QualityMargins) -> HoldoutReport:
     contents = [image.sha256 for image in holdout.images]
     alike = [(one, other) for one, other in _near(hashes, hashes) if one < other]
     objects = _objects(holdout)
+    others = dict(_others(path, split, holdout))
     return HoldoutReport(
         path=holdout.path,
         digest=holdout.digest,
@@ -79,7 +84,10 @@ def report(path: Path, split: str, margins: QualityMargins) -> HoldoutReport:
         small=_small(holdout.images, margins.small_side),
         twice=[(names[one], names[other]) for one, other in alike if contents[one] == contents[other]],
         near=[(names[one], names[other]) for one, other in alike if contents[one] != contents[other]],
-        shared=list(_shared(holdout, hashes)),
+        shared=[
+            (names[one], other[found].name) for other, theirs in others.values() for one, found in _near(hashes, theirs)
+        ],
+        splits=tuple(others),
         detectable={
             "": detectable(sum(objects.values()), margins.recall),
             **{name: detectable(count, margins.class_recall) for name, count in objects.items() if count},
@@ -112,18 +120,31 @@ def _small(images: Sequence[LabelledImage], side: float) -> int:
     return total
 
 
-def _shared(holdout: Holdout, hashes: NDArray[np.uint64]) -> Iterator[tuple[str, str]]:
-    """What a split beside this one has too: a model that was trained on it knows the answer."""
-    mine = {image.name for image in holdout.images}
-    for split in SPLITS:
+def _others(path: Path, split: str, judging: Holdout) -> Iterator[tuple[str, _Hashed]]:
+    """The splits beside this one: a model that was trained on them knows the answer."""
+    place, by_key = _place(path, judging.path), judging.path.suffix.lower() in {".yaml", ".yml"}
+    mine = {image.name for image in judging.images}
+    asked = split if path.exists() else path.name.rpartition("#")[2]
+    for name, names in SPLITS.items():
         try:
-            other = read(holdout.path, split).images
+            other = read(place, name)
+            if other.path.resolve() == judging.path.resolve():
+                # A description may give two splits the same images; any other file has one split, or knows none.
+                same = not by_key or {image.name for image in other.images} == mine
+                if same and (not by_key or name != "train" or asked.lower() in names):
+                    continue
+            yield name, (other.images, _hashes(other.images))
         except LabelledImagesError:
             continue  # Not every form has splits, and only this one has to be sound.
-        if {image.name for image in other} & mine:
-            continue
-        for one, found in _near(hashes, _hashes(other)):
-            yield holdout.images[one].name, other[found].name
+
+
+def _place(path: Path, described: Path) -> Path:
+    """Where the other splits are: of COCO each has a file of its own, in a folder beside this one's or in the same."""
+    if described.name == ROBOFLOW or (described.suffix.lower() == ".json" and described.parent.name == "annotations"):
+        return described.parent.parent
+    if path.is_dir():
+        return path
+    return described.parent if described.suffix.lower() == ".json" else described
 
 
 def _hashes(images: Sequence[LabelledImage]) -> NDArray[np.uint64]:
@@ -143,7 +164,8 @@ def _hash(image: LabelledImage) -> int:
 
 
 def _near(some: NDArray[np.uint64], others: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-    for start in range(0, len(some), BLOCK):
-        differing = np.bitwise_count(some[start : start + BLOCK, None] ^ others[None, :])
+    rows = max(1, MOST_COMPARED // max(1, len(others)))
+    for start in range(0, len(some), rows):
+        differing = np.bitwise_count(some[start : start + rows, None] ^ others[None, :])
         for row, column in zip(*np.nonzero(differing <= NEAR_BITS), strict=True):
             yield start + int(row), int(column)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from banana_delivery.errors import EvaluationError
 from banana_delivery.policy.asset_records import QualityRecord
 from banana_delivery.policy.quality.comparison import absolute_quality, compare
 from banana_delivery.policy.quality.margins import QualityMargins
@@ -42,10 +43,18 @@ def assess_quality(
         margins: what it may lose beside production; None: what nobody would notice.
         common: classes that both models know, on which they are compared; empty: all of them.
         holdout: digest of the labelled images.
+
+    Raises:
+        EvaluationError: the labelled images show nothing that production knows.
     """
     ours, theirs = candidate, production
     if production and any(name in common for name in candidate.class_names):
         ours, theirs = candidate.only(common), production.only(common)
+        if not ours.truths.any():
+            raise EvaluationError(
+                f"No labelled image shows an object of {', '.join(ours.class_names)}, which production knows, so that "
+                "nobody can tell whether the candidate is worse at that; label some, then deliver again."
+            )
     broken = unanswered > TOLERATED_UNANSWERED * len(candidate.names)
     return QualityRecord(
         absolute=absolute_quality(candidate, minimum_map50),

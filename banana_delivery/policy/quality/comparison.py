@@ -199,7 +199,7 @@ def _reason(gates: Sequence[QualityGate], found: QualityComparison, margins: Qua
     weighed = any(one.weight < 1 for one in found.per_class.values() if one.objects)
     metrics = (
         f"mAP50 {found.candidate_map50:.3f} against {found.production_map50:.3f} of production on {found.images:,} "
-        f"labelled images: a difference of {-first.loss:+.3f}"
+        f"labelled images: a difference of {0 - first.loss:+.3f}"
         f"{f', classes with fewer than {margins.enough_objects:,} objects counting for less,' if weighed else ','} "
         f"with 90 % confidence between {found.quantile_5:+.3f} and {found.quantile_95:+.3f}"
     )
@@ -214,8 +214,12 @@ def _reason(gates: Sequence[QualityGate], found: QualityComparison, margins: Qua
         QualityVerdict.WORSE: f"the candidate loses more than {first.margin:g}.",
         QualityVerdict.INCONCLUSIVE: f"at least {least:,} images are needed for a verdict."
         if few
-        else f"a loss of more than {first.margin:.3g} can be neither shown nor excluded; to settle that, {enough} are "
-        "needed.",
+        else f"a loss of more than {first.margin:.3g} can be neither shown nor excluded; "
+        + (
+            f"to settle that, {enough} are needed."
+            if images_needed(first, found.images) > found.images
+            else "so many images would tell, were the best estimate not so close to the margin."
+        ),
     }
     failed = [gate for gate in others if gate.verdict is QualityVerdict.WORSE]
     doubted = [gate for gate in others if gate.verdict is QualityVerdict.INCONCLUSIVE and not few]

@@ -51,9 +51,14 @@ def recall(candidate: Matches, production: Matches, confidence: float, klass: in
 def false_boxes(
     candidate: Matches, production: Matches, confidence: float, klass: int | None = None
 ) -> Estimate | None:
-    """Boxes that are no labelled object, for each labelled one, of all classes or of one; None if there are none."""
+    """Boxes that are no labelled object, for each labelled one, of all classes or of one; None if there are none.
+
+    Of images that production left unanswered nobody knows its false boxes: that it was down is no merit of it.
+    """
     objects = _of(candidate.truths, klass)
     ours, theirs = (_counted(one, confidence, klass, found=False) for one in (candidate, production))
+    if production.unanswered is not None:
+        ours, theirs, objects = (np.where(production.unanswered, 0, one) for one in (ours, theirs, objects))
     return _turned(_ratio(ours, theirs, objects))
 
 

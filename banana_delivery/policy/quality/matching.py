@@ -115,6 +115,7 @@ class Matches:
         score: (k,), in 0..1.
         hit: (k,), whether the detection found a labelled object.
         placed: where the detections are; None where nobody kept it.
+        unanswered: (images,), whether the model gave no answer at all, so that nothing was found; None: it gave all.
     """
 
     names: tuple[str, ...]
@@ -125,6 +126,7 @@ class Matches:
     score: Floats
     hit: Booleans
     placed: Placed | None = None
+    unanswered: Booleans | None = None
 
     def at(self, threshold: int) -> Self:
         """The same at another one of `IOUS`, without the places.

@@ -105,6 +105,8 @@ def test_what_a_service_that_may_fail_leaves_unanswered_counts_as_nothing_found(
     found = matches_with_misses(leaves, answers)
     assert found.names == tuple(image.name for image in leaves)
     assert 0 not in found.image
+    assert found.unanswered is not None
+    assert found.unanswered.tolist() == [True] + [False] * 19
     assert absolute_quality(found).map50 < absolute_quality(matches(leaves[1:], answers)).map50
 
 

@@ -4,9 +4,11 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from starlette.responses import Response
 
 from banana_delivery.errors import BrokenAnswerError, EvaluationError, RejectedModelError
 from banana_delivery.evaluation import answers, http
@@ -175,3 +177,30 @@ def test_a_candidate_whose_score_is_no_number_is_rejected_and_no_error_of_the_pl
     with pytest.raises(BrokenAnswerError, match=r"Version 7 gave 20 of 20 labelled images an answer that breaks"):
         evidence.answers(production, print, fresh=True)
     assert issubclass(BrokenAnswerError, RejectedModelError)
+
+
+@pytest.mark.parametrize(
+    "page", [b"<html>Log in</html>", b'{"message": "Log in"}', b'{"detections": [', b'{"detections": "none"}']
+)
+def test_a_page_of_something_on_the_way_is_no_fault_of_the_model(
+    page: bytes,
+    evidence: HttpEvaluator,
+    service: LeafService,
+    production: ReleaseEndpoint,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "_look_at", lambda data: Response(page, media_type="application/json"))
+    with pytest.raises(EvaluationError, match="20 of 20 labelled images were not answered"):
+        evidence.answers(production, print, fresh=True)
+
+
+def test_production_that_is_down_is_compared_by_what_an_earlier_version_of_ours_kept(
+    evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint
+) -> None:
+    before = evidence.answers(production, print, fresh=True)
+    evidence.__dict__["_cache"].put(DIGEST, replace(before, placed=None))
+    service.always = 500
+    found = evidence.production_answers(production, print, fresh=True)
+    assert (found.kept, found.unanswered, found.matches.placed) == (True, 20, None)
+    service.always = None
+    assert evidence.production_answers(production, print, fresh=False).matches.placed is not None

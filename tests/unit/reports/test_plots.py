@@ -6,8 +6,9 @@ from PIL import Image
 
 from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.model import Colour
+from banana_delivery.policy.quality.gates import QualityVerdict
 from banana_delivery.policy.rollout.decision import ActionKind
-from banana_delivery.reports.plots import BAD, DOUBT, GOOD, embedded, quality_plot, rollout_plot, small
+from banana_delivery.reports.plots import BAD, DOUBT, GOOD, _why, embedded, quality_plot, rollout_plot, small
 from tests.unit.reports import scenes
 
 SIZE_LIMIT = 100_000
@@ -96,3 +97,12 @@ def test_a_class_that_looks_like_a_formula_or_is_a_book_is_drawn_all_the_same() 
     strange = comparison.replace(per_class=dict.fromkeys(names, one), reason="$\\frac{$")
     with Image.open(io.BytesIO(quality_plot(strange))) as image:
         assert image.width > image.height
+
+
+def test_a_verdict_that_another_gate_brought_about_is_told_in_the_words_of_that_gate() -> None:
+    comparison = scenes.comparison(1.5)
+    assert _why(comparison) == comparison.reason.split(". ")[0].rstrip(".") + "."
+    gate = comparison.gates[1].replace(verdict=QualityVerdict.WORSE, reason="Recall is lost.")
+    gates = (comparison.gates[0], gate, *comparison.gates[2:])
+    assert _why(comparison.replace(verdict=QualityVerdict.WORSE, gates=gates)) == "Recall is lost."
+    assert _why(comparison.replace(gates=())) == _why(comparison)

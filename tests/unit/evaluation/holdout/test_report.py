@@ -1,5 +1,6 @@
 """What a hold-out is worth, before any model is asked about it."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -65,3 +66,43 @@ def test_more_objects_show_smaller_losses_and_never_smaller_ones_than_are_looked
     assert losses == sorted(losses, reverse=True)
     assert losses[0] == 1.0
     assert losses[-1] == MARGINS.recall
+
+
+def test_images_that_a_list_of_training_names_as_well_are_found_though_the_split_has_others(dataset: Path) -> None:
+    write(dataset / "train.txt", "train/images/train_jpg.rf.0a1b.jpg\ntest/images/test_jpg.rf.0a1b.jpg\n")
+    write(
+        dataset / "data.yaml",
+        "path: .\ntrain: train.txt\nval: valid/images\ntest: test/images\nnames: [streak, spot]\n",
+    )
+    known = "test/images/test_jpg.rf.0a1b.jpg"
+    assert report(dataset, "test", MARGINS).shared == [(known, known)]
+
+
+def test_a_split_that_is_all_of_training_is_found(dataset: Path) -> None:
+    write(dataset / "data.yaml", "path: .\ntrain: test/images\ntest: test/images\nnames: [streak, spot]\n")
+    found = report(dataset, "", MARGINS)
+    assert (len(found.shared), found.splits) == (1, ("train",))
+    assert report(dataset, "train", MARGINS).shared == []
+
+
+@pytest.mark.parametrize("named", ["", "test", "test/_annotations.coco.json"])
+def test_of_coco_the_files_of_the_other_splits_are_looked_at(named: str, tmp_path: Path) -> None:
+    for seed, split in enumerate(("train", "valid", "test")):
+        write(tmp_path / split / "_annotations.coco.json", json.dumps(layouts.coco()))
+        photo(tmp_path / split / "a.jpg", seed=min(seed, 1))
+    found = report(tmp_path / named, "", MARGINS)
+    assert (found.path.parent.name, found.splits) == ("test", ("val", "train"))
+    assert len(found.shared) == 1
+
+
+def test_labels_that_know_no_splits_are_not_compared_with_themselves(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg", seed=1)
+    write(tmp_path / "labels.json", json.dumps(layouts.coco()))
+    found = report(tmp_path / "labels.json", "", MARGINS)
+    assert (found.shared, found.splits) == ([], ())
+
+
+def test_another_split_with_a_picture_that_cannot_be_read_keeps_nobody_from_looking_at_this_one(dataset: Path) -> None:
+    broken = dataset / "train" / "images" / "train_jpg.rf.0a1b.jpg"
+    broken.write_bytes(broken.read_bytes()[:700])
+    assert report(dataset, "test", MARGINS).images == 1

@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from banana_delivery.errors import EvaluationError
+from banana_delivery.policy.quality.assessment import assess_quality
 from banana_delivery.policy.quality.comparison import absolute_quality, compare
 from banana_delivery.policy.quality.gates import QualityVerdict, verdict_on
 from banana_delivery.policy.quality.margins import QualityMargins
@@ -133,3 +135,10 @@ def test_a_first_release_must_reach_the_minimum() -> None:
 def test_images_without_any_object_cannot_measure_quality() -> None:
     with pytest.raises(ValueError, match="nothing to measure"):
         absolute_quality(random_answers(0, seed=1, noise=1.0))
+
+
+def test_labelled_images_that_show_nothing_that_production_knows_are_told_and_not_judged_by() -> None:
+    answers = random_answers(100, seed=1, noise=1.0)
+    new_only = replace(answers, truths=answers.truths * np.array([0, 1, 1]))
+    with pytest.raises(EvaluationError, match="No labelled image shows an object of streak, which production knows"):
+        assess_quality(new_only, new_only, minimum_map50=0.0, waived=False, resamples=10, common=("streak",))

@@ -7,7 +7,14 @@ import pytest
 
 from banana_delivery.policy.quality.comparison import QualityComparison, compare
 from banana_delivery.policy.quality.estimates import mean_precision
-from banana_delivery.policy.quality.gates import ONE_SIDED, RESOLUTION, QualityGate, QualityVerdict, tolerable
+from banana_delivery.policy.quality.gates import (
+    ONE_SIDED,
+    RESOLUTION,
+    QualityGate,
+    QualityVerdict,
+    images_needed,
+    tolerable,
+)
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.matching import Detections, Labelled, Matches, Truth, match_answers
 from tests.unit.policy.quality.random_leaves import CLASSES, random_images
@@ -215,3 +222,36 @@ def test_only_some_of_the_classes_may_be_compared(production: Matches) -> None:
     assert (objects.klass[some.placed.found[hit]] == some.klass[hit]).all()
     assert (objects.image[some.placed.found[hit]] == some.image[hit]).all()
     assert production.only(CLASSES) is production
+
+
+def down(images: list[Labelled], every: int) -> Matches:
+    """The answers of a service that leaves each so-manieth image unanswered."""
+    silent = np.array([number % every == 0 for number in range(len(images))])
+    nothing = Detections(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
+    answers = [replace(one, detections=nothing) if gone else one for one, gone in zip(images, silent, strict=True)]
+    return replace(answered(answers), unanswered=silent)
+
+
+@pytest.mark.parametrize("every", [1, 2, 10])
+def test_that_production_is_down_is_no_merit_of_it(every: int, production: Matches) -> None:
+    comparison = compared(production, down(model(), every))
+    assert failed(comparison) == {}
+    assert comparison.verdict is QualityVerdict.NOT_WORSE
+
+
+def test_of_the_images_that_production_did_answer_its_false_boxes_count() -> None:
+    shown = random_images(IMAGES, 1, NOISE, 8, 0)
+    surer = answered([replace(one, detections=_surer(one)) for one in shown])
+    assert "false_boxes" in failed(compared(surer, down(model(), every=2)))
+
+
+def test_a_loss_that_lies_at_the_margin_is_not_said_to_need_fewer_images_than_there_are(production: Matches) -> None:
+    off = answered(model(noise=3.5))
+    lost = compared(off, production).gates[0].loss
+    assert lost > 0
+    at_it = compared(off, production, map50=lost, missable=1)
+    assert at_it.gates[0].verdict is QualityVerdict.INCONCLUSIVE
+    assert images_needed(at_it.gates[0], IMAGES) < IMAGES
+    assert "so many images would tell, were the best estimate not so close to the margin" in at_it.reason
+    assert "are needed" not in at_it.reason
+    assert "-0.000" not in compared(production, production).reason.split(" with 90 %")[0]
