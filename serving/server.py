@@ -4,11 +4,14 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
+from contextlib import ExitStack
 from types import FrameType
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
 from serving.app import create_app
 from serving.http.protocol import GuardedProtocol
@@ -36,9 +39,29 @@ class DrainingServer(uvicorn.Server):
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serves until it is told to stop, on the internal port too if there is one."""
         internal_port = self._replica.settings.internal_port
-        if sockets is None and internal_port is not None:
-            sockets = [_bound(self.config, port) for port in (self.config.port, internal_port)]
-        super().run(sockets)
+        with ExitStack() as opened:
+            if sockets is None and internal_port is not None:
+                ports = self.config.port, internal_port
+                sockets = [opened.enter_context(_bound(self.config.host, port)) for port in ports]
+            super().run(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, or ends the process with an error: uvloop keeps silent about a port that it did not get.
+
+        Two processes can have bound the same port before either listens, so that shows only once the model is loaded.
+        """
+        await super().startup(sockets)
+        deaf = [bound for bound in sockets or [] if not _listens(bound)]
+        if not deaf:
+            return
+        for bound in deaf:
+            bound.detach()  # uvloop has closed the descriptor, which may be somebody else's by now
+        ports = f"{self.config.port} or {self._replica.settings.internal_port}"
+        logger.error("Somebody else has begun to listen on port %s; ending now.", ports)
+        for server in self.servers:
+            server.close()
+        await self.lifespan.shutdown()
+        sys.exit(STARTUP_FAILURE)
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         """Begins to stop; a second SIGINT stops at once."""
@@ -64,16 +87,30 @@ class DrainingServer(uvicorn.Server):
         watchdog.start()
 
 
-def _bound(config: uvicorn.Config, port: int) -> socket.socket:
+def _bound(host: str, port: int) -> socket.socket:
     """A socket that refuses connections until the model is loaded and the server listens.
 
     Raises:
         SystemExit: if somebody else has the port; the log says which.
     """
-    bound = uvicorn.Config(config.app, host=config.host, port=port, log_config=None).bind_socket()
-    # A process that decodes an image has no use for it.
-    bound.set_inheritable(False)
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # What is left of connections of the process before this one does not keep the port.
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        sentence = "Port %d of %s cannot be had (%s); end who has it, or give this replica another one."
+        logger.error(sentence, port, host, error.strerror)  # noqa: TRY400 - the sentence says it all
+        sys.exit(STARTUP_FAILURE)
     return bound
+
+
+def _listens(bound: socket.socket) -> bool:
+    try:
+        return bound.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+    except OSError:
+        return False
 
 
 def _end_process(seconds: float) -> None:

@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 from serving.app import create_app
 from serving.errors import ConfigurationError
 from serving.http.envelope import Envelope
-from serving.server import build_server
+from serving.replica import Replica
+from serving.server import DrainingServer, build_server
 from serving.settings import Settings, load_settings
 from tests.unit.serving.clients import DIGEST, build_replica, client_of, post
 from tests.unit.serving.detectors import write_model
@@ -115,6 +116,63 @@ def test_the_real_server_answers_on_both_ports_and_lets_go_of_both(tmp_path: Pat
     for closed in (port, internal_port):
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"http://127.0.0.1:{closed}/ready", trust_env=False)
+
+
+def ends(running: DrainingServer) -> list[object]:
+    """Runs a server that should not start; its exit statuses, none if it did start and had to be stopped."""
+    statuses: list[object] = []
+
+    def run() -> None:
+        try:
+            running.run()
+        except SystemExit as ended:
+            statuses.append(ended.code)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while thread.is_alive() and not running.started:
+        time.sleep(0.01)
+    # For one that goes on; who ends looks at it no more.
+    running.should_exit = True
+    thread.join()
+    return statuses
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["users", "internal"])
+def test_who_loses_a_port_while_the_model_loads_ends_instead_of_running_deaf(
+    which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both have bound it, and the other one listens first: uvloop goes on as if it listened."""
+    ports = free_ports()
+    settings = {"model_path": write_model(tmp_path), "port": ports[0], "internal_port": ports[1]}
+    running = build_server(Settings.model_validate(settings | {"inference_workers": 1}))
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+        def load(_: Replica) -> None:
+            other.bind(("127.0.0.1", ports[which]))
+            other.listen()
+
+        monkeypatch.setattr(Replica, "load", load)
+        assert ends(running) == [3]
+    assert f"begun to listen on port {ports[0]} or {ports[1]}" in caplog.text
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["users", "internal"])
+def test_a_port_that_somebody_has_is_told_by_its_number_before_the_model_is_loaded(
+    which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ports = free_ports()
+    settings = {"model_path": write_model(tmp_path), "port": ports[0], "internal_port": ports[1]}
+    running = build_server(Settings.model_validate(settings | {"inference_workers": 1}))
+    loaded: list[Replica] = []
+    monkeypatch.setattr(Replica, "load", loaded.append)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", ports[which]))
+        other.listen()
+        assert ends(running) == [3]
+    assert f"Port {ports[which]} of 127.0.0.1 cannot be had" in caplog.text
+    assert loaded == []
 
 
 @pytest.mark.parametrize("internal_port", ["8000", "0", "70000", "metrics"])
