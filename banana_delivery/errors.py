@@ -16,6 +16,7 @@
     ├── RegistryError                   MLflow
     │   ├── RegistryRefusedError
     │   ├── UnknownVersionError
+    │   ├── WebhookRefusedError
     │   └── MissingCheckpointError
     ├── ExportError                     best.pt to model.onnx: this machine's fault
     ├── RejectedModelError              the same: the model's fault
