@@ -17,6 +17,13 @@ from tests.cluster.world import ClusterWorld, open_cluster_world
 from tests.integration.delivery.test_every_phase import GOOD
 
 NEEDED = ("KUBECONFIG", "REGISTRY", "BASE_IMAGE", "GATEWAY_URL", "GATEWAY_METRICS_URL")
+ALIKE = (
+    "test_applying_at_any_moment_changes_nothing_that_the_pipeline_owns",
+    "test_the_verbs_granted_are_the_verbs_used",
+    "test_the_way_back_takes_less_than_two_seconds",
+    "test_after_promotion_the_old_colour_takes_over_at_once_while_it_is_warm_and_after_a_start_when_not",
+)
+"""Half a minute each: with every change behind the Gateway, and without one among the long tests."""
 MEASURED: list[str] = []
 FAILED = pytest.StashKey[bool]()
 
@@ -26,6 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "tests/cluster" in item.nodeid:
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.timeout(400))
+            if item.name in {f"{name}[endpoints]" for name in ALIKE}:
+                item.add_marker(pytest.mark.long)
     # The tests that share one pipeline come last: whatever else asks for an empty cluster takes its releases away.
     items.sort(key=lambda item: "tests/cluster" in item.nodeid and "here" in getattr(item, "fixturenames", ()))
 
