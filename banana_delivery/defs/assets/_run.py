@@ -15,6 +15,7 @@ from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import (
     DagsterError,
     DriftError,
+    EvaluationError,
     FencedError,
     GateError,
     MissingCheckpointError,
@@ -30,7 +31,7 @@ from banana_delivery.policy.asset_records import ArtifactRecord, AttemptRecord, 
 from banana_delivery.policy.gate import GateInputs, somebody, standing_override
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord, StoredRecord
 from banana_delivery.policy.outcomes import is_redeploy
-from banana_delivery.policy.quality.assessment import assess_quality
+from banana_delivery.policy.quality.assessment import assess_quality, cannot_be_compared
 from banana_delivery.policy.staged_versions import is_version
 from banana_delivery.quoting import cited, in_log
 from banana_delivery.runs.audit_log import AuditLog
@@ -352,6 +353,9 @@ def measure_quality(
         asked = fresh is Environment.PRODUCTION and not waived
         production = evaluator.production_answers(serving, run.say, fresh=asked)
     override = run.override(ref)
+    common = _classes_of(run, live.version) if live else ()
+    if production and (why := cannot_be_compared(candidate, common)):
+        raise EvaluationError(why)
     record = assess_quality(
         candidate,
         production.matches if production else None,
@@ -362,7 +366,7 @@ def measure_quality(
         kept=production.kept if production else False,
         overridden_by=somebody(override.by) if override else "",
         margins=run.policy.quality,
-        common=_classes_of(run, live.version) if live else (),
+        common=common,
         holdout=evaluator.holdout,
     )
     run.say(record.reason)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from banana_delivery.errors import EvaluationError
 from banana_delivery.policy.asset_records import QualityRecord
 from banana_delivery.policy.quality.comparison import absolute_quality, compare
 from banana_delivery.policy.quality.margins import QualityMargins
@@ -12,6 +11,17 @@ from banana_delivery.policy.quality.matching import Matches
 
 TOLERATED_UNANSWERED = 0.05
 """Share of the images that production may leave unanswered before its earlier answers are the better comparison."""
+
+
+def cannot_be_compared(candidate: Matches, common: Sequence[str]) -> str:
+    """Why labelled images say nothing of the classes that production knows; empty if they do."""
+    known = [name for name in candidate.class_names if name in common]
+    if not known or candidate.only(known).truths.any():
+        return ""
+    return (
+        f"No labelled image shows an object of {', '.join(known)}, which production knows, so that nobody can tell "
+        "whether the candidate is worse at that; label some, then deliver again."
+    )
 
 
 def assess_quality(
@@ -43,18 +53,10 @@ def assess_quality(
         margins: what it may lose beside production; None: what nobody would notice.
         common: classes that both models know, on which they are compared; empty: all of them.
         holdout: digest of the labelled images.
-
-    Raises:
-        EvaluationError: the labelled images show nothing that production knows.
     """
     ours, theirs = candidate, production
     if production and any(name in common for name in candidate.class_names):
         ours, theirs = candidate.only(common), production.only(common)
-        if not ours.truths.any():
-            raise EvaluationError(
-                f"No labelled image shows an object of {', '.join(ours.class_names)}, which production knows, so that "
-                "nobody can tell whether the candidate is worse at that; label some, then deliver again."
-            )
     broken = unanswered > TOLERATED_UNANSWERED * len(candidate.names)
     return QualityRecord(
         absolute=absolute_quality(candidate, minimum_map50),
