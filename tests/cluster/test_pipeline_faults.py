@@ -178,6 +178,7 @@ def test_a_replica_killed_in_the_shift_is_replaced_and_the_release_ends_by_its_f
     assert len(users.failures) < len(users.answers) / 100
 
 
+@pytest.mark.long
 def test_a_hand_edit_in_the_shift_holds_production_as_it_is_until_somebody_resumes(
     here: ClusterWorld, releases: dict[str, ImageRef]
 ) -> None:
