@@ -12,7 +12,9 @@
     │   └── NotReadyError
     │       └── NeverReadyError
     ├── ImageError                      engines and stores of images
-    │   └── PassingError
+    │   ├── PassingError
+    │   ├── UnreachableError            asked often enough
+    │   └── SelfTestFailedError         the image's fault
     ├── RegistryError                   MLflow
     │   ├── RegistryRefusedError
     │   ├── UnknownVersionError
@@ -149,6 +151,14 @@ class PassingError(ImageError):
     """
 
     pause: float = 0.0
+
+
+class UnreachableError(ImageError):
+    """An engine or registry failed so each time it was asked; nothing is known of what was asked for."""
+
+
+class SelfTestFailedError(ImageError):
+    """An image's self-test ran and failed, or said something else than it should: no other try helps."""
 
 
 class RegistryError(BananaDeliveryError):

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from banana_delivery.errors import DriftError, FencedError, ImageError, PassingError, TargetError
+from banana_delivery.errors import DriftError, FencedError, PassingError, TargetError, UnreachableError
 
 AGAIN_SECONDS = 1.0
 """Between two tries of what failed: whoever is restarted needs about as long."""
@@ -217,7 +217,8 @@ class Retries:
         """The attempt's result.
 
         Raises:
-            ImageError: the last attempt's, which says how often it was tried; one that does not pass, at once.
+            UnreachableError: the last attempt's, which says how often it was tried.
+            ImageError: one that does not pass, at once.
         """
         waited = 0.0
         for tried in range(1, self.attempts):
@@ -227,7 +228,7 @@ class Retries:
                 wait = max(Backoff(self.first_wait).after(tried), error.pause)
                 waited += wait
                 if error.pause and waited > self.patience:
-                    raise ImageError(
+                    raise UnreachableError(
                         f"{error} It asks to be left alone for {error.pause:.0f} s; wait that long."
                     ) from error
                 progress(f"{error} Trying again in {wait:g} s ({tried} of {self.attempts} tries).")
@@ -235,7 +236,7 @@ class Retries:
         try:
             return attempt()
         except PassingError as error:
-            raise ImageError(f"{error} Tried {self.attempts} times.") from error
+            raise UnreachableError(f"{error} Tried {self.attempts} times.") from error
 
 
 _MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}

@@ -17,7 +17,7 @@ from banana_delivery.delivery.signing.foundations import moved_base, vouched_run
 from banana_delivery.delivery.signing.images import ImageSigner, refuse_unsigned
 from banana_delivery.delivery.signing.statements import PROVENANCE, SBOM, provenance
 from banana_delivery.delivery.upkeep.home import prune_home
-from banana_delivery.errors import GateError, ImageError, TargetError
+from banana_delivery.errors import GateError, ImageError, SelfTestFailedError, TargetError
 from banana_delivery.files import bytes_digest, file_sha256
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageStore, Parity, Progress
 from banana_delivery.images.release import release_tags, stranger
@@ -295,9 +295,10 @@ class ImageBuild:
             return together([found, asked.result() if asked else unseen])
 
     def _self_test(self, ref: ImageRef) -> tuple[bool, str]:
+        """Whether it passed, and what it said; that it could not run says nothing of the version, and is raised."""
         try:
             return True, str(self.store.self_test(ref))
-        except ImageError as error:
+        except SelfTestFailedError as error:
             return False, str(error)
 
 

@@ -243,7 +243,8 @@ class ImageStore(ABC):
             What the self-test reported.
 
         Raises:
-            ImageError: if it failed or could not run; one sentence with its reason.
+            SelfTestFailedError: if it failed; one sentence with its reason.
+            ImageError: if it could not run, which says nothing of the image.
         """
 
     @abstractmethod

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from typing_extensions import override
 
-from banana_delivery.errors import ImageError
+from banana_delivery.errors import ImageError, SelfTestFailedError
 from banana_delivery.files import bytes_digest
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, ImageStore, Parity, Progress, PruneDecision
 from banana_delivery.images.layers import write_tar
@@ -153,7 +153,7 @@ class FakeImages(ImageStore):
         """Answers what it was told to."""
         self._image(ref)
         if self.self_test_failure:
-            raise ImageError(self.self_test_failure)
+            raise SelfTestFailedError(self.self_test_failure)
         return self.self_test_report
 
     @override

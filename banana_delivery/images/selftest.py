@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from banana_delivery.errors import ImageError
+from banana_delivery.errors import ImageError, SelfTestFailedError
 from banana_delivery.images.release import MODEL_PATH
 from banana_delivery.policy.model import ImageRef
 
@@ -19,13 +19,13 @@ def read_result(ref: ImageRef, exit_code: int, output: str, errors: str) -> dict
     """What the self-test reported, if it passed and spoke of the very image that was asked.
 
     Raises:
-        ImageError: if it failed, said nothing that can be read, or found another version or digest inside.
+        SelfTestFailedError: if it failed, said nothing that can be read, or found another version or digest inside.
     """
     report = _report(output)
     reason = _objection(ref, exit_code, report) or ("" if report else _last_line(errors) or _last_line(output))
     if not reason and report:
         return report
-    raise ImageError(
+    raise SelfTestFailedError(
         f"The self-test of version {ref.version} ({ref.digest[:19]}) failed with exit code {exit_code}: "
         f"{reason or 'it said nothing'}; correct the serving code or the model, then materialize `image` again."
     )
@@ -35,7 +35,8 @@ def run_unpacked(ref: ImageRef, release: Path, timeout: float = TIMEOUT_SECONDS)
     """Run the self-test of an unpacked release in a process of its own, without this process's environment.
 
     Raises:
-        ImageError: if it failed, or did not end in time.
+        SelfTestFailedError: if it failed.
+        ImageError: if it did not end in time.
     """
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from banana_delivery.delivery.image_build import refuse_stranger
@@ -25,6 +25,7 @@ from banana_delivery.errors import (
     GateError,
     ImageError,
     NothingToRollBackError,
+    UnreachableError,
     redacted,
 )
 from banana_delivery.evaluation.base import Log
@@ -255,12 +256,14 @@ class EmergencyRollback:
             return good
         settings = self.recorder.settings
         try:
-            with suppress(ImageError):
+            try:
                 refuse_stranger(audit_log, self.images, good, good.version, settings)
-                return good
-            # Not where it was: asking for it elsewhere leases it, for which an account may not suffice that reads.
-            good = _at_home(self.images, good)
-            refuse_stranger(audit_log, self.images, good, good.version, settings)
+            except UnreachableError:
+                raise  # Whoever waits for a way back does not wait for the same silence twice.
+            except ImageError:
+                # Not where it was: asking for it elsewhere leases it, for which an account may not suffice that reads.
+                good = _at_home(self.images, good)
+                refuse_stranger(audit_log, self.images, good, good.version, settings)
         except (BadSettingsError, GateError, ImageError) as error:
             raise NothingToRollBackError(f"{error} Nothing was changed.") from error
         return good

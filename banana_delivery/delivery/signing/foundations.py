@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from banana_delivery.errors import ImageError
+from banana_delivery.errors import ImageError, UnreachableError
 from banana_delivery.images.base import ImageKey, ImageStore
 from banana_delivery.names import BASE_LABEL, LOCK_SHA256_LABEL, RUNTIME_LABEL
 from banana_delivery.runs.audit_log import AuditLog
@@ -18,8 +18,12 @@ def vouched_runtime(audit_log: AuditLog, store: ImageStore, key: ImageKey) -> st
     """The image of packages that our latest image of the same lock and base stands on, pinned; empty if there is none.
 
     The record is signed and names that image by its digest, so nobody who may push can have put anything else below it.
+    One whose self-test failed vouches for nothing: it may be the packages' fault, and then others have to come.
+
+    Raises:
+        UnreachableError: if nobody can say, and to build the packages again would cost minutes and help nobody.
     """
-    for labels in _labels(audit_log, store):
+    for labels in _labels(audit_log, store, passed=True):
         same = (labels.get(LOCK_SHA256_LABEL), labels.get(BASE_LABEL)) == (key.lock, key.base)
         if same and RUNTIME_LABEL in labels:
             return labels[RUNTIME_LABEL]
@@ -40,7 +44,10 @@ def moved_base(audit_log: AuditLog, store: ImageStore, key: ImageKey, base_image
     name, _, now = _base(key.base)
     if not now or "@" in base_image:
         return ""
-    before = next((labels[BASE_LABEL] for labels in _labels(audit_log, store) if BASE_LABEL in labels), "")
+    try:
+        before = next((labels[BASE_LABEL] for labels in _labels(audit_log, store) if BASE_LABEL in labels), "")
+    except UnreachableError:
+        return ""  # It is only said; whatever needs the registry next says that it is away.
     its_name, _, then = _base(before)
     if its_name != name or not then or then == now:
         return ""
@@ -55,10 +62,18 @@ def _base(label: str) -> tuple[str, str, str]:
     return label.partition(" ")[0].partition("@")
 
 
-def _labels(audit_log: AuditLog, store: ImageStore) -> Iterator[dict[str, str]]:
-    """Of our latest images, as far as they are still there."""
+def _labels(audit_log: AuditLog, store: ImageStore, *, passed: bool = False) -> Iterator[dict[str, str]]:
+    """Of our latest images, as far as they are still there; ``passed``: of those alone whose self-test did.
+
+    Raises:
+        UnreachableError: if the store does not answer, which is not asked of one image after the other.
+    """
     for record in islice(audit_log.each_image(), LOOKED_AT):
+        if passed and not record.self_test_passed:
+            continue
         try:
             yield store.labels(record.ref)
+        except UnreachableError:
+            raise
         except ImageError:
             continue

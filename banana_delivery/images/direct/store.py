@@ -138,6 +138,11 @@ class DirectImages(RegistryStore):
         return self._host_platform
 
     @property
+    @override
+    def _linked_from(self) -> tuple[str, ...]:
+        return (self._runtime_repository.path,)
+
+    @property
     def _unpacked(self) -> UnpackedImages:
         return UnpackedImages(self._client, self._folder, self._host_platform)
 
@@ -199,9 +204,9 @@ class DirectImages(RegistryStore):
         """The runtime image that a record vouches for; where none does, or it is gone, what people put there."""
         platform = key.platform
         tag = runtime_tag(self._instructions, context.lock_file, self._base, platform)
-        manifest = self._runtimes.find(tag, platform)
+        vouched = context.vouched(key).rpartition("@")[2] if context.vouched else ""
+        manifest = self._runtimes.find(tag, platform, strict=not vouched)
         if context.vouched:
-            vouched = context.vouched(key).rpartition("@")[2]
             nobody = "it is taken, since nothing is built here"
             ours = self._runtimes.believed(tag, manifest, vouched, platform, progress, nobody)
             manifest = ours or manifest

@@ -59,7 +59,7 @@ class RuntimeImages:
             ImageError: if it cannot be built, pushed or pulled.
         """
         tag = runtime_tag(dockerfile, lock, base, platform)
-        manifest = self.repository.find(tag, platform)
+        manifest = self.repository.find(tag, platform, strict=vouched is None)
         if vouched is not None:
             ours = self.made.get(tag) or vouched.rpartition("@")[2]
             manifest = self.repository.believed(tag, manifest, ours, platform, progress)

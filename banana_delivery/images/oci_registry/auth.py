@@ -12,6 +12,8 @@ from banana_delivery.errors import ImageError, redacted
 from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.oci_registry.reference import DOCKER_HUB, LOOPBACK
 
+_REFUSED = (httpx.codes.BAD_REQUEST, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND)
+"""What is said of a repository; 401 is said of the login."""
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -52,7 +54,14 @@ def authorization(
         return None
     _check_issuer(challenge["realm"], registry, token_hosts)
     scopes = [f"repository:{path}:pull,push,delete", *(f"repository:{other}:pull" for other in reads)]
-    token = _exchange(client, challenge, credentials, scopes)
+    try:
+        token = _exchange(client, challenge, credentials, scopes)
+    except httpx.HTTPStatusError as error:
+        # Some issuers refuse everything for one repository that is not there, or not ours to read; without it, layers
+        # are sent instead of linked.
+        if not reads or error.response.status_code not in _REFUSED:
+            raise
+        token = _exchange(client, challenge, credentials, scopes[:1])
     return f"Bearer {token}" if token else None
 
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import httpx
 
-from banana_delivery.errors import ImageError, PassingError
+from banana_delivery.errors import ImageError, PassingError, redacted
 from banana_delivery.files import bytes_digest
 from banana_delivery.images.base import Progress
 from banana_delivery.images.docker.credentials import Credentials
@@ -315,7 +315,8 @@ class RegistryClient:
         address = path if path.startswith(self._root) else f"{self._repository.url}/{path}"
         slow = self._http.timeout if content is None else _SLOWEST_COMMIT
         request = self._http.build_request(method, address, headers={**headers, **login}, content=content, timeout=slow)
-        answer = self._http.send(request, follow_redirects=True, stream=True)
+        # What is sent goes nowhere else, as a login does not: a redirect would take the body along.
+        answer = self._http.send(request, follow_redirects=method in ("GET", "HEAD"), stream=True)
         try:
             if most == NOTHING and answer.is_success:
                 return answer
@@ -326,6 +327,12 @@ class RegistryClient:
             answer.close()
 
     def _failure(self, what: str, answer: httpx.Response) -> ImageError:
+        if answer.has_redirect_location and answer.request.method not in ("GET", "HEAD"):
+            there = redacted(answer.headers["Location"])
+            return ImageError(
+                f"{self._repository.host} sends its clients to {there} while {what}; nothing was sent there. See "
+                "whether a proxy stands between, or name that host in BANANA_REGISTRY_REPOSITORY."
+            )
         error = failure(what, self._repository.host, _said(answer))
         if isinstance(error, PassingError):
             error.pause = retry_after(answer.headers)

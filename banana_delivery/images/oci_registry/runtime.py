@@ -36,11 +36,16 @@ class RuntimeRepository:
 
     client: RegistryClient
 
-    def find(self, tag: str, platform: str) -> Manifest | None:
+    def find(self, tag: str, platform: str, *, strict: bool = True) -> Manifest | None:
         """The image behind a tag; of an index over several platforms, the one for this platform. None if there is none.
 
+        Args:
+            tag: of a lock.
+            platform: for example ``linux/amd64``.
+            strict: whether nobody knows of another one, so that people have to hear of an index for others.
+
         Raises:
-            ImageError: if it is for other platforms only.
+            ImageError: if it is for other platforms only, and that counts.
         """
         manifest = self.client.manifest(tag, indexes=True)
         if manifest is None or not manifest.is_index:
@@ -48,6 +53,8 @@ class RuntimeRepository:
         for digest in manifest.images(platform):
             if image := self.client.manifest(digest):
                 return image
+        if not strict:
+            return None
         raise ImageError(f"{self.client.name}:{tag} holds no image for {platform}; build it for that platform too.")
 
     def believed(
@@ -78,8 +85,15 @@ class RuntimeRepository:
                 f"vouches for: {f'{ours.digest[:19]} is taken, as before' if ours else otherwise}"
             )
             if ours:
-                self.client.put_manifest(tag, ours)
+                self._name(tag, ours, progress)
         return ours
+
+    def _name(self, tag: str, ours: Manifest, progress: Progress) -> None:
+        """Let a tag lead to an image again; for people, so where it cannot be moved it stays."""
+        try:
+            self.client.put_manifest(tag, ours)
+        except ImageError as error:
+            progress(f"The tag {tag} of {self.client.name} stays where it leads: {error}")
 
     def _platform(self, manifest: Manifest) -> str:
         config = json.loads(self.client.blob(manifest.document["config"]["digest"]))
@@ -102,16 +116,16 @@ class RuntimeRepository:
                 created[manifest.digest] = max((self._created(image) for image in images), default="")
                 parts[manifest.digest] = [image.digest for image in images]
         newest = max(created, key=lambda digest: created[digest], default="")
-        gone = [
-            digest
-            for digest in created
-            if digest != newest and not any(self.pinned(part) in used for part in (digest, *parts[digest]))
-        ]
-        for digest in gone:
-            # The index first: what it names may not go before it, and is found by nobody afterwards.
-            for part in dict.fromkeys((digest, *parts[digest])):
-                self.client.delete_manifest(part)
-        return [self.pinned(part) for digest in gone for part in dict.fromkeys((digest, *parts[digest]))]
+        # By digest: a release that was copied from another place names its runtime as it was called there.
+        needed = {name.rpartition("@")[2] for name in used}
+        kept = {digest for digest in created if digest == newest or not needed.isdisjoint((digest, *parts[digest]))}
+        shared = kept.union(*(parts[digest] for digest in kept))
+        # The index first: what it names may not go before it, and is found by nobody afterwards.
+        every = [part for digest in created if digest not in kept for part in (digest, *parts[digest])]
+        gone = [part for part in dict.fromkeys(every) if part not in shared]
+        for part in gone:
+            self.client.delete_manifest(part)
+        return [self.pinned(part) for part in gone]
 
     def _images(self, manifest: Manifest) -> Iterator[Manifest]:
         if not manifest.is_index:

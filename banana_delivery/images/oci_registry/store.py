@@ -192,11 +192,23 @@ class RegistryStore(ImageStore):
 
     def _credentials_at(self, host: str) -> Credentials:
         """Our login at a registry: the one that is set is for the releases' registry alone."""
-        return self._credentials if host == self._repository.host else credentials_for(host)
+        if host == self._repository.host:
+            return self._credentials
+        try:
+            return credentials_for(host)
+        except ImageError as error:
+            # Most bases are anybody's to read; one that is not says so itself.
+            _log.warning("%s is asked without a login: %s", host, error)
+            return Credentials()
+
+    @property
+    def _linked_from(self) -> tuple[str, ...]:
+        """Paths of the repositories that layers are taken over from; an engine does that by itself."""
+        return ()
 
     @cached_property
     def _client(self) -> RegistryClient:
-        return self._client_of(self._repository, self._runtime_repository.path)
+        return self._client_of(self._repository, *self._linked_from)
 
     def _client_of(self, repository: Repository, *reads: str) -> RegistryClient:
         return RegistryClient(

@@ -12,7 +12,7 @@ import pytest
 from banana_delivery.delivery.image_build import build_context
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
-from banana_delivery.errors import NothingToRollBackError
+from banana_delivery.errors import NothingToRollBackError, UnreachableError
 from banana_delivery.files import file_sha256
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.policy.asset_records import ArtifactRecord
@@ -94,4 +94,15 @@ def test_a_stranger_of_the_same_version_is_not_taken_in_the_new_place_either(pas
     past.artifact = past.artifact.replace(onnx_sha256="0" * 64)
 
     with pytest.raises(NothingToRollBackError, match="holds the model"):
+        past.found()
+
+
+def test_a_registry_that_is_away_is_not_waited_for_twice(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody_answers(_: object) -> dict[str, str]:
+        raise UnreachableError("Nobody answers.")
+
+    monkeypatch.setattr(past.store, "labels", nobody_answers)
+    monkeypatch.setattr(past.store, "resolve", lambda _: pytest.fail("It was asked once more."))
+
+    with pytest.raises(NothingToRollBackError, match="Nobody answers"):
         past.found()

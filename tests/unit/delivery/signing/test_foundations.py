@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
 from banana_delivery.delivery.signing.foundations import moved_base, vouched_runtime
-from banana_delivery.errors import ImageError
+from banana_delivery.errors import ImageError, UnreachableError
 from banana_delivery.images.base import ImageKey, ImageStore
 from banana_delivery.names import BASE_LABEL, LOCK_SHA256_LABEL, RUNTIME_LABEL
 from banana_delivery.policy.model import ImageRef
@@ -30,13 +32,18 @@ class Past:
             ImageRef(repository="registry.test/banana", digest=f"sha256:{number:064x}", version="7", key="k")
             for number in range(len(labels))
         ]
-        self.records = [SimpleNamespace(ref=ref) for ref in refs]
+        self.records = [SimpleNamespace(ref=ref, self_test_passed=True) for ref in refs]
+        self.asked = 0
+        self.away = False
         self._labels = dict(zip((ref.digest for ref in refs), labels, strict=True))
 
     def each_image(self) -> Iterator[SimpleNamespace]:
         return iter(self.records)
 
     def labels(self, ref: ImageRef) -> dict[str, str]:
+        self.asked += 1
+        if self.away:
+            raise UnreachableError("Nobody answers.")
         found = self._labels[ref.digest]
         if found is None:
             raise ImageError("It is gone.")
@@ -83,3 +90,22 @@ def test_nothing_is_said_of_a_base_that_stayed_or_was_chosen_by_digest_or_is_ano
     assert past.moved(key(base="host:python-3.11")) == ""
     assert Past().moved(moved) == ""
     assert Past(image(base="host:python-3.11")).moved(moved) == ""
+
+
+def test_an_image_whose_self_test_failed_vouches_for_no_packages_which_may_be_at_fault() -> None:
+    past = Past(image(runtime="broken"), image())
+    past.records[0].self_test_passed = False
+
+    assert past.vouched(key()) == RUNTIME
+    past.records[1].self_test_passed = False
+    assert past.vouched(key()) == ""
+
+
+def test_a_registry_that_is_away_is_not_asked_for_one_image_after_the_other() -> None:
+    past = Past(*[image()] * 9)
+    past.away = True
+
+    with pytest.raises(UnreachableError):
+        past.vouched(key())
+    assert past.moved(key(base=f"python@{NOW} {DOCKERFILE}")) == ""
+    assert past.asked == 2

@@ -13,7 +13,7 @@ from banana_delivery.delivery import image_build
 from banana_delivery.delivery.image_build import ImageBuild, build_context
 from banana_delivery.delivery.signing.images import ImageSigner, refuse_unsigned
 from banana_delivery.delivery.signing.statements import PROVENANCE, SBOM, VERDICT, verdict
-from banana_delivery.errors import BadSettingsError, GateError, ImageError
+from banana_delivery.errors import BadSettingsError, GateError, ImageError, SelfTestFailedError, UnreachableError
 from banana_delivery.images.base import BuildContext, BuiltImage, Parity, Progress
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.images.supply_chain.attachments import AttachmentKind
@@ -252,3 +252,26 @@ def test_an_image_that_somebody_altered_is_not_taken_where_nothing_is_signed_eit
 
     with pytest.raises(ImageError, match="is another image"):
         scene.make(scene.settings())
+
+
+@pytest.mark.parametrize(
+    ("error", "says_of_the_image"),
+    [(SelfTestFailedError, True), (ImageError, False), (UnreachableError, False)],
+)
+def test_only_a_self_test_that_ran_and_failed_is_held_against_a_version(
+    error: type[ImageError], says_of_the_image: bool, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: ImageRef) -> dict[str, object]:
+        raise error("It is so.")
+
+    monkeypatch.setattr(scene.store, "self_test", fails)
+    build = ImageBuild(
+        scene.store, FakeTarget(), Settings(home=scene.folder), cast(AuditLog, scene.log), HandClock(), print
+    )
+    ref = ImageRef(repository="memory", digest="sha256:" + "a" * 64, version="7", key="k")
+
+    if says_of_the_image:
+        assert build._self_test(ref) == (False, "It is so.")
+    else:
+        with pytest.raises(error, match="It is so"):
+            build._self_test(ref)

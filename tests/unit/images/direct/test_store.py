@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.errors import ImageError
+from banana_delivery.errors import ImageError, SelfTestFailedError
 from banana_delivery.images.base import BuildContext
 from banana_delivery.images.direct.store import DirectImages, direct_images
 from banana_delivery.images.docker.store import DockerImages
@@ -499,3 +499,37 @@ def test_a_runtime_that_was_removed_by_half_is_not_taken_for_a_whole_one(
 
         with store._unpacked._root(image) as again:
             assert (again / "etc/os-release").read_bytes() == b"ID=test"
+
+
+def test_a_helper_that_fails_for_the_registry_of_the_base_lets_the_base_be_asked_for_without_a_login(
+    registry: RegistryServer, context: BuildContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "docker-credential-broken"
+    helper.write_text("#!/bin/sh\necho locked\nexit 1\n")
+    helper.chmod(0o755)
+    (tmp_path / "config.json").write_text(json.dumps({"credsStore": "broken"}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with serving(RegistryServer()) as other:
+        base = put_base(other)
+        tagged = f"{other.host}/library/python:3.11"
+        with closing(store_at(registry, tagged, username="banana", password="right")) as store:
+            assert store.key(context).base.startswith(base)
+
+
+def test_a_self_test_that_cannot_run_is_no_failure_of_the_image(
+    registry: RegistryServer, base: str, context: BuildContext, tmp_path: Path
+) -> None:
+    loader = b"#!/bin/sh\nexit 1\n"
+    files = {"lib64/ld-linux-x86-64.so.2": loader, "usr/bin/python": b""}
+    put_runtime(registry, context.lock_file, base, layers=(tar_of(files),))
+    with closing(store_at(registry, base, unpacked=tmp_path / "unpacked")) as store:
+        ref = store.build(context, quiet).ref
+        with pytest.raises(SelfTestFailedError):
+            store.self_test(ref)
+
+        registry.habit = lambda _method, path, usual: Answer(503) if path.startswith("blobs") else usual
+        with pytest.raises(ImageError) as away:
+            store.self_test(ref)
+
+    assert not isinstance(away.value, SelfTestFailedError)

@@ -16,10 +16,10 @@ from banana_delivery.images.docker.engine import Engine
 from banana_delivery.images.docker.runtime_image import RuntimeImages
 from banana_delivery.images.docker.transfer import Transfer
 from banana_delivery.images.oci_registry.client import RegistryClient
-from banana_delivery.images.oci_registry.manifest import Manifest
+from banana_delivery.images.oci_registry.manifest import INDEX_TYPES, Manifest
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.waiting import Retries
-from tests.unit.images.oci_registry.registry_server import RegistryServer, serving
+from tests.unit.images.oci_registry.registry_server import Answer, RegistryServer, serving
 
 DOCKERFILE = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE} AS runtime\nFROM runtime AS release\n"
 BASE = "python@sha256:" + "b" * 64
@@ -141,3 +141,44 @@ def test_what_this_process_built_needs_nobody_to_vouch_for_it(scene: Scene) -> N
 def test_who_says_nothing_of_whom_he_believes_takes_what_the_tag_leads_to(scene: Scene) -> None:
     assert scene.ensure("") == scene.ensure(None)
     assert len(scene.builder.built) == 1
+
+
+def test_an_index_for_other_platforms_under_the_tag_keeps_nobody_from_what_is_vouched_for(scene: Scene) -> None:
+    ours, tag = scene.ensure(""), scene.tag
+    index = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPES[1], "manifests": []}).encode()
+    scene.builder.client.put_manifest(tag, Manifest.of(index))
+
+    assert scene.ensure(ours) == ours
+    assert scene.ensure("") != ours
+
+
+def test_a_tag_that_may_not_be_moved_back_stops_nobody(scene: Scene) -> None:
+    ours = scene.ensure("")
+    scene.builder.put("a miner", scene.tag)
+    scene.registry.habit = lambda method, _path, usual: Answer(409, b"immutable") if method == "PUT" else usual
+
+    assert scene.ensure(ours) == ours
+    assert any("stays where it leads" in line for line in scene.said)
+
+
+def test_a_runtime_stays_that_a_release_names_as_it_was_called_before_it_was_moved(scene: Scene) -> None:
+    used = scene.ensure("")
+    scene.builder.put("newer", "a-newer")  # None has a date, so the first of them counts as the newest.
+    moved = f"old.example/banana-runtime@{used.rpartition('@')[2]}"
+    scene.builder.put("older", "older")
+
+    scene.images().repository.prune({moved})
+
+    assert used.rpartition("@")[2] in scene.registry.manifests
+
+
+def test_an_index_goes_without_the_image_that_something_that_stays_stands_on(scene: Scene) -> None:
+    shared = scene.ensure("").rpartition("@")[2]
+    told = {"digest": shared, "size": 1, "platform": {"os": "linux", "architecture": "amd64"}}
+    index = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPES[1], "manifests": [told]}).encode()
+    scene.builder.client.put_manifest("zindex", Manifest.of(index))
+
+    gone = scene.images().repository.prune(())
+
+    assert [name.rpartition("@")[2] for name in gone] == [Manifest.of(index).digest]
+    assert shared in scene.registry.manifests

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -190,3 +191,44 @@ def test_a_blob_is_not_sent_to_a_stranger(registry: RegistryServer, client: Regi
         client.put_blob(b"bill")
 
     assert registry.asked["PUT blobs"] == 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_what_is_sent_follows_no_redirect(method: str, registry: RegistryServer, client: RegistryClient) -> None:
+    with serving(RegistryServer()) as stranger:
+        there = f"http://localhost:{stranger.host.partition(':')[2]}/v2/acme/banana/blobs/uploads/1?_state=a%2Bb%3D"
+        registry.habit = lambda asked, _path, usual: Answer(307, b"", {"Location": there}) if asked == method else usual
+
+        with pytest.raises(ImageError, match=r"sends its clients to http://localhost.*nothing was sent there"):
+            client.put_blob(b"model")
+
+        assert stranger.asked.total() == 0
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_an_issuer_that_knows_only_the_releases_gives_a_token_for_those(status: int, registry: RegistryServer) -> None:
+    scopes: list[list[str]] = []
+
+    def issues(_method: str, path: str, usual: Answer) -> Answer:
+        if path.startswith("/token"):
+            scopes.append(asked[-1])
+            return Answer(status) if len(asked[-1]) > 1 else Answer(200, b'{"token": "t"}')
+        challenge = f'Bearer realm="http://{registry.host}/token",service="s"'
+        login = registry.authorizations[-1] == "Bearer t"
+        return usual if login else Answer(401, b"", {"WWW-Authenticate": challenge})
+
+    asked: list[list[str]] = []
+    answer = registry.answer
+
+    def listens(method: str, url: str, headers: dict[str, str], content: bytes) -> Answer:
+        asked.append(parse_qs(urlsplit(url).query).get("scope", []))
+        return answer(method, url, headers, content)
+
+    registry.answer = listens  # type: ignore[method-assign]
+    registry.habit = issues
+    repository = Repository.parse(f"{registry.host}/acme/banana")
+    reads = ("acme/banana-runtime",)
+    with closing(RegistryClient(repository, Credentials("u", "p"), Retries(1), quiet, reads=reads)) as client:
+        assert client.tags() == []
+
+    assert [len(one) for one in scopes] == [2, 1]
