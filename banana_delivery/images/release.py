@@ -260,7 +260,7 @@ def _above(contents: Contents) -> tuple[object, ...]:
     return layers, labels, contents.start
 
 
-_START = (
+START = (
     "User",
     "ExposedPorts",
     "Env",
@@ -272,11 +272,12 @@ _START = (
     "Healthcheck",
     "Shell",
 )
+"""The keys of an image's ``config`` that say how it is run."""
 
 
 def start_of(config: Mapping[str, object]) -> dict[str, object]:
     """How an image is run, by the ``config`` of its image config."""
-    return {name: config[name] for name in _START if config.get(name)}
+    return {name: config[name] for name in START if config.get(name)}
 
 
 def _short(layers: dict[str, str], name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from banana_delivery.errors import ImageError
 from banana_delivery.images.oci_registry.blobs import Blob
 from banana_delivery.images.oci_registry.manifest import Manifest
-from banana_delivery.images.release import LAYERS
+from banana_delivery.images.release import LAYERS, START
 from banana_delivery.images.supply_chain.attachments import CONFIG_TYPE, MANIFEST_TYPE, canonical
 from banana_delivery.names import AGAIN_ANNOTATION
 
@@ -25,19 +25,7 @@ _OCI_TYPES = {
 }
 """Layers of a runtime image, by what its builder calls them. Those that lie elsewhere, as Windows' do, are not here."""
 _CREATED = "1980-01-01T00:00:00Z"
-_KEPT = (
-    "User",
-    "ExposedPorts",
-    "Env",
-    "Entrypoint",
-    "Cmd",
-    "Volumes",
-    "WorkingDir",
-    "Labels",
-    "StopSignal",
-    "Healthcheck",
-    "Shell",
-)
+_KEPT = (*START, "Labels")
 """Of a runtime's config; engines note more there, of the container that they built it in."""
 
 

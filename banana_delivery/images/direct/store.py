@@ -14,7 +14,6 @@ from typing import Any, BinaryIO, cast
 
 from typing_extensions import override
 
-from banana_delivery.bundle import DOCKERFILE
 from banana_delivery.errors import ImageError
 from banana_delivery.files import file_digest
 from banana_delivery.images.base import BuildContext, ImageKey, Parity, Progress
@@ -225,20 +224,5 @@ class DirectImages(RegistryStore):
 
 
 def direct_images(settings: Settings) -> DirectImages:
-    """The store in the registry that the settings name; nothing is contacted before it is used.
-
-    Raises:
-        ImageError: if no repository is named, or its name cannot be one.
-    """
-    if not settings.registry_repository:
-        raise ImageError("BANANA_TARGET is kubernetes but BANANA_REGISTRY_REPOSITORY is empty; set it to host/path.")
-    return DirectImages(
-        settings.registry_repository,
-        dockerfile=DOCKERFILE,
-        base_image=settings.base_image,
-        username=settings.registry_username,
-        password=settings.registry_password.get_secret_value(),
-        kept=settings.home / "registry-content",
-        token_hosts=settings.registry_token_hosts,
-        unpacked=settings.home / "runtime-images",
-    )
+    """See ``RegistryStore.of``."""
+    return DirectImages.of(settings, unpacked=settings.home / "runtime-images")

@@ -9,7 +9,6 @@ from typing import Any
 
 from typing_extensions import override
 
-from banana_delivery.bundle import DOCKERFILE
 from banana_delivery.errors import ImageError
 from banana_delivery.images.base import BuildContext, ImageKey, Parity, Progress
 from banana_delivery.images.docker.build_context import release_context
@@ -136,20 +135,5 @@ class DockerImages(RegistryStore):
 
 
 def docker_images(settings: Settings) -> DockerImages:
-    """The store in the registry that the settings name; nothing is contacted before it is used.
-
-    Raises:
-        ImageError: if no repository is named, or its name cannot be one.
-    """
-    if not settings.registry_repository:
-        raise ImageError("BANANA_TARGET is kubernetes but BANANA_REGISTRY_REPOSITORY is empty; set it to host/path.")
-    return DockerImages(
-        settings.registry_repository,
-        dockerfile=DOCKERFILE,
-        base_image=settings.base_image,
-        username=settings.registry_username,
-        password=settings.registry_password.get_secret_value(),
-        kept=settings.home / "registry-content",
-        token_hosts=settings.registry_token_hosts,
-        engine=Engine(network_mode=settings.build_network or None),
-    )
+    """See ``RegistryStore.of``."""
+    return DockerImages.of(settings, engine=Engine(network_mode=settings.build_network or None))

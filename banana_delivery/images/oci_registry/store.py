@@ -10,9 +10,11 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
 from typing_extensions import override
 
+from banana_delivery.bundle import DOCKERFILE
 from banana_delivery.errors import ImageError
 from banana_delivery.files import text_sha256
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, ImageStore, Progress, PruneDecision
@@ -28,6 +30,7 @@ from banana_delivery.images.scanning import pickles_in
 from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
 from banana_delivery.names import RUNTIME_LABEL
 from banana_delivery.policy.model import ImageRef
+from banana_delivery.settings import Settings
 from banana_delivery.waiting import Retries
 
 LEASE_SECONDS = 3600.0
@@ -82,6 +85,32 @@ class RegistryStore(ImageStore):
         self._clock = clock
         self._kept = kept
         self._token_hosts = tuple(token_hosts)
+
+    @classmethod
+    def of(cls, settings: Settings, **others: Any) -> Self:
+        """The store in the registry that the settings name; nothing is contacted before it is used.
+
+        Args:
+            settings: name the repository, the base and the login.
+            others: what this kind of store needs besides.
+
+        Raises:
+            ImageError: if no repository is named, or its name cannot be one.
+        """
+        if not settings.registry_repository:
+            raise ImageError(
+                "BANANA_TARGET is kubernetes but BANANA_REGISTRY_REPOSITORY is empty; set it to host/path."
+            )
+        return cls(
+            settings.registry_repository,
+            dockerfile=DOCKERFILE,
+            base_image=settings.base_image,
+            username=settings.registry_username,
+            password=settings.registry_password.get_secret_value(),
+            kept=settings.home / "registry-content",
+            token_hosts=settings.registry_token_hosts,
+            **others,
+        )
 
     @property
     @abstractmethod
