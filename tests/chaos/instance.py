@@ -81,10 +81,6 @@ class MemoryInstance:
     def get_concurrency_config(self) -> SimpleNamespace:
         return SimpleNamespace(pool_config=SimpleNamespace(pool_granularity=PoolGranularity.RUN))
 
-    def get_sensor_settings(self) -> Mapping[str, object]:
-        """One sensor after the other, so that none of them listens for webhooks."""
-        return {}
-
     def get_asset_records(self, asset_keys: Sequence[dg.AssetKey]) -> list[SimpleNamespace]:
         """Nobody else makes these assets."""
         return []

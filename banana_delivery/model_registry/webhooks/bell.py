@@ -22,6 +22,9 @@ ANSWER_SECONDS = 1.0
 class Bell(ABC):
     """Rings when the registry may have something new. Hearing nothing is never a reason not to look."""
 
+    can_ring: bool = True
+    """Whether there is anything to listen to."""
+
     @abstractmethod
     def heard(self) -> str | None:
         """What it says now, to be compared; None if it cannot be heard."""
@@ -41,6 +44,8 @@ class Bell(ABC):
 
 class NoBell(Bell):
     """Nobody rings."""
+
+    can_ring = False
 
     @override
     def heard(self) -> str | None:
