@@ -45,6 +45,7 @@ from banana_delivery.policy.model import (
 )
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.evidence.expiry import unexpired
+from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget, Takeover
 from banana_delivery.targets.sightings import sightings
 from banana_delivery.waiting import retry
@@ -254,19 +255,10 @@ class EmergencyRollback:
         audit_log = self._history()
         if audit_log is None:
             return good
-        settings = self.recorder.settings
         try:
-            try:
-                refuse_stranger(audit_log, self.images, good, good.version, settings)
-            except UnreachableError:
-                raise  # Whoever waits for a way back does not wait for the same silence twice.
-            except ImageError:
-                # Not where it was: asking for it elsewhere leases it, for which an account may not suffice that reads.
-                good = _at_home(self.images, good)
-                refuse_stranger(audit_log, self.images, good, good.version, settings)
+            return _proven(audit_log, self.images, good, self.recorder.settings)
         except (BadSettingsError, GateError, ImageError) as error:
             raise NothingToRollBackError(f"{error} Nothing was changed.") from error
-        return good
 
     def _has_users(self, colour: Colour) -> bool:
         return bool(self.target.observed(Environment.PRODUCTION).weights.get(colour))
@@ -277,6 +269,25 @@ class EmergencyRollback:
         if warm and warm.image.digest == good.digest and warm.replicas:
             return warm.replicas
         return self.target.default_replicas(Environment.PRODUCTION)
+
+
+def _proven(audit_log: AuditLog, images: ImageStore, good: ImageRef, settings: Settings) -> ImageRef:
+    """The release itself, where it is now.
+
+    Raises:
+        BadSettingsError: see ``refuse_stranger``.
+        GateError: likewise.
+        ImageError: if it cannot be seen, neither where it was nor where releases are kept now.
+    """
+    try:
+        refuse_stranger(audit_log, images, good, good.version, settings)
+    except UnreachableError:
+        raise  # Whoever waits for a way back does not wait for the same silence twice.
+    except ImageError:
+        # Not where it was: asking for it elsewhere leases it, for which an account may not suffice that reads.
+        good = _at_home(images, good)
+        refuse_stranger(audit_log, images, good, good.version, settings)
+    return good
 
 
 def _at_home(images: ImageStore, good: ImageRef) -> ImageRef:
