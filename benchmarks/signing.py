@@ -28,10 +28,10 @@ from banana_delivery.images.supply_chain.attachments import AttachmentKind
 from banana_delivery.images.supply_chain.installed import asked_for
 from banana_delivery.images.supply_chain.sbom import sbom
 from banana_delivery.policies.reading import NAMED
-from banana_delivery.policy.asset_records import ArtifactRecord
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.settings import Settings
 from benchmarks.serving_process import ROOT
+from tests.support.artifacts import artifact_record
 from tests.support.signing_keys import key_pair
 from tests.unit.images.oci_registry.registry_server import RegistryServer, serving
 from tests.unit.reports.scenes import ab, quality, staging
@@ -112,7 +112,7 @@ def _delivered(folder: Path, store: ImageStore, ref: ImageRef, build: float) -> 
         signer, seen = ImageSigner(store, settings), quality(3.0)
         labels, model = store.labels(ref), settings.model_name
         made = provenance(
-            _artifact(ref, folder), labels, model=model, run_id="run", commit="c" * 40, start=0.0, end=1.0
+            artifact_record(folder, ref.version), labels, model=model, run_id="run", commit="c" * 40, start=0.0, end=1.0
         )
         signer.say(ref, {PROVENANCE: made, SBOM: document})
         signer.sign(ref)
@@ -125,23 +125,6 @@ def _delivered(folder: Path, store: ImageStore, ref: ImageRef, build: float) -> 
 
     billing, document = _timed(bill)
     return Figures(build=build, bill=billing, sign=_timed(lambda: sign(document))[0], verify=_timed(verify)[0])
-
-
-def _artifact(ref: ImageRef, folder: Path) -> ArtifactRecord:
-    return ArtifactRecord(
-        version=ref.version,
-        mlflow_run_id="run",
-        source="runs:/run",
-        directory=str(folder),
-        checkpoint_sha256="c" * 64,
-        onnx_sha256="d" * 64,
-        classes=("streak",),
-        input_size=640,
-        parity_passed=True,
-        parity_reason="",
-        reused=False,
-        seconds=1.0,
-    )
 
 
 def _timed(do: Callable[[], Result]) -> tuple[float, Result]:

@@ -22,8 +22,8 @@ from banana_delivery.images.supply_chain.installed import asked_for
 from banana_delivery.images.supply_chain.keys import SigningKey, signing_key, verifying_keys
 from banana_delivery.images.supply_chain.sbom import sbom
 from banana_delivery.images.supply_chain.signatures import attestation, is_signed, signature, statements
-from banana_delivery.policy.asset_records import ArtifactRecord
 from tests.docker.test_documents import client, images, own, release
+from tests.support.artifacts import artifact_record
 
 __all__ = ["client", "images", "own"]
 
@@ -97,20 +97,7 @@ def test_the_pipeline_verifies_what_cosign_signed_and_said(
     client: RegistryClient, images: RegistryImages, key: SigningKey, public: str, tmp_path: Path
 ) -> None:
     ref, other = release(client, images, "1"), release(client, images, "2")
-    artifact = ArtifactRecord(
-        version="1",
-        mlflow_run_id="run",
-        source="runs:/run/weights",
-        directory="/",
-        checkpoint_sha256="c" * 64,
-        onnx_sha256="d" * 64,
-        classes=("streak",),
-        input_size=640,
-        parity_passed=True,
-        parity_reason="",
-        reused=False,
-        seconds=1.0,
-    )
+    artifact = artifact_record("/", "1", source="runs:/run/weights")
     built = provenance(artifact, {}, model="detector", run_id="run", commit="a" * 40, start=1.0, end=2.0)
     # It holds a provenance to SLSA's schema before it signs it.
     (tmp_path / "predicate.json").write_text(json.dumps(built))

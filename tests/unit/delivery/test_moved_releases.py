@@ -20,6 +20,7 @@ from banana_delivery.policy.model import Environment, ImageRef, RolloutRecord
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.settings import Settings
 from banana_delivery.targets.fake import FakeTarget
+from tests.support.artifacts import artifact_record
 
 OLD, NEW = "registry.test/old", "registry.test/new"
 
@@ -30,20 +31,7 @@ class Past:
     def __init__(self, folder: Path) -> None:
         (folder / "model.onnx").write_bytes(b"weights")
         (folder / "version.json").write_text("{}")
-        self.artifact = ArtifactRecord(
-            version="7",
-            mlflow_run_id="run",
-            source="runs:/run",
-            directory=str(folder),
-            checkpoint_sha256="c" * 64,
-            onnx_sha256=file_sha256(folder / "model.onnx"),
-            classes=("streak",),
-            input_size=640,
-            parity_passed=True,
-            parity_reason="",
-            reused=False,
-            seconds=1.0,
-        )
+        self.artifact = artifact_record(folder, "7", onnx_sha256=file_sha256(folder / "model.onnx"))
         self.store = FakeImages(repository=OLD)
         self.ref = self.store.build(build_context(self.artifact, ""), lambda _: None).ref
         self.settings = Settings(home=folder)

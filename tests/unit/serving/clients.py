@@ -1,5 +1,7 @@
 """Runs the real application, with the real engine, inside the test process."""
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ from starlette.testclient import TestClient
 
 from serving.app import create_app
 from serving.replica import Replica
+from serving.server import DrainingServer
 from serving.settings import Settings
 
 from .detectors import write_model
@@ -35,6 +38,21 @@ def client_of(replica: Replica) -> Iterator[TestClient]:
     """Starts the application; its model is then loaded or refused."""
     with TestClient(create_app(replica)) as client:
         yield client
+
+
+@contextmanager
+def started(running: DrainingServer) -> Iterator[None]:
+    """The real server, in a thread."""
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        while not running.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        yield
+    finally:
+        running.should_exit = True
+        thread.join()
 
 
 def post(client: TestClient, image: bytes, path: str = "/predict", **kwargs: Any) -> Any:

@@ -1,5 +1,3 @@
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from serving.inference.predictor import Predictor
 from serving.server import build_server
 from serving.settings import Settings
 
+from .clients import started
 from .detectors import write_model
 from .images import encode, picture
 
@@ -28,18 +27,10 @@ def server(folder: Path) -> Iterator[httpx.Client]:
     """The real HTTP server on a free port, in a thread: who writes what to the log is its doing too."""
     settings = {"model_path": write_model(folder), "port": 0, "inference_workers": 1}
     running = build_server(Settings.model_validate(settings))
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    try:
-        while not running.started:
-            assert thread.is_alive(), "the server did not start"
-            time.sleep(0.01)
+    with started(running):
         port = running.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
             yield client
-    finally:
-        running.should_exit = True
-        thread.join()
 
 
 def test_a_failure_of_ours_is_written_to_the_log_once_with_its_request(

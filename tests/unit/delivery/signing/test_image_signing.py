@@ -20,11 +20,12 @@ from banana_delivery.images.supply_chain.attachments import AttachmentKind
 from banana_delivery.images.supply_chain.keys import signing_key
 from banana_delivery.images.supply_chain.signatures import statements
 from banana_delivery.policies.reading import NAMED
-from banana_delivery.policy.asset_records import ArtifactRecord, ImageRecord
+from banana_delivery.policy.asset_records import ImageRecord
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.settings import Settings
 from banana_delivery.targets.fake import FakeTarget
+from tests.support.artifacts import artifact_record
 from tests.support.clock import HandClock
 from tests.support.signing_keys import key_pair
 from tests.unit.reports.scenes import ab, quality, staging
@@ -57,20 +58,7 @@ class Scene:
         self.key, self.public = key_pair(folder, "ours")
         (folder / "model.onnx").write_bytes(b"weights")
         (folder / "version.json").write_text("{}")
-        self.artifact = ArtifactRecord(
-            version="7",
-            mlflow_run_id="run",
-            source="https://user:secret@store.test/run",
-            directory=str(folder),
-            checkpoint_sha256="c" * 64,
-            onnx_sha256="d" * 64,
-            classes=("streak",),
-            input_size=640,
-            parity_passed=True,
-            parity_reason="",
-            reused=False,
-            seconds=1.0,
-        )
+        self.artifact = artifact_record(folder, "7", source="https://user:secret@store.test/run")
 
     def settings(self, *, key: Path | None = None, public: Path | None = None) -> Settings:
         return Settings(home=self.folder / "home", cosign_key=key, cosign_public_key=public)

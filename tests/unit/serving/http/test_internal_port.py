@@ -17,7 +17,7 @@ from serving.http.envelope import Envelope
 from serving.replica import Replica
 from serving.server import DrainingServer, build_server
 from serving.settings import Settings, load_settings
-from tests.unit.serving.clients import DIGEST, build_replica, client_of, post
+from tests.unit.serving.clients import DIGEST, build_replica, client_of, post, started
 from tests.unit.serving.detectors import write_model
 from tests.unit.serving.images import encode, picture
 
@@ -86,24 +86,20 @@ def free_ports() -> tuple[int, int]:
         return one.getsockname()[1], other.getsockname()[1]
 
 
+def server_on(ports: tuple[int, int], folder: Path) -> DrainingServer:
+    """The real server of a tiny model, for users and internally."""
+    settings = {"model_path": write_model(folder), "port": ports[0], "internal_port": ports[1], "inference_workers": 1}
+    return build_server(Settings.model_validate(settings))
+
+
 def test_the_real_server_answers_on_both_ports_and_lets_go_of_both(tmp_path: Path) -> None:
-    port, internal_port = free_ports()
-    settings = {"model_path": write_model(tmp_path), "port": port, "internal_port": internal_port}
-    running = build_server(Settings.model_validate(settings | {"inference_workers": 1}))
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    try:
-        while not running.started:
-            assert thread.is_alive(), "the server did not start"
-            time.sleep(0.01)
+    port, internal_port = ports = free_ports()
+    with started(server_on(ports, tmp_path)):
         statuses = {
             (path, asked): httpx.get(f"http://127.0.0.1:{asked}{path}", trust_env=False).status_code
             for path in ("/metrics", "/docs", "/ready")
-            for asked in (port, internal_port)
+            for asked in ports
         }
-    finally:
-        running.should_exit = True
-        thread.join()
 
     assert statuses == {
         ("/metrics", port): 404,
@@ -144,8 +140,7 @@ def test_who_loses_a_port_while_the_model_loads_ends_instead_of_running_deaf(
 ) -> None:
     """Both have bound it, and the other one listens first: uvloop goes on as if it listened."""
     ports = free_ports()
-    settings = {"model_path": write_model(tmp_path), "port": ports[0], "internal_port": ports[1]}
-    running = build_server(Settings.model_validate(settings | {"inference_workers": 1}))
+    running = server_on(ports, tmp_path)
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
@@ -163,8 +158,7 @@ def test_a_port_that_somebody_has_is_told_by_its_number_before_the_model_is_load
     which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ports = free_ports()
-    settings = {"model_path": write_model(tmp_path), "port": ports[0], "internal_port": ports[1]}
-    running = build_server(Settings.model_validate(settings | {"inference_workers": 1}))
+    running = server_on(ports, tmp_path)
     loaded: list[Replica] = []
     monkeypatch.setattr(Replica, "load", loaded.append)
     with socket.socket() as other:
