@@ -84,7 +84,7 @@ chaos: .venv/.installed
 test-docker: .venv/.installed
 	$(BIN)/pytest tests/docker -m docker --timeout 480 $(ARGS)
 
-# Without the five acts, which take as long as half of the rest: make test-cluster ARGS="-m 'cluster and long'".
+# Without the five acts and what takes longest besides: make test-cluster ARGS="-m 'cluster and long'" plays those.
 test-cluster: .venv/.installed
 	$(BIN)/pytest tests/cluster -m "cluster and not long" --timeout 600 $(ARGS)
 
