@@ -80,7 +80,9 @@ class MlflowWorld(PipelineHarness):
         )
         self.client = MlflowClient(tracking_uri)
         self.client.create_registered_model(self.name)
-        self.experiment = self.client.create_experiment(self.name)
+        # A server has its place for artifacts; without one MLflow would keep them in ./mlruns.
+        place = (scratch / "artifacts").as_uri() if tracking_uri.startswith("sqlite") else None
+        self.experiment = self.client.create_experiment(self.name, place)
         self._scratch = scratch
 
     def publish(

@@ -29,10 +29,7 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(
     "name", ["Anna's detector", '100 % "good" \'uns', "back\\", "Bananenblätter 🍌", "a';--", "plain"]
 )
-def test_a_version_is_delivered_whatever_its_model_is_called(
-    mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_version_is_delivered_whatever_its_model_is_called(mlflow_uri: str, tmp_path: Path, name: str) -> None:
     pipeline = MlflowWorld(mlflow_uri, tmp_path, name)
     MlflowClient(mlflow_uri).create_registered_model(pipeline.name.replace("'", "x") + "x")
     version = pipeline.publish(b"weights")

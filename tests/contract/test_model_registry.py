@@ -23,7 +23,6 @@ def pipeline(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     if request.param == "fake":
         return FakeWorld()
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.chdir(tmp_path)  # without a server, MLflow keeps artifacts in ./mlruns
     return MlflowWorld(request.getfixturevalue("mlflow_uri"), tmp_path)
 
 
