@@ -122,6 +122,6 @@ def _show_difference(before: str, after: str) -> None:
 
     from banana_delivery.policies.reading import load_policy
 
-    texts = [load_policy(source).text.splitlines() for source in (before, after)]
-    for line in difflib.unified_diff(*texts, before, after, lineterm="", n=0):
+    old, new = (load_policy(source).text.splitlines() for source in (before, after))
+    for line in difflib.unified_diff(old, new, before, after, lineterm="", n=0):
         typer.echo(visible(line))

@@ -37,7 +37,8 @@ def promise_view(promised: Promise, warnings: Sequence[str]) -> Group:
         "slowest."
     )
     said = [Text(one_line(line)) for line in lines]
-    if not all(one.deliveries for one in (*promised.sound, *promised.figures)):
+    played = [*(one.deliveries for one in promised.sound), *(one.deliveries for one in promised.figures)]
+    if not all(played):
         late += " There was no time to play what was not played; --rounds 1 plays it, however long it takes."
     told = [Text(one_line(f"Warning: {one}"), "yellow") for one in warnings]
     return Group(*said, _sound(promised.sound), _figures(promised.figures), Text(late), *told)
