@@ -59,6 +59,7 @@ for command in (
     upkeep.prune,
     upkeep.rebuild,
     judging.holdout,
+    judging.policy,
 ):
     waits = command in {delivering.deliver, delivering.redeploy, deciding.approve}
     app.command(command.__name__.replace("_", "-"), epilog=exit_codes() if waits else None)(command)
