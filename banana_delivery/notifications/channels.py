@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from enum import Enum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from banana_delivery.files import text_sha256
 from banana_delivery.notifications.forms import Form, worded
@@ -50,8 +50,9 @@ class Channel(NamedTuple):
     @property
     def form(self) -> Form:
         """The richest that it shows. One that takes every form hands it on to a program, for which text is right."""
-        form, taken = Form(self.plugin.resolve_format(None)), self.plugin.notify_format
-        forms = {Form(one) for one in ([taken] if isinstance(taken, str) else taken)}
+        form = Form(self.plugin.resolve_format(None))
+        taken: Any = self.plugin.notify_format  # One or several, whatever its type says.
+        forms = {Form(one) for one in ((taken,) if isinstance(taken, str) else taken)}
         return Form.MARKDOWN if form is Form.TEXT and forms == {Form.TEXT, Form.MARKDOWN} else form
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import apprise
 import pytest
@@ -37,9 +38,9 @@ def told(outcome: Outcome, production: ProductionNow | None = None) -> Notice:
 
 
 @contextmanager
-def json_receiver() -> Iterator[tuple[str, list[dict[str, object]]]]:
+def json_receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """What Apprise's json:// posts to: its address without a scheme, and what came."""
-    came: list[dict[str, object]] = []
+    came: list[dict[str, Any]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -112,8 +113,8 @@ def test_a_program_is_sent_plain_text_its_type_and_the_report_once(tmp_path: Pat
     [message] = came
     assert message["type"] == "failure"
     assert "11 of 72 user requests failed ‹b›here‹/b›." in str(message["message"]).splitlines()
-    [attached] = message["attachments"]  # type: ignore[misc]
-    assert base64.b64decode(attached["base64"]) == b"all of it"  # type: ignore[index]
+    [attached] = message["attachments"]
+    assert base64.b64decode(attached["base64"]) == b"all of it"
 
 
 def test_each_notice_goes_to_those_who_listen_for_its_kind_and_to_whoever_listens_for_all(tmp_path: Path) -> None:
