@@ -1,20 +1,19 @@
-"""A checkpoint as ultralytics sees it; imported only in the subprocess that may load it."""
+"""From a scanned checkpoint to a detector that can be delivered, or to the sentence that says why it cannot."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from ultralytics.data.augment import LetterBox
-from ultralytics.models import YOLO
-from ultralytics.utils.nms import non_max_suppression
-from ultralytics.utils.ops import scale_boxes
-from ultralytics.utils.patches import imread
+from ultralytics import __version__
+from ultralytics.models import RTDETR, YOLO
+from ultralytics.nn import tasks
+from ultralytics.utils import loss, tal
+from ultralytics.utils.checks import check_imgsz
 
 from banana_delivery.errors import (
     BrokenWeightsError,
@@ -22,18 +21,17 @@ from banana_delivery.errors import (
     UnreadableCheckpointError,
     UnsupportedModelError,
 )
-from banana_delivery.export.protocol import Detection
+from banana_delivery.export.protocol import Frame
 from banana_delivery.quoting import cited
 
-Pixels = NDArray[np.uint8]
-"""Shape (height, width, 3), blue first, as OpenCV has it."""
-
 STRIDE = 32
+"""Least step of a frame's sides, whatever the model's: ultralytics' own."""
 SMALLEST, LARGEST = 32, 4096
+MOST_CLASSES = 10_000
 COLOURS = 3
-IOU_LIMIT = 0.7
-"""Overlap above which two boxes of one class are one object: ultralytics' default, and the serving application's."""
-MAX_DETECTIONS = 300
+OWN_FAULTS = (MemoryError, PermissionError, BlockingIOError)
+"""Of this machine, whoever's code raises them."""
+_FLAT = "ultralytics.yolo.utils"
 
 
 @dataclass(frozen=True)
@@ -43,14 +41,17 @@ class Detector:
     Attributes:
         yolo: the loaded model.
         classes: names, in the order of their ids.
-        input_size: pixels of the longer side: what it was trained on.
-        takes_frames: whether the other side may be shorter, as long as it is a multiple of `STRIDE`.
+        frame: what it takes.
     """
 
-    yolo: YOLO
+    yolo: YOLO | RTDETR
     classes: tuple[str, ...]
-    input_size: int
-    takes_frames: bool
+    frame: Frame
+
+    @property
+    def network(self) -> Any:
+        """The network itself."""
+        return self.yolo.model
 
 
 def load(checkpoint: Path) -> Detector:
@@ -59,75 +60,60 @@ def load(checkpoint: Path) -> Detector:
     Raises:
         RejectedModelError: if it cannot; the subclass says why.
     """
+    _know_former_modules()
     try:
         yolo = YOLO(checkpoint)
-    except (MemoryError, PermissionError):
+        task, network = str(yolo.task), _checked_network(yolo)
+    except OWN_FAULTS:
         raise
     except Exception as error:
         raise UnreadableCheckpointError(
-            f"{checkpoint.name} cannot be loaded as an ultralytics model ({type(error).__name__}: "
-            f"{cited(_brief(error))}): register the best.pt of a training run."
+            f"{checkpoint.name} cannot be loaded as an ultralytics model ({said(error)}): register the best.pt of a "
+            "training run."
         ) from error
-    if yolo.task != "detect":
+    if task != "detect":
         raise NotADetectorError(
-            f"{checkpoint.name} holds a model for the task {cited(str(yolo.task))}, not a detector: register a version "
+            f"{checkpoint.name} holds a model for the task {cited(task)}, not a detector: register a version "
             "that was trained with task 'detect'."
         )
-    _check_weights(checkpoint.name, yolo.model)
-    network: Any = yolo.model
-    return Detector(
-        yolo,
-        _classes(checkpoint.name, yolo.names),
-        _input_size(checkpoint.name, yolo),
-        # With a coarser grid, other sides than the trained one may not divide.
-        takes_frames=int(network.stride.max()) <= STRIDE,
-    )
+    _check_weights(checkpoint.name, network)
+    return Detector(yolo, _classes(checkpoint.name, network), _frame(checkpoint.name, yolo))
 
 
-def answer(detector: Detector, image: Path, confidence: float) -> tuple[Detection, ...]:
-    """The checkpoint's own detections in an image file, by ultralytics' own preparation and suppression.
+def said(error: Exception) -> str:
+    """The kind and the first line of somebody else's error, within a sentence of ours."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {cited(lines[0][:200] if lines else 'no message')}"
 
-    Its parts are called and not ``YOLO.predict``, which costs three seconds more: it imports torchvision for a
-    suppression that ultralytics brings along, and torchvision imports torch's compiler.
+
+def is_own_fault(error: Exception) -> bool:
+    """Whether an error is this machine's and not the model's."""
+    # torch says so in a sentence of its own.
+    return isinstance(error, (*OWN_FAULTS, OSError)) or "allocate memory" in str(error)
+
+
+def _know_former_modules() -> None:
+    """Tell torch what checkpoints of 8.0 call by the module in which it was then: the loss that a training left there.
+
+    ultralytics itself knows these when it loads without restrictions.
     """
-    pixels = _read(image)
-    frame = _letterbox(detector, pixels)
-    batch = torch.from_numpy(np.ascontiguousarray(frame[..., ::-1].transpose(2, 0, 1)))[None].float() / 255
-    with torch.no_grad():
-        network: Any = detector.yolo.model
-        [found] = non_max_suppression(
-            network(batch),
-            confidence,
-            IOU_LIMIT,
-            max_det=MAX_DETECTIONS,
-            nc=len(detector.classes),
-            end2end=bool(getattr(network, "end2end", False)),
-        )
-    found[:, :4] = scale_boxes(frame.shape[:2], found[:, :4], pixels.shape)
-    return tuple(
-        Detection(class_id=int(class_id), score=score, box=(x1, y1, x2, y2))
-        for x1, y1, x2, y2, score, class_id in found[:, :6].tolist()
+    known = {f"{_FLAT}.loss": loss, f"{_FLAT}.tal": tal}
+    torch.serialization.add_safe_globals(
+        [
+            (kind, f"{name}.{kind.__name__}")
+            for name, module in known.items()
+            for kind in vars(module).values()
+            if isinstance(kind, type) and kind.__module__ == module.__name__
+        ]
     )
 
 
-def write_frame(detector: Detector, image: Path, to: Path) -> Path:
-    """Write an image as the network sees it, letterboxed, into a lossless file."""
-    if not cv2.imwrite(str(to), _letterbox(detector, _read(image))):
-        raise OSError(f"{to} could not be written.")
-    return to
-
-
-def _read(image: Path) -> Pixels:
-    pixels: Pixels | None = imread(str(image))
-    if pixels is None:
-        raise OSError(f"{image} is not an image that OpenCV can read.")
-    return pixels
-
-
-def _letterbox(detector: Detector, pixels: Pixels) -> Pixels:
-    size = (detector.input_size, detector.input_size)
-    frame: Any = LetterBox(size, auto=detector.takes_frames, stride=STRIDE)(image=pixels)
-    return np.asarray(frame, np.uint8)
+def _checked_network(yolo: Any) -> Any:
+    """The network, if it has what every detector has."""
+    network = yolo.model
+    if not isinstance(network, tasks.BaseModel):
+        raise TypeError(f"it holds a {type(network).__name__} and no model of ultralytics")
+    return network
 
 
 def _check_weights(name: str, network: Any) -> None:
@@ -139,28 +125,70 @@ def _check_weights(name: str, network: Any) -> None:
             )
 
 
-def _classes(name: str, names: dict[int, str]) -> tuple[str, ...]:
-    if sorted(names) != list(range(len(names))) or not names:
-        raise UnsupportedModelError(f"{name} does not number its classes from 0 without gaps: {cited(str(names))}.")
-    return tuple(str(names[index]) for index in range(len(names)))
+def _classes(name: str, network: Any) -> tuple[str, ...]:
+    """The names of the classes, as many as the network has outputs for."""
+    names = getattr(network, "names", None)
+    if isinstance(names, (list, tuple)):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names or sorted(map(str, names)) != sorted(map(str, range(len(names)))):
+        raise UnsupportedModelError(
+            f"{name} does not number its classes from 0 without gaps: {cited(str(names))}; train it with a data.yaml "
+            "whose 'names' are a plain list."
+        )
+    listed = tuple(str(value) for _, value in sorted(names.items(), key=lambda one: int(one[0])))
+    _check_names(name, listed)
+    outputs = getattr(network.model[-1], "nc", len(listed))
+    if outputs != len(listed):
+        raise UnsupportedModelError(
+            f"{name} names {len(listed)} classes, but its network has outputs for {outputs}, so nobody knows which is "
+            "which: train it with the data.yaml whose names these are."
+        )
+    return listed
 
 
-def _input_size(name: str, yolo: YOLO) -> int:
-    network: Any = yolo.model
+def _check_names(name: str, classes: Sequence[str]) -> None:
+    if len(classes) > MOST_CLASSES:
+        raise UnsupportedModelError(f"{name} names {len(classes):,} classes; up to {MOST_CLASSES:,} can be served.")
+    for index, one in enumerate(classes):
+        try:
+            one.encode()
+        except UnicodeEncodeError:
+            raise UnsupportedModelError(
+                f"{name} calls class {index} {cited(one)}, which is no text (half of a character of UTF-16): write the "
+                "name anew in data.yaml and train again."
+            ) from None
+
+
+def _frame(name: str, yolo: Any) -> Frame:
+    """What ``predict`` would give the network."""
+    network = yolo.model
     channels = network.yaml.get("channels", COLOURS)
     if channels != COLOURS:
         raise UnsupportedModelError(f"{name} reads images of {channels} channels; only {COLOURS} can be served.")
+    stride = max(int(network.stride.max()), STRIDE)
     trained: Any = yolo.overrides.get("imgsz", 640)
-    sizes = {trained} if isinstance(trained, int) else set(trained)
-    size = max(sizes)
-    if len(sizes) != 1 or size % STRIDE or not SMALLEST <= size <= LARGEST:
+    sides = _sides(trained, stride)
+    if sides is None or not all(SMALLEST <= side <= LARGEST for side in sides):
         raise UnsupportedModelError(
-            f"{name} was trained on images of {trained} pixels; only squares of {SMALLEST} to {LARGEST} pixels in "
-            f"steps of {STRIDE} can be served."
+            f"{name} says that it was trained on images of {cited(repr(trained))} pixels, which is no size that "
+            f"ultralytics predicts at: it has to be a whole number of {SMALLEST} to {LARGEST}, or two of them for "
+            "height and width, so set 'imgsz' in train_args and save the checkpoint again."
         )
-    return int(size)
+    return Frame(height=sides[0], width=sides[1], stride=stride, stretched=isinstance(yolo, RTDETR))
 
 
-def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else "no message"
+def _sides(trained: Any, stride: int) -> tuple[int, int] | None:
+    """Height and width in whole strides; None for what ``predict`` would not take."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sides = check_imgsz(trained, stride=stride, min_dim=2)
+        height, width = (int(side) for side in sides)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return None if isinstance(trained, bool) else (height, width)
+
+
+def made_by() -> str:
+    """The release of ultralytics that loads checkpoints here."""
+    return f"ultralytics {__version__}"

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from banana_delivery.export.export import write_version_file
-from banana_delivery.export.protocol import Exported
+from banana_delivery.export.protocol import Exported, Frame
 from banana_delivery.model_registry.base import ModelVersion
 from serving.inference.model import read_version
 
@@ -20,7 +20,7 @@ MODEL = ModelVersion(
 )
 EXPORTED = Exported(
     classes=("early_streak", "Spät"),
-    input_size=160,
+    frame=Frame(width=160, height=96, stride=32, stretched=False),
     exported_with="ultralytics 8",
     answers=(),
     frames=(),
@@ -33,6 +33,7 @@ def test_the_serving_application_reads_it(tmp_path: Path) -> None:
     read = read_version(path.with_name("model.onnx"))
     assert (read.model_name, read.version, read.mlflow_run_id) == ("banana_sigatoka_detector", "7", "0123")
     assert (read.classes, read.input_size) == (["early_streak", "Spät"], 160)
+    assert (read.takes.width, read.takes.height, read.takes.stride, read.takes.stretched) == (160, 96, 32, False)
     assert (read.checkpoint_sha256, read.onnx_sha256) == ("a" * 64, "b" * 64)
 
 

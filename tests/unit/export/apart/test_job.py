@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from banana_delivery.errors import ExportError, UnsafeModelError
-from banana_delivery.export.apart.job import GONE_SECONDS, START_SECONDS, WORK_SECONDS, ExportJobs, exporter_for
+from banana_delivery.export.apart.job import GONE_SECONDS, START_SECONDS, ExportJobs, exporter_for
 from banana_delivery.export.apart.order import Made, Order
-from banana_delivery.export.export import Artifact, export_model
+from banana_delivery.export.export import LIMIT_SECONDS, SCAN_SECONDS, Artifact, export_model
 from banana_delivery.export.parity import Agreement, Parity
-from banana_delivery.export.protocol import Rejection
+from banana_delivery.export.protocol import Frame, Rejection
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.settings import Settings
@@ -39,9 +39,11 @@ VERSION = ModelVersion(
     created_at=0.0,
 )
 ALIKE = Agreement(detections=1, agreeing=1, max_box_difference_px=0.0, max_score_difference=0.0)
+WORK_SECONDS = SCAN_SECONDS + 2 * LIMIT_SECONDS + 60.0
+
 MADE = Made(
     classes=("streak",),
-    input_size=640,
+    frame=Frame(width=640, height=640, stride=32, stretched=False),
     exported_with="programs",
     parity=Parity(images=1, same_pixels=ALIKE, files=ALIKE, passed=True, reason="alike"),
     said=("Exported 1 class",),

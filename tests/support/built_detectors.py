@@ -1,0 +1,137 @@
+"""Checkpoints of every kind of detector that ultralytics builds, tiny and untrained, yet finding something.
+
+An untrained network finds nothing, and nothing can be compared. So its normalisation is settled on a few images and
+its last layers are spread until some of its scores are above what a user sees.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+
+from banana_delivery.sample_data.leaves import make
+from examples.quiet import ultralytics
+
+SCALE = "n"
+HIGHEST = 1.2
+"""Logit of the best score of each class: 0.77."""
+
+
+def build(
+    architecture: str,
+    to: Path,
+    *,
+    classes: int = 3,
+    width: float = 0.125,
+    depth: float = 0.33,
+    imgsz: Any = 96,
+    seed: int = 0,
+) -> Path:
+    """Write a checkpoint as a training leaves it.
+
+    Args:
+        architecture: name of a file of ultralytics' ``cfg/models`` without its ending, such as ``yolov8-p6``.
+        to: folder that receives ``best.pt``.
+        classes: number of classes.
+        width: width multiplier.
+        depth: depth multiplier.
+        imgsz: what the checkpoint says of its size, right or not.
+        seed: of the random weights.
+    """
+    import torch
+
+    package = ultralytics()
+    torch.manual_seed(seed)
+    model = _new(package, architecture, to, classes, width, depth)
+    network: Any = model.model
+    _settle(network, max(imgsz, 96) // 64 * 64 + 64 if isinstance(imgsz, int) else 128)
+    network.names = {index: f"class {index}" for index in range(classes)}
+    return save(network, to, imgsz)
+
+
+def save(network: Any, to: Path, imgsz: Any = 96, *, criterion: Any = None, **more: Any) -> Path:
+    """Write a network as ultralytics' ``strip_optimizer`` leaves it."""
+    import torch
+
+    arguments = {"task": "detect", "imgsz": imgsz, "data": "data.yaml"}
+    network.args = arguments
+    network.criterion = criterion
+    network.eval()
+    path = to / "best.pt"
+    torch.save({"epoch": -1, "model": network.half(), "ema": None, "train_args": arguments, **more}, path)
+    return path
+
+
+def _new(package: Any, architecture: str, work: Path, classes: int, width: float, depth: float) -> Any:
+    [source] = sorted((Path(package.__file__).parent / "cfg" / "models").rglob(f"{architecture}.yaml"))
+    definition = yaml.safe_load(source.read_text())
+    definition["nc"] = classes
+    if "scales" in definition:
+        channels = definition["scales"].get(SCALE, [0, 0, 1024])[2]
+        definition["scales"] = {SCALE: [depth, width, channels]}
+        definition["scale"] = SCALE
+    else:
+        definition |= {"depth_multiple": depth, "width_multiple": width}
+    file = work / f"{architecture}.yaml"
+    file.write_text(yaml.safe_dump(definition))
+    kind = package.RTDETR if "rtdetr" in architecture else package.YOLO
+    return kind(file)
+
+
+def _settle(network: Any, size: int) -> None:
+    import torch
+    from torch import nn
+
+    pixels = [cv2.resize(make(7, index).image, (size, size)) for index in range(6)]
+    batch = torch.from_numpy(np.stack(pixels)[..., ::-1].transpose(0, 3, 1, 2).copy()).float() / 255
+    stride = int(network.stride.max())
+    batch = nn.functional.interpolate(batch, (max(size, 2 * stride),) * 2)
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    network.eval()
+    for part in norms:
+        part.train()
+        part.reset_running_stats()
+        part.momentum = None
+    with torch.no_grad():
+        network(batch)
+    for part in norms:
+        part.eval()
+        part.momentum = 0.03
+    _spread(network, batch)
+
+
+def _spread(network: Any, batch: Any) -> None:
+    """Scale and shift each last layer of scores until the best of each class are high and most are not."""
+    import torch
+    from torch import nn
+
+    for part in _last_layers(network.model[-1]):
+        seen: list[Any] = []
+        hook = part.register_forward_hook(lambda _module, _given, out, seen=seen: seen.append(out.detach()))
+        with torch.no_grad():
+            network(batch)
+        hook.remove()
+        if not seen:
+            continue
+        axis = 1 if isinstance(part, nn.Conv2d) else seen[0].dim() - 1
+        with torch.no_grad():
+            by_class = torch.cat([one.transpose(0, axis).flatten(1) for one in seen], 1)
+            top, middle = by_class.amax(1), by_class.median(1).values
+            # No score may come near 1, where so many are equal that chance decides which box is kept.
+            factor = HIGHEST * 2.5 / float((top - middle).max() + 1e-6)
+            part.weight.mul_(factor)
+            part.bias.mul_(factor).add_(HIGHEST - top * factor)
+
+
+def _last_layers(head: Any) -> list[Any]:
+    from torch import nn
+
+    if hasattr(head, "dec_score_head"):
+        return [*head.dec_score_head, head.enc_score_head]
+    branches = [getattr(head, name, None) for name in ("cv3", "one2one_cv3")]
+    layers = [branch[-1] if isinstance(branch, nn.Sequential) else branch for one in branches if one for branch in one]
+    return [layer for layer in layers if isinstance(layer, nn.Conv2d)]
