@@ -12,6 +12,7 @@ import uvicorn
 
 from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.runs.pages.app import dagster_pages, guarded, open_workspace
+from banana_delivery.runs.pages.database import look_before_use
 from banana_delivery.settings import load_settings
 
 STATEMENT_MILLISECONDS = 15_000
@@ -33,6 +34,7 @@ def main() -> None:
     settings = load_settings()
     with dg.DagsterInstance.get() as instance:
         instance.optimize_for_webserver(STATEMENT_MILLISECONDS, RECYCLE_SECONDS, MOST_CONNECTIONS)
+        look_before_use()
         with open_workspace(instance, told.workspace) as workspace:
             uvicorn.run(
                 guarded(dagster_pages(workspace), settings),
