@@ -273,7 +273,7 @@ class Settings(BaseSettings):
     minimum_map50: float = Field(default=0.5, ge=0, le=1, description="What every release must reach.")
 
     # People.
-    notify_urls: list[SecretStr] = Field(default=[], description="Apprise URLs, one a channel, as JSON.")
+    notify_urls: list[SecretStr] = Field(default=[], description="Apprise URLs as JSON; before one, its audience.")
 
     @field_validator(*FILES_THAT_MAY_BE, mode="before")
     @classmethod
