@@ -16,7 +16,7 @@ from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.drift import Observed, find_drift
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
-from banana_delivery.policy.rollout.analysis import StepState, begin_step, observe
+from banana_delivery.policy.rollout.analysis import StepState, begin_step, findings, observe
 from banana_delivery.policy.rollout.decision import (
     Action,
     ActionKind,
@@ -28,14 +28,19 @@ from banana_delivery.policy.rollout.decision import (
     probe_rate,
     stand_back,
 )
-from banana_delivery.policy.rollout.metrics import step_metrics
+from banana_delivery.policy.rollout.metrics import EvidenceSeen, step_metrics
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
+from banana_delivery.policy.rollout.reasons import progress
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import retry
 
 POLL_SECONDS = 1.0
 ENTRY_SECONDS = 2.0
 """How long production is looked at before a candidate gets the first users: trouble shows in a few requests."""
+SAY_SECONDS = 15.0
+"""Between two lines about a step that goes on: few enough to read, and a step of minutes does not look hung."""
+LAST_LOOKS = 2
+"""At what a candidate still answered while its users were sent back."""
 OUTAGE_SECONDS = 60.0
 """How long the target may fail to answer before a release gives up; the replicas serve on meanwhile."""
 
@@ -71,6 +76,7 @@ class TrafficShift:
         log: told one line a step.
         sleep: waits so many seconds between two polls.
         steps: what was seen so far.
+        last: how the last step stood when it was decided.
     """
 
     target: ReleaseTarget
@@ -84,6 +90,7 @@ class TrafficShift:
     control: Load | None = None
     overridden: bool = False
     steps: list[ShiftStep] = field(default_factory=list)
+    last: StepState | None = None
 
     def run(self, step: Step) -> Action:
         """Give the candidate the step's share and poll every second until the policy knows what to do.
@@ -128,6 +135,7 @@ class TrafficShift:
                 action = stand_back(reason)
                 metrics = step_metrics(state, self.candidate).replace(weight=0)
                 self.steps.append(ShiftStep(metrics=metrics, decision=action.kind.value, reason=reason))
+                self.last = None  # It met no users of which more could be counted.
                 return action
 
     def _set_rates(self, probe: float, control: float) -> None:
@@ -135,16 +143,43 @@ class TrafficShift:
         if self.control:
             self.control.set_rate(control)
 
+    def look_back(self) -> None:
+        """Count what users got in the last step until they were elsewhere: some failed after it was decided.
+
+        For the record alone: nothing is judged, and what cannot be seen now stays as it was.
+        """
+        for _ in range(LAST_LOOKS):
+            if self.last is None:
+                return
+            try:
+                snapshot = self.target.traffic(Environment.PRODUCTION)
+            except TargetError:
+                return
+            self.last = observe(self.plan, self.last, snapshot, self.candidate)
+            evidence = self.steps[-1].metrics.evidence
+            metrics = step_metrics(self.last, self.candidate).replace(evidence=evidence)
+            if metrics.requests == self.steps[-1].metrics.requests:
+                return
+            self.steps[-1] = self.steps[-1].replace(metrics=metrics)
+            self.sleep(POLL_SECONDS)
+
     def _poll_until_decided(self, state: StepState) -> tuple[Action, StepAssessment]:
+        seen, said = EvidenceSeen(), 0.0
         while True:
             self.lease.check()
             snapshot = self.retry(self._poll)
             judgement, state = assess_step(
                 self.plan, state, snapshot, self.candidate, self.image.digest, overridden=self.overridden
             )
+            against = findings(self.plan, state, self.candidate)
+            seen.add(state.seconds, against)
             action = next_action(self.plan, state, judgement)
             if action.kind is not ActionKind.WAIT:
-                return action, judgement
+                self.last = state
+                return action, judgement.replace(metrics=judgement.metrics.replace(evidence=seen.lines))
+            if state.seconds - said >= SAY_SECONDS:
+                said = state.seconds
+                self.log(progress(state, judgement.reason, against))
             self._set_rates(probe_rate(self.plan, state, snapshot, self.candidate), control_rate(state))
             self.sleep(POLL_SECONDS)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
 from typing import Self
 
 import dagster as dg
@@ -169,3 +170,11 @@ def _pages(instance: dg.DagsterInstance, wanted: dg.RunsFilter) -> Iterator[dg.D
         if len(page) < _PAGE:
             return
         cursor = page[-1].run_id
+
+
+def code_version() -> str | None:
+    """Which version of the product makes the assets; None where it runs without having been installed."""
+    try:
+        return version(DOMAIN)
+    except PackageNotFoundError:
+        return None

@@ -35,7 +35,7 @@ from banana_delivery.policy.quality.assessment import assess_quality, cannot_be_
 from banana_delivery.policy.staged_versions import is_version
 from banana_delivery.quoting import cited, in_log
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.runs.code_location import CodeLocation, location_of, shared_key
+from banana_delivery.runs.code_location import CodeLocation, code_version, location_of, shared_key
 from banana_delivery.runs.evidence.expiry import unexpired
 from banana_delivery.runs.instance import refuse_without_slot
 from banana_delivery.runs.lifecycle import Runs
@@ -89,6 +89,7 @@ def delivery_asset(
                 io_manager_key=IO_MANAGER,
                 output_required=output_required,
                 description=description,
+                code_version=code_version(),
             )(work)
 
         return build

@@ -114,4 +114,6 @@ def _meet_users(
         if action.wrong_release or action.kind is ActionKind.STAND_BACK:
             # A report would hold against the model what went wrong with its delivery, or with production.
             raise TargetError(action.reason)
+    if action.kind is ActionKind.ROLL_BACK:
+        shift.look_back()
     return shift.steps[-1]

@@ -152,6 +152,8 @@ class _Release:
                 self._promote(before, shift, guard)
         if action.kind is ActionKind.PROMOTE:
             self._verify_that_it_is_still_ours()
+        else:
+            shift.look_back()
         attempt = self._end(before, shift, action, guard)
         if attempt.outcome is Outcome.RELEASED:
             self._tag_stable()

@@ -13,8 +13,10 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp
 from typing_extensions import override
 
+from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.pages.callers import Callers
 from banana_delivery.runs.pages.guard import MAY_CHANGE, Guard
+from banana_delivery.runs.pages.reports import Reports
 from banana_delivery.settings import Settings
 
 POLL_MILLISECONDS = 2000
@@ -50,7 +52,10 @@ def dagster_pages(workspace: Workspace) -> ASGIApp:
 
 
 def guarded(pages: ASGIApp, settings: Settings) -> Guard:
-    """The same, as the settings let people use it."""
+    """The same with the reports beside it, as the settings let people use it."""
     return Guard(
-        pages, Callers.of(settings), read_only=settings.pages_read_only, edit_history=settings.pages_edit_history
+        Reports(pages, settings.home / "reports", CodeLocation.of(settings)),
+        Callers.of(settings),
+        read_only=settings.pages_read_only,
+        edit_history=settings.pages_edit_history,
     )
