@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from banana_delivery.cli import deciding, delivering, freezing, judging, looking, rescuing, stack, upkeep
+from banana_delivery.cli import deciding, delivering, freezing, judging, looking, rescuing, scoring, stack, upkeep
 from banana_delivery.cli.common import errors
 from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.policy.outcomes import exit_codes
@@ -59,6 +59,7 @@ for command in (
     upkeep.prune,
     upkeep.rebuild,
     judging.holdout,
+    scoring.scorecard,
 ):
     waits = command in {delivering.deliver, delivering.redeploy, deciding.approve}
     app.command(command.__name__.replace("_", "-"), epilog=exit_codes() if waits else None)(command)

@@ -12,7 +12,7 @@ from rich.text import Text
 from banana_delivery.cli.common import Reason, console
 from banana_delivery.errors import BadSettingsError
 from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import FreezeRecord
+from banana_delivery.policy.freezes import FreezeRecord
 from banana_delivery.quoting import one_line
 from banana_delivery.settings import Settings, load_settings
 

@@ -18,7 +18,8 @@ from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.names import ACTOR_TAG, TRIGGER_TAG
 from banana_delivery.policies.calendar import moment, outlasts, until_words
 from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import DecisionKind, FreezeRecord, ImageRecord, ManualDecision
+from banana_delivery.policy.asset_records import DecisionKind, ImageRecord, ManualDecision
+from banana_delivery.policy.freezes import FreezeRecord
 from banana_delivery.policy.gate import CLAIMED
 from banana_delivery.policy.model import ImageRef, Outcome
 from banana_delivery.policy.outcomes import CONSEQUENCES

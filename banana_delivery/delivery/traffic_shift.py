@@ -71,6 +71,7 @@ class TrafficShift:
         log: told one line a step.
         sleep: waits so many seconds between two polls.
         steps: what was seen so far.
+        now: seconds since the epoch, to say when the candidate got its users.
     """
 
     target: ReleaseTarget
@@ -84,6 +85,7 @@ class TrafficShift:
     control: Load | None = None
     overridden: bool = False
     steps: list[ShiftStep] = field(default_factory=list)
+    now: Callable[[], float] = time.time
 
     def run(self, step: Step) -> Action:
         """Give the candidate the step's share and poll every second until the policy knows what to do.
@@ -96,11 +98,12 @@ class TrafficShift:
         hindered = self._wait_for_production(step)
         if hindered:
             return hindered
-        self._set_weight(step.weight)
+        began_at = self.now() if self._set_weight(step.weight) else None
         snapshot = self.retry(lambda: self.target.traffic(Environment.PRODUCTION))
         self.retry(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
         action, judgement = self._poll_until_decided(begin_step(self.plan, step, snapshot))
-        self.steps.append(ShiftStep(metrics=judgement.metrics, decision=action.kind.value, reason=judgement.reason))
+        metrics = judgement.metrics.replace(began_at=began_at)
+        self.steps.append(ShiftStep(metrics=metrics, decision=action.kind.value, reason=judgement.reason))
         self.log(f"{step.kind.value} at {step.weight} %: {judgement.reason} -> {action.kind.value}")
         return action
 
@@ -182,13 +185,18 @@ class TrafficShift:
             return f" The users could not be sent to where somebody answers: {error}"
         return f" Nobody answered some of the users, so all of them were sent to {colour}." if colour else ""
 
-    def _set_weight(self, weight: int) -> None:
-        """The candidate's percent of user traffic; before the first release there is nobody to share with."""
+    def _set_weight(self, weight: int) -> bool:
+        """The candidate's percent of user traffic; before the first release there is nobody to share with.
+
+        Returns:
+            Whether it has that share now.
+        """
         record = self.target.record(Environment.PRODUCTION)
         if record.active is None and weight < 100:
-            return
+            return False
         other = {} if record.active is None else {self.candidate.other: 100 - weight}
         self.retry(lambda: self.target.set_weights(self.lease.claim, {self.candidate: weight, **other}))
+        return True
 
     def retry(self, ask: Callable[[], Result]) -> Result:
         """What the target answers; it may be away for ``OUTAGE_SECONDS`` as long as production is still ours."""

@@ -62,7 +62,7 @@ INHERITED: Mapping[str, tuple[str, ...] | None] = {
     "dagster-webserver": ("DAGSTER_*", "PG*", "BANANA_HOME", "BANANA_PAGES_*", "BANANA_DAGSTER_*"),
     "dagster-daemon": ("DAGSTER_*", "PG*", "BANANA_HOME"),
     # Reads when the sensors ticked, and tells people.
-    "dead-man": ("BANANA_HOME", "BANANA_MODEL_NAME", "BANANA_NOTIFY_URLS"),
+    "dead-man": ("BANANA_HOME", "BANANA_MODEL_NAME", "BANANA_NOTIFY_URLS", "BANANA_METRICS_PORT"),
 }
 """What each process inherits of the variables that the stack was started with: all for None. Replicas: nothing."""
 

@@ -80,6 +80,11 @@ def restore(environment: Environment, active: str = "") -> str:
     return f"{PROGRAM} restore --environment {environment}{asked}"
 
 
+def scorecard() -> str:
+    """Shows whether the pipeline keeps its promises."""
+    return f"{PROGRAM} scorecard"
+
+
 def notify_test() -> str:
     """Sends a message to every channel."""
     return f"{PROGRAM} notify-test"

@@ -9,6 +9,7 @@ makes the pipeline keep more or do less.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 
 import dagster as dg
@@ -19,11 +20,11 @@ from banana_delivery.policy.asset_records import (
     AbVerdict,
     ArtifactRecord,
     AttemptRecord,
-    FreezeRecord,
     ImageRecord,
     ManualDecision,
     StagingRecord,
 )
+from banana_delivery.policy.freezes import FreezeRecord
 from banana_delivery.policy.model import ImageRef, Outcome, StoredRecord
 from banana_delivery.quoting import in_markdown
 from banana_delivery.runs.code_location import FREEZES, ROLLOUT_LOG, CodeLocation
@@ -80,6 +81,17 @@ class AuditLog:
         lines = self._reader.lines(AttemptRecord, ROLLOUT_LOG, version, readable=True)
         return _counted(line for line in lines if not line.doubt)
 
+    def since(self, moment: float) -> tuple[list[AttemptRecord], int]:
+        """The signed attempts since a moment, newest first, and how many lines about others count for nothing.
+
+        Args:
+            moment: seconds since the epoch; the first signed line before it ends the search.
+        """
+        lines = self._reader.lines(AttemptRecord, ROLLOUT_LOG, None, readable=True)
+        found = [*takewhile(lambda line: bool(line.doubt) or line.record is None or line.record.at >= moment, lines)]
+        believed = [*_counted(line for line in found if not line.doubt)]
+        return believed, sum(bool(line.doubt) for line in found)
+
     def said_attempts(self, version: str | None = None, *, readable: bool = False) -> Iterator[AttemptRecord]:
         """Every line about an attempt, whoever wrote it: for what only keeps more or does less by knowing of it.
 
@@ -120,6 +132,11 @@ class AuditLog:
     def each_image(self) -> Iterator[ImageRecord]:
         """The images of all versions, newest first; what cannot be read is passed over."""
         lines = self._reader.lines(ImageRecord, IMAGE, None, readable=True)
+        return (line.record for line in lines if line.record and not line.doubt)
+
+    def each_report(self) -> Iterator[AbRecord]:
+        """The A/B reports of all versions, newest first; what cannot be read is passed over."""
+        lines = self._reader.lines(AbRecord, AB_REPORT, None, readable=True)
         return (line.record for line in lines if line.record and not line.doubt)
 
     def image(self, version: str, digest: str) -> ImageRef | None:

@@ -24,8 +24,8 @@ ROLLOUT_LOG = "rollout_log"
 FREEZES = "freezes"
 LOGS = (ROLLOUT_LOG, FREEZES)
 """What no run of ours makes: who writes there says so without one."""
-DELIVER, REDEPLOY, ROLLBACK = "deliver", "redeploy", "rollback"
-_DELIVERIES = frozenset({DELIVER, REDEPLOY})
+DELIVER, REDEPLOY, ROLLBACK, SCORECARD = "deliver", "redeploy", "rollback", "scorecard"
+_JOBS = frozenset({DELIVER, REDEPLOY, ROLLBACK, SCORECARD})
 _PAGE = 100
 
 
@@ -94,7 +94,7 @@ class CodeLocation:
         """
         if self.tags.items() <= run.tags.items():
             return True
-        ours = run.job_name in {*_DELIVERIES, ROLLBACK} or not set(self.keys).isdisjoint(run.asset_selection or ())
+        ours = run.job_name in _JOBS or not set(self.keys).isdisjoint(run.asset_selection or ())
         return ours and location_of(run) == self.name
 
     def version_of(self, run: dg.DagsterRun) -> str:

@@ -30,7 +30,7 @@ from banana_delivery.names import (
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.staged_versions import UnderWay
-from banana_delivery.runs.code_location import ROLLBACK, CodeLocation
+from banana_delivery.runs.code_location import ROLLBACK, SCORECARD, CodeLocation
 from banana_delivery.targets.sightings import Sightings
 from banana_delivery.waiting import boot_id
 
@@ -81,14 +81,14 @@ class Runs:
         return is_gone(run.run_id, signed)
 
     def dead(self, sightings: Sightings) -> list[Run]:
-        """Deliveries and rollbacks that Dagster believes to be running although their process is gone.
+        """Deliveries, rollbacks and scorecards that Dagster believes to be running although their process is gone.
 
         Args:
             sightings: for how long runs were seen on which no process ever worked.
         """
         running = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
         runs = self.location.runs(self.instance, dg.RunsFilter(statuses=running))
-        ours = [run for run in runs if self.location.version_of(run) or run.job_name == ROLLBACK]
+        ours = [run for run in runs if self.location.version_of(run) or run.job_name in {ROLLBACK, SCORECARD}]
         strangers = [run for run in ours if self._never_signed_in(run)]
         # Together, since they are few: one more among them, and all get a little longer.
         lasted = sightings.lasted("runs-never-signed-in", " ".join(run.run_id for run in strangers))
@@ -187,10 +187,23 @@ class Runs:
                 "actor": run.tags.get(ACTOR_TAG, ""),
                 "run_id": run.run_id,
                 "at": now,
+                "asked_at": _asked_at(run, known),
                 "seconds": max(0.0, now - started),
                 **facts,
             }
         )
+
+
+def _asked_at(run: Run, known: dg.RunRecord | None) -> float | None:
+    """When a delivery was asked for: when its version was staged, or else when somebody made its run."""
+    try:
+        return float(run.tags[STAGED_AT_TAG]) if trigger_of(run.tags) == "sensor" else _created_at(known)
+    except (KeyError, ValueError):
+        return _created_at(known)
+
+
+def _created_at(known: dg.RunRecord | None) -> float | None:
+    return known.create_timestamp.timestamp() if known else None
 
 
 def trigger_of(tags: Mapping[str, str]) -> str:

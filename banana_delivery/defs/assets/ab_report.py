@@ -105,7 +105,7 @@ def _meet_users(
         target.deploy(lease.claim, candidate, ref, 1)
         wait_until_ready(target, lease, Environment.PRODUCTION, candidate, timeout, run.say)
         probe = load.enter_context(probing(evaluator, target, candidate))
-        shift = TrafficShift(target, lease, plan, candidate, ref, probe, run.say, clock.sleep)
+        shift = TrafficShift(target, lease, plan, candidate, ref, probe, run.say, clock.sleep, now=clock.time)
         if target.record(Environment.PRODUCTION).active:
             control = probing(evaluator, target, candidate.other)
             shift.control = load.enter_context(control)

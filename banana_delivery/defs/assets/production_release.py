@@ -143,6 +143,7 @@ class _Release:
                 self.run.say,
                 self.clock.sleep,
                 overridden=self.run.override(self.ref) is not None,
+                now=self.clock.time,
             )
             if before.active:
                 control = probing(self.evaluator, self.target, before.active)

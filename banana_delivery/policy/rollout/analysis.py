@@ -84,6 +84,7 @@ class StepState(StoredModel):
         lately: what was counted in the last seconds, poll by poll.
         active_silent_polls: how many looks in a row have found no trace of the active release; None until the first
             that did find one.
+        dark_seconds: for how long, look by look, users asked and none of them was served.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"silent_looks": "silent_polls"}
@@ -99,6 +100,7 @@ class StepState(StoredModel):
     silent_polls: int = Field(default=0, ge=0)
     lately: tuple[Poll, ...] = ()
     active_silent_polls: int | None = None
+    dark_seconds: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -190,6 +192,7 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
         silent_polls=_silent_polls(state.silent_polls, heard, candidate),
         lately=(*(one for one in state.lately if one.at > snapshot.at - RECENT_SECONDS), poll),
         active_silent_polls=_active_silent_polls(state, heard, candidate.other),
+        dark_seconds=state.dark_seconds + _dark(tallies, active) * (snapshot.at - state.seen.at),
         seen=snapshot.replace(backends={**state.seen.backends, **backends}),
         totals={**state.totals, **{key: add(state.totals.get(key, NOTHING), new) for key, new in news.items()}},
         windows=grown + _restart(plan, state, snapshot.at),
@@ -199,6 +202,13 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
         else _compared(state.share_evidence, news, candidate),
         unfinished_evidence=_unfinished_compared(state.unfinished_evidence, news, candidate),
     )
+
+
+def _dark(*colours: Mapping[TrafficSource, Tally]) -> bool:
+    """Whether users asked, and none of them was served."""
+    of_users = [tallies[TrafficSource.USER] for tallies in colours]
+    asked = sum(tally.requests for tally in of_users)
+    return asked > 0 and asked == sum(tally.failed + tally.overloads for tally in of_users)
 
 
 def _counted(news: Mapping[str, Counters]) -> set[str]:

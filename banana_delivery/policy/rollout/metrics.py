@@ -39,7 +39,11 @@ class StepMetrics(TrafficMetrics):
         weight: percent of user traffic for the candidate.
         seconds: how long it lasted.
         sources: users and probe apart.
-        active: what the other colour did meanwhile.
+        active: what the other colour did meanwhile, users and probe together.
+        active_users: of that, what users asked; None in records of earlier versions.
+        dark_seconds: for how long users asked and none of them was served; None likewise.
+        began_at: when the candidate was given its share of the users, seconds since the epoch; None if it was not, and
+            in records of earlier versions.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"strata": "sources"}
@@ -49,6 +53,9 @@ class StepMetrics(TrafficMetrics):
     seconds: float
     sources: dict[TrafficSource, TrafficMetrics]
     active: TrafficMetrics
+    active_users: TrafficMetrics | None = None
+    dark_seconds: float | None = None
+    began_at: float | None = None
 
 
 def step_metrics(state: StepState, candidate: Colour) -> StepMetrics:
@@ -66,6 +73,8 @@ def step_metrics(state: StepState, candidate: Colour) -> StepMetrics:
         seconds=state.seconds,
         sources={source: traffic_metrics(state.total(candidate, source)) for source in TRAFFIC_SOURCES},
         active=traffic_metrics(_both(state, candidate.other)),
+        active_users=traffic_metrics(state.total(candidate.other, TrafficSource.USER)),
+        dark_seconds=state.dark_seconds,
     )
 
 

@@ -29,6 +29,7 @@ TEXTS = [
     commands.resume(Environment.PRODUCTION),
     commands.prune(),
     commands.notify_test(),
+    commands.scorecard(),
     commands.restore(Environment.PRODUCTION, active="blue"),
 ]
 
