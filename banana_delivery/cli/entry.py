@@ -60,6 +60,7 @@ for command in (
     upkeep.rebuild,
     judging.holdout,
     scoring.scorecard,
+    judging.policy,
 ):
     waits = command in {delivering.deliver, delivering.redeploy, deciding.approve}
     app.command(command.__name__.replace("_", "-"), epilog=exit_codes() if waits else None)(command)
