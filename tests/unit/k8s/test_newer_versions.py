@@ -17,10 +17,11 @@ from banana_delivery.targets.kubernetes.gateway import PROBE_ROUTE, USER_ROUTE
 from banana_delivery.waiting import gateway_duration
 from tests import ROOT
 from tests.cluster.recorder import PATH
+from tests.contract.release_target_contract import wait_until_ready
 from tests.support.api_schemas import GATEWAY, SUPPORTED, knows, problems
 from tests.support.cluster_objects import ClusterObjects
 from tests.unit.k8s.test_network import K8S, needs_kustomize, rendered
-from tests.unit.targets.kubernetes.test_record_copy import Bench, World, wait_until_ready
+from tests.unit.targets.kubernetes.test_record_copy import Bench, World
 
 TRANSCRIPT = ROOT / "tests" / "fixtures" / "api_calls.txt"
 OLD = "older-api"
