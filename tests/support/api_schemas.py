@@ -67,7 +67,7 @@ def _validator(version: str, kind: str, api_version: str) -> jsonschema_rs.Valid
     return jsonschema_rs.validator_for(schema, registry=_definitions(version))
 
 
-def _closed(required: tuple[str, ...] = (), **properties: Json) -> Json:
+def _closed(required: tuple[str, ...] = (), /, **properties: Json) -> Json:
     """An object with these fields and no others."""
     return {
         "type": "object",

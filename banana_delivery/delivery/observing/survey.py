@@ -54,13 +54,13 @@ def _look(target: ReleaseTarget) -> tuple[dict[Environment, EnvironmentState], t
 
 
 def _state(record: RolloutRecord) -> EnvironmentState:
-    released = record.candidate and record.candidate.version
+    released = record.candidate.version if record.candidate else ""
     share = (
         record.weights.get(record.idle, 0) / 100 if released and record.environment is Environment.PRODUCTION else 0.0
     )
     return EnvironmentState(
         phase=record.phase,
-        under_way=released or "",
+        under_way=released,
         serving=record.live.version if record.live else "",
         digest=record.live.digest if record.live else "",
         candidate_share=share,
