@@ -54,6 +54,7 @@ for command in (
     deciding.adopt_records,
     freezing.freeze,
     freezing.unfreeze,
+    rescuing.pause,
     rescuing.resume,
     rescuing.restore,
     upkeep.prune,

@@ -21,6 +21,7 @@ from banana_delivery.policy.rollout.decision import (
     Action,
     ActionKind,
     StepAssessment,
+    around_pause,
     assess_step,
     control_rate,
     may_begin,
@@ -28,6 +29,7 @@ from banana_delivery.policy.rollout.decision import (
     probe_rate,
     stand_back,
 )
+from banana_delivery.policy.rollout.live import Look, live_step
 from banana_delivery.policy.rollout.metrics import step_metrics
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
 from banana_delivery.targets.base import ReleaseTarget
@@ -70,6 +72,8 @@ class TrafficShift:
         overridden: whether a person wants the candidate out whatever production does.
         log: told one line a step.
         sleep: waits so many seconds between two polls.
+        now: seconds since the epoch, for people.
+        paused: asks who keeps the rollout where it is, and why; empty if nobody does.
         steps: what was seen so far.
     """
 
@@ -81,6 +85,8 @@ class TrafficShift:
     probe: Load
     log: Log
     sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.time
+    paused: Callable[[], str] = lambda: ""
     control: Load | None = None
     overridden: bool = False
     steps: list[ShiftStep] = field(default_factory=list)
@@ -110,21 +116,30 @@ class TrafficShift:
         For at most twice the step's ceiling, as for any sample that does not come.
         """
         record = self.retry(lambda: self.target.record(Environment.PRODUCTION))
-        if record.active is None or record.weights.get(self.candidate):
+        if record.weights.get(self.candidate):
+            return None
+        if record.active is None:
+            while self.paused():
+                self.sleep(POLL_SECONDS)
+                self.lease.check()
             return None
         state, said = begin_step(self.plan, step, self.retry(self._poll)), ""
+        paused = before = ""
         while True:
             self._set_rates(probe_rate(self.plan, state, state.seen, self.candidate), control_rate(state))
             self.sleep(POLL_SECONDS)
             self.lease.check()
             state = observe(self.plan, state, self.retry(self._poll), self.candidate)
             reason = may_begin(self.plan, state, self.candidate, overridden=self.overridden)
-            if not reason and state.seconds >= ENTRY_SECONDS:
+            paused, before = self.paused(), paused
+            state = around_pause(state, paused=bool(paused), before=bool(before))
+            if not reason and not paused and state.seconds >= ENTRY_SECONDS:
                 return None
+            self._show(state, 0, reason or "Production is looked at before the first users are given away.", paused)
             if reason and not said:
                 self.log(f"Waiting before {step.kind.value} at {step.weight} %: {reason}")
             said = reason
-            if reason and state.seconds >= 2 * step.ceiling_seconds:
+            if reason and not paused and state.seconds >= 2 * step.ceiling_seconds:
                 action = stand_back(reason)
                 metrics = step_metrics(state, self.candidate).replace(weight=0)
                 self.steps.append(ShiftStep(metrics=metrics, decision=action.kind.value, reason=reason))
@@ -136,17 +151,26 @@ class TrafficShift:
             self.control.set_rate(control)
 
     def _poll_until_decided(self, state: StepState) -> tuple[Action, StepAssessment]:
+        paused = before = ""
         while True:
             self.lease.check()
             snapshot = self.retry(self._poll)
             judgement, state = assess_step(
                 self.plan, state, snapshot, self.candidate, self.image.digest, overridden=self.overridden
             )
-            action = next_action(self.plan, state, judgement)
+            paused, before = self.paused(), paused
+            action = next_action(self.plan, state, judgement, paused=bool(paused or before))
+            self._show(state, state.step.weight, judgement.reason, paused)
             if action.kind is not ActionKind.WAIT:
                 return action, judgement
+            state = around_pause(state, paused=bool(paused), before=bool(before))
             self._set_rates(probe_rate(self.plan, state, snapshot, self.candidate), control_rate(state))
             self.sleep(POLL_SECONDS)
+
+    def _show(self, state: StepState, weight: int, reason: str, paused: str) -> None:
+        """Let people see this look."""
+        look = Look(at=self.now(), reason=reason, weight=weight, paused=paused)
+        self.lease.show(live_step(self.plan, state, self.candidate, look).model_dump_json())
 
     def _poll(self) -> TrafficSnapshot:
         difference = self._difference()

@@ -69,6 +69,11 @@ def prune(*, delete: bool = False) -> str:
     return f"{PROGRAM} prune{' --delete' if delete else ''}"
 
 
+def go_on() -> str:
+    """Lets a delivery go on that somebody paused."""
+    return f"{PROGRAM} resume {_WHY}"
+
+
 def resume(environment: Environment) -> str:
     """Ends the hold after a hand edit."""
     return f"{PROGRAM} resume {environment}"

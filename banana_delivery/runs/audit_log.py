@@ -25,8 +25,9 @@ from banana_delivery.policy.asset_records import (
     StagingRecord,
 )
 from banana_delivery.policy.model import ImageRef, Outcome, StoredRecord
+from banana_delivery.policy.pauses import PauseRecord, standing_pause
 from banana_delivery.quoting import in_markdown
-from banana_delivery.runs.code_location import FREEZES, ROLLOUT_LOG, CodeLocation
+from banana_delivery.runs.code_location import FREEZES, PAUSES, ROLLOUT_LOG, CodeLocation
 from banana_delivery.runs.evidence.adoption import Unsigned
 from banana_delivery.runs.evidence.reading import PAGE, REPEATED, Line, RecordReader, adopted_records
 from banana_delivery.runs.evidence.signing import Origin
@@ -34,6 +35,8 @@ from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.runs.records import Metadata, Record, signed_metadata
 
 AB_REPORT, IMAGE = "ab_report", "image"
+LATEST_PAUSES = 200
+"""Among so many stands what was said of the one delivery under way."""
 STEP_RECORDS: Mapping[str, type[StoredRecord]] = {
     "model_artifact": ArtifactRecord,
     IMAGE: ImageRecord,
@@ -228,6 +231,30 @@ class AuditLog:
             )
         )
 
+    def pause(self, run_id: str) -> PauseRecord | None:
+        """Who keeps a delivery where it is; None if nobody does.
+
+        Like a freeze, a pause counts whoever wrote it; that a delivery may go on is signed.
+        """
+        lines = self._reader.lines(PauseRecord, PAUSES, None, observed=True, latest=LATEST_PAUSES, readable=True)
+        said = (line.record for line in lines if line.record and _keeps(line.record, line.doubt))
+        return standing_pause(said, run_id)
+
+    def record_pause(self, said: PauseRecord) -> None:
+        """Add that somebody keeps a delivery where it is, or lets it go on.
+
+        Raises:
+            EvidenceError: if there is no key to sign it with.
+        """
+        what = "pause" if said.paused else "resume"
+        self.instance.report_runless_asset_event(
+            dg.AssetObservation(
+                asset_key=self.location.key(PAUSES),
+                description=in_markdown(redacted(f"{what} of run {said.run_id}, {said.by}: {said.reason}")),
+                metadata=self._sign_next(said, "", observed=True, asset=PAUSES),
+            )
+        )
+
     def sign(self, record: StoredRecord, asset: str, version: str, run_id: str, **shown: dg.MetadataValue) -> Metadata:
         """A record of a run's step as metadata, signed for where it will stand.
 
@@ -282,6 +309,10 @@ class AuditLog:
         for line in self._reader.lines(kind, asset, version):
             if line.record is not None and not line.doubt:
                 yield line.record, line.event
+
+
+def _keeps(said: PauseRecord, doubt: str) -> bool:
+    return not doubt or (said.paused and doubt != REPEATED)
 
 
 def _counts(said: FreezeRecord, doubt: str) -> bool:

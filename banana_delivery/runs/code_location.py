@@ -22,7 +22,8 @@ REPOSITORY = "__repository__"
 PIPELINE = ("model_artifact", "image", "staging_release", "ab_report", "production_release")
 ROLLOUT_LOG = "rollout_log"
 FREEZES = "freezes"
-LOGS = (ROLLOUT_LOG, FREEZES)
+PAUSES = "pauses"
+LOGS = (ROLLOUT_LOG, FREEZES, PAUSES)
 """What no run of ours makes: who writes there says so without one."""
 DELIVER, REDEPLOY, ROLLBACK = "deliver", "redeploy", "rollback"
 _DELIVERIES = frozenset({DELIVER, REDEPLOY})

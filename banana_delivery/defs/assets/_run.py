@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 import dagster as dg
 
 from banana_delivery.delivery.lease import Lease, Patience, refuse_if_held
+from banana_delivery.delivery.live.pausing import pause_watch
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import (
     DagsterError,
@@ -184,6 +185,11 @@ class DeliveryRun:
             is_silent=watch.is_silent,
             patience=self.patience,
         )
+
+    @property
+    def paused(self) -> Callable[[], str]:
+        """Asks who keeps this delivery where it is."""
+        return pause_watch(self.audit_log, self.recorder, self.run_id)
 
     @property
     def patience(self) -> Patience:

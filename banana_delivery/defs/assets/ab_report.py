@@ -109,7 +109,7 @@ def _meet_users(
         if target.record(Environment.PRODUCTION).active:
             control = probing(evaluator, target, candidate.other)
             shift.control = load.enter_context(control)
-        shift.overridden = run.override(ref) is not None
+        shift.overridden, shift.paused = run.override(ref) is not None, run.paused
         action = shift.run(ab_step(plan))
         if action.wrong_release or action.kind is ActionKind.STAND_BACK:
             # A report would hold against the model what went wrong with its delivery, or with production.

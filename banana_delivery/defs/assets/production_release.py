@@ -142,6 +142,7 @@ class _Release:
                 load.enter_context(probe),
                 self.run.say,
                 self.clock.sleep,
+                paused=self.run.paused,
                 overridden=self.run.override(self.ref) is not None,
             )
             if before.active:

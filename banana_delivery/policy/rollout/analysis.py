@@ -43,8 +43,6 @@ MAX_SILENT_POLLS = 3
 
 EARLY_PASS_VETO = math.log(20)
 """While any test is this far from calm, good overall figures do not end a step early: a fault may just have begun."""
-
-
 NOTHING = Counters()
 
 
@@ -84,6 +82,7 @@ class StepState(StoredModel):
         lately: what was counted in the last seconds, poll by poll.
         active_silent_polls: how many looks in a row have found no trace of the active release; None until the first
             that did find one.
+        before_seconds: what of it is not judged by, since it was begun anew.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"silent_looks": "silent_polls"}
@@ -99,11 +98,17 @@ class StepState(StoredModel):
     silent_polls: int = Field(default=0, ge=0)
     lately: tuple[Poll, ...] = ()
     active_silent_polls: int | None = None
+    before_seconds: float = 0.0
+
+    @property
+    def whole_seconds(self) -> float:
+        """How long the step had lasted at the last look."""
+        return max(self.seen.at - self.started_at, 0.0)
 
     @property
     def seconds(self) -> float:
-        """How long the step had lasted at the last look."""
-        return max(self.seen.at - self.started_at, 0.0)
+        """The same, since it was begun anew if it was."""
+        return max(self.whole_seconds - self.before_seconds, 0.0)
 
     def total(self, colour: Colour, source: TrafficSource) -> Counters:
         """What one backend did since the step began."""
@@ -157,6 +162,17 @@ def begin_step(plan: Plan, step: Step, snapshot: TrafficSnapshot) -> StepState:
     return StepState(step=step, started_at=snapshot.at, seen=snapshot)
 
 
+def begun_anew(state: StepState) -> StepState:
+    """The same step with all its time before it and tests that know nothing; what was counted is still counted."""
+    return state.replace(
+        windows=(Window(index=0),),
+        share_evidence=e_values.NO_SHARE_EVIDENCE,
+        unfinished_evidence=e_values.NO_SHARE_EVIDENCE,
+        ceilings=1,
+        before_seconds=state.whole_seconds,
+    )
+
+
 def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: Colour) -> StepState:
     """The state after one more look.
 
@@ -165,7 +181,7 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
     was counted between the two, nor how much time passed by the clocks of both.
     """
     if snapshot.meter != state.seen.meter:
-        state = state.replace(seen=snapshot, started_at=snapshot.at - state.seconds)
+        state = state.replace(seen=snapshot, started_at=snapshot.at - state.whole_seconds)
     backends = {key: _latest(counters, state.seen.backends.get(key)) for key, counters in snapshot.backends.items()}
     news = {key: delta(counters, state.seen.backends.get(key, NOTHING)) for key, counters in backends.items()}
     budget = plan.latency_budget_seconds
@@ -347,7 +363,7 @@ def loses_uploads(state: StepState) -> bool:
 
 def _restart(plan: Plan, state: StepState, now: float) -> tuple[Window, ...]:
     """A new window if one is due; looks that come late open the latest one only. None beyond the first ceiling."""
-    due = int((now - state.started_at) // plan.restart_seconds)
+    due = int((now - state.started_at - state.before_seconds) // plan.restart_seconds)
     if state.windows[-1].index < due < windows(plan, state.step):
         return (Window(index=due),)
     return ()

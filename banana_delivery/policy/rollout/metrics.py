@@ -63,7 +63,7 @@ def step_metrics(state: StepState, candidate: Colour) -> StepMetrics:
         unfinished=whole.unfinished,
         kind=state.step.kind,
         weight=state.step.weight,
-        seconds=state.seconds,
+        seconds=state.whole_seconds,
         sources={source: traffic_metrics(state.total(candidate, source)) for source in TRAFFIC_SOURCES},
         active=traffic_metrics(_both(state, candidate.other)),
     )

@@ -101,7 +101,8 @@ def _counts(state: StepState, candidate: Colour) -> str:
     apart = f" ({users.unfinished} uploads that their clients broke off apart)" if users.unfinished else ""
     return (
         f"{candidate.capitalize()} failed {users.failed} of {users.requests} user requests{apart} "
-        f"and {probes.failed} of {probes.requests} probe requests at {state.step.weight} % in {state.seconds:.0f} s"
+        f"and {probes.failed} of {probes.requests} probe requests at {state.step.weight} % "
+        f"in {state.whole_seconds:.0f} s"
     )
 
 
