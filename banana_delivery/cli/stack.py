@@ -25,6 +25,7 @@ def up() -> None:
     for problem in notifier_for(settings).problems():
         console.print(problem, style="red", highlight=False)
     _say_webhook(settings)
+    console.print(f"Deliveries  {settings.dagster_url}/delivery")
     console.print(f"Dagster     {settings.dagster_url}")
     console.print(f"MLflow      {settings.mlflow_url}")
     if platform(settings).is_ours:

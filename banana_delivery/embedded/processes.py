@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from banana_delivery.bundle import INSTANCE, WORKSPACE, python_path
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.router.traefik import Router
-from banana_delivery.embedded.supervisor import Program
+from banana_delivery.embedded.supervisor import SEEN, Program
 from banana_delivery.errors import StackError
 from banana_delivery.files import write_once
 from banana_delivery.model_registry.webhooks.secret import make_webhook_secret
@@ -35,7 +35,7 @@ BIN = Path(sys.executable).parent
 ROUTER = "router"
 INSTANCE_MODULE = "banana_delivery.runs.instance"
 """Run as a program, not imported: it loads Dagster, which the command line does not need."""
-PAGES_MODULE = "banana_delivery.runs.pages"
+PAGES_MODULE = "banana_delivery.delivery.page"
 DEAD_MAN_MODULE = "banana_delivery.delivery.rescue.deadman"
 WEBHOOKS_MODULE = "banana_delivery.model_registry.webhooks"
 """The same, all three."""
@@ -59,7 +59,7 @@ INHERITED: Mapping[str, tuple[str, ...] | None] = {
     # Loads the definitions; deliveries are its children and need every setting and other programs' logins.
     "code-server": None,
     # They ask the code server, and open the instance, which may name variables of its own.
-    "dagster-webserver": ("DAGSTER_*", "PG*", "BANANA_HOME", "BANANA_PAGES_*", "BANANA_DAGSTER_*"),
+    "dagster-webserver": ("DAGSTER_*", "PG*", "BANANA_HOME", "BANANA_PAGES_*", "BANANA_DAGSTER_*", *SEEN),
     "dagster-daemon": ("DAGSTER_*", "PG*", "BANANA_HOME"),
     # Reads when the sensors ticked, and tells people.
     "dead-man": ("BANANA_HOME", "BANANA_MODEL_NAME", "BANANA_NOTIFY_URLS"),

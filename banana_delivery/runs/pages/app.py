@@ -49,8 +49,12 @@ def dagster_pages(workspace: Workspace) -> ASGIApp:
     return pages.create_asgi_app()
 
 
-def guarded(pages: ASGIApp, settings: Settings) -> Guard:
-    """The same, as the settings let people use it."""
+def guarded(pages: ASGIApp, settings: Settings, ours: ASGIApp | None = None) -> Guard:
+    """The same, as the settings let people use it, with pages of our own beside it if there are any."""
     return Guard(
-        pages, Callers.of(settings), read_only=settings.pages_read_only, edit_history=settings.pages_edit_history
+        pages,
+        Callers.of(settings),
+        read_only=settings.pages_read_only,
+        edit_history=settings.pages_edit_history,
+        ours=ours,
     )
