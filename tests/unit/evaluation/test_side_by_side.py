@@ -45,11 +45,12 @@ def test_the_candidates_seconds_are_held_against_the_candidate(
     leaves: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[SpeedRound] = []
-    monkeypatch.setattr(
-        side_by_side,
-        "judge_speed",
-        lambda rounds, _: judged.extend(rounds) or SpeedVerdict(passed=False, reason="Late."),
-    )
+
+    def judge(rounds: list[SpeedRound], _: PerformanceMargins) -> SpeedVerdict:
+        judged.extend(rounds)
+        return SpeedVerdict(passed=False, reason="Late.")
+
+    monkeypatch.setattr(side_by_side, "judge_speed", judge)
     with running() as ours, running() as theirs:
         ours.delay = 0.02
         row = ask(ours, theirs, leaves)
