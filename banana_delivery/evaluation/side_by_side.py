@@ -20,7 +20,7 @@ from banana_delivery.policy.performance import PerformanceMargins, SpeedRound, j
 ROUNDS = 12
 LEAST_ROUNDS = 8
 """Asked even where that takes longer than it should."""
-MOST_IMAGES = 6
+MOST_IMAGES = 4
 """Of a round."""
 TIMEOUT_SECONDS = 15.0
 NAME = "is as fast as production"
