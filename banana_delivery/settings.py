@@ -6,8 +6,6 @@ Each field ``name`` is the environment variable ``BANANA_NAME``.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -67,6 +65,7 @@ class Settings(BaseSettings):
     probe_port: int = Field(default=8082, ge=1, le=65535, description="The router's internal routes to one colour.")
     router_api_port: int = Field(default=8083, ge=1, le=65535, description="The router's own API and metrics.")
     webhook_port: int = Field(default=8084, ge=1, le=65535, description="Where MLflow's webhooks arrive.")
+    metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Where monitoring asks; closed without.")
     replica_port_base: int = Field(default=18000, ge=1024, le=65000, description="First port tried for a replica.")
 
     # MLflow's webhooks, which have the staging sensor look at once.
@@ -197,6 +196,10 @@ class Settings(BaseSettings):
     kubernetes_router_metrics_url: str = Field(
         default="", description="Traefik's metrics page, used without Prometheus; empty: the replicas' own figures."
     )
+    export_template: str = Field(
+        default="",
+        description="PodTemplate, in the delivery's own namespace, of the Job that exports; empty: its own pod does.",
+    )
 
     # Images.
     registry_repository: str = Field(default="", description="Where releases are pushed, host/path without a tag.")
@@ -226,9 +229,7 @@ class Settings(BaseSettings):
     unaudited: Literal["warn", "reject"] = Field(
         default="warn", description="What happens to an image that the database could not be asked about."
     )
-    accepted_vulnerabilities: list[str] = Field(
-        default=[], description="Ids or aliases that do not block a release, as JSON."
-    )
+    accepted_vulnerabilities: list[str] = Field(default=[], description="Ids or aliases that do not block a release.")
 
     # Signatures of images.
     cosign_key: Path | None = Field(
@@ -271,7 +272,7 @@ class Settings(BaseSettings):
     minimum_map50: float = Field(default=0.5, ge=0, le=1, description="What every release must reach.")
 
     # People.
-    notify_urls: list[SecretStr] = Field(default=[], description="Apprise URLs, one a channel, as JSON.")
+    notify_urls: list[SecretStr] = Field(default=[], description="Apprise URLs as JSON; before one, its audience.")
 
     @field_validator(*FILES_THAT_MAY_BE, mode="before")
     @classmethod
@@ -347,18 +348,6 @@ def load_settings() -> Settings:
     hide(secrets_of(settings))
     quiet_logs()
     return settings
-
-
-def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each variable that is named like ours and is none: somebody set it, and nothing reads it."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    strange = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
-    return [f"{name} is no setting, so that it changes nothing{_meant(name, known)}" for name in strange]
-
-
-def _meant(name: str, known: Collection[str]) -> str:
-    near = get_close_matches(name.upper(), known, n=1)
-    return f"; do you mean {near[0]}?" if near else "; docs/settings.md lists those that are."
 
 
 def _no_json(said: str) -> str:

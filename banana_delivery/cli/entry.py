@@ -8,12 +8,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from banana_delivery.cli import deciding, delivering, freezing, judging, looking, rescuing, stack, upkeep
+from banana_delivery.cli import deciding, delivering, freezing, judging, looking, rescuing, scoring, stack, upkeep
 from banana_delivery.cli.common import errors
+from banana_delivery.delivery.upkeep.variables import unknown_variables
 from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.policy.outcomes import exit_codes
 from banana_delivery.quoting import visible
-from banana_delivery.settings import load_settings, unknown_variables
+from banana_delivery.settings import load_settings
 
 
 def _say_version(wanted: bool) -> None:
@@ -54,11 +55,14 @@ for command in (
     deciding.adopt_records,
     freezing.freeze,
     freezing.unfreeze,
+    rescuing.pause,
     rescuing.resume,
     rescuing.restore,
     upkeep.prune,
     upkeep.rebuild,
     judging.holdout,
+    scoring.scorecard,
+    judging.policy,
 ):
     waits = command in {delivering.deliver, delivering.redeploy, deciding.approve}
     app.command(command.__name__.replace("_", "-"), epilog=exit_codes() if waits else None)(command)

@@ -20,6 +20,7 @@ from banana_delivery.policy.rollout.analysis import (
     MAX_SILENT_POLLS,
     Finding,
     StepState,
+    begun_anew,
     findings,
     is_healthy,
     keeps_limits,
@@ -139,13 +140,36 @@ def assess_step(
     return StepAssessment(verdict=verdict, reason=reason, metrics=metrics), state
 
 
-def next_action(plan: Plan, state: StepState, judgement: StepAssessment) -> Action:
+def next_action(plan: Plan, state: StepState, judgement: StepAssessment, *, paused: bool = False) -> Action:
     """What to do after an assessment.
 
     A passed A/B step hands its share of the traffic back (weight 0): taking over is decided anew, by the gate.
+
+    Args:
+        plan: the rollout plan.
+        state: of the step.
+        judgement: what the look said.
+        paused: whether a person keeps it where it is: then it turns back, or waits.
     """
-    kind, weight, step = _follows(plan, state, judgement.verdict)
+    verdict = judgement.verdict
+    waits = paused and verdict is not StepVerdict.FAIL
+    kind, weight, step = _follows(plan, state, StepVerdict.CONTINUE if waits else verdict)
     return Action(kind=kind, weight=weight, step=step, reason=judgement.reason, wrong_release=judgement.wrong_release)
+
+
+def around_pause(state: StepState, *, paused: bool, before: bool) -> StepState:
+    """The state for the next look, where a person keeps a step where it is, or let it go on just now.
+
+    A pause costs a step none of its time: it begins anew when that is over, so that a fault is found as fast as ever,
+    and when the pause ends. Each time, its tests spend their part of the plan's alpha once more.
+
+    Args:
+        state: of the step.
+        paused: whether it is kept.
+        before: whether it was at the look before.
+    """
+    over = state.seconds >= state.step.ceiling_seconds
+    return begun_anew(state) if (paused and over) or (before and not paused) else state
 
 
 def may_begin(plan: Plan, state: StepState, candidate: Colour, *, overridden: bool = False) -> str:

@@ -1,0 +1,96 @@
+"""A delivery's loop as ``delivery.traffic_shift`` runs it, second by second, with made-up traffic and no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from banana_delivery.policy.rollout.analysis import begin_step, observe
+from banana_delivery.policy.rollout.decision import (
+    Action,
+    ActionKind,
+    assess_step,
+    control_rate,
+    may_begin,
+    next_action,
+    probe_rate,
+    stand_back,
+)
+from banana_delivery.policy.rollout.plan import Plan, Step, ab_step, release_steps
+from banana_delivery.policy.simulation.traffic import CANDIDATE, DIGEST, Traffic
+
+ENTRY_LOOKS = 2
+"""How often production is looked at before the A/B and before the first shift."""
+LONGEST_WAIT = 600
+
+Pace = Callable[[Step, int], int]
+"""Seconds from a moment of a step, in seconds of the delivery, to the next look."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How a delivery ended.
+
+    Attributes:
+        kind: what the policy said last.
+        reason: why.
+        seconds: when.
+        hurt: user requests that had failed on the candidate by then.
+    """
+
+    kind: ActionKind
+    reason: str
+    seconds: float
+    hurt: int
+
+
+def every_second(step: Step, now: int) -> int:
+    """As a real delivery looks."""
+    del step, now
+    return 1
+
+
+def deliver(plan: Plan, traffic: Traffic, pace: Pace = every_second) -> End:
+    """A whole delivery: the A/B, the shifts and the watch, until one of them does not pass."""
+    steps = release_steps(plan)
+    for step in (ab_step(plan), *steps):
+        if step.weight == plan.ab_percent or step == steps[0]:
+            hindered = enter(plan, step, traffic)
+            if hindered:
+                return end_of(hindered, traffic)
+        action = play(plan, step, traffic, pace)
+        if action.kind not in {ActionKind.SET_WEIGHT, ActionKind.PROMOTE}:
+            break
+    return end_of(action, traffic)
+
+
+def enter(plan: Plan, step: Step, traffic: Traffic) -> Action | None:
+    """Look at production before the first users are given away, as the delivery's loop does."""
+    state = begin_step(plan, step, traffic.snapshot())
+    for _ in range(LONGEST_WAIT):
+        traffic.second(0, probe_rate(plan, state, state.seen, CANDIDATE), control_rate(state))
+        state = observe(plan, state, traffic.snapshot(), CANDIDATE)
+        reason = may_begin(plan, state, CANDIDATE)
+        if not reason and state.seconds >= ENTRY_LOOKS:
+            return None
+        if reason and state.seconds >= 2 * step.ceiling_seconds:
+            return stand_back(reason)
+    raise AssertionError(f"Production was looked at for {LONGEST_WAIT} s and nothing was said.")
+
+
+def play(plan: Plan, step: Step, traffic: Traffic, pace: Pace = every_second) -> Action:
+    """One step, as the delivery's loop runs it."""
+    state = begin_step(plan, step, traffic.snapshot())
+    while True:
+        snapshot = traffic.snapshot()
+        judgement, state = assess_step(plan, state, snapshot, CANDIDATE, DIGEST)
+        action = next_action(plan, state, judgement)
+        if action.kind is not ActionKind.WAIT:
+            return action
+        probe, control = probe_rate(plan, state, snapshot, CANDIDATE), control_rate(state)
+        traffic.second(step.weight, probe, control, lasting=pace(step, traffic.now))
+
+
+def end_of(action: Action, traffic: Traffic) -> End:
+    """How a delivery ends with this."""
+    return End(action.kind, action.reason, traffic.now, traffic.hurt)
