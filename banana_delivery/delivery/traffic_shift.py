@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.drift import Observed, find_drift
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
-from banana_delivery.policy.rollout.analysis import StepState, begin_step, findings, observe
+from banana_delivery.policy.rollout.analysis import Finding, StepState, begin_step, findings, observe
 from banana_delivery.policy.rollout.decision import (
     Action,
     ActionKind,
@@ -32,7 +32,7 @@ from banana_delivery.policy.rollout.decision import (
     stand_back,
 )
 from banana_delivery.policy.rollout.live import Look, live_step
-from banana_delivery.policy.rollout.metrics import EvidenceSeen, step_metrics
+from banana_delivery.policy.rollout.metrics import EvidenceSeen, StepMetrics, step_metrics
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
 from banana_delivery.policy.rollout.reasons import progress
 from banana_delivery.targets.base import ReleaseTarget
@@ -145,13 +145,15 @@ class TrafficShift:
             state = around_pause(state, paused=bool(paused), before=bool(before))
             if not reason and not paused and state.seconds >= ENTRY_SECONDS:
                 return None
-            self._show(state, 0, reason or "Production is looked at before the first users are given away.", paused)
+            shown = reason or "Production is looked at before the first users are given away."
+            metrics, against = step_metrics(state, self.candidate), findings(self.plan, state, self.candidate)
+            self._show(state, metrics, against, Look(at=self.now(), reason=shown, weight=0, paused=paused))
             if reason and not said:
                 self.log(f"Waiting before {step.kind.value} at {step.weight} %: {reason}")
             said = reason
             if reason and not paused and state.seconds >= 2 * step.ceiling_seconds:
                 action = stand_back(reason)
-                metrics = step_metrics(state, self.candidate).replace(weight=0)
+                metrics = metrics.replace(weight=0)
                 self.steps.append(ShiftStep(metrics=metrics, decision=action.kind.value, reason=reason))
                 self.last = None  # It met no users of which more could be counted.
                 return action
@@ -190,26 +192,25 @@ class TrafficShift:
             judgement, state = assess_step(
                 self.plan, state, snapshot, self.candidate, self.image.digest, overridden=self.overridden
             )
-            against = findings(self.plan, state, self.candidate)
-            seen.add(state.seconds, against)
+            seen.add(state.seconds, judgement.against)
             paused, before = self.paused(), paused
             action = next_action(self.plan, state, judgement, paused=bool(paused or before))
-            self._show(state, state.step.weight, judgement.reason, paused)
+            look = Look(at=self.now(), reason=judgement.reason, weight=state.step.weight, paused=paused)
+            self._show(state, judgement.metrics, judgement.against, look)
             if action.kind is not ActionKind.WAIT:
                 self.last = state
                 return action, judgement.replace(metrics=judgement.metrics.replace(evidence=seen.lines))
             if state.seconds - said >= SAY_SECONDS:
                 said = state.seconds
-                line = progress(state, judgement.reason, against)
+                line = progress(state, judgement.reason, judgement.against)
                 telling.do(partial(self.log, line))
             state = around_pause(state, paused=bool(paused), before=bool(before))
             self._set_rates(probe_rate(self.plan, state, snapshot, self.candidate), control_rate(state))
             self.sleep(POLL_SECONDS)
 
-    def _show(self, state: StepState, weight: int, reason: str, paused: str) -> None:
+    def _show(self, state: StepState, metrics: StepMetrics, against: Sequence[Finding], look: Look) -> None:
         """Let people see this look."""
-        look = Look(at=self.now(), reason=reason, weight=weight, paused=paused)
-        self.lease.show(live_step(self.plan, state, self.candidate, look).model_dump_json())
+        self.lease.show(live_step(self.plan, state, metrics, against, look).model_dump_json())
 
     def _poll(self) -> TrafficSnapshot:
         difference = self._difference()

@@ -10,7 +10,7 @@ import httpx
 
 from banana_delivery.errors import UnansweredError
 from banana_delivery.evaluation.base import ReleaseEndpoint
-from banana_delivery.evaluation.client import upload
+from banana_delivery.evaluation.client import timed_upload
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.names import DIGEST_HEADER
 from banana_delivery.policy.asset_records import TestRow
@@ -74,13 +74,10 @@ class _Side:
         return tuple(self._seconds(image) for image in images)
 
     def _seconds(self, image: LabelledImage) -> float:
-        data = image.encoded  # Before the clock starts: that a disk is slow is not the service's fault.
-        started = time.perf_counter()
         try:
-            answer = upload(self._client, self._release.url, image.name, data)
+            answer, seconds = timed_upload(self._client, self._release.url, image)
         except httpx.HTTPError as error:
             raise UnansweredError(f"{self._name} did not answer ({type(error).__name__})") from error
-        seconds = time.perf_counter() - started
         if answer.status_code != httpx.codes.OK:
             raise UnansweredError(f"{self._name} answered status {answer.status_code}")
         if answer.headers.get(DIGEST_HEADER) != self._release.ref.digest:

@@ -215,14 +215,7 @@ class AuditLog:
             EvidenceError: if there is no key to sign it with.
         """
         ensure_partition(self.instance, decision.version, self.location)
-        self.instance.report_runless_asset_event(
-            dg.AssetObservation(
-                asset_key=self.location.key(ROLLOUT_LOG),
-                partition=decision.version,
-                description=in_markdown(redacted(f"{decision.kind}, {decision.by}: {decision.reason}")),
-                metadata=self._sign_next(decision, decision.version, observed=True),
-            )
-        )
+        self._say(ROLLOUT_LOG, decision, f"{decision.kind}, {decision.by}: {decision.reason}", decision.version)
 
     def freeze(self) -> FreezeRecord | None:
         """What somebody said last with ``freeze`` or ``unfreeze``.
@@ -239,13 +232,7 @@ class AuditLog:
             EvidenceError: if there is no key to sign it with.
         """
         what = "freeze" if said.frozen else "unfreeze"
-        self.instance.report_runless_asset_event(
-            dg.AssetObservation(
-                asset_key=self.location.key(FREEZES),
-                description=in_markdown(redacted(f"{what}, {said.by}: {said.reason}")),
-                metadata=self._sign_next(said, "", observed=True, asset=FREEZES),
-            )
-        )
+        self._say(FREEZES, said, f"{what}, {said.by}: {said.reason}")
 
     def pause(self, run_id: str) -> PauseRecord | None:
         """Who keeps a delivery where it is; None if nobody does.
@@ -263,13 +250,7 @@ class AuditLog:
             EvidenceError: if there is no key to sign it with.
         """
         what = "pause" if said.paused else "resume"
-        self.instance.report_runless_asset_event(
-            dg.AssetObservation(
-                asset_key=self.location.key(PAUSES),
-                description=in_markdown(redacted(f"{what} of run {said.run_id}, {said.by}: {said.reason}")),
-                metadata=self._sign_next(said, "", observed=True, asset=PAUSES),
-            )
-        )
+        self._say(PAUSES, said, f"{what} of run {said.run_id}, {said.by}: {said.reason}")
 
     def sign(self, record: StoredRecord, asset: str, version: str, run_id: str, **shown: dg.MetadataValue) -> Metadata:
         """A record of a run's step as metadata, signed for where it will stand.
@@ -300,6 +281,17 @@ class AuditLog:
         """
         adopted_records(self.instance, self.location).add(found)
         self._reader = RecordReader(self.instance, self.location, self._page)
+
+    def _say(self, asset: str, said: StoredRecord, words: str, version: str = "") -> None:
+        """Add what a person said, signed, as an observation."""
+        self.instance.report_runless_asset_event(
+            dg.AssetObservation(
+                asset_key=self.location.key(asset),
+                partition=version or None,
+                description=in_markdown(redacted(words)),
+                metadata=self._sign_next(said, version, observed=True, asset=asset),
+            )
+        )
 
     def _sign_next(
         self,

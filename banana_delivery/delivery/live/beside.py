@@ -1,4 +1,4 @@
-"""What is done beside a delivery, so that whoever does not answer keeps no look waiting that finds a fault."""
+"""What is done beside whoever waits, so that what does not answer keeps no look waiting that finds a fault."""
 
 from __future__ import annotations
 
@@ -39,3 +39,34 @@ class Beside:
             LOG.warning("This failed beside a delivery, %s: %s", self.what, redacted(str(error)))
         finally:
             done.set()
+
+
+class Again:
+    """Does something again and again in a thread, until it is stopped.
+
+    Args:
+        act: what; raises nothing.
+        seconds: between two times.
+        name: of the thread.
+    """
+
+    def __init__(self, act: Callable[[], object], seconds: float, name: str) -> None:
+        self._act, self._seconds, self._stop = act, seconds, threading.Event()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin, with the first pause."""
+        self._thread.start()
+
+    def goes_on(self, seconds: float) -> bool:
+        """Wait so long; False as soon as it was stopped."""
+        return not self._stop.wait(seconds)
+
+    def stop(self) -> None:
+        """Do it no more; a question that hangs is left to itself."""
+        self._stop.set()
+        self._thread.join(timeout=1.0)
+
+    def _work(self) -> None:
+        while self.goes_on(self._seconds):
+            self._act()

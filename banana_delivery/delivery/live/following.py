@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from types import TracebackType
 
@@ -11,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
 
+from banana_delivery.delivery.live.beside import Again
 from banana_delivery.delivery.live.watcher import RECORD_SECONDS, Teller
 from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.policy.model import Environment
@@ -57,41 +57,38 @@ class Following:
         *,
         pause: float = RECORD_SECONDS,
     ) -> None:
-        self._steps, self._say, self._clock, self._pause = steps, say, clock, pause
+        self._steps, self._say, self._clock = steps, say, clock
         self._spinner = Spinner("dots", what)
         self._step: LiveStep | None = None
         self._live = Live(get_renderable=self._view, console=console, refresh_per_second=4, transient=True)
         self._moves = console.is_terminal
-        self._teller, self._stop = Teller(), threading.Event()
-        self._thread = threading.Thread(target=self._look, name="following", daemon=True)
+        self._teller, self._again = Teller(), Again(self._look, pause, "following")
 
     def __enter__(self) -> Following:
         """Begin to show."""
         if self._moves:
             self._live.start()
-        self._thread.start()
+        self._again.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Show no more; a question that hangs is left to itself."""
-        self._stop.set()
         if self._moves:
             self._live.stop()
-        self._thread.join(timeout=1.0)
+        self._again.stop()
 
     def _view(self) -> RenderableType:
         lines = step_lines(self._step, self._clock.time()) if self._step else []
         return Group(self._spinner, joined(lines)) if lines else self._spinner
 
     def _look(self) -> None:
-        while not self._stop.wait(self._pause):
-            try:
-                self._step = self._steps()
-            except BananaDeliveryError as error:
-                LOG.debug("What the delivery is at cannot be seen: %s", error)
-                continue
-            if self._step and not self._moves:
-                for line in self._teller.step(self._step, self._clock.time()):
-                    self._say(line)
+        try:
+            self._step = self._steps()
+        except BananaDeliveryError as error:
+            LOG.debug("What the delivery is at cannot be seen: %s", error)
+            return
+        if self._step and not self._moves:
+            for line in self._teller.step(self._step, self._clock.time()):
+                self._say(line)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator
 from types import TracebackType
 
+from banana_delivery.delivery.live.beside import Again
 from banana_delivery.delivery.live.looking import look_again, look_around
 from banana_delivery.policy.model import Environment
 from banana_delivery.policy.rollout.live import LiveStep, live_of
@@ -38,25 +38,23 @@ class Watcher:
 
     def __init__(self, settings: Settings, target: ReleaseTarget, log: AuditLog | None) -> None:
         self._settings, self._target, self._log = settings, target, log
-        self._stop = threading.Event()
         self._around = look_around(settings, target, log)
-        self._thread = threading.Thread(target=self._look_around, name="watcher", daemon=True)
+        self._again = Again(self._look_around, AROUND_SECONDS, "watcher")
 
     def __enter__(self) -> Watcher:
         """Begin to look around."""
-        self._thread.start()
+        self._again.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Look no more; a question that hangs is left to itself."""
-        self._stop.set()
-        self._thread.join(timeout=1.0)
+        self._again.stop()
 
     def each(self) -> Iterator[Overview]:
         """What is, again and again."""
-        while not self._stop.wait(RECORD_SECONDS):
+        while self._again.goes_on(RECORD_SECONDS):
             yield look_again(self._around, self._target)
 
     def news(self) -> Iterator[str]:
@@ -66,11 +64,10 @@ class Watcher:
             yield from teller.told(seen)
 
     def _look_around(self) -> None:
-        while not self._stop.wait(AROUND_SECONDS):
-            try:
-                self._around = look_around(self._settings, self._target, self._log)
-            except Exception as error:  # noqa: BLE001 - whatever is away, whoever watches sees the rest
-                LOG.warning("Not all could be looked at: %s", error)
+        try:
+            self._around = look_around(self._settings, self._target, self._log)
+        except Exception as error:  # noqa: BLE001 - whatever is away, whoever watches sees the rest
+            LOG.warning("Not all could be looked at: %s", error)
 
 
 class Teller:

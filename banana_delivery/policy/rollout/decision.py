@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 
 from banana_delivery.policy.model import Colour, Model, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout import reasons
@@ -54,6 +55,7 @@ class StepAssessment(Model):
         limit: what the candidate broke; None unless traffic turned it back.
         wrong_release: whether it FAILed because another digest than meant was running. That says nothing about the
             model: the delivery went wrong, the version did not.
+        against: the tests that point against the candidate.
     """
 
     verdict: StepVerdict
@@ -61,6 +63,7 @@ class StepAssessment(Model):
     metrics: StepMetrics
     limit: Limit | None = None
     wrong_release: bool = False
+    against: tuple[Finding, ...] = ()
 
 
 class ActionKind(StrEnum):
@@ -121,23 +124,23 @@ def assess_step(
     state = observe(plan, state, snapshot, candidate)
     state = _extended(state)
     reported = snapshot.digests.get(candidate)
-    metrics = step_metrics(state, candidate)
+    metrics, against = step_metrics(state, candidate), findings(plan, state, candidate)
+    seen = partial(StepAssessment, metrics=metrics, against=against)
     if reported not in (None, digest):
         reason = reasons.wrong_release(candidate, str(reported), digest)
-        return StepAssessment(verdict=StepVerdict.FAIL, reason=reason, metrics=metrics, wrong_release=True), state
+        return seen(verdict=StepVerdict.FAIL, reason=reason, wrong_release=True), state
     if state.silent_polls >= MAX_SILENT_POLLS:
-        return StepAssessment(verdict=StepVerdict.FAIL, reason=reasons.silent(state, candidate), metrics=metrics), state
-    against = findings(plan, state, candidate)
+        return seen(verdict=StepVerdict.FAIL, reason=reasons.silent(state, candidate)), state
     for finding in against:
         if finding.counts(plan) and not finding.active:
             reason = reasons.turned_back(plan, state, candidate, finding)
-            return StepAssessment(verdict=StepVerdict.FAIL, reason=reason, metrics=metrics, limit=finding.limit), state
+            return seen(verdict=StepVerdict.FAIL, reason=reason, limit=finding.limit), state
     doubtful = any(finding.log_e >= EARLY_PASS_VETO for finding in against) or loses_uploads(state)
     trouble = None if overridden else _holding(plan, state, against)
     verdict, reason = _unless_bad(
         plan, state, candidate, identified=reported is not None, doubtful=doubtful, trouble=trouble
     )
-    return StepAssessment(verdict=verdict, reason=reason, metrics=metrics), state
+    return seen(verdict=verdict, reason=reason), state
 
 
 def next_action(plan: Plan, state: StepState, judgement: StepAssessment, *, paused: bool = False) -> Action:

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from banana_delivery.policy.model import Colour, Model, Phase, RolloutRecord, StoredModel, StoredRecord, TrafficSource
+from banana_delivery.policy.model import Model, Phase, RolloutRecord, StoredModel, StoredRecord, TrafficSource
 from banana_delivery.policy.rollout import e_values
 from banana_delivery.policy.rollout.active import limits
-from banana_delivery.policy.rollout.analysis import Finding, StepState, findings, sample
-from banana_delivery.policy.rollout.metrics import TrafficMetrics, step_metrics
+from banana_delivery.policy.rollout.analysis import Finding, StepState, sample
+from banana_delivery.policy.rollout.metrics import StepMetrics, TrafficMetrics
 from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan, Step, StepKind, all_steps
 
 MOST_BYTES = 2000
@@ -128,11 +128,18 @@ class Look(Model):
     paused: str = ""
 
 
-def live_step(plan: Plan, state: StepState, candidate: Colour, look: Look) -> LiveStep:
-    """What people are shown of a step."""
+def live_step(plan: Plan, state: StepState, metrics: StepMetrics, against: Sequence[Finding], look: Look) -> LiveStep:
+    """What people are shown of a step.
+
+    Args:
+        plan: the rollout plan.
+        state: of the step at this look.
+        metrics: its figures.
+        against: the tests that point against the candidate.
+        look: what is known beside the counters.
+    """
     steps, step = all_steps(plan), state.step
     number = steps.index(step) + 1 if step in steps else 1
-    metrics = step_metrics(state, candidate)
     return LiveStep(
         at=look.at,
         kind=step.kind,
@@ -145,7 +152,7 @@ def live_step(plan: Plan, state: StepState, candidate: Colour, look: Look) -> Li
         left_after=sum(one.ceiling_seconds for one in steps[number:]),
         candidate=_seen(metrics),
         active=_seen(metrics.active),
-        against=_strongest(findings(plan, state, candidate)),
+        against=_strongest(against),
         healthy=_rounded(_healthy(plan, state)),
         healthy_needed=_rounded(-math.log(plan.healthy_alpha)),
         reason=_cut(look.reason, REASON_BYTES),

@@ -7,14 +7,17 @@ import json
 import pytest
 
 from banana_delivery.policy.model import SCHEMA, Environment, Phase, RolloutRecord
+from banana_delivery.policy.rollout.analysis import findings
 from banana_delivery.policy.rollout.live import MOST_BYTES, LiveStep, Look, live_of, live_step
+from banana_delivery.policy.rollout.metrics import step_metrics
 from banana_delivery.policy.rollout.plan import Limit
 from tests.unit.policy.rollout.scene import BLUE, GREEN, PROBE, QUICK, SHIFT_100, USER, Scene
 
 
 def seen(scene: Scene, **look: object) -> LiveStep:
     known = {"at": scene.now, "reason": scene.judgements[-1].reason, "weight": scene.step.weight, **look}
-    return live_step(QUICK, scene.state, GREEN, Look.model_validate(known))
+    metrics, against = step_metrics(scene.state, GREEN), findings(QUICK, scene.state, GREEN)
+    return live_step(QUICK, scene.state, metrics, against, Look.model_validate(known))
 
 
 def struck(failed: int) -> Scene:
