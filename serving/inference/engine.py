@@ -1,17 +1,16 @@
 """The network: an exported ONNX detector in ONNX Runtime on the CPU, in 32-bit arithmetic."""
 
+from collections.abc import Callable
+
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 
 from serving.errors import ConfigurationError
 from serving.inference.postprocess import Boxes, Floats, from_end_to_end, from_queries, from_raw
-from serving.inference.preprocess import STRIDE, Frame, Planes
+from serving.inference.preprocess import Frame, Planes
 
 ENGINE = f"onnxruntime {ort.__version__}"
 PRECISION = "f32"
-
-ANCHOR_STRIDES = (8, 16, 32)
-"""The detector has one anchor for each cell of the grids with these steps."""
 
 # What goes wrong is raised as well, and it warns of every machine without a GPU.
 ort.set_default_logger_severity(4)
@@ -50,7 +49,12 @@ class Engine:
                 f"{' '.join(str(error).split())}"
             ) from None
         self.end_to_end = is_end_to_end(answer.shape, classes)
-        self.frame = self._with_shortest_sides(frame, rows=answer.shape[1] if self.end_to_end else 0)
+        if frame.stretched and not self.end_to_end:
+            raise ConfigurationError(
+                f"model.onnx answers with shape {answer.shape}, but a detector that takes stretched images chooses its "
+                "boxes itself, so version.json and the model do not belong together."
+            )
+        self.frame = self._with_shortest_sides(frame)
 
     def run(self, planes: Planes, confidence: float, at_most: int) -> Boxes:
         """Runs the network; returns the best boxes in pixels of `planes`, by falling score."""
@@ -60,17 +64,22 @@ class Engine:
         parse = from_end_to_end if self.end_to_end else from_raw
         return parse(answer, confidence, at_most)
 
-    def _with_shortest_sides(self, frame: Frame, rows: int) -> Frame:
-        width = shortest_side(frame.height, rows, frame.stride, frame.width)
-        height = shortest_side(frame.width, rows, frame.stride, frame.height)
-        takes = not frame.stretched and self._takes(frame, width, height)
-        return frame.with_least(width, height) if takes else frame.with_least(frame.width, frame.height)
+    def _with_shortest_sides(self, frame: Frame) -> Frame:
+        """Finds out what it takes by trial.
 
-    def _takes(self, frame: Frame, width: int, height: int) -> bool:
-        """Tells whether it runs on frames with these shorter sides: not if its size is fixed, or its grid coarser."""
+        An end-to-end head chooses as many rows as it was exported for, and fails where its grids have fewer cells; a
+        size may be fixed, or a grid coarser than the file says.
+        """
+        if frame.stretched:
+            return frame.with_least(frame.width, frame.height)
+        return frame.with_least(
+            _shortest(frame.width, frame.stride, lambda width: self._takes(frame.height, width)),
+            _shortest(frame.height, frame.stride, lambda height: self._takes(height, frame.width)),
+        )
+
+    def _takes(self, height: int, width: int) -> bool:
         try:
-            self._run_blank(height, frame.width)
-            self._run_blank(frame.height, width)
+            self._run_blank(height, width)
         except MemoryError:
             raise
         except Exception:  # noqa: BLE001 - as above
@@ -94,16 +103,10 @@ def _options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def shortest_side(longer: int, rows: int, stride: int = STRIDE, most: int | None = None) -> int:
-    """Returns the shortest other side, in whole strides and at most `most`, on which a network has `rows` anchors.
-
-    An end-to-end head always chooses as many as it was exported for, and fails where there are fewer; a raw head
-    chooses none.
-    """
-    side, most = stride, longer if most is None else most
-    while side < most and sum((longer // step) * (side // step) for step in ANCHOR_STRIDES) < rows:
-        side += stride
-    return side
+def _shortest(longest: int, stride: int, takes: Callable[[int], bool]) -> int:
+    """Returns the shortest side that is taken together with the next one, without which a grid is coarser than said."""
+    sides = range(stride, longest, stride)
+    return next((side for side in sides if takes(side) and takes(side + stride)), longest)
 
 
 def is_end_to_end(shape: tuple[int, ...], classes: int) -> bool:

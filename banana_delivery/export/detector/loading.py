@@ -18,6 +18,7 @@ from ultralytics.utils.checks import check_imgsz
 from banana_delivery.errors import (
     BrokenWeightsError,
     NotADetectorError,
+    RejectedModelError,
     UnreadableCheckpointError,
     UnsupportedModelError,
 )
@@ -62,15 +63,22 @@ def load(checkpoint: Path) -> Detector:
     """
     _know_former_modules()
     try:
-        yolo = YOLO(checkpoint)
-        task, network = str(yolo.task), _checked_network(yolo)
-    except OWN_FAULTS:
+        return _sound(checkpoint)
+    except RejectedModelError:
         raise
     except Exception as error:
+        # Not all of OSError: ultralytics raises one, too, for what it finds in a file.
+        if isinstance(error, OWN_FAULTS) or lacks_memory(error):
+            raise
         raise UnreadableCheckpointError(
             f"{checkpoint.name} cannot be loaded as an ultralytics model ({said(error)}): register the best.pt of a "
             "training run."
         ) from error
+
+
+def _sound(checkpoint: Path) -> Detector:
+    yolo = YOLO(checkpoint)
+    task, network = str(yolo.task), _checked_network(yolo)
     if task != "detect":
         raise NotADetectorError(
             f"{checkpoint.name} holds a model for the task {cited(task)}, not a detector: register a version "
@@ -88,8 +96,12 @@ def said(error: Exception) -> str:
 
 def is_own_fault(error: Exception) -> bool:
     """Whether an error is this machine's and not the model's."""
-    # torch says so in a sentence of its own.
-    return isinstance(error, (*OWN_FAULTS, OSError)) or "allocate memory" in str(error)
+    return isinstance(error, (*OWN_FAULTS, OSError)) or lacks_memory(error)
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether torch could not get memory, which it says in a sentence of its own."""
+    return "allocate memory" in str(error)
 
 
 def _know_former_modules() -> None:

@@ -28,7 +28,7 @@ from banana_delivery.policy.rollout.active import (
     recent_trouble,
     shared_parts,
 )
-from banana_delivery.policy.rollout.counters import Tally, add, delta, tally
+from banana_delivery.policy.rollout.counters import NOTHING, Tally, add, counts_of, delta, latest, tally
 from banana_delivery.policy.rollout.plan import (
     TRAFFIC_SOURCES,
     Limit,
@@ -43,9 +43,6 @@ MAX_SILENT_POLLS = 3
 
 EARLY_PASS_VETO = math.log(20)
 """While any test is this far from calm, good overall figures do not end a step early: a fault may just have begun."""
-
-
-NOTHING = Counters()
 
 
 class Window(StoredModel):
@@ -84,6 +81,8 @@ class StepState(StoredModel):
         lately: what was counted in the last seconds, poll by poll.
         active_silent_polls: how many looks in a row have found no trace of the active release; None until the first
             that did find one.
+        dark_seconds: for how long, look by look, users asked and none of them was served.
+        before_seconds: what of it is not judged by, since it was begun anew.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"silent_looks": "silent_polls"}
@@ -99,11 +98,18 @@ class StepState(StoredModel):
     silent_polls: int = Field(default=0, ge=0)
     lately: tuple[Poll, ...] = ()
     active_silent_polls: int | None = None
+    dark_seconds: float = 0.0
+    before_seconds: float = 0.0
+
+    @property
+    def whole_seconds(self) -> float:
+        """How long the step had lasted at the last look."""
+        return max(self.seen.at - self.started_at, 0.0)
 
     @property
     def seconds(self) -> float:
-        """How long the step had lasted at the last look."""
-        return max(self.seen.at - self.started_at, 0.0)
+        """The same, since it was begun anew if it was."""
+        return max(self.whole_seconds - self.before_seconds, 0.0)
 
     def total(self, colour: Colour, source: TrafficSource) -> Counters:
         """What one backend did since the step began."""
@@ -157,6 +163,17 @@ def begin_step(plan: Plan, step: Step, snapshot: TrafficSnapshot) -> StepState:
     return StepState(step=step, started_at=snapshot.at, seen=snapshot)
 
 
+def begun_anew(state: StepState) -> StepState:
+    """The same step with all its time before it and tests that know nothing; what was counted is still counted."""
+    return state.replace(
+        windows=(Window(index=0),),
+        share_evidence=e_values.NO_SHARE_EVIDENCE,
+        unfinished_evidence=e_values.NO_SHARE_EVIDENCE,
+        ceilings=1,
+        before_seconds=state.whole_seconds,
+    )
+
+
 def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: Colour) -> StepState:
     """The state after one more look.
 
@@ -165,12 +182,12 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
     was counted between the two, nor how much time passed by the clocks of both.
     """
     if snapshot.meter != state.seen.meter:
-        state = state.replace(seen=snapshot, started_at=snapshot.at - state.seconds)
-    backends = {key: _latest(counters, state.seen.backends.get(key)) for key, counters in snapshot.backends.items()}
+        state = state.replace(seen=snapshot, started_at=snapshot.at - state.whole_seconds)
+    backends = {key: latest(counters, state.seen.backends.get(key)) for key, counters in snapshot.backends.items()}
     news = {key: delta(counters, state.seen.backends.get(key, NOTHING)) for key, counters in backends.items()}
     budget = plan.latency_budget_seconds
-    tallies = {source: tally(_of(news, candidate, source), budget) for source in TRAFFIC_SOURCES}
-    active = {source: tally(_of(news, candidate.other, source), budget) for source in TRAFFIC_SOURCES}
+    tallies = {source: tally(counts_of(news, candidate, source), budget) for source in TRAFFIC_SOURCES}
+    active = {source: tally(counts_of(news, candidate.other, source), budget) for source in TRAFFIC_SOURCES}
     before = state.lately[-1].active if state.lately else {}
     at_once, shared = shared_parts(plan, tallies, active), shared_parts(plan, tallies, active, before)
     failed = key(TrafficSource.USER, Limit.FAILURES)
@@ -190,6 +207,7 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
         silent_polls=_silent_polls(state.silent_polls, heard, candidate),
         lately=(*(one for one in state.lately if one.at > snapshot.at - RECENT_SECONDS), poll),
         active_silent_polls=_active_silent_polls(state, heard, candidate.other),
+        dark_seconds=state.dark_seconds + _dark(tallies, active) * (snapshot.at - state.seen.at),
         seen=snapshot.replace(backends={**state.seen.backends, **backends}),
         totals={**state.totals, **{key: add(state.totals.get(key, NOTHING), new) for key, new in news.items()}},
         windows=grown + _restart(plan, state, snapshot.at),
@@ -199,6 +217,13 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
         else _compared(state.share_evidence, news, candidate),
         unfinished_evidence=_unfinished_compared(state.unfinished_evidence, news, candidate),
     )
+
+
+def _dark(*colours: Mapping[TrafficSource, Tally]) -> bool:
+    """Whether users asked, and none of them was served."""
+    of_users = [tallies[TrafficSource.USER] for tallies in colours]
+    asked = sum(tally.requests for tally in of_users)
+    return asked > 0 and asked == sum(tally.failed + tally.overloads for tally in of_users)
 
 
 def _counted(news: Mapping[str, Counters]) -> set[str]:
@@ -319,7 +344,7 @@ def _against_active(plan: Plan, state: StepState, candidate: Colour) -> Iterator
 
 
 def _compared(evidence: tuple[float, ...], news: dict[str, Counters], candidate: Colour) -> tuple[float, ...]:
-    ours, theirs = _of(news, candidate, TrafficSource.USER), _of(news, candidate.other, TrafficSource.USER)
+    ours, theirs = (counts_of(news, one, TrafficSource.USER) for one in (candidate, candidate.other))
     requests = ours.requests + theirs.requests
     if requests == 0:
         return evidence
@@ -329,7 +354,7 @@ def _compared(evidence: tuple[float, ...], news: dict[str, Counters], candidate:
 def _unfinished_compared(
     evidence: tuple[float, ...], news: dict[str, Counters], candidate: Colour
 ) -> tuple[float, ...]:
-    ours, theirs = _of(news, candidate, TrafficSource.USER), _of(news, candidate.other, TrafficSource.USER)
+    ours, theirs = (counts_of(news, one, TrafficSource.USER) for one in (candidate, candidate.other))
     sent = ours.requests + ours.unfinished
     everything = sent + theirs.requests + theirs.unfinished
     if everything == 0:
@@ -347,17 +372,7 @@ def loses_uploads(state: StepState) -> bool:
 
 def _restart(plan: Plan, state: StepState, now: float) -> tuple[Window, ...]:
     """A new window if one is due; looks that come late open the latest one only. None beyond the first ceiling."""
-    due = int((now - state.started_at) // plan.restart_seconds)
+    due = int((now - state.started_at - state.before_seconds) // plan.restart_seconds)
     if state.windows[-1].index < due < windows(plan, state.step):
         return (Window(index=due),)
     return ()
-
-
-def _latest(newer: Counters, older: Counters | None) -> Counters:
-    if older and older.latency and not newer.latency:
-        return newer.replace(latency=older.latency)
-    return newer
-
-
-def _of(news: dict[str, Counters], colour: Colour, source: TrafficSource) -> Counters:
-    return news.get(f"{colour}/{source}", NOTHING)

@@ -17,7 +17,12 @@ from ultralytics.models import YOLO
 from ultralytics.nn import tasks
 from ultralytics.utils import loss
 
-from banana_delivery.errors import RejectedModelError, UnreadableCheckpointError, UnsupportedModelError
+from banana_delivery.errors import (
+    NotADetectorError,
+    RejectedModelError,
+    UnreadableCheckpointError,
+    UnsupportedModelError,
+)
 from banana_delivery.export import export_worker, serving_worker
 from banana_delivery.export.checkpoint_scan import scan
 from banana_delivery.export.detector import loading
@@ -54,7 +59,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build("yolov8", tmp_path_factory.mktemp("tiny"), width=0.0625)
 
 
@@ -119,6 +124,7 @@ OTHERS: tuple[tuple[str, dict[str, Any]], ...] = (
     *((one, {"classes": classes}) for one in ("yolov8", "yolo26", "rtdetr-l") for classes in (1, 2, 300)),
     *((one, {"imgsz": size}) for one in ("yolov8", "yolo26") for size in (100, "96", [160, 96], 1280)),
     ("rtdetr-l", {"imgsz": [96, 160]}),
+    ("yolov10n", {"imgsz": [224, 320]}),
     ("yolov8-p6", {"imgsz": 1280}),
 )
 
@@ -164,6 +170,10 @@ def without_layers(content: dict[str, Any]) -> None:
     del content["model"].model[-1].cv2
 
 
+def without(attribute: str) -> Altered:
+    return lambda content: delattr(content["model"], attribute)
+
+
 @pytest.mark.parametrize(
     ("alter", "sentence"),
     [
@@ -182,20 +192,36 @@ def without_layers(content: dict[str, Any]) -> None:
     ],
 )
 def test_a_fault_of_the_file_is_a_rejection_that_says_which(
-    restricted: None, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, alter: Altered, sentence: str
+    restricted: None,
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    alter: Altered,
+    sentence: str,
 ) -> None:
     monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
     with pytest.raises(UnsupportedModelError, match=sentence) as caught:
-        loading.load(altered(tiny, tmp_path, alter))
+        loading.load(altered(tiny_checkpoint, tmp_path, alter))
     said = str(caught.value)
     assert said.encode().decode() == said
     assert "\n" not in said
 
 
-def test_a_network_that_cannot_run_is_a_rejection(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("attribute", ["yaml", "model"])
+def test_a_network_without_what_every_one_has_is_a_rejection(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, attribute: str
+) -> None:
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    with pytest.raises(UnreadableCheckpointError, match="cannot be loaded as an ultralytics model"):
+        loading.load(altered(tiny_checkpoint, tmp_path, without(attribute)))
+
+
+def test_a_network_that_cannot_run_is_a_rejection(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as free:
         free.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
-        checkpoint = altered(tiny, tmp_path, without_layers)
+        checkpoint = altered(tiny_checkpoint, tmp_path, without_layers)
     with pytest.raises(UnsupportedModelError, match=r"cannot run or export its network \(AttributeError"):
         exported(checkpoint, tmp_path / "to", ())
 
@@ -207,9 +233,27 @@ def test_a_checkpoint_without_a_detector_is_a_rejection(tmp_path: Path, model: o
         loading.load(tmp_path / "best.pt")
 
 
-def test_a_missing_size_is_that_of_predict(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("suffix", "task"), [("seg", "segment"), ("pose", "pose"), ("obb", "obb")])
+def test_a_model_for_another_task_is_named_as_such(tmp_path: Path, suffix: str, task: str) -> None:
+    checkpoint = build(f"yolov8-{suffix}", tmp_path, width=0.0625)
+    scan(checkpoint, tmp_path / "checked.pt")
+    with pytest.raises(NotADetectorError, match=f"for the task '{task}', not a detector"):
+        loading.load(tmp_path / "checked.pt")
+
+
+@pytest.mark.parametrize("value", [["a", "b", "c"], ("a", "b", "c"), {"0": "a", "1": "b", "2": "c"}])
+def test_names_may_be_written_in_any_way_that_numbers_them(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, value: object
+) -> None:
     monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
-    found = loading.load(altered(tiny, tmp_path, lambda content: content["train_args"].pop("imgsz")))
+    assert loading.load(altered(tiny_checkpoint, tmp_path, names(value))).classes == ("a", "b", "c")
+
+
+def test_a_missing_size_is_that_of_predict(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    found = loading.load(altered(tiny_checkpoint, tmp_path, lambda content: content["train_args"].pop("imgsz")))
     assert (found.frame.height, found.frame.width) == (640, 640)
 
 
@@ -228,13 +272,13 @@ def loss_of_8_0(monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
         yield kind
 
 
-@pytest.mark.parametrize("state", ["with its optimizer", "interrupted", "with the loss of 8.0"])
+@pytest.mark.parametrize("state", ["with its optimizer", "interrupted", "in 32 bits", "with the loss of 8.0"])
 def test_a_checkpoint_loads_in_whatever_state_a_training_left_it(
-    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, loss_of_8_0: type, state: str
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, loss_of_8_0: type, state: str
 ) -> None:
     with monkeypatch.context() as free:
         free.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
-        network = torch.load(tiny, weights_only=False)["model"]
+        network = torch.load(tiny_checkpoint, weights_only=False)["model"]
     more: dict[str, Any] = {"updates": 7, "best_fitness": np.float64(0.5), "train_results": {"epoch": [1]}}
     if state == "with the loss of 8.0":
         criterion: Any = object.__new__(loss_of_8_0)
@@ -245,6 +289,8 @@ def test_a_checkpoint_loads_in_whatever_state_a_training_left_it(
         checkpoint = save(network, tmp_path, optimizer=optimizer.state_dict(), **more)
     else:
         checkpoint = save(network, tmp_path, **more)
+        if state == "in 32 bits":
+            network = network.float()
         content = {"epoch": 3, "model": None, "ema": network, "optimizer": None, "train_args": {"imgsz": 96}, **more}
         torch.save(content, checkpoint)
     monkeypatch.undo()

@@ -29,7 +29,7 @@ def at(service: LeafService | str) -> ReleaseEndpoint:
     return ReleaseEndpoint(url, ImageRef(repository="banana", digest=DIGEST, version=VERSION, key="key"))
 
 
-def ask(ours: LeafService, theirs: LeafService | str, leaves: list[LabelledImage]) -> TestRow:
+def ask(ours: LeafService | str, theirs: LeafService | str, leaves: list[LabelledImage]) -> TestRow:
     return beside(at(ours), at(theirs), leaves, GENEROUS, seconds=0.01)
 
 
@@ -45,11 +45,12 @@ def test_the_candidates_seconds_are_held_against_the_candidate(
     leaves: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[SpeedRound] = []
-    monkeypatch.setattr(
-        side_by_side,
-        "judge_speed",
-        lambda rounds, _: judged.extend(rounds) or SpeedVerdict(passed=False, reason="Late."),
-    )
+
+    def judge(rounds: list[SpeedRound], _: PerformanceMargins) -> SpeedVerdict:
+        judged.extend(rounds)
+        return SpeedVerdict(passed=False, reason="Late.")
+
+    monkeypatch.setattr(side_by_side, "judge_speed", judge)
     with running() as ours, running() as theirs:
         ours.delay = 0.02
         row = ask(ours, theirs, leaves)
@@ -57,31 +58,15 @@ def test_the_candidates_seconds_are_held_against_the_candidate(
     assert min(second for one in judged for second in one.candidate) >= 0.02
 
 
+@pytest.mark.parametrize("who", ["the candidate", "production"])
 @pytest.mark.parametrize("fault", ["status", "another release", "nobody there"])
-def test_what_production_does_wrong_is_not_held_against_the_candidate(leaves: list[LabelledImage], fault: str) -> None:
-    with running() as ours, running() as theirs, socket.socket() as nobody:
+def test_who_does_not_answer_is_not_called_slow(leaves: list[LabelledImage], fault: str, who: str) -> None:
+    with running() as broken, running() as sound, socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        theirs.always = 500 if fault == "status" else None
-        theirs.digest = "sha256:" + "2" * 64 if fault == "another release" else DIGEST
-        there = f"http://127.0.0.1:{nobody.getsockname()[1]}" if fault == "nobody there" else theirs
-        row = ask(ours, there, leaves)
+        broken.always = 500 if fault == "status" else None
+        broken.digest = "sha256:" + "2" * 64 if fault == "another release" else DIGEST
+        there = f"http://127.0.0.1:{nobody.getsockname()[1]}" if fault == "nobody there" else broken
+        row = ask(there, sound, leaves) if who == "the candidate" else ask(sound, there, leaves)
     assert row.passed
+    assert who in row.detail
     assert "so that the absolute limits count alone" in row.detail
-
-
-@pytest.mark.parametrize(("status", "digest"), [(500, DIGEST), (None, "sha256:" + "2" * 64)])
-def test_what_the_candidate_does_wrong_is(leaves: list[LabelledImage], status: int | None, digest: str) -> None:
-    with running() as ours, running() as theirs:
-        ours.always, ours.digest = status, digest
-        row = ask(ours, theirs, leaves)
-    assert not row.passed
-    assert not row.unreached
-
-
-def test_a_candidate_whose_router_is_gone_is_told_as_not_reached(leaves: list[LabelledImage]) -> None:
-    with running() as theirs, socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        gone = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        row = beside(at(gone), at(theirs), leaves, GENEROUS, seconds=0.01)
-    assert not row.passed
-    assert row.unreached

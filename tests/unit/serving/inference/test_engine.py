@@ -23,8 +23,17 @@ def engine(onnx: bytes) -> Engine:
         (detector(SIZE, end_to_end=False), SIZE),
         (detector(SIZE, end_to_end=False, any_frame=True, coarsest=64), SIZE),
         (detector(SIZE, end_to_end=True, any_frame=True), 32),
+        (detector(SIZE, end_to_end=True, any_frame=True, chooses=24), 64),
+        (detector(SIZE, end_to_end=True, any_frame=True, chooses=64), SIZE),
     ],
-    ids=["any frame", "a fixed size", "a grid coarser than a stride", "an end-to-end head"],
+    ids=[
+        "any frame",
+        "a fixed size",
+        "a grid coarser than a stride",
+        "an end-to-end head",
+        "one that chooses",
+        "one that chooses all",
+    ],
 )
 def test_a_network_gets_the_shortest_frames_it_takes(onnx: bytes, shortest: int) -> None:
     frame = engine(onnx).frame

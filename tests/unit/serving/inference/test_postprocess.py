@@ -4,7 +4,7 @@ import torch
 from ultralytics.utils.nms import non_max_suppression
 
 from serving.errors import ConfigurationError
-from serving.inference.engine import is_end_to_end, shortest_side
+from serving.inference.engine import is_end_to_end
 from serving.inference.postprocess import from_end_to_end, from_queries, from_raw
 
 
@@ -46,15 +46,6 @@ def test_the_head_is_told_by_the_shape_even_with_two_classes() -> None:
     assert not is_end_to_end((1, 6, 2100), 2)
     with pytest.raises(ConfigurationError, match="do not belong together"):
         is_end_to_end((1, 7, 2100), 2)
-
-
-@pytest.mark.parametrize(("longer", "rows", "side"), [(640, 300, 32), (320, 300, 64), (160, 300, 96), (64, 84, 64)])
-def test_an_end_to_end_head_is_never_given_fewer_anchors_than_it_chooses(longer: int, rows: int, side: int) -> None:
-    assert shortest_side(longer, rows) == side
-
-
-def test_a_raw_head_takes_frames_of_a_single_stride() -> None:
-    assert shortest_side(320, 0) == 32
 
 
 def test_shares_of_a_frame_become_corners_in_it() -> None:
