@@ -16,6 +16,8 @@ import yaml
 from banana_delivery.sample_data.leaves import make
 from examples.quiet import ultralytics
 
+SHAPES = ((320, 240), (240, 320), (500, 180))
+"""Width and height of pictures."""
 SCALE = "n"
 HIGHEST = 1.2
 """Logit of the best score of each class: 0.77."""
@@ -48,7 +50,7 @@ def build(
     torch.manual_seed(seed)
     model = _new(package, architecture, to, classes, width, depth)
     network: Any = model.model
-    _settle(network, max(imgsz, 96) // 64 * 64 + 64 if isinstance(imgsz, int) else 128)
+    _settle(network, imgsz)
     network.names = {index: f"class {index}" for index in range(classes)}
     return save(network, to, imgsz)
 
@@ -82,14 +84,11 @@ def _new(package: Any, architecture: str, work: Path, classes: int, width: float
     return kind(file)
 
 
-def _settle(network: Any, size: int) -> None:
+def _settle(network: Any, imgsz: Any) -> None:
     import torch
     from torch import nn
 
-    pixels = [cv2.resize(make(7, index).image, (size, size)) for index in range(6)]
-    batch = torch.from_numpy(np.stack(pixels)[..., ::-1].transpose(0, 3, 1, 2).copy()).float() / 255
-    stride = int(network.stride.max())
-    batch = nn.functional.interpolate(batch, (max(size, 2 * stride),) * 2)
+    batch = torch.from_numpy(_pictures(_square(imgsz, int(network.stride.max()))))
     norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
     network.eval()
     for part in norms:
@@ -102,6 +101,26 @@ def _settle(network: Any, size: int) -> None:
         part.eval()
         part.momentum = 0.03
     _spread(network, batch)
+
+
+def _square(imgsz: Any, stride: int) -> int:
+    """Side of a square, in whole strides and two of them at least."""
+    longest = max(int(side) for side in (imgsz if isinstance(imgsz, (list, tuple)) else [imgsz]))
+    return max(-(-longest // stride), 2) * stride
+
+
+def picture(index: int) -> Any:
+    """A leaf of another shape for each index; every network is settled on the first few, and finds something there."""
+    return cv2.resize(make(3, index).image, SHAPES[index % len(SHAPES)])
+
+
+def _pictures(side: int) -> Any:
+    """Pictures as a network sees them: grey where they do not fill the square."""
+    from ultralytics.data.augment import LetterBox
+
+    fit = LetterBox((side, side), auto=False)
+    framed = [fit(image=picture(index)) for index in range(2 * len(SHAPES))]
+    return np.stack(framed)[..., ::-1].transpose(0, 3, 1, 2).astype(np.float32) / 255
 
 
 def _spread(network: Any, batch: Any) -> None:

@@ -31,13 +31,12 @@ from banana_delivery.export.parity import Agreement, compare
 from banana_delivery.export.protocol import Answers, Detection, Exported, ExportRequest, ServeRequest
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelVersion
-from banana_delivery.sample_data.leaves import make
-from tests.support.built_detectors import build, save
+from tests.support.built_detectors import SHAPES, build, picture, save
 
 MODEL = ModelVersion(
     name="m", version="1", run_id="r", source="s", stage="None", aliases=(), tags={}, metrics={}, created_at=0.0
 )
-SHAPES = ((320, 240), (240, 320), (500, 180))
+
 CONFIDENCE = 0.1
 
 Altered = Callable[[dict[str, Any]], object]
@@ -53,8 +52,8 @@ def restricted(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     folder = tmp_path_factory.mktemp("images")
-    for index, size in enumerate(SHAPES):
-        cv2.imwrite(str(folder / f"{index}.png"), cv2.resize(make(3, index).image, size))
+    for index in range(len(SHAPES)):
+        cv2.imwrite(str(folder / f"{index}.png"), picture(index))
     return tuple(sorted(folder.iterdir()))
 
 
