@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import io
 import re
+import symtable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from banana_delivery.errors import UnsafeModelError, UnsupportedModelError
@@ -106,8 +108,29 @@ def _refuse_unknown(name: str, unknown: set[Name]) -> None:
 
 
 def _looks_like_layer(module: str, name: str) -> bool:
-    """Whether a name is written as classes are, in a part of ultralytics that holds layers and losses."""
-    return module.startswith(LAYERS_IN) and _CLASS.fullmatch(name) is not None
+    """Whether a name is written as classes are, in a part of ultralytics that holds layers and losses and lacks it.
+
+    What is there and on no list is something else: what a module of layers imports, or evaluates text with.
+    """
+    parts = module.split(".")
+    return (
+        module.startswith(LAYERS_IN)
+        and all(part.isidentifier() for part in parts)
+        and _CLASS.fullmatch(name) is not None
+        and not _is_known_there(parts[1:], name)
+    )
+
+
+def _is_known_there(parts: list[str], name: str) -> bool:
+    """Whether the installed ultralytics defines or imports a name in one of its modules, of which nothing is run."""
+    found = find_spec("ultralytics")
+    for folder in (found and found.submodule_search_locations) or ():
+        path = Path(folder).joinpath(*parts)
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                symbols = symtable.symtable(file.read_text(encoding="utf-8"), file.name, "exec").get_symbols()
+                return any(one.get_name() == name and (one.is_assigned() or one.is_imported()) for one in symbols)
+    return False
 
 
 def _second_opinion(pickle: bytes) -> tuple[set[Name], set[Name] | None]:

@@ -119,7 +119,7 @@ def _pictures(side: int) -> Any:
     from ultralytics.data.augment import LetterBox
 
     fit = LetterBox((side, side), auto=False)
-    framed = [fit(image=picture(index)) for index in range(2 * len(SHAPES))]
+    framed: Any = [fit(image=picture(index)) for index in range(2 * len(SHAPES))]
     return np.stack(framed)[..., ::-1].transpose(0, 3, 1, 2).astype(np.float32) / 255
 
 

@@ -194,7 +194,7 @@ def _sides(trained: Any, stride: int) -> tuple[int, int] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            sides = check_imgsz(trained, stride=stride, min_dim=2)
+            sides: Any = check_imgsz(trained, stride=stride, min_dim=2)  # type: ignore[no-untyped-call]
         height, width = (int(side) for side in sides)
     except (TypeError, ValueError, OverflowError):
         return None

@@ -53,9 +53,12 @@ def answer(detector: Detector, image: Path, confidence: float, frame_to: Path) -
     with torch.no_grad():
         found = detector.network(batch)
     rows = _stretched_rows(found, confidence) if detector.frame.stretched else _rows(detector, found, confidence)
-    return Answered(
-        _detections(detector, rows, frame.shape, pixels.shape), _detections(detector, rows, frame.shape, frame.shape)
-    )
+    in_image, in_frame = _size(pixels), _size(frame)
+    return Answered(_detections(detector, rows, in_frame, in_image), _detections(detector, rows, in_frame, in_frame))
+
+
+def _size(pixels: Pixels) -> tuple[int, int]:
+    return pixels.shape[0], pixels.shape[1]
 
 
 def _rows(detector: Detector, found: Any, confidence: float) -> torch.Tensor:
@@ -75,18 +78,19 @@ def _stretched_rows(found: Any, confidence: float) -> torch.Tensor:
     """RT-DETR's own rows, whose boxes are centre and size in shares of the frame, as ``RTDETRPredictor`` picks them."""
     rows: torch.Tensor = (found[0] if isinstance(found, (list, tuple)) else found)[0]
     rows = rows[rows[:, 4] > confidence][:MAX_DETECTIONS]
-    return torch.cat([torch.as_tensor(xywh2xyxy(rows[:, :4])), rows[:, 4:]], dim=-1)
+    corners = torch.as_tensor(xywh2xyxy(rows[:, :4]))  # type: ignore[no-untyped-call]
+    return torch.cat([corners, rows[:, 4:]], dim=-1)
 
 
 def _detections(
-    detector: Detector, rows: torch.Tensor, frame: tuple[int, ...], image: tuple[int, ...]
+    detector: Detector, rows: torch.Tensor, frame: tuple[int, int], image: tuple[int, int]
 ) -> tuple[Detection, ...]:
     boxes = rows[:, :4].clone()
     if detector.frame.stretched:
         boxes *= torch.tensor([image[1], image[0]] * 2)
-        boxes = torch.as_tensor(clip_boxes(boxes, image[:2]))
+        boxes = torch.as_tensor(clip_boxes(boxes, image))  # type: ignore[no-untyped-call]
     else:
-        boxes = torch.as_tensor(scale_boxes(frame[:2], boxes, image))
+        boxes = torch.as_tensor(scale_boxes(frame, boxes, image))
     return tuple(
         Detection(class_id=int(class_id), score=score, box=(x1, y1, x2, y2))
         for (x1, y1, x2, y2), (score, class_id) in zip(boxes.tolist(), rows[:, 4:6].tolist(), strict=True)

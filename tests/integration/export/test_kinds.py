@@ -84,8 +84,8 @@ def exported(checkpoint: Path, to: Path, images: tuple[Path, ...]) -> Exported:
 def predicted(checkpoint: Path, image: Path) -> tuple[Detection, ...]:
     """What a user of ultralytics sees, within the image."""
     pixels: Any = cv2.imread(str(image))
-    [result] = YOLO(checkpoint).predict(pixels, conf=CONFIDENCE, verbose=False)
-    boxes = result.boxes.cpu().numpy()
+    results: Any = YOLO(checkpoint).predict(pixels, conf=CONFIDENCE, verbose=False)
+    boxes = results[0].boxes.cpu().numpy()
     edges = np.array([pixels.shape[1], pixels.shape[0]] * 2)
     return tuple(
         Detection(class_id=int(class_id), score=float(score), box=tuple(corners))

@@ -138,3 +138,18 @@ def test_a_layer_beside_a_call_of_code_is_an_alarm(tmp_path: Path) -> None:
     both = call("ultralytics.nn.modules.block", "MyAttention", "x")[:-1] + call("posix", "system", "true")[2:]
     with pytest.raises(UnsafeModelError, match=r"posix\.system"):
         scan(archive(tmp_path / "best.pt", both))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("ultralytics.nn.modules.block", "F"),
+        ("ultralytics.nn.tasks", "SafeUnpickler"),
+        ("ultralytics.nn.modules", "OrderedDict.fromkeys"),
+        ("ultralytics.nn./etc/passwd", "Layer"),
+        ("ultralytics.nn.modules.block", "my_function"),
+    ],
+)
+def test_what_no_fork_would_call_a_layer_is_an_alarm(tmp_path: Path, module: str, name: str) -> None:
+    with pytest.raises(UnsafeModelError):
+        scan(archive(tmp_path / "best.pt", call(module, name, "x")))
