@@ -27,6 +27,8 @@ MAX_SECOND_OPINION = 1024**2
 
 OLDER_REPOSITORIES = ("models.yolo", "models.common", "models.experimental")
 LAYERS_IN = ("ultralytics.nn.", "ultralytics.utils.loss", "ultralytics.utils.tal", "ultralytics.yolo.utils.")
+MODELS_IN = "ultralytics.nn.tasks"
+"""Here are also what loads checkpoints and what evaluates text, under other names in other releases."""
 _CLASS = re.compile(r"[A-Z]\w{0,99}", re.ASCII)
 
 
@@ -113,6 +115,8 @@ def _looks_like_layer(module: str, name: str) -> bool:
     What is there and on no list is something else: what a module of layers imports, or evaluates text with.
     """
     parts = module.split(".")
+    if module == MODELS_IN and not name.endswith("Model"):
+        return False
     return (
         module.startswith(LAYERS_IN)
         and all(part.isidentifier() for part in parts)

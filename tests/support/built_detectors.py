@@ -6,6 +6,7 @@ its last layers are spread until some of its scores are above what a user sees.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def build(
     width: float = 0.125,
     depth: float = 0.33,
     imgsz: Any = 96,
-    seed: int = 0,
+    decoder: Sequence[int] = (),
 ) -> Path:
     """Write a checkpoint as a training leaves it.
 
@@ -42,13 +43,13 @@ def build(
         width: width multiplier.
         depth: depth multiplier.
         imgsz: what the checkpoint says of its size, right or not.
-        seed: of the random weights.
+        decoder: of a transformer: width, queries, points, heads, layers and width between; empty: as large as it is.
     """
     import torch
 
     package = ultralytics()
-    torch.manual_seed(seed)
-    model = _new(package, architecture, to, classes, width, depth)
+    torch.manual_seed(0)
+    model = _new(package, architecture, to, classes, width, depth, decoder)
     network: Any = model.model
     _settle(network, imgsz)
     network.names = {index: f"class {index}" for index in range(classes)}
@@ -68,10 +69,13 @@ def save(network: Any, to: Path, imgsz: Any = 96, *, criterion: Any = None, **mo
     return path
 
 
-def _new(package: Any, architecture: str, work: Path, classes: int, width: float, depth: float) -> Any:
+def _new(
+    package: Any, architecture: str, work: Path, classes: int, width: float, depth: float, decoder: Sequence[int]
+) -> Any:
     [source] = sorted((Path(package.__file__).parent / "cfg" / "models").rglob(f"{architecture}.yaml"))
     definition = yaml.safe_load(source.read_text())
     definition["nc"] = classes
+    definition["head"][-1][3] += decoder
     if "scales" in definition:
         channels = definition["scales"].get(SCALE, [0, 0, 1024])[2]
         definition["scales"] = {SCALE: [depth, width, channels]}

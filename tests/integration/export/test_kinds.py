@@ -111,7 +111,7 @@ def agreement(checkpoint: Path, to: Path, images: tuple[Path, ...]) -> tuple[Exp
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "a raw head on frames that are no squares": ("yolov8", {"imgsz": [96, 160]}),
     "an end-to-end head with a grid of 64 pixels": ("yolo26-p6", {"imgsz": 192}),
-    "a transformer": ("yolov8-rtdetr", {"imgsz": 96}),
+    "a transformer": ("yolov8-rtdetr", {"imgsz": 96, "decoder": (32, 100, 4, 4, 2, 64)}),
     "three hundred classes": ("yolov8", {"classes": 300, "imgsz": 96}),
 }
 OTHERS: tuple[tuple[str, dict[str, Any]], ...] = (
