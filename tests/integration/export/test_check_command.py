@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,8 +36,12 @@ def check(*words: str | Path) -> Result:
     return CliRunner().invoke(cli.app, ["check", *map(str, words)])
 
 
-def test_a_good_checkpoint_passes_and_nothing_of_it_stays(leaves: Path, home: Path) -> None:
-    done = check(MODELS / "better" / "best.pt", "--holdout", leaves, "--json")
+def test_a_good_checkpoint_passes_and_nothing_of_it_stays(
+    leaves: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(leaves.parent)
+    here = os.path.relpath(MODELS / "better" / "best.pt", leaves.parent)
+    done = check(here, "--holdout", leaves.name, "--json")
 
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
