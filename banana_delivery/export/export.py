@@ -99,8 +99,10 @@ def export_model(
     """
     start = time.monotonic()
     with room_in(to, ".converting-") as scratch:
+        # The subprocesses work elsewhere.
+        seen = tuple(image.absolute() for image in images)
         artifact = _export_model(
-            checkpoint, scratch, model, tuple(images), progress, Judge(tuple(judged), judged_by), limit
+            checkpoint.absolute(), scratch, model, seen, progress, Judge(tuple(judged), judged_by), limit
         )
         for file in (MODEL_FILE, VERSION_FILE):
             (scratch / file).replace(to / file)
@@ -207,7 +209,7 @@ def answered(model: Path, images: Sequence[Path], scratch: Path, limit: float) -
     """
     # The subprocess reads nothing but its own folder and what it is asked about.
     own = [Path(shutil.copy2(file, scratch)) for file in (model, model.with_name(VERSION_FILE))]
-    return _served(own[0], tuple(images), scratch, limit)
+    return _served(own[0], tuple(image.absolute() for image in images), scratch, limit)
 
 
 def _served(model: Path, images: tuple[Path, ...], scratch: Path, timeout: float) -> Answers:
