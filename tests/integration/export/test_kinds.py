@@ -115,9 +115,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "three hundred classes": ("yolov8", {"classes": 300, "imgsz": 96}),
 }
 OTHERS: tuple[tuple[str, dict[str, Any]], ...] = (
-    *((one, {}) for one in ("yolov5", "yolov6", "yolov3-tiny", "yolov8-ghost", "yolov9t", "yolov9c", "yolov9e")),
+    *((one, {}) for one in ("yolov5", "yolov6", "yolov3-tiny", "yolov8-ghost", "yolov9t", "yolov9c")),
     *((one, {}) for one in ("yolov10n", "yolo11", "yolo26", "rtdetr-l", "rtdetr-resnet50")),
-    ("yolo12", {"depth": 0.5}),
+    ("yolov9e", {"width": 1.0, "depth": 1.0}),
+    ("yolo12", {"width": 0.25, "depth": 0.5}),
     *((one, {}) for one in ("yolov8-p2", "yolo26-p2")),
     *((one, {"imgsz": 192}) for one in ("yolov5-p6", "yolov8-p6", "yolov8-ghost-p6")),
     *((one, {"classes": classes}) for one in ("yolov8", "yolo26", "rtdetr-l") for classes in (1, 2, 300)),
