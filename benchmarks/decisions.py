@@ -15,7 +15,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -24,100 +23,21 @@ import numpy as np
 
 from banana_delivery.policies.reading import PLANS
 from banana_delivery.policy.rollout import e_values
-from banana_delivery.policy.rollout.analysis import begin_step, observe
-from banana_delivery.policy.rollout.decision import (
-    Action,
-    ActionKind,
-    assess_step,
-    control_rate,
-    may_begin,
-    next_action,
-    probe_rate,
-    stand_back,
-)
-from banana_delivery.policy.rollout.plan import (
-    Limit,
-    Plan,
-    Step,
-    ab_step,
-    rejection_threshold,
-    release_steps,
-)
-from benchmarks.decisions_traffic import CANDIDATE, CONDITIONS, DIGEST, Faulty, Traffic
+from banana_delivery.policy.rollout.decision import ActionKind
+from banana_delivery.policy.rollout.plan import Limit, ab_step, rejection_threshold, release_steps
+from benchmarks.decisions_delivery import End, deliver, end_of, play
+from benchmarks.decisions_peers import compared
+from benchmarks.decisions_traffic import CONDITIONS, Faulty, Maker, UsersOnly
 
 OUT = Path("benchmarks/out/decisions.json")
 PLAN = PLANS["standard"]
 RATES = (1.0, 5.0, 50.0, 500.0)
 """Users' requests a second."""
 FAULTS = (1.0, 0.5, 0.2, 0.1)
-ENTRY_LOOKS = 2
-"""How often production is looked at before the A/B and before the first shift."""
-LONGEST_WAIT = 600
 WORKERS = min(2, os.cpu_count() or 1)
 
 Row = dict[str, object]
 Cell = TypeVar("Cell")
-
-
-@dataclass(frozen=True)
-class End:
-    """How a delivery ended.
-
-    Attributes:
-        kind: what the policy said last.
-        reason: why.
-        seconds: when.
-        hurt: user requests that had failed on the candidate by then.
-    """
-
-    kind: ActionKind
-    reason: str
-    seconds: float
-    hurt: int
-
-
-def deliver(plan: Plan, traffic: Traffic) -> End:
-    """A whole delivery: the A/B, the shifts and the watch, until one of them does not pass."""
-    steps = release_steps(plan)
-    for step in (ab_step(plan), *steps):
-        if step.weight == plan.ab_percent or step == steps[0]:
-            hindered = enter(plan, step, traffic)
-            if hindered:
-                return _end(hindered, traffic)
-        action = play(plan, step, traffic)
-        if action.kind not in {ActionKind.SET_WEIGHT, ActionKind.PROMOTE}:
-            break
-    return _end(action, traffic)
-
-
-def enter(plan: Plan, step: Step, traffic: Traffic) -> Action | None:
-    """Look at production before the first users are given away, as the delivery's loop does."""
-    state = begin_step(plan, step, traffic.snapshot())
-    for _ in range(LONGEST_WAIT):
-        traffic.second(0, probe_rate(plan, state, state.seen, CANDIDATE), control_rate(state))
-        state = observe(plan, state, traffic.snapshot(), CANDIDATE)
-        reason = may_begin(plan, state, CANDIDATE)
-        if not reason and state.seconds >= ENTRY_LOOKS:
-            return None
-        if reason and state.seconds >= 2 * step.ceiling_seconds:
-            return stand_back(reason)
-    raise AssertionError(f"Production was looked at for {LONGEST_WAIT} s and nothing was said.")
-
-
-def play(plan: Plan, step: Step, traffic: Traffic) -> Action:
-    """One step, as the delivery's loop runs it."""
-    state = begin_step(plan, step, traffic.snapshot())
-    while True:
-        snapshot = traffic.snapshot()
-        judgement, state = assess_step(plan, state, snapshot, CANDIDATE, DIGEST)
-        action = next_action(plan, state, judgement)
-        if action.kind is not ActionKind.WAIT:
-            return action
-        traffic.second(step.weight, probe_rate(plan, state, snapshot, CANDIDATE), control_rate(state))
-
-
-def _end(action: Action, traffic: Traffic) -> End:
-    return End(action.kind, action.reason, traffic.now, traffic.hurt)
 
 
 def dependence(runs: int, rates: Iterable[float] = RATES) -> list[Row]:
@@ -203,7 +123,7 @@ def _late(cell: tuple[float, float, float], runs: int) -> list[End]:
     ends = []
     for seed in range(runs):
         traffic = Faulty(np.random.default_rng((int(users), int(100 * rate), seed)), users, share=rate, onset=onset)
-        ends.append(_end(play(PLAN, watch, traffic), traffic))
+        ends.append(end_of(play(PLAN, watch, traffic)[0], traffic))
     return ends
 
 
@@ -224,6 +144,45 @@ def weak_faults(runs: int) -> list[Row]:
         )
         print(" ".join(str(value) for value in rows[-1].values()), flush=True)
     return rows
+
+
+USERS_ONLY = (1.0, 0.5, 0.2)
+
+
+def users_only(runs: int) -> list[Row]:
+    """How deliveries end whose candidate fails a share of what users send, and nothing of what the probe sends."""
+    cells = [(users, rate) for users in (5.0, 50.0) for rate in USERS_ONLY]
+    rows = []
+    for (users, rate), ends in zip(cells, _each(partial(_users_only, runs=runs), cells), strict=True):
+        kinds = Counter(end.kind for end in ends)
+        rows.append(
+            {
+                "users/s": users,
+                "errors": f"{rate:.0%}",
+                "rolled back": f"{kinds[ActionKind.ROLL_BACK] / runs:.0%}",
+                "parked": f"{kinds[ActionKind.PARK] / runs:.0%}",
+                "median seconds": float(np.median([end.seconds for end in ends])),
+                "failed user requests (median)": float(np.median([end.hurt for end in ends])),
+            }
+        )
+        print(" ".join(str(value) for value in rows[-1].values()), flush=True)
+    return rows
+
+
+def _users_only(cell: tuple[float, float], runs: int) -> list[End]:
+    users, rate = cell
+    return [
+        deliver(PLAN, UsersOnly(np.random.default_rng((int(users), int(1000 * rate), seed)), users, share=rate))
+        for seed in range(runs)
+    ]
+
+
+def peers(runs: int, rates: Iterable[float] = (5.0, 50.0)) -> list[Row]:
+    """What the rules of other tools do with the same traffic, and with a candidate that is bad."""
+    faults: dict[str, Maker] = {
+        f"the candidate fails {rate:.0%}": partial(Faulty, share=rate) for rate in (1.0, 0.1, 0.03)
+    }
+    return [row for users in rates for row in compared({**CONDITIONS, **faults}, users, runs)]
 
 
 def _weak(cell: tuple[float, float], runs: int) -> list[End]:
@@ -301,7 +260,18 @@ def simulate(runs: int, rates: Iterable[float] = RATES) -> dict[str, list[Row]]:
         "requests_until_found": requests_until_found(runs),
         "seconds_until_found": seconds_until_found(late),
         "weak_faults": weak_faults(late),
+        "users_only": users_only(late),
+        "peers": peers(late),
     }
+
+
+TABLES: dict[str, Callable[[int], list[Row]]] = {
+    "dependence": dependence,
+    "late": seconds_until_found,
+    "weak": weak_faults,
+    "users-only": users_only,
+    "peers": peers,
+}
 
 
 def main() -> None:
@@ -309,11 +279,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Simulate the decisions of a rollout.")
     parser.add_argument("--runs", type=int, default=1000, help="deliveries per figure (default 1000)")
     parser.add_argument("--quick", action="store_true", help="a few runs at one rate, to see that everything works")
-    parser.add_argument("--only", choices=("dependence", "late", "weak"), help="one table, and nothing is written")
+    parser.add_argument("--only", choices=TABLES, help="one table, and nothing is written")
     arguments = parser.parse_args()
     if arguments.only:
-        table = {"dependence": dependence, "late": seconds_until_found, "weak": weak_faults}[arguments.only]
-        print(markdown(table(arguments.runs)))
+        print(markdown(TABLES[arguments.only](arguments.runs)))
         return
     tables = simulate(2, (5.0,)) if arguments.quick else simulate(arguments.runs)
     for name, rows in tables.items():

@@ -36,12 +36,14 @@ class Traffic:
         users: requests a second of all users.
         now: seconds since the delivery began.
         hurt: user requests that failed on the candidate.
+        protected: when the candidate's users were taken away by evidence; None if they never were.
     """
 
     rng: np.random.Generator
     users: float
     now: int = 0
     hurt: int = 0
+    protected: float | None = None
     _backends: dict[str, Counters] = field(default_factory=dict)
 
     def second(self, weight: int, probe: float, control: float) -> None:
@@ -71,6 +73,11 @@ class Traffic:
         """The share of a colour's requests that fail in this second."""
         del colour
         return USUAL
+
+    def stalls(self, now: float) -> bool:
+        """Whether nothing at all answers in the second that ends now, not even `/health`."""
+        del now
+        return False
 
     def slow(self, colour: Colour) -> float:
         """The share of a colour's answers that are over budget in this second."""
@@ -118,6 +125,17 @@ class Faulty(Traffic):
 
 
 @dataclass
+class UsersOnly(Faulty):
+    """The same, but no probe ever meets it: it is in what users send."""
+
+    @override
+    def second(self, weight: int, probe: float, control: float) -> None:
+        super().second(weight, 0.0, 0.0)
+        self.serve(f"{CANDIDATE}/probe", self._poisson(probe), USUAL, 0.0)
+        self.serve(f"{ACTIVE}/probe", self._poisson(control), USUAL, 0.0)
+
+
+@dataclass
 class Outage(Traffic):
     """Both fail a share of their requests for a while: once, at a random moment, or again and again.
 
@@ -135,14 +153,22 @@ class Outage(Traffic):
         self._start = float(self.rng.uniform(0, self.every or RANDOM_MOMENT_SECONDS))
 
     @override
+    def stalls(self, now: float) -> bool:
+        return self.share == 1.0 and self.rng.random() < self._within(now)
+
+    @override
     def failing(self, colour: Colour) -> float:
-        begin, end = self.now - 1.0, float(self.now)
+        return max(USUAL, self.share * self._within(float(self.now)))
+
+    def _within(self, end: float) -> float:
+        """The part of the second that it lasts."""
+        begin = end - 1.0
         start = self._start
         if self.every and begin > start:
             start += self.every * ((begin - start) // self.every)
         starts = (start, start + self.every) if self.every else (start,)
         within = sum(max(0.0, min(end, one + self.seconds) - max(begin, one)) for one in starts)
-        return max(USUAL, self.share * min(within, 1.0))
+        return min(within, 1.0)
 
 
 @dataclass

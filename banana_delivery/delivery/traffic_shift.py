@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.drift import Observed, find_drift
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import StepState, begin_step, observe
+from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.decision import (
     Action,
     ActionKind,
@@ -30,6 +32,7 @@ from banana_delivery.policy.rollout.decision import (
 )
 from banana_delivery.policy.rollout.metrics import step_metrics
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
+from banana_delivery.policy.rollout.trial.judge import assess_trial, begin_trial, needs_trial, trial_rate
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import retry
 
@@ -71,6 +74,7 @@ class TrafficShift:
         log: told one line a step.
         sleep: waits so many seconds between two polls.
         steps: what was seen so far.
+        paired: probes of both colours compared, since the A/B began.
     """
 
     target: ReleaseTarget
@@ -84,6 +88,7 @@ class TrafficShift:
     control: Load | None = None
     overridden: bool = False
     steps: list[ShiftStep] = field(default_factory=list)
+    paired: Paired = NOT_COMPARED
 
     def run(self, step: Step) -> Action:
         """Give the candidate the step's share and poll every second until the policy knows what to do.
@@ -99,9 +104,12 @@ class TrafficShift:
         self._set_weight(step.weight)
         snapshot = self.retry(lambda: self.target.traffic(Environment.PRODUCTION))
         self.retry(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
-        action, judgement = self._poll_until_decided(begin_step(self.plan, step, snapshot))
-        self.steps.append(ShiftStep(metrics=judgement.metrics, decision=action.kind.value, reason=judgement.reason))
-        self.log(f"{step.kind.value} at {step.weight} %: {judgement.reason} -> {action.kind.value}")
+        action, judgement, state = self._poll_until_decided(begin_step(self.plan, step, snapshot, paired=self.paired))
+        self.paired = state.paired
+        if action.kind is ActionKind.ROLL_BACK and needs_trial(judgement) and self.control is not None:
+            action = self._try(state, judgement)
+        self.steps.append(ShiftStep(metrics=judgement.metrics, decision=action.kind.value, reason=action.reason))
+        self.log(f"{step.kind.value} at {step.weight} %: {action.reason} -> {action.kind.value}")
         return action
 
     def _wait_for_production(self, step: Step) -> Action | None:
@@ -135,7 +143,25 @@ class TrafficShift:
         if self.control:
             self.control.set_rate(control)
 
-    def _poll_until_decided(self, state: StepState) -> tuple[Action, StepAssessment]:
+    def _try(self, state: StepState, failed: StepAssessment) -> Action:
+        """Send the users away first; then find out whether the release is to blame."""
+        self._set_weight(0)
+        self.log(f"{failed.reason} All users are with {self.candidate.other}; now {self.candidate} is tried.")
+        trial = begin_trial(self.plan, state, self.retry(self._poll), failed, seed=secrets.randbits(64))
+        weight = 0
+        while True:
+            rate = trial_rate(self.plan, trial)
+            self._set_rates(rate, rate)
+            self.sleep(POLL_SECONDS)
+            self.lease.check()
+            action, trial = assess_trial(self.plan, trial, self.retry(self._poll), self.candidate)
+            if action.weight != weight:
+                weight = action.weight
+                self._set_weight(weight)
+            if action.kind is not ActionKind.WAIT:
+                return action
+
+    def _poll_until_decided(self, state: StepState) -> tuple[Action, StepAssessment, StepState]:
         while True:
             self.lease.check()
             snapshot = self.retry(self._poll)
@@ -144,7 +170,7 @@ class TrafficShift:
             )
             action = next_action(self.plan, state, judgement)
             if action.kind is not ActionKind.WAIT:
-                return action, judgement
+                return action, judgement, state
             self._set_rates(probe_rate(self.plan, state, snapshot, self.candidate), control_rate(state))
             self.sleep(POLL_SECONDS)
 

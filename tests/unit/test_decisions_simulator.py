@@ -10,7 +10,8 @@ import pytest
 from banana_delivery.policies.reading import PLANS
 from banana_delivery.policy.rollout.decision import ActionKind
 from benchmarks import decisions
-from benchmarks.decisions import deliver, requests_until_found
+from benchmarks.decisions import requests_until_found
+from benchmarks.decisions_delivery import deliver
 from benchmarks.decisions_traffic import ACTIVE, CANDIDATE, CONDITIONS, Faulty, Outage, Pinned, Poison, Traffic
 
 PLAN = PLANS["demo"]

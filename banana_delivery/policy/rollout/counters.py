@@ -68,6 +68,13 @@ def delta(newer: Counters, older: Counters) -> Counters:
     )
 
 
+def latest(newer: Counters, older: Counters | None) -> Counters:
+    """What is known now: the latency of before where this look does not show it."""
+    if older and older.latency and not newer.latency:
+        return newer.replace(latency=older.latency)
+    return newer
+
+
 def add(first: Counters, second: Counters) -> Counters:
     """Two differences, one after the other or of two sources, as one."""
     return Counters(

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from banana_delivery.policy.model import Colour, Counters, StoredModel, TrafficSource
 from banana_delivery.policy.rollout.analysis import StepState
+from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.counters import add, p95
 from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, StepKind
 
@@ -40,6 +41,7 @@ class StepMetrics(TrafficMetrics):
         seconds: how long it lasted.
         sources: users and probe apart.
         active: what the other colour did meanwhile.
+        paired: probes of both compared, since the A/B began.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"strata": "sources"}
@@ -49,6 +51,7 @@ class StepMetrics(TrafficMetrics):
     seconds: float
     sources: dict[TrafficSource, TrafficMetrics]
     active: TrafficMetrics
+    paired: Paired = NOT_COMPARED
 
 
 def step_metrics(state: StepState, candidate: Colour) -> StepMetrics:
@@ -66,6 +69,7 @@ def step_metrics(state: StepState, candidate: Colour) -> StepMetrics:
         seconds=state.seconds,
         sources={source: traffic_metrics(state.total(candidate, source)) for source in TRAFFIC_SOURCES},
         active=traffic_metrics(_both(state, candidate.other)),
+        paired=state.paired,
     )
 
 
