@@ -24,7 +24,7 @@ def test_what_the_probe_meets_too_is_held_against_the_version_within_seconds(bad
 
 
 def test_the_sentence_says_what_the_users_met_and_what_the_probe_met() -> None:
-    tried = Tried()
+    tried = Tried(bad="slow")
     action, seconds = tried.until_decided(30)
     assert action.reason == (
         f"{tried.judgement.reason} Its users were sent away, and {30 * seconds} of {30 * seconds} probes met it too "
@@ -95,7 +95,7 @@ def test_a_fault_that_comes_and_goes_has_ten_seconds_to_come_again() -> None:
 
 
 def test_where_no_probe_arrives_nothing_speaks_against_what_the_users_met() -> None:
-    action, seconds = Tried(scene=Scene(digests={})).until_decided(rate=0)
+    action, seconds = Tried().until_decided(rate=0)
     assert (action.kind, seconds) == (ActionKind.ROLL_BACK, 10)
 
 
