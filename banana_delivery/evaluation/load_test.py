@@ -64,18 +64,19 @@ def performance(
 
 
 def measure(url: str, images: Sequence[LabelledImage], *, seconds: float, timeout: float, clients: int) -> Measured:
-    """Let so many clients ask, each as soon as it has its answer, for so long."""
+    """Let so many clients ask, each as soon as it has its answer, for so long, and each once at least."""
     measured, lock = Measured(), threading.Lock()
-    started = time.perf_counter()
     turns = itertools.cycle(images)
 
     def ask_until_the_end(client: httpx.Client) -> None:
-        while time.perf_counter() - started < seconds:
+        while True:  # Once at least, however late a busy machine lets this thread begin.
             with lock:
                 image = next(turns)
             result, latency = _ask(client, url, image)
             with lock:
                 _note(measured, result, latency)
+            if time.perf_counter() - started >= seconds:
+                return
 
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
     own = httpx.create_ssl_context()
@@ -83,6 +84,7 @@ def measure(url: str, images: Sequence[LabelledImage], *, seconds: float, timeou
         httpx.Client(timeout=timeout, limits=limits, trust_env=False, verify=own) as client,
         ThreadPoolExecutor(clients) as pool,
     ):
+        started = time.perf_counter()
         for future in [pool.submit(ask_until_the_end, client) for _ in range(clients)]:
             future.result()
     measured.seconds = time.perf_counter() - started

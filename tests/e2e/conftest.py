@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from banana_delivery.defs.build import build_resources
-from banana_delivery.policy.model import Outcome
 from banana_delivery.settings import Settings
-from tests.e2e.stack import Stack, until
+from tests.e2e.stack import Stack
 
 PORTS = ("dagster", "mlflow", "production", "staging", "probe", "router_api", "webhook")
 
@@ -57,7 +56,7 @@ def stack(stack_environment: dict[str, str], program: str) -> Iterator[Stack]:
             assert str(running.resources.settings.production_port) in said
             if running.production.live is None:
                 version = running.stage("modest")
-                until(lambda: Outcome.RELEASED in running.outcomes(version), "the first release")
+                running.until_released(version)
             yield running
         finally:
             subprocess.run([program, "down"], env=environment, check=False, timeout=120)

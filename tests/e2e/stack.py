@@ -72,6 +72,13 @@ class Stack:
         with open_instance(self.resources.settings) as instance:
             return [attempt.outcome for attempt in self.audit_log(instance).attempts(version)]
 
+    def until_released(self, version: str) -> None:
+        """Wait for a version to be in production; fails at once where its delivery ended otherwise, and says how."""
+        until(lambda: self.outcomes(version) != [], f"the end of the delivery of version {version}")
+        with open_instance(self.resources.settings) as instance:
+            attempts = self.audit_log(instance).attempts(version)
+        assert Outcome.RELEASED in [one.outcome for one in attempts], [(one.outcome, one.reason) for one in attempts]
+
     def audit_log(self, instance: dg.DagsterInstance) -> AuditLog:
         """The audit trail, read with the keys of the home."""
         return AuditLog(instance, CodeLocation.of(self.resources.settings))

@@ -17,7 +17,7 @@ import pytest
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.supervisor import Supervisor
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.model import Environment, Outcome, Phase
+from banana_delivery.policy.model import Environment, Phase
 from banana_delivery.runs.instance import DATABASE, dagster_home, open_instance
 from tests.e2e.stack import Stack, until
 
@@ -82,7 +82,7 @@ def lock_held_by_a_stopped_process(stack: Stack) -> Iterator[None]:
 def bad_release(stack: Stack) -> str:
     """One that was released over another, which is still warm."""
     version = stack.stage("better")
-    until(lambda: Outcome.RELEASED in stack.outcomes(version), "the release")
+    stack.until_released(version)
     until(lambda: stack.production.owner is None, "giving production back", 60)
     return version
 

@@ -35,7 +35,7 @@ def test_a_version_staged_later_supersedes_one_that_is_not_in_production_yet(sta
     run_id = comes_to(stack, Environment.STAGING, Phase.TESTING)
     later = stack.stage("better")
     until(lambda: stack.outcomes(earlier) == [Outcome.SUPERSEDED], "superseding")
-    until(lambda: stack.outcomes(later) == [Outcome.RELEASED], "the later one's release")
+    stack.until_released(later)
     assert stack.run_of(run_id).status.value == "CANCELED"
     assert stack.resources.model_registry.describe(earlier).stage != "Staging"
     until(lambda: stack.resources.model_registry.describe(later).stage == "Production", "telling the registry")
@@ -59,7 +59,7 @@ def test_cancelling_a_backfill_leaves_one_stable_colour_and_the_rest_unlaunched(
     before = stack.production.live
     assert before is not None
     newer = stack.stage("better")
-    until(lambda: stack.outcomes(newer) == [Outcome.RELEASED], "a second release")
+    stack.until_released(newer)
     live = stack.production.live
     client = DagsterClient(stack.resources.settings.dagster_url)
     backfill = client.backfill(PIPELINE, [before.version, newer], {})
@@ -98,7 +98,7 @@ def test_what_was_delivered_by_command_can_be_rolled_back_by_command(stack: Stac
 
 def test_a_revoked_version_is_refused_until_somebody_overrides(stack: Stack) -> None:
     version = stack.stage("better")
-    until(lambda: stack.outcomes(version) == [Outcome.RELEASED], "the release")
+    stack.until_released(version)
     stack.command("rollback", "--reason", "The night shift did not like it.")
     refused = stack.try_command("deliver", version)
     assert refused.returncode == 1

@@ -22,6 +22,7 @@ import httpx
 import yaml
 
 from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.embedded.supervisor import Supervisor
 from banana_delivery.errors import TargetError
 from banana_delivery.files import write_atomically
 from banana_delivery.names import PROBE_HEADER, TRAFFIC_HEADER
@@ -172,6 +173,7 @@ class Router:
     def __init__(self, paths: LocalPaths, api_port: int) -> None:
         self._folder = paths.router_dynamic
         self._api = f"http://127.0.0.1:{api_port}"
+        self._supervisor = Supervisor(paths)
         # No connection is kept: a look a second does not need it, and nobody has to close it.
         self._client = httpx.Client(
             timeout=5.0, trust_env=False, verify=NO_AUTHORITY, limits=httpx.Limits(max_keepalive_connections=0)
@@ -264,10 +266,22 @@ class Router:
         return {} if answer.status_code == httpx.codes.NOT_FOUND else dict(answer.json())
 
     def _get(self, path: str) -> httpx.Response:
-        """Ask Traefik, again for some seconds while nothing listens: supervisord brings it back when it was killed."""
+        """Ask Traefik, again for some seconds while nothing listens: supervisord brings it back when it was killed.
+
+        Where no supervisord runs nobody does, and whoever asks is told at once.
+        """
+
+        def is_looked_after(error: httpx.TransportError) -> None:
+            if not self._supervisor.alive:
+                raise error
+
         try:
             return retry(
-                lambda: self._client.get(self._api + path), TAKE_UP_SECONDS, on=(httpx.TransportError,), pause=0.2
+                lambda: self._client.get(self._api + path),
+                TAKE_UP_SECONDS,
+                on=(httpx.TransportError,),
+                meanwhile=is_looked_after,
+                pause=0.2,
             )
         except httpx.TransportError as error:
             raise TargetError(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.replicas import KEEP_ALIVE_SECONDS
 from banana_delivery.embedded.router import traefik
+from banana_delivery.errors import TargetError
 from banana_delivery.policy.model import COLOURS, Colour, Environment, TrafficSource
 
 PORTS = {Colour.BLUE: [1001, 1002], Colour.GREEN: [], Colour.SOLE: [1003]}
@@ -93,6 +96,16 @@ def test_a_split_that_somebody_removed_is_written_again_and_one_that_somebody_ed
 
     assert yaml.safe_load(written) == traefik.weights_config(Environment.PRODUCTION, recorded)
     assert file.read_text() == "by hand"
+
+
+def test_nobody_waits_for_a_router_that_nobody_brings_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+
+    with pytest.raises(TargetError, match="does not answer"):
+        traefik.Router(LocalPaths(tmp_path), 1).weights(Environment.PRODUCTION)
+
+    assert slept == []
 
 
 def test_only_the_proof_of_the_release_opens_the_probes_way_to_it() -> None:
