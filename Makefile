@@ -1,6 +1,6 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
 .PHONY: demo up down wheel check format test test-integration test-e2e test-long chaos test-docker test-cluster \
-        demo-cluster lock audit bench-image bench-serving bench-prediction-log bench-scale bench-signing simulate clean
+        test-cluster-dagster demo-cluster lock audit bench-image bench-serving bench-prediction-log bench-scale bench-signing simulate clean
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -89,6 +89,10 @@ test-docker: .venv/.installed
 # Without the five acts and what takes longest besides: make test-cluster ARGS="-m 'cluster and long'" plays those.
 test-cluster: .venv/.installed
 	$(BIN)/pytest tests/cluster -m "cluster and not long" --timeout 600 $(ARGS)
+
+# Dagster itself on the cluster, all of it: make test-cluster-dagster ARGS="-m 'dagster and not long'" is the short part.
+test-cluster-dagster: .venv/.installed
+	$(BIN)/pytest tests/cluster/dagster -m dagster --timeout 1200 $(ARGS)
 
 bench-image: .venv/.installed
 	$(BIN)/python -m benchmarks.image

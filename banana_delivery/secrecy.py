@@ -32,7 +32,14 @@ def secrets_of(settings: BaseModel) -> Iterator[str]:
 
 
 def _secret_parts(address: str) -> Iterator[str]:
-    """The password of an address, and what may be a token in its path; whoever fails at it may tell these alone."""
+    """The password of an address, and what may be a token in its path; whoever fails at it may tell these alone.
+
+    Before an address of a channel may stand who is told there, which whoever fails at it does not tell.
+    """
+    whom, equals, alone = address.partition("=")
+    if equals and "://" in alone and "://" not in whom:
+        yield alone
+        address = alone
     try:
         parts = urlsplit(address)
     except ValueError:

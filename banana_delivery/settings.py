@@ -6,8 +6,6 @@ Each field ``name`` is the environment variable ``BANANA_NAME``.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -197,6 +195,10 @@ class Settings(BaseSettings):
     kubernetes_router_metrics_url: str = Field(
         default="", description="Traefik's metrics page, used without Prometheus; empty: the replicas' own figures."
     )
+    export_template: str = Field(
+        default="",
+        description="PodTemplate, in the delivery's own namespace, of the Job that exports; empty: its own pod does.",
+    )
 
     # Images.
     registry_repository: str = Field(default="", description="Where releases are pushed, host/path without a tag.")
@@ -271,7 +273,7 @@ class Settings(BaseSettings):
     minimum_map50: float = Field(default=0.5, ge=0, le=1, description="What every release must reach.")
 
     # People.
-    notify_urls: list[SecretStr] = Field(default=[], description="Apprise URLs, one a channel, as JSON.")
+    notify_urls: list[SecretStr] = Field(default=[], description="Apprise URLs as JSON; before one, its audience.")
 
     @field_validator(*FILES_THAT_MAY_BE, mode="before")
     @classmethod
@@ -347,18 +349,6 @@ def load_settings() -> Settings:
     hide(secrets_of(settings))
     quiet_logs()
     return settings
-
-
-def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each variable that is named like ours and is none: somebody set it, and nothing reads it."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    strange = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
-    return [f"{name} is no setting, so that it changes nothing{_meant(name, known)}" for name in strange]
-
-
-def _meant(name: str, known: Collection[str]) -> str:
-    near = get_close_matches(name.upper(), known, n=1)
-    return f"; do you mean {near[0]}?" if near else "; docs/settings.md lists those that are."
 
 
 def _no_json(said: str) -> str:

@@ -25,9 +25,9 @@ from banana_delivery.policies.reading import PLANS
 from banana_delivery.policy.rollout import e_values
 from banana_delivery.policy.rollout.decision import ActionKind
 from banana_delivery.policy.rollout.plan import Limit, ab_step, rejection_threshold, release_steps
-from benchmarks.decisions_delivery import End, deliver, end_of, play
+from banana_delivery.policy.simulation.deliveries import End, deliver, end_of, play
+from banana_delivery.policy.simulation.traffic import CONDITIONS, Faulty, Maker, UsersOnly
 from benchmarks.decisions_peers import compared
-from benchmarks.decisions_traffic import CONDITIONS, Faulty, Maker, UsersOnly
 
 OUT = Path("benchmarks/out/decisions.json")
 PLAN = PLANS["standard"]

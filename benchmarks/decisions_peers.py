@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.decisions_traffic import ACTIVE, CANDIDATE, Maker, Traffic
+from banana_delivery.policy.simulation.traffic import ACTIVE, CANDIDATE, Maker, Traffic
 
 SECONDS = 300
 WEIGHT = 10

@@ -10,10 +10,11 @@ import typer
 
 from banana_delivery.cli import deciding, delivering, freezing, judging, looking, rescuing, stack, upkeep
 from banana_delivery.cli.common import errors
+from banana_delivery.delivery.upkeep.variables import unknown_variables
 from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.policy.outcomes import exit_codes
 from banana_delivery.quoting import visible
-from banana_delivery.settings import load_settings, unknown_variables
+from banana_delivery.settings import load_settings
 
 
 def _say_version(wanted: bool) -> None:
@@ -59,6 +60,7 @@ for command in (
     upkeep.prune,
     upkeep.rebuild,
     judging.holdout,
+    judging.policy,
 ):
     waits = command in {delivering.deliver, delivering.redeploy, deciding.approve}
     app.command(command.__name__.replace("_", "-"), epilog=exit_codes() if waits else None)(command)

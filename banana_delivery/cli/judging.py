@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +11,7 @@ from typing import Annotated
 import typer
 
 from banana_delivery.cli.common import console
-from banana_delivery.quoting import in_terminal
+from banana_delivery.quoting import in_terminal, visible
 from banana_delivery.settings import load_settings
 
 MOST_PAIRS = 10
@@ -64,3 +66,62 @@ def holdout(
     ):
         for one, other in pairs[:MOST_PAIRS]:
             console.print(in_terminal(f"{what}: {one} and {other}"), highlight=False)
+
+
+class PolicyLook(StrEnum):
+    """What to do with release policies."""
+
+    CHECK = "check"
+    SHOW = "show"
+    DIFF = "diff"
+
+
+def policy(
+    look: Annotated[PolicyLook, typer.Argument(help="What it promises, what it says in full, or what differs.")],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE] [FILE]", help="A file, or standard, seed or demo; without it, BANANA_POLICY."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Of check: print one JSON document, for programs.")] = False,
+    rounds: Annotated[
+        int, typer.Option(min=0, help="Of check: play so many, however long that takes; 0 for what 10 s allow.")
+    ] = 0,
+) -> None:
+    """Show what a release policy promises, by playing deliveries; or its text; or how it differs from another."""
+    from banana_delivery.policies.reading import load_policy
+
+    named = files or [load_settings().policy_source]
+    wanted = 2 if look is PolicyLook.DIFF and len(named) > 1 else 1
+    if len(named) > wanted:
+        raise typer.BadParameter(f"{look.value} takes {wanted} of them, and these are {len(named)}.")
+    if look is PolicyLook.CHECK:
+        _check(named[0], as_json=as_json, rounds=rounds)
+        return
+    if look is PolicyLook.SHOW:
+        typer.echo(load_policy(named[0]).text, nl=False)
+        return
+    _show_difference(*(named if len(named) > 1 else [load_settings().policy_source, named[0]]))
+
+
+def _check(source: str, *, as_json: bool, rounds: int) -> None:
+    from banana_delivery.policies.foolish import foolish
+    from banana_delivery.policies.promise import promise
+    from banana_delivery.policies.reading import load_policy
+    from banana_delivery.reports.promise import promise_view
+
+    checked = load_policy(source)
+    warnings, promised = foolish(checked, time.time()), promise(checked, rounds=rounds or None)
+    if as_json:
+        typer.echo(json.dumps({**promised.json(), "warnings": warnings}, indent=2))
+    else:
+        console.print(promise_view(promised, warnings))
+
+
+def _show_difference(before: str, after: str) -> None:
+    import difflib
+
+    from banana_delivery.policies.reading import load_policy
+
+    old, new = (load_policy(source).text.splitlines() for source in (before, after))
+    for line in difflib.unified_diff(old, new, before, after, lineterm="", n=0):
+        typer.echo(visible(line))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from banana_delivery.cli.common import console
-from banana_delivery.errors import BananaDeliveryError
+from banana_delivery.errors import BadSettingsError, BananaDeliveryError
 from banana_delivery.platforms import platform
 from banana_delivery.quoting import one_line
 from banana_delivery.settings import Settings, load_settings
@@ -21,9 +21,10 @@ def up() -> None:
     from banana_delivery.notifications.notifier import notifier_for
 
     settings = load_settings()
+    if problems := notifier_for(settings).problems():
+        # Before anything runs: whoever believes to be told at night, and is not, learns it while looking at it.
+        raise BadSettingsError(f"Nothing was started. {' '.join(problems)}")
     EmbeddedStack(settings, platform(settings).processes(settings)).up(console.print)
-    for problem in notifier_for(settings).problems():
-        console.print(problem, style="red", highlight=False)
     _say_webhook(settings)
     console.print(f"Dagster     {settings.dagster_url}")
     console.print(f"MLflow      {settings.mlflow_url}")

@@ -23,7 +23,7 @@ from banana_delivery.defs.resources import Resources
 from banana_delivery.defs.sensors import build_sensors
 from banana_delivery.errors import BadSettingsError, ImageError
 from banana_delivery.evaluation.http import HttpEvaluator
-from banana_delivery.export.export import export_model
+from banana_delivery.export.apart.job import exporter_for
 from banana_delivery.model_registry.mlflow import MlflowRegistry
 from banana_delivery.model_registry.webhooks.bell import bell_for
 from banana_delivery.notifications.notifier import notifier_for
@@ -50,7 +50,7 @@ def build_resources(settings: Settings) -> Resources:
     return Resources(
         settings=settings,
         model_registry=MlflowRegistry(settings.model_name, tracking, artifact_roots=settings.artifact_roots),
-        exporter=export_model,
+        exporter=exporter_for(settings),
         image_store=image_store,
         release_target=release_target,
         evaluator=HttpEvaluator(settings),

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import select
+import shutil
 import signal
 import stat
 import subprocess
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from banana_delivery.bundle import python_path
 from banana_delivery.errors import (
@@ -105,6 +106,16 @@ def run(module: str, request: Model, answer: type[Answer], scratch: Path, timeou
     answered.unlink(missing_ok=True)
     arguments = [str(asked), str(answered), str(timeout)]
     code = _spawn([sys.executable, "-P", "-m", module, *arguments], scratch, log, timeout)
+    return understood(module, code, answer, answered, log, timeout)
+
+
+def understood(module: str, code: int, answer: type[Answer], answered: Path, log: Path, timeout: float) -> Answer:
+    """What a process answered that has ended with this exit code, minus the signal where one ended it.
+
+    Raises:
+        RejectedModelError: if it rejects the model.
+        ExportError: if it died or answers nonsense.
+    """
     if code not in (0, REJECTED):
         raise ExportError(_death(module, code, log, timeout))
     try:
@@ -127,12 +138,27 @@ def read_plain(file: Path, most: int) -> bytes:
     Raises:
         OSError: if it is a link, something else than a file, or larger than ``most`` bytes.
     """
-    handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as content:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > most:
-            raise OSError(f"{file.name} is no file of at most {most:,} bytes")
+    with _plain(file, most) as content:
         return content.read(most)
+
+
+def copy_plain(file: Path, to: Path, most: int) -> None:
+    """Copy such a file.
+
+    Raises:
+        OSError: as ``read_plain`` does, or if it cannot be written.
+    """
+    with _plain(file, most) as content, to.open("wb") as copy:
+        shutil.copyfileobj(content, copy)
+
+
+def _plain(file: Path, most: int) -> BinaryIO:
+    handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode) or about.st_size > most:
+        os.close(handle)
+        raise OSError(f"{file.name} is no file of at most {most:,} bytes")
+    return os.fdopen(handle, "rb")
 
 
 def serve(arguments: list[str], request: type[Request], work: Callable[[Request], Model]) -> int:
@@ -209,11 +235,19 @@ def _death(module: str, code: int, log: Path, timeout: float) -> str:
         return (
             f"The process {name} was killed, most likely for want of memory: give the machine more of it, or try again."
         )
-    with log.open("rb") as file:
-        file.seek(max(log.stat().st_size - LOG_TAIL, 0))
-        lines = file.read(LOG_TAIL).decode(errors="replace").strip().splitlines()
+    lines = _tail(log).decode(errors="replace").strip().splitlines()
     said = one_line(lines[-1], 300) if lines else "no output"
     return f"The process {name} failed with exit code {code} ({said})."
+
+
+def _tail(log: Path) -> bytes:
+    """The end of what a process printed, unless it put something else there."""
+    try:
+        with _plain(log, sys.maxsize) as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - LOG_TAIL, 0))
+            return file.read(LOG_TAIL)
+    except OSError:
+        return b""
 
 
 def _short(module: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from urllib.parse import quote
 
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.model import Environment, Model, Outcome, StoredRecord
+from banana_delivery.policy.model import Environment, Model, Outcome, StoredRecord, TrafficSource
 from banana_delivery.policy.outcomes import CONSEQUENCES, Urgency
-from banana_delivery.quoting import in_notice
+from banana_delivery.quoting import in_notice, in_path
 
 HEADLINES: dict[Outcome, str] = {
     Outcome.RELEASED: "is in production",
@@ -19,6 +21,49 @@ HEADLINES: dict[Outcome, str] = {
     Outcome.CANCELLED: "was cancelled",
     Outcome.ERROR: "could not be delivered",
 }
+
+
+class Tone(StrEnum):
+    """What a channel makes a notice look like; the words are Apprise's."""
+
+    INFO = "info"
+    SUCCESS = "success"
+    WARNING = "warning"
+    FAILURE = "failure"
+
+
+TONES: dict[Outcome, Tone] = {
+    Outcome.RELEASED: Tone.SUCCESS,
+    Outcome.REJECTED: Tone.WARNING,
+    Outcome.ROLLED_BACK: Tone.FAILURE,
+    Outcome.PARKED: Tone.WARNING,
+    Outcome.SUPERSEDED: Tone.INFO,
+    Outcome.CANCELLED: Tone.WARNING,
+    Outcome.ERROR: Tone.FAILURE,
+}
+BY_URGENCY: dict[Urgency, Tone] = {
+    Urgency.QUIET: Tone.INFO,
+    Urgency.NORMAL: Tone.INFO,
+    Urgency.ASKS: Tone.WARNING,
+    Urgency.URGENT: Tone.FAILURE,
+}
+"""Of notices that do not say it themselves."""
+
+
+class Audience(StrEnum):
+    """Who wants to hear of a notice: how deliveries go, what waits for a person, what cannot wait."""
+
+    PROGRESS = "progress"
+    ASKS = "asks"
+    URGENT = "urgent"
+
+
+AUDIENCES: dict[Urgency, Audience] = {
+    Urgency.NORMAL: Audience.PROGRESS,
+    Urgency.ASKS: Audience.ASKS,
+    Urgency.URGENT: Audience.URGENT,
+}
+"""A quiet notice has none; it is only written down."""
 
 
 class ProductionNow(Model):
@@ -61,12 +106,32 @@ class Notice(StoredRecord):
         title: what happened to which version.
         body: why, the figures, where to look and what to type next.
         urgency: how loudly it is said.
+        tone: what it looks like; None in what earlier versions wrote, then its urgency tells.
+        at: when it happened, seconds since the epoch; None if nobody knows.
+        where: which environment it is about, and which host says so; empty if nobody knows.
+        links: lines of the body that are links, and nothing else is one: their first word, and the address.
+        report: a file that tells the whole of it; empty if there is none.
     """
 
     key: str
     title: str
     body: str
     urgency: Urgency
+    tone: Tone | None = None
+    at: float | None = None
+    where: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+    report: str = ""
+
+    @property
+    def look(self) -> Tone:
+        """What it looks like."""
+        return self.tone or BY_URGENCY[self.urgency]
+
+    @property
+    def audience(self) -> Audience | None:
+        """Who hears of it; None for nobody."""
+        return AUDIENCES.get(self.urgency)
 
 
 def notice(
@@ -75,6 +140,7 @@ def notice(
     dagster_url: str,
     production: ProductionNow | None = None,
     log_asset: str = "rollout_log",
+    report: str = "",
 ) -> Notice:
     """The message about an attempt, true about what users get now.
 
@@ -84,21 +150,44 @@ def notice(
         dagster_url: where its run can be looked at; empty if that is not known.
         production: what users get, observed after the attempt ended; None if only the attempt is known.
         log_asset: key of the audit trail, for the link to it.
+        report: the file that tells the whole of it; empty if there is none.
     """
     trouble = _trouble(attempt, production) if production else ""
     headline = HEADLINES[attempt.outcome]
+    links = _links(attempt, dagster_url, log_asset, report)
     lines = [
         attempt.reason,
+        *_users(attempt),
         f"Image: {attempt.digest[:19] or 'none was built'}. {_serves(attempt, production)}",
         f"Next: {_next_step(attempt, production, trouble)}",
-        *_links(attempt, dagster_url, log_asset),
+        *([f"Run: {attempt.run_id}"] if attempt.run_id and not dagster_url else []),
+        *(f"{label}: {address}" for label, address in links),
     ]
     return Notice(
         key=key_of(attempt),
         title=f"{model} version {attempt.version} {headline}{f', {trouble}' if trouble else ''}",
         body=body_of(lines),
         urgency=Urgency.URGENT if trouble else CONSEQUENCES[attempt.outcome].urgency,
+        tone=Tone.FAILURE if trouble else TONES[attempt.outcome],
+        at=attempt.at,
+        links=links,
+        report=report,
     )
+
+
+def _users(attempt: AttemptRecord) -> list[str]:
+    """How many requests of users met the version, for how long, and how many of them failed."""
+    met = [step.metrics for step in attempt.steps if step.metrics.weight]
+    users = [one.sources[TrafficSource.USER] for one in met if TrafficSource.USER in one.sources]
+    if not users:
+        return []
+    requests, failed = sum(one.requests for one in users), sum(one.failed for one in users)
+    seconds = sum(one.seconds for one in met)
+    share = f" ({percent(failed / requests)})" if failed else ""
+    return [
+        f"Users: version {attempt.version} was given {requests:,} of their requests within {seconds:.0f} s; "
+        f"{f'{failed:,} failed{share}' if failed else 'none failed'}."
+    ]
 
 
 def body_of(lines: Iterable[str]) -> str:
@@ -202,11 +291,23 @@ def _usual_step(outcome: Outcome, version: str) -> str:
     }[outcome]
 
 
-def _links(attempt: AttemptRecord, dagster_url: str, log_asset: str) -> list[str]:
-    if not dagster_url:
-        return [f"Run: {attempt.run_id}"] if attempt.run_id else []
-    run = [f"Run: {dagster_url}/runs/{attempt.run_id}"] if attempt.run_id else []
-    return [*run, f"Report: {dagster_url}/assets/{log_asset}?partition={attempt.version}"]
+def _links(attempt: AttemptRecord, pages: str, log_asset: str, report: str) -> tuple[tuple[str, str], ...]:
+    """Where to read on; the report is served beside Dagster's pages, under its own name."""
+    if not pages:
+        return ()
+    run = [("Run", f"{pages}/runs/{attempt.run_id}")] if attempt.run_id else []
+    told = f"{pages}{report_path(attempt)}" if report else f"{pages}/assets/{log_asset}?partition={attempt.version}"
+    return (*run, ("Report", told))
+
+
+def report_name(attempt: AttemptRecord) -> str:
+    """Of the file that tells of an attempt, without what is after the dot."""
+    return f"version-{in_path(attempt.version)}-{attempt.at:.0f}-{attempt.outcome}"
+
+
+def report_path(attempt: AttemptRecord) -> str:
+    """Where the pages serve that file, as part of an address: by version and attempt."""
+    return f"/reports/{quote(in_path(attempt.version), safe='')}/{attempt.at:.0f}-{attempt.outcome}"
 
 
 def percent(share: float) -> str:

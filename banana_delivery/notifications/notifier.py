@@ -4,45 +4,32 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import Enum, auto
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from pydantic import ValidationError
 from pydantic_core import to_json
 
 from banana_delivery.errors import FileLockedError, redacted
-from banana_delivery.files import lock, sync, text_sha256
+from banana_delivery.files import lock, sync
+from banana_delivery.notifications.channels import ANSWER_SECONDS, Answer, Channel, ask, open_channels, problem_of
 from banana_delivery.notifications.messages import Notice
 from banana_delivery.notifications.outbox import Asked, Outbox, Owed
 from banana_delivery.policy.outcomes import Urgency
-from banana_delivery.quoting import in_notice
 from banana_delivery.settings import Settings
 from banana_delivery.waiting import Deadline
-
-if TYPE_CHECKING:
-    from apprise.plugins.base import NotifyBase
 
 LOG = logging.getLogger(__name__)
 CHANNEL_SECONDS = 15.0
 """A caller waits so long for all channels together."""
-ANSWER_SECONDS = 60.0
-"""A channel may take so long to answer, while nobody waits for it; Apprise's own 4 s make a slow channel look like one
-that failed. An address can say otherwise: ``?rto=``."""
 AGAIN = "Again: "
 LOCK_SECONDS = 45.0
 """How long a notice waits to be written down; who holds the list may itself wait for the outbox, and for no channel."""
-
-
-class _Channel(NamedTuple):
-    """Where notices are sent: its place in BANANA_NOTIFY_URLS names it to people, as its URL is a secret."""
-
-    number: int
-    plugin: NotifyBase
 
 
 class Notifier:
@@ -53,14 +40,18 @@ class Notifier:
 
     Args:
         file: the notices.
-        urls: of the channels.
+        urls: of the channels, each with the audiences that it is for before it, if it is not for all.
         clock: seconds that only go forward; between two starts of the machine they may begin anew.
+        where: what notices are about and which host says so, for those that do not tell; empty if nobody knows.
     """
 
-    def __init__(self, file: Path, urls: Sequence[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, file: Path, urls: Sequence[str] = (), clock: Callable[[], float] = time.monotonic, where: str = ""
+    ) -> None:
         self._file = file
         self._urls = tuple(urls)
         self._clock = clock
+        self._where = where
         self._outbox = Outbox(file.with_suffix(".outbox.json"))
         self._unwritten: set[str] = set()
 
@@ -74,7 +65,7 @@ class Notifier:
             OSError: if the notice cannot be written down, because the disk is full or another process holds the list.
                 The channels got it all the same: told twice, by another process, is better than never.
         """
-        notice = notice.replace(title=redacted(notice.title), body=redacted(notice.body))
+        notice = self._placed(notice.replace(title=redacted(notice.title), body=redacted(notice.body)))
         try:
             new = self._note(notice)
         except OSError:
@@ -86,6 +77,13 @@ class Notifier:
         self._send_what_is_owed()
         return new
 
+    def _placed(self, notice: Notice) -> Notice:
+        """With when it happened and where, if it does not say so and this is known."""
+        if not self._where:
+            return notice
+        at = time.time() if notice.at is None else notice.at
+        return notice.replace(at=at, where=notice.where or self._where)
+
     def _send_unwritten(self, notice: Notice) -> None:
         """Say what cannot be written down to every channel at once, for a bounded time."""
         if notice.key in self._unwritten:
@@ -96,7 +94,9 @@ class Notifier:
             return
         deadline = Deadline(CHANNEL_SECONDS)
         threads = [
-            threading.Thread(target=_ask, args=(channel, notice), daemon=True) for channel in self._channels.values()
+            threading.Thread(target=ask, args=(channel, notice), daemon=True)
+            for channel in self._channels.values()
+            if channel.hears(notice)
         ]
         for thread in threads:
             thread.start()
@@ -130,9 +130,10 @@ class Notifier:
         with lock(Path(f"{self._file}.lock"), LOCK_SECONDS, "The list of notices", end_stopped=True):
             if self.told([notice.key]):
                 return False
-            if notice.urgency is not Urgency.QUIET:
+            listening = [name for name, channel in self._channels.items() if channel.hears(notice)]
+            if listening:
                 # Before the line that says it was told: whoever dies in between tells it again, and loses nothing.
-                self._outbox.add(notice, self._channels)
+                self._outbox.add(notice, listening)
             with self._file.open("ab+") as file:
                 file.write(_fresh_line(file) + notice.model_dump_json().encode() + b"\n")
                 sync(file)
@@ -182,7 +183,8 @@ class Notifier:
         now = self._clock()
         before = one.by(name)
         self._outbox.asking(one.notice, name, now)
-        match _ask(self._channels[name], _worded(one.notice, before)):
+        # A file may be what it was refused for, and the words matter more.
+        match ask(self._channels[name], _worded(one.notice, before), attach=not before.refused):
             case Answer.TAKEN:
                 self._outbox.taken(one.notice, name)
             case Answer.REFUSED:
@@ -198,12 +200,8 @@ class Notifier:
 
     def problems(self) -> list[str]:
         """What is wrong with the channels' addresses, one sentence each; without the address, which is secret."""
-        return [
-            f"Channel {number} of BANANA_NOTIFY_URLS ({_scheme(url)}) is no address that Apprise knows, so nobody is "
-            "told there: write it as its documentation says, for example json://host/path."
-            for number, url in enumerate(self._urls, start=1)
-            if _name(url) not in self._channels
-        ]
+        said = (problem_of(number, url) for number, url in enumerate(self._urls, start=1))
+        return [problem for problem in said if problem]
 
     def try_channels(self, notice: Notice) -> Iterator[tuple[str, bool]]:
         """Send something to every channel, whatever was told before, and keep nothing of it.
@@ -217,64 +215,29 @@ class Notifier:
             Answer.REFUSED: "did not take it; see whether its address, its token and the network to it are right",
             Answer.NONE: f"never answered within {ANSWER_SECONDS:.0f} s, and may have it all the same",
         }
-        for name, channel in self._channels.items():
-            scheme = next(_scheme(url) for url in self._urls if _name(url) == name)
-            answer = _ask(channel, notice)
-            yield f"Channel {channel.number} of BANANA_NOTIFY_URLS ({scheme}) {said[answer]}.", answer is Answer.TAKEN
+        notice = self._placed(notice)
+        for channel in self._channels.values():
+            answer, named = ask(channel, notice), f"Channel {channel.number} of BANANA_NOTIFY_URLS ({channel.scheme})"
+            yield f"{named} {said[answer]}.", answer is Answer.TAKEN
 
     @cached_property
-    def _channels(self) -> dict[str, _Channel]:
-        """The channels by names that stay when others come and go, and that do not tell the URLs, which are secret."""
-        if not self._urls:
-            return {}
-        import apprise
-
-        # Apprise logs the URLs that it cannot use, secrets and all.
-        logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
-        found = {}
-        for number, url in enumerate(self._urls, start=1):
-            plugin = apprise.Apprise.instantiate(url, suppress_exceptions=True)
-            if plugin is None:
-                LOG.warning("Notification channel %d of BANANA_NOTIFY_URLS is no URL that Apprise knows.", number)
-            else:
-                if plugin.socket_read_timeout == apprise.URLBase.socket_read_timeout:
-                    plugin.socket_read_timeout = ANSWER_SECONDS
-                found[_name(url)] = _Channel(number, plugin)
-        return found
+    def _channels(self) -> dict[str, Channel]:
+        return open_channels(self._urls)
 
 
 def notifier_for(settings: Settings) -> Notifier:
     """The one that the settings describe; every process of a pipeline shares its list."""
-    return Notifier(settings.home / "notifications.jsonl", [url.get_secret_value() for url in settings.notify_urls])
+    urls = [url.get_secret_value() for url in settings.notify_urls]
+    return Notifier(settings.home / "notifications.jsonl", urls, where=where(settings))
 
 
-class Answer(Enum):
-    """What a channel made of a notice."""
-
-    TAKEN = auto()
-    REFUSED = auto()
-    NONE = auto()
-
-
-def _ask(channel: _Channel, notice: Notice) -> Answer:
-    """Send a notice. Apprise does not say why a channel failed; one that took all its time may have it all the same."""
-    import apprise
-
-    kind = apprise.NotifyType.WARNING if notice.urgency is Urgency.URGENT else apprise.NotifyType.INFO
-    start = time.monotonic()
-    try:
-        title, body = in_notice(notice.title), "\n".join(map(in_notice, notice.body.split("\n")))
-        taken = bool(channel.plugin.notify(title=title, body=body, notify_type=kind))
-    except Exception as error:  # noqa: BLE001 - whatever a channel does, a release goes on
-        LOG.warning("Notification channel %d failed: %s", channel.number, type(error).__name__)
-        taken = False
-    if taken:
-        return Answer.TAKEN
-    if time.monotonic() - start >= channel.plugin.socket_read_timeout:
-        LOG.warning("Notification channel %d never answered to the message about %r.", channel.number, notice.title)
-        return Answer.NONE
-    LOG.warning("Notification channel %d did not take the message about %r.", channel.number, notice.title)
-    return Answer.REFUSED
+def where(settings: Settings) -> str:
+    """What notices are about, and which host tells."""
+    host = socket.gethostname()
+    if settings.target == "local":
+        return f"production of the embedded stack on {host}"
+    cluster = settings.kubernetes_production_context or "the pipeline's own cluster"
+    return f"namespace {settings.kubernetes_production_namespace} of {cluster}, as told by {host}"
 
 
 def _worded(notice: Notice, before: Asked) -> Notice:
@@ -283,15 +246,6 @@ def _worded(notice: Notice, before: Asked) -> Notice:
         return notice
     why = "Sent again, since it is not known whether the message before this one arrived."
     return notice.replace(title=f"{AGAIN}{notice.title}", body=f"{notice.body}\n{why}")
-
-
-def _name(url: str) -> str:
-    return text_sha256(url)[:8]
-
-
-def _scheme(url: str) -> str:
-    scheme, there, _ = url.partition("://")
-    return f"{scheme}://..." if there and scheme.isalnum() else "without a scheme"
 
 
 def _read(line: bytes) -> Notice | None:

@@ -74,6 +74,33 @@ class FreezeWindow(Model):
             return begin <= minute < end if begin < end else minute >= begin or minute < end
         return _at(self.from_, zone) <= now < _at(self.until, zone)
 
+    def begins_after(self, now: float) -> float:
+        """When it begins next, or when it began, if it is dated.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        return self._next(self.from_, now)
+
+    def ends_after(self, now: float) -> float:
+        """When it ends next, or when it ended, if it is dated.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        return self._next(self.until, now)
+
+    def _next(self, moment: str, now: float) -> float:
+        zone = ZoneInfo(self.zone)
+        if not _is_weekly(moment):
+            return _at(moment, zone)
+        local = datetime.fromtimestamp(now, zone)
+        minutes = _position(moment)
+        monday = datetime(local.year, local.month, local.day) - timedelta(days=local.weekday())
+        at = (monday + timedelta(minutes=minutes)).replace(tzinfo=zone).timestamp()
+        later = (monday + timedelta(days=7, minutes=minutes)).replace(tzinfo=zone).timestamp()
+        return at if at > now else later
+
     @property
     def words(self) -> str:
         """As people are told."""

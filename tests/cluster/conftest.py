@@ -31,7 +31,10 @@ FAILED = pytest.StashKey[bool]()
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "tests/cluster" in item.nodeid:
+        if "tests/cluster/dagster" in item.nodeid:
+            item.add_marker(pytest.mark.dagster)
+            item.add_marker(pytest.mark.timeout(1200))
+        elif "tests/cluster" in item.nodeid:
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.timeout(400))
             if item.name in {f"{name}[endpoints]" for name in ALIKE}:

@@ -35,6 +35,7 @@ ARGUMENTS = {
     "prune": [],
     "rebuild": ["1"],
     "holdout": ["check"],
+    "policy": ["show"],
     "freeze": ["--reason", "A web shop opens."],
     "unfreeze": ["--reason", "It is open."],
 }

@@ -9,10 +9,19 @@ import pytest
 
 from banana_delivery.policies.reading import PLANS
 from banana_delivery.policy.rollout.decision import ActionKind
+from banana_delivery.policy.simulation.deliveries import deliver
+from banana_delivery.policy.simulation.traffic import (
+    ACTIVE,
+    CANDIDATE,
+    CONDITIONS,
+    Faulty,
+    Outage,
+    Pinned,
+    Poison,
+    Traffic,
+)
 from benchmarks import decisions
 from benchmarks.decisions import requests_until_found
-from benchmarks.decisions_delivery import deliver
-from benchmarks.decisions_traffic import ACTIVE, CANDIDATE, CONDITIONS, Faulty, Outage, Pinned, Poison, Traffic
 
 PLAN = PLANS["demo"]
 

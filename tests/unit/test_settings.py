@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from banana_delivery.errors import BadSettingsError
-from banana_delivery.settings import default_home, load_settings, unknown_variables
+from banana_delivery.settings import default_home, load_settings
 
 
 def test_a_bad_port_is_one_sentence_that_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,15 +74,6 @@ def test_a_proxy_is_named_by_its_address(monkeypatch: pytest.MonkeyPatch, proxy:
     monkeypatch.setenv("BANANA_PAGES_PROXIES", f'["{proxy}"]')
     with pytest.raises(BadSettingsError, match="BANANA_PAGES_PROXIES"):
         load_settings()
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [("BANANA_PLANN", "BANANA_PLAN"), ("BANANA_NOTIFY_URL", "BANANA_NOTIFY_URLS"), ("banana_hom", "BANANA_HOME")],
-)
-def test_a_variable_that_nobody_reads_is_told_with_the_one_that_was_meant(name: str, meant: str) -> None:
-    (sentence,) = unknown_variables({name: "demo", "BANANA_HOME": "/tmp", "PATH": "/bin"})
-    assert sentence == f"{name} is no setting, so that it changes nothing; do you mean {meant}?"
 
 
 @pytest.mark.parametrize("name", ["HOME", "POLICY", "REGISTRY_REPOSITORY", "EVIDENCE_KEY_FILE", "PRODUCTION_PORT"])

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from banana_delivery.bundle import SERVING_LOCK
 from banana_delivery.delivery.rescue.ticks import Ticks
 from banana_delivery.delivery.upkeep.room import Room
+from banana_delivery.delivery.upkeep.variables import unknown_variables
 from banana_delivery.embedded.stack import EmbeddedStack, check_free
 from banana_delivery.errors import BananaDeliveryError, UnfitError
 from banana_delivery.images.base import ImageStore
@@ -26,7 +27,7 @@ from banana_delivery.policy.drift import find_drift
 from banana_delivery.policy.model import Environment
 from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.instance import another_home, open_instance, refuse_without_slot
-from banana_delivery.settings import Settings, unknown_variables
+from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 
 TICK_SECONDS = 120.0

@@ -1,5 +1,6 @@
 """A real PostgreSQL server for tests, from the machine's own packages (Debian: postgresql)."""
 
+import ipaddress
 import os
 import pwd
 import shutil
@@ -18,6 +19,11 @@ class Postgres:
 
     url: str
     folder: Path
+    port: int = 0
+
+    def restart(self) -> None:
+        """Stop it as for an update, which ends every connection, and start it again."""
+        _run(_unprivileged_user(), "pg_ctl", "restart", "-w", "-D", self.folder, "-m", "fast")
 
     def freeze(self) -> None:
         """Stops every process of the server from running: connections stay open and nothing answers."""
@@ -35,8 +41,12 @@ class Postgres:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """Runs a server with an empty database `banana` until the block ends."""
+def postgres(folder: Path, guests: str = "", password: str = "") -> Iterator[Postgres]:
+    """Runs a server with an empty database until the block ends.
+
+    It listens on this machine alone; `guests` is an address of this machine with its network, `172.17.0.1/16`, from
+    which others come in with a password.
+    """
     user = _unprivileged_user()
     data, sockets = folder / "data", folder / "sockets"
     for path in (folder, sockets):
@@ -49,10 +59,19 @@ def postgres(folder: Path) -> Iterator[Postgres]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    _run(user, "initdb", "-D", data, "-U", "banana", "--auth=trust", "--no-sync")
-    options = f"-p {port} -k {sockets} -c listen_addresses=127.0.0.1 -c fsync=off"
+    (folder / "password").write_text(password or "banana")
+    (folder / "password").chmod(0o644)
+    passwords = f"--pwfile={folder / 'password'}"
+    _run(user, "initdb", "-D", data, "-U", "banana", "--auth=trust", passwords, "--no-sync")
+    listen = "127.0.0.1"
+    if guests:
+        met = ipaddress.ip_interface(guests)
+        listen += f",{met.ip}"
+        with (data / "pg_hba.conf").open("a") as rules:
+            rules.writelines(f"host all all {whence} scram-sha-256\n" for whence in (met.network, "samehost"))
+    options = f"-p {port} -k {sockets} -c listen_addresses={listen} -c fsync=off"
     _run(user, "pg_ctl", "start", "-w", "-D", data, "-o", options, "-l", folder / "log")
-    server = Postgres(f"postgresql://banana@127.0.0.1:{port}/postgres", data)
+    server = Postgres(f"postgresql://banana@127.0.0.1:{port}/postgres", data, port)
     try:
         yield server
     finally:

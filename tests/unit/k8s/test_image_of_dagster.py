@@ -16,6 +16,7 @@ from banana_delivery.images.release import LICENCE
 from banana_delivery.names import OCI_LICENSES_LABEL
 from serving.http import docs
 from tests import ROOT
+from tests.cluster.dagster.image import PARTS
 from tests.unit.k8s.dagster_manifests import K8S, PODS, containers
 
 
@@ -31,6 +32,13 @@ def test_the_example_gives_every_pod_one_image() -> None:
     assert {entry["name"] for entry in server["env"]} == set(
         re.findall(r"env\.\[name=(\w+)\]", target["fieldPaths"][0])
     )
+
+
+def test_the_tests_on_a_cluster_build_the_image_from_what_the_page_archives() -> None:
+    page = (ROOT / "docs/kubernetes.md").read_text()
+    (archived,) = re.findall(r"git archive HEAD (.+) \\\n", page)
+
+    assert archived.split() == list(PARTS)
 
 
 def test_every_image_that_a_cluster_is_told_to_run_is_named_by_digest() -> None:

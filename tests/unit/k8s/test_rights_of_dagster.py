@@ -16,7 +16,7 @@ from dagster_k8s.client import DagsterKubernetesClient
 from kubernetes.client import BatchV1Api, CoreV1Api
 
 from tests.cluster.recorder import Right, asked
-from tests.unit.k8s.dagster_manifests import BASE, NAMESPACE, job_of_a_run, launcher
+from tests.unit.k8s.dagster_manifests import BASE, NAMESPACE, OBJECTS, job_of_a_run, launcher
 
 JOB, POD = "dagster-run-0", "dagster-run-0-abcde"
 STATUS = {"startTime": "2024-01-01T00:00:00Z", "active": 1}
@@ -65,7 +65,7 @@ def api_server() -> Iterator[tuple[str, set[tuple[str, str, str]]]]:
 
 
 def granted_to(account: str) -> set[tuple[str, str, str]]:
-    objects = list(yaml.safe_load_all((BASE / "access.yaml").read_text()))
+    objects = OBJECTS
     bound = {
         thing["roleRef"]["name"]
         for thing in objects
@@ -102,7 +102,16 @@ def test_the_pages_and_the_sensors_may_end_a_run_and_nothing_else(account: str, 
     assert needed == granted_to(account)
 
 
-def test_a_run_may_do_nothing_to_other_runs_and_the_sensors_release_by_what_lets_runs_release() -> None:
+def test_a_run_may_have_its_model_exported_and_do_nothing_to_other_runs() -> None:
+    assert granted_to("banana-delivery") == {
+        ("", "podtemplates", "get"),
+        ("batch", "jobs", "create"),
+        ("", "pods", "list"),
+    }
+    assert granted_to("banana-delivery-export") == set()
+
+
+def test_the_sensors_release_by_what_lets_runs_release() -> None:
     subjects = {
         (path.parent.name, thing["metadata"]["name"]): {(one["namespace"], one["name"]) for one in thing["subjects"]}
         for path in (BASE.parent / "rbac").glob("*/role.yaml")
@@ -110,7 +119,6 @@ def test_a_run_may_do_nothing_to_other_runs_and_the_sensors_release_by_what_lets
         if thing["kind"] == "RoleBinding"
     }
 
-    assert granted_to("banana-delivery") == set()
     assert len(subjects) == 3
     for bound in subjects.values():
         assert bound == {(NAMESPACE, "banana-delivery"), (NAMESPACE, "dagster-code-server")}

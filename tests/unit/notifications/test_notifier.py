@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from banana_delivery.notifications import notifier as module
+from banana_delivery.notifications.channels import ANSWER_SECONDS
 from banana_delivery.notifications.messages import Notice, notice
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.notifications.outbox import MOST_REFUSALS, Outbox
@@ -249,7 +250,7 @@ def test_a_channel_that_is_slower_than_anybody_waits_gets_it_once(
 
 def test_apprise_waits_longer_for_an_answer_than_its_own_four_seconds_unless_the_address_says_otherwise() -> None:
     channels = Notifier(Path("unused"), ["json://127.0.0.1:1/a", "json://127.0.0.1:1/b?rto=3"])._channels
-    assert [one.plugin.socket_read_timeout for one in channels.values()] == [module.ANSWER_SECONDS, 3.0]
+    assert [one.plugin.socket_read_timeout for one in channels.values()] == [ANSWER_SECONDS, 3.0]
 
 
 @pytest.mark.parametrize(

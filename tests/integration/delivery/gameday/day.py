@@ -25,6 +25,7 @@ from banana_delivery.images.fake import FakeImages
 from banana_delivery.model_registry.fake import FakeRegistry
 from banana_delivery.names import WORKER_TAG
 from banana_delivery.notifications import notifier
+from banana_delivery.notifications.channels import Channel
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Environment, Outcome, Phase
@@ -107,9 +108,17 @@ class Phone:
     read: list[str] = field(default_factory=list)
     hangs: bool = False
     socket_read_timeout: float = 60.0
+    notify_format: str = "text"
+    attachment_support: bool = False
 
-    def notify(self, title: str, body: str, notify_type: object) -> bool:
+    def resolve_format(self, body_format: object) -> str:
+        """Text and nothing else."""
+        del body_format
+        return self.notify_format
+
+    def notify(self, title: str, body: str, **how: object) -> bool:
         """Deliver a message."""
+        del body, how
         if self.hangs:
             self.clock.now += self.socket_read_timeout
             return False
@@ -372,7 +381,7 @@ def _harness(
     classes: dict[str, tuple[str, ...]] = {}
     clock.target, clock.evaluator = target, evaluator
     telling = Notifier(home / "notifications.jsonl", clock=clock.monotonic)
-    telling.__dict__["_channels"] = {"phone": notifier._Channel(1, cast("NotifyBase", phone))}
+    telling.__dict__["_channels"] = {"phone": Channel(1, cast("NotifyBase", phone), "phone://...")}
     resources = Resources(
         settings=Settings(home=home, plan="demo", rival_wait_seconds=0.0, ready_timeout_seconds=30.0),
         model_registry=registry,

@@ -1,7 +1,8 @@
-"""One delivery, simulated through the functions that judge real ones, for ``benchmarks.decisions``."""
+"""A delivery's loop as ``delivery.traffic_shift`` runs it, second by second, with made-up traffic and no waiting."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from banana_delivery.policy.rollout.analysis import StepState, begin_step, observe
@@ -19,11 +20,14 @@ from banana_delivery.policy.rollout.decision import (
 )
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind, ab_step, release_steps
 from banana_delivery.policy.rollout.trial.judge import assess_trial, begin_trial, needs_trial, trial_rate
-from benchmarks.decisions_traffic import CANDIDATE, DIGEST, Traffic
+from banana_delivery.policy.simulation.traffic import CANDIDATE, DIGEST, Traffic
 
 ENTRY_LOOKS = 2
 """How often production is looked at before the A/B and before the first shift."""
 LONGEST_WAIT = 600
+
+Pace = Callable[[Step, int], int]
+"""Seconds from a moment of a step, in seconds of the delivery, to the next look."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,16 @@ class End:
     reason: str
     seconds: float
     hurt: int
-    protected: float | None
+    protected: float | None = None
 
 
-def deliver(plan: Plan, traffic: Traffic) -> End:
+def every_second(step: Step, now: int) -> int:
+    """As a real delivery looks."""
+    del step, now
+    return 1
+
+
+def deliver(plan: Plan, traffic: Traffic, pace: Pace = every_second) -> End:
     """A whole delivery: the A/B, the shifts and the watch, until one of them does not pass."""
     steps = release_steps(plan)
     paired = NOT_COMPARED
@@ -54,7 +64,7 @@ def deliver(plan: Plan, traffic: Traffic) -> End:
             hindered = enter(plan, step, traffic)
             if hindered:
                 return end_of(hindered, traffic)
-        action, state = play(plan, step, traffic, paired)
+        action, state = play(plan, step, traffic, pace, paired)
         paired = state.paired
         if action.kind not in {ActionKind.SET_WEIGHT, ActionKind.PROMOTE}:
             break
@@ -75,7 +85,9 @@ def enter(plan: Plan, step: Step, traffic: Traffic) -> Action | None:
     raise AssertionError(f"Production was looked at for {LONGEST_WAIT} s and nothing was said.")
 
 
-def play(plan: Plan, step: Step, traffic: Traffic, paired: Paired = NOT_COMPARED) -> tuple[Action, StepState]:
+def play(
+    plan: Plan, step: Step, traffic: Traffic, pace: Pace = every_second, paired: Paired = NOT_COMPARED
+) -> tuple[Action, StepState]:
     """One step, as the delivery's loop runs it: what it ends with."""
     state = begin_step(plan, step, traffic.snapshot(), paired=paired)
     while True:
@@ -86,7 +98,8 @@ def play(plan: Plan, step: Step, traffic: Traffic, paired: Paired = NOT_COMPARED
             return try_again(plan, state, judgement, traffic), state
         if action.kind is not ActionKind.WAIT:
             return action, state
-        traffic.second(step.weight, probe_rate(plan, state, snapshot, CANDIDATE), control_rate(state))
+        probe, control = probe_rate(plan, state, snapshot, CANDIDATE), control_rate(state)
+        traffic.second(step.weight, probe, control, lasting=pace(step, traffic.now))
 
 
 def try_again(plan: Plan, state: StepState, failed: StepAssessment, traffic: Traffic) -> Action:
@@ -104,5 +117,5 @@ def try_again(plan: Plan, state: StepState, failed: StepAssessment, traffic: Tra
 
 
 def end_of(action: Action, traffic: Traffic) -> End:
-    """How it has ended by this action."""
+    """How a delivery ends with this."""
     return End(action.kind, action.reason, traffic.now, traffic.hurt, traffic.protected)

@@ -1,4 +1,4 @@
-"""Traffic of two colours, second by second, for ``benchmarks.decisions``: independent requests, and ones that are not.
+"""Traffic of two colours, second by second: requests that are independent of each other, and ones that are not.
 
 In every condition both colours are equally good; what differs is how their bad requests hang together.
 """
@@ -37,6 +37,8 @@ class Traffic:
         now: seconds since the delivery began.
         hurt: user requests that failed on the candidate.
         protected: when the candidate's users were taken away by evidence; None if they never were.
+        lasting: seconds that passed at once, the last time.
+        budget_seconds: latency budget, the edge between quick answers and slow ones.
     """
 
     rng: np.random.Generator
@@ -44,27 +46,35 @@ class Traffic:
     now: int = 0
     hurt: int = 0
     protected: float | None = None
+    lasting: int = 1
+    budget_seconds: float = 1.0
     _backends: dict[str, Counters] = field(default_factory=dict)
 
-    def second(self, weight: int, probe: float, control: float) -> None:
-        """Let one second pass.
+    def second(self, weight: int, probe: float, control: float, *, lasting: int = 1) -> None:
+        """Let one second pass, or several that are alike.
 
         Args:
             weight: percent of the users that the candidate has.
             probe: requests a second to the candidate.
             control: requests a second to the active release.
+            lasting: how many; more than one only where no moment differs from the others.
         """
-        self.now += 1
+        self.now += lasting
+        self.lasting = lasting
         shares = {colour: (self.failing(colour), self.slow(colour)) for colour in (CANDIDATE, ACTIVE)}
-        before = self._backends.get(f"{CANDIDATE}/user", Counters()).failed
+        before = self.of(f"{CANDIDATE}/user").failed
         self.serve_users(weight, shares)
-        self.hurt += self._backends.get(f"{CANDIDATE}/user", Counters()).failed - before
-        self.serve(f"{CANDIDATE}/probe", self._poisson(probe), *shares[CANDIDATE])
-        self.serve(f"{ACTIVE}/probe", self._poisson(control), *shares[ACTIVE])
+        self.hurt += self.of(f"{CANDIDATE}/user").failed - before
+        self.serve(f"{CANDIDATE}/probe", self._poisson(probe * lasting), *shares[CANDIDATE])
+        self.serve(f"{ACTIVE}/probe", self._poisson(control * lasting), *shares[ACTIVE])
+
+    def of(self, backend: str) -> Counters:
+        """What one backend has counted so far."""
+        return self._backends.get(backend, Counters())
 
     def serve_users(self, weight: int, shares: dict[Colour, tuple[float, float]]) -> None:
-        """The requests of one second's users."""
-        everybody = self._poisson(self.users)
+        """The requests of the users meanwhile."""
+        everybody = self._poisson(self.users * self.lasting)
         ours = self._binomial(everybody, weight / 100)
         self.serve(f"{CANDIDATE}/user", ours, *shares[CANDIDATE])
         self.serve(f"{ACTIVE}/user", everybody - ours, *shares[ACTIVE])
@@ -96,7 +106,9 @@ class Traffic:
     def count(self, backend: str, requests: int, failed: int, slow: int = 0) -> None:
         """So many more of each."""
         quick = requests - slow
-        more = Counters(requests=requests, failures={"5xx": failed}, latency={"1.0": quick, "+Inf": requests})
+        more = Counters(
+            requests=requests, failures={"5xx": failed}, latency={str(self.budget_seconds): quick, "+Inf": requests}
+        )
         known = self._backends.get(backend)
         self._backends[backend] = add(known, more) if known else more
 
@@ -114,10 +126,23 @@ class Faulty(Traffic):
     Attributes:
         share: that fails.
         onset: from which second on.
+        met: requests of the candidate since then, of users and of the probe.
     """
 
     share: float = 0.0
     onset: float = 0.0
+    met: int = 0
+
+    @override
+    def second(self, weight: int, probe: float, control: float, *, lasting: int = 1) -> None:
+        before = self._candidates
+        super().second(weight, probe, control, lasting=lasting)
+        if self.now > self.onset:
+            self.met += self._candidates - before
+
+    @property
+    def _candidates(self) -> int:
+        return sum(self.of(f"{CANDIDATE}/{source}").requests for source in ("user", "probe"))
 
     @override
     def failing(self, colour: Colour) -> float:
@@ -129,10 +154,10 @@ class UsersOnly(Faulty):
     """The same, but no probe ever meets it: it is in what users send."""
 
     @override
-    def second(self, weight: int, probe: float, control: float) -> None:
-        super().second(weight, 0.0, 0.0)
-        self.serve(f"{CANDIDATE}/probe", self._poisson(probe), USUAL, 0.0)
-        self.serve(f"{ACTIVE}/probe", self._poisson(control), USUAL, 0.0)
+    def second(self, weight: int, probe: float, control: float, *, lasting: int = 1) -> None:
+        super().second(weight, 0.0, 0.0, lasting=lasting)
+        self.serve(f"{CANDIDATE}/probe", self._poisson(lasting * probe), USUAL, 0.0)
+        self.serve(f"{ACTIVE}/probe", self._poisson(lasting * control), USUAL, 0.0)
 
 
 @dataclass

@@ -1,0 +1,47 @@
+"""What a delivery orders of the export's pod, and what it gets back: JSON in the folder that both see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from banana_delivery.export.parity import Parity
+from banana_delivery.model_registry.base import ModelVersion
+from banana_delivery.policy.model import Model
+
+
+class Order(Model):
+    """What to do; every path lies in the folder that both see.
+
+    Attributes:
+        checkpoint: the file as it was downloaded.
+        to: existing folder for the result.
+        model: what the registry says of the version.
+        images: JPEG files on which both must answer alike.
+        judged: classes by which the model will be judged; empty: nobody knows.
+        judged_by: which images show them.
+    """
+
+    checkpoint: Path
+    to: Path
+    model: ModelVersion
+    images: tuple[Path, ...]
+    judged: tuple[str, ...] = ()
+    judged_by: str = ""
+
+
+class Made(Model):
+    """What came of it. It is a stranger's word: what can be seen in the files is read there.
+
+    Attributes:
+        classes: names, in the order of their ids.
+        input_size: pixels of the longer side.
+        exported_with: programs and versions that made the export.
+        parity: how alike checkpoint and export answer.
+        said: lines about each step.
+    """
+
+    classes: tuple[str, ...]
+    input_size: int
+    exported_with: str
+    parity: Parity
+    said: tuple[str, ...]
