@@ -69,7 +69,7 @@ test: .venv/.installed
 
 # Whole deliveries in memory, and the parts with the real servers and files that they talk to.
 test-integration: .venv/.installed
-	$(BIN)/pytest tests/integration --numprocesses 4 $(ARGS)
+	$(BIN)/pytest tests/integration --numprocesses 4 --dist loadgroup $(ARGS)
 
 test-e2e: .venv/.installed
 	$(BIN)/pytest tests/e2e -m "e2e and not long" --timeout 900 $(ARGS)

@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     probe_port: int = Field(default=8082, ge=1, le=65535, description="The router's internal routes to one colour.")
     router_api_port: int = Field(default=8083, ge=1, le=65535, description="The router's own API and metrics.")
     webhook_port: int = Field(default=8084, ge=1, le=65535, description="Where MLflow's webhooks arrive.")
+    metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Where monitoring asks; closed without.")
     replica_port_base: int = Field(default=18000, ge=1024, le=65000, description="First port tried for a replica.")
 
     # MLflow's webhooks, which have the staging sensor look at once.
@@ -228,9 +229,7 @@ class Settings(BaseSettings):
     unaudited: Literal["warn", "reject"] = Field(
         default="warn", description="What happens to an image that the database could not be asked about."
     )
-    accepted_vulnerabilities: list[str] = Field(
-        default=[], description="Ids or aliases that do not block a release, as JSON."
-    )
+    accepted_vulnerabilities: list[str] = Field(default=[], description="Ids or aliases that do not block a release.")
 
     # Signatures of images.
     cosign_key: Path | None = Field(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -57,6 +58,7 @@ SYSTEM_CLOCK = SystemClock()
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+@cache
 def boot_id() -> str:
     """Which start of this machine its monotonic clock counts from; where nobody says, each process counts as one."""
     try:

@@ -69,7 +69,9 @@ class DrawnOnce(Plots):
 
     @cache  # noqa: B019 - it lives as long as the program
     def _rollout(self) -> bytes:
-        return super().rollout(scenes.promoted_steps(), Colour.GREEN, budget_seconds=1.0, title="Version 7")
+        return super().rollout(
+            scenes.promoted_steps(), Colour.GREEN, budget_seconds=1.0, title="Version 7", first=False
+        )
 
     @cache  # noqa: B019
     def _quality(self) -> bytes:
@@ -81,7 +83,7 @@ class DrawnOnce(Plots):
         return self._rollout()
 
     @override
-    def quality(self, *_: object) -> bytes:
+    def quality(self, *_: object, **__: object) -> bytes:
         """The picture of one comparison."""
         return self._quality()
 

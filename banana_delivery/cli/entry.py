@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from banana_delivery.cli import deciding, delivering, freezing, judging, looking, rescuing, stack, upkeep
+from banana_delivery.cli import deciding, delivering, freezing, judging, looking, rescuing, scoring, stack, upkeep
 from banana_delivery.cli.common import errors
 from banana_delivery.delivery.upkeep.variables import unknown_variables
 from banana_delivery.errors import BananaDeliveryError
@@ -55,11 +55,13 @@ for command in (
     deciding.adopt_records,
     freezing.freeze,
     freezing.unfreeze,
+    rescuing.pause,
     rescuing.resume,
     rescuing.restore,
     upkeep.prune,
     upkeep.rebuild,
     judging.holdout,
+    scoring.scorecard,
     judging.policy,
 ):
     waits = command in {delivering.deliver, delivering.redeploy, deciding.approve}

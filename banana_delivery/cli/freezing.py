@@ -1,23 +1,16 @@
-"""Keeping deliveries out of production for a while, and what ``status`` says of that."""
+"""Keeping deliveries out of production for a while."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from banana_delivery.cli.common import Reason, console
 from banana_delivery.errors import BadSettingsError
-from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import FreezeRecord
 from banana_delivery.quoting import one_line
-from banana_delivery.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from banana_delivery.policies.calendar import FreezeWindow
+from banana_delivery.settings import load_settings
 
 
 def freeze(
@@ -41,6 +34,7 @@ def _say(reason: str, until: str, *, frozen: bool) -> None:
     from banana_delivery.platforms import platform
     from banana_delivery.policies.calendar import until_words
     from banana_delivery.policies.reading import load_policy
+    from banana_delivery.reports.freezing import closed
     from banana_delivery.waiting import SystemClock
 
     settings = load_settings()
@@ -48,43 +42,7 @@ def _say(reason: str, until: str, *, frozen: bool) -> None:
     said = say_freeze(settings, SystemClock(), by, reason, until, frozen=frozen)
     what = "Nothing enters production" if frozen else "Deliveries may enter production"
     with suppress(BadSettingsError):
-        if not frozen and (still := _closed(settings, load_policy(settings.policy_source).freeze, said, said.at)):
+        if not frozen and (still := closed(settings, load_policy(settings.policy_source).freeze, said, said.at)):
             console.print(f"Recorded, {said.by}. {one_line(still)}", soft_wrap=True, highlight=False, markup=False)
             return
     console.print(f"Recorded, {said.by}: {what}{until_words(said.until)}.", soft_wrap=True, highlight=False)
-
-
-def freeze_view(settings: Settings, said: FreezeRecord | None, now: float, *, asked: bool = True) -> Text:
-    """Which policy judges, and whether anything keeps deliveries out of production.
-
-    Args:
-        settings: which policy that is.
-        said: what was said last with ``freeze`` or ``unfreeze``.
-        now: seconds since the epoch.
-        asked: whether that could be looked up.
-    """
-    from banana_delivery.policies.reading import load_policy
-
-    try:
-        policy = load_policy(settings.policy_source)
-    except BadSettingsError as error:
-        return Text(one_line(str(error)), "red")
-    state = _closed(settings, policy.freeze, said, now)
-    if not state:
-        state = "No freeze." if asked else "Whether somebody froze deliveries could not be looked up."
-    return Text(one_line(f"Policy {policy.name}, {policy.digest[:19]}. {state}"))
-
-
-def _closed(settings: Settings, windows: Sequence[FreezeWindow], said: FreezeRecord | None, now: float) -> str:
-    """What keeps deliveries out now, and what ends that, as a sentence; empty if nothing does."""
-    from banana_delivery.policies.calendar import frozen
-
-    closed = frozen(by_setting=settings.freeze, said=said, windows=windows, now=now)
-    if not closed:
-        return ""
-    if settings.freeze:
-        how = "start the processes of Dagster without it"
-    else:
-        by_calendar = not frozen(by_setting=False, said=said, windows=(), now=now)
-        how = f"type: {commands.unfreeze('4h' if by_calendar else '')}"
-    return f"Frozen ({closed}); to let deliveries in, {how}"

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import getpass
 import json
-import time
 from contextlib import suppress
-from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from banana_delivery.cli.common import console
-from banana_delivery.cli.freezing import freeze_view
-from banana_delivery.errors import BadSettingsError, TargetError, redacted
-from banana_delivery.policy.model import Environment
+from banana_delivery.errors import BadSettingsError, redacted
 from banana_delivery.quoting import in_terminal, one_line
 from banana_delivery.settings import PREFIX, Settings, load_settings
 from banana_delivery.targets.base import ReleaseTarget
 
 if TYPE_CHECKING:
-    from banana_delivery.reports.overview import Overview
     from banana_delivery.runs.audit_log import AuditLog
-
-WATCH_SECONDS = 1.0
-SHOWN = 10
-"""How many of the last attempts."""
 
 
 def status(
@@ -34,9 +24,8 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Show it anew each second, until Ctrl-C.")] = False,
 ) -> None:
     """Show environments, what runs and differs from the record, what waits, and the last outcomes."""
-    from rich.live import Live
-
     from banana_delivery.defs.build import build_resources
+    from banana_delivery.delivery.live.looking import look_around
     from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.code_location import CodeLocation
     from banana_delivery.runs.instance import open_instance_if_it_answers
@@ -49,50 +38,28 @@ def status(
         log = AuditLog(instance, CodeLocation.of(settings)) if instance else None
         if as_json:
             # Not by the console, which breaks lines.
-            typer.echo(json.dumps(_overview(settings, target, log).json(), indent=2))
+            typer.echo(json.dumps(look_around(settings, target, log).json(), indent=2))
             return
-        if not watch:
-            console.print(_overview(settings, target, log).view())
+        if watch:
+            _watch(settings, target, log)
             return
-        with Live(console=console, screen=True, auto_refresh=False) as live, suppress(KeyboardInterrupt):
-            while True:
-                live.update(_overview(settings, target, log).view(), refresh=True)
-                time.sleep(WATCH_SECONDS)
+        console.print(look_around(settings, target, log).view())
 
 
-def _overview(settings: Settings, target: ReleaseTarget, log: AuditLog | None) -> Overview:
-    """All that can be seen now; what does not answer is among it."""
-    from banana_delivery.delivery.rescue.ticks import Ticks
-    from banana_delivery.policy.gate import is_spent
-    from banana_delivery.reports.overview import Overview
-    from banana_delivery.runs.evidence.expiry import LOOKED_AT, left
-    from banana_delivery.runs.lifecycle import Runs, trigger_of
-    from banana_delivery.targets.sightings import sightings
-    from banana_delivery.waiting import SystemClock
+def _watch(settings: Settings, target: ReleaseTarget, log: AuditLog | None) -> None:
+    """Show it until Ctrl-C: on one screen, or where there is none as a line for each thing that is new."""
+    from rich.live import Live
 
-    records, observed, unseen = [], {}, {}
-    for environment in Environment:
-        try:
-            records.append(target.record(environment))
-            observed[environment] = target.observed(environment)
-        except TargetError as error:
-            unseen[environment] = str(error)
-    now, ticks = time.time(), Ticks(settings.home).last()
-    seen = Overview(now, records, observed, unseen, freeze=freeze_view(settings, None, now, asked=False), ticks=ticks)
-    if log is None:
-        return seen
-    memory, queue = sightings(settings, SystemClock()), Runs(log.instance, log.location).waiting()
-    return replace(
-        seen,
-        waiting=[f"version {log.location.version_of(run)} ({trigger_of(run.tags)})" for run in queue],
-        attempts=list(islice(log.each_readable(), SHOWN)),
-        unsigned=len(log.unsigned(LOOKED_AT)),
-        freeze=freeze_view(settings, log.freeze(), now),
-        decisions=[
-            (one, left(one, memory, settings), is_spent(one, [*log.each_readable(one.version)]))
-            for one in log.decisions(latest=LOOKED_AT)
-        ],
-    )
+    from banana_delivery.delivery.live.watcher import Watcher
+    from banana_delivery.reports.watching import joined, screen
+
+    with Watcher(settings, target, log) as watcher, suppress(KeyboardInterrupt):
+        if not console.is_terminal:
+            for line in watcher.news():
+                typer.echo(line)
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            for seen in watcher.each():
+                live.update(joined(screen(seen, console.height)), refresh=True)
 
 
 def settings(

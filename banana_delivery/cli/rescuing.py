@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from banana_delivery.cli.common import Reason, console, version_if_any
-from banana_delivery.policy.model import Colour, Environment
+from banana_delivery.cli.common import Reason, audit_trail, console, version_if_any
+from banana_delivery.policy.model import Colour, Environment, Phase
 from banana_delivery.settings import load_settings
 
 
@@ -56,14 +56,41 @@ def rollback(
     )
 
 
-def resume(environment: Annotated[Environment, typer.Argument()] = Environment.PRODUCTION) -> None:
-    """End the hold after a hand edit: the active colour as recorded, with all traffic, and deliveries may go on."""
+def pause(reason: Reason) -> None:
+    """Keep the delivery in production at its weight: a fault still turns it back, and nothing moves it forward."""
+    _say_pause(reason, paused=True)
+
+
+def resume(
+    environment: Annotated[Environment, typer.Argument()] = Environment.PRODUCTION,
+    reason: Annotated[str, typer.Option(help="Why a paused delivery goes on; it goes into the audit trail.")] = "",
+) -> None:
+    """Let a paused delivery go on; or end the hold after a hand edit, with all traffic on the active colour."""
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery import recovery
 
     resources = build_resources(load_settings())
+    held = resources.release_target.record(environment).phase is Phase.DRIFTED
+    if environment is Environment.PRODUCTION and not held:
+        _say_pause(reason, paused=False)
+        return
     recovery.resume(resources.release_target, environment, getpass.getuser(), resources.clock)
     console.print(f"{environment.capitalize()} is the pipeline's again.")
+
+
+def _say_pause(reason: str, *, paused: bool) -> None:
+    from banana_delivery.defs.build import build_resources
+    from banana_delivery.delivery.launch import decided_by
+    from banana_delivery.delivery.live.pausing import say_pause
+    from banana_delivery.platforms import platform
+
+    settings = load_settings()
+    parts = build_resources(settings)
+    by = decided_by(platform(settings).user(settings))
+    with audit_trail(settings) as log:
+        said = say_pause(parts.release_target, log, parts.clock, by, reason, paused=paused)
+    what = "stays at its weight, watched" if paused else "goes on"
+    console.print(f"Recorded, {said.by}: version {said.version} {what}.", soft_wrap=True, highlight=False, markup=False)
 
 
 def restore(

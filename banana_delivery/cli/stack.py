@@ -26,6 +26,7 @@ def up() -> None:
         raise BadSettingsError(f"Nothing was started. {' '.join(problems)}")
     EmbeddedStack(settings, platform(settings).processes(settings)).up(console.print)
     _say_webhook(settings)
+    console.print(f"Deliveries  {settings.dagster_url}/delivery")
     console.print(f"Dagster     {settings.dagster_url}")
     console.print(f"MLflow      {settings.mlflow_url}")
     if platform(settings).is_ours:

@@ -4,7 +4,7 @@ The partition of a check is a preview feature of Dagster; everything that depend
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -13,8 +13,10 @@ from banana_delivery.images.scanning import Audit
 from banana_delivery.policy.asset_records import AbRecord, ArtifactRecord, ImageRecord, StagingRecord, Verdict
 from banana_delivery.policy.model import Environment
 from banana_delivery.policy.outcomes import is_redeploy
+from banana_delivery.reports.style.numbers import quality_numbers, traffic_numbers
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.records import as_metadata
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 
@@ -42,16 +44,22 @@ def _check(asset: str, name: str) -> Callable[[Callable[..., dg.AssetCheckResult
     return decorate
 
 
-def _answer(passed: bool, sentence: str, *, blocks: bool = True) -> dg.AssetCheckResult:
+Numbers = Mapping[str, float | int | None]
+
+
+def _answer(passed: bool, sentence: str, *, blocks: bool = True, numbers: Numbers | None = None) -> dg.AssetCheckResult:
     """What a check says.
 
     Args:
         passed: whether it passed.
         sentence: why, with the numbers.
         blocks: whether failing it ends the delivery; otherwise it warns, and something else decides.
+        numbers: what the sentence says, for Dagster to draw over the versions; what is not known is left out.
     """
     severity = dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN
-    return dg.AssetCheckResult(passed=passed, description=sentence, severity=severity)
+    return dg.AssetCheckResult(
+        passed=passed, description=sentence, severity=severity, metadata=as_metadata(numbers or {})
+    )
 
 
 @_check("model_artifact", "answers_like_the_checkpoint")
@@ -122,15 +130,16 @@ def tests_pass(staging_release: StagingRecord) -> dg.AssetCheckResult:
     failed, tests = staging_release.failed_tests, staging_release.tests
     if failed:
         told = "; ".join(f"{row.name}: {row.detail}" for row in failed)
-        return _answer(False, f"{len(failed)} of {len(tests)} tests failed. {told}")
-    return _answer(True, f"All {len(tests)} tests passed.")
+        sentence = f"{len(failed)} of {len(tests)} tests failed. {told}"
+        return _answer(False, sentence, numbers={"tests": len(tests), "failed": len(failed)})
+    return _answer(True, f"All {len(tests)} tests passed.", numbers={"tests": len(tests), "failed": 0})
 
 
 @_check("staging_release", "quality")
 def quality(staging_release: StagingRecord) -> dg.AssetCheckResult:
     """The staged image finds what is on the labelled images, and not less than production does."""
     judged = staging_release.quality
-    return _answer(judged.verdict is not Verdict.FAIL, judged.reason)
+    return _answer(judged.verdict is not Verdict.FAIL, judged.reason, numbers=quality_numbers(judged))
 
 
 @_check("ab_report", "verdict")
@@ -138,7 +147,8 @@ def verdict(ab_report: AbRecord) -> dg.AssetCheckResult:
     """Under production traffic the candidate is not worse. An undecided report warns, and a person decides."""
     found = ab_report.verdict.verdict
     sentence = f"{found}: {ab_report.verdict.reason}"
-    return _answer(found is Verdict.PASS, sentence, blocks=found is not Verdict.INCONCLUSIVE)
+    numbers = {**quality_numbers(ab_report.quality), **traffic_numbers(ab_report.traffic)}
+    return _answer(found is Verdict.PASS, sentence, blocks=found is not Verdict.INCONCLUSIVE, numbers=numbers)
 
 
 def build_checks(location: CodeLocation) -> list[dg.AssetChecksDefinition]:

@@ -16,10 +16,12 @@ from banana_delivery.defs.assets.image import image
 from banana_delivery.defs.assets.model_artifact import model_artifact
 from banana_delivery.defs.assets.production_release import production_release
 from banana_delivery.defs.assets.rollout_log import rollout_log
+from banana_delivery.defs.assets.scorecard import scorecard
 from banana_delivery.defs.assets.staging_release import staging_release
 from banana_delivery.defs.jobs import build_jobs
 from banana_delivery.defs.records_io import RecordsIOManager
 from banana_delivery.defs.resources import Resources
+from banana_delivery.defs.schedules import build_schedules
 from banana_delivery.defs.sensors import build_sensors
 from banana_delivery.errors import BadSettingsError, ImageError
 from banana_delivery.evaluation.http import HttpEvaluator
@@ -80,10 +82,11 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
     location = CodeLocation.of(resources.settings)
     assets = [model_artifact, image, staging_release, ab_report, production_release]
     return dg.Definitions(
-        assets=[*(declared(location) for declared in assets), rollout_log(location)],
+        assets=[*(declared(location) for declared in assets), rollout_log(location), scorecard(location)],
         asset_checks=build_checks(location),
         jobs=build_jobs(location),
         sensors=build_sensors(starting=resources.settings.dagster_sensors_start),
+        schedules=build_schedules(starting=resources.settings.dagster_sensors_start),
         resources={**resources.by_key(), "records": RecordsIOManager(resources.plots, resources.settings)},
         # The assets follow each other; one process for a run saves the seconds of starting five.
         executor=dg.in_process_executor,

@@ -1,4 +1,4 @@
-"""The jobs: deliver a version, redeploy an old one, roll production back."""
+"""The jobs: deliver a version, redeploy an old one, roll production back; the scorecard."""
 
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ from banana_delivery.errors import GoneAlreadyError
 from banana_delivery.images.base import ImageStore
 from banana_delivery.names import TRIGGER_TAG
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.runs.code_location import DELIVER, REDEPLOY, ROLLBACK, CodeLocation
+from banana_delivery.runs.code_location import DELIVER, REDEPLOY, ROLLBACK, SCORE, SCORECARD, CodeLocation
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.targets.base import ReleaseTarget
 
@@ -79,6 +79,12 @@ def build_jobs(location: CodeLocation) -> list[Any]:
             description="Put a version that was released before into production again, by its original digest.",
         ),
         _rollback_job(location),
+        dg.define_asset_job(
+            SCORE,
+            selection=[location.key(SCORECARD)],
+            tags=location.tags,
+            description="Compute what deliveries were like from the audit trail.",
+        ),
     ]
 
 

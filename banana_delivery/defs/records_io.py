@@ -12,9 +12,11 @@ from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, StagingRecord
 from banana_delivery.policy.model import StoredRecord
 from banana_delivery.reports.plots import Plots, quality_picture
+from banana_delivery.reports.style.numbers import Numbers, quality_numbers, traffic_numbers
 from banana_delivery.reports.tables import quality_table, step_table, test_table
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
+from banana_delivery.runs.records import Metadata, as_metadata
 from banana_delivery.settings import Settings
 
 
@@ -37,7 +39,8 @@ class RecordsIOManager(dg.IOManager):
         Raises:
             EvidenceError: if there is no key to sign it with.
         """
-        shown = {name: dg.MetadataValue.md(text) for name, text in self.shown(obj).items() if text}
+        shown: Metadata = {name: dg.MetadataValue.md(text) for name, text in self.shown(obj).items() if text}
+        shown |= as_metadata(numbers_of(obj))
         asset, version = context.asset_key.path[-1], context.partition_key
         log = AuditLog(context.step_context.instance, CodeLocation.of(self._settings))
         context.add_output_metadata(log.sign(obj, asset, version, context.run_id, **shown))
@@ -84,3 +87,14 @@ class RecordsIOManager(dg.IOManager):
                 }
             case _:
                 return {}
+
+
+def numbers_of(record: StoredRecord) -> Numbers:
+    """What of a record can be drawn over the versions, beside its own fields."""
+    match record:
+        case StagingRecord():
+            return {**quality_numbers(record.quality), "failed tests": len(record.failed_tests)}
+        case AbRecord():
+            return {**quality_numbers(record.quality), **traffic_numbers(record.traffic)}
+        case _:
+            return {}

@@ -70,6 +70,7 @@ class Resources:
             model=self.settings.model_name,
             dagster_url=self.settings.pages_url,
             log_asset="/".join(CodeLocation.of(self.settings).key(ROLLOUT_LOG).path),
+            reports=self.settings.home / "reports",
         )
 
     @property

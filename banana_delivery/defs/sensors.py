@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from banana_delivery.defs.jobs import digest_to_roll_back
+from banana_delivery.delivery.observing.survey import refresh
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt, tell_what_was_not_told
 from banana_delivery.delivery.recovery import Recovery
@@ -285,6 +286,7 @@ def reconcile(
         done.append(f"run {run.run_id[:8]} had no line in the audit trail")
     for attempt in tell_what_was_not_told(audit_log, recorder.publisher):
         done.append(f"people were told late how version {attempt.version} ended")
+    refresh(recorder.settings.home, audit_log, release_target)
     done += filter(None, [Room(recorder.settings).look(recorder.publisher.tell)])
     return dg.SkipReason("; ".join(done) or "No orphaned environment or run.")
 

@@ -13,13 +13,16 @@ from rich.console import Console
 
 from banana_delivery.delivery.ending.ended import Ended
 from banana_delivery.delivery.ending.remote import checked_server, follow, launch
-from banana_delivery.errors import BadSettingsError, GateError
+from banana_delivery.delivery.live.following import Following, Steps, steps_of
+from banana_delivery.errors import BadSettingsError, BananaDeliveryError, GateError
 from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.names import ACTOR_TAG, TRIGGER_TAG
+from banana_delivery.platforms import platform
 from banana_delivery.policies.calendar import moment, outlasts, until_words
 from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import DecisionKind, FreezeRecord, ImageRecord, ManualDecision
+from banana_delivery.policy.asset_records import DecisionKind, ImageRecord, ManualDecision
 from banana_delivery.policy.gate import CLAIMED
+from banana_delivery.policy.holds import FreezeRecord
 from banana_delivery.policy.model import ImageRef, Outcome
 from banana_delivery.policy.outcomes import CONSEQUENCES
 from banana_delivery.quoting import in_ci_log
@@ -85,12 +88,23 @@ def deliver_one(settings: Settings, version: str, asked: Asked, console: Console
     say(f"Version {version}: {url}")
     if not wish.wait:
         return 0
-    with console.status(f"Delivering version {version}"):
+    # From elsewhere nobody but the pages is asked, which know of runs and not of what they see.
+    steps = _steps(settings, run_id) if wish.server is None else lambda: None
+    with Following(console, f"Delivering version {version}", steps, say):
         ended = follow(client, run_id, version, url, say, wish.seconds)
     say(ended.sentence)
     if wish.page:
         _add(ended, wish.page, say)
     return ended.exit_code
+
+
+def _steps(settings: Settings, run_id: str) -> Steps:
+    """Where what a run is at is looked up; nowhere if that is not set up here, since the delivery is not either."""
+    try:
+        _, target = platform(settings).parts(settings)
+    except BananaDeliveryError:
+        return lambda: None
+    return steps_of(target, run_id)
 
 
 def deliver_all(

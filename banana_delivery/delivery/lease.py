@@ -118,7 +118,9 @@ class Lease:
         self._is_silent = is_silent
         self._patience = patience
         self.waited = False
-        self._stop = threading.Event()
+        self._stop, self._due = threading.Event(), threading.Event()
+        self._look: str | None = None
+        self._beaten_at = 0.0
         self._lost: FencedError | None = None
         self._failed, self._why = 0, ""
         self._thread = threading.Thread(target=self._heartbeat, name=f"heartbeat-{environment}", daemon=True)
@@ -133,6 +135,7 @@ class Lease:
             ClaimOutdatedError: if the environment is not as it was seen.
         """
         self.claim = self._claim_as(self._seen, self._takeover) if self._seen else self._patient_claim()
+        self._beaten_at = time.monotonic()
         self._thread.start()
         return self
 
@@ -175,6 +178,7 @@ class Lease:
     ) -> None:
         """Give the environment back; a claim that was lost is not ours to give."""
         self._stop.set()
+        self._due.set()
         self._thread.join(timeout=10 * self._every)
         # Whoever cannot give it back has ended all the same: the reconcile sensor finds an owner that is gone.
         with suppress(TargetError):
@@ -188,6 +192,16 @@ class Lease:
         """
         record = self._target.record(self._environment)
         return self._target.write(self.claim, record.replace(phase=phase, **facts))
+
+    def show(self, look: str) -> None:
+        """Let people see what is under way: it is written with a beat of the heart, at once unless one was just now.
+
+        Args:
+            look: what is seen, as JSON. Only the newest is ever written.
+        """
+        self._look = look
+        if time.monotonic() - self._beaten_at >= min(self._target.show_seconds, self._every):
+            self._due.set()
 
     def check(self) -> None:
         """Stop here if somebody else has taken the environment over.
@@ -209,10 +223,18 @@ class Lease:
         """
         self._target.heartbeat(self.claim)
 
+    def _is_to_beat(self) -> bool:
+        """Wait until the heart has to beat; False once it is to stop."""
+        self._due.wait(self._every)
+        self._due.clear()
+        self._beaten_at = time.monotonic()
+        return not self._stop.is_set()
+
     def _heartbeat(self) -> None:
-        while not self._stop.wait(self._every):
+        while self._is_to_beat():
             try:
-                self._target.heartbeat(self.claim)
+                look, self._look = self._look, None
+                self._target.heartbeat(self.claim, look)
                 self._why = ""
             except FencedError as lost:
                 self._lost = lost

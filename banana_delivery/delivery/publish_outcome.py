@@ -23,7 +23,14 @@ from banana_delivery.errors import (
 )
 from banana_delivery.files import write_atomically
 from banana_delivery.model_registry.base import ModelRegistry
-from banana_delivery.notifications.messages import Notice, ProductionNow, deleted_version, key_of, notice
+from banana_delivery.notifications.messages import (
+    Notice,
+    ProductionNow,
+    deleted_version,
+    key_of,
+    notice,
+    report_name,
+)
 from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.drift import failing, find_drift
@@ -55,6 +62,7 @@ class OutcomePublisher:
         model: name of the registered model, for messages.
         dagster_url: where the pages are, for links; empty for none.
         log_asset: key of the audit trail there.
+        reports: folder of the reports, which go with the messages; None where there are none.
     """
 
     registry: ModelRegistry
@@ -64,6 +72,7 @@ class OutcomePublisher:
     model: str
     dagster_url: str
     log_asset: str = "rollout_log"
+    reports: Path | None = None
 
     def publish(self, attempt: AttemptRecord, made: Made = anything) -> bool:
         """Mark the version and tell people; what is away now is only logged, ``catch_up`` comes back to it.
@@ -75,13 +84,20 @@ class OutcomePublisher:
             if trouble := self._not_marked(attempt, made):
                 LOG.warning("The registry was not told yet how version %s ended: %s", attempt.version, trouble)
             now = self._production_now(attempt, made)
-            self.notifier.send(notice(self.model, attempt, self.dagster_url, now, self.log_asset))
+            self.notifier.send(
+                notice(self.model, attempt, self.dagster_url, now, self.log_asset, self._report(attempt))
+            )
         except OSError as error:
             LOG.warning(
                 "It could not be written down how version %s ended, nor that it was told: %s", attempt.version, error
             )
             return False
         return True
+
+    def _report(self, attempt: AttemptRecord) -> str:
+        """The file that tells the whole of it, if it was drawn."""
+        file = self.reports / f"{report_name(attempt)}.html" if self.reports else None
+        return str(file) if file and file.is_file() else ""
 
     def was_told(self, attempts: Iterable[AttemptRecord]) -> list[bool]:
         """Whether people know how each of some attempts ended."""

@@ -11,12 +11,12 @@ from typing import TypeVar
 
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.errors import BadSettingsError, TargetError
+from banana_delivery.notifications.messages import report_name
 from banana_delivery.policies.document import Rules
 from banana_delivery.policies.reading import PolicyFile
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord, PolicyStamp, StagingRecord
 from banana_delivery.policy.model import Environment
 from banana_delivery.policy.outcomes import outcome_of_run
-from banana_delivery.quoting import in_path
 from banana_delivery.reports.plots import Plots, rollout_picture
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import Run, Runs
@@ -62,7 +62,7 @@ class AttemptRecorder:
     policy_file: PolicyFile
 
     def record(self, log: AuditLog, attempt: AttemptRecord) -> bool:
-        """Put an attempt on record unless it is known, then let everybody know, and at last draw its report.
+        """Put an attempt on record unless it is known, draw its report, and let everybody know, with the report.
 
         Returns:
             Whether people were told; also if the attempt is known, since then whoever recorded it has told them.
@@ -71,9 +71,16 @@ class AttemptRecorder:
             return True
         attempt = self._completed(log, attempt)
         log.log(attempt, report=report_file(self.settings, attempt))
-        told = self.publisher.publish(attempt, log.made)
+        self._say_in_run(log, attempt)
         self._write_report(log, attempt)
-        return told
+        return self.publisher.publish(attempt, log.made)
+
+    def _say_in_run(self, log: AuditLog, attempt: AttemptRecord) -> None:
+        """How it ended and why, where people look first: at the run. It says the same everywhere else."""
+        try:
+            Runs(log.instance, log.location).say_end(attempt)
+        except Exception:
+            LOG.exception("The run of version %s does not say how it ended.", attempt.version)
 
     def record_run(self, log: AuditLog, run: Run, now: float) -> None:
         """See to it that an ended run has its line in the audit trail, and that everybody knows.
@@ -150,6 +157,7 @@ class AttemptRecorder:
                 plots=self.plots,
                 staging=_of_this_image(log.latest(StagingRecord, "staging_release", attempt.version), attempt),
                 ab=_of_this_image(log.latest(AbRecord, "ab_report", attempt.version), attempt),
+                release=log.attempt_of(attempt.revokes, attempt.version) if attempt.revokes else None,
                 links={"run": run} if attempt.run_id and self.settings.pages_url else {},
             )
             file = report_file(self.settings, attempt)
@@ -163,8 +171,7 @@ class AttemptRecorder:
 
 def report_file(settings: Settings, attempt: AttemptRecord) -> Path:
     """Where the page about an attempt is, or will be."""
-    name = f"version-{in_path(attempt.version)}-{attempt.at:.0f}-{attempt.outcome}.html"
-    return settings.home / "reports" / name
+    return settings.home / "reports" / f"{report_name(attempt)}.html"
 
 
 def tell_what_was_not_told(log: AuditLog, publisher: OutcomePublisher) -> list[AttemptRecord]:

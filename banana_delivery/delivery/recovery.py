@@ -12,6 +12,7 @@ from banana_delivery.errors import FencedError, LostRecordError, TargetError
 from banana_delivery.policy import commands
 from banana_delivery.policy.drift import Observed, find_drift, is_as_recorded, refuge
 from banana_delivery.policy.model import COLOURS, Colour, Environment, Phase, RolloutRecord
+from banana_delivery.runs.code_location import SCORE
 from banana_delivery.runs.lifecycle import Run, Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import Claim, ReleaseTarget, Takeover
@@ -71,7 +72,8 @@ class Recovery:
     def fail(self, run: Run) -> None:
         """End a dead run and free its slot."""
         version = self.runs.location.version_of(run)
-        again = commands.deliver(version) if version else commands.rollback()
+        others = commands.scorecard() if run.job_name == SCORE else commands.rollback()
+        again = commands.deliver(version) if version else others
         self.runs.fail(
             run,
             "The process of this run died. Production and staging were brought back to one stable colour; "

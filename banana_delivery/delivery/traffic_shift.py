@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NoReturn, TypeVar
 
 from banana_delivery.delivery.lease import Lease
+from banana_delivery.delivery.live.beside import Beside
 from banana_delivery.delivery.recovery import shelter
 from banana_delivery.errors import DriftError, FencedError, TargetError
 from banana_delivery.evaluation.base import Evaluator, Load, Log
@@ -17,12 +19,13 @@ from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.drift import Observed, find_drift
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
-from banana_delivery.policy.rollout.analysis import StepState, begin_step, observe
+from banana_delivery.policy.rollout.analysis import Finding, StepState, begin_step, findings, observe
 from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.decision import (
     Action,
     ActionKind,
     StepAssessment,
+    around_pause,
     assess_step,
     control_rate,
     may_begin,
@@ -30,15 +33,28 @@ from banana_delivery.policy.rollout.decision import (
     probe_rate,
     stand_back,
 )
-from banana_delivery.policy.rollout.metrics import step_metrics
+from banana_delivery.policy.rollout.live import Look, live_step
+from banana_delivery.policy.rollout.metrics import EvidenceSeen, StepMetrics, step_metrics
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
-from banana_delivery.policy.rollout.trial.judge import assess_trial, begin_trial, needs_trial, trial_rate
+from banana_delivery.policy.rollout.reasons import progress
+from banana_delivery.policy.rollout.trial.judge import (
+    Trial,
+    against_version,
+    assess_trial,
+    begin_trial,
+    needs_trial,
+    trial_rate,
+)
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import retry
 
 POLL_SECONDS = 1.0
 ENTRY_SECONDS = 2.0
 """How long production is looked at before a candidate gets the first users: trouble shows in a few requests."""
+SAY_SECONDS = 15.0
+"""Between two lines about a step that goes on: few enough to read, and a step of minutes does not look hung."""
+LAST_LOOKS = 2
+"""At what a candidate still answered while its users were sent back."""
 OUTAGE_SECONDS = 60.0
 """How long the target may fail to answer before a release gives up; the replicas serve on meanwhile."""
 
@@ -73,7 +89,10 @@ class TrafficShift:
         overridden: whether a person wants the candidate out whatever production does.
         log: told one line a step.
         sleep: waits so many seconds between two polls.
+        now: seconds since the epoch, for people and for the record.
+        paused: asks who keeps the rollout where it is, and why; empty if nobody does.
         steps: what was seen so far.
+        last: how the last step stood when it was decided.
         paired: probes of both colours compared, since the A/B began.
     """
 
@@ -85,9 +104,12 @@ class TrafficShift:
     probe: Load
     log: Log
     sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.time
+    paused: Callable[[], str] = lambda: ""
     control: Load | None = None
     overridden: bool = False
     steps: list[ShiftStep] = field(default_factory=list)
+    last: StepState | None = None
     paired: Paired = NOT_COMPARED
 
     def run(self, step: Step) -> Action:
@@ -101,14 +123,16 @@ class TrafficShift:
         hindered = self._wait_for_production(step)
         if hindered:
             return hindered
-        self._set_weight(step.weight)
+        began_at = self.now() if self._set_weight(step.weight) else None
         snapshot = self.retry(lambda: self.target.traffic(Environment.PRODUCTION))
         self.retry(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
-        action, judgement, state = self._poll_until_decided(begin_step(self.plan, step, snapshot, paired=self.paired))
-        self.paired = state.paired
+        state = begin_step(self.plan, step, snapshot, paired=self.paired)
+        action, judgement, state = self._poll_until_decided(state)
+        self.last, self.paired = state, state.paired
         if action.kind is ActionKind.ROLL_BACK and needs_trial(judgement) and self.control is not None:
             action = self._try(state, judgement)
-        self.steps.append(ShiftStep(metrics=judgement.metrics, decision=action.kind.value, reason=action.reason))
+        metrics = judgement.metrics.replace(began_at=began_at)
+        self.steps.append(ShiftStep(metrics=metrics, decision=action.kind.value, reason=action.reason))
         self.log(f"{step.kind.value} at {step.weight} %: {action.reason} -> {action.kind.value}")
         return action
 
@@ -118,24 +142,36 @@ class TrafficShift:
         For at most twice the step's ceiling, as for any sample that does not come.
         """
         record = self.retry(lambda: self.target.record(Environment.PRODUCTION))
-        if record.active is None or record.weights.get(self.candidate):
+        if record.weights.get(self.candidate):
+            return None
+        if record.active is None:
+            while self.paused():
+                self.sleep(POLL_SECONDS)
+                self.lease.check()
             return None
         state, said = begin_step(self.plan, step, self.retry(self._poll)), ""
+        paused = before = ""
         while True:
             self._set_rates(probe_rate(self.plan, state, state.seen, self.candidate), control_rate(state))
             self.sleep(POLL_SECONDS)
             self.lease.check()
             state = observe(self.plan, state, self.retry(self._poll), self.candidate)
             reason = may_begin(self.plan, state, self.candidate, overridden=self.overridden)
-            if not reason and state.seconds >= ENTRY_SECONDS:
+            paused, before = self.paused(), paused
+            state = around_pause(state, paused=bool(paused), before=bool(before))
+            if not reason and not paused and state.seconds >= ENTRY_SECONDS:
                 return None
+            shown = reason or "Production is looked at before the first users are given away."
+            metrics, against = step_metrics(state, self.candidate), findings(self.plan, state, self.candidate)
+            self._show(state, metrics, against, Look(at=self.now(), reason=shown, weight=0, paused=paused))
             if reason and not said:
                 self.log(f"Waiting before {step.kind.value} at {step.weight} %: {reason}")
             said = reason
-            if reason and state.seconds >= 2 * step.ceiling_seconds:
+            if reason and not paused and state.seconds >= 2 * step.ceiling_seconds:
                 action = stand_back(reason)
-                metrics = step_metrics(state, self.candidate).replace(weight=0)
+                metrics = metrics.replace(weight=0)
                 self.steps.append(ShiftStep(metrics=metrics, decision=action.kind.value, reason=reason))
+                self.last = None  # It met no users of which more could be counted.
                 return action
 
     def _set_rates(self, probe: float, control: float) -> None:
@@ -143,36 +179,84 @@ class TrafficShift:
         if self.control:
             self.control.set_rate(control)
 
+    def look_back(self) -> None:
+        """Count what users got in the last step until they were elsewhere: some failed after it was decided.
+
+        For the record alone: nothing is judged, and what cannot be seen now stays as it was.
+        """
+        for _ in range(LAST_LOOKS):
+            if self.last is None:
+                return
+            try:
+                snapshot = self.target.traffic(Environment.PRODUCTION)
+            except TargetError:
+                return
+            self.last = observe(self.plan, self.last, snapshot, self.candidate)
+            evidence = self.steps[-1].metrics.evidence
+            metrics = step_metrics(self.last, self.candidate).replace(evidence=evidence)
+            if metrics.requests == self.steps[-1].metrics.requests:
+                return
+            self.steps[-1] = self.steps[-1].replace(metrics=metrics)
+            self.sleep(POLL_SECONDS)
+
     def _try(self, state: StepState, failed: StepAssessment) -> Action:
-        """Send the users away first; then find out whether the release is to blame."""
+        """Send the users away first; then find out whether the release is to blame.
+
+        While a person keeps the rollout where it is, nobody is given away and nothing is judged.
+        """
         self._set_weight(0)
         self.log(f"{failed.reason} All users are with {self.candidate.other}; now {self.candidate} is tried.")
         trial = begin_trial(self.plan, state, self.retry(self._poll), failed, seed=secrets.randbits(64))
-        weight = 0
+        weight, said, telling = 0, 0.0, Beside("telling how a trial goes on")
         while True:
             rate = trial_rate(self.plan, trial)
             self._set_rates(rate, rate)
             self.sleep(POLL_SECONDS)
             self.lease.check()
-            action, trial = assess_trial(self.plan, trial, self.retry(self._poll), self.candidate)
+            snapshot, paused = self.retry(self._poll), self.paused()
+            anew = secrets.randbits(64) if paused else None
+            action, trial = assess_trial(self.plan, trial, snapshot, self.candidate, anew=anew)
             if action.weight != weight:
                 weight = action.weight
                 self._set_weight(weight)
+            self._show_trial(trial, Look(at=self.now(), reason=action.reason, weight=weight, paused=paused))
             if action.kind is not ActionKind.WAIT:
                 return action
+            if not 0.0 <= trial.seconds - said < SAY_SECONDS:
+                said = trial.seconds
+                telling.do(partial(self.log, f"{self.candidate} is tried since {said:.0f} s: {action.reason}"))
+
+    def _show_trial(self, trial: Trial, look: Look) -> None:
+        metrics = step_metrics(trial.state, self.candidate)
+        self._show(trial.state, metrics, against_version(self.plan, trial), look)
 
     def _poll_until_decided(self, state: StepState) -> tuple[Action, StepAssessment, StepState]:
+        seen, said, telling = EvidenceSeen(), 0.0, Beside("telling how a step goes on")
+        paused = before = ""
         while True:
             self.lease.check()
             snapshot = self.retry(self._poll)
             judgement, state = assess_step(
                 self.plan, state, snapshot, self.candidate, self.image.digest, overridden=self.overridden
             )
-            action = next_action(self.plan, state, judgement)
+            seen.add(state.seconds, judgement.against)
+            paused, before = self.paused(), paused
+            action = next_action(self.plan, state, judgement, paused=bool(paused or before))
+            look = Look(at=self.now(), reason=judgement.reason, weight=state.step.weight, paused=paused)
+            self._show(state, judgement.metrics, judgement.against, look)
             if action.kind is not ActionKind.WAIT:
-                return action, judgement, state
+                return action, judgement.replace(metrics=judgement.metrics.replace(evidence=seen.lines)), state
+            if state.seconds - said >= SAY_SECONDS:
+                said = state.seconds
+                line = progress(state, judgement.reason, judgement.against)
+                telling.do(partial(self.log, line))
+            state = around_pause(state, paused=bool(paused), before=bool(before))
             self._set_rates(probe_rate(self.plan, state, snapshot, self.candidate), control_rate(state))
             self.sleep(POLL_SECONDS)
+
+    def _show(self, state: StepState, metrics: StepMetrics, against: Sequence[Finding], look: Look) -> None:
+        """Let people see this look."""
+        self.lease.show(live_step(self.plan, state, metrics, against, look).model_dump_json())
 
     def _poll(self) -> TrafficSnapshot:
         difference = self._difference()
@@ -208,13 +292,18 @@ class TrafficShift:
             return f" The users could not be sent to where somebody answers: {error}"
         return f" Nobody answered some of the users, so all of them were sent to {colour}." if colour else ""
 
-    def _set_weight(self, weight: int) -> None:
-        """The candidate's percent of user traffic; before the first release there is nobody to share with."""
+    def _set_weight(self, weight: int) -> bool:
+        """The candidate's percent of user traffic; before the first release there is nobody to share with.
+
+        Returns:
+            Whether it has that share now.
+        """
         record = self.target.record(Environment.PRODUCTION)
         if record.active is None and weight < 100:
-            return
+            return False
         other = {} if record.active is None else {self.candidate.other: 100 - weight}
         self.retry(lambda: self.target.set_weights(self.lease.claim, {self.candidate: weight, **other}))
+        return True
 
     def retry(self, ask: Callable[[], Result]) -> Result:
         """What the target answers; it may be away for ``OUTAGE_SECONDS`` as long as production is still ours."""

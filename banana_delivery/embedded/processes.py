@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from banana_delivery.bundle import INSTANCE, WORKSPACE, python_path
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.router.traefik import Router
-from banana_delivery.embedded.supervisor import Program
+from banana_delivery.embedded.supervisor import SEEN, Program
 from banana_delivery.errors import StackError
 from banana_delivery.files import write_once
 from banana_delivery.model_registry.webhooks.secret import make_webhook_secret
@@ -35,7 +35,7 @@ BIN = Path(sys.executable).parent
 ROUTER = "router"
 INSTANCE_MODULE = "banana_delivery.runs.instance"
 """Run as a program, not imported: it loads Dagster, which the command line does not need."""
-PAGES_MODULE = "banana_delivery.runs.pages"
+PAGES_MODULE = "banana_delivery.delivery.page"
 DEAD_MAN_MODULE = "banana_delivery.delivery.rescue.deadman"
 WEBHOOKS_MODULE = "banana_delivery.model_registry.webhooks"
 """The same, all three."""
@@ -59,10 +59,10 @@ INHERITED: Mapping[str, tuple[str, ...] | None] = {
     # Loads the definitions; deliveries are its children and need every setting and other programs' logins.
     "code-server": None,
     # They ask the code server, and open the instance, which may name variables of its own.
-    "dagster-webserver": ("DAGSTER_*", "PG*", "BANANA_HOME", "BANANA_PAGES_*", "BANANA_DAGSTER_*"),
+    "dagster-webserver": ("DAGSTER_*", "PG*", "BANANA_HOME", "BANANA_PAGES_*", "BANANA_DAGSTER_*", *SEEN),
     "dagster-daemon": ("DAGSTER_*", "PG*", "BANANA_HOME"),
     # Reads when the sensors ticked, and tells people.
-    "dead-man": ("BANANA_HOME", "BANANA_MODEL_NAME", "BANANA_NOTIFY_URLS"),
+    "dead-man": ("BANANA_HOME", "BANANA_MODEL_NAME", "BANANA_NOTIFY_URLS", "BANANA_METRICS_PORT"),
 }
 """What each process inherits of the variables that the stack was started with: all for None. Replicas: nothing."""
 
@@ -102,10 +102,7 @@ def managed_processes(settings: Settings) -> list[ManagedProcess]:
 
 def router(settings: Settings) -> ManagedProcess:
     """Traefik: the users' entry points, the probe's, and its own API and metrics."""
-    paths = LocalPaths(settings.home)
-    ports = {
-        name: getattr(settings, name) for name in ("production_port", "staging_port", "probe_port", "router_api_port")
-    }
+    paths, names = LocalPaths(settings.home), ("production_port", "staging_port", "probe_port", "router_api_port")
 
     def prepare() -> None:
         paths.router_static.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +118,7 @@ def router(settings: Settings) -> ManagedProcess:
             priority=100,
         ),
         url=f"http://127.0.0.1:{settings.router_api_port}/api/version",
-        ports=ports,
+        ports={name: getattr(settings, name) for name in names},
         prepare=prepare,
     )
 
@@ -235,15 +232,17 @@ def dagster_daemon(settings: Settings) -> ManagedProcess:
 
 def dead_man(settings: Settings) -> ManagedProcess:
     """Tells people when the sensors tick no more, which neither the daemon nor the code server could."""
+    home = settings.home / "dagster"
     program = Program(
         name="dead-man",
         inherits=INHERITED["dead-man"],
         command=(sys.executable, "-m", DEAD_MAN_MODULE),
-        directory=settings.home / "dagster",
+        directory=home,
         priority=350,
         start_seconds=3,
     )
-    return ManagedProcess(program=program, prepare=lambda: _prepare_instance(settings.home / "dagster"))
+    ports = {"metrics_port": settings.metrics_port} if settings.metrics_port else {}
+    return ManagedProcess(program=program, ports=ports, prepare=lambda: _prepare_instance(home))
 
 
 def _dagster(settings: Settings, name: str, *command: str, priority: int) -> Program:
@@ -376,5 +375,5 @@ def limit_delivery_pool(settings: Settings) -> None:
         check=False,
     )
     if done.returncode != 0:
-        last = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
-        raise StackError(f"Dagster's instance in {settings.home / 'dagster'} cannot be opened: {last}")
+        said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
+        raise StackError(f"Dagster's instance in {settings.home / 'dagster'} cannot be opened: {said[-1]}")

@@ -50,6 +50,9 @@ class LocalTarget(ReleaseTarget):
         clock: seconds since the epoch, for people.
     """
 
+    show_seconds = 0.9
+    """A file is written in milliseconds, and each look of a rollout, one a second, is shown at once."""
+
     def __init__(
         self, settings: Settings, unpack: Callable[[ImageRef], Path], *, clock: Callable[[], float] = time.time
     ) -> None:
@@ -126,10 +129,10 @@ class LocalTarget(ReleaseTarget):
         return self._reserve.making_room(written, lambda: _goes_back(record))
 
     @override
-    def heartbeat(self, claim: Claim) -> None:
+    def heartbeat(self, claim: Claim, look: str | None = None) -> None:
         file = self._records[claim.environment]
         with file.locked() as record:
-            file.write(claims.heartbeat(record, claim, self._clock()))
+            file.write(claims.heartbeat(record, claim, self._clock(), look))
 
     @override
     def release(self, claim: Claim) -> None:

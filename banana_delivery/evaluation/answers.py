@@ -6,7 +6,6 @@ Answers of a digest to a set of labelled images, kept on disk: the same image gi
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from banana_delivery.errors import DigestMismatchError, UnansweredError
-from banana_delivery.evaluation.client import UNREACHED, Prediction, is_overload, upload
+from banana_delivery.evaluation.client import UNREACHED, Prediction, is_overload, timed_upload
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.files import replacing
 from banana_delivery.policy.quality.matching import (
@@ -215,16 +214,13 @@ class _Asker:
 
     def _try(self, image: LabelledImage, reply: _Reply) -> float | None:
         """Ask once; seconds to wait before the next try, None if there is to be none."""
-        data = image.encoded  # Before the clock starts: that a disk is slow is not the service's fault.
-        started = time.perf_counter()
         try:
-            response = upload(self.client, self._url, image.name, data, **self._query)
+            response, reply.seconds = timed_upload(self.client, self._url, image, **self._query)
         except httpx.HTTPError as error:
             reply.failure = f"{type(error).__name__} {error}".strip()
             reply.unreached = isinstance(error, UNREACHED)
             return UNREACHED_PAUSE_SECONDS if reply.unreached or self._may_fail else None
         reply.unreached = False
-        reply.seconds = time.perf_counter() - started
         if is_overload(response):
             reply.overloads += 1
             reply.failure = f"overloaded {reply.overloads} times"

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from banana_delivery.policy.asset_records import TestRow
 from banana_delivery.policy.model import ImageRef
+from banana_delivery.policy.performance import PerformanceMargins
 from banana_delivery.policy.quality.comparison import RESAMPLES
 from banana_delivery.policy.quality.matching import Matches
 
@@ -80,6 +81,20 @@ class Evaluator(ABC):
     @abstractmethod
     def tests(self, release: ReleaseEndpoint, log: Log) -> list[TestRow]:
         """The smoke, integration and performance table of a release, gathered over HTTP."""
+
+    def speed(
+        self, candidate: ReleaseEndpoint, production: ReleaseEndpoint, margins: PerformanceMargins, log: Log
+    ) -> list[TestRow]:
+        """Rows that say how fast a release answers beside what serves; none where nobody can measure it.
+
+        Args:
+            candidate: the release in staging.
+            production: what serves; its own faults are not held against the candidate.
+            margins: of the policy.
+            log: told the result.
+        """
+        del candidate, production, margins, log
+        return []
 
     @abstractmethod
     def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:

@@ -20,7 +20,9 @@ from banana_delivery.evaluation.holdout.read import Holdout, read
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.evaluation.load_test import performance
 from banana_delivery.evaluation.probe import Probe, as_probe
+from banana_delivery.evaluation.side_by_side import beside
 from banana_delivery.policy.asset_records import TestRow
+from banana_delivery.policy.performance import PerformanceMargins
 from banana_delivery.policy.quality.assessment import TOLERATED_UNANSWERED
 from banana_delivery.policy.quality.matching import Matches
 from banana_delivery.quoting import cited
@@ -132,6 +134,14 @@ class HttpEvaluator(Evaluator):
             rows += integration(release.url, images, ref.digest, ref.version)
             rows.append(performance(release.url, images))
         return rows
+
+    @override
+    def speed(
+        self, candidate: ReleaseEndpoint, production: ReleaseEndpoint, margins: PerformanceMargins, log: Log
+    ) -> list[TestRow]:
+        row = beside(candidate, production, self.images[:TEST_IMAGES], margins)
+        log(f"{'passed' if row.passed else 'FAILED'}: {row.name}: {row.detail}")
+        return [row]
 
     @override
     def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from banana_delivery.evaluation.client import UNREACHED, is_overload, upload
+from banana_delivery.evaluation.client import UNREACHED, is_overload, timed_upload
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.policy.asset_records import TestRow
 
@@ -72,9 +72,9 @@ def measure(url: str, images: Sequence[LabelledImage], *, seconds: float, timeou
         while True:  # Once at least, however late a busy machine lets this thread begin.
             with lock:
                 image = next(turns)
-            result, latency = _ask(client, url, image)
+            result = _ask(client, url, image)
             with lock:
-                _note(measured, result, latency)
+                _note(measured, result)
             if time.perf_counter() - started >= seconds:
                 return
 
@@ -96,21 +96,20 @@ def percentile(latencies: Sequence[float], share: float) -> float:
     return sorted(latencies)[max(math.ceil(share * len(latencies)) - 1, 0)]
 
 
-def _ask(client: httpx.Client, url: str, image: LabelledImage) -> tuple[httpx.Response | httpx.HTTPError, float]:
-    data = image.encoded  # Before the clock starts: that a disk is slow is not the service's fault.
-    started = time.perf_counter()
+def _ask(client: httpx.Client, url: str, image: LabelledImage) -> tuple[httpx.Response, float] | httpx.HTTPError:
     try:
-        result: httpx.Response | httpx.HTTPError = upload(client, url, image.name, data)
+        return timed_upload(client, url, image)
     except httpx.HTTPError as error:
-        result = error
-    return result, time.perf_counter() - started
+        return error
 
 
-def _note(measured: Measured, result: httpx.Response | httpx.HTTPError, latency: float) -> None:
-    if isinstance(result, httpx.HTTPError):
-        measured.failures.append(f"{type(result).__name__} {result}".strip())
-        measured.unreached |= isinstance(result, UNREACHED)
-    elif result.status_code == httpx.codes.OK:
+def _note(measured: Measured, asked: tuple[httpx.Response, float] | httpx.HTTPError) -> None:
+    if isinstance(asked, httpx.HTTPError):
+        measured.failures.append(f"{type(asked).__name__} {asked}".strip())
+        measured.unreached |= isinstance(asked, UNREACHED)
+        return
+    result, latency = asked
+    if result.status_code == httpx.codes.OK:
         measured.latencies.append(latency)
     elif is_overload(result):
         measured.overloads += 1

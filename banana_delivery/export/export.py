@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,19 +79,27 @@ def export_model(
         ExportError: if the export could not be carried out here.
     """
     start = time.monotonic()
+    with room_in(to, ".converting-") as scratch:
+        artifact = _export_model(checkpoint, scratch, model, tuple(images), progress, Judge(tuple(judged), judged_by))
+        for file in (MODEL_FILE, VERSION_FILE):
+            (scratch / file).replace(to / file)
+    return artifact.replace(seconds=time.monotonic() - start)
+
+
+@contextmanager
+def room_in(to: Path, prefix: str) -> Iterator[Path]:
+    """A folder in ``to``, for as long as the block runs.
+
+    Raises:
+        ExportError: if the disk does not let the block do its work there.
+    """
     try:
-        with tempfile.TemporaryDirectory(prefix=".converting-", dir=to) as name:
-            scratch = Path(name)
-            artifact = _export_model(
-                checkpoint, scratch, model, tuple(images), progress, Judge(tuple(judged), judged_by)
-            )
-            for file in (MODEL_FILE, VERSION_FILE):
-                (scratch / file).replace(to / file)
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=to) as name:
+            yield Path(name)
     except OSError as error:
         raise ExportError(
             f"The export into {to} failed ({error.strerror or error}): look at the disk's free space and rights."
         ) from error
-    return artifact.replace(seconds=time.monotonic() - start)
 
 
 def scan_confined(checkpoint: Path, checked: Path, scratch: Path, timeout: float) -> ScanReport:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from banana_delivery.notifications.messages import Notice, body_of, percent
 from banana_delivery.policy import commands
 from banana_delivery.policy.drift import Drift, DriftKind, News
+from banana_delivery.policy.holds import PauseRecord
 from banana_delivery.policy.model import Environment, Model, RolloutRecord
 from banana_delivery.policy.outages import Outage, Trouble, Word
 from banana_delivery.policy.outcomes import Urgency
@@ -69,6 +70,28 @@ def drift_notice(model: str, news: News, found: ProductionDrift) -> Notice:
         title=f"Production of {model}{': ' if fails and loud and news is not News.MADE_GOOD else ' '}{title}",
         body=body_of(lines),
         urgency=Urgency.URGENT if loud else Urgency.NORMAL if news is News.OVER else Urgency.ASKS,
+    )
+
+
+def paused_long(model: str, said: PauseRecord, seconds: float) -> Notice:
+    """The message that somebody keeps a delivery where it is, and has for long.
+
+    Args:
+        model: registered model in MLflow.
+        said: who, and why.
+        seconds: for how long.
+    """
+    lines = [
+        f"Paused by {said.words}",
+        "It stays at its weight and is watched: a fault still turns it back, and nothing moves it forward. No other "
+        "delivery begins meanwhile.",
+        f"Next: {commands.go_on()}, or cancel its run in the Dagster pages.",
+    ]
+    return Notice(
+        key=f"paused/{said.run_id}/{said.at:.0f}/{seconds // 60:.0f}",
+        title=f"Version {said.version} of {model} has been paused for {seconds / 60:.0f} minutes",
+        body=body_of(lines),
+        urgency=Urgency.ASKS,
     )
 
 

@@ -116,7 +116,8 @@ def problem_of(number: int, text: str) -> str:
 def _knows(address: str) -> bool:
     from apprise.manager_plugins import NotificationManager
 
-    return address.partition("://")[0].lower() in NotificationManager().schemas()
+    known: list[str] = NotificationManager().schemas()  # type: ignore[no-untyped-call]
+    return address.partition("://")[0].lower() in known
 
 
 def ask(channel: Channel, notice: Notice, *, attach: bool = True) -> Answer:

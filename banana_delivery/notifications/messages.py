@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from urllib.parse import quote
 
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AttemptRecord
@@ -296,7 +295,11 @@ def _links(attempt: AttemptRecord, pages: str, log_asset: str, report: str) -> t
     if not pages:
         return ()
     run = [("Run", f"{pages}/runs/{attempt.run_id}")] if attempt.run_id else []
-    told = f"{pages}{report_path(attempt)}" if report else f"{pages}/assets/{log_asset}?partition={attempt.version}"
+    told = (
+        f"{pages}{report_path(attempt)}"
+        if report
+        else f"{pages}/assets/{log_asset}?partition={attempt.version}&view=partitions"
+    )
     return (*run, ("Report", told))
 
 
@@ -306,8 +309,11 @@ def report_name(attempt: AttemptRecord) -> str:
 
 
 def report_path(attempt: AttemptRecord) -> str:
-    """Where the pages serve that file, as part of an address: by version and attempt."""
-    return f"/reports/{quote(in_path(attempt.version), safe='')}/{attempt.at:.0f}-{attempt.outcome}"
+    """Where the pages serve that file, as part of an address: by version and attempt, and nothing in it is quoted.
+
+    Servers and proxies do not agree how often what is quoted twice is to be read.
+    """
+    return f"/reports/{in_path(attempt.version).replace('%', '~')}/{attempt.at:.0f}-{attempt.outcome}"
 
 
 def percent(share: float) -> str:

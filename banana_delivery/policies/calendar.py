@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import ConfigDict, Field, model_validator
 
-from banana_delivery.policy.asset_records import FreezeRecord
+from banana_delivery.policy.holds import FreezeRecord
 from banana_delivery.policy.model import Model
 from banana_delivery.quoting import cited
 

@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 from banana_delivery.policies.calendar import FreezeWindow
 from banana_delivery.policy.asset_records import PolicyStamp
 from banana_delivery.policy.model import Model, StoredRecord
+from banana_delivery.policy.performance import PerformanceMargins
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.rollout.plan import Plan
 
@@ -36,12 +37,14 @@ class ReleasePolicy(Model):
         name: what reports and records call it; the file's own name if it is left out.
         plan: the steps of a rollout, its limits, and the risk it may take.
         quality: what a candidate may lose beside production on the labelled images.
+        performance: how much slower than production it may be in staging.
         freeze: the calendar of times in which nothing enters production.
     """
 
     name: Annotated[str, Field(pattern=NAME)]
     plan: Plan
     quality: QualityMargins = QualityMargins()
+    performance: PerformanceMargins = PerformanceMargins()
     freeze: tuple[FreezeWindow, ...] = ()
 
     @cached_property

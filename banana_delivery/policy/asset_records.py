@@ -54,24 +54,6 @@ class ManualDecision(StoredRecord):
     order: int = Field(default=0, exclude=True)
 
 
-class FreezeRecord(StoredRecord):
-    """That somebody let nothing into production any more, or let deliveries in again; the latest one counts.
-
-    Attributes:
-        frozen: which of the two.
-        by: who.
-        reason: why.
-        at: seconds since the epoch.
-        until: when it ends by itself, seconds since the epoch; None if it does not.
-    """
-
-    frozen: bool
-    by: str
-    reason: str
-    at: float
-    until: float | None = None
-
-
 class AbVerdict(StoredModel):
     """The A/B report's verdict about a digest.
 
@@ -350,6 +332,8 @@ class AttemptRecord(StoredRecord):
         actor: who or what did it.
         run_id: the Dagster run; empty if a person acted without one.
         at: seconds since the epoch.
+        asked_at: when it was asked for, seconds since the epoch: of a staging by the registry's clock, else when its
+            run was made. None where there was no delivery, and in records of earlier versions.
         seconds: wall-clock time of the whole delivery.
         revoked: whether this took the version out of service for being bad.
         revokes: the run whose release it took out, if that is known: what that run says later counts no more.
@@ -373,6 +357,7 @@ class AttemptRecord(StoredRecord):
     actor: str = ""
     run_id: str = ""
     at: float
+    asked_at: float | None = None
     seconds: float = 0.0
     revoked: bool = False
     revokes: str = ""

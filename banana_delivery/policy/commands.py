@@ -69,6 +69,11 @@ def prune(*, delete: bool = False) -> str:
     return f"{PROGRAM} prune{' --delete' if delete else ''}"
 
 
+def go_on() -> str:
+    """Lets a delivery go on that somebody paused."""
+    return f"{PROGRAM} resume {_WHY}"
+
+
 def resume(environment: Environment) -> str:
     """Ends the hold after a hand edit."""
     return f"{PROGRAM} resume {environment}"
@@ -78,6 +83,11 @@ def restore(environment: Environment, active: str = "") -> str:
     """Writes a new record from what runs."""
     asked = f" --active {active}" if active else ""
     return f"{PROGRAM} restore --environment {environment}{asked}"
+
+
+def scorecard() -> str:
+    """Shows whether the pipeline keeps its promises."""
+    return f"{PROGRAM} scorecard"
 
 
 def notify_test() -> str:

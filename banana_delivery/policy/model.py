@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import from_json
 from typing_extensions import override
 
-SCHEMA = 1
+SCHEMA = 2
 """The form of stored documents. Raised when a field is added, renamed or means something else."""
 _NEWER = "newer"
 """In the context of a validation: the document was written by a version newer than this one."""
@@ -312,6 +312,7 @@ class RolloutRecord(StoredRecord):
         weights: percent of user traffic by colour; sums to 100, or to 0 before the first release.
         plan: name of the rollout plan in use.
         rules: the plan itself and whose it is, as JSON; empty in records of earlier versions.
+        look: what the owner saw last of the step under way, as JSON (``policy.rollout.live``); empty at rest.
         baseline: counters at the start of the current step.
         scale_down_at: until about when the colour that was replaced stays at full strength, by the clock of whoever
             promoted, seconds since the epoch; for people. It is warm until this is None: ``cool_down`` times it.
@@ -337,6 +338,7 @@ class RolloutRecord(StoredRecord):
     weights: dict[Colour, int] = {}
     plan: str | None = None
     rules: str = ""
+    look: str = ""
     baseline: TrafficSnapshot | None = None
     scale_down_at: float | None = None
     note: str = ""

@@ -9,7 +9,9 @@ from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, Qualit
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import CONSEQUENCES, Score
 from banana_delivery.quoting import in_html, in_link
-from banana_delivery.reports.plots import BAD, DOUBT, FAINT, GOOD, GRID, INK, Plots, data_uri
+from banana_delivery.reports.headline import headline, met_users
+from banana_delivery.reports.plots import Plots
+from banana_delivery.reports.style.pages import STYLE
 from banana_delivery.reports.tables import (
     STEP_NAMES,
     Grid,
@@ -21,15 +23,6 @@ from banana_delivery.reports.tables import (
     test_grid,
 )
 
-STYLE = f"""
-body {{ font: 15px/1.5 system-ui, sans-serif; color: {INK}; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }}
-h1 {{ margin-bottom: 0 }} h2 {{ margin-top: 2.2rem }} .reason {{ font-size: 1.1rem; margin-top: .3rem }}
-table {{ border-collapse: collapse; font-size: .9rem; margin: .8rem 0 }}
-th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid {GRID}; overflow-wrap: anywhere }}
-th {{ color: {FAINT}; font-weight: 600 }} .number {{ text-align: right; font-variant-numeric: tabular-nums }}
-img {{ max-width: 100% }} footer {{ color: {FAINT}; margin-top: 2rem; font-size: .85rem }}
-""".strip()
-
 
 def html_report(
     attempt: AttemptRecord,
@@ -38,6 +31,7 @@ def html_report(
     plots: Plots,
     staging: StagingRecord | None = None,
     ab: AbRecord | None = None,
+    release: AttemptRecord | None = None,
     links: Mapping[str, str] | None = None,
 ) -> str:
     """The report of an attempt to deliver a version.
@@ -48,38 +42,52 @@ def html_report(
         plots: draws.
         staging: what staging saw, if it came so far.
         ab: what the A/B report found, if it came so far.
+        release: how the version came into production, where a person took it out later.
         links: where to read on, address by text.
     """
     title = f"Version {attempt.version}: {attempt.outcome.replace('_', ' ')}"
     content = [
-        f'<h1 style="color:{_colour(attempt.outcome)}">{in_html(title)}</h1>',
-        f'<p class="reason">{in_html(attempt.reason)}</p>',
-        _facts(attempt).as_html(),
-        *_rollout(attempt, budget_seconds, plots),
+        f'<h1 class="{_class(attempt.outcome)}">{in_html(headline(attempt))}</h1>',
+        *_reason(attempt),
+        _facts(attempt).as_html("facts"),
+        *_rollout(attempt, budget_seconds, plots, "Rollout"),
+        *_earlier(attempt, release, budget_seconds, plots),
         *_ab_traffic(ab),
         *_quality(ab.quality if ab else staging.quality if staging else None, plots),
         *_tests(staging),
         *_policy(attempt),
         _footer(attempt, links or {}),
     ]
-    head = f'<meta charset="utf-8"><title>{in_html(title)}</title><style>{STYLE}</style>'
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="color-scheme" content="light dark"><title>{in_html(title)}</title><style>{STYLE}</style>'
+    )
     body = "\n".join(content)
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body><main>\n{body}\n</main></body></html>\n'
 
 
-def _colour(outcome: Outcome) -> str:
+def _class(outcome: Outcome) -> str:
     if outcome is Outcome.RELEASED:
-        return GOOD
-    return DOUBT if CONSEQUENCES[outcome].score in {Score.GOOD, Score.NEUTRAL} else BAD
+        return "good"
+    return "doubt" if CONSEQUENCES[outcome].score in {Score.GOOD, Score.NEUTRAL} else "bad"
+
+
+def _reason(attempt: AttemptRecord) -> Iterator[str]:
+    """Why, in one sentence; of a release it is only what was seen last, for which the steps have a table."""
+    if attempt.outcome is not Outcome.RELEASED or not attempt.steps:
+        yield f'<p class="reason">{in_html(attempt.reason)}</p>'
 
 
 def _facts(attempt: AttemptRecord) -> Grid:
     facts = {
+        "users' requests to it": met_users(attempt),
+        "requests meanwhile": f"{attempt.requests:,} to both, with probes, of which {attempt.failed:,} failed"
+        if attempt.requests
+        else "",
         "image": attempt.digest,
         "production before": attempt.previous_digest,
         "production serves version": attempt.serving_version,
         "colour": attempt.colour or "",
-        "requests meanwhile": f"{attempt.requests:,}, of which {attempt.failed:,} failed",
         "time": f"{attempt.seconds:.0f} s",
         "back within": milliseconds(attempt.rollback_seconds) if attempt.rollback_seconds is not None else "",
         "let in by": attempt.basis,
@@ -90,12 +98,24 @@ def _facts(attempt: AttemptRecord) -> Grid:
     return Grid(("delivery", ""), [[name, value] for name, value in facts.items() if value])
 
 
-def _rollout(attempt: AttemptRecord, budget_seconds: float, plots: Plots) -> Iterator[str]:
+def _earlier(
+    attempt: AttemptRecord, release: AttemptRecord | None, budget_seconds: float, plots: Plots
+) -> Iterator[str]:
+    """Of a version that was taken out after its release: how it had come in."""
+    if release is None or release.at >= attempt.at:
+        return
+    began = datetime.fromtimestamp(release.at, UTC).strftime("%d %B %H:%M UTC")
+    yield from _rollout(release, budget_seconds, plots, f"How it came into production ({began})")
+
+
+def _rollout(attempt: AttemptRecord, budget_seconds: float, plots: Plots, heading: str) -> Iterator[str]:
     if not attempt.steps or attempt.colour is None:
         return
-    yield "<h2>Rollout</h2>"
-    title = f"Version {attempt.version}"
-    yield _image(plots.rollout(attempt.steps, attempt.colour, budget_seconds=budget_seconds, title=title), "Rollout")
+    yield f"<h2>{in_html(heading)}</h2>"
+    title, first = f"Version {attempt.version}", not attempt.previous_digest
+    yield _figure(
+        plots.rollout_in_page(attempt.steps, attempt.colour, budget_seconds=budget_seconds, title=title, first=first)
+    )
     yield step_grid(step.metrics for step in attempt.steps).as_html()
     yield _decisions(attempt.steps).as_html()
 
@@ -119,9 +139,10 @@ def _ab_traffic(ab: AbRecord | None) -> Iterator[str]:
 def _quality(quality: QualityRecord | None, plots: Plots) -> Iterator[str]:
     if quality is None:
         return
-    yield f"<h2>Quality: {in_html(quality.verdict)}</h2><p>{in_html(quality.reason)}</p>"
+    verdict = "measured, and held against nobody" if quality.waived and quality.absolute.passed else quality.verdict
+    yield f"<h2>Quality: {in_html(verdict)}</h2><p>{in_html(quality.reason)}</p>"
     if quality.comparison is not None:
-        yield _image(plots.quality(quality.comparison), "Quality of candidate and production")
+        yield _figure(plots.quality_in_page(quality.comparison, waived=quality.waived))
     yield quality_grid(quality).as_html()
     if quality.comparison is not None and quality.comparison.gates:
         yield gate_grid(quality.comparison.gates).as_html()
@@ -144,8 +165,8 @@ def _policy(attempt: AttemptRecord) -> Iterator[str]:
         yield f"<details><summary>{summary}</summary><pre>{in_html(attempt.policy.text)}</pre></details>"
 
 
-def _image(picture: bytes, alt: str) -> str:
-    return f'<img alt="{in_html(alt)}" src="{data_uri(picture)}">'
+def _figure(drawn: str) -> str:
+    return f'<figure tabindex="0">{drawn}</figure>'
 
 
 def _footer(attempt: AttemptRecord, links: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
 from banana_delivery.policy.drift import Observed, find_drift
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, RolloutRecord
+from banana_delivery.policy.rollout.live import live_of
 from banana_delivery.quoting import in_terminal
 from banana_delivery.reports.terminal import decisions_view, role, status_view, ticks_view
 
@@ -96,6 +97,7 @@ class Overview:
             "active": record.active and str(record.active),
             "serving": _image(record.live),
             "candidate": _image(record.candidate),
+            "step": _step(record, self.at),
             "previous": _image(record.previous),
             "colours": {str(colour): self._colour(record, observed, colour) for colour in COLOURS[record.environment]},
             "differences": [{"sentence": one.sentence, "failing_share": one.share} for one in differences],
@@ -117,6 +119,14 @@ _OF_ATTEMPTS = {
     *("version", "outcome", "reason", "digest", "serving_version", "at", "seconds", "requests", "failed"),
     *("rollback_seconds", "trigger", "actor", "run_id", "revoked"),
 }
+
+
+def _step(record: RolloutRecord, now: float) -> Json | None:
+    """The step under way as its owner saw it last, and how old that is by the clock here."""
+    step = live_of(record)
+    if step is None:
+        return None
+    return {**step.model_dump(mode="json", exclude={"schema_number"}), "age": max(now - step.at, 0.0)}
 
 
 def _image(image: ImageRef | None) -> Json | None:

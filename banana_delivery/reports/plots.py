@@ -1,6 +1,4 @@
-"""What all plots share: colours that mean something, a quiet style, and the way to bytes and into markdown.
-
-A table before it is known where it will be read: in Dagster as markdown, in the report as HTML.
+"""Two pictures: a rollout and a comparison of quality, as PNG for Dagster's event log and as SVG for a page.
 
 A rollout at a glance: who had the traffic when, what failed, how fast the answers were, and what was decided.
 
@@ -9,9 +7,6 @@ Quality at a glance: every class beside production, and how sure the difference 
 
 from __future__ import annotations
 
-import base64
-import io
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,103 +17,30 @@ from banana_delivery.policy.model import Colour
 from banana_delivery.policy.quality.comparison import QualityComparison
 from banana_delivery.policy.quality.gates import QualityVerdict
 from banana_delivery.policy.rollout.decision import ActionKind
-from banana_delivery.policy.rollout.metrics import TrafficMetrics
-from banana_delivery.quoting import MOST_IN_LINE, in_markdown, in_plot
+from banana_delivery.policy.rollout.metrics import EvidenceLine, TrafficMetrics
+from banana_delivery.policy.rollout.plan import Limit
+from banana_delivery.quoting import in_plot
+from banana_delivery.reports.style.pictures import (
+    BAD,
+    COLOURS,
+    DOUBT,
+    FAINT,
+    GOOD,
+    INK,
+    LONGEST_LABEL,
+    embedded,
+    headline,
+    new_figure,
+    png,
+    quiet,
+    small,
+    svg,
+)
 from banana_delivery.reports.tables import STEP_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-INK = "#24292f"
-FAINT = "#8c959f"
-GRID = "#e7eaee"
-BAD = "#cf222e"
-GOOD = "#1a7f37"
-DOUBT = "#9a6700"
-COLOURS = {Colour.BLUE: "#3b78d8", Colour.GREEN: "#3a9d5d", Colour.SOLE: "#7d6bb0"}
-DPI = 110
-INLINE_BYTES = 29_000
-"""Of a picture in an event: less than 40 kB as the text that markdown needs. The whole picture is in the report."""
-INLINE_WIDTHS = (880, 720, 560, 400, 240)
-INLINE_COLOURS = 48
-REASON_CHARACTERS = 132
-HEADLINE_INCHES = 0.36
-LONGEST_LABEL = 40
-"""Characters of a class's name; a longer one would leave no room for the bars."""
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches that lays itself out; no global state, so that threads may draw.
-
-    matplotlib is imported here, because loading the code location must not pay for plots.
-    """
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
-
-
-def headline(figure: Figure, text: str, reason: str, colour: str) -> None:
-    """What the plot says in large print, and why in small print below it; room for both is kept free."""
-    lines = textwrap.wrap(in_plot(reason, MOST_IN_LINE), REASON_CHARACTERS)
-    figure.suptitle(
-        in_plot(text) + "\n" * (1 + len(lines)), x=0.01, ha="left", fontsize=13, fontweight="bold", color=colour
-    )
-    below = 1 - HEADLINE_INCHES / figure.get_figheight()
-    figure.text(0.01, below, "\n".join(lines), va="top", fontsize=9, color=INK, linespacing=1.4)
-
-
-def quiet(axes: Axes, *, grid: str = "y") -> None:
-    """Leave only what helps to read values."""
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(FAINT)
-    axes.tick_params(colors=INK, labelsize=9, length=0)
-    axes.set_axisbelow(True)
-    if grid == "x":
-        axes.xaxis.grid(visible=True, color=GRID, linewidth=1)
-    else:
-        axes.yaxis.grid(visible=True, color=GRID, linewidth=1)
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
-
-
-def small(image: bytes) -> bytes:
-    """A picture for Dagster's event log, whose pages cannot load a file: reduced until it may be kept there.
-
-    Args:
-        image: as it was drawn; what is small enough stays as it is.
-    """
-    if len(image) <= INLINE_BYTES:
-        return image
-    from PIL import Image
-
-    with Image.open(io.BytesIO(image)) as drawn:
-        picture = drawn.convert("RGB")
-    for width in INLINE_WIDTHS:
-        height = round(picture.height * width / picture.width)
-        reduced = picture.resize((width, height), Image.Resampling.LANCZOS).quantize(INLINE_COLOURS)
-        buffer = io.BytesIO()
-        reduced.save(buffer, format="png", optimize=True)
-        if buffer.tell() <= INLINE_BYTES:
-            break
-    return buffer.getvalue()
-
-
-def embedded(image: bytes, alt: str) -> str:
-    """A PNG as markdown that carries its own picture, for metadata that has no files beside it."""
-    return f"![{in_markdown(alt)}]({data_uri(image)})"
-
-
-def data_uri(image: bytes) -> str:
-    """A PNG as an address that is the picture itself."""
-    return f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}"
-
 
 ENDINGS = {
     ActionKind.PROMOTE: ("promoted", GOOD),
@@ -136,29 +58,44 @@ SHORTEST_SECONDS = 0.1
 """A rollout that was decided at its first look still has a width."""
 
 
-def rollout_plot(steps: Sequence[ShiftStep], candidate: Colour, *, budget_seconds: float, title: str) -> bytes:
-    """Weights, failures and latency over time, as a PNG.
+def rollout_plot(
+    steps: Sequence[ShiftStep], candidate: Colour, *, budget_seconds: float, title: str, first: bool = False
+) -> bytes:
+    """The same as a PNG."""
+    return png(rollout_figure(steps, candidate, budget_seconds=budget_seconds, title=title, first=first))
+
+
+def rollout_figure(
+    steps: Sequence[ShiftStep], candidate: Colour, *, budget_seconds: float, title: str, first: bool = False
+) -> Figure:
+    """Weights, failures and latency over time.
 
     Args:
         steps: of the rollout, in order; at least one.
         candidate: the colour that was to take over.
         budget_seconds: what the latency is judged by.
         title: for example the version and its outcome.
+        first: whether nothing served before, so that there is no other colour to show.
     """
     starts = [sum(step.metrics.seconds for step in steps[:index]) for index in range(len(steps))]
     end = max(starts[-1] + steps[-1].metrics.seconds, SHORTEST_SECONDS)
-    figure = new_figure(10, 6.6)
+    lines = [(start, line) for step, start in zip(steps, starts, strict=True) for line in step.metrics.evidence]
+    figure = new_figure(10, 8.2 if lines else 6.6)
     ending, colour = ENDINGS[ActionKind(steps[-1].decision)]
     headline(figure, f"{title}: {ending}", steps[-1].reason, colour)
-    weights, traffic, latency = figure.subplots(3, 1, sharex=True, height_ratios=(1.5, 1.2, 1))
+    ratios = (1.5, 1.2, 1, 1.1) if lines else (1.5, 1.2, 1)
+    weights, traffic, latency, *evidence = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
     _draw_weights(weights, steps, starts, end, candidate)
+    _name_colours(weights, candidate, height=1.22, first=first)
     _draw_traffic(traffic, steps, starts, candidate)
     _draw_latency(latency, steps, starts, candidate, budget_seconds)
-    for axes in (weights, traffic, latency):
+    for axes in evidence:
+        _draw_evidence(axes, lines)
+    for axes in (weights, traffic, latency, *evidence):
         axes.axvline(end, color=colour, linewidth=1.6)
         axes.set_xlim(0, end * (1 + TAIL))
-    latency.set_xlabel("seconds", fontsize=9, color=INK, loc="right")
-    return png(figure)
+    (*evidence, latency)[0].set_xlabel("seconds", fontsize=9, color=INK, loc="right")
+    return figure
 
 
 def _draw_weights(
@@ -184,7 +121,6 @@ def _draw_weights(
     axes.set_ylim(0, 100)
     axes.set_yticks([0, 50, 100], ["0 %", "50 %", "100 %"])
     axes.set_title("share of the users", loc="left", fontsize=10, color=INK, pad=26)
-    _name_colours(axes, candidate, height=1.22)
     quiet(axes)
 
 
@@ -244,8 +180,47 @@ def _draw_latency(
     quiet(axes)
 
 
-def _name_colours(axes: Axes, candidate: Colour, height: float) -> None:
-    for right, colour, role in ((1.0, candidate, "candidate"), (0.82, candidate.other, "was active")):
+TESTS = {
+    Limit.FAILURES: ("failures", "-"),
+    Limit.SLOW: ("slowness", "--"),
+    Limit.OVERLOAD: ("turned away", ":"),
+    Limit.WORSE_THAN_ACTIVE: ("worse than active", "-."),
+}
+"""How each test is called in the picture, and its line."""
+
+
+def _draw_evidence(axes: Axes, lines: Sequence[tuple[float, EvidenceLine]]) -> None:
+    """Each test's evidence as a share of what turns back: one look tells which line crossed."""
+    highest, named = 1.0, set[str]()
+    for start, line in lines:
+        test, style = TESTS[line.limit]
+        crossed = line.points[-1][1] >= 1.0
+        label = f"{test} ({line.source})"
+        at, shares = zip(*((start + seconds, min(share, MOST_SHARE)) for seconds, share in line.points), strict=True)
+        axes.plot(at, shares, style, color=BAD if crossed else FAINT, linewidth=2.4 if crossed else 1.4, marker=".")
+        highest = max(highest, *shares)
+        if crossed or (label not in named and shares[-1] >= WORTH_A_NAME):
+            named.add(label)
+            axes.annotate(
+                label, (at[-1], shares[-1]), xytext=(-4, 6), textcoords="offset points", ha="right", fontsize=8,
+                color=BAD if crossed else INK, fontweight="bold" if crossed else "normal",
+            )  # fmt: skip
+    axes.axhline(1.0, color=BAD, linewidth=1, linestyle="--")
+    axes.text(0, 1.0, " turns it back", color=BAD, fontsize=8, va="bottom")
+    axes.set_ylim(0, 1.25 * highest)
+    axes.set_title("evidence against the candidate, of what turns it back", loc="left", fontsize=10, color=INK)
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    quiet(axes)
+
+
+MOST_SHARE = 3.0
+"""What is far beyond the limit is drawn at this height, so that the limit stays in sight."""
+WORTH_A_NAME = 0.2
+
+
+def _name_colours(axes: Axes, candidate: Colour, height: float, *, first: bool) -> None:
+    roles = [(1.0, candidate, "candidate"), (0.82, candidate.other, "was active")]
+    for right, colour, role in roles[:1] if first else roles:
         axes.text(
             right,
             height,
@@ -266,15 +241,28 @@ HEADLINES = {
 }
 
 
-def quality_plot(comparison: QualityComparison) -> bytes:
-    """AP50 of every class, candidate and production, beside the bootstrap's differences of mAP50, as a PNG."""
+def quality_plot(comparison: QualityComparison, *, waived: bool = False) -> bytes:
+    """The same as a PNG."""
+    return png(quality_figure(comparison, waived=waived))
+
+
+def quality_figure(comparison: QualityComparison, *, waived: bool = False) -> Figure:
+    """AP50 of every class, candidate and production, beside the bootstrap's differences of mAP50.
+
+    Args:
+        comparison: what was measured.
+        waived: whether it is on record only, and was held against nobody.
+    """
     figure = new_figure(10, 2.3 + 0.55 * (len(comparison.per_class) + 1))
-    text, colour = HEADLINES[comparison.verdict]
+    text, colour = WAIVED if waived else HEADLINES[comparison.verdict]
     headline(figure, text, _why(comparison), colour)
     classes, differences = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _draw_classes(classes, comparison)
     _draw_differences(differences, comparison)
-    return png(figure)
+    return figure
+
+
+WAIVED = "Measured, and held against nobody", DOUBT
 
 
 def _why(comparison: QualityComparison) -> str:
@@ -350,21 +338,34 @@ def _draw_interval(axes: Axes, comparison: QualityComparison, height: float) -> 
 class Plots:
     """The two pictures, as one thing that tests can replace: drawing takes longer than all the rest of a delivery."""
 
-    def rollout(self, steps: Sequence[ShiftStep], candidate: Colour, *, budget_seconds: float, title: str) -> bytes:
-        """See ``rollout_plot``."""
-        return rollout_plot(steps, candidate, budget_seconds=budget_seconds, title=title)
+    def rollout(
+        self, steps: Sequence[ShiftStep], candidate: Colour, *, budget_seconds: float, title: str, first: bool
+    ) -> bytes:
+        """See ``rollout_figure``; as a PNG."""
+        return rollout_plot(steps, candidate, budget_seconds=budget_seconds, title=title, first=first)
 
-    def quality(self, comparison: QualityComparison) -> bytes:
-        """See ``quality_plot``."""
-        return quality_plot(comparison)
+    def rollout_in_page(
+        self, steps: Sequence[ShiftStep], candidate: Colour, *, budget_seconds: float, title: str, first: bool
+    ) -> str:
+        """See ``rollout_figure``; as an element of a page."""
+        figure = rollout_figure(steps, candidate, budget_seconds=budget_seconds, title=title, first=first)
+        return svg(figure, f"{title}: weights, requests and latency over time")
+
+    def quality(self, comparison: QualityComparison, *, waived: bool = False) -> bytes:
+        """See ``quality_figure``; as a PNG."""
+        return quality_plot(comparison, waived=waived)
+
+    def quality_in_page(self, comparison: QualityComparison, *, waived: bool = False) -> str:
+        """See ``quality_figure``; as an element of a page."""
+        return svg(quality_figure(comparison, waived=waived), "Quality of candidate and production, class by class")
 
 
 def rollout_picture(attempt: AttemptRecord, plots: Plots, budget_seconds: float) -> str:
     """What moved when, as markdown that carries its own picture; empty where nothing moved."""
     if attempt.colour is None or not attempt.steps:
         return ""
-    title = f"Version {attempt.version}"
-    drawn = plots.rollout(attempt.steps, attempt.colour, budget_seconds=budget_seconds, title=title)
+    title, first = f"Version {attempt.version}", not attempt.previous_digest
+    drawn = plots.rollout(attempt.steps, attempt.colour, budget_seconds=budget_seconds, title=title, first=first)
     return embedded(small(drawn), title)
 
 
@@ -372,4 +373,4 @@ def quality_picture(judged: QualityRecord, plots: Plots) -> str:
     """The comparison as markdown that carries its own picture; empty where there was nothing to compare with."""
     if judged.comparison is None:
         return ""
-    return embedded(small(plots.quality(judged.comparison)), "Quality beside production")
+    return embedded(small(plots.quality(judged.comparison, waived=judged.waived)), "Quality beside production")

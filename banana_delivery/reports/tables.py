@@ -19,14 +19,18 @@ STEP_HEADERS = (
     "step",
     "weight",
     "seconds",
-    "requests",
-    "of users",
-    "failed",
+    "users",
+    "of them failed",
+    "probes",
+    "of these failed",
     "turned away",
     "p95",
-    "other's failed",
-    "other's p95",
+    "active release",
+    "failed there",
+    "p95 there",
 )
+PASSED, FAILED, OPEN = "passed", "FAILED", "undecided"
+"""Words and no pictures: not every machine has the letters for those."""
 NOTHING = "–"
 
 
@@ -50,12 +54,14 @@ class Grid:
         quoted = [[in_markdown(cell) for cell in line] for line in (self.headers, *self.rows)]
         return "\n".join(f"| {' | '.join(line)} |" for line in (quoted[0], rule, *quoted[1:]))
 
-    def as_html(self) -> str:
-        """The table as an HTML element, escaped."""
+    def as_html(self, kind: str = "") -> str:
+        """The table as an HTML element, escaped, of a class if there is one."""
         head = "".join(self._tag("th", column, cell) for column, cell in enumerate(self.headers))
         rows = ("".join(self._tag("td", column, cell) for column, cell in enumerate(row)) for row in self.rows)
         body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
+        # A table that is wider than a telephone is moved within its own frame, by the keyboard as well.
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
+        return f'<div class="{f"wide {kind}".strip()}" tabindex="0">{table}</div>'
 
     def _tag(self, name: str, column: int, cell: str) -> str:
         kind = ' class="number"' if column in self.numbers else ""
@@ -85,7 +91,7 @@ def quality_table(quality: QualityRecord) -> str:
 def test_grid(rows: Iterable[TestRow]) -> Grid:
     """The tests of a release, failed ones first."""
     ordered = sorted(rows, key=lambda row: row.passed)
-    cells = [["✅" if row.passed else "❌", row.name, row.detail, f"{row.seconds:.2f}"] for row in ordered]
+    cells = [[PASSED if row.passed else FAILED, row.name, row.detail, f"{row.seconds:.2f}"] for row in ordered]
     return Grid(("", "test", "seen", "seconds"), cells, frozenset({3}))
 
 
@@ -95,16 +101,18 @@ def step_grid(steps: Iterable[StepMetrics]) -> Grid:
 
 
 def _step_cells(step: StepMetrics) -> list[str]:
-    users = step.sources.get(TrafficSource.USER)
+    users, probes = (step.sources.get(source) for source in (TrafficSource.USER, TrafficSource.PROBE))
     return [
         STEP_NAMES[step.kind],
         f"{step.weight} %",
         f"{step.seconds:.0f}",
-        f"{step.requests:,}",
         f"{users.requests:,}" if users else NOTHING,
-        _share(step),
+        _share(users or step),
+        f"{probes.requests:,}" if probes else NOTHING,
+        _share(probes) if probes else NOTHING,
         f"{step.overloads:,}",
         milliseconds(step.p95_seconds),
+        f"{step.active.requests:,}",
         _share(step.active),
         milliseconds(step.active.p95_seconds),
     ]
@@ -150,7 +158,7 @@ def gate_grid(gates: Iterable[QualityGate]) -> Grid:
     ordered = sorted(gates, key=lambda gate: gate.verdict is QualityVerdict.NOT_WORSE)
     rows = [
         [
-            f"{GATE_MARKS[gate.verdict]} {gate.metric} {gate.class_name}".strip(),
+            f"{GATE_MARKS[gate.verdict]}: {gate.metric} {gate.class_name}".strip(),
             f"{gate.objects:,}",
             f"{gate.candidate:.3f}",
             f"{gate.production:.3f}",
@@ -163,7 +171,11 @@ def gate_grid(gates: Iterable[QualityGate]) -> Grid:
     return Grid(headers, rows, frozenset(range(1, 6)))
 
 
-GATE_MARKS = {QualityVerdict.NOT_WORSE: "✅", QualityVerdict.WORSE: "❌", QualityVerdict.INCONCLUSIVE: "❔"}
+GATE_MARKS = {
+    QualityVerdict.NOT_WORSE: PASSED,
+    QualityVerdict.WORSE: FAILED,
+    QualityVerdict.INCONCLUSIVE: OPEN,
+}
 
 
 def disagreement_grid(disagreements: Iterable[Disagreement]) -> Grid:

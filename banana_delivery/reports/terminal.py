@@ -18,7 +18,9 @@ from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
 from banana_delivery.policy.drift import Observed, find_drift
 from banana_delivery.policy.model import COLOURS, Colour, Deployment, Environment, Phase, RolloutRecord
+from banana_delivery.policy.rollout.live import live_of
 from banana_delivery.quoting import in_terminal, one_line
+from banana_delivery.reports.steps import step_lines
 
 
 def status_view(
@@ -87,8 +89,12 @@ def record_view(record: RolloutRecord, now: float, observed: Observed | None = N
             f"{record.weights.get(colour, 0)} %",
             _role(record, colour, now),
         )
+    step = live_of(record)
     return Group(
-        f"{record.environment.capitalize()}: {in_terminal(_state(record, now))}", table, *_differences(record, observed)
+        f"{record.environment.capitalize()}: {in_terminal(state_words(record, now))}",
+        table,
+        *_differences(record, observed),
+        *(step_lines(step, now) if step else ()),
     )
 
 
@@ -127,7 +133,8 @@ def _role(record: RolloutRecord, colour: Colour, now: float) -> str:
     return f"warm {left:.0f} s" if role(record, colour) == "warm" and left > 0 else role(record, colour)
 
 
-def _state(record: RolloutRecord, now: float) -> str:
+def state_words(record: RolloutRecord, now: float) -> str:
+    """What an environment is about: its phase, the candidate and its share, who is at work, or why nobody may be."""
     if record.owner:
         weight = record.weights.get(record.idle, 0) if record.environment is Environment.PRODUCTION else 0
         step = f" version {record.candidate.version} at {weight} %" if record.candidate and weight else ""

@@ -9,6 +9,7 @@ makes the pipeline keep more or do less.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 
 import dagster as dg
@@ -19,14 +20,14 @@ from banana_delivery.policy.asset_records import (
     AbVerdict,
     ArtifactRecord,
     AttemptRecord,
-    FreezeRecord,
     ImageRecord,
     ManualDecision,
     StagingRecord,
 )
+from banana_delivery.policy.holds import FreezeRecord, PauseRecord, standing_pause
 from banana_delivery.policy.model import ImageRef, Outcome, StoredRecord
 from banana_delivery.quoting import in_markdown
-from banana_delivery.runs.code_location import FREEZES, ROLLOUT_LOG, CodeLocation
+from banana_delivery.runs.code_location import FREEZES, PAUSES, ROLLOUT_LOG, CodeLocation
 from banana_delivery.runs.evidence.adoption import Unsigned
 from banana_delivery.runs.evidence.reading import PAGE, REPEATED, Line, RecordReader, adopted_records
 from banana_delivery.runs.evidence.signing import Origin
@@ -34,6 +35,8 @@ from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.runs.records import Metadata, Record, signed_metadata
 
 AB_REPORT, IMAGE = "ab_report", "image"
+LATEST_PAUSES = 200
+"""Among so many stands what was said of the one delivery under way."""
 STEP_RECORDS: Mapping[str, type[StoredRecord]] = {
     "model_artifact": ArtifactRecord,
     IMAGE: ImageRecord,
@@ -80,6 +83,17 @@ class AuditLog:
         lines = self._reader.lines(AttemptRecord, ROLLOUT_LOG, version, readable=True)
         return _counted(line for line in lines if not line.doubt)
 
+    def since(self, moment: float) -> tuple[list[AttemptRecord], int]:
+        """The signed attempts since a moment, newest first, and how many lines about others count for nothing.
+
+        Args:
+            moment: seconds since the epoch; the first signed line before it ends the search.
+        """
+        lines = self._reader.lines(AttemptRecord, ROLLOUT_LOG, None, readable=True)
+        found = [*takewhile(lambda line: bool(line.doubt) or line.record is None or line.record.at >= moment, lines)]
+        believed = [*_counted(line for line in found if not line.doubt)]
+        return believed, sum(bool(line.doubt) for line in found)
+
     def said_attempts(self, version: str | None = None, *, readable: bool = False) -> Iterator[AttemptRecord]:
         """Every line about an attempt, whoever wrote it: for what only keeps more or does less by knowing of it.
 
@@ -120,6 +134,11 @@ class AuditLog:
     def each_image(self) -> Iterator[ImageRecord]:
         """The images of all versions, newest first; what cannot be read is passed over."""
         lines = self._reader.lines(ImageRecord, IMAGE, None, readable=True)
+        return (line.record for line in lines if line.record and not line.doubt)
+
+    def each_report(self) -> Iterator[AbRecord]:
+        """The A/B reports of all versions, newest first; what cannot be read is passed over."""
+        lines = self._reader.lines(AbRecord, AB_REPORT, None, readable=True)
         return (line.record for line in lines if line.record and not line.doubt)
 
     def image(self, version: str, digest: str) -> ImageRef | None:
@@ -196,14 +215,7 @@ class AuditLog:
             EvidenceError: if there is no key to sign it with.
         """
         ensure_partition(self.instance, decision.version, self.location)
-        self.instance.report_runless_asset_event(
-            dg.AssetObservation(
-                asset_key=self.location.key(ROLLOUT_LOG),
-                partition=decision.version,
-                description=in_markdown(redacted(f"{decision.kind}, {decision.by}: {decision.reason}")),
-                metadata=self._sign_next(decision, decision.version, observed=True),
-            )
-        )
+        self._say(ROLLOUT_LOG, decision, f"{decision.kind}, {decision.by}: {decision.reason}", decision.version)
 
     def freeze(self) -> FreezeRecord | None:
         """What somebody said last with ``freeze`` or ``unfreeze``.
@@ -220,13 +232,25 @@ class AuditLog:
             EvidenceError: if there is no key to sign it with.
         """
         what = "freeze" if said.frozen else "unfreeze"
-        self.instance.report_runless_asset_event(
-            dg.AssetObservation(
-                asset_key=self.location.key(FREEZES),
-                description=in_markdown(redacted(f"{what}, {said.by}: {said.reason}")),
-                metadata=self._sign_next(said, "", observed=True, asset=FREEZES),
-            )
-        )
+        self._say(FREEZES, said, f"{what}, {said.by}: {said.reason}")
+
+    def pause(self, run_id: str) -> PauseRecord | None:
+        """Who keeps a delivery where it is; None if nobody does.
+
+        Like a freeze, a pause counts whoever wrote it; that a delivery may go on is signed.
+        """
+        lines = self._reader.lines(PauseRecord, PAUSES, None, observed=True, latest=LATEST_PAUSES, readable=True)
+        said = (line.record for line in lines if line.record and _keeps(line.record, line.doubt))
+        return standing_pause(said, run_id)
+
+    def record_pause(self, said: PauseRecord) -> None:
+        """Add that somebody keeps a delivery where it is, or lets it go on.
+
+        Raises:
+            EvidenceError: if there is no key to sign it with.
+        """
+        what = "pause" if said.paused else "resume"
+        self._say(PAUSES, said, f"{what} of run {said.run_id}, {said.by}: {said.reason}")
 
     def sign(self, record: StoredRecord, asset: str, version: str, run_id: str, **shown: dg.MetadataValue) -> Metadata:
         """A record of a run's step as metadata, signed for where it will stand.
@@ -258,6 +282,17 @@ class AuditLog:
         adopted_records(self.instance, self.location).add(found)
         self._reader = RecordReader(self.instance, self.location, self._page)
 
+    def _say(self, asset: str, said: StoredRecord, words: str, version: str = "") -> None:
+        """Add what a person said, signed, as an observation."""
+        self.instance.report_runless_asset_event(
+            dg.AssetObservation(
+                asset_key=self.location.key(asset),
+                partition=version or None,
+                description=in_markdown(redacted(words)),
+                metadata=self._sign_next(said, version, observed=True, asset=asset),
+            )
+        )
+
     def _sign_next(
         self,
         record: StoredRecord,
@@ -282,6 +317,10 @@ class AuditLog:
         for line in self._reader.lines(kind, asset, version):
             if line.record is not None and not line.doubt:
                 yield line.record, line.event
+
+
+def _keeps(said: PauseRecord, doubt: str) -> bool:
+    return not doubt or (said.paused and doubt != REPEATED)
 
 
 def _counts(said: FreezeRecord, doubt: str) -> bool:

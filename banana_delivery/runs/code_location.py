@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
 from typing import Self
 
 import dagster as dg
@@ -22,10 +23,12 @@ REPOSITORY = "__repository__"
 PIPELINE = ("model_artifact", "image", "staging_release", "ab_report", "production_release")
 ROLLOUT_LOG = "rollout_log"
 FREEZES = "freezes"
-LOGS = (ROLLOUT_LOG, FREEZES)
+PAUSES = "pauses"
+LOGS = (ROLLOUT_LOG, FREEZES, PAUSES)
 """What no run of ours makes: who writes there says so without one."""
-DELIVER, REDEPLOY, ROLLBACK = "deliver", "redeploy", "rollback"
-_DELIVERIES = frozenset({DELIVER, REDEPLOY})
+DELIVER, REDEPLOY, ROLLBACK, SCORE = "deliver", "redeploy", "rollback", "score"
+SCORECARD = "scorecard"
+_JOBS = frozenset({DELIVER, REDEPLOY, ROLLBACK, SCORE})
 _PAGE = 100
 
 
@@ -94,7 +97,7 @@ class CodeLocation:
         """
         if self.tags.items() <= run.tags.items():
             return True
-        ours = run.job_name in {*_DELIVERIES, ROLLBACK} or not set(self.keys).isdisjoint(run.asset_selection or ())
+        ours = run.job_name in _JOBS or not set(self.keys).isdisjoint(run.asset_selection or ())
         return ours and location_of(run) == self.name
 
     def version_of(self, run: dg.DagsterRun) -> str:
@@ -169,3 +172,11 @@ def _pages(instance: dg.DagsterInstance, wanted: dg.RunsFilter) -> Iterator[dg.D
         if len(page) < _PAGE:
             return
         cursor = page[-1].run_id
+
+
+def code_version() -> str | None:
+    """Which version of the product makes the assets; None where it runs without having been installed."""
+    try:
+        return version(DOMAIN)
+    except PackageNotFoundError:
+        return None

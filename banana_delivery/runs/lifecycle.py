@@ -16,21 +16,25 @@ from pathlib import Path
 import dagster as dg
 import psutil
 
+from banana_delivery.errors import redacted
 from banana_delivery.names import (
     ACTOR_TAG,
     BACKFILL_TAG,
+    ENDED_TAG,
     PARENT_RUN_TAG,
     PARTITION_TAG,
     STAGED_AT_TAG,
     STAGING_ORDER_TAG,
     SUPERSEDED_TAG,
     TRIGGER_TAG,
+    WHY_TAG,
     WORKER_TAG,
 )
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.staged_versions import UnderWay
-from banana_delivery.runs.code_location import ROLLBACK, CodeLocation
+from banana_delivery.quoting import in_log, one_line
+from banana_delivery.runs.code_location import ROLLBACK, SCORE, CodeLocation
 from banana_delivery.targets.sightings import Sightings
 from banana_delivery.waiting import boot_id
 
@@ -42,6 +46,8 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
 ]
 
+WHY_CHARACTERS = 240
+"""Of a reason in a tag, which is for the list of runs; the whole of it is in the run's log and in the audit trail."""
 SIGN_IN_SECONDS = 120.0
 """Between the start of a run and its first asset lie some imports; a process that needs longer does not live."""
 
@@ -81,14 +87,14 @@ class Runs:
         return is_gone(run.run_id, signed)
 
     def dead(self, sightings: Sightings) -> list[Run]:
-        """Deliveries and rollbacks that Dagster believes to be running although their process is gone.
+        """Deliveries, rollbacks and scorecards that Dagster believes to be running although their process is gone.
 
         Args:
             sightings: for how long runs were seen on which no process ever worked.
         """
         running = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
         runs = self.location.runs(self.instance, dg.RunsFilter(statuses=running))
-        ours = [run for run in runs if self.location.version_of(run) or run.job_name == ROLLBACK]
+        ours = [run for run in runs if self.location.version_of(run) or run.job_name in {ROLLBACK, SCORE}]
         strangers = [run for run in ours if self._never_signed_in(run)]
         # Together, since they are few: one more among them, and all get a little longer.
         lasted = sightings.lasted("runs-never-signed-in", " ".join(run.run_id for run in strangers))
@@ -105,6 +111,21 @@ class Runs:
         """End a dead run and free its slot; the failure sensor records its attempt and tells people."""
         self.instance.report_run_failed(run, why)
         self.instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+    def say_end(self, attempt: AttemptRecord) -> None:
+        """Write into the run of an attempt how it ended and why: its log has the sentence, its tags what lists show.
+
+        A run that was refused by a check ends with nothing but a count of checks, and a parked one looks like a
+        release. What had no run is passed over.
+        """
+        run = self.instance.get_run_by_id(attempt.run_id) if attempt.run_id else None
+        if run is None:
+            return
+        outcome, why = attempt.outcome.replace("_", " "), redacted(attempt.reason)
+        self.instance.report_engine_event(in_log(f"Version {attempt.version} {outcome}: {why}"), run)
+        self.instance.add_run_tags(
+            run.run_id, {ENDED_TAG: str(attempt.outcome), WHY_TAG: one_line(why, WHY_CHARACTERS)}
+        )
 
     def unfinished(self) -> list[Run]:
         """Our runs that have not ended, deliveries and rollbacks."""
@@ -187,10 +208,23 @@ class Runs:
                 "actor": run.tags.get(ACTOR_TAG, ""),
                 "run_id": run.run_id,
                 "at": now,
+                "asked_at": _asked_at(run, known),
                 "seconds": max(0.0, now - started),
                 **facts,
             }
         )
+
+
+def _asked_at(run: Run, known: dg.RunRecord | None) -> float | None:
+    """When a delivery was asked for: when its version was staged, or else when somebody made its run."""
+    try:
+        return float(run.tags[STAGED_AT_TAG]) if trigger_of(run.tags) == "sensor" else _created_at(known)
+    except (KeyError, ValueError):
+        return _created_at(known)
+
+
+def _created_at(known: dg.RunRecord | None) -> float | None:
+    return known.create_timestamp.timestamp() if known else None
 
 
 def trigger_of(tags: Mapping[str, str]) -> str:

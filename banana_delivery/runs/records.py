@@ -6,6 +6,7 @@ Every record is written twice: as single values that Dagster plots and people re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -18,6 +19,10 @@ from banana_delivery.runs.evidence.keys import EvidenceKeys
 from banana_delivery.runs.evidence.signing import SIGNATURE_KEY, Origin, sign
 
 RECORD_KEY = "record"
+MOMENTS = frozenset({"at", "until"})
+"""Fields that are seconds since the epoch."""
+_RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What Dagster calls a run; a person's doing, or a run that never began, has another name."""
 
 Record = TypeVar("Record", bound=StoredRecord)
 Metadata = dict[str, dg.MetadataValue]
@@ -27,7 +32,7 @@ def to_metadata(record: StoredRecord, **pictures: dg.MetadataValue) -> Metadata:
     """A record's fields as typed metadata, its whole JSON, and whatever pictures and tables go with it; no secrets."""
     record = type(record).model_validate(_without_secrets(record.model_dump()))
     names = type(record).model_fields.keys() - StoredRecord.model_fields.keys()
-    fields = {name: _typed(getattr(record, name)) for name in type(record).model_fields if name in names}
+    fields = {name: _shown(name, getattr(record, name)) for name in type(record).model_fields if name in names}
     shown = {name: value for name, value in fields.items() if value is not None}
     return {**shown, **pictures, RECORD_KEY: dg.MetadataValue.json(record.model_dump(mode="json"))}
 
@@ -68,6 +73,21 @@ def _without_secrets(value: Any) -> Any:
             return type(value)(map(_without_secrets, value))
         case _:
             return value
+
+
+def as_metadata(numbers: Mapping[str, float | int | None]) -> Metadata:
+    """Numbers as Dagster draws them; those that are not known are left out."""
+    shown = {name: _typed(value) for name, value in numbers.items()}
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _shown(name: str, value: object) -> dg.MetadataValue | None:
+    """A field as what it is: a moment, a run, or as ``_typed`` has it."""
+    if name in MOMENTS and isinstance(value, float):
+        return dg.MetadataValue.timestamp(value)
+    if name == "run_id" and isinstance(value, str) and _RUN.fullmatch(value):
+        return dg.MetadataValue.dagster_run(value)
+    return _typed(value)
 
 
 def _typed(value: object) -> dg.MetadataValue | None:

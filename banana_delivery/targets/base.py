@@ -7,9 +7,11 @@ that was thought dead and wakes up, or a second pipeline, cannot move traffic.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import ClassVar
 
 from banana_delivery.policy.drift import Observed
 from banana_delivery.policy.model import Colour, Environment, ImageRef, RolloutRecord, TrafficSnapshot
@@ -95,7 +97,13 @@ class ReleaseTarget(ABC):
         - No replica is taken from under users, whether the record or only the router knows of them: a colour that the
           router sends users to is neither scaled to 0 nor turned into another release.
         - Methods may block for seconds (a router reload), never for minutes: waiting is the caller's, by ``readiness``.
+
+    Attributes:
+        show_seconds: what an owner sees is written when so much time has passed since its last sign of life, so that
+            nobody looks at what is older; with the heartbeat at the latest.
     """
+
+    show_seconds: ClassVar[float] = math.inf
 
     @abstractmethod
     def record(self, environment: Environment) -> RolloutRecord:
@@ -172,16 +180,21 @@ class ReleaseTarget(ABC):
     def write(self, claim: Claim, record: RolloutRecord) -> RolloutRecord:
         """Store what the owner knows (phase, candidate, active, plan, baseline, scale_down_at, note) and show life.
 
-        ``environment``, ``generation``, ``owner``, ``beat``, ``heartbeat``, ``deployments`` and ``weights`` are the
-        target's own: whatever ``record`` says of them is ignored. Returns the record as stored.
+        ``environment``, ``generation``, ``owner``, ``beat``, ``heartbeat``, ``look``, ``deployments`` and ``weights``
+        are the target's own: whatever ``record`` says of them is ignored. Returns the record as stored.
 
         Raises:
             FencedError: if the claim is stale.
         """
 
     @abstractmethod
-    def heartbeat(self, claim: Claim) -> None:
-        """Show that the owner lives; changes nothing but the beat, and the heartbeat that people read.
+    def heartbeat(self, claim: Claim, look: str | None = None) -> None:
+        """Show that the owner lives; changes nothing but the beat, and what people read: heartbeat and what is seen.
+
+        Args:
+            claim: whose.
+            look: what the owner sees of the step under way, as JSON; None for nothing new. It is gone as soon as
+                another claims, or the environment is given back.
 
         Raises:
             FencedError: if the claim is stale.

@@ -13,7 +13,7 @@ from banana_delivery.errors import ClaimOutdatedError, ClaimRefusedError, Fenced
 from banana_delivery.policy.model import COLOURS, Colour, Deployment, Environment, ImageRef, Phase, RolloutRecord
 from banana_delivery.targets.base import Claim, Takeover
 
-_TARGETS_OWN = ("environment", "generation", "owner", "beat", "heartbeat", "deployments", "weights")
+_TARGETS_OWN = ("environment", "generation", "owner", "beat", "heartbeat", "look", "deployments", "weights")
 
 
 def claimed(
@@ -52,7 +52,7 @@ def claimed(
             f"The {record.environment} environment belongs to {record.owner}, which showed life at "
             f"{_clock_time(record.heartbeat)} by its own clock; wait until its delivery ends, or take over on purpose."
         )
-    return alive(record.replace(owner=owner, generation=record.generation + 1), now)
+    return alive(record.replace(owner=owner, generation=record.generation + 1, look=""), now)
 
 
 def alive(record: RolloutRecord, now: float) -> RolloutRecord:
@@ -62,7 +62,7 @@ def alive(record: RolloutRecord, now: float) -> RolloutRecord:
 
 def _as_judged(record: RolloutRecord, takeover: Takeover | None) -> RolloutRecord:
     """What must not have moved: all of it where silence was judged, else everything but the signs of life."""
-    return record if takeover is Takeover.SILENT else record.replace(beat=0, heartbeat=0.0)
+    return record if takeover is Takeover.SILENT else record.replace(beat=0, heartbeat=0.0, look="")
 
 
 def _difference(record: RolloutRecord, seen: RolloutRecord) -> str:
@@ -116,14 +116,20 @@ def written(record: RolloutRecord, claim: Claim, wanted: RolloutRecord, now: flo
     return alive(wanted.replace(**own), now)
 
 
-def heartbeat(record: RolloutRecord, claim: Claim, now: float) -> RolloutRecord:
+def heartbeat(record: RolloutRecord, claim: Claim, now: float, look: str | None = None) -> RolloutRecord:
     """The record after a sign of life.
+
+    Args:
+        record: as it is.
+        claim: of whoever lives.
+        now: by the owner's clock.
+        look: what the owner sees; None for nothing new.
 
     Raises:
         FencedError: if the claim is stale.
     """
     check(record, claim)
-    return alive(record, now)
+    return alive(record if look is None else record.replace(look=look), now)
 
 
 def released(record: RolloutRecord, claim: Claim) -> RolloutRecord:
@@ -132,7 +138,8 @@ def released(record: RolloutRecord, claim: Claim) -> RolloutRecord:
         check(record, claim)
     except FencedError:
         return record
-    return record.replace(owner=None, phase=Phase.DRIFTED if record.phase is Phase.DRIFTED else Phase.IDLE)
+    phase = Phase.DRIFTED if record.phase is Phase.DRIFTED else Phase.IDLE
+    return record.replace(owner=None, phase=phase, look="")
 
 
 def deployed(

@@ -97,9 +97,9 @@ class FakeTarget(ReleaseTarget):
             return self._store(claims.written(self._record(claim.environment), claim, record, self._clock()))
 
     @override
-    def heartbeat(self, claim: Claim) -> None:
+    def heartbeat(self, claim: Claim, look: str | None = None) -> None:
         with self._answering("beat"):
-            self._store(self._owned(claim))
+            self._store(claims.heartbeat(self._record(claim.environment), claim, self._clock(), look))
 
     @override
     def release(self, claim: Claim) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +35,11 @@ class _RunRecord:
     end_time: float | None = None
     events: list[SimpleNamespace] = field(default_factory=list)
     steps: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def create_timestamp(self) -> datetime:
+        """When it was made, as Dagster's own records say it."""
+        return datetime.fromtimestamp(self.created, UTC)
 
 
 @dataclass

@@ -256,6 +256,10 @@ class Event:
             if not thread.ended:
                 self._kernel.wake(thread)
 
+    def clear(self) -> None:
+        """Let whoever waits from now on sleep again."""
+        self._set = False
+
     def is_set(self) -> bool:
         """Whether it was set."""
         return self._set

@@ -22,9 +22,10 @@ ALIKE = (
     "test_applying_at_any_moment_changes_nothing_that_the_pipeline_owns",
     "test_the_verbs_granted_are_the_verbs_used",
     "test_the_way_back_takes_less_than_two_seconds",
+    "test_three_kinds_of_users_notice_nothing_of_a_release_and_of_all_that_follows",
     "test_after_promotion_the_old_colour_takes_over_at_once_while_it_is_warm_and_after_a_start_when_not",
 )
-"""Half a minute each: with every change behind the Gateway, and without one among the long tests."""
+"""Half a minute each and more: with every change behind the Gateway, and without one among the long tests."""
 MEASURED: list[str] = []
 FAILED = pytest.StashKey[bool]()
 

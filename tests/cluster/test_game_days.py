@@ -43,7 +43,7 @@ def one_old_replica_gone(here: ClusterWorld, old: Colour) -> None:
 @pytest.mark.parametrize(
     ("fault", "warm", "served"),
     [
-        (old_deployment_deleted, False, True),
+        pytest.param(old_deployment_deleted, False, True, marks=pytest.mark.long),
         (route_deleted, True, False),
         (one_old_replica_gone, True, True),
     ],

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
-import socket
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import yaml
 
-from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.embedded.paths import LocalPaths, is_free
 from banana_delivery.embedded.processes import router
 from banana_delivery.embedded.replicas import ReplicaSet, name_prefix
 from banana_delivery.embedded.router.traefik import Router
@@ -30,12 +29,12 @@ TINY_RELEASE = Path(__file__).parent / "tiny_release"
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 on which nobody listens now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in sockets]
+    """Ports of 127.0.0.1 on which nobody listens now.
+
+    Below those that the kernel gives to connections: one of these could take a port before a replica does.
+    """
+    ports = random.sample(range(20_000, 32_000), k=4 * count)
+    return [port for port in ports if is_free(port)][:count]
 
 
 def local_settings(home: Path) -> Settings:
@@ -49,7 +48,7 @@ def local_settings(home: Path) -> Settings:
         router_api_port=api,
         mlflow_port=mlflow,
         dagster_port=dagster,
-        replica_port_base=min(replicas, 64_000),
+        replica_port_base=replicas,
     )
 
 

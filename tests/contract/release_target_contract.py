@@ -376,6 +376,15 @@ class RecordContract(_Contract):
         assert after.beat == before.beat + 1
         assert after == before.replace(heartbeat=after.heartbeat, beat=after.beat)
 
+    def test_what_the_owner_sees_is_told_until_somebody_else_has_the_environment(
+        self, fixture: TargetFixture, claim: Claim
+    ) -> None:
+        fixture.target.heartbeat(claim, "seen")
+        fixture.target.heartbeat(claim)
+        assert fixture.another_target().record(PRODUCTION).look == "seen"
+        fixture.target.release(claim)
+        assert fixture.target.record(PRODUCTION).look == ""
+
     def test_the_record_and_the_claim_survive_the_process(self, fixture: TargetFixture, claim: Claim) -> None:
         fixture.target.write(
             claim, fixture.target.record(PRODUCTION).replace(phase=Phase.SHIFTING, baseline=None, note="x")

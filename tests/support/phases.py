@@ -125,6 +125,14 @@ class NoPlots(Plots):
         """No picture."""
         return b"a picture"
 
+    def rollout_in_page(self, *facts: object, **options: object) -> str:
+        """No picture."""
+        return "<svg></svg>"
+
+    def quality_in_page(self, *facts: object, **options: object) -> str:
+        """No picture."""
+        return "<svg></svg>"
+
 
 def conversion(classes: Mapping[str, tuple[str, ...]]) -> Exporter:
     """An export that takes no time: the version's own bytes as its model.

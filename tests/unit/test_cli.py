@@ -36,6 +36,8 @@ ARGUMENTS = {
     "rebuild": ["1"],
     "holdout": ["check"],
     "policy": ["show"],
+    "scorecard": [],
+    "pause": ["--reason", "I look at it."],
     "freeze": ["--reason", "A web shop opens."],
     "unfreeze": ["--reason", "It is open."],
 }

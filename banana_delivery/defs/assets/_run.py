@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 import dagster as dg
 
 from banana_delivery.delivery.lease import Lease, Patience, refuse_if_held
+from banana_delivery.delivery.live.pausing import pause_watch
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import (
     DagsterError,
@@ -35,7 +36,7 @@ from banana_delivery.policy.quality.assessment import assess_quality, cannot_be_
 from banana_delivery.policy.staged_versions import is_version
 from banana_delivery.quoting import cited, in_log
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.runs.code_location import CodeLocation, location_of, shared_key
+from banana_delivery.runs.code_location import CodeLocation, code_version, location_of, shared_key
 from banana_delivery.runs.evidence.expiry import unexpired
 from banana_delivery.runs.instance import refuse_without_slot
 from banana_delivery.runs.lifecycle import Runs
@@ -89,6 +90,7 @@ def delivery_asset(
                 io_manager_key=IO_MANAGER,
                 output_required=output_required,
                 description=description,
+                code_version=code_version(),
             )(work)
 
         return build
@@ -184,6 +186,11 @@ class DeliveryRun:
             is_silent=watch.is_silent,
             patience=self.patience,
         )
+
+    @property
+    def paused(self) -> Callable[[], str]:
+        """Asks who keeps this delivery where it is."""
+        return pause_watch(self.audit_log, self.recorder, self.run_id)
 
     @property
     def patience(self) -> Patience:

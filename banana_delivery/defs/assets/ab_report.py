@@ -105,13 +105,15 @@ def _meet_users(
         target.deploy(lease.claim, candidate, ref, 1)
         wait_until_ready(target, lease, Environment.PRODUCTION, candidate, timeout, run.say)
         probe = load.enter_context(probing(evaluator, target, candidate))
-        shift = TrafficShift(target, lease, plan, candidate, ref, probe, run.say, clock.sleep)
+        shift = TrafficShift(target, lease, plan, candidate, ref, probe, run.say, clock.sleep, now=clock.time)
         if target.record(Environment.PRODUCTION).active:
             control = probing(evaluator, target, candidate.other)
             shift.control = load.enter_context(control)
-        shift.overridden = run.override(ref) is not None
+        shift.overridden, shift.paused = run.override(ref) is not None, run.paused
         action = shift.run(ab_step(plan))
         if action.wrong_release or action.kind is ActionKind.STAND_BACK:
             # A report would hold against the model what went wrong with its delivery, or with production.
             raise TargetError(action.reason)
+    if action.kind is ActionKind.ROLL_BACK:
+        shift.look_back()
     return shift.steps[-1]

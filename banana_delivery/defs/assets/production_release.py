@@ -143,7 +143,9 @@ class _Release:
                 load.enter_context(probe),
                 self.run.say,
                 self.clock.sleep,
+                paused=self.run.paused,
                 overridden=self.run.override(self.ref) is not None,
+                now=self.clock.time,
             )
             shift.paired = self._compared_before(before)
             if before.active:
@@ -154,6 +156,8 @@ class _Release:
                 self._promote(before, shift, guard)
         if action.kind is ActionKind.PROMOTE:
             self._verify_that_it_is_still_ours()
+        else:
+            shift.look_back()
         attempt = self._end(before, shift, action, guard)
         if attempt.outcome is Outcome.RELEASED:
             self._tag_stable()

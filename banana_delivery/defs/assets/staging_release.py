@@ -13,7 +13,7 @@ from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import NeverReadyError, RejectedModelError
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
 from banana_delivery.images.base import ImageStore
-from banana_delivery.policy.asset_records import ImageRecord, StagingRecord
+from banana_delivery.policy.asset_records import ImageRecord, StagingRecord, TestRow
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
 from banana_delivery.targets.base import ReleaseTarget
 
@@ -58,14 +58,25 @@ def _stage(run: DeliveryRun, target: ReleaseTarget, evaluator: Evaluator, lease:
     except NeverReadyError as error:
         raise RejectedModelError(str(error)) from error
     lease.enter(Phase.TESTING, active=Colour.SOLE)
-    tests = evaluator.tests(ReleaseEndpoint(target.url(Environment.STAGING), ref), run.say)
+    tests = _test(run, target, evaluator, ref)
     quality = measure_quality(run, target, evaluator, ref, fresh=Environment.STAGING)
     lease.verify()
     return StagingRecord(
         ref=ref,
         replicas=replicas,
-        tests=tuple(tests),
+        tests=tests,
         quality=quality,
         seconds_to_ready=ready,
         seconds=time.monotonic() - start,
     )
+
+
+def _test(run: DeliveryRun, target: ReleaseTarget, evaluator: Evaluator, ref: ImageRef) -> tuple[TestRow, ...]:
+    """The table of the staged release, and how fast it is beside what serves, which a redeploy is not compared with."""
+    staged = ReleaseEndpoint(target.url(Environment.STAGING), ref)
+    rows = evaluator.tests(staged, run.say)
+    live = target.record(Environment.PRODUCTION).live
+    if live and not run.redeploying and all(row.passed for row in rows):
+        serving = ReleaseEndpoint(target.url(Environment.PRODUCTION), live)
+        rows = [*rows, *evaluator.speed(staged, serving, run.policy.performance, run.say)]
+    return tuple(rows)

@@ -6,10 +6,12 @@ between two ticks is taken by this process's own monotonic clock; nobody's wall 
 
 from __future__ import annotations
 
+import argparse
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from banana_delivery.delivery.observing.exposition import PipelineMetrics
 from banana_delivery.delivery.rescue.ticks import WATCHED, Ticks
 from banana_delivery.notifications.alarms import bad_channels, sensors_are_back, silent_sensors
 from banana_delivery.notifications.messages import Notice
@@ -76,14 +78,16 @@ class DeadMan:
         return now - self._start - START_SECONDS
 
 
-def watch(settings: Settings, clock: Clock, rounds: int | None = None) -> None:
+def watch(settings: Settings, clock: Clock, rounds: int | None = None, metrics: PipelineMetrics | None = None) -> None:
     """Say which channels cannot be used, then look again and again; whatever goes wrong with one look is only logged.
 
     Args:
         settings: home, model and channels.
         clock: lets the time pass.
         rounds: how many looks; None for ever.
+        metrics: what monitoring is told; one that only writes its file if none is given.
     """
+    metrics = metrics or PipelineMetrics(settings.home)
     notifier = notifier_for(settings)
     dead_man = DeadMan(settings.model_name, Ticks(settings.home), notifier.send, clock)
     told = False
@@ -92,7 +96,8 @@ def watch(settings: Settings, clock: Clock, rounds: int | None = None) -> None:
             if not told and (problems := notifier.problems()):
                 notifier.send(bad_channels(settings.model_name, problems))
             told = True
-            dead_man.look()
+            metrics.silent = dead_man.look()
+            metrics.write()
             notifier.catch_up()
         except Exception:
             LOG.exception("A look at the sensors' ticks failed; the next one is in %g s.", LOOK_SECONDS)
@@ -100,6 +105,22 @@ def watch(settings: Settings, clock: Clock, rounds: int | None = None) -> None:
         rounds = None if rounds is None else rounds - 1
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Watch until told to stop, and answer monitoring if a port is named for it; one that is taken stops no watch."""
+    settings = load_settings()
+    parser = argparse.ArgumentParser(prog="python -m banana_delivery.delivery.rescue.deadman", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address on which monitoring asks")
+    parser.add_argument("--port", type=int, default=settings.metrics_port, help="its port; without one, none is open")
+    told = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    watch(load_settings(), SystemClock())
+    metrics = PipelineMetrics(settings.home)
+    try:
+        if told.port:
+            metrics.serve(told.host, told.port)
+    except OSError as error:
+        LOG.error("Monitoring cannot ask on %s:%d: %s", told.host, told.port, error)  # noqa: TRY400 - a sentence
+    watch(settings, SystemClock(), metrics=metrics)
+
+
+if __name__ == "__main__":
+    main()

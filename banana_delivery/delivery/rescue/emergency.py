@@ -31,7 +31,8 @@ from banana_delivery.errors import (
 from banana_delivery.evaluation.base import Log
 from banana_delivery.images.base import ImageStore
 from banana_delivery.notifications.alarms import rollback_failed
-from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
+from banana_delivery.policies.document import Rules
+from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision, ShiftStep
 from banana_delivery.policy.gate import somebody
 from banana_delivery.policy.model import (
     Colour,
@@ -43,6 +44,8 @@ from banana_delivery.policy.model import (
     RollbackIntent,
     RolloutRecord,
 )
+from banana_delivery.policy.rollout.decision import ActionKind
+from banana_delivery.policy.rollout.metrics import metrics_since
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.evidence.expiry import unexpired
 from banana_delivery.settings import Settings
@@ -144,7 +147,7 @@ class EmergencyRollback:
             intent = intent.replace(seconds=time.monotonic() - start)
             record = lease.enter(Phase.ROLLING_BACK, intent=intent, previous=None, rolled_back=bad.version)
             # Before anything else: the run that was fenced off is about to notice, and would say less.
-            attempt = attempt_of(intent)
+            attempt = with_figures(attempt_of(intent), self._seen(before, intent))
             if before.intent and before.intent.bad.digest != bad.digest:
                 self._put_on_record(attempt_of(before.intent))
             left = None if self._put_on_record(attempt) else intent
@@ -194,6 +197,22 @@ class EmergencyRollback:
             rolled_back = intent.bad.version if latest else record.rolled_back
             lease.enter(Phase.IDLE, candidate=None, intent=None, rolled_back=rolled_back)
         return f"the rollback of version {intent.bad.version} was put on record"
+
+    def _seen(self, before: RolloutRecord, intent: RollbackIntent) -> tuple[ShiftStep, ...]:
+        """What the users got of it since its last step began; nothing where that cannot be seen."""
+        if before.baseline is None or intent.colour is None:
+            return ()
+        try:
+            rules = Rules.kept(before.rules)
+            plan = rules.plan if rules else self.recorder.policy_file.plan_in_any_case
+            snapshot = self.target.traffic(Environment.PRODUCTION)
+            weight = before.weights.get(intent.colour, 0)
+            metrics = metrics_since(plan, before.baseline, snapshot, intent.colour, weight)
+        except (BananaDeliveryError, ValueError) as error:
+            LOG.warning("What users got of version %s could not be counted: %s", intent.bad.version, error)
+            return ()
+        decision, reason = ActionKind.ROLL_BACK.value, intent.reason
+        return (ShiftStep(metrics=metrics, decision=decision, reason=reason),) if metrics.requests else ()
 
     def _lease(self, owner: str, seen: RolloutRecord, takeover: Takeover | None = None) -> Lease:
         """A hold on production, if it still is as it was seen."""
@@ -309,6 +328,16 @@ def _at_home(images: ImageStore, good: ImageRef) -> ImageRef:
 def _delivery(before: RolloutRecord, under_way: bool) -> str:
     """The run whose release is taken from it, while it has production; it ends by this, and not by an error besides."""
     return before.owner or "" if under_way or before.phase is Phase.PROMOTING else ""
+
+
+def with_figures(attempt: AttemptRecord, steps: tuple[ShiftStep, ...]) -> AttemptRecord:
+    """A rollback with what was seen of what it took out."""
+    metrics = [step.metrics for step in steps]
+    return attempt.replace(
+        steps=steps,
+        requests=sum(one.requests + one.active.requests for one in metrics),
+        failed=sum(one.failed + one.active.failed for one in metrics),
+    )
 
 
 def attempt_of(intent: RollbackIntent) -> AttemptRecord:

@@ -27,6 +27,7 @@ from banana_delivery.export.export import (
     VERSION_FILE,
     Artifact,
     export_model,
+    room_in,
     write_version_file,
 )
 from banana_delivery.export.jail.confine import MAX_FILE
@@ -103,26 +104,20 @@ class ExportJobs:
         """
         start = time.monotonic()
         checkpoint_sha256 = file_sha256(checkpoint)
-        try:
-            with tempfile.TemporaryDirectory(prefix=".exporting-", dir=to) as name:
-                shared = Path(name)
-                order = _put(
-                    Order(
-                        checkpoint=checkpoint,
-                        to=shared / "made",
-                        model=model,
-                        images=tuple(images),
-                        judged=tuple(judged),
-                        judged_by=judged_by,
-                    ),
-                    shared,
-                )
-                made = self._made(order, shared, progress)
-                artifact = _taken(made, order, to, checkpoint_sha256)
-        except OSError as error:
-            raise ExportError(
-                f"The export into {to} failed ({error.strerror or error}): look at the disk's free space and rights."
-            ) from error
+        with room_in(to, ".exporting-") as shared:
+            order = _put(
+                Order(
+                    checkpoint=checkpoint,
+                    to=shared / "made",
+                    model=model,
+                    images=tuple(images),
+                    judged=tuple(judged),
+                    judged_by=judged_by,
+                ),
+                shared,
+            )
+            made = self._made(order, shared, progress)
+            artifact = _taken(made, order, to, checkpoint_sha256)
         return artifact.replace(seconds=time.monotonic() - start)
 
     def _made(self, order: Order, shared: Path, progress: Callable[[str], object]) -> Made:

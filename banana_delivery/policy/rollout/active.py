@@ -110,7 +110,11 @@ def breaks(part: Part, share: float, rate: float) -> bool:
 
 
 def shared_parts(plan: Plan, candidate: Tallies, *actives: Tallies) -> dict[str, Part]:
-    """What of the candidate's requests is not held against it, as the active release broke the same limit meanwhile.
+    """What is not held against the candidate, as the active release broke the same limit meanwhile.
+
+    That is what of its bad requests is beyond its limit, and none of the others. Evidence grows with each bad request,
+    so without some of them it is never stronger than with all; to leave out the good ones of such a look too, because
+    of the bad ones that were counted in it, would make it so.
 
     Args:
         plan: the rollout plan.
@@ -128,8 +132,25 @@ def shared_parts(plan: Plan, candidate: Tallies, *actives: Tallies) -> dict[str,
             if exceeds(part, share) and any(
                 breaks(theirs, share, rate) for active in actives for theirs in _parts(plan, active, limit)
             ):
-                found[key(source, limit)] = part
+                found[key(source, limit)] = Part(bad=part.bad - math.floor(share * part.judged))
     return found
+
+
+def apart_from(plan: Plan, active: Tallies, shared: Mapping[str, Part]) -> dict[str, Part]:
+    """What the active release did, by source and limit, where it was not what the candidate suffered with it."""
+    return {
+        key(source, limit): part
+        for source, seen in active.items()
+        for limit, part, _ in limits(plan, seen)
+        if not any(key(each, limit) in shared for each in TRAFFIC_SOURCES)
+    }
+
+
+def is_dark(*colours: Tallies) -> bool:
+    """Whether users asked, and none of them was served."""
+    of_users = [tallies[TrafficSource.USER] for tallies in colours]
+    asked = sum(tally.requests for tally in of_users)
+    return asked > 0 and asked == sum(tally.failed + tally.overloads for tally in of_users)
 
 
 @cache

@@ -22,15 +22,23 @@ from banana_delivery.policy.rollout.active import (
     Poll,
     Trouble,
     added,
+    apart_from,
     breaks,
     exceeds,
+    is_dark,
     key,
     limits,
     recent_trouble,
     shared_parts,
 )
-from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired, compare
-from banana_delivery.policy.rollout.counters import Tally, add, delta, latest, tally
+from banana_delivery.policy.rollout.comparison import (
+    NOT_COMPARED,
+    Paired,
+    compare,
+    unfinished_compared,
+    users_compared,
+)
+from banana_delivery.policy.rollout.counters import NOTHING, Tally, add, counts_of, delta, latest, tally
 from banana_delivery.policy.rollout.onset import NO_ONSET, Onset, onsets_after
 from banana_delivery.policy.rollout.plan import (
     PAIRED,
@@ -48,9 +56,6 @@ MAX_SILENT_POLLS = 3
 
 EARLY_PASS_VETO = math.log(20)
 """While any test is this far from calm, good overall figures do not end a step early: a fault may just have begun."""
-
-
-NOTHING = Counters()
 
 
 class Window(StoredModel):
@@ -92,6 +97,8 @@ class StepState(StoredModel):
         lately: what was counted in the last seconds, poll by poll.
         active_silent_polls: how many looks in a row have found no trace of the active release; None until the first
             that did find one.
+        dark_seconds: for how long, look by look, users asked and none of them was served.
+        before_seconds: what of it is not judged by, since it was begun anew.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"silent_looks": "silent_polls"}
@@ -110,15 +117,22 @@ class StepState(StoredModel):
     silent_polls: int = Field(default=0, ge=0)
     lately: tuple[Poll, ...] = ()
     active_silent_polls: int | None = None
+    dark_seconds: float = 0.0
+    before_seconds: float = 0.0
+
+    @property
+    def whole_seconds(self) -> float:
+        """How long the step had lasted at the last look."""
+        return max(self.seen.at - self.started_at, 0.0)
 
     @property
     def seconds(self) -> float:
-        """How long the step had lasted at the last look."""
+        """The same, since it was begun anew if it was."""
         return self.lasted(self.seen.at)
 
     def lasted(self, at: float) -> float:
-        """How long the step has lasted at a moment of the last meter's clock."""
-        return max(at - self.started_at, 0.0)
+        """How long it has lasted so at a moment of the last meter's clock."""
+        return max(at - self.started_at - self.before_seconds, 0.0)
 
     def total(self, colour: Colour, source: TrafficSource) -> Counters:
         """What one backend did since the step began."""
@@ -150,7 +164,7 @@ class Finding:
     judged: int
     log_e: float
     needed: float
-    doubt: float
+    doubt: float = 0.0
     active: Part | None = None
     left_out: int = 0
     proven: bool = False
@@ -182,6 +196,19 @@ def begin_step(plan: Plan, step: Step, snapshot: TrafficSnapshot, *, paired: Pai
     return StepState(step=step, started_at=snapshot.at, seen=snapshot, paired=paired)
 
 
+def begun_anew(state: StepState) -> StepState:
+    """The same step with all its time before it and tests that know nothing; what was counted is still counted."""
+    return state.replace(
+        windows=(Window(index=0),),
+        onsets={},
+        starts=0,
+        share_evidence=e_values.NO_SHARE_EVIDENCE,
+        unfinished_evidence=e_values.NO_SHARE_EVIDENCE,
+        ceilings=1,
+        before_seconds=state.whole_seconds,
+    )
+
+
 def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: Colour) -> StepState:
     """The state after one more look.
 
@@ -190,16 +217,19 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
     was counted between the two, nor how much time passed by the clocks of both.
     """
     if snapshot.meter != state.seen.meter:
-        state = state.replace(seen=snapshot, started_at=snapshot.at - state.seconds)
+        state = state.replace(seen=snapshot, started_at=snapshot.at - state.whole_seconds)
     backends = {key: latest(counters, state.seen.backends.get(key)) for key, counters in snapshot.backends.items()}
     news = {key: delta(counters, state.seen.backends.get(key, NOTHING)) for key, counters in backends.items()}
     budget = plan.latency_budget_seconds
-    tallies = {source: tally(_of(news, candidate, source), budget) for source in TRAFFIC_SOURCES}
-    active = {source: tally(_of(news, candidate.other, source), budget) for source in TRAFFIC_SOURCES}
+    tallies = {source: tally(counts_of(news, candidate, source), budget) for source in TRAFFIC_SOURCES}
+    active = {source: tally(counts_of(news, candidate.other, source), budget) for source in TRAFFIC_SOURCES}
     before = state.lately[-1].active if state.lately else {}
     at_once, shared = shared_parts(plan, tallies, active), shared_parts(plan, tallies, active, before)
     failed = key(TrafficSource.USER, Limit.FAILURES)
-    apart = _apart(plan, active, shared)
+    compared = users_compared(state.share_evidence, news, candidate)
+    # One failure of both that is counted a poll later on the candidate says nothing of which of them is worse.
+    late = failed in shared and failed not in at_once
+    apart = apart_from(plan, active, shared)
     whole = state.windows[0]
     grown = Window(
         index=0,
@@ -216,6 +246,7 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
             "silent_polls": _silent_polls(state.silent_polls, heard, candidate),
             "lately": (*(one for one in state.lately if one.at > snapshot.at - RECENT_SECONDS), poll),
             "active_silent_polls": _active_silent_polls(state, heard, candidate.other),
+            "dark_seconds": state.dark_seconds + is_dark(tallies, active) * (snapshot.at - state.seen.at),
             "seen": snapshot.model_copy(update={"backends": {**state.seen.backends, **backends}}),
             "totals": {**state.totals, **{key: add(state.totals.get(key, NOTHING), new) for key, new in news.items()}},
             "windows": (grown,),
@@ -224,11 +255,8 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
                 state.onsets, plan, tallies, apart, shared, (due - state.starts) / starts(plan, state.step)
             ),
             "paired": compare(state.paired, Limit.FAILURES, tallies, active),
-            # One failure of both that is counted a poll later on the candidate says nothing of which of them is worse.
-            "share_evidence": state.share_evidence
-            if failed in shared and failed not in at_once
-            else _compared(state.share_evidence, news, candidate),
-            "unfinished_evidence": _unfinished_compared(state.unfinished_evidence, news, candidate),
+            "share_evidence": tuple(map(min, state.share_evidence, compared)) if late else compared,
+            "unfinished_evidence": unfinished_compared(state.unfinished_evidence, news, candidate),
         }
     )
 
@@ -250,16 +278,6 @@ def _active_silent_polls(state: StepState, heard: Collection[str], active: Colou
     if state.active_silent_polls is None:
         return 0 if active in heard else None
     return _silent_polls(state.active_silent_polls, heard, active)
-
-
-def _apart(plan: Plan, active: Mapping[TrafficSource, Tally], shared: Mapping[str, Part]) -> dict[str, Part]:
-    """What the active release did, by source and limit, where it was not what the candidate suffered with it."""
-    return {
-        key(source, limit): part
-        for source, seen in active.items()
-        for limit, part, _ in limits(plan, seen)
-        if not any(key(each, limit) in shared for each in TRAFFIC_SOURCES)
-    }
 
 
 def production_trouble(plan: Plan, state: StepState, against: Sequence[Finding]) -> Trouble | None:
@@ -313,7 +331,7 @@ def _against_limits(plan: Plan, state: StepState) -> Iterator[Finding]:
             if exceeds(part, share):
                 log_e = e_values.log_e_too_many_errors(part.bad, part.judged - part.bad, share)
                 actives = [whole.active.get(key(each, limit), NOBODY) for each in TRAFFIC_SOURCES]
-                yield _finding(plan, state, limit, source, 0, part, log_e, actives, share, left_out.judged)
+                yield _finding(plan, state, limit, source, 0, part, log_e, actives, share, left_out.bad)
             onset = state.onsets.get(name, NO_ONSET)
             if onset.part.judged:
                 yield _finding(plan, state, limit, source, 1, onset.part, onset.log_e, onset.actives, share)
@@ -347,32 +365,9 @@ def _against_active(plan: Plan, state: StepState, candidate: Colour) -> Iterator
         yield Finding(Limit.WORSE_THAN_ACTIVE, TrafficSource.USER, 0, bad, judged, log_e, needed, log_e)
 
 
-def _compared(evidence: tuple[float, ...], news: dict[str, Counters], candidate: Colour) -> tuple[float, ...]:
-    ours, theirs = _of(news, candidate, TrafficSource.USER), _of(news, candidate.other, TrafficSource.USER)
-    requests = ours.requests + theirs.requests
-    if requests == 0:
-        return evidence
-    return e_values.add_share_evidence(evidence, ours.failed, theirs.failed, ours.requests / requests)
-
-
-def _unfinished_compared(
-    evidence: tuple[float, ...], news: dict[str, Counters], candidate: Colour
-) -> tuple[float, ...]:
-    ours, theirs = _of(news, candidate, TrafficSource.USER), _of(news, candidate.other, TrafficSource.USER)
-    sent = ours.requests + ours.unfinished
-    everything = sent + theirs.requests + theirs.unfinished
-    if everything == 0:
-        return evidence
-    return e_values.add_share_evidence(evidence, ours.unfinished, theirs.unfinished, sent / everything)
-
-
 def loses_uploads(state: StepState) -> bool:
     """Whether the candidate's clients break off more of their uploads than the active release's, beyond chance.
 
     They may have their own reasons, so this never turns anybody back; it only keeps a step from ending early.
     """
     return e_values.log_e_of_share_evidence(state.unfinished_evidence) >= EARLY_PASS_VETO
-
-
-def _of(news: dict[str, Counters], colour: Colour, source: TrafficSource) -> Counters:
-    return news.get(f"{colour}/{source}", NOTHING)

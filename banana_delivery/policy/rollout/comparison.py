@@ -13,10 +13,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from banana_delivery.policy.model import TrafficSource
+from banana_delivery.policy.model import Colour, Counters, TrafficSource
 from banana_delivery.policy.rollout.active import NOBODY, Part
-from banana_delivery.policy.rollout.counters import Tally
-from banana_delivery.policy.rollout.e_values import NO_SHARE_EVIDENCE, THETAS, log_e_of_share_evidence
+from banana_delivery.policy.rollout.counters import Tally, counts_of
+from banana_delivery.policy.rollout.e_values import (
+    NO_SHARE_EVIDENCE,
+    THETAS,
+    add_share_evidence,
+    log_e_of_share_evidence,
+)
 from banana_delivery.policy.rollout.plan import Limit
 
 _LARGEST = 700.0
@@ -93,3 +98,24 @@ def judged_by(limit: Limit, seen: Tally) -> Part:
     if limit is Limit.OVERLOAD:
         return Part(bad=seen.overloads, judged=seen.requests)
     return Part(bad=seen.failed, judged=seen.accepted)
+
+
+def users_compared(evidence: tuple[float, ...], news: Mapping[str, Counters], candidate: Colour) -> tuple[float, ...]:
+    """What failed requests of users say of which colour is worse, one look later."""
+    ours, theirs = (counts_of(news, one, TrafficSource.USER) for one in (candidate, candidate.other))
+    requests = ours.requests + theirs.requests
+    if requests == 0:
+        return evidence
+    return add_share_evidence(evidence, ours.failed, theirs.failed, ours.requests / requests)
+
+
+def unfinished_compared(
+    evidence: tuple[float, ...], news: Mapping[str, Counters], candidate: Colour
+) -> tuple[float, ...]:
+    """The same of uploads that their clients broke off."""
+    ours, theirs = (counts_of(news, one, TrafficSource.USER) for one in (candidate, candidate.other))
+    sent = ours.requests + ours.unfinished
+    everything = sent + theirs.requests + theirs.unfinished
+    if everything == 0:
+        return evidence
+    return add_share_evidence(evidence, ours.unfinished, theirs.unfinished, sent / everything)

@@ -6,9 +6,12 @@ Absolute counters are never trusted: colours are reused, routers and replicas re
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from banana_delivery.policy.model import Counters
+from banana_delivery.policy.model import Colour, Counters, TrafficSource
+
+NOTHING = Counters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +69,6 @@ def delta(newer: Counters, older: Counters) -> Counters:
         failures={name: counted[_failure(name)] for name in newer.failures},
         latency=_increase(newer.latency, older.latency),
     )
-
-
-def latest(newer: Counters, older: Counters | None) -> Counters:
-    """What is known now: the latency of before where this look does not show it."""
-    if older and older.latency and not newer.latency:
-        return newer.replace(latency=older.latency)
-    return newer
 
 
 def add(first: Counters, second: Counters) -> Counters:
@@ -157,3 +153,15 @@ def _increase(newer: dict[str, int], older: dict[str, int]) -> dict[str, int]:
 
 def _sum(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
     return {name: first.get(name, 0) + second.get(name, 0) for name in {**first, **second}}
+
+
+def latest(newer: Counters, older: Counters | None) -> Counters:
+    """The newer counters, with the latency of the older ones where they have none: a look may lack it."""
+    if older and older.latency and not newer.latency:
+        return newer.replace(latency=older.latency)
+    return newer
+
+
+def counts_of(news: Mapping[str, Counters], colour: Colour, source: TrafficSource) -> Counters:
+    """What one backend did; nothing if it is not among them."""
+    return news.get(f"{colour}/{source}", NOTHING)

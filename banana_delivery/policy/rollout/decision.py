@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 
 from banana_delivery.policy.model import Colour, Model, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout import reasons
@@ -20,6 +21,7 @@ from banana_delivery.policy.rollout.analysis import (
     MAX_SILENT_POLLS,
     Finding,
     StepState,
+    begun_anew,
     findings,
     loses_uploads,
     observe,
@@ -52,6 +54,7 @@ class StepAssessment(Model):
         proven: whether the version is to blame; otherwise a trial has to tell (``rollout.trial``).
         wrong_release: whether it FAILed because another digest than meant was running. That says nothing about the
             model: the delivery went wrong, the version did not.
+        against: the tests that point against the candidate.
     """
 
     verdict: StepVerdict
@@ -61,6 +64,7 @@ class StepAssessment(Model):
     source: TrafficSource = TrafficSource.USER
     proven: bool = False
     wrong_release: bool = False
+    against: tuple[Finding, ...] = ()
 
 
 class ActionKind(StrEnum):
@@ -121,43 +125,62 @@ def assess_step(
     state = observe(plan, state, snapshot, candidate)
     state = _extended(state)
     reported = snapshot.digests.get(candidate)
-    metrics = step_metrics(state, candidate)
+    metrics, against = step_metrics(state, candidate), findings(plan, state, candidate)
+    seen = partial(StepAssessment, metrics=metrics, against=against)
     if reported not in (None, digest):
         reason = reasons.wrong_release(candidate, str(reported), digest)
-        return StepAssessment(verdict=StepVerdict.FAIL, reason=reason, metrics=metrics, wrong_release=True), state
+        return seen(verdict=StepVerdict.FAIL, reason=reason, wrong_release=True), state
     if state.silent_polls >= MAX_SILENT_POLLS:
-        return StepAssessment(verdict=StepVerdict.FAIL, reason=reasons.silent(state, candidate), metrics=metrics), state
-    against = findings(plan, state, candidate)
+        return seen(verdict=StepVerdict.FAIL, reason=reasons.silent(state, candidate)), state
     for finding in against:
         if finding.counts(plan) and not finding.active:
             reason = reasons.turned_back(plan, state, candidate, finding)
-            return _failed(finding, reason, metrics), state
+            found = seen(
+                limit=finding.limit,
+                source=finding.source,
+                proven=finding.proven,
+                verdict=StepVerdict.FAIL,
+                reason=reason,
+            )
+            return found, state
     doubtful = any(finding.doubt >= EARLY_PASS_VETO for finding in against) or loses_uploads(state)
     trouble = None if overridden else _holding(plan, state, against)
     verdict, reason = _unless_bad(
         plan, state, candidate, identified=reported is not None, doubtful=doubtful, trouble=trouble
     )
-    return StepAssessment(verdict=verdict, reason=reason, metrics=metrics), state
+    return seen(verdict=verdict, reason=reason), state
 
 
-def _failed(finding: Finding, reason: str, metrics: StepMetrics) -> StepAssessment:
-    return StepAssessment(
-        verdict=StepVerdict.FAIL,
-        reason=reason,
-        metrics=metrics,
-        limit=finding.limit,
-        source=finding.source,
-        proven=finding.proven,
-    )
-
-
-def next_action(plan: Plan, state: StepState, judgement: StepAssessment) -> Action:
+def next_action(plan: Plan, state: StepState, judgement: StepAssessment, *, paused: bool = False) -> Action:
     """What to do after an assessment.
 
     A passed A/B step hands its share of the traffic back (weight 0): taking over is decided anew, by the gate.
+
+    Args:
+        plan: the rollout plan.
+        state: of the step.
+        judgement: what the look said.
+        paused: whether a person keeps it where it is: then it turns back, or waits.
     """
-    kind, weight, step = _follows(plan, state, judgement.verdict)
+    verdict = judgement.verdict
+    waits = paused and verdict is not StepVerdict.FAIL
+    kind, weight, step = _follows(plan, state, StepVerdict.CONTINUE if waits else verdict)
     return Action(kind=kind, weight=weight, step=step, reason=judgement.reason, wrong_release=judgement.wrong_release)
+
+
+def around_pause(state: StepState, *, paused: bool, before: bool) -> StepState:
+    """The state for the next look, where a person keeps a step where it is, or let it go on just now.
+
+    A pause costs a step none of its time: it begins anew when that is over, so that a fault is found as fast as ever,
+    and when the pause ends. Each time, its tests spend their part of the plan's alpha once more.
+
+    Args:
+        state: of the step.
+        paused: whether it is kept.
+        before: whether it was at the look before.
+    """
+    over = state.seconds >= state.step.ceiling_seconds
+    return begun_anew(state) if (paused and over) or (before and not paused) else state
 
 
 def may_begin(plan: Plan, state: StepState, candidate: Colour, *, overridden: bool = False) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from banana_delivery.policy.model import Colour, TrafficSource
 from banana_delivery.policy.rollout.active import RECENT_SECONDS, Trouble, sample
 from banana_delivery.policy.rollout.analysis import Finding, StepState
@@ -30,6 +32,25 @@ def turned_back(plan: Plan, state: StepState, candidate: Colour, finding: Findin
         f"{candidate.capitalize()} {deed} {finding.bad} of {latest}{finding.judged} {finding.source} requests at "
         f"{state.step.weight} %{apart} {evidence}: more than the {_percent(allowed)} allowed."
     )
+
+
+def progress(state: StepState, said: str, against: Sequence[Finding]) -> str:
+    """How a step stands that goes on, for whoever watches its log: weight, time, requests, and what speaks against it.
+
+    Args:
+        state: the step under way.
+        said: what its last look said.
+        against: what points against the candidate, the strongest first.
+    """
+    step = state.step
+    strongest = next((one for one in against if one.log_e > 0), None)
+    evidence = (
+        f"strongest evidence against it: {strongest.limit.replace('_', ' ')} of {strongest.source} requests, log E "
+        f"{strongest.log_e:.1f} of {strongest.needed:.1f}"
+        if strongest
+        else "nothing speaks against it"
+    )
+    return f"{step.kind.value} at {step.weight} % since {state.seconds:.0f} s: {said.rstrip('.')}; {evidence}."
 
 
 def healthy(state: StepState, candidate: Colour) -> str:
@@ -104,7 +125,8 @@ def _counts(state: StepState, candidate: Colour) -> str:
     apart = f" ({users.unfinished} uploads that their clients broke off apart)" if users.unfinished else ""
     return (
         f"{candidate.capitalize()} failed {users.failed} of {users.requests} user requests{apart} "
-        f"and {probes.failed} of {probes.requests} probe requests at {state.step.weight} % in {state.seconds:.0f} s"
+        f"and {probes.failed} of {probes.requests} probe requests at {state.step.weight} % "
+        f"in {state.whole_seconds:.0f} s"
     )
 
 

@@ -55,8 +55,15 @@ def every_second(step: Step, now: int) -> int:
     return 1
 
 
-def deliver(plan: Plan, traffic: Traffic, pace: Pace = every_second) -> End:
-    """A whole delivery: the A/B, the shifts and the watch, until one of them does not pass."""
+def deliver(plan: Plan, traffic: Traffic, pace: Pace = every_second, *, tried: bool = True) -> End:
+    """A whole delivery: the A/B, the shifts and the watch, until one of them does not pass.
+
+    Args:
+        plan: the rollout plan.
+        traffic: what comes.
+        pace: how many seconds pass between two looks.
+        tried: whether a candidate whose users were taken away is tried; otherwise the delivery ends there.
+    """
     steps = release_steps(plan)
     paired = NOT_COMPARED
     for step in (ab_step(plan), *steps):
@@ -64,7 +71,7 @@ def deliver(plan: Plan, traffic: Traffic, pace: Pace = every_second) -> End:
             hindered = enter(plan, step, traffic)
             if hindered:
                 return end_of(hindered, traffic)
-        action, state = play(plan, step, traffic, pace, paired)
+        action, state = play(plan, step, traffic, pace, paired, tried=tried)
         paired = state.paired
         if action.kind not in {ActionKind.SET_WEIGHT, ActionKind.PROMOTE}:
             break
@@ -86,15 +93,21 @@ def enter(plan: Plan, step: Step, traffic: Traffic) -> Action | None:
 
 
 def play(
-    plan: Plan, step: Step, traffic: Traffic, pace: Pace = every_second, paired: Paired = NOT_COMPARED
+    plan: Plan,
+    step: Step,
+    traffic: Traffic,
+    pace: Pace = every_second,
+    paired: Paired = NOT_COMPARED,
+    *,
+    tried: bool = True,
 ) -> tuple[Action, StepState]:
-    """One step, as the delivery's loop runs it: what it ends with."""
+    """One step, as the delivery's loop runs it: what it ends with; ``tried`` as in ``deliver``."""
     state = begin_step(plan, step, traffic.snapshot(), paired=paired)
     while True:
         snapshot = traffic.snapshot()
         judgement, state = assess_step(plan, state, snapshot, CANDIDATE, DIGEST)
         action = next_action(plan, state, judgement)
-        if action.kind is ActionKind.ROLL_BACK and needs_trial(judgement):
+        if tried and action.kind is ActionKind.ROLL_BACK and needs_trial(judgement):
             return try_again(plan, state, judgement, traffic), state
         if action.kind is not ActionKind.WAIT:
             return action, state
@@ -105,7 +118,7 @@ def play(
 def try_again(plan: Plan, state: StepState, failed: StepAssessment, traffic: Traffic) -> Action:
     """The users are with the active release again, and the candidate is tried, as the delivery's loop does it."""
     traffic.protected = traffic.now
-    trial = begin_trial(plan, state, traffic.snapshot(), failed, seed=int(traffic.rng.integers(2**32)))
+    trial = begin_trial(plan, state, traffic.snapshot(), failed, DIGEST, seed=int(traffic.rng.integers(2**32)))
     weight = 0
     while True:
         rate = trial_rate(plan, trial)

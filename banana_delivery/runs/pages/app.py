@@ -13,8 +13,10 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp
 from typing_extensions import override
 
+from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.pages.callers import Callers
 from banana_delivery.runs.pages.guard import MAY_CHANGE, Guard
+from banana_delivery.runs.pages.reports import Reports
 from banana_delivery.settings import Settings
 
 POLL_MILLISECONDS = 2000
@@ -49,8 +51,12 @@ def dagster_pages(workspace: Workspace) -> ASGIApp:
     return pages.create_asgi_app()
 
 
-def guarded(pages: ASGIApp, settings: Settings) -> Guard:
-    """The same, as the settings let people use it."""
+def guarded(pages: ASGIApp, settings: Settings, ours: ASGIApp | None = None) -> Guard:
+    """The same with the reports beside it, and pages of our own if there are any, as the settings let people use it."""
     return Guard(
-        pages, Callers.of(settings), read_only=settings.pages_read_only, edit_history=settings.pages_edit_history
+        Reports(pages, settings.home / "reports", CodeLocation.of(settings)),
+        Callers.of(settings),
+        read_only=settings.pages_read_only,
+        edit_history=settings.pages_edit_history,
+        ours=ours,
     )

@@ -80,6 +80,18 @@ class Callers:
         if place is None or place.name not in self._hosts:
             raise RefusedError(403, "The pages are not known by this name; see BANANA_PAGES_HOSTS.")
 
+    def refuse_foreign_data(self, scope: Scope) -> None:
+        """What one page of ours asks for another may not even have sent.
+
+        Raises:
+            RefusedError: if a page that is not ours asks.
+        """
+        headers = Headers(scope=scope)
+        if any(site not in {"same-origin", "none"} for site in headers.getlist("sec-fetch-site")):
+            raise RefusedError(403, "Another page may not ask this.")
+        if not all(self._is_ours(origin, scope, headers["host"]) for origin in headers.getlist("origin")):
+            raise RefusedError(403, "Another page may not ask this; see BANANA_DAGSTER_PUBLIC_URL if it is ours.")
+
     def refuse_foreign_page(self, scope: Scope) -> None:
         """Browsers say from which page a request comes, others need not.
 

@@ -20,6 +20,8 @@ from banana_delivery.runs.pages.documents import HISTORY, SEEN, WORK, Asked, ask
 
 LOG = logging.getLogger(__name__)
 GRAPHQL = "/graphql"
+OURS = "/delivery"
+"""Below it lie pages of our own, which only show."""
 INFO = "/server_info"
 """Versions of Dagster and nothing else: what probes ask, who know no name of ours and have no login."""
 REPORTS = ("/report_asset_materialization/", "/report_asset_check/", "/report_asset_observation/")
@@ -46,10 +48,20 @@ class Guard:
         callers: who is who.
         read_only: whether it only shows, except to the command line.
         edit_history: whether what Dagster holds may be reported, wiped and deleted.
+        ours: the pages of our own below ``OURS``; None if there are none.
     """
 
-    def __init__(self, app: ASGIApp, callers: Callers, *, read_only: bool = False, edit_history: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        callers: Callers,
+        *,
+        read_only: bool = False,
+        edit_history: bool = False,
+        ours: ASGIApp | None = None,
+    ) -> None:
         self._app = app
+        self._ours = ours
         self._callers = callers
         self._read_only = read_only
         self._edit_history = edit_history
@@ -81,6 +93,9 @@ class Guard:
             await self._app(scope, receive, _with_headers(send))
             return
         person = self._known(scope)
+        if self._ours and (path == OURS or path.startswith(f"{OURS}/")):
+            await self._shown(self._ours, scope, receive, send)
+            return
         if method == "POST" or path == GRAPHQL:
             self._callers.refuse_foreign_page(scope)
         if method == "POST":
@@ -88,6 +103,14 @@ class Guard:
         elif path == GRAPHQL:
             self._got(scope)
         await self._app(scope, receive, _with_headers(send))
+
+    async def _shown(self, ours: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """A page of our own, or what it asks for: that it tells no page of somebody else's."""
+        if scope["method"] == "POST":
+            raise RefusedError(405, "Nothing is sent to this page; it only shows.")
+        if scope["path"] != OURS and Headers(scope=scope).get("sec-fetch-dest", "empty") != "document":
+            self._callers.refuse_foreign_data(scope)
+        await ours(scope, receive, _with_headers(send))
 
     def _known(self, scope: Scope) -> str:
         self._callers.refuse_unknown_host(scope)

@@ -153,8 +153,8 @@ class KubernetesTarget(ReleaseTarget):
         return self._change(claim, lambda _, now: claims.written(now, claim, record, self.clock()))[1]
 
     @override
-    def heartbeat(self, claim: Claim) -> None:
-        self._change(claim, lambda _, now: claims.heartbeat(now, claim, self.clock()))
+    def heartbeat(self, claim: Claim, look: str | None = None) -> None:
+        self._change(claim, lambda _, now: claims.heartbeat(now, claim, self.clock(), look))
 
     @override
     def release(self, claim: Claim) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from banana_delivery.errors import DagsterError
 from banana_delivery.model_registry.publish import publish
 from banana_delivery.names import PARTITION_TAG
 from banana_delivery.policy.asset_records import AttemptRecord
@@ -146,9 +147,16 @@ class Installation:
         assert not said.get("errors"), said
         return dict(said["data"])
 
+    def status(self, run_id: str) -> str:
+        """A run's, by Dagster's name; empty while the pages are away, as they are when their database is."""
+        try:
+            return self.client.steps(run_id)[0]
+        except DagsterError:
+            return ""
+
     def ended(self, run_id: str, version: str) -> AttemptRecord:
         """What the audit trail says of a run, once it is over and that is said."""
-        until(lambda: self.client.steps(run_id)[0] in FINISHED, f"the end of run {run_id}", DELIVERY_SECONDS)
+        until(lambda: self.status(run_id) in FINISHED, f"the end of run {run_id}", DELIVERY_SECONDS)
         until(lambda: self.client.attempt(run_id, version) is not None, f"the line of run {run_id}")
         said = self.client.attempt(run_id, version)
         assert said is not None

@@ -10,7 +10,8 @@ import pytest
 from banana_delivery.policies.calendar import outlasts
 from banana_delivery.policies.document import Rules
 from banana_delivery.policies.reading import NAMED, load_policy
-from banana_delivery.policy.asset_records import AttemptRecord, FreezeRecord
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.holds import FreezeRecord
 from banana_delivery.policy.model import Environment, Outcome, RolloutRecord
 from tests.support.pipeline import PipelineHarness, open_pipeline
 

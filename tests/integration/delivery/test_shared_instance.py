@@ -184,7 +184,7 @@ def test_with_a_prefix_a_delivery_passes_beside_assets_of_the_same_names(tmp_pat
         assert pipeline.serving == version
         assert [attempt.outcome for attempt in pipeline.attempts(version)] == [Outcome.RELEASED]
         keys = {key.to_user_string() for key in pipeline.defs.resolve_all_asset_keys()}
-        assert keys == {f"team/bananas/{asset}" for asset in (*PIPELINE, "rollout_log")}
+        assert keys == {f"team/bananas/{asset}" for asset in (*PIPELINE, "rollout_log", "scorecard")}
         assert partitions(pipeline) == [version]
         assert pipeline.location.partitions.name == "team/bananas/model_version"
 

@@ -211,7 +211,8 @@ def _gate(decision: GateDecision) -> Json:
 def _attempt(attempt: AttemptRecord) -> Json:
     """All but the steps' own figures, of which only the weights and decisions are kept."""
     assert not attempt.revokes, "that version did not know whose release a rollback takes out"
-    whole = attempt.model_dump(mode="json", exclude={"steps", "schema_number", "revokes", "policy"})
+    assert attempt.asked_at is None, "nor when somebody asked for it"
+    whole = attempt.model_dump(mode="json", exclude={"steps", "schema_number", "revokes", "policy", "asked_at"})
     return {**whole, "steps": [[step.metrics.weight, step.decision] for step in attempt.steps]}
 
 

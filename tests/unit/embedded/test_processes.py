@@ -39,6 +39,7 @@ def test_where_kubernetes_routes_there_is_no_router_beside_it(tmp_path: Path) ->
 
 
 def test_every_port_is_that_of_a_setting_and_of_one_service_alone(settings: Settings) -> None:
+    settings = settings.model_copy(update={"metrics_port": 9105})
     ports = [item for service in PLATFORMS["local"].processes(settings) for item in service.ports.items()]
 
     assert len(dict(ports)) == len(ports)

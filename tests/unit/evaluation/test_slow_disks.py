@@ -11,7 +11,7 @@ import pytest
 from typing_extensions import override
 
 from banana_delivery.errors import EvaluationError
-from banana_delivery.evaluation import answers, load_test
+from banana_delivery.evaluation import answers, client, load_test
 from banana_delivery.evaluation.holdout.read import read
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.labelled_images import LabelledImage
@@ -51,7 +51,7 @@ def slow(leaves: list[LabelledImage], clock: HandClock) -> list[LabelledImage]:
 def test_a_release_is_not_slow_because_the_disk_is(
     service: LeafService, slow: list[LabelledImage], clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (answers, load_test):
+    for module in (client, load_test):
         monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=clock.monotonic))
     measured = load_test.measure(service.url, slow, seconds=25.0, timeout=5.0, clients=1)
     assert measured.latencies == [0.0, 0.0, 0.0]

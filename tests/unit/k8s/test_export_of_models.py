@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -70,3 +71,15 @@ def _chooses(selector: dict[str, Any]) -> bool:
     labels = {**LABELS, "app.kubernetes.io/component": "dagster", "app.kubernetes.io/part-of": "banana-delivery"}
     matched = all((labels.get(rule["key"]) in rule["values"]) is (rule["operator"] == "In") for rule in rules)
     return matched and all(labels.get(key) == value for key, value in wanted.items())
+
+
+def test_no_component_for_replicas_changes_where_models_are_exported() -> None:
+    patches = [
+        patch["target"]
+        for file in (K8S / "components").rglob("kustomization.yaml")
+        for patch in yaml.safe_load(file.read_text()).get("patches", [])
+        if patch.get("target", {}).get("kind") == "PodTemplate"
+    ]
+
+    assert len(patches) > 3
+    assert not [one for one in patches if re.fullmatch(one.get("name", ".*"), TEMPLATE["metadata"]["name"])]

@@ -61,7 +61,7 @@ def test_the_settings_are_settings_and_name_the_location_that_is_served(monkeypa
 
 def test_the_code_server_is_the_one_of_our_own_dagster() -> None:
     containers = PODS["dagster-code-server"]["containers"]
-    (ours,) = [one for one in containers if "ports" in one]  # beside it the dead man watches
+    (ours,) = [one for one in containers if one["name"] == "code-server"]  # beside it the dead man watches
     assert set(DEPLOYMENT["dagsterApiGrpcArgs"]) <= set(ours["command"])
     assert DEPLOYMENT["port"] == ours["ports"][0]["containerPort"]
     assert DEPLOYMENT["securityContext"] == ours["securityContext"]

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from banana_delivery.errors import BadSettingsError
 from banana_delivery.policies.calendar import DAYS, FreezeWindow, frozen, moment
 from banana_delivery.policies.reading import load_policy
-from banana_delivery.policy.asset_records import FreezeRecord
+from banana_delivery.policy.holds import FreezeRecord
 
 WEEKEND = FreezeWindow(from_="Fri 16:00", until="Mon 07:00", zone="Europe/Berlin", reason="Nobody is here.")
 YEAR = FreezeWindow(from_="2026-12-23 12:00", until="2027-01-04 07:00", zone="America/New_York")

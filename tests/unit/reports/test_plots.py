@@ -8,7 +8,8 @@ from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.model import Colour
 from banana_delivery.policy.quality.gates import QualityVerdict
 from banana_delivery.policy.rollout.decision import ActionKind
-from banana_delivery.reports.plots import BAD, DOUBT, GOOD, _why, embedded, quality_plot, rollout_plot, small
+from banana_delivery.reports.plots import _why, quality_plot, rollout_plot
+from banana_delivery.reports.style.pictures import BAD, DOUBT, GOOD, embedded, small
 from tests.unit.reports import scenes
 
 SIZE_LIMIT = 100_000

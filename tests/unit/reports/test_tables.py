@@ -18,19 +18,19 @@ def test_whatever_a_cell_holds_it_stays_in_its_cell() -> None:
 def test_failed_tests_come_first() -> None:
     rows = scenes.staging(scenes.quality(1.5)).tests
     lines = tables.test_table(rows).splitlines()
-    assert lines[2] == "| ❌ | refuses a \\| pipe | status 500 &lt;b> | 1.23 |"
-    assert lines[3] == "| ✅ | is alive | alive | 0.01 |"
+    assert lines[2] == "| FAILED | refuses a \\| pipe | status 500 &lt;b> | 1.23 |"
+    assert lines[3] == "| passed | is alive | alive | 0.01 |"
 
 
 def test_every_step_shows_users_failures_and_the_other_colour() -> None:
     bad = scenes.step(60, 4, ActionKind.ROLL_BACK, failed=11, p95=0.6)
     lines = tables.step_table([bad.metrics]).splitlines()
-    assert lines[2] == "| shift | 60 % | 4 | 92 | 72 | 11 (12.0%) | 0 | 600 ms | 0 | 40 ms |"
+    assert lines[2] == "| shift | 60 % | 4 | 72 | 11 (15.3%) | 20 | 0 | 0 | 600 ms | 48 | 0 | 40 ms |"
 
 
 def test_a_step_without_answers_has_no_latency() -> None:
     silent = scenes.step(20, 3, ActionKind.PARK).metrics.replace(p95_seconds=None)
-    assert "| – | 0 | 40 ms |" in tables.step_table([silent])
+    assert "| – | 72 | 0 | 40 ms |" in tables.step_table([silent])
 
 
 def test_quality_beside_production_shows_classes_total_and_images() -> None:

@@ -12,7 +12,8 @@ from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, Ma
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import is_revoked
 from banana_delivery.runs.audit_log import AuditLog
-from banana_delivery.runs.records import to_metadata
+from banana_delivery.runs.lifecycle import Runs
+from banana_delivery.runs.records import as_metadata, to_metadata
 
 
 @pytest.fixture
@@ -113,3 +114,30 @@ def test_the_newest_records_of_many_versions_are_read_without_the_rest(history: 
 
     assert [line.version for line in lines] == [f"{number}" for number in range(39, 29, -1)]
     assert sum(fetched) <= 12
+
+
+def test_a_run_says_how_it_ended_where_people_look_first() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = dg.DagsterRun(job_name="deliver", run_id="8d0b1f0e-3c59-4f0a-8b5c-6f1d2a3b4c5d")
+        instance.add_run(run)
+        refused = attempt("1", Outcome.REJECTED, 1.0, run.run_id).replace(reason="3 of 9 tests failed. " + "x" * 500)
+        Runs(instance).say_end(refused)
+        Runs(instance).say_end(attempt("1", Outcome.SUPERSEDED, 1.0, "1@5"))  # It never had a run.
+        kept = instance.get_run_by_id(run.run_id)
+        assert kept is not None
+        assert kept.tags["banana/outcome"] == "rejected"
+        assert kept.tags["banana/reason"].startswith("3 of 9 tests failed. x") and len(kept.tags["banana/reason"]) < 300
+        [said] = [entry.message for entry in instance.all_logs(run.run_id)]
+        assert said.startswith("Version 1 rejected: 3 of 9 tests failed.")
+
+
+def test_moments_runs_and_numbers_are_shown_as_what_they_are() -> None:
+    run_id = "8d0b1f0e-3c59-4f0a-8b5c-6f1d2a3b4c5d"
+    shown = to_metadata(attempt("1", Outcome.RELEASED, 1_790_000_000.0, run_id))
+    assert shown["at"] == dg.MetadataValue.timestamp(1_790_000_000.0)
+    assert shown["run_id"] == dg.MetadataValue.dagster_run(run_id)
+    assert to_metadata(attempt("1", Outcome.RELEASED, 1.0, "1@5"))["run_id"] == dg.MetadataValue.text("1@5")
+    assert as_metadata({"mAP50": 0.8123, "failed": 0, "unknown": None}) == {
+        "mAP50": dg.MetadataValue.float(0.812),
+        "failed": dg.MetadataValue.int(0),
+    }

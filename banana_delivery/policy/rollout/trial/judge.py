@@ -13,14 +13,22 @@ import math
 from banana_delivery.policy.model import Colour, StoredModel, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout import e_values, reasons
 from banana_delivery.policy.rollout.active import exceeds
-from banana_delivery.policy.rollout.analysis import MAX_SILENT_POLLS, StepState, begin_step, observe, worse_by_probes
+from banana_delivery.policy.rollout.analysis import (
+    MAX_SILENT_POLLS,
+    Finding,
+    StepState,
+    begin_step,
+    observe,
+    worse_by_probes,
+)
 from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired, compare, judged_by
 from banana_delivery.policy.rollout.decision import Action, ActionKind, StepAssessment
 from banana_delivery.policy.rollout.plan import CROSSOVER, TRIAL, Limit, Plan, blame_threshold
 from banana_delivery.policy.rollout.trial.crossover import BLOCKS, Crossover, begin_crossover, crossover_after
 
-TRIAL_RATE = 30.0
-"""Probe requests a second to each colour while they alone tell; the plan's limit holds here as well."""
+TRIAL_RATE = 10.0
+"""Probe requests a second to each colour while they alone tell: few beside the users of the active release, and a look
+in which some of so many fail says nearly all that a look can. The plan's limit holds here as well."""
 CROSSOVER_RATE = 5.0
 SHORTEST_SECONDS = 10.0
 """A fault that comes and goes has this long to come again."""
@@ -36,6 +44,7 @@ class Trial(StoredModel):
     Attributes:
         limit: what the candidate broke.
         source: whose requests showed it.
+        digest: what is meant to run there.
         why: the sentence with which its users were taken away.
         seed: of the lots of the crossover.
         users_per_second: of both colours, before.
@@ -46,6 +55,7 @@ class Trial(StoredModel):
 
     limit: Limit
     source: TrafficSource
+    digest: str
     why: str
     seed: int
     users_per_second: float
@@ -67,7 +77,9 @@ def needs_trial(judgement: StepAssessment) -> bool:
     return judgement.limit is not None and not judgement.proven
 
 
-def begin_trial(plan: Plan, state: StepState, snapshot: TrafficSnapshot, failed: StepAssessment, *, seed: int) -> Trial:
+def begin_trial(
+    plan: Plan, state: StepState, snapshot: TrafficSnapshot, failed: StepAssessment, digest: str, *, seed: int
+) -> Trial:
     """A trial that starts now, after the users were taken away.
 
     Args:
@@ -75,6 +87,7 @@ def begin_trial(plan: Plan, state: StepState, snapshot: TrafficSnapshot, failed:
         state: of the step that failed.
         snapshot: the newest counters.
         failed: why the users were taken away.
+        digest: of the image that is meant to run there.
         seed: unpredictable to whoever sends requests.
 
     Raises:
@@ -85,6 +98,7 @@ def begin_trial(plan: Plan, state: StepState, snapshot: TrafficSnapshot, failed:
     return Trial(
         limit=failed.limit,
         source=failed.source,
+        digest=digest,
         why=failed.reason,
         seed=seed,
         users_per_second=sum(state.total(colour, TrafficSource.USER).requests for colour in Colour)
@@ -98,7 +112,9 @@ def trial_rate(plan: Plan, trial: Trial) -> float:
     return min(CROSSOVER_RATE if trial.crossover else TRIAL_RATE, plan.probe_limit)
 
 
-def assess_trial(plan: Plan, trial: Trial, snapshot: TrafficSnapshot, candidate: Colour) -> tuple[Action, Trial]:
+def assess_trial(
+    plan: Plan, trial: Trial, snapshot: TrafficSnapshot, candidate: Colour, *, anew: int | None = None
+) -> tuple[Action, Trial]:
     """Judge a trial by the newest counters.
 
     Args:
@@ -106,19 +122,52 @@ def assess_trial(plan: Plan, trial: Trial, snapshot: TrafficSnapshot, candidate:
         trial: what ``begin_trial`` or the last look returned.
         snapshot: the newest counters.
         candidate: the colour whose users were taken away.
+        anew: another seed, if a person keeps the rollout where it is: then nobody is given away and nothing is judged,
+            and it begins anew. None if nobody does.
 
     Returns:
         ``WAIT``, with the candidate's percent of the users, while it goes on. ``ROLL_BACK`` if the version is to blame,
         or no probe can tell; ``STAND_BACK`` if the active release suffers from it as well; ``PARK`` if nothing shows it
         again. And the next state.
     """
+    if anew is not None:
+        state = begin_step(plan, trial.state.step, snapshot, paired=trial.state.paired)
+        trial = trial.replace(seed=anew, state=state, paired=NOT_COMPARED, crossover=None)
+        return _action(trial, ActionKind.WAIT), trial
     trial = _observed(plan, trial, snapshot, candidate)
+    reported = snapshot.digests.get(candidate)
+    if reported not in (None, trial.digest):
+        said = reasons.wrong_release(candidate, str(reported), trial.digest)
+        return _action(trial, ActionKind.ROLL_BACK, said).replace(wrong_release=True), trial
     shown = _shown(plan, trial, candidate)
     if shown:
         return _action(trial, ActionKind.ROLL_BACK, shown), trial
     if trial.crossover is None:
         return _by_probes(plan, trial, candidate)
     return _by_users(plan, trial)
+
+
+def against_version(plan: Plan, trial: Trial) -> tuple[Finding, ...]:
+    """What speaks for blaming the version, the strongest first: for people."""
+    paired, needed = trial.paired, blame_threshold(plan, TRIAL)
+    found = [
+        Finding(
+            trial.limit,
+            TrafficSource.PROBE,
+            0,
+            paired.ours.bad,
+            paired.ours.judged,
+            paired.log_e,
+            needed,
+            paired.log_e,
+            proven=True,
+        )
+    ]
+    if trial.crossover:
+        log_e = trial.crossover.log_e
+        needed = blame_threshold(plan, CROSSOVER)
+        found.append(Finding(trial.limit, TrafficSource.USER, 0, 0, 0, log_e, needed, log_e, proven=True))
+    return tuple(sorted(found, key=lambda finding: -finding.excess))
 
 
 def _observed(plan: Plan, trial: Trial, snapshot: TrafficSnapshot, candidate: Colour) -> Trial:

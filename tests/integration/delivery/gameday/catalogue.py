@@ -137,6 +137,11 @@ class BrokenPlots(NoPlots):
 
     quality = rollout
 
+    def rollout_in_page(self, *facts: object, **options: object) -> str:
+        raise MemoryError("No room for a picture.")
+
+    quality_in_page = rollout_in_page
+
 
 def report_not_drawn(day: Day) -> None:
     before = day.pipeline.resources

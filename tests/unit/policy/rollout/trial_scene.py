@@ -41,7 +41,9 @@ class Tried:
         assert self.judgement.verdict is StepVerdict.FAIL
         assert needs_trial(self.judgement)
         snapshot = self.scene.snapshot()
-        self.trial: Trial = begin_trial(QUICK, self.scene.state, snapshot, self.judgement, seed=self.seed)
+        self.trial: Trial = begin_trial(
+            QUICK, self.scene.state, snapshot, self.judgement, self.scene.digests["green"], seed=self.seed
+        )
 
     def second(self, candidate: int = 0, active: int = 0, rate: int = RATE, users_bad: float = 0.0) -> Action:
         """So many of a second's probes to each colour meet the fault.

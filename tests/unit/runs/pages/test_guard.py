@@ -8,11 +8,14 @@ from typing import Any
 import dagster as dg
 import pytest
 from pydantic import SecretStr
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from banana_delivery.runs.pages import guard
+from banana_delivery.runs.pages.callers import Callers
+from banana_delivery.runs.pages.guard import Guard
 from tests.unit.runs.pages.conftest import HOME, Pages
 
 SOCKET = "ws://localhost:3000/graphql"
@@ -430,3 +433,45 @@ PUBLIC = {"dagster_public_url": "https://dagster.example.com/", "pages_hosts": [
 def test_pages_behind_tls_know_their_own_name(pages: Pages, host: str, origin: str, status: int) -> None:
     answer = pages(**PUBLIC).post("/graphql", json=READ, headers={"Host": host, "Origin": origin})
     assert answer.status_code == status
+
+
+# Pages of our own.
+
+
+async def own_page(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse(f"ours: {scope['path']}")(scope, receive, send)
+
+
+def with_own_page(**kept: Any) -> TestClient:
+    async def dagsters(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("Dagster's")(scope, receive, send)
+
+    callers = Callers([], **kept)
+    return TestClient(Guard(dagsters, callers, ours=own_page), base_url=HOME, client=("127.0.0.1", 5))
+
+
+def test_a_page_of_our_own_is_shown_below_its_path_and_nowhere_else() -> None:
+    pages = with_own_page()
+    assert pages.get("/delivery").text == "ours: /delivery"
+    assert pages.get("/delivery/events").text == "ours: /delivery/events"
+    assert pages.get("/deliveryx").text == "Dagster's"
+    assert pages.get("/delivery").headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_mail_may_lead_to_our_page_and_a_foreign_page_may_not_ask_for_what_it_shows() -> None:
+    pages = with_own_page()
+    led = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert pages.get("/delivery", headers=led).status_code == 200
+    for headers in (
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "empty"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Dest": "script"},
+        {"Origin": FOREIGN},
+    ):
+        assert pages.get("/delivery/events", headers=headers).status_code == 403
+
+
+def test_our_page_asks_for_the_name_and_the_login_like_the_others_and_takes_nothing() -> None:
+    pages = with_own_page(login_header="X-Forwarded-User", proxies=["10.0.0.7/32"])
+    assert pages.get("/delivery").status_code == 401
+    assert with_own_page().get("/delivery", headers={"Host": "evil.example"}).status_code == 403
+    assert with_own_page().post("/delivery/events", json={}).status_code == 405

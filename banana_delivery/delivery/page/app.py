@@ -1,0 +1,172 @@
+"""The page's application: three files, what is new, what was, and reports. It only shows."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from banana_delivery.delivery.live.looking import look_again, look_around
+from banana_delivery.delivery.page.feed import Feed
+from banana_delivery.delivery.record_attempt import report_file
+from banana_delivery.delivery.upkeep.scores import SCORECARD_PAGE
+from banana_delivery.errors import EvidenceError, RefusedError
+from banana_delivery.platforms import platform
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.reports.overview import Json, Overview
+from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.settings import Settings
+from banana_delivery.targets.base import ReleaseTarget
+
+AT_ONCE = 50
+"""Attempts that are told at once."""
+STRICT = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+OF_REPORTS = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+"""A report holds its style and its pictures, and nothing that acts."""
+HEADERS = {
+    "Content-Security-Policy": STRICT,
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+KINDS = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
+_REPORT = re.compile(r"(version-[\w%.-]{1,150}|scorecard)\.html", re.ASCII)
+_SHOWN = {"version", "outcome", "reason", "digest", "at", "seconds", "run_id", "trigger", "actor", "requests", "failed"}
+MAY = (
+    "This page only shows. To decide something, type: banana-delivery approve, override, rollback, pause, resume, "
+    "freeze or unfreeze, each with --reason."
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page shows.
+
+    Attributes:
+        settings: whose pipeline.
+        target: where releases run.
+        log: the audit trail.
+    """
+
+    settings: Settings
+    target: ReleaseTarget
+    log: AuditLog
+
+    def app(self) -> Starlette:
+        """As an application below ``/delivery``."""
+        feed = Feed(self._around, lambda before: look_again(before, self.target), self._more)
+
+        async def events(_: Request) -> Response:
+            return StreamingResponse(_begun(feed.watch()), media_type="text/event-stream", headers=HEADERS)
+
+        async def now(_: Request) -> Response:
+            return Response(await feed.now(), media_type="application/json", headers=HEADERS)
+
+        async def history(request: Request) -> Response:
+            offset = request.query_params.get("offset", "0")
+            if not re.fullmatch(r"\d{1,6}", offset, re.ASCII):
+                raise RefusedError(400, "An offset is a number.")
+            return JSONResponse(await asyncio.to_thread(self._history, int(offset)), headers=HEADERS)
+
+        async def report(request: Request) -> Response:
+            page = await asyncio.to_thread(self._report, request.path_params["name"])
+            return Response(page, media_type="text/html", headers={**HEADERS, "Content-Security-Policy": OF_REPORTS})
+
+        return Starlette(
+            routes=[
+                Route("/delivery", _file("page.html")),
+                Route("/delivery/page.css", _file("page.css")),
+                Route("/delivery/page.js", _file("page.js")),
+                Route("/delivery/events", events),
+                Route("/delivery/now", now),
+                Route("/delivery/history", history),
+                Route("/delivery/reports/{name}", report),
+            ],
+            exception_handlers={RefusedError: _refused},
+        )
+
+    def _around(self) -> Overview:
+        return look_around(self.settings, self.target, self.log)
+
+    def _more(self, seen: Overview) -> Json:
+        latest = seen.attempts[0] if seen.attempts else None
+        return {
+            "model": self.settings.model_name,
+            "may": MAY,
+            "scorecard": (self.settings.home / "reports" / SCORECARD_PAGE).is_file(),
+            "latest": f"{latest.run_id} {latest.at}" if latest else "",
+        }
+
+    def _history(self, offset: int) -> Json:
+        page = list(islice(self._attempts(), offset, offset + AT_ONCE + 1))
+        return {"attempts": [self._told(one) for one in page[:AT_ONCE]], "more": len(page) > AT_ONCE}
+
+    def _attempts(self) -> Iterator[AttemptRecord]:
+        """The signed ones; all, where nobody can tell which those are, since they are looked at and decide nothing."""
+        try:
+            self.log.location.evidence.accepted()
+        except EvidenceError:
+            return self.log.said_attempts(readable=True)
+        return self.log.each_readable()
+
+    def _told(self, attempt: AttemptRecord) -> Json:
+        report = report_file(self.settings, attempt)
+        shown = attempt.model_dump(mode="json", include=_SHOWN)
+        return {**shown, "report": report.name if report.is_file() else ""}
+
+    def _report(self, name: str) -> bytes:
+        """A report's page.
+
+        Raises:
+            RefusedError: if there is none of this name.
+        """
+        file: Path = self.settings.home / "reports" / name
+        if not _REPORT.fullmatch(name) or ".." in name or file.is_symlink() or not file.is_file():
+            raise RefusedError(404, "There is no such report, or it was pruned.")
+        return file.read_bytes()
+
+
+def page_app(settings: Settings, log: AuditLog) -> Starlette:
+    """The page of a pipeline, where its releases run.
+
+    Raises:
+        BadSettingsError: if what the chosen target needs is not set.
+    """
+    _, target = platform(settings).parts(settings)
+    return Page(settings, target, log).app()
+
+
+async def _begun(events: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The events, after a word that tells how soon to come again when the connection is lost."""
+    yield "retry: 2000\n\n"
+    try:
+        async for event in events:
+            yield event
+    except RefusedError as refused:
+        yield f": {refused}\n\n"
+
+
+def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
+    content = files("banana_delivery.delivery.page").joinpath("static", name).read_bytes()
+
+    async def give(_: Request) -> Response:
+        return Response(content, media_type=KINDS[name], headers=HEADERS)
+
+    return give
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    status = error.status if isinstance(error, RefusedError) else 500
+    return PlainTextResponse(str(error), status, HEADERS)

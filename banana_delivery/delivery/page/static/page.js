@@ -1,0 +1,197 @@
+// What is shown comes from strangers as well: everything is set as text, and nothing as markup.
+const $ = (id) => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+const NAMES = {
+  failures: "failures", slow: "slow answers", overload: "turned away", worse_than_active: "worse than what serves",
+  healthy: "healthy (for it)",
+};
+
+function made(tag, text = "", cls = "") {
+  const one = document.createElement(tag);
+  if (text !== "") one.textContent = text;
+  if (cls) one.className = cls;
+  return one;
+}
+
+function say(id, text) {
+  if ($(id).textContent !== text) $(id).textContent = text;
+}
+
+function clock(seconds) {
+  const whole = Math.max(Math.round(seconds), 0);
+  return whole < 120 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
+}
+
+function seen(one) {
+  const p95 = one.p95_seconds === null ? "no p95 yet" : `p95 ${Math.round(one.p95_seconds * 1000)} ms`;
+  return `${one.requests} requests, ${one.failed} failed, ${p95}`;
+}
+
+function fact(list, name, text) {
+  const box = made("div");
+  box.append(made("dt", name), made("dd", text));
+  list.append(box);
+}
+
+function curve(points, from, until, key) {
+  const x = (at) => ((at - from) / Math.max(until - from, 1)) * 600;
+  const y = (share) => 170 - Math.min(Math.max(share, 0), 1.15) * 140;
+  const line = document.createElementNS(SVG, "polyline");
+  line.setAttribute("class", `c-${key}`);
+  line.setAttribute("points", points.map((one) => `${x(one.at).toFixed(1)},${y(one[key] ?? 0).toFixed(1)}`).join(" "));
+  return line;
+}
+
+function draw(points) {
+  const svg = $("curves");
+  svg.replaceChildren();
+  const limit = document.createElementNS(SVG, "line");
+  for (const [name, value] of Object.entries({ x1: 0, x2: 600, y1: 30, y2: 30 })) limit.setAttribute(name, value);
+  svg.append(limit);
+  if (!points.length) return;
+  const [from, until] = [points[0].at, points[points.length - 1].at];
+  for (const key of Object.keys(NAMES)) svg.append(curve(points, from, until, key));
+  const last = points[points.length - 1];
+  const legend = $("legend");
+  legend.replaceChildren();
+  for (const [key, name] of Object.entries(NAMES)) {
+    const item = made("li");
+    const mark = document.createElementNS(SVG, "svg");
+    mark.setAttribute("viewBox", "0 0 32 12");
+    mark.setAttribute("aria-hidden", "true");
+    const stroke = document.createElementNS(SVG, "line");
+    for (const [n, v] of Object.entries({ x1: 0, x2: 32, y1: 6, y2: 6, class: `c-${key}` })) stroke.setAttribute(n, v);
+    mark.append(stroke);
+    item.append(mark, ` ${name} ${Math.round((last[key] ?? 0) * 100)} %`);
+    legend.append(item);
+  }
+}
+
+function showStep(step, points) {
+  $("step").hidden = !step;
+  if (!step) return;
+  say("step-title", `Step ${step.number} of ${step.steps}: ${step.kind} at ${step.weight} %`);
+  $("paused").hidden = !step.paused;
+  say("paused", step.paused ? `Paused: ${step.paused}` : "");
+  const facts = $("step-facts");
+  facts.replaceChildren();
+  fact(facts, "Candidate", seen(step.candidate));
+  fact(facts, "What serves", seen(step.active));
+  fact(facts, "Since", clock(step.seconds));
+  fact(facts, "Ends within", `${clock(step.left)}, at most ${clock(step.left_at_most)}`);
+  fact(facts, "Then, by ceilings", clock(step.left_after));
+  const strongest = step.against[0];
+  fact(facts, "Most against it", strongest
+    ? `${NAMES[strongest.limit]}: ${strongest.bad} of ${strongest.judged}, ${strongest.log_e} of ${strongest.needed}`
+    : "nothing");
+  say("reason", step.reason);
+  draw(points);
+}
+
+function showColour(name, one) {
+  const card = made("div", "", `colour ${name}`);
+  card.append(made("h4", `${name}: ${one.role}`));
+  if (!one.image) {
+    card.append(made("p", "Nothing was ever deployed here."));
+    return card;
+  }
+  card.append(made("p", `Version ${one.image.version}, ${one.image.digest.slice(0, 19)}`));
+  card.append(made("p", `${one.ready === null ? "?" : one.ready} of ${one.replicas} replicas ready`));
+  card.append(made("p", `${one.weight} % of users`));
+  const meter = made("meter");
+  meter.max = 100;
+  meter.value = one.weight;
+  meter.setAttribute("aria-label", `Share of users of ${name}`);
+  card.append(meter);
+  return card;
+}
+
+function showEnvironment(name, one) {
+  const part = made("div");
+  part.append(made("h3", name));
+  if (one.unseen) {
+    part.append(made("p", `Cannot be seen: ${one.unseen}`, "bad"));
+    return part;
+  }
+  const busy = one.owner ? `, by ${one.owner}` : "";
+  part.append(made("p", `${one.phase}${busy}${one.note ? `: ${one.note}` : ""}`));
+  const colours = made("div", "", "colours");
+  for (const [colour, what] of Object.entries(one.colours)) colours.append(showColour(colour, what));
+  part.append(colours);
+  for (const differs of one.differences) part.append(made("p", differs.sentence, "bad"));
+  return part;
+}
+
+let shown = "";
+function show(now) {
+  const production = now.environments.production;
+  const all = production.candidate ? "serves" : "serves all users";
+  const serving = production.serving ? `Version ${production.serving.version} ${all}.` : "Nothing is released yet.";
+  const candidate = production.candidate ? ` Version ${production.candidate.version} is the candidate (${production.phase}).` : "";
+  say("summary", production.unseen ? "" : serving + candidate);
+  showStep(production.step ?? null, now.curves);
+  const still = JSON.stringify([now.environments, now.waiting, now.freeze, now.decisions].map((one) => one), (key, value) =>
+    key === "step" || key === "at" || key === "seconds_left" ? undefined : value);
+  if (still !== shown) {
+    shown = still;
+    $("environments").replaceChildren(
+      showEnvironment("Production", production), showEnvironment("Staging", now.environments.staging));
+    say("waiting", now.waiting.length ? `Waiting: ${now.waiting.join(", ")}` : "No delivery waits.");
+    say("freeze", now.freeze);
+    const standing = now.decisions.filter((one) => one.seconds_left > 0 && !one.spent);
+    $("decisions").replaceChildren(...standing.map((one) =>
+      made("li", `${one.kind} of version ${one.version}, ${one.by}: ${one.reason}`)));
+  }
+  say("model", now.model);
+  say("may", now.may);
+  $("scores").hidden = !now.scorecard;
+  if (now.latest !== latest) {
+    latest = now.latest;
+    history();
+  }
+}
+
+let latest = null;
+let offset = 0;
+async function history(older = false) {
+  offset = older ? offset : 0;
+  const answer = await fetch(`/delivery/history?offset=${offset}`);
+  if (!answer.ok) return;
+  const page = await answer.json();
+  const rows = page.attempts.map((one) => {
+    const row = made("tr");
+    const more = made("td");
+    if (one.run_id) {
+      const run = made("a", "run");
+      run.href = `/runs/${encodeURIComponent(one.run_id)}`;
+      run.setAttribute("aria-label", `Run of version ${one.version}, ${one.outcome}`);
+      more.append(run, " ");
+    }
+    if (one.report) {
+      const report = made("a", "report");
+      report.href = `/delivery/reports/${encodeURIComponent(one.report)}`;
+      report.setAttribute("aria-label", `Report of version ${one.version}, ${one.outcome}`);
+      more.append(report);
+    }
+    row.append(
+      made("td", new Date(one.at * 1000).toLocaleString()), made("td", one.version),
+      made("td", one.outcome.replaceAll("_", " ")), made("td", one.reason), made("td", clock(one.seconds)), more);
+    return row;
+  });
+  if (older) $("attempts").append(...rows);
+  else $("attempts").replaceChildren(...rows);
+  offset += page.attempts.length;
+  $("older").hidden = !page.more;
+}
+$("older").addEventListener("click", () => history(true));
+
+const events = new EventSource("/delivery/events");
+events.addEventListener("message", (event) => {
+  $("link").className = "";
+  say("link", "Live.");
+  show(JSON.parse(event.data));
+});
+events.addEventListener("error", () => {
+  $("link").className = "lost";
+  say("link", "Not connected; what is shown may be old. Trying again …");
+});
