@@ -205,9 +205,12 @@ class TrafficShift:
         While a person keeps the rollout where it is, nobody is given away and nothing is judged.
         """
         self._set_weight(0)
-        self.log(f"{failed.reason} All users are with {self.candidate.other}; now {self.candidate} is tried.")
-        trial = begin_trial(self.plan, state, self.retry(self._poll), failed, seed=secrets.randbits(64))
-        weight, said, telling = 0, 0.0, Beside("telling how a trial goes on")
+        telling = Beside("telling how a trial goes on")
+        line = f"{failed.reason} All users are with {self.candidate.other}; now {self.candidate} is tried."
+        telling.do(partial(self.log, line))
+        snapshot, seed = self.retry(self._poll), secrets.randbits(64)
+        trial = begin_trial(self.plan, state, snapshot, failed, self.image.digest, seed=seed)
+        weight, said = 0, 0.0
         while True:
             rate = trial_rate(self.plan, trial)
             self._set_rates(rate, rate)
@@ -224,7 +227,8 @@ class TrafficShift:
                 return action
             if not 0.0 <= trial.seconds - said < SAY_SECONDS:
                 said = trial.seconds
-                telling.do(partial(self.log, f"{self.candidate} is tried since {said:.0f} s: {action.reason}"))
+                line = f"{self.candidate} is tried since {said:.0f} s: {action.reason}"
+                telling.do(partial(self.log, line))
 
     def _show_trial(self, trial: Trial, look: Look) -> None:
         metrics = step_metrics(trial.state, self.candidate)

@@ -170,11 +170,12 @@ class Limit(StrEnum):
 TRAFFIC_SOURCES = tuple(TrafficSource)
 
 WHOLE_STEP_FAILURES = 28 / 36
-LATE_FAILURES = 5 / 36
+LATE_FAILURES = 7 / 72
 WHOLE_STEP_SLOW = LATE_SLOW = 1 / 72
 WHOLE_STEP_OVERLOAD = LATE_OVERLOAD = 1 / 144
-WORSE_THAN_ACTIVE = 1 / 24
-"""The parts of alpha. With the seven steps of the usual plans and two sources, 28/36 is alpha / 18 for each test."""
+WORSE_THAN_ACTIVE = 1 / 36
+"""The parts of alpha; 1/18 is left for the comparison by probes. With the seven steps of the usual plans and two
+sources, 28/36 is alpha / 18 for each test."""
 _PARTS = {
     Limit.FAILURES: (WHOLE_STEP_FAILURES, LATE_FAILURES),
     Limit.SLOW: (WHOLE_STEP_SLOW, LATE_SLOW),
@@ -214,9 +215,9 @@ def rejection_threshold(plan: Plan, step: Step, limit: Limit, window: int) -> fl
 
 
 PAIRED, TRIAL, CROSSOVER = "paired", "trial", "crossover"
-BLAME = {PAIRED: 0.4, TRIAL: 0.3, CROSSOVER: 0.3}
+BLAME = {PAIRED: 1 / 18, TRIAL: 1 / 2, CROSSOVER: 4 / 9}
 """How ``alpha`` is spent once more, on what is held against a version: it is one thing to send users away for a while,
-and another to revoke."""
+and another to revoke. The comparison by probes that runs all the time does both, so its part is in both budgets."""
 
 
 def blame_threshold(plan: Plan, test: str) -> float:

@@ -25,6 +25,8 @@ AIM_PER_SECOND = 10.0
 AIM_PER_BLOCK = 3.0
 SHORTEST_SECONDS = 2.0
 LONGEST_SECONDS = 20.0
+QUIET_GROUPS = 3
+"""After so many groups in which the candidate's users met nothing bad at all, no more of them are asked for."""
 
 
 class Crossover(StoredModel):
@@ -37,6 +39,7 @@ class Crossover(StoredModel):
         began_at: when the block under way did, by the meter's clock.
         block: its number, over all groups.
         bad: bad requests of all users in the block under way.
+        met: bad requests in the blocks with the candidate, of groups that are over.
         counts: in the blocks before it that are of the same group, each as if it had lasted ``block_seconds``.
         ratios: for each of ``STEEPNESS``, the log of the product of the groups' factors.
     """
@@ -47,6 +50,7 @@ class Crossover(StoredModel):
     began_at: float
     block: int = 0
     bad: int = 0
+    met: float = 0.0
     counts: tuple[float, ...] = ()
     ratios: tuple[float, ...] = (0.0,) * len(STEEPNESS)
 
@@ -60,6 +64,11 @@ class Crossover(StoredModel):
     def groups_left(self) -> int:
         """How many groups may still be completed."""
         return GROUPS - self.block // BLOCKS
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether what users met with the candidate does not come again with it."""
+        return self.block >= QUIET_GROUPS * BLOCKS and not self.met
 
     @property
     def current_weight(self) -> int:
@@ -107,14 +116,15 @@ def crossover_after(crossover: Crossover, bad: int, now: float) -> Crossover:
     if lasted < crossover.block_seconds:
         return crossover
     counts = (*crossover.counts, crossover.bad * crossover.block_seconds / lasted)
-    ratios = crossover.ratios
+    ratios, met = crossover.ratios, crossover.met
     if len(counts) == BLOCKS:
         drawn = lot(crossover.seed, crossover.block // BLOCKS)
         ratios = tuple(
             ratio + log_factor(counts, drawn, steepness) for ratio, steepness in zip(ratios, STEEPNESS, strict=True)
         )
+        met += counts[drawn]
         counts = ()
-    return crossover.replace(began_at=now, block=crossover.block + 1, bad=0, counts=counts, ratios=ratios)
+    return crossover.replace(began_at=now, block=crossover.block + 1, bad=0, met=met, counts=counts, ratios=ratios)
 
 
 def log_factor(counts: tuple[float, ...], drawn: int, steepness: float) -> float:

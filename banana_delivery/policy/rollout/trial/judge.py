@@ -227,7 +227,7 @@ def _by_users(plan: Plan, trial: Trial) -> tuple[Action, Trial]:
     crossover = trial.crossover
     assert crossover is not None
     out_of_reach = crossover.log_e + crossover.groups_left * math.log(BLOCKS) < blame_threshold(plan, CROSSOVER)
-    if out_of_reach or trial.seconds >= LONGEST_SECONDS + CROSSOVER_SECONDS:
+    if crossover.is_quiet or out_of_reach or trial.seconds >= LONGEST_SECONDS + CROSSOVER_SECONDS:
         said = reasons.not_shown_by_users(trial.paired, crossover.block, trial.seconds)
         return _action(trial, ActionKind.PARK, said), trial
     return _action(trial, ActionKind.WAIT), trial

@@ -12,6 +12,7 @@ from banana_delivery.policy.rollout.plan import CROSSOVER, blame_threshold
 from banana_delivery.policy.rollout.trial.crossover import (
     BLOCKS,
     GROUPS,
+    QUIET_GROUPS,
     STEEPNESS,
     Crossover,
     begin_crossover,
@@ -96,3 +97,15 @@ def test_the_users_of_a_block_leave_when_it_has_told_enough() -> None:
         crossover = crossover_after(crossover, 0, now)
     crossover = crossover_after(crossover, 4, now + 0.5)
     assert crossover.current_weight == 0
+
+
+@pytest.mark.parametrize(("with_candidate", "quiet"), [(0, True), (1, False)])
+def test_it_ends_after_three_groups_in_which_the_candidates_users_met_nothing(
+    with_candidate: int, *, quiet: bool
+) -> None:
+    crossover, now = begin(), 0.0
+    while crossover.block < QUIET_GROUPS * BLOCKS:
+        assert not crossover.is_quiet
+        now += 1
+        crossover = crossover_after(crossover, with_candidate if crossover.current_weight else 2, now)
+    assert crossover.is_quiet is quiet

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from banana_delivery.policy.rollout.decision import ActionKind
 from banana_delivery.policy.rollout.plan import TRIAL, Limit, Step, blame_threshold
-from banana_delivery.policy.rollout.trial.judge import CROSSOVER_SECONDS, LONGEST_SECONDS, Trial, needs_trial
+from banana_delivery.policy.rollout.trial.judge import (
+    CROSSOVER_SECONDS,
+    LONGEST_SECONDS,
+    Trial,
+    against_version,
+    assess_trial,
+    needs_trial,
+)
 from tests.unit.policy.rollout.scene import BLUE, GREEN, PROBE, QUICK, SHIFT_20, USER, WATCH, Scene
 from tests.unit.policy.rollout.trial_scene import RATE, Tried
 
@@ -157,3 +164,39 @@ def test_no_client_that_cannot_tell_the_colours_apart_has_a_version_revoked(
         if action.kind is not ActionKind.WAIT:
             break
     assert action.kind in {ActionKind.PARK, ActionKind.STAND_BACK}
+
+
+@pytest.mark.parametrize("seconds", [0, 5, 40])
+def test_while_a_person_keeps_the_rollout_nobody_is_given_away_and_nothing_is_judged(seconds: int) -> None:
+    tried = Tried()
+    for _ in range(seconds):
+        tried.second(users_bad=1.0)
+    for again in range(30):
+        tried.scene.now += 1
+        tried.scene.serve(GREEN, PROBE, RATE, failed=RATE)
+        tried.scene.serve(BLUE, PROBE, RATE)
+        action, tried.trial = assess_trial(QUICK, tried.trial, tried.scene.snapshot(), GREEN, anew=again)
+        assert (action.kind, action.weight) == (ActionKind.WAIT, 0)
+    assert (tried.trial.seed, tried.trial.seconds, tried.trial.paired.log_e) == (29, 0.0, 0.0)
+    tried.weight = 0
+    assert tried.until_decided(RATE)[0].kind is ActionKind.ROLL_BACK
+
+
+def test_another_image_than_is_meant_is_no_fault_of_the_version() -> None:
+    tried = Tried()
+    tried.scene.digests = {"green": f"sha256:{'b' * 64}"}
+    action = tried.second(RATE)
+    assert (action.kind, action.wrong_release, action.weight) == (ActionKind.ROLL_BACK, True, 0)
+    assert "another release was measured" in action.reason
+
+
+def test_people_see_what_speaks_for_blaming_the_version() -> None:
+    tried = Tried()
+    tried.second(RATE)
+    [by_probes] = against_version(QUICK, tried.trial)
+    assert (by_probes.source, by_probes.bad, by_probes.needed) == (PROBE, RATE, blame_threshold(QUICK, TRIAL))
+    assert 0 < by_probes.log_e < by_probes.needed
+    tried = Tried()
+    for _ in range(40):
+        tried.second(users_bad=1.0)
+    assert {one.source for one in against_version(QUICK, tried.trial)} == {PROBE, USER}
