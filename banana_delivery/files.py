@@ -21,7 +21,6 @@ from banana_delivery.errors import BananaDeliveryError, FileLockedError
 LOG = logging.getLogger(__name__)
 STOPPED_SECONDS = 0.4
 """Between two looks at whoever holds a lock: most hold it for milliseconds, and users may be waiting."""
-ENDING_SECONDS = 5.0
 
 
 def file_sha256(path: Path) -> str:
@@ -225,8 +224,8 @@ def _end(pids: Iterable[int], path: Path) -> None:
         with suppress(psutil.Error):
             process = psutil.Process(pid)
             LOG.warning("Process %d was stopped while it held %s, and is ended so that others can go on.", pid, path)
+            # Dead is enough: its lock is free. It stays in the list of processes until its parent looks, if it does.
             process.kill()
-            process.wait(timeout=ENDING_SECONDS)
 
 
 def _holder(path: Path) -> str:

@@ -70,6 +70,8 @@ REASON_TAG = "banana.reason"
 MARK_DIGEST_TAG = "banana.digest"
 RUN_TAG = "banana.run"
 TIME_TAG = "banana.at"
+WISH_TAG_PREFIX = "banana."
+ANSWER_TAG = "banana.answer"
 
 # Headers: who asks, set by routers and the probe; how the probe proves it; and who answered, set by the serving code.
 TRAFFIC_HEADER = "X-Banana-Traffic"
@@ -77,3 +79,6 @@ PROBE_HEADER = "X-Banana-Probe"
 DIGEST_HEADER = "X-Image-Digest"
 VERSION_HEADER = "X-Model-Version"
 COLOUR_HEADER = "X-Colour"
+
+# A page in the folder of the reports.
+SCORECARD_PAGE = "scorecard.html"

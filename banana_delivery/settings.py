@@ -258,6 +258,9 @@ class Settings(BaseSettings):
     decision_hours: float = Field(
         default=72.0, gt=0, description="How long an approval or an override counts after it was given."
     )
+    registry_decisions: list[Literal["approve", "reject", "override"]] = Field(
+        default=["reject"], description="What a tag beside a staged version in MLflow may decide, as JSON."
+    )
     holdout: Path | None = Field(
         default=None,
         description="Labelled images: folder of a YOLO dataset, COCO JSON with its images, or a labels.json; the file "

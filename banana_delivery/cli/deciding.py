@@ -46,7 +46,7 @@ def adopt_records(
 
 def _record_decision(kind: str, version: str, reason: str, digest: str) -> None:
     from banana_delivery.defs.build import build_resources
-    from banana_delivery.delivery.launch import decide, decided_by
+    from banana_delivery.delivery.deciding.decisions import decide, decided_by
     from banana_delivery.platforms import platform
     from banana_delivery.policy.asset_records import DecisionKind
 

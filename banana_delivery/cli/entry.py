@@ -60,11 +60,12 @@ for command in (
     rescuing.restore,
     upkeep.prune,
     upkeep.rebuild,
+    judging.check,
     judging.holdout,
     scoring.scorecard,
     judging.policy,
 ):
-    waits = command in {delivering.deliver, delivering.redeploy, deciding.approve}
+    waits = command in {delivering.deliver, delivering.redeploy, deciding.approve, judging.check}
     app.command(command.__name__.replace("_", "-"), epilog=exit_codes() if waits else None)(command)
 
 

@@ -30,7 +30,7 @@ def unfreeze(
 
 
 def _say(reason: str, until: str, *, frozen: bool) -> None:
-    from banana_delivery.delivery.launch import decided_by, say_freeze
+    from banana_delivery.delivery.deciding.decisions import decided_by, say_freeze
     from banana_delivery.platforms import platform
     from banana_delivery.policies.calendar import until_words
     from banana_delivery.policies.reading import load_policy

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from banana_delivery.cli.common import console
+from banana_delivery.cli.common import console, errors
+from banana_delivery.policy.model import Outcome
 from banana_delivery.quoting import in_terminal, visible
 from banana_delivery.settings import load_settings
 
@@ -66,6 +67,52 @@ def holdout(
     ):
         for one, other in pairs[:MOST_PAIRS]:
             console.print(in_terminal(f"{what}: {one} and {other}"), highlight=False)
+
+
+def check(
+    checkpoint: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The best.pt that training wrote.")],
+    holdout: Annotated[
+        Path | None,
+        typer.Option(help="Labelled images, `#split` after them; without it, BANANA_HOLDOUT or generated leaves."),
+    ] = None,
+    beside: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Another checkpoint to compare it with, such as production's."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")] = False,
+) -> None:
+    """Try a checkpoint as a delivery would before it runs anywhere: scan, export, parity, quality. Releases nothing."""
+    from rich.progress import Progress
+
+    from banana_delivery.delivery.upkeep.trying import Bench
+    from banana_delivery.errors import RejectedModelError
+    from banana_delivery.policies.reading import load_policy
+    from banana_delivery.policy.outcomes import CONSEQUENCES
+    from banana_delivery.reports.terminal import quality_view
+
+    settings = load_settings()
+    if holdout:
+        settings = settings.model_copy(update={"holdout": holdout.expanduser(), "holdout_split": ""})
+    margins = load_policy(settings.policy_source).quality
+    with Progress(console=errors, transient=True) as bar:
+        task = bar.add_task("Labelled images", total=None)
+        bench = Bench(
+            settings,
+            lambda line: errors.print(in_terminal(line), highlight=False, markup=False, soft_wrap=True),
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+        try:
+            tried, *others = [bench.try_out(one) for one in (checkpoint, beside) if one]
+        except RejectedModelError as error:
+            bar.stop()
+            errors.print(in_terminal(str(error)), style="red", highlight=False, markup=False, soft_wrap=True)
+            raise typer.Exit(CONSEQUENCES[Outcome.REJECTED].exit_code) from None
+    found = bench.judged(tried, others[0] if others else None, margins)
+    if as_json:
+        typer.echo(json.dumps(found.json(), indent=2))
+    else:
+        console.print(quality_view(found.parity.reason, found.quality, found.figures))
+    raise typer.Exit(CONSEQUENCES[found.outcome].exit_code)
 
 
 class PolicyLook(StrEnum):

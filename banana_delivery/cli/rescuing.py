@@ -29,7 +29,7 @@ def rollback(
 ) -> None:
     """Give production's traffic back to the release before, and revoke the one that had it."""
     from banana_delivery.defs.build import build_resources
-    from banana_delivery.delivery.launch import claimed_by
+    from banana_delivery.delivery.deciding.decisions import claimed_by
     from banana_delivery.delivery.rescue.emergency import EmergencyRollback
     from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.runs.code_location import CodeLocation
@@ -80,7 +80,7 @@ def resume(
 
 def _say_pause(reason: str, *, paused: bool) -> None:
     from banana_delivery.defs.build import build_resources
-    from banana_delivery.delivery.launch import decided_by
+    from banana_delivery.delivery.deciding.decisions import decided_by
     from banana_delivery.delivery.live.pausing import say_pause
     from banana_delivery.platforms import platform
 

@@ -6,14 +6,13 @@ dead; ``production_watch`` keeps an eye on a release after its promotion; ``cool
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
 from banana_delivery.defs.jobs import digest_to_roll_back
+from banana_delivery.defs.staging import Looking
 from banana_delivery.delivery.observing.survey import refresh
-from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt, tell_what_was_not_told
 from banana_delivery.delivery.recovery import Recovery
 from banana_delivery.delivery.rescue.drift_watch import DriftWatch
@@ -22,18 +21,14 @@ from banana_delivery.delivery.rescue.ticks import noted
 from banana_delivery.delivery.scale_down import scale_down_if_due
 from banana_delivery.delivery.upkeep.room import Room
 from banana_delivery.delivery.watch import act_on, assess_held, assess_production, traffic_with_control
-from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, RegistryError, TargetError
+from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, TargetError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.images.base import ImageStore
-from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
+from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.model_registry.webhooks.bell import Bell
-from banana_delivery.names import STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
-from banana_delivery.notifications.alarms import held_version_fails, registry_trouble, rollback_failed
+from banana_delivery.notifications.alarms import held_version_fails, rollback_failed
 from banana_delivery.policies.document import Rules
-from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.model import COLOURS, Environment, Outcome, Phase
-from banana_delivery.policy.outages import Outage, Trouble, Word, assess
-from banana_delivery.policy.staged_versions import Overtaken, Staging, Trigger, choose, look, parse_cursor, superseded
+from banana_delivery.policy.model import COLOURS, Environment, Phase
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import DELIVER, ROLLBACK, CodeLocation
 from banana_delivery.runs.evidence.expiry import LOOKED_AT, unexpired
@@ -94,7 +89,7 @@ def staged_versions(
     """
     listening = Deadline(LISTENING_SECONDS, clock)
     heard = bell.heard() if bell.can_ring and may_take_its_time(context.instance, "staged_versions") else None
-    looking = _Looking(context, model_registry, clock, recorder)
+    looking = Looking(context, _here(context, recorder.settings), model_registry, clock, recorder)
     found = looking.look()
     while heard and isinstance(found, dg.SkipReason) and (heard := bell.wait(heard, listening.left)):
         found = looking.look()
@@ -102,115 +97,6 @@ def staged_versions(
     if isinstance(found, dg.SkipReason):
         context.update_cursor(looking.cursor.model_dump_json())
     return found
-
-
-class _Looking:
-    """The looks of one tick; what one has seen, the next one knows.
-
-    Attributes:
-        cursor: what is known after the last look.
-    """
-
-    def __init__(
-        self, context: dg.SensorEvaluationContext, registry: ModelRegistry, clock: Clock, recorder: AttemptRecorder
-    ) -> None:
-        self.cursor = parse_cursor(context.cursor)
-        self._registry, self._clock, self._recorder = registry, clock, recorder
-        self._watch = _RegistryWatch(recorder.publisher, clock, dict(self.cursor.outages))
-        self._here = _here(context, recorder.settings)
-        self._audit_log, self._runs = AuditLog(context.instance, self._here), Runs(context.instance, self._here)
-        # Before anything is asked, tell what could not be told when it happened.
-        if (refused := recorder.publisher.catch_up(self._audit_log.made)) is not None:
-            self._watch.tried(Trouble.REFUSED, refused)
-
-    def look(self) -> dg.SensorResult | dg.SkipReason:
-        """Ask the registry once, and ask for a delivery of what is new."""
-        parsed = self.cursor
-        try:
-            staged = self._registry.staged()
-        except RegistryError as error:
-            self._watch.tried(Trouble.UNREACHABLE, str(error))
-            self.cursor = parsed.replace(outages=dict(self._watch.outages))
-            return dg.SkipReason(f"The registry does not answer, nothing is lost, the next tick asks again: {error}")
-        self._watch.tried(Trouble.UNREACHABLE, "")
-        now = [_staging(one) for one in staged]
-        self.cursor, triggers = look(parsed.replace(outages=dict(self._watch.outages)), now, self._clock.time())
-        if not parsed.looked:
-            triggers = [one for one in triggers if not _tried_before(self._audit_log, self._runs, one)]
-        deliver, overtaken = choose(triggers)
-        if not deliver:
-            return dg.SkipReason(f"{len(now)} versions are staged, none of them newly.")
-        for one in overtaken:
-            self._recorder.record(self._audit_log, _never_started(one, self._clock.time()))
-        for run in superseded(self._runs.under_way(), deliver[0]):
-            self._runs.supersede(run.run_id, deliver[0].version)
-        return dg.SensorResult(
-            run_requests=[_request(trigger) for trigger in deliver],
-            dynamic_partitions_requests=[
-                self._here.partitions.build_add_request([trigger.version for trigger in deliver])
-            ],
-            cursor=self.cursor.model_dump_json(),
-        )
-
-
-@dataclass
-class _RegistryWatch:
-    """Tells people once in a while that the registry is away or refuses us, and that it is well again."""
-
-    publisher: OutcomePublisher
-    clock: Clock
-    outages: dict[Trouble, Outage]
-
-    def tried(self, trouble: Trouble, failed: str) -> None:
-        """Take one more try into account; ``failed`` says why it failed, and is empty if it did not."""
-        before = self.outages.get(trouble, Outage())
-        now, word = assess(before, trouble, failed, self.clock.monotonic(), self.clock.time())
-        self.outages[trouble] = now
-        if word is None:
-            return
-        told = registry_trouble(self.publisher.model, trouble, before if word is Word.OVER else now, word)
-        try:
-            self.publisher.notifier.send(told)
-        except OSError as error:
-            LOG.warning("Nobody could be told that %s: %s", told.title, error)
-
-
-def _staging(one: StagedVersion) -> Staging:
-    return Staging(version=one.version, staged_at=one.staged_at if one.by_stage else None)
-
-
-def _tried_before(audit_log: AuditLog, runs: Runs, trigger: Trigger) -> bool:
-    """Whether the audit trail knows of this staging, since the cursor does not: parked versions stay staged, too.
-
-    A delivery that this sensor started says for which staging, in the registry's own time; it is asked whether that was
-    this one, never whether it was before. What a person delivered counts for whatever staging there is.
-    """
-    stagings = (runs.staging_of(attempt.run_id) for attempt in audit_log.said_attempts(trigger.version, readable=True))
-    return any(not staging or not trigger.by_stage or staging == trigger.staging for staging in stagings)
-
-
-def _request(trigger: Trigger) -> dg.RunRequest:
-    return dg.RunRequest(
-        run_key=trigger.run_key,
-        partition_key=trigger.version,
-        tags={
-            TRIGGER_TAG: "sensor",
-            STAGED_AT_TAG: trigger.staging,
-            STAGING_ORDER_TAG: str(trigger.order),
-        },
-    )
-
-
-def _never_started(one: Overtaken, now: float) -> AttemptRecord:
-    """A version that a later staging overtook before its run existed still gets its line in the audit trail."""
-    return AttemptRecord(
-        version=one.trigger.version,
-        outcome=Outcome.SUPERSEDED,
-        reason=f"Version {one.by.version} was staged later, before this delivery started.",
-        trigger="sensor",
-        run_id=one.trigger.run_key,
-        at=now,
-    )
 
 
 def _after(status: dg.DagsterRunStatus, name: str, starting: dg.DefaultSensorStatus) -> dg.SensorDefinition:

@@ -1,44 +1,30 @@
-"""What a person does from the command line: launching a delivery and following it to its end, and deciding."""
+"""What a person does from the command line: launching a delivery and following it to its end."""
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from banana_delivery.delivery.deciding.decisions import claimed_by
 from banana_delivery.delivery.ending.ended import Ended
 from banana_delivery.delivery.ending.remote import checked_server, follow, launch
 from banana_delivery.delivery.live.following import Following, Steps, steps_of
-from banana_delivery.errors import BadSettingsError, BananaDeliveryError, GateError
-from banana_delivery.model_registry.base import ModelRegistry
+from banana_delivery.errors import BadSettingsError, BananaDeliveryError
 from banana_delivery.names import ACTOR_TAG, TRIGGER_TAG
 from banana_delivery.platforms import platform
-from banana_delivery.policies.calendar import moment, outlasts, until_words
-from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import DecisionKind, ImageRecord, ManualDecision
-from banana_delivery.policy.gate import CLAIMED
-from banana_delivery.policy.holds import FreezeRecord
-from banana_delivery.policy.model import ImageRef, Outcome
+from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import CONSEQUENCES
 from banana_delivery.quoting import in_ci_log
-from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.client import DagsterClient
 from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.instance import open_instance
 from banana_delivery.runs.partitions import ensure_partition
 from banana_delivery.settings import Settings
-from banana_delivery.waiting import Clock
 
 LONGEST_DELIVERY_SECONDS = 3600.0
-_NOBODYS = ("system:serviceaccount:", "system:node:")
-"""How Kubernetes' names of accounts begin that no person has."""
-
-
 Asked = tuple[str, str, Sequence[str]]
 """The job, what triggered it, and which of its assets are wanted; none for all."""
 
@@ -145,113 +131,3 @@ def _add(ended: Ended, page: Path, say: Callable[[str], None]) -> None:
         ended.write(page)
     except OSError as error:
         say(f"{page} cannot be written ({error.strerror or error}); it would have said the same.")
-
-
-def claimed_by() -> str:
-    """Who types, as far as this machine says: its user, whom nobody asked for a proof."""
-    try:
-        name = getpass.getuser()
-    except (OSError, KeyError):  # A user without a name, as in a container.
-        name = f"user {os.getuid()}"
-    return f"{CLAIMED}{name} on {socket.gethostname()}"
-
-
-def decided_by(user: str) -> str:
-    """Who decides: whom the cluster says that he is, if it says so of a person.
-
-    Args:
-        user: by the cluster's word; empty if it has none. An account that several share, as a pod's, is no person.
-    """
-    if not user:
-        return claimed_by()
-    if user.startswith(_NOBODYS):
-        return f"{claimed_by()}, with the account {user}"
-    return f"{user} (Kubernetes user)"
-
-
-def decide(
-    settings: Settings,
-    registry: ModelRegistry,
-    clock: Clock,
-    kind: DecisionKind,
-    version: str,
-    digest: str,
-    reason: str,
-    by: str = "",
-) -> ManualDecision:
-    """Put a person's decision about one image of an existing version on record.
-
-    Args:
-        settings: where the audit trail is.
-        registry: knows which versions exist.
-        clock: dates it, for people.
-        kind: approval or override.
-        version: MLflow model version.
-        digest: the beginning of the image's digest; empty for the version's latest image.
-        reason: why, in one sentence.
-        by: who says it; empty for whom this machine says.
-
-    Raises:
-        GateError: if there is no reason, or no such image.
-        UnknownVersionError: if there is no such version.
-        DagsterError: if it cannot be put on record.
-    """
-    if not reason.strip():
-        raise GateError(f"An {kind} needs a reason, which the audit trail keeps; say why: --reason '...'")
-    with open_instance(settings) as instance:
-        log = AuditLog(instance, CodeLocation.of(settings))
-        version = registry.describe(version).version
-        decision = ManualDecision(
-            kind=kind,
-            version=version,
-            digest=_decided(log, version, digest).digest,
-            by=by or claimed_by(),
-            reason=reason.strip(),
-            at=clock.time(),
-        )
-        log.record_decision(decision)
-    return decision
-
-
-def say_freeze(settings: Settings, clock: Clock, by: str, reason: str, until: str, *, frozen: bool) -> FreezeRecord:
-    """Put on record that nothing is to enter production any more, or that deliveries may again; it counts at once.
-
-    Args:
-        settings: where the audit trail is.
-        clock: dates it.
-        by: who says it.
-        reason: why, in one sentence.
-        until: when it ends by itself, as typed; empty for never.
-        frozen: which of the two.
-
-    Raises:
-        GateError: if there is no reason, or no such time.
-        DagsterError: if it cannot be put on record.
-    """
-    if not reason.strip():
-        raise GateError("It needs a reason, which the audit trail keeps; say why: --reason '...'")
-    try:
-        end = moment(until, clock.time()) if until.strip() else None
-    except ValueError as error:
-        raise GateError(str(error)) from None
-    said = FreezeRecord(frozen=frozen, by=by, reason=reason.strip(), at=clock.time(), until=end)
-    with open_instance(settings) as instance:
-        log = AuditLog(instance, CodeLocation.of(settings))
-        before = log.freeze()
-        if before and outlasts(before, said):
-            raise GateError(
-                f"{before.by} froze deliveries{until_words(before.until)} already, which lasts longer; to end that "
-                f"first, type: {commands.unfreeze()}"
-            )
-        log.record_freeze(said)
-    return said
-
-
-def _decided(log: AuditLog, version: str, digest: str) -> ImageRef:
-    """The image that a decision is about."""
-    wanted = digest if digest.startswith("sha256:") else f"sha256:{digest}"
-    for image in log.all(ImageRecord, "image", version):
-        if image.ref.digest.startswith(wanted):
-            return image.ref
-    which = f"no image {digest[:19]}" if digest else "no image yet that a decision could be about"
-    raise GateError(f"Version {version} has {which} on record; deliver it first, type: {commands.deliver(version)}")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from banana_delivery.errors import ExportError, redacted
 from banana_delivery.export import sandbox
 from banana_delivery.export.checkpoint_scan import ScanReport
 from banana_delivery.export.parity import ASKED_FROM, Parity, assess_parity, compare
-from banana_delivery.export.protocol import Exported, ExportRequest, ScanRequest, Served, ServeRequest
+from banana_delivery.export.protocol import Answers, Exported, ExportRequest, ScanRequest, Served, ServeRequest
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.policy.model import Model
@@ -169,6 +170,24 @@ def parity(model: Path, exported: Exported, images: tuple[Path, ...], scratch: P
     return assess_parity(
         compare(exported.frame_answers, answers[:count]), compare(exported.answers, answers[count:]), len(images)
     )
+
+
+def answered(model: Path, images: Sequence[Path], scratch: Path) -> Answers:
+    """What the serving code answers with an exported model, image by image.
+
+    Args:
+        model: ``model.onnx`` with ``version.json`` beside it.
+        images: files.
+        scratch: existing folder for the subprocess.
+
+    Raises:
+        RejectedModelError: if the serving code does not take the model.
+        ExportError: if the subprocess dies or takes too long.
+    """
+    # The subprocess reads nothing but its own folder and what it is asked about.
+    own = [Path(shutil.copy2(file, scratch)) for file in (model, model.with_name(VERSION_FILE))]
+    request = ServeRequest(model=own[0], images=tuple(images), confidence=ASKED_FROM)
+    return sandbox.run(_SERVING_WORKER, request, Served, scratch, EXPORT_SECONDS).answers
 
 
 def _export_model(

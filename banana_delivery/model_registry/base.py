@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 
 from banana_delivery.policy.model import Model
 from banana_delivery.policy.outcomes import RegistryMark
+from banana_delivery.policy.staged_versions import Wish
 
 
 class StagedVersion(Model):
@@ -17,12 +19,14 @@ class StagedVersion(Model):
         staged_at: when the registry last moved it, seconds since the epoch.
         by_stage: whether its stage is "Staging".
         by_alias: whether the alias ``staging`` points at it.
+        wishes: what people wrote beside it and nobody has answered yet, with their reasons.
     """
 
     version: str
     staged_at: float
     by_stage: bool
     by_alias: bool
+    wishes: Mapping[Wish, str] = {}
 
 
 class ModelVersion(Model):
@@ -104,6 +108,16 @@ class ModelRegistry(ABC):
                 now, and there is nothing left to tell the registry, though somebody may want to know.
             RegistryRefusedError: if this account may not write.
             RegistryError: if the registry cannot be reached, so that something is left to tell.
+        """
+
+    @abstractmethod
+    def answer(self, version: str, wish: Wish, sentence: str) -> None:
+        """Say beside the version what became of a wish, which is taken away: it counts once. Idempotent.
+
+        Raises:
+            UnknownVersionError: if the version was deleted.
+            RegistryRefusedError: if this account may not write.
+            RegistryError: if the registry cannot be reached.
         """
 
     @abstractmethod

@@ -18,9 +18,13 @@ from banana_delivery.model_registry.transitions import (
     SetStage,
     is_staged_alias,
     mark_tags,
+    shortened,
     steps,
+    wishes,
 )
+from banana_delivery.names import ANSWER_TAG, WISH_TAG_PREFIX
 from banana_delivery.policy.outcomes import RegistryMark
+from banana_delivery.policy.staged_versions import Wish
 
 
 @dataclass
@@ -67,6 +71,10 @@ class FakeRegistry(ModelRegistry):
         self._kept(version)
         self.aliases[alias] = version
 
+    def write(self, version: str, tag: str, value: str) -> None:
+        """Write a tag beside a version, as a person does in the registry's pages."""
+        self._kept(version).tags[tag] = value
+
     def go_down(self) -> None:
         """Answer nothing from now on."""
         self._down = True
@@ -98,6 +106,7 @@ class FakeRegistry(ModelRegistry):
                 staged_at=kept.moved_at if kept.stage == STAGED else kept.created_at,
                 by_stage=kept.stage == STAGED,
                 by_alias=version in by_alias,
+                wishes=wishes(kept.tags),
             )
             for version, kept in self._versions.items()
             if kept.stage == STAGED or version in by_alias
@@ -160,6 +169,12 @@ class FakeRegistry(ModelRegistry):
         for one in (version, mark.serving):
             if one is not None:
                 self._kept(one)
+
+    @override
+    def answer(self, version: str, wish: Wish, sentence: str) -> None:
+        tags = self._kept(version).tags
+        tags[ANSWER_TAG] = shortened(sentence)
+        tags.pop(f"{WISH_TAG_PREFIX}{wish}", None)
 
     @override
     def url(self, version: str) -> str:

@@ -49,10 +49,13 @@ from banana_delivery.model_registry.transitions import (
     Step,
     is_staged_alias,
     mark_tags,
+    shortened,
     steps,
+    wishes,
 )
-from banana_delivery.names import TIME_TAG
+from banana_delivery.names import ANSWER_TAG, TIME_TAG, WISH_TAG_PREFIX
 from banana_delivery.policy.outcomes import RegistryMark
+from banana_delivery.policy.staged_versions import Wish
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -176,6 +179,16 @@ class MlflowRegistry(ModelRegistry):
                 if look == MOST_LOOKS or not is_missing(error):
                     raise
         return set(found)
+
+    @override
+    def answer(self, version: str, wish: Wish, sentence: str) -> None:
+        """The answer first: broken off in between, the wish is met once more and answered the same."""
+        tag = f"{WISH_TAG_PREFIX}{wish}"
+        with self._speaking(version):
+            found = self._version(version)
+            self._client.set_model_version_tag(self.model_name, version, ANSWER_TAG, shortened(sentence))
+            if tag in found.tags:
+                self._client.delete_model_version_tag(self.model_name, version, tag)
 
     @override
     def url(self, version: str) -> str:
@@ -303,7 +316,13 @@ def name_filter(name: str) -> str:
 def _staged(version: MlflowVersion, *, by_alias: bool) -> StagedVersion:
     by_stage = version.current_stage == STAGED
     moved = (by_stage and version.last_updated_timestamp) or version.creation_timestamp
-    return StagedVersion(version=str(version.version), staged_at=moved / 1000, by_stage=by_stage, by_alias=by_alias)
+    return StagedVersion(
+        version=str(version.version),
+        staged_at=moved / 1000,
+        by_stage=by_stage,
+        by_alias=by_alias,
+        wishes=wishes(version.tags),
+    )
 
 
 def _timestamp(seconds: float) -> str:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from banana_delivery.errors import redacted
-from banana_delivery.names import MARK_DIGEST_TAG, OUTCOME_TAG, REASON_TAG, RUN_TAG
+from banana_delivery.names import MARK_DIGEST_TAG, OUTCOME_TAG, REASON_TAG, RUN_TAG, WISH_TAG_PREFIX
 from banana_delivery.policy.outcomes import RegistryMark
+from banana_delivery.policy.staged_versions import Wish
 
 STAGED_ALIAS = "staging"
 SERVING_ALIAS = "production"
@@ -44,6 +45,16 @@ class SetStage:
 
 
 Step = SetAlias | DropAlias | SetStage
+
+
+def wishes(tags: Mapping[str, str]) -> dict[Wish, str]:
+    """What people wrote beside a version that is to be answered, with their reasons.
+
+    >>> wishes({"banana.approve": " The rare class has ten boxes. ", "banana.outcome": "parked"})
+    {<Wish.APPROVE: 'approve'>: 'The rare class has ten boxes.'}
+    """
+    named = {wish: tags.get(f"{WISH_TAG_PREFIX}{wish}") for wish in Wish}
+    return {wish: reason.strip() for wish, reason in named.items() if reason is not None}
 
 
 def is_staged_alias(alias: str) -> bool:
@@ -109,11 +120,14 @@ MAX_REASON = 5000
 
 def mark_tags(mark: RegistryMark) -> dict[str, str]:
     """The tags of a mark, all but its time; a tag of an earlier attempt never survives beside them."""
-    reason = redacted(mark.reason)
-    reason = reason if len(reason) <= MAX_REASON else reason[: MAX_REASON - 1] + "…"
     return {
         OUTCOME_TAG: str(mark.outcome),
-        REASON_TAG: reason,
+        REASON_TAG: shortened(redacted(mark.reason)),
         MARK_DIGEST_TAG: mark.digest,
         RUN_TAG: mark.run_id,
     }
+
+
+def shortened(sentence: str) -> str:
+    """A sentence as long as a tag takes it."""
+    return sentence if len(sentence) <= MAX_REASON else sentence[: MAX_REASON - 1] + "…"

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 
 from banana_delivery.policies.calendar import FreezeWindow
 from banana_delivery.policy.asset_records import PolicyStamp
+from banana_delivery.policy.gate import Approvers
 from banana_delivery.policy.model import Model, StoredRecord
 from banana_delivery.policy.performance import PerformanceMargins
 from banana_delivery.policy.quality.margins import QualityMargins
@@ -38,6 +39,7 @@ class ReleasePolicy(Model):
         plan: the steps of a rollout, its limits, and the risk it may take.
         quality: what a candidate may lose beside production on the labelled images.
         performance: how much slower than production it may be in staging.
+        approvers: whose word lets a version in that the evidence does not.
         freeze: the calendar of times in which nothing enters production.
     """
 
@@ -45,6 +47,7 @@ class ReleasePolicy(Model):
     plan: Plan
     quality: QualityMargins = QualityMargins()
     performance: PerformanceMargins = PerformanceMargins()
+    approvers: Approvers = Approvers()
     freeze: tuple[FreezeWindow, ...] = ()
 
     @cached_property

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from banana_delivery.policies.calendar import FreezeWindow
 from banana_delivery.policies.document import ReleasePolicy
 from banana_delivery.policies.promise import longest_seconds
+from banana_delivery.policy.gate import Approvers
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.rollout import e_values
 from banana_delivery.policy.rollout.plan import Plan, all_steps
@@ -34,8 +35,20 @@ def foolish(policy: ReleasePolicy, now: float) -> tuple[str, ...]:
         *_samples(plan),
         *_steps(plan),
         *_quality(policy.quality),
+        *_approvers(policy.approvers),
         *_calendar(policy.freeze, now),
     )
+
+
+def _approvers(approvers: Approvers) -> Iterator[str]:
+    needed, who = approvers.needed, approvers.who
+    if who and len(set(who)) < needed:
+        yield f"approvers.who names {len(set(who))} and {needed} are needed: nobody can ever approve or override."
+    elif needed > 1 and not who:
+        yield (
+            f"approvers.needed is {needed} and approvers.who names nobody: off a cluster, one person who types under "
+            "two names is two."
+        )
 
 
 def _risks(plan: Plan) -> Iterator[str]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypedDict
 
+from pydantic import Field
+
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import (
     AbVerdict,
@@ -49,6 +51,25 @@ class GateDecision(Model):
     reason: str
 
 
+class Approvers(Model):
+    """Whose word lets a version in that the evidence does not, by an approval or an override.
+
+    Attributes:
+        needed: how many different people have to say so.
+        who: who may, as the audit trail names them; empty: anybody. Whoever only claims to be somebody is none of them.
+    """
+
+    needed: int = Field(default=1, ge=1, le=10)
+    who: tuple[str, ...] = ()
+
+    def may(self, by: str) -> bool:
+        """Whether somebody's word counts; behind a name stands who vouches for it."""
+        return not self.who or any(by == name or by.startswith(f"{name} (") for name in self.who)
+
+
+ANYBODY = Approvers()
+
+
 class GateInputs(TypedDict):
     """What a gate goes by beside the evidence.
 
@@ -57,12 +78,14 @@ class GateInputs(TypedDict):
         decisions: all that people said of it, in any order.
         frozen: whether a freeze window is open.
         freeze: which one, as a clause.
+        approvers: whose word counts.
     """
 
     history: Sequence[AttemptRecord]
     decisions: Sequence[ManualDecision]
     frozen: bool
     freeze: str
+    approvers: Approvers
 
 
 def evaluate_gate(
@@ -74,6 +97,7 @@ def evaluate_gate(
     decisions: Sequence[ManualDecision],
     frozen: bool,
     freeze: str = "",
+    approvers: Approvers = ANYBODY,
 ) -> GateDecision:
     """Decide whether ``digest`` of ``version`` may take production traffic.
 
@@ -85,23 +109,28 @@ def evaluate_gate(
         decisions: all that people said of this version, in any order.
         frozen: whether a freeze window is open.
         freeze: which one, as a clause.
+        approvers: whose word counts.
     """
     latest = max((one for one in verdicts if one.digest == digest), key=lambda one: one.order, default=None)
-    override = standing_override(digest, history=history, decisions=decisions)
+    override = standing_override(digest, history=history, decisions=decisions, approvers=approvers)
     if override:
         return _open("override", f"{somebody(override.by)} overrode the gate: {override.reason}")
-    closed = standing_block(version, digest, history=history, decisions=decisions, frozen=frozen, freeze=freeze)
+    closed = standing_block(
+        version, digest, history=history, decisions=decisions, frozen=frozen, freeze=freeze, approvers=approvers
+    )
     if closed:
         return closed
     if is_redeploy(history) and digest in {one.digest for one in history if one.outcome is Outcome.RELEASED}:
         return _open("redeploy", f"Version {version} was released before and never revoked.")
     if latest and latest.verdict is Verdict.PASS:
         return _open("verdict", latest.reason)
-    approval = _decision(decisions, DecisionKind.APPROVAL, digest, after=latest.order if latest else None)
+    after = latest.order if latest else None
+    approval = _decision(decisions, DecisionKind.APPROVAL, digest, after, approvers)
     if approval and latest and latest.verdict is Verdict.INCONCLUSIVE:
         return _open("approval", f"{somebody(approval.by)} approved an inconclusive report: {approval.reason}")
     if latest and latest.verdict is Verdict.INCONCLUSIVE:
-        return _parked(f"{latest.reason} To release it all the same, type: {commands.approve(version)}")
+        so_far = _so_far(decisions, DecisionKind.APPROVAL, digest, after, approvers)
+        return _parked(f"{latest.reason} To release it all the same, type: {commands.approve(version)}{so_far}")
     if latest:
         return _refused(f"The A/B report of version {version} failed: {latest.reason}")
     return _refused(
@@ -118,6 +147,7 @@ def standing_block(
     decisions: Sequence[ManualDecision],
     frozen: bool,
     freeze: str = "",
+    approvers: Approvers = ANYBODY,
 ) -> GateDecision | None:
     """What keeps a version away from production's users whatever the evidence; None if nothing does.
 
@@ -128,24 +158,31 @@ def standing_block(
         decisions: all that people said of this version, in any order.
         frozen: whether a freeze window is open.
         freeze: which one, as a clause.
+        approvers: whose word counts.
     """
-    if standing_override(digest, history=history, decisions=decisions):
+    if standing_override(digest, history=history, decisions=decisions, approvers=approvers):
         return None
+    so_far = _so_far(decisions, DecisionKind.OVERRIDE, digest, _settled(history), approvers)
     if is_revoked(history):
         return _refused(
             f"Version {version} was rolled back before; to release it all the same, type: {commands.override(version)}"
+            f"{so_far}"
         )
     if frozen:
         return _parked(
             f"A freeze window is open{f' ({freeze})' if freeze else ''}; version {version} waits. "
             f"When it is over, type: {commands.deliver(version)}; "
-            f"if it cannot wait, type before that: {commands.override(version)}"
+            f"if it cannot wait, type before that: {commands.override(version)}{so_far}"
         )
     return None
 
 
 def standing_override(
-    digest: str, *, history: Sequence[AttemptRecord], decisions: Sequence[ManualDecision]
+    digest: str,
+    *,
+    history: Sequence[AttemptRecord],
+    decisions: Sequence[ManualDecision],
+    approvers: Approvers = ANYBODY,
 ) -> ManualDecision | None:
     """The person's word that lets this image in whatever speaks against it; None if nobody gave it, or it is spent.
 
@@ -153,8 +190,9 @@ def standing_override(
         digest: the image.
         history: all attempts at the version, in any order.
         decisions: all that people said of the version, in any order.
+        approvers: whose word counts.
     """
-    return _decision(decisions, DecisionKind.OVERRIDE, digest, after=_settled(history))
+    return _decision(decisions, DecisionKind.OVERRIDE, digest, _settled(history), approvers)
 
 
 def is_spent(decision: ManualDecision, history: Sequence[AttemptRecord]) -> bool:
@@ -175,18 +213,37 @@ def _settled(history: Sequence[AttemptRecord]) -> int | None:
 
 
 def _decision(
-    decisions: Sequence[ManualDecision], kind: DecisionKind, digest: str, *, after: int | None
+    decisions: Sequence[ManualDecision], kind: DecisionKind, digest: str, after: int | None, approvers: Approvers
 ) -> ManualDecision | None:
-    """The latest decision of a kind about this digest that was made after the fact it settles."""
-    fitting = [
+    """The latest decision of a kind about this digest, made after the fact it settles, if enough people agree."""
+    fitting = _fitting(decisions, kind, digest, after, approvers)
+    enough = len({decision.by for decision in fitting}) >= approvers.needed
+    return max(fitting, key=lambda decision: decision.order) if enough and fitting else None
+
+
+def _so_far(
+    decisions: Sequence[ManualDecision], kind: DecisionKind, digest: str, after: int | None, approvers: Approvers
+) -> str:
+    """How many people have decided and how many have to, where one alone may not."""
+    if approvers == ANYBODY:
+        return ""
+    names = sorted({decision.by for decision in _fitting(decisions, kind, digest, after, approvers)})
+    who = f" of {', '.join(approvers.who)}" if approvers.who else " people"
+    return f" ({approvers.needed}{who} have to; so far: {', '.join(names) or 'nobody'})"
+
+
+def _fitting(
+    decisions: Sequence[ManualDecision], kind: DecisionKind, digest: str, after: int | None, approvers: Approvers
+) -> list[ManualDecision]:
+    return [
         decision
         for decision in decisions
         if decision.kind is kind
         and decision.digest in {"", digest}
         and decision.reason.strip()
+        and approvers.may(decision.by)
         and (after is None or decision.order > after)
     ]
-    return max(fitting, key=lambda decision: decision.order, default=None)
 
 
 def _open(basis: str, reason: str) -> GateDecision:

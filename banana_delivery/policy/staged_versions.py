@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 
 from pydantic import ValidationError
 
@@ -19,6 +20,14 @@ _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 def is_version(text: str) -> bool:
     """Whether this can be the number of a version in MLflow; a partition can be called anything."""
     return _VERSION.fullmatch(text) is not None
+
+
+class Wish(StrEnum):
+    """What people may write beside a staged version in the registry, with the reason as its value."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    OVERRIDE = "override"
 
 
 class Staging(Model):

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from banana_delivery.images.base import PruneDecision
 from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
+from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision, QualityRecord
 from banana_delivery.policy.drift import Observed, find_drift
 from banana_delivery.policy.model import COLOURS, Colour, Deployment, Environment, Phase, RolloutRecord
 from banana_delivery.policy.rollout.live import live_of
@@ -221,3 +221,26 @@ def holdout_view(facts: Mapping[str, int], objects: Mapping[str, int], detectabl
         classes.add_row(in_terminal(name), f"{count:,}", f"{detectable[name]:.3f}" if name in detectable else "none")
     classes.add_row("all", f"{sum(objects.values()):,}", f"{detectable['']:.3f}")
     return Group(size, classes)
+
+
+def quality_view(parity: str, record: QualityRecord, figures: Mapping[str, float]) -> Group:
+    """How well a model finds what labelled images show, by class, and beside another where there is one.
+
+    Args:
+        parity: how alike its export answers, in one sentence.
+        record: what was judged.
+        figures: of the model alone, by what they are.
+    """
+    alone, beside = record.absolute, record.comparison
+    table = Table("class", "AP50", *(("AP50 of the other", "labelled objects") if beside else ()))
+    for name, precision in alone.per_class.items():
+        other = beside.per_class.get(name) if beside else None
+        more = (_precision(other.production), f"{other.objects:,}") if other else ("",) * 2
+        table.add_row(in_terminal(name), _precision(precision), *(more if beside else ()))
+    table.add_row("all", _precision(alone.map50), *((_precision(beside.production_map50), "") if beside else ()))
+    told = [f"{what}: {value:.3f}" for what, value in figures.items()]
+    return Group(table, *told, Text(one_line(parity)), Text(one_line(f"{record.verdict}: {record.reason}")))
+
+
+def _precision(value: float | None) -> str:
+    return "none shown" if value is None else f"{value:.3f}"

@@ -175,6 +175,10 @@ class Runs:
     def supersede(self, run_id: str, by: str) -> None:
         """End a delivery because version ``by`` was staged later; its run ends CANCELED and says why."""
         self.instance.add_run_tags(run_id, {SUPERSEDED_TAG: by})
+        self.cancel(run_id)
+
+    def cancel(self, run_id: str) -> None:
+        """End a delivery as its button in the pages does."""
         self.instance.run_coordinator.cancel_run(run_id)
 
     def staging_of(self, run_id: str) -> str:
@@ -228,7 +232,7 @@ def _created_at(known: dg.RunRecord | None) -> float | None:
 
 
 def trigger_of(tags: Mapping[str, str]) -> str:
-    """What started a run: ``sensor``, ``cli``, ``redeploy``, ``backfill`` or ``manual``.
+    """What started a run: ``sensor``, ``registry``, ``cli``, ``redeploy``, ``backfill`` or ``manual``.
 
     A person who executes a run again in the Dagster pages copies its tags; it is that person's all the same.
     """

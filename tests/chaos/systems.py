@@ -21,6 +21,7 @@ from banana_delivery.policy.asset_records import TestRow
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.policy.outcomes import RegistryMark
 from banana_delivery.policy.quality.matching import Matches
+from banana_delivery.policy.staged_versions import Wish
 from tests.chaos.faults import Machine
 
 IMAGES = 1000
@@ -56,6 +57,10 @@ class SimulatedRegistry(FakeRegistry):
     def mark(self, version: str, mark: RegistryMark) -> None:
         with self._call(f"mark {version} {mark.outcome}, production is {mark.serving}"):
             super().mark(version, mark)
+
+    def answer(self, version: str, wish: Wish, sentence: str) -> None:
+        with self._call(f"answer {wish} of {version}"):
+            super().answer(version, wish, sentence)
 
     def _call(self, what: str, *, changes: bool = True) -> AbstractContextManager[object]:
         return self._machine.call("registry", f"registry.{what}", RegistryError, changes=changes)

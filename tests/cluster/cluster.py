@@ -58,6 +58,16 @@ class Cluster:
         self.kubeconfig = os.environ["KUBECONFIG"]
         self._client = new_client_from_config(self.kubeconfig)
 
+    @property
+    def is_older(self) -> bool:
+        """Whether the server lacks what manifests without a component need, as all before 1.23 do."""
+        return self.api.get("/apis/autoscaling/v2") is None
+
+    @property
+    def manifests(self) -> str:
+        """The folder of the small cluster's manifests for this server."""
+        return "k8s/overlays/dev/older-api" if self.is_older else "k8s/overlays/dev"
+
     def kubectl(self, *arguments: str, check: bool = True, stdin: str | None = None) -> str:
         """Run kubectl; returns what it printed."""
         command = ["kubectl", "--kubeconfig", self.kubeconfig, *arguments]

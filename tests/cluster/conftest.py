@@ -82,7 +82,7 @@ def cluster() -> Iterator[Cluster]:
             f"{', '.join(missing)} not set: start a cluster; docs/kubernetes.md says what they name."
         )
     found = Cluster()
-    found.apply("k8s/overlays/dev/older-api")
+    found.apply(found.manifests)
     yield found
     found.reset()
     # The Gateway's address is free again for whoever plays on this cluster next.

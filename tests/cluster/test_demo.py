@@ -31,7 +31,7 @@ def unrouted(empty: Cluster) -> Iterator[Cluster]:
     """A cluster whose Gateway leads nowhere."""
     empty.kubectl("delete", "-k", str(ROOT / GATEWAY), "--ignore-not-found")
     yield empty
-    empty.apply("k8s/overlays/dev/older-api")
+    empty.apply(empty.manifests)
 
 
 @pytest.mark.long

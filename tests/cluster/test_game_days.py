@@ -12,7 +12,6 @@ from tests.cluster.load import Users
 from tests.cluster.world import ClusterWorld
 from tests.integration.delivery.test_every_phase import GOOD
 
-MANIFESTS = "k8s/overlays/dev/older-api"
 SETTLED = 50
 """Requests that users send afterwards; whatever is broken would show in them."""
 AT_ONCE_SECONDS = 5.0
@@ -23,7 +22,7 @@ AT_ONCE_SECONDS = 5.0
 def applied_afterwards(here: ClusterWorld) -> Iterator[None]:
     """Whatever a test has deleted is there for the next one."""
     yield
-    here.cluster.apply(MANIFESTS)
+    here.cluster.apply(here.cluster.manifests)
 
 
 def old_deployment_deleted(here: ClusterWorld, old: Colour) -> None:

@@ -15,7 +15,6 @@ from tests.cluster.cluster import PRODUCTION, Cluster, Production, Routed
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
 CARRIERS = {"gateway": ("httproute", "banana-api"), "endpoints": ("service", "banana-api-service")}
-MANIFESTS = "k8s/overlays/dev/older-api"
 PLATFORM = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -23,7 +22,7 @@ PLATFORM = "kubectl.kubernetes.io/last-applied-configuration"
 def applied_afterwards(cluster: Cluster) -> Iterator[None]:
     """Whatever a test has deleted is there for the next one."""
     yield
-    cluster.apply(MANIFESTS)
+    cluster.apply(cluster.manifests)
 
 
 def delete(cluster: Cluster, kind: str, name: str) -> None:
@@ -75,7 +74,7 @@ def test_applying_the_manifests_again_leaves_the_copy_and_what_was_made_from_it(
     Production(target, "another delivery").end()
     record = target.record(PRODUCTION)
 
-    cluster.apply(MANIFESTS)
+    cluster.apply(cluster.manifests)
 
     assert json.loads(cluster.get("configmap", NAME, "-n", "production")["data"]["record.json"])
     assert cluster.target(routed.way).record(PRODUCTION) == record

@@ -43,7 +43,9 @@ def test_every_object_is_valid_for_the_versions_in_support(cluster: Cluster, fol
 
 
 @pytest.mark.parametrize("folder", OLDER)
-def test_the_older_server_here_accepts_everything(cluster: Cluster, folder: str) -> None:
+def test_an_older_server_accepts_what_is_made_for_it(cluster: Cluster, folder: str) -> None:
+    if not cluster.is_older:
+        pytest.skip("these manifests are for Kubernetes 1.20 to 1.22")
     cluster.kubectl("apply", "--dry-run=server", "-k", str(ROOT / "k8s" / folder))
 
 
@@ -83,7 +85,7 @@ def test_applying_at_any_moment_changes_nothing_that_the_pipeline_owns(
         before, record, pods = _owned(cluster), routed.target.record(PRODUCTION), _names(cluster)
 
         for options in ((), ("--server-side", "--force-conflicts")):
-            cluster.apply("k8s/overlays/dev/older-api", *options)
+            cluster.apply(cluster.manifests, *options)
 
             assert _owned(cluster) == before
             assert routed.target.record(PRODUCTION) == record

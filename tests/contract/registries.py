@@ -34,6 +34,10 @@ class PipelineHarness(ABC):
         """A person points an alias at a version."""
 
     @abstractmethod
+    def write(self, version: str, tag: str, value: str) -> None:
+        """A person writes a tag beside a version."""
+
+    @abstractmethod
     def delete(self, version: str) -> None:
         """A person deletes a version."""
 
@@ -58,6 +62,9 @@ class FakeWorld(PipelineHarness):
 
     def alias(self, version: str, alias: str = "staging") -> None:
         self.registry.alias(version, alias)
+
+    def write(self, version: str, tag: str, value: str) -> None:
+        self.registry.write(version, tag, value)
 
     def delete(self, version: str) -> None:
         self.registry.delete(version)
@@ -115,6 +122,9 @@ class MlflowWorld(PipelineHarness):
 
     def alias(self, version: str, alias: str = "staging") -> None:
         self.client.set_registered_model_alias(self.name, alias, version)
+
+    def write(self, version: str, tag: str, value: str) -> None:
+        self.client.set_model_version_tag(self.name, version, tag, value)
 
     def delete(self, version: str) -> None:
         self.client.delete_model_version(self.name, version)

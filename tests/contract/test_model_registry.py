@@ -10,6 +10,7 @@ import pytest
 from banana_delivery.errors import MissingCheckpointError, RegistryError, UnknownVersionError
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import RegistryMark
+from banana_delivery.policy.staged_versions import Wish
 from tests.contract.registries import FakeWorld, MlflowWorld, PipelineHarness, sqlite_mlflow
 
 
@@ -280,3 +281,33 @@ def test_whether_there_is_a_signature_is_not_known_where_the_artifacts_are_not_t
         pipeline.registry.signature(version, tmp_path / "target")
 
     assert not isinstance(caught.value, MissingCheckpointError)
+
+
+@pytest.mark.parametrize("wish", Wish)
+def test_what_people_wrote_beside_a_staged_version_is_told_until_it_is_answered(
+    pipeline: PipelineHarness, wish: Wish
+) -> None:
+    version, other = pipeline.publish(), pipeline.publish()
+    for one in (version, other):
+        pipeline.stage(one)
+    moved = {one.version: one.staged_at for one in pipeline.registry.staged()}
+    pipeline.write(version, f"banana.{wish}", " The rare class has ten boxes. ")
+    pipeline.write(version, "owner", "Ada")
+    told = {one.version: one.wishes for one in pipeline.registry.staged()}
+    assert told[version] == {wish: "The rare class has ten boxes."}
+    assert not told.get(other)
+
+    for _ in range(2):
+        pipeline.registry.answer(version, wish, f"{wish}: it is on record.")
+    tags = pipeline.registry.describe(version).tags
+    assert tags == {"owner": "Ada", "banana.answer": f"{wish}: it is on record."}
+    assert not any(one.wishes for one in pipeline.registry.staged())
+    assert {one.version: one.staged_at for one in pipeline.registry.staged()} == moved, "no staging anew"
+
+
+def test_an_answer_has_to_have_a_version_and_a_registry(pipeline: PipelineHarness) -> None:
+    with pytest.raises(UnknownVersionError):
+        pipeline.registry.answer("77", Wish.APPROVE, "It is on record.")
+    version = pipeline.publish()
+    with pytest.raises(RegistryError):
+        pipeline.unreachable().answer(version, Wish.APPROVE, "It is on record.")

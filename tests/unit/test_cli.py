@@ -34,6 +34,7 @@ ARGUMENTS = {
     "resume": [],
     "prune": [],
     "rebuild": ["1"],
+    "check": ["no-such.pt"],
     "holdout": ["check"],
     "policy": ["show"],
     "scorecard": [],

@@ -223,7 +223,7 @@ def test_a_holder_that_is_stopped_is_ended_and_its_lock_taken(tmp_path: Path) ->
     with held_by_another_process(path) as holder:
         holder.send_signal(signal.SIGSTOP)
         with lock(path, 20.0, "The record", end_stopped=True):
-            assert not psutil.pid_exists(holder.pid)
+            assert holder.wait(10) == -signal.SIGKILL
 
 
 def test_a_holder_that_runs_is_never_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,6 +248,6 @@ def test_neither_a_rollback_nor_its_notice_waits_for_a_stopped_process(tmp_path:
         with kept.locked() as found:
             kept.write(found.replace(owner="Ada (rollback)"))
         assert teller.send(NOTICE)
-        assert not psutil.pid_exists(holder.pid)
+        assert holder.wait(10) == -signal.SIGKILL
     assert kept.read().owner == "Ada (rollback)"
     assert teller.sent() == [NOTICE]

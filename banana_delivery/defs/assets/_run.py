@@ -16,7 +16,6 @@ from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import (
     DagsterError,
     DriftError,
-    EvaluationError,
     FencedError,
     GateError,
     MissingCheckpointError,
@@ -25,14 +24,12 @@ from banana_delivery.errors import (
     UnknownVersionError,
     redacted,
 )
-from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
 from banana_delivery.policies.calendar import frozen
 from banana_delivery.policies.document import ReleasePolicy, Rules
-from banana_delivery.policy.asset_records import ArtifactRecord, AttemptRecord, ManualDecision, QualityRecord
-from banana_delivery.policy.gate import GateInputs, somebody, standing_override
+from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
+from banana_delivery.policy.gate import GateInputs, standing_override
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord, StoredRecord
 from banana_delivery.policy.outcomes import is_redeploy
-from banana_delivery.policy.quality.assessment import assess_quality, cannot_be_compared
 from banana_delivery.policy.staged_versions import is_version
 from banana_delivery.quoting import cited, in_log
 from banana_delivery.runs.audit_log import AuditLog
@@ -157,7 +154,13 @@ class DeliveryRun:
             windows=self.policy.freeze,
             now=self.recorder.clock.time(),
         )
-        return GateInputs(history=self.attempts, decisions=self.decisions, frozen=bool(closed), freeze=closed)
+        return GateInputs(
+            history=self.attempts,
+            decisions=self.decisions,
+            frozen=bool(closed),
+            freeze=closed,
+            approvers=self.policy.approvers,
+        )
 
     def rules(self, production: RolloutRecord) -> Rules:
         """The rules that this delivery goes by: those it began with, where another process of it wrote them down."""
@@ -168,7 +171,9 @@ class DeliveryRun:
 
     def override(self, ref: ImageRef) -> ManualDecision | None:
         """The person's word that lets an image in whatever speaks against it, if it stands."""
-        return standing_override(ref.digest, history=self.attempts, decisions=self.decisions)
+        return standing_override(
+            ref.digest, history=self.attempts, decisions=self.decisions, approvers=self.policy.approvers
+        )
 
     def fresh(self) -> DeliveryRun:
         """The same with what is on record now: under a claim on production nothing is revoked but by taking it over."""
@@ -330,51 +335,3 @@ def _decisions(audit_log: AuditLog, version: str, recorder: AttemptRecorder) -> 
     """What people decided about a version and what has not expired."""
     memory = sightings(recorder.settings, recorder.clock)
     return unexpired(audit_log.decisions(version), memory, recorder.settings)
-
-
-def _classes_of(run: DeliveryRun, version: str) -> tuple[str, ...]:
-    """What a version knows by the record of its export; empty if there is none."""
-    artifact = run.audit_log.latest(ArtifactRecord, "model_artifact", version)
-    return artifact.classes if artifact else ()
-
-
-def measure_quality(
-    run: DeliveryRun, target: ReleaseTarget, evaluator: Evaluator, ref: ImageRef, *, fresh: Environment
-) -> QualityRecord:
-    """The image as it runs in staging, judged alone and beside production on the same labelled images.
-
-    Args:
-        run: the delivery under way.
-        target: says where both answer.
-        evaluator: asks them.
-        ref: the image that runs in staging.
-        fresh: whose answers are asked for in any case; earlier ones of the same digest will do for the other. For a
-            redeploy they will do for both: its image was judged by them, and a comparison decides nothing.
-    """
-    live, waived = target.record(Environment.PRODUCTION).live, run.redeploying
-    staged = ReleaseEndpoint(target.url(Environment.STAGING), ref)
-    candidate = evaluator.answers(staged, run.say, fresh=fresh is Environment.STAGING and not waived)
-    production = None
-    if live:
-        serving = ReleaseEndpoint(target.url(Environment.PRODUCTION), live)
-        asked = fresh is Environment.PRODUCTION and not waived
-        production = evaluator.production_answers(serving, run.say, fresh=asked)
-    override = run.override(ref)
-    common = _classes_of(run, live.version) if live else ()
-    if production and (why := cannot_be_compared(candidate, common)):
-        raise EvaluationError(why)
-    record = assess_quality(
-        candidate,
-        production.matches if production else None,
-        minimum_map50=run.settings.minimum_map50,
-        waived=waived,
-        resamples=evaluator.resamples,
-        unanswered=production.unanswered if production else 0,
-        kept=production.kept if production else False,
-        overridden_by=somebody(override.by) if override else "",
-        margins=run.policy.quality,
-        common=common,
-        holdout=evaluator.holdout,
-    )
-    run.say(record.reason)
-    return record

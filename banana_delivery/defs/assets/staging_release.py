@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, measure_quality, start_run
+from banana_delivery.defs.assets._quality import measure_quality
+from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, start_run
 from banana_delivery.delivery.image_build import refuse_stranger
 from banana_delivery.delivery.lease import Lease, wait_for_rivals
 from banana_delivery.delivery.readiness import wait_until_ready

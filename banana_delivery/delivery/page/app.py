@@ -1,4 +1,4 @@
-"""The page's application: three files, what is new, what was, and reports. It only shows."""
+"""The page's application: three files, what is new, and what was. It only shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,8 +17,9 @@ from starlette.routing import Route
 from banana_delivery.delivery.live.looking import look_again, look_around
 from banana_delivery.delivery.page.feed import Feed
 from banana_delivery.delivery.record_attempt import report_file
-from banana_delivery.delivery.upkeep.scores import SCORECARD_PAGE
 from banana_delivery.errors import EvidenceError, RefusedError
+from banana_delivery.names import SCORECARD_PAGE
+from banana_delivery.notifications.messages import report_path
 from banana_delivery.platforms import platform
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.reports.overview import Json, Overview
@@ -33,8 +33,6 @@ STRICT = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-OF_REPORTS = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
-"""A report holds its style and its pictures, and nothing that acts."""
 HEADERS = {
     "Content-Security-Policy": STRICT,
     "Cache-Control": "no-store",
@@ -42,7 +40,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 KINDS = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
-_REPORT = re.compile(r"(version-[\w%.-]{1,150}|scorecard)\.html", re.ASCII)
 _SHOWN = {"version", "outcome", "reason", "digest", "at", "seconds", "run_id", "trigger", "actor", "requests", "failed"}
 MAY = (
     "This page only shows. To decide something, type: banana-delivery approve, override, rollback, pause, resume, "
@@ -80,10 +77,6 @@ class Page:
                 raise RefusedError(400, "An offset is a number.")
             return JSONResponse(await asyncio.to_thread(self._history, int(offset)), headers=HEADERS)
 
-        async def report(request: Request) -> Response:
-            page = await asyncio.to_thread(self._report, request.path_params["name"])
-            return Response(page, media_type="text/html", headers={**HEADERS, "Content-Security-Policy": OF_REPORTS})
-
         return Starlette(
             routes=[
                 Route("/delivery", _file("page.html")),
@@ -92,7 +85,6 @@ class Page:
                 Route("/delivery/events", events),
                 Route("/delivery/now", now),
                 Route("/delivery/history", history),
-                Route("/delivery/reports/{name}", report),
             ],
             exception_handlers={RefusedError: _refused},
         )
@@ -122,20 +114,8 @@ class Page:
         return self.log.each_readable()
 
     def _told(self, attempt: AttemptRecord) -> Json:
-        report = report_file(self.settings, attempt)
         shown = attempt.model_dump(mode="json", include=_SHOWN)
-        return {**shown, "report": report.name if report.is_file() else ""}
-
-    def _report(self, name: str) -> bytes:
-        """A report's page.
-
-        Raises:
-            RefusedError: if there is none of this name.
-        """
-        file: Path = self.settings.home / "reports" / name
-        if not _REPORT.fullmatch(name) or ".." in name or file.is_symlink() or not file.is_file():
-            raise RefusedError(404, "There is no such report, or it was pruned.")
-        return file.read_bytes()
+        return {**shown, "report": report_path(attempt) if report_file(self.settings, attempt).is_file() else ""}
 
 
 def page_app(settings: Settings, log: AuditLog) -> Starlette:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from banana_delivery.delivery.image_build import refuse_stranger
 from banana_delivery.delivery.lease import Lease
+from banana_delivery.delivery.live.beside import Beside
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rescue.answering import complete, ensure_answers
 from banana_delivery.delivery.rescue.choice import History, Sides, choose_sides
@@ -147,7 +148,7 @@ class EmergencyRollback:
             intent = intent.replace(seconds=time.monotonic() - start)
             record = lease.enter(Phase.ROLLING_BACK, intent=intent, previous=None, rolled_back=bad.version)
             # Before anything else: the run that was fenced off is about to notice, and would say less.
-            attempt = with_figures(attempt_of(intent), self._seen(before, intent))
+            attempt = with_figures(attempt_of(intent), self._seen_at_once(before, intent))
             if before.intent and before.intent.bad.digest != bad.digest:
                 self._put_on_record(attempt_of(before.intent))
             left = None if self._put_on_record(attempt) else intent
@@ -197,6 +198,12 @@ class EmergencyRollback:
             rolled_back = intent.bad.version if latest else record.rolled_back
             lease.enter(Phase.IDLE, candidate=None, intent=None, rolled_back=rolled_back)
         return f"the rollback of version {intent.bad.version} was put on record"
+
+    def _seen_at_once(self, before: RolloutRecord, intent: RollbackIntent) -> tuple[ShiftStep, ...]:
+        """What the users got, if that can be seen in a moment: a router that hangs keeps no line waiting."""
+        found: list[ShiftStep] = []
+        Beside("counting what users got").do(lambda: found.extend(self._seen(before, intent)))
+        return tuple(found)
 
     def _seen(self, before: RolloutRecord, intent: RollbackIntent) -> tuple[ShiftStep, ...]:
         """What the users got of it since its last step began; nothing where that cannot be seen."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from banana_delivery.errors import BadSettingsError
 from banana_delivery.files import write_atomically
+from banana_delivery.names import SCORECARD_PAGE
 from banana_delivery.policy.scorecard.card import DAY, Scorecard, scorecard
 from banana_delivery.quoting import cited
 from banana_delivery.reports.scorecard import scorecard_page
@@ -18,8 +19,6 @@ DAYS = 90
 """How far back it looks unless somebody says otherwise: a quarter has deliveries enough to tell from."""
 MARGIN_SECONDS = DAY
 """Lines follow each other in the order in which they were written, and not exactly by their clocks."""
-SCORECARD_PAGE = "scorecard.html"
-"""In the folder of the reports."""
 
 
 def score(log: AuditLog, since: float, until: float) -> Scorecard:

@@ -1,4 +1,4 @@
-"""The reports of attempts, served beside Dagster's pages, so that a link to one opens wherever the pages do."""
+"""The reports of attempts and the scorecard, served beside the pages: a link to one opens wherever the pages do."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from urllib.parse import quote
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from banana_delivery.names import SCORECARD_PAGE
 from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
 
 PREFIX = "/reports/"
+SCORECARD_PATH = "/reports/scorecard"
 _ATTEMPT = re.compile(r"/reports/(?P<version>[\w~.-]{1,120})/(?P<attempt>\d{1,12}-[a-z_]{1,20})", re.ASCII)
 HEADERS = {
     # A report is one file that needs nothing beside it, and runs nothing.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'",
+    "form-action 'none'; sandbox",
     "Cache-Control": "private, no-cache",
 }
 
@@ -44,14 +46,24 @@ class Reports:
         await self._answer(path)(scope, receive, send)
 
     def _answer(self, path: str) -> Response:
+        if path == SCORECARD_PATH:
+            return self._page(SCORECARD_PAGE) or _none("There is no scorecard yet.")
         named = _ATTEMPT.fullmatch(path)
         if named is None or named["version"].startswith("."):
-            return Response("There is no such report.", 404, media_type="text/plain")
+            return _none("There is no such report.")
         version = named["version"].replace("~", "%")
-        file = self._folder / f"version-{version}-{named['attempt']}.html"
-        if file.is_file():
-            return FileResponse(file, headers=HEADERS, media_type="text/html; charset=utf-8")
-        return RedirectResponse(trail_of(self._trail, version), 303)
+        found = self._page(f"version-{version}-{named['attempt']}.html")
+        return found or RedirectResponse(trail_of(self._trail, version), 303)
+
+    def _page(self, name: str) -> Response | None:
+        file = self._folder / name
+        if file.is_symlink() or not file.is_file():
+            return None
+        return FileResponse(file, headers=HEADERS, media_type="text/html; charset=utf-8")
+
+
+def _none(sentence: str) -> Response:
+    return Response(sentence, 404, media_type="text/plain")
 
 
 def trail_of(asset: str, version: str) -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from banana_delivery.delivery.deciding.decisions import claimed_by, decide
 from banana_delivery.delivery.image_build import refuse_stranger
-from banana_delivery.delivery.launch import claimed_by, decide
 from banana_delivery.errors import GateError, ImageError, NothingToRollBackError, UnknownVersionError
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.policy.asset_records import AbRecord, ArtifactRecord, DecisionKind, ImageRecord, ManualDecision

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import NoReturn
 
 import pytest
 
-from banana_delivery.errors import GoneAlreadyError, NothingToRollBackError, NotReadyError
+from banana_delivery.errors import GoneAlreadyError, NothingToRollBackError, NotReadyError, TargetError
 from banana_delivery.policy.asset_records import DecisionKind, ManualDecision
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord
 from banana_delivery.targets.base import Readiness
@@ -166,6 +167,26 @@ def test_a_look_that_fails_does_not_close_the_way_back(pipeline: PipelineHarness
         pipeline.target.place.fail_next(method, "The API does not answer.", times=2)
     pipeline.roll_back(reason="It looks wrong.")
     assert pipeline.serving == FIRST
+
+
+def test_a_router_that_does_not_answer_keeps_neither_users_nor_the_line_waiting(
+    pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = release(pipeline)
+    asked, answers = threading.Event(), threading.Event()
+
+    def hangs(environment: Environment) -> NoReturn:
+        asked.set()
+        answers.wait()
+        raise TargetError(f"The router of {environment} did not answer.")
+
+    monkeypatch.setattr(pipeline.target, "traffic", hangs)
+    pipeline.roll_back(reason="It looks wrong.")
+
+    assert asked.is_set()
+    assert pipeline.serving == FIRST
+    assert pipeline.attempts(version)[0].revoked
+    answers.set()
 
 
 def test_an_image_that_has_gone_already_is_an_answer_of_its_own(pipeline: PipelineHarness) -> None:

@@ -147,11 +147,12 @@ def test_the_page_and_the_documents_tell_the_same_of_who_owns_which_field() -> N
 
 def test_the_example_still_finds_its_parts_when_it_was_copied_as_the_page_and_the_documents_say() -> None:
     for page in (README, (ROOT / "docs/kubernetes.md").read_text()):
-        ((source, copy),) = re.findall(r"cp -r (\S+) ([\w/]+)", page)
-        kustomizations = sorted((ROOT / source).rglob("kustomization.yaml"))
-        assert len(kustomizations) == 2
-        for path in kustomizations:
-            there = ROOT / copy / path.parent.relative_to(ROOT / source)
-            parts = read(path)["resources"]
-            # The copy is not there, and `..` from a folder that is not there leads nowhere.
-            assert all(Path(os.path.normpath(there / part)).is_dir() for part in parts), path
+        copies = dict(re.findall(r"cp -r (\S+) ([\w/-]+)", page))
+        assert "k8s/overlays/example" in copies
+        for source, copy in copies.items():
+            for path in sorted((ROOT / source).rglob("kustomization.yaml")):
+                there = ROOT / copy / path.parent.relative_to(ROOT / source)
+                for part in read(path)["resources"]:
+                    # The copy is not there, and `..` from a folder that is not there leads nowhere.
+                    found = os.path.normpath(there / part).replace(str(ROOT / copy), str(ROOT / source))
+                    assert Path(found).exists(), (path, part)

@@ -25,6 +25,8 @@ def test_the_products_policies_are_not_foolish(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("approvers: {needed: 2}", "one person who types under two names is two"),
+        ("approvers: {needed: 2, who: [ada, ada]}", "names 1 and 2 are needed"),
         ("plan: {alpha: 0.5}", "one in 2 sound releases may be turned back"),
         ("plan: {healthy_alpha: 0.2}", "one in 5 candidates beyond a limit may pass early"),
         ("plan: {error_threshold: 0.5}", "plan.error_threshold is 0.5: one in 2 requests may be bad"),

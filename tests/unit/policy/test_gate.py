@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from banana_delivery.policy.asset_records import AbVerdict, AttemptRecord, DecisionKind, ManualDecision, Verdict
-from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
+from banana_delivery.policy.gate import Approvers, GateDecision, GateStatus, evaluate_gate
 from banana_delivery.policy.model import Outcome
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -109,3 +109,61 @@ def test_whoever_is_kept_out_is_told_what_to_type() -> None:
     assert "banana-delivery deliver 7" in refused.reason
     assert "banana-delivery override 7" in revoked.reason
     assert "banana-delivery approve 7" in parked.reason
+
+
+def said_by(by: str, kind: DecisionKind, at: float = 11.0, digest: str = "") -> ManualDecision:
+    return decision(kind, at, digest).replace(by=by)
+
+
+ADA, BOB = "ada@example.com (Kubernetes user)", "bob@example.com (Kubernetes user)"
+NAMED = ("ada@example.com", "bob@example.com")
+
+
+@pytest.mark.parametrize(
+    ("approvers", "people", "opens"),
+    [
+        (Approvers(needed=2), [ADA], False),
+        (Approvers(needed=2), [ADA, ADA], False),
+        (Approvers(needed=2), [ADA, BOB], True),
+        (Approvers(who=NAMED), [ADA], True),
+        (Approvers(who=NAMED), ["claimed by ada@example.com on desk"], False),
+        (Approvers(who=NAMED), ["ada@example.community (Kubernetes user)"], False),
+        (Approvers(needed=2, who=NAMED), [ADA, "eve@example.com (Kubernetes user)"], False),
+        (Approvers(needed=2, who=NAMED), [BOB, ADA], True),
+    ],
+)
+@pytest.mark.parametrize("kind", DecisionKind)
+def test_as_many_of_those_who_may_have_to_say_so_as_the_policy_wants(
+    approvers: Approvers, people: list[str], opens: bool, kind: DecisionKind
+) -> None:
+    waits = [verdict(Verdict.INCONCLUSIVE)] if kind is DecisionKind.APPROVAL else [verdict(Verdict.FAIL)]
+    history = [] if kind is DecisionKind.APPROVAL else [RELEASED, REVOKED]
+    found = evaluate_gate(
+        "7",
+        DIGEST,
+        verdicts=waits,
+        history=history,
+        decisions=[said_by(by, kind, 11.0 + number) for number, by in enumerate(people)],
+        frozen=False,
+        approvers=approvers,
+    )
+    assert (found.status is GateStatus.OPEN) is opens
+    if not opens:
+        assert f"{approvers.needed} " in found.reason
+        assert all(by in found.reason for by in people if approvers.may(by))
+
+
+def test_a_word_about_another_image_or_from_before_the_report_is_none_of_those_that_are_needed() -> None:
+    kind = DecisionKind.APPROVAL
+    for stale in (said_by(BOB, kind, 9.0), said_by(BOB, kind, 12.0, OTHER)):
+        found = evaluate_gate(
+            "7",
+            DIGEST,
+            verdicts=[verdict(Verdict.INCONCLUSIVE)],
+            history=[],
+            decisions=[said_by(ADA, kind), stale],
+            frozen=False,
+            approvers=Approvers(needed=2),
+        )
+        assert found.status is GateStatus.PARKED
+        assert found.reason.endswith(f"(2 people have to; so far: {ADA})")

@@ -169,7 +169,7 @@ async function history(older = false) {
     }
     if (one.report) {
       const report = made("a", "report");
-      report.href = `/delivery/reports/${encodeURIComponent(one.report)}`;
+      report.href = one.report;
       report.setAttribute("aria-label", `Report of version ${one.version}, ${one.outcome}`);
       more.append(report);
     }

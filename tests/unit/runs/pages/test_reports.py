@@ -41,8 +41,18 @@ def test_the_link_of_a_message_leads_to_its_report_and_the_report_runs_nothing(
     answer = pages.get(report_path(attempt))
     assert (answer.status_code, answer.text) == (200, "<p>all of it</p>")
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
+    policy = answer.headers["content-security-policy"]
+    for rule in ("default-src 'none'", "sandbox", "frame-ancestors 'self'"):
+        assert rule in policy
+    assert "script-src" not in policy
+
+
+def test_the_scorecard_is_there_once_it_was_made(pages: TestClient, tmp_path: Path) -> None:
+    assert pages.get("/reports/scorecard").status_code == 404
+    (tmp_path / "reports" / "scorecard.html").write_text("<h1>Kept</h1>")
+    answer = pages.get("/reports/scorecard")
+    assert (answer.status_code, answer.text) == (200, "<h1>Kept</h1>")
+    assert "sandbox" in answer.headers["content-security-policy"]
 
 
 def test_a_report_that_is_gone_leads_to_the_audit_trail_of_its_version(pages: TestClient) -> None:
@@ -58,6 +68,14 @@ def test_a_report_that_is_gone_leads_to_the_audit_trail_of_its_version(pages: Te
 def test_nothing_else_is_found_there(pages: TestClient, path: str) -> None:
     answer = pages.get(path)
     assert answer.status_code in {400, 404} and "secret" not in answer.text
+
+
+def test_a_link_in_the_folder_leads_nowhere_else(pages: TestClient, tmp_path: Path) -> None:
+    for name in (report_name(ATTEMPT), "scorecard"):
+        (tmp_path / "reports" / f"{name}.html").symlink_to(tmp_path / "evidence.keys")
+    for path in (report_path(ATTEMPT), "/reports/scorecard"):
+        answer = pages.get(path)
+        assert answer.status_code in {303, 404} and "secret" not in answer.text
 
 
 def test_a_stranger_s_name_for_this_machine_shows_no_report(pages: TestClient) -> None:

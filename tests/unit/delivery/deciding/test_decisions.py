@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from banana_delivery.delivery.launch import claimed_by, decided_by
+from banana_delivery.delivery.deciding.decisions import claimed_by, decided_by
 from banana_delivery.policy.gate import CLAIMED
 from banana_delivery.settings import Settings
 

@@ -1,0 +1,154 @@
+"""One look of the staging sensor after the other: what is newly staged, and what people wrote beside it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import dagster as dg
+
+from banana_delivery.delivery.deciding.wishes import TRIGGER, Wishes
+from banana_delivery.delivery.publish_outcome import OutcomePublisher
+from banana_delivery.delivery.record_attempt import AttemptRecorder
+from banana_delivery.errors import RegistryError
+from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
+from banana_delivery.names import ACTOR_TAG, STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
+from banana_delivery.notifications.alarms import registry_trouble
+from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
+from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.outages import Outage, Trouble, Word, assess
+from banana_delivery.policy.staged_versions import Overtaken, Staging, Trigger, choose, look, parse_cursor, superseded
+from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.lifecycle import Runs
+from banana_delivery.waiting import Clock
+
+LOG = logging.getLogger(__name__)
+
+
+class Looking:
+    """The looks of one tick; what one has seen, the next one knows.
+
+    Attributes:
+        cursor: what is known after the last look.
+    """
+
+    def __init__(
+        self,
+        context: dg.SensorEvaluationContext,
+        here: CodeLocation,
+        registry: ModelRegistry,
+        clock: Clock,
+        recorder: AttemptRecorder,
+    ) -> None:
+        self.cursor = parse_cursor(context.cursor)
+        self._registry, self._clock, self._recorder = registry, clock, recorder
+        self._watch = _RegistryWatch(recorder.publisher, clock, dict(self.cursor.outages))
+        self._here = here
+        self._audit_log, self._runs = AuditLog(context.instance, self._here), Runs(context.instance, self._here)
+        self._wishes = Wishes(registry, recorder, self._audit_log, self._runs, clock)
+        # Before anything is asked, tell what could not be told when it happened.
+        if (refused := recorder.publisher.catch_up(self._audit_log.made)) is not None:
+            self._watch.tried(Trouble.REFUSED, refused)
+
+    def look(self) -> dg.SensorResult | dg.SkipReason:
+        """Ask the registry once, and ask for a delivery of what is new."""
+        parsed = self.cursor
+        try:
+            staged = self._registry.staged()
+        except RegistryError as error:
+            self._watch.tried(Trouble.UNREACHABLE, str(error))
+            self.cursor = parsed.replace(outages=dict(self._watch.outages))
+            return dg.SkipReason(f"The registry does not answer, nothing is lost, the next tick asks again: {error}")
+        self._watch.tried(Trouble.UNREACHABLE, "")
+        rejected = self._wishes.act_on(staged)
+        now = [_staging(one) for one in staged]
+        self.cursor, triggers = look(parsed.replace(outages=dict(self._watch.outages)), now, self._clock.time())
+        if not parsed.looked:
+            triggers = [one for one in triggers if not _tried_before(self._audit_log, self._runs, one)]
+        deliver, overtaken = choose([one for one in triggers if one.version not in rejected])
+        approved = [self._go_on(one) for one in self._wishes.approved]
+        self._wishes.approved.clear()
+        if not deliver and not approved:
+            return dg.SkipReason(f"{len(now)} versions are staged, none of them newly.")
+        for one in overtaken:
+            self._recorder.record(self._audit_log, _never_started(one, self._clock.time()))
+        for first in deliver[:1]:
+            for run in superseded(self._runs.under_way(), first):
+                self._runs.supersede(run.run_id, first.version)
+        return dg.SensorResult(
+            run_requests=[*approved, *(_request(trigger) for trigger in deliver)],
+            dynamic_partitions_requests=[
+                self._here.partitions.build_add_request([trigger.version for trigger in deliver])
+            ],
+            cursor=self.cursor.model_dump_json(),
+        )
+
+    def _go_on(self, approval: ManualDecision) -> dg.RunRequest:
+        """The rest of a delivery that waited for an approval."""
+        return dg.RunRequest(
+            run_key=f"{approval.version} approved at {approval.at}",
+            partition_key=approval.version,
+            asset_selection=[self._here.key("production_release")],
+            tags={TRIGGER_TAG: TRIGGER, ACTOR_TAG: approval.by},
+        )
+
+
+@dataclass
+class _RegistryWatch:
+    """Tells people once in a while that the registry is away or refuses us, and that it is well again."""
+
+    publisher: OutcomePublisher
+    clock: Clock
+    outages: dict[Trouble, Outage]
+
+    def tried(self, trouble: Trouble, failed: str) -> None:
+        """Take one more try into account; ``failed`` says why it failed, and is empty if it did not."""
+        before = self.outages.get(trouble, Outage())
+        now, word = assess(before, trouble, failed, self.clock.monotonic(), self.clock.time())
+        self.outages[trouble] = now
+        if word is None:
+            return
+        told = registry_trouble(self.publisher.model, trouble, before if word is Word.OVER else now, word)
+        try:
+            self.publisher.notifier.send(told)
+        except OSError as error:
+            LOG.warning("Nobody could be told that %s: %s", told.title, error)
+
+
+def _staging(one: StagedVersion) -> Staging:
+    return Staging(version=one.version, staged_at=one.staged_at if one.by_stage else None)
+
+
+def _tried_before(audit_log: AuditLog, runs: Runs, trigger: Trigger) -> bool:
+    """Whether the audit trail knows of this staging, since the cursor does not: parked versions stay staged, too.
+
+    A delivery that this sensor started says for which staging, in the registry's own time; it is asked whether that was
+    this one, never whether it was before. What a person delivered counts for whatever staging there is.
+    """
+    stagings = (runs.staging_of(attempt.run_id) for attempt in audit_log.said_attempts(trigger.version, readable=True))
+    return any(not staging or not trigger.by_stage or staging == trigger.staging for staging in stagings)
+
+
+def _request(trigger: Trigger) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=trigger.run_key,
+        partition_key=trigger.version,
+        tags={
+            TRIGGER_TAG: "sensor",
+            STAGED_AT_TAG: trigger.staging,
+            STAGING_ORDER_TAG: str(trigger.order),
+        },
+    )
+
+
+def _never_started(one: Overtaken, now: float) -> AttemptRecord:
+    """A version that a later staging overtook before its run existed still gets its line in the audit trail."""
+    return AttemptRecord(
+        version=one.trigger.version,
+        outcome=Outcome.SUPERSEDED,
+        reason=f"Version {one.by.version} was staged later, before this delivery started.",
+        trigger="sensor",
+        run_id=one.trigger.run_key,
+        at=now,
+    )

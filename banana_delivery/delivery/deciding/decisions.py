@@ -1,0 +1,146 @@
+"""What people decide about versions and about production, put on record with who decided."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+
+from banana_delivery.errors import GateError
+from banana_delivery.model_registry.base import ModelRegistry
+from banana_delivery.policies.calendar import moment, outlasts, until_words
+from banana_delivery.policy import commands
+from banana_delivery.policy.asset_records import DecisionKind, ImageRecord, ManualDecision
+from banana_delivery.policy.gate import CLAIMED
+from banana_delivery.policy.holds import FreezeRecord
+from banana_delivery.policy.model import ImageRef
+from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.instance import open_instance
+from banana_delivery.settings import Settings
+from banana_delivery.waiting import Clock
+
+_NOBODYS = ("system:serviceaccount:", "system:node:")
+"""How Kubernetes' names of accounts begin that no person has."""
+
+
+def claimed_by() -> str:
+    """Who types, as far as this machine says: its user, whom nobody asked for a proof."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # A user without a name, as in a container.
+        name = f"user {os.getuid()}"
+    return f"{CLAIMED}{name} on {socket.gethostname()}"
+
+
+def decided_by(user: str) -> str:
+    """Who decides: whom the cluster says that he is, if it says so of a person.
+
+    Args:
+        user: by the cluster's word; empty if it has none. An account that several share, as a pod's, is no person.
+    """
+    if not user:
+        return claimed_by()
+    if user.startswith(_NOBODYS):
+        return f"{claimed_by()}, with the account {user}"
+    return f"{user} (Kubernetes user)"
+
+
+def decide(
+    settings: Settings,
+    registry: ModelRegistry,
+    clock: Clock,
+    kind: DecisionKind,
+    version: str,
+    digest: str,
+    reason: str,
+    by: str = "",
+) -> ManualDecision:
+    """Put a person's decision about one image of an existing version on record.
+
+    Args:
+        settings: where the audit trail is.
+        registry: knows which versions exist.
+        clock: dates it, for people.
+        kind: approval or override.
+        version: MLflow model version.
+        digest: the beginning of the image's digest; empty for the version's latest image.
+        reason: why, in one sentence.
+        by: who says it; empty for whom this machine says.
+
+    Raises:
+        GateError: if there is no reason, or no such image.
+        UnknownVersionError: if there is no such version.
+        DagsterError: if it cannot be put on record.
+    """
+    if not reason.strip():
+        raise GateError(f"An {kind} needs a reason, which the audit trail keeps; say why: --reason '...'")
+    with open_instance(settings) as instance:
+        log = AuditLog(instance, CodeLocation.of(settings))
+        version = registry.describe(version).version
+        return put_on_record(log, clock, kind, version, digest, reason, by or claimed_by())
+
+
+def put_on_record(
+    log: AuditLog, clock: Clock, kind: DecisionKind, version: str, digest: str, reason: str, by: str
+) -> ManualDecision:
+    """The same for a version that exists, in an audit trail that is open.
+
+    Raises:
+        GateError: if there is no such image.
+        EvidenceError: if there is no key to sign it with.
+    """
+    decision = ManualDecision(
+        kind=kind,
+        version=version,
+        digest=_decided(log, version, digest).digest,
+        by=by,
+        reason=reason.strip(),
+        at=clock.time(),
+    )
+    log.record_decision(decision)
+    return decision
+
+
+def say_freeze(settings: Settings, clock: Clock, by: str, reason: str, until: str, *, frozen: bool) -> FreezeRecord:
+    """Put on record that nothing is to enter production any more, or that deliveries may again; it counts at once.
+
+    Args:
+        settings: where the audit trail is.
+        clock: dates it.
+        by: who says it.
+        reason: why, in one sentence.
+        until: when it ends by itself, as typed; empty for never.
+        frozen: which of the two.
+
+    Raises:
+        GateError: if there is no reason, or no such time.
+        DagsterError: if it cannot be put on record.
+    """
+    if not reason.strip():
+        raise GateError("It needs a reason, which the audit trail keeps; say why: --reason '...'")
+    try:
+        end = moment(until, clock.time()) if until.strip() else None
+    except ValueError as error:
+        raise GateError(str(error)) from None
+    said = FreezeRecord(frozen=frozen, by=by, reason=reason.strip(), at=clock.time(), until=end)
+    with open_instance(settings) as instance:
+        log = AuditLog(instance, CodeLocation.of(settings))
+        before = log.freeze()
+        if before and outlasts(before, said):
+            raise GateError(
+                f"{before.by} froze deliveries{until_words(before.until)} already, which lasts longer; to end that "
+                f"first, type: {commands.unfreeze()}"
+            )
+        log.record_freeze(said)
+    return said
+
+
+def _decided(log: AuditLog, version: str, digest: str) -> ImageRef:
+    """The image that a decision is about."""
+    wanted = digest if digest.startswith("sha256:") else f"sha256:{digest}"
+    for image in log.all(ImageRecord, "image", version):
+        if image.ref.digest.startswith(wanted):
+            return image.ref
+    which = f"no image {digest[:19]}" if digest else "no image yet that a decision could be about"
+    raise GateError(f"Version {version} has {which} on record; deliver it first, type: {commands.deliver(version)}")

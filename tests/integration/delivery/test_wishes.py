@@ -1,0 +1,193 @@
+"""What people write beside a staged version in the registry counts as their decision, as far as the settings let it."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from banana_delivery.errors import RegistryRefusedError
+from banana_delivery.names import ANSWER_TAG
+from banana_delivery.policy.asset_records import DecisionKind
+from banana_delivery.policy.gate import CLAIMED
+from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.staged_versions import Wish
+from tests.integration.delivery.serving import FIRST
+from tests.support.pipeline import PipelineHarness
+
+UNDECIDED = 0.88
+REASON = "Ten more photos say so."
+
+
+class Looks:
+    """The staging sensor, look after look."""
+
+    def __init__(self, pipeline: PipelineHarness) -> None:
+        self.pipeline = pipeline
+        self.cursor: str | None = None
+
+    def look(self) -> list[dg.RunRequest]:
+        found = self.pipeline.tick("staged_versions", self.cursor)
+        if isinstance(found, dg.SkipReason):
+            return []
+        assert isinstance(found, dg.SensorResult)
+        self.cursor = found.cursor
+        return list(found.run_requests or [])
+
+
+@pytest.fixture
+def looks(pipeline: PipelineHarness) -> Looks:
+    return Looks(pipeline)
+
+
+def let(pipeline: PipelineHarness, *wishes: Wish) -> None:
+    settings = pipeline.resources.settings.model_copy(update={"registry_decisions": [one.value for one in wishes]})
+    pipeline.change(settings=settings)
+
+
+def parked(pipeline: PipelineHarness, looks: Looks) -> str:
+    version = pipeline.stage(UNDECIDED)
+    looks.look()
+    pipeline.run(version)
+    assert pipeline.attempts(version)[0].outcome is Outcome.PARKED
+    return version
+
+
+def answer(pipeline: PipelineHarness, version: str) -> str:
+    return pipeline.registry.describe(version).tags.get(ANSWER_TAG, "")
+
+
+def test_an_approval_lets_the_rest_of_the_delivery_go_on_once(pipeline: PipelineHarness, looks: Looks) -> None:
+    let(pipeline, Wish.APPROVE)
+    version = parked(pipeline, looks)
+    pipeline.registry.write(version, "banana.approve", REASON)
+
+    first, second = looks.look(), looks.look()
+    assert looks.look() == []
+    assert {request.run_key for request in (*first, *second)} == {first[0].run_key}, "Dagster makes one run of a key"
+    (said,) = pipeline.audit_log.decisions(version)
+    assert (said.kind, said.reason) == (DecisionKind.APPROVAL, REASON)
+    assert said.by.startswith(CLAIMED)
+    assert REASON in answer(pipeline, version)
+    (request,) = first
+    assert request.asset_selection == [pipeline.location.key("production_release")]
+    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    released = pipeline.attempts(version)[0]
+    assert (released.outcome, released.basis, released.trigger) == (Outcome.RELEASED, "approval", "registry")
+
+
+def test_an_override_of_a_revoked_version_is_there_before_its_delivery_and_is_spent_with_it(
+    pipeline: PipelineHarness, looks: Looks
+) -> None:
+    let(pipeline, Wish.OVERRIDE)
+    version = pipeline.stage(0.9999)
+    looks.look()
+    pipeline.run(version)
+    pipeline.roll_back(reason="It looks wrong.")
+    pipeline.registry.write(version, "banana.override", REASON)
+    assert looks.look() == [], "nobody staged it"
+    pipeline.registry.stage(version)
+    (request,) = looks.look()
+    looks.look()
+
+    pipeline.run(version, tags=dict(request.tags or {}))
+    assert (pipeline.serving, pipeline.attempts(version)[0].basis) == (version, "override")
+    pipeline.roll_back(reason="It is wrong.")
+    pipeline.registry.stage(version)
+    looks.look()
+    pipeline.run(version)
+    assert pipeline.attempts(version)[0].outcome is Outcome.REJECTED
+    assert len(pipeline.audit_log.decisions(version)) == 1
+
+
+def test_a_rejection_ends_what_waits_and_people_are_told(pipeline: PipelineHarness, looks: Looks) -> None:
+    version = parked(pipeline, looks)
+    pipeline.registry.write(version, "banana.reject", REASON)
+
+    assert [looks.look() for _ in range(3)] == [[], [], []]
+    attempts = [one for one in pipeline.attempts(version) if one.outcome is Outcome.REJECTED]
+    assert [(one.trigger, REASON in one.reason) for one in attempts] == [("registry", True)]
+    assert pipeline.registry.describe(version).stage == "None"
+    assert "rejected" in answer(pipeline, version)
+    assert [one.title for one in pipeline.sent if REASON in one.body] == [pipeline.sent[-1].title]
+    assert pipeline.serving == FIRST
+
+
+def test_a_version_that_is_staged_and_rejected_at_once_is_never_delivered(
+    pipeline: PipelineHarness, looks: Looks
+) -> None:
+    version = pipeline.stage(0.99)
+    pipeline.registry.write(version, "banana.reject", REASON)
+
+    assert [looks.look() for _ in range(2)] == [[], []]
+    assert pipeline.attempts(version)[0].outcome is Outcome.REJECTED
+
+
+def test_a_delivery_under_way_is_cancelled_first_and_rejected_once_it_has_ended(
+    pipeline: PipelineHarness, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = pipeline.stage(UNDECIDED)
+    looks.look()
+    run = pipeline.instance.create_run_for_job(
+        pipeline.defs.resolve_job_def("deliver"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": version, **pipeline.location.tags},
+    )
+    cancelled: list[str] = []
+    monkeypatch.setattr(pipeline.instance.run_coordinator, "cancel_run", cancelled.append)
+    pipeline.registry.write(version, "banana.reject", REASON)
+
+    looks.look()
+    assert cancelled == [run.run_id]
+    assert pipeline.attempts(version) == []
+    assert answer(pipeline, version) == ""
+    pipeline.instance.report_run_canceled(run)
+    looks.look()
+    assert pipeline.attempts(version)[0].outcome is Outcome.REJECTED
+
+
+@pytest.mark.parametrize("wish", [Wish.APPROVE, Wish.OVERRIDE])
+def test_what_the_settings_do_not_let_a_tag_decide_is_answered_with_what_to_type(
+    pipeline: PipelineHarness, looks: Looks, wish: Wish
+) -> None:
+    version = parked(pipeline, looks)
+    pipeline.registry.write(version, f"banana.{wish}", REASON)
+
+    assert looks.look() == []
+    assert pipeline.audit_log.decisions(version) == []
+    told = answer(pipeline, version)
+    assert f"banana-delivery {wish} {version}" in told
+    assert "BANANA_REGISTRY_DECISIONS" in told
+
+
+def test_a_wish_needs_a_reason_and_an_image(pipeline: PipelineHarness, looks: Looks) -> None:
+    let(pipeline, *Wish)
+    version = pipeline.stage(UNDECIDED)
+    for wish, value, says in (
+        (Wish.APPROVE, "  ", "needs a reason"),
+        (Wish.REJECT, "", "needs a reason"),
+        (Wish.OVERRIDE, REASON, "no image yet"),
+    ):
+        pipeline.registry.write(version, f"banana.{wish}", value)
+        looks.look()
+        assert says in answer(pipeline, version)
+    assert pipeline.audit_log.decisions(version) == []
+    assert pipeline.attempts(version) == []
+
+
+def test_a_registry_that_does_not_let_itself_be_written_stops_no_delivery(
+    pipeline: PipelineHarness, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let(pipeline, Wish.APPROVE)
+    version = parked(pipeline, looks)
+
+    def refuses(*_: object) -> None:
+        raise RegistryRefusedError("MLflow refuses this account.")
+
+    monkeypatch.setattr(pipeline.registry, "answer", refuses)
+    pipeline.registry.write(version, "banana.approve", REASON)
+    other = pipeline.stage(0.99)
+
+    keys = [{request.run_key for request in looks.look()} for _ in range(3)]
+    assert any(f"{other}@" in str(key) for key in keys[0])
+    assert len(set.union(*keys)) == 2
+    assert len(pipeline.audit_log.decisions(version)) == 1
