@@ -110,11 +110,7 @@ def breaks(part: Part, share: float, rate: float) -> bool:
 
 
 def shared_parts(plan: Plan, candidate: Tallies, *actives: Tallies) -> dict[str, Part]:
-    """What is not held against the candidate, as the active release broke the same limit meanwhile.
-
-    That is what of its bad requests is beyond its limit, and none of the others. Evidence grows with each bad request,
-    so without some of them it is never stronger than with all; to leave out the good ones of such a look too, because
-    of the bad ones that were counted in it, would make it so.
+    """What of the candidate's requests is not held against it, as the active release broke the same limit meanwhile.
 
     Args:
         plan: the rollout plan.
@@ -132,7 +128,7 @@ def shared_parts(plan: Plan, candidate: Tallies, *actives: Tallies) -> dict[str,
             if exceeds(part, share) and any(
                 breaks(theirs, share, rate) for active in actives for theirs in _parts(plan, active, limit)
             ):
-                found[key(source, limit)] = Part(bad=part.bad - math.floor(share * part.judged))
+                found[key(source, limit)] = part
     return found
 
 

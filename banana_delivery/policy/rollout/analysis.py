@@ -329,9 +329,10 @@ def _against_limits(plan: Plan, state: StepState) -> Iterator[Finding]:
             left_out = whole.shared.get(name, NOBODY)
             part = everything - left_out
             if exceeds(part, share):
-                log_e = e_values.log_e_too_many_errors(part.bad, part.judged - part.bad, share)
+                # What is left out depends on what was counted, so the evidence is never more than all of it gives.
+                log_e = min(_too_many(one, share) for one in {part, everything})
                 actives = [whole.active.get(key(each, limit), NOBODY) for each in TRAFFIC_SOURCES]
-                yield _finding(plan, state, limit, source, 0, part, log_e, actives, share, left_out.bad)
+                yield _finding(plan, state, limit, source, 0, part, log_e, actives, share, left_out.judged)
             onset = state.onsets.get(name, NO_ONSET)
             if onset.part.judged:
                 yield _finding(plan, state, limit, source, 1, onset.part, onset.log_e, onset.actives, share)
@@ -352,8 +353,12 @@ def _finding(
     """A test that points against the candidate, and what the active release did meanwhile if that excuses it."""
     excuse = next((one for one in actives if breaks(one, share, part.bad / part.judged)), None)
     needed = rejection_threshold(plan, state.step, limit, window)
-    doubt = e_values.log_e_too_many_errors(part.bad, part.judged - part.bad, share) if window else log_e
+    doubt = _too_many(part, share) if window else log_e
     return Finding(limit, source, window, part.bad, part.judged, log_e, needed, doubt, excuse, left_out)
+
+
+def _too_many(part: Part, share: float) -> float:
+    return e_values.log_e_too_many_errors(part.bad, part.judged - part.bad, share)
 
 
 def _against_active(plan: Plan, state: StepState, candidate: Colour) -> Iterator[Finding]:

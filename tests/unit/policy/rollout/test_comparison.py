@@ -60,7 +60,7 @@ def test_a_look_in_which_one_colour_was_not_asked_changes_nothing() -> None:
     assert once.after(Part(0, 0), Part(3, 5)) == once
 
 
-@pytest.mark.parametrize(("ours", "most"), [(30, 8), (15, 8), (3, 9), (1, 11)])
+@pytest.mark.parametrize(("ours", "most"), [(30, 11), (15, 11), (3, 12), (1, 14)])
 def test_a_candidate_alone_in_its_failures_is_found_after_as_many_seconds(ours: int, most: int) -> None:
     needed, compared, seconds = blame_threshold(QUICK, PAIRED), NOT_COMPARED, 0
     while compared.log_e < needed:
@@ -91,11 +91,11 @@ def failing(scene: Scene, seconds: int, every: int) -> StepVerdict:
 
 
 def test_a_candidate_within_its_limits_is_found_by_its_probes_over_several_steps() -> None:
-    """It fails 2 % of its probes, and production none."""
+    """It fails 2.5 % of its probes, and production none."""
     scene = Scene(step=SHIFT_20.replace(minimum_seconds=40))
-    assert failing(scene, 39, every=10) is not StepVerdict.FAIL
+    assert failing(scene, 39, every=8) is not StepVerdict.FAIL
     later = Scene(step=WATCH.replace(minimum_seconds=40), paired=scene.state.paired)
-    assert failing(later, 80, every=10) is StepVerdict.FAIL
+    assert failing(later, 80, every=8) is StepVerdict.FAIL
     judgement = later.judgements[-1]
     assert (judgement.limit, judgement.source, judgement.proven) == (Limit.WORSE_THAN_ACTIVE, PROBE, True)
     paired = later.state.paired
