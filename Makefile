@@ -1,5 +1,5 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
-.PHONY: demo up down wheel check format test test-integration test-e2e test-long chaos test-docker test-cluster \
+.PHONY: demo up down wheel docs check format test test-integration test-e2e test-long chaos test-docker test-cluster \
         test-cluster-dagster demo-cluster lock audit bench-image bench-serving bench-prediction-log bench-scale bench-signing simulate clean
 
 SHELL := /bin/sh
@@ -53,6 +53,10 @@ wheel: $(UV)
 	$(UV) build --quiet --wheel --python $(PYTHON) --build-constraints requirements/tools.txt --require-hashes .
 	cp requirements/runtime.txt dist/requirements.txt
 	rm -rf build
+
+# The documentation as a site, build/docs/docs/index.html; a link that leads nowhere ends it.
+docs: .docs/.installed
+	.docs/bin/sphinx-build --quiet --fail-on-warning --keep-going -c docs -b html . build/docs
 
 check: .venv/.installed
 	$(BIN)/ruff check .
@@ -124,6 +128,7 @@ lock: $(UV)
 	$(COMPILE) --constraint requirements/runtime.txt requirements/serving.in requirements/runtime.in requirements/dev.in \
 	  --output-file requirements/dev.txt
 	$(COMPILE) --constraint requirements/tools.txt requirements/bench-serving.in --output-file requirements/bench-serving.txt
+	$(COMPILE) requirements/docs.in --output-file requirements/docs.txt
 
 # Every lock against a database of known vulnerabilities: 0 clean, 1 vulnerable, 2 not checked, which is never a pass.
 audit: .venv/.product
@@ -138,6 +143,11 @@ audit: .venv/.product
 	$(call install,dev)
 	touch .venv/.product $@
 
+.docs/.installed: requirements/docs.txt | $(UV)
+	test -x .docs/bin/python || $(UV) venv --quiet --python $(PYTHON) .docs
+	$(UV) pip sync --quiet --require-hashes --no-build --python .docs/bin/python requirements/docs.txt
+	touch $@
+
 # pip comes with Python; all that it takes is uv's wheel and setuptools', by hash.
 FETCH_TOOLS = -m pip install --quiet --require-hashes --no-deps --only-binary :all: --requirement requirements/tools.txt
 
@@ -148,4 +158,4 @@ $(UV): requirements/tools.txt
 	touch $@
 
 clean:
-	rm -rf .venv .uv build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .uv .docs build dist .mypy_cache .ruff_cache .pytest_cache

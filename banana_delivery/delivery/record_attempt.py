@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -39,6 +40,46 @@ MOST_LATEST = 20
 """One page of the audit trail, which answers for most of them."""
 
 Found = TypeVar("Found", StagingRecord, AbRecord)
+
+
+@dataclass
+class Memory:
+    """What a process has seen on record and told, so that it need not read it at every look. Lines are large.
+
+    Attributes:
+        most: runs that are remembered; the oldest are forgotten first.
+    """
+
+    most: int = 10_000
+    _on_record: dict[tuple[str, str], None] = field(default_factory=dict, init=False)
+    _told: dict[str, int] = field(default_factory=dict, init=False)
+
+    def forget(self) -> None:
+        """Be as a process that has just begun."""
+        self._on_record.clear()
+        self._told.clear()
+
+    def note_line(self, log: AuditLog, run_id: str) -> None:
+        """There is a line about a run."""
+        while len(self._on_record) >= self.most:
+            self._on_record.pop(next(iter(self._on_record)), None)
+        self._on_record[log.identity, run_id] = None
+
+    def has_line(self, log: AuditLog, run_id: str) -> bool:
+        """Whether one was seen."""
+        return bool(log.identity) and (log.identity, run_id) in self._on_record
+
+    def note_told(self, log: AuditLog, head: int) -> None:
+        """Everything was told up to a line."""
+        self._told[log.identity] = head
+
+    def is_told(self, log: AuditLog, head: int) -> bool:
+        """Whether all was told, up to this line."""
+        return bool(log.identity) and self._told.get(log.identity) == head
+
+
+MEMORY = Memory()
+"""Of this process."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +223,13 @@ def tell_what_was_not_told(log: AuditLog, publisher: OutcomePublisher) -> list[A
     Returns:
         What was told now.
     """
+    head = log.head()
+    if MEMORY.is_told(log, head):
+        return []
     recent = [one for one in islice(log.each_readable(), ENOUGH_ON_RECORD) if one.run_id]
     untold = [one for one, told in zip(recent, publisher.was_told(recent), strict=True) if not told]
+    if not untold:
+        MEMORY.note_told(log, head)
     return [one for one in untold if publisher.publish(one, log.made)]
 
 
@@ -198,23 +244,34 @@ def runs_without_attempt(log: AuditLog, sightings: Sightings) -> Iterable[Run]:
 def _without_attempt(log: AuditLog) -> list[Run]:
     """The latest of them; where enough in a row are on record, the earlier ones were found by earlier looks."""
     missing: list[Run] = []
-    on_record = 0
-    # Most of them are among the latest attempts of all, which are asked for at once.
-    latest = {attempt.run_id for attempt in islice(log.said_attempts(readable=True), MOST_LATEST)}
+    on_record, said = 0, _Said(log)
     for run in Runs(log.instance, log.location).ended_badly():
-        if run.run_id not in latest and not _is_said(log, run):
+        if not MEMORY.has_line(log, run.run_id) and not said(run):
             missing.append(run)
             on_record = 0
         else:
+            MEMORY.note_line(log, run.run_id)
             on_record += 1
         if len(missing) == MOST_RUNS or on_record == ENOUGH_ON_RECORD:
             break
     return missing
 
 
-def _is_said(log: AuditLog, run: Run) -> bool:
+class _Said:
     """Whether there is any line of a run, whoever wrote it: after an upgrade nobody has adopted the old ones yet."""
-    return any(one.run_id == run.run_id for one in log.said_attempts(log.location.version_of(run), readable=True))
+
+    def __init__(self, log: AuditLog) -> None:
+        self._log = log
+
+    @cached_property
+    def _latest(self) -> set[str]:
+        """Most of them are among the latest attempts of all, which are asked for at once."""
+        return {attempt.run_id for attempt in islice(self._log.said_attempts(readable=True), MOST_LATEST)}
+
+    def __call__(self, run: Run) -> bool:
+        """Whether somebody said how a run ended."""
+        lines = self._log.said_attempts(self._log.location.version_of(run), readable=True)
+        return run.run_id in self._latest or any(one.run_id == run.run_id for one in lines)
 
 
 def _of_this_image(found: Found | None, attempt: AttemptRecord) -> Found | None:

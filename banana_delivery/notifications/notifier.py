@@ -256,15 +256,17 @@ def _read(line: bytes) -> Notice | None:
 
 
 def _tells(lines: bytes, key: str) -> bool:
-    """Whether one of many lines is the notice with a key; its text may quote a key, too."""
-    wanted, start = to_json(key), 0
-    while (found := lines.find(wanted, start)) >= 0:
+    """Whether one of many lines is the notice with a key; its text may quote a key, too.
+
+    The newest come first: it is them that is asked for again and again.
+    """
+    wanted, before = to_json(key), len(lines)
+    while (found := lines.rfind(wanted, 0, before)) >= 0:
         begin, end = lines.rfind(b"\n", 0, found) + 1, lines.find(b"\n", found)
-        end = len(lines) if end < 0 else end
-        notice = _read(lines[begin:end])
+        notice = _read(lines[begin : len(lines) if end < 0 else end])
         if notice and notice.key == key:
             return True
-        start = end
+        before = begin
     return False
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 import dagster as dg
 
 from banana_delivery.defs.resources import Resources
+from banana_delivery.delivery.record_attempt import MEMORY
 from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.evaluation.fake import FakeLoad
 from banana_delivery.names import ACTOR_TAG, PARTITION_TAG, TRIGGER_TAG
@@ -196,6 +197,7 @@ class World:
     def _daemon(self) -> None:
         process = self.kernel.process
         assert process is not None
+        MEMORY.forget()  # Sensors are evaluated in this process, which has just begun.
         chance = self.machine.faults.random
         for name, every in SENSORS.items():
             first = chance.uniform(0.0, every)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain, takewhile
+from itertools import takewhile
 from pathlib import Path
 
 from banana_delivery.delivery.observing.snapshot import EnvironmentState, Snapshot, SnapshotFile
@@ -26,11 +26,10 @@ def refresh(home: Path, log: AuditLog, target: ReleaseTarget) -> None:
     """
     file = SnapshotFile(home)
     before = file.read() or Snapshot()
-    lines = log.each_readable()
-    newest = next(lines, None)
     # A log whose newest line is older than what was counted is another one: its counters begin anew.
-    known = Totals() if newest and newest.order < before.totals.order else before.totals
-    fresh = takewhile(lambda one: one.order > known.order, chain([newest] if newest else [], lines))
+    head = log.head()
+    known = Totals() if 0 < head < before.totals.order else before.totals
+    fresh = takewhile(lambda one: one.order > known.order, log.each_readable() if head > known.order else ())
     environments, silent = _look(target)
     now = Snapshot(
         environments=environments,

@@ -129,7 +129,7 @@ class RecordReader:
 
     def newest(self, asset: str, version: str, *, observed: bool = False) -> int:
         """The place of the last event on an asset, and on one version unless that is empty; 0 if there is none."""
-        return next((event.storage_id for event in self._events(asset, version, observed=observed)), 0)
+        return next((event.storage_id for event in self._events(asset, version, observed=observed, first=1)), 0)
 
     def _line(self, kind: type[Record], asset: str, event: dg.EventLogRecord, readable: bool) -> Line[Record] | None:
         """What an event holds; None if it is no record of ours.
@@ -227,13 +227,15 @@ class RecordReader:
     def _key(self, asset: str) -> str:
         return self._location.key(asset).to_user_string()
 
-    def _events(self, asset: str, version: str | None, *, observed: bool) -> Iterator[dg.EventLogRecord]:
-        """Every event of an asset, newest first, page by page."""
+    def _events(
+        self, asset: str, version: str | None, *, observed: bool, first: int = FIRST_PAGE
+    ) -> Iterator[dg.EventLogRecord]:
+        """Every event of an asset, newest first, page by page. They are large, and to read them is what takes time."""
         fetch: Callable[..., dg.EventRecordsResult]
         fetch = self._instance.fetch_observations if observed else self._instance.fetch_materializations
         key, partitions = self._location.key(asset), [version] if version else None
         of = dg.AssetRecordsFilter(asset_key=key, asset_partitions=partitions)
-        limit, cursor = min(FIRST_PAGE, self._page), None
+        limit, cursor = min(first, self._page), None
         while True:
             page = fetch(of, limit=limit, cursor=cursor)
             yield from page.records
