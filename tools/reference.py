@@ -72,7 +72,7 @@ def _line(text: str) -> str:
 
 def described() -> dict[str, Any]:
     """The API of a replica with one port for users and one for whoever runs it, as it describes itself."""
-    replica = Replica.build(Settings(model_path=Path("model.onnx"), internal_port=9000))
+    replica = Replica.build(Settings.model_validate({"model_path": "model.onnx", "internal_port": 9000}))
     api = FastAPI()
     for router in (predictions.router, status.router, status.users_router):
         api.include_router(router(replica))

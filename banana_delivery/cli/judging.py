@@ -70,14 +70,22 @@ def holdout(
 
 
 def check(
-    checkpoint: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The best.pt that training wrote.")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, resolve_path=True, help="The best.pt that training wrote."),
+    ],
     holdout: Annotated[
         Path | None,
         typer.Option(help="Labelled images, `#split` after them; without it, BANANA_HOLDOUT or generated leaves."),
     ] = None,
     beside: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Another checkpoint to compare it with, such as production's."),
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            resolve_path=True,
+            help="Another checkpoint to compare it with, such as production's.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")] = False,
 ) -> None:
@@ -92,7 +100,7 @@ def check(
 
     settings = load_settings()
     if holdout:
-        settings = settings.model_copy(update={"holdout": holdout.expanduser(), "holdout_split": ""})
+        settings = settings.model_copy(update={"holdout": Path.cwd() / holdout.expanduser(), "holdout_split": ""})
     margins = load_policy(settings.policy_source).quality
     with Progress(console=errors, transient=True) as bar:
         task = bar.add_task("Labelled images", total=None)

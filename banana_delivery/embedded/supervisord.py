@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from banana_delivery.embedded.supervisor import Supervisor, last_line
 from banana_delivery.errors import StackError
 from banana_delivery.files import make_private, write_atomically
 from banana_delivery.settings import Settings
-from banana_delivery.waiting import wait_until
+from banana_delivery.waiting import Deadline, wait_until
 
 START_SECONDS = 20.0
 END_SECONDS = 30.0
@@ -76,12 +78,10 @@ class Daemon:
         if process is None:
             return
         self._supervisor.shut_down()
-        try:
-            process.wait(timeout=END_SECONDS)
-        except psutil.TimeoutExpired as error:
+        if _still_run([process]):
             raise StackError(
                 f"supervisord (pid {process.pid}) did not end within {END_SECONDS:.0f} s; see {self._log}."
-            ) from error
+            )
 
     def end_orphans(self) -> int:
         """End what a supervisord that was killed has left running, and say how many processes that were."""
@@ -89,11 +89,11 @@ class Daemon:
         for process in orphans:
             with suppress(psutil.NoSuchProcess):
                 process.terminate()
-        _, stubborn = psutil.wait_procs(orphans, timeout=END_SECONDS)
+        stubborn = _still_run(orphans)
         for process in stubborn:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(stubborn, timeout=END_SECONDS)
+        _still_run(stubborn)
         return len(orphans)
 
     @property
@@ -155,3 +155,24 @@ class Daemon:
 
 def _literal(path: Path) -> str:
     return str(path).replace("%", "%%")
+
+
+def _still_run(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Wait for processes to end, and return those that have not in time.
+
+    One that nobody reaps, as in a container whose first process looks after no other, has ended and stays in the list
+    of processes all the same.
+    """
+    left, deadline = list(processes), Deadline(END_SECONDS)
+    while left := [process for process in left if _runs(process)]:
+        if deadline.passed:
+            break
+        time.sleep(0.05)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -81,7 +81,9 @@ def export_model(
     """
     start = time.monotonic()
     with room_in(to, ".converting-") as scratch:
-        artifact = _export_model(checkpoint, scratch, model, tuple(images), progress, Judge(tuple(judged), judged_by))
+        # The subprocesses work elsewhere.
+        seen = tuple(image.absolute() for image in images)
+        artifact = _export_model(checkpoint.absolute(), scratch, model, seen, progress, Judge(tuple(judged), judged_by))
         for file in (MODEL_FILE, VERSION_FILE):
             (scratch / file).replace(to / file)
     return artifact.replace(seconds=time.monotonic() - start)
@@ -186,7 +188,7 @@ def answered(model: Path, images: Sequence[Path], scratch: Path) -> Answers:
     """
     # The subprocess reads nothing but its own folder and what it is asked about.
     own = [Path(shutil.copy2(file, scratch)) for file in (model, model.with_name(VERSION_FILE))]
-    request = ServeRequest(model=own[0], images=tuple(images), confidence=ASKED_FROM)
+    request = ServeRequest(model=own[0], images=tuple(image.absolute() for image in images), confidence=ASKED_FROM)
     return sandbox.run(_SERVING_WORKER, request, Served, scratch, EXPORT_SECONDS).answers
 
 
