@@ -207,7 +207,12 @@ def looks(runs: int) -> list[Row]:
                 _, state = assess_step(PLAN, state, snapshot, CANDIDATE, DIGEST)
                 spent.append(1000 * (time.process_time() - began))
             median, most = float(np.median(spent)), float(np.quantile(spent, 0.99))
-            row: Row = {"requests": counted, "fail": f"{share:.1%}", "median ms": round(median, 2), "99 %": round(most, 2)}
+            row: Row = {
+                "requests": counted,
+                "fail": f"{share:.1%}",
+                "median ms": round(median, 2),
+                "99 %": round(most, 2),
+            }
             rows.append(row)
     return rows
 

@@ -9,7 +9,7 @@ who sends them or what else happens meanwhile.
 from __future__ import annotations
 
 import math
-from random import Random
+from hashlib import sha256
 
 from banana_delivery.policy.model import StoredModel
 
@@ -79,7 +79,7 @@ class Crossover(StoredModel):
 
 def lot(seed: int, group: int) -> int:
     """The block of a group in which the candidate has users."""
-    return Random(f"{seed}/{group}").randrange(BLOCKS)  # noqa: S311 - the seed is what nobody may guess
+    return int.from_bytes(sha256(f"{seed}/{group}".encode()).digest()) % BLOCKS
 
 
 def begin_crossover(*, seed: int, users_per_second: float, most_weight: int, loaded: bool, now: float) -> Crossover:
