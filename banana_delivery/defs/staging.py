@@ -17,7 +17,16 @@ from banana_delivery.notifications.alarms import registry_trouble
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outages import Outage, Trouble, Word, assess
-from banana_delivery.policy.staged_versions import Overtaken, Staging, Trigger, choose, look, parse_cursor, superseded
+from banana_delivery.policy.staged_versions import (
+    Cursor,
+    Overtaken,
+    Staging,
+    Trigger,
+    choose,
+    look,
+    parse_cursor,
+    superseded,
+)
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.lifecycle import Runs
@@ -46,7 +55,7 @@ class Looking:
         self._watch = _RegistryWatch(recorder.publisher, clock, dict(self.cursor.outages))
         self._here = here
         self._audit_log, self._runs = AuditLog(context.instance, self._here), Runs(context.instance, self._here)
-        self._wishes = Wishes(registry, recorder, self._audit_log, self._runs, clock)
+        self._wishes = Wishes(registry, recorder, self._audit_log, self._runs, clock, met=dict(self.cursor.wishes))
         # Before anything is asked, tell what could not be told when it happened.
         if (refused := recorder.publisher.catch_up(self._audit_log.made)) is not None:
             self._watch.tried(Trouble.REFUSED, refused)
@@ -58,12 +67,12 @@ class Looking:
             staged = self._registry.staged()
         except RegistryError as error:
             self._watch.tried(Trouble.UNREACHABLE, str(error))
-            self.cursor = parsed.replace(outages=dict(self._watch.outages))
+            self.cursor = self._known(parsed)
             return dg.SkipReason(f"The registry does not answer, nothing is lost, the next tick asks again: {error}")
         self._watch.tried(Trouble.UNREACHABLE, "")
         rejected = self._wishes.act_on(staged)
         now = [_staging(one) for one in staged]
-        self.cursor, triggers = look(parsed.replace(outages=dict(self._watch.outages)), now, self._clock.time())
+        self.cursor, triggers = look(self._known(parsed), now, self._clock.time())
         if not parsed.looked:
             triggers = [one for one in triggers if not _tried_before(self._audit_log, self._runs, one)]
         deliver, overtaken = choose([one for one in triggers if one.version not in rejected])
@@ -83,6 +92,9 @@ class Looking:
             ],
             cursor=self.cursor.model_dump_json(),
         )
+
+    def _known(self, cursor: Cursor) -> Cursor:
+        return cursor.replace(outages=dict(self._watch.outages), wishes=dict(self._wishes.met))
 
     def _go_on(self, approval: ManualDecision) -> dg.RunRequest:
         """The rest of a delivery that waited for an approval."""

@@ -63,8 +63,8 @@ class Approvers(Model):
     who: tuple[str, ...] = ()
 
     def may(self, by: str) -> bool:
-        """Whether somebody's word counts; behind a name stands who vouches for it."""
-        return not self.who or any(by == name or by.startswith(f"{name} (") for name in self.who)
+        """Whether somebody's word counts; behind a name stands who vouches for it, and all before that is the name."""
+        return not self.who or not {by, by.rpartition(" (")[0]}.isdisjoint(self.who)
 
 
 ANYBODY = Approvers()
@@ -199,6 +199,24 @@ def is_spent(decision: ManualDecision, history: Sequence[AttemptRecord]) -> bool
     """Whether production took the version in or threw it out after a decision, which counts no more then."""
     settled = _settled(history)
     return settled is not None and decision.order <= settled
+
+
+def counts(
+    decision: ManualDecision, digest: str, history: Sequence[AttemptRecord], verdicts: Sequence[AbVerdict]
+) -> bool:
+    """Whether a decision is about an image as it stands now: made after its last report, or not spent.
+
+    Args:
+        decision: a person's.
+        digest: the image.
+        history: all attempts at the version, in any order.
+        verdicts: all A/B verdicts of the version, in any order.
+    """
+    if decision.kind is DecisionKind.OVERRIDE:
+        settled = _settled(history)
+    else:
+        settled = max((one.order for one in verdicts if one.digest == digest), default=None)
+    return decision.digest in {"", digest} and (settled is None or decision.order > settled)
 
 
 def somebody(by: str) -> str:

@@ -79,12 +79,14 @@ class Cursor(StoredRecord):
             clocks, the registry's and ours, say nothing about each other, and the registry's may go back.
         looked: whether there was a look at all; what is staged at the first one may have been delivered before.
         outages: what is wrong with the registry, by kind of trouble.
+        wishes: what people wrote beside versions that was acted on and still stands there: hashes of the reasons.
     """
 
     versions: Mapping[str, Seen] = {}
     stagings: int = 0
     looked: bool = True
     outages: Mapping[Trouble, Outage] = {}
+    wishes: Mapping[str, str] = {}
 
 
 class Trigger(Model):

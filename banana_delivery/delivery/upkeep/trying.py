@@ -16,7 +16,7 @@ from banana_delivery.errors import EvaluationError
 from banana_delivery.evaluation.answers import Answers, matches
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.labelled_images import LabelledImage
-from banana_delivery.export.export import MODEL_FILE, Artifact, answered, export_model
+from banana_delivery.export.export import MODEL_FILE, Artifact, answered, export_model, room_in
 from banana_delivery.export.parity import Parity
 from banana_delivery.export.protocol import Detection
 from banana_delivery.model_registry.base import ModelVersion
@@ -107,8 +107,7 @@ class Bench:
             EvaluationError: if the labelled images cannot be used.
         """
         known = self.evaluator.class_names
-        with tempfile.TemporaryDirectory(prefix="banana-check-") as name:
-            folder = Path(name)
+        with room_in(Path(tempfile.gettempdir()), "banana-check-") as folder:
             artifact = export_model(
                 checkpoint,
                 folder,

@@ -15,6 +15,10 @@ from tests.integration.delivery.serving import FIRST
 from tests.support.pipeline import PipelineHarness
 
 UNDECIDED = 0.88
+ODD = (
+    "see https://me:geheim@example.com/x?token=geheim\r\n\x07\x00 Authorization:\nBearer geheim "
+    "**@everyone** <script>alert(1)</script> \u202eevil\u2028"
+)
 REASON = "Ten more photos say so."
 
 
@@ -26,8 +30,13 @@ class Looks:
         self.cursor: str | None = None
 
     def look(self) -> list[dg.RunRequest]:
-        found = self.pipeline.tick("staged_versions", self.cursor)
+        resources = self.pipeline.resources.by_key()
+        context = dg.build_sensor_context(
+            instance=self.pipeline.instance, cursor=self.cursor, resources=resources, sensor_name="staged_versions"
+        )
+        found = self.pipeline.defs.resolve_sensor_def("staged_versions")(context)
         if isinstance(found, dg.SkipReason):
+            self.cursor = context.cursor
             return []
         assert isinstance(found, dg.SensorResult)
         self.cursor = found.cursor
@@ -191,3 +200,117 @@ def test_a_registry_that_does_not_let_itself_be_written_stops_no_delivery(
     assert any(f"{other}@" in str(key) for key in keys[0])
     assert len(set.union(*keys)) == 2
     assert len(pipeline.audit_log.decisions(version)) == 1
+
+
+def test_the_same_words_of_another_day_are_another_approval(pipeline: PipelineHarness, looks: Looks) -> None:
+    let(pipeline, Wish.APPROVE)
+    version = parked(pipeline, looks)
+    keys = []
+    for _ in range(2):
+        pipeline.registry.write(version, "banana.approve", REASON)
+        found = [request for _ in range(3) for request in looks.look()]
+        keys.append({request.run_key for request in found})
+        assert len(keys[-1]) == 1
+        pipeline.run(version)  # Somebody delivers all of it again, and what was approved is another report.
+        assert pipeline.attempts(version)[0].outcome is Outcome.PARKED
+    assert keys[0] != keys[1]
+    assert len(pipeline.audit_log.decisions(version)) == 2
+
+
+def test_the_same_words_of_another_day_are_another_override(pipeline: PipelineHarness, looks: Looks) -> None:
+    let(pipeline, Wish.OVERRIDE)
+    version = pipeline.stage(0.9999)
+    looks.look()
+    pipeline.run(version)
+    for _ in range(2):
+        pipeline.roll_back(reason="It looks wrong.")
+        pipeline.registry.stage(version)
+        pipeline.registry.write(version, "banana.override", REASON)
+        looks.look()
+        looks.look()
+        pipeline.run(version)
+        assert (pipeline.serving, pipeline.attempts(version)[0].basis) == (version, "override")
+
+
+def test_a_version_that_is_rejected_twice_in_the_same_words_leaves_the_staged_ones_twice(
+    pipeline: PipelineHarness, looks: Looks
+) -> None:
+    version = pipeline.stage(0.99)
+    for _ in range(2):
+        pipeline.registry.stage(version)
+        pipeline.registry.write(version, "banana.reject", REASON)
+        assert looks.look() == []
+        assert pipeline.registry.describe(version).stage == "None"
+        looks.look()
+
+
+@pytest.mark.parametrize("staged_again", [False, True])
+def test_a_wish_that_cannot_be_taken_away_is_one_wish_whatever_becomes_of_the_version(
+    pipeline: PipelineHarness, looks: Looks, monkeypatch: pytest.MonkeyPatch, staged_again: bool
+) -> None:
+    let(pipeline, Wish.APPROVE)
+    version = parked(pipeline, looks)
+
+    def refuses(*_: object) -> None:
+        raise RegistryRefusedError("MLflow refuses this account.")
+
+    monkeypatch.setattr(pipeline.registry, "answer", refuses)
+    pipeline.registry.write(version, "banana.approve", REASON)
+    first = looks.look()
+    pipeline.run(version)  # Its report is news that nobody has seen.
+    if staged_again:
+        pipeline.registry.stage(version, "None")
+        looks.look()
+        pipeline.registry.stage(version)
+    later = [request for _ in range(2) for request in looks.look() if request.asset_selection]
+    assert {request.run_key for request in later} == {first[0].run_key}
+    assert len(pipeline.audit_log.decisions(version)) == 1
+
+
+def test_who_approves_and_rejects_at_once_has_rejected(pipeline: PipelineHarness, looks: Looks) -> None:
+    let(pipeline, *Wish)
+    version = parked(pipeline, looks)
+    for wish in Wish:
+        pipeline.registry.write(version, f"banana.{wish}", REASON)
+
+    assert [looks.look() for _ in range(2)] == [[], []]
+    assert pipeline.audit_log.decisions(version) == []
+    assert "rejected" in answer(pipeline, version)
+    assert pipeline.registry.describe(version).stage == "None"
+    assert not any(f"banana.{wish}" in pipeline.registry.describe(version).tags for wish in Wish)
+
+
+def test_a_run_that_cannot_be_cancelled_keeps_no_other_delivery_waiting(
+    pipeline: PipelineHarness, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = pipeline.stage(UNDECIDED)
+    looks.look()
+    pipeline.instance.create_run_for_job(
+        pipeline.defs.resolve_job_def("deliver"),
+        status=dg.DagsterRunStatus.CANCELING,
+        tags={"dagster/partition": version, **pipeline.location.tags},
+    )
+
+    def away(_: str) -> None:
+        raise ConnectionError("The code server does not answer.")
+
+    monkeypatch.setattr(pipeline.instance.run_coordinator, "cancel_run", away)
+    pipeline.registry.write(version, "banana.reject", REASON)
+    other = pipeline.stage(0.99)
+    assert [request.partition_key for request in looks.look()] == [other]
+
+
+@pytest.mark.parametrize("wish", [Wish.APPROVE, Wish.REJECT])
+def test_odd_words_are_put_on_record_once(
+    pipeline: PipelineHarness, looks: Looks, monkeypatch: pytest.MonkeyPatch, wish: Wish
+) -> None:
+    let(pipeline, *Wish)
+    version = parked(pipeline, looks)
+    before = len(pipeline.attempts(version))
+    monkeypatch.setattr(pipeline.registry, "answer", lambda *_: None)
+    pipeline.registry.write(version, f"banana.{wish}", ODD + "x" * (5000 - len(ODD)))
+    for _ in range(3):
+        looks.cursor = None
+        looks.look()
+    assert len(pipeline.attempts(version)) - before + len(pipeline.audit_log.decisions(version)) == 1
+    assert "geheim" not in "".join(one.body for one in pipeline.sent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from banana_delivery import cli
+from banana_delivery.errors import ExportError
 from banana_delivery.sample_data.leaves import CLASSES, write_dataset
 from examples import broken
 from examples.train import MODELS
@@ -86,3 +88,14 @@ def test_a_file_that_is_not_there_is_no_verdict(tmp_path: Path) -> None:
 
     assert done.exit_code == 2
     assert "does not exist" in " ".join(done.stderr.split())
+
+
+def test_a_disk_that_is_full_or_gone_is_named_and_not_blamed_on_the_home(
+    leaves: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    done = check(MODELS / "better" / "best.pt", "--holdout", leaves)
+
+    assert isinstance(done.exception, ExportError)
+    assert str(tmp_path / "gone") in str(done.exception)
+    assert "free space" in str(done.exception)

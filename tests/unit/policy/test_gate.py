@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from banana_delivery.policy.asset_records import AbVerdict, AttemptRecord, DecisionKind, ManualDecision, Verdict
-from banana_delivery.policy.gate import Approvers, GateDecision, GateStatus, evaluate_gate
+from banana_delivery.policy.gate import Approvers, GateDecision, GateStatus, counts, evaluate_gate
 from banana_delivery.policy.model import Outcome
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -128,6 +128,8 @@ NAMED = ("ada@example.com", "bob@example.com")
         (Approvers(who=NAMED), [ADA], True),
         (Approvers(who=NAMED), ["claimed by ada@example.com on desk"], False),
         (Approvers(who=NAMED), ["ada@example.community (Kubernetes user)"], False),
+        (Approvers(who=NAMED), ["ada@example.com (not really) (Kubernetes user)"], False),
+        (Approvers(needed=2, who=NAMED), [ADA, "ada@example.com (abroad) (Kubernetes user)"], False),
         (Approvers(needed=2, who=NAMED), [ADA, "eve@example.com (Kubernetes user)"], False),
         (Approvers(needed=2, who=NAMED), [BOB, ADA], True),
     ],
@@ -167,3 +169,20 @@ def test_a_word_about_another_image_or_from_before_the_report_is_none_of_those_t
         )
         assert found.status is GateStatus.PARKED
         assert found.reason.endswith(f"(2 people have to; so far: {ADA})")
+
+
+@pytest.mark.parametrize(
+    ("one", "standing"),
+    [
+        (decision(DecisionKind.APPROVAL, 11.0), True),
+        (decision(DecisionKind.APPROVAL, 9.0), False),
+        (decision(DecisionKind.APPROVAL, 11.0, OTHER), False),
+        (decision(DecisionKind.OVERRIDE, 11.0), True),
+        (decision(DecisionKind.OVERRIDE, 2.0), False),
+        (decision(DecisionKind.OVERRIDE, 11.0, OTHER), False),
+    ],
+)
+def test_a_decision_counts_for_its_image_until_a_later_report_or_until_it_is_spent(
+    one: ManualDecision, standing: bool
+) -> None:
+    assert counts(one, DIGEST, [RELEASED, REVOKED], [verdict(Verdict.INCONCLUSIVE)]) is standing
