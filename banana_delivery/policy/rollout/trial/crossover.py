@@ -9,7 +9,6 @@ who sends them or what else happens meanwhile.
 from __future__ import annotations
 
 import math
-from hashlib import sha256
 
 from banana_delivery.policy.model import StoredModel
 
@@ -78,15 +77,15 @@ class Crossover(StoredModel):
 
 
 def lot(seed: int, group: int) -> int:
-    """The block of a group in which the candidate has users."""
-    return int.from_bytes(sha256(f"{seed}/{group}".encode()).digest()) % BLOCKS
+    """The block of a group in which the candidate has users: three bits of the seed for each group."""
+    return (seed >> (3 * group)) % BLOCKS
 
 
 def begin_crossover(*, seed: int, users_per_second: float, most_weight: int, loaded: bool, now: float) -> Crossover:
     """A crossover that starts now.
 
     Args:
-        seed: unpredictable to whoever sends requests.
+        seed: at least 30 bits, unpredictable to whoever sends requests.
         users_per_second: of both colours.
         most_weight: percent that the candidate had when its users were taken away.
         loaded: whether the fault may come from load; then it gets as much as it had.
