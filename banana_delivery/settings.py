@@ -51,11 +51,11 @@ class Settings(BaseSettings):
     )
     target: Literal["local", "kubernetes"] = Field(default="local", description="Where releases run.")
     model_name: str = Field(default="banana_sigatoka_detector", description="Registered model in MLflow.")
-
     artifact_roots: list[str] = Field(
         default=[],
         description="Addresses below which sources of versions may lie beside MLflow's own artifacts, as JSON.",
     )
+    export_seconds: float = Field(default=3600.0, gt=0, description="What exporting, or comparing, may take at most.")
 
     # The embedded stack's ports, all on 127.0.0.1.
     dagster_port: int = Field(default=3000, ge=1, le=65535, description="Dagster's pages.")

@@ -18,14 +18,25 @@ from banana_delivery.errors import ExportError, redacted
 from banana_delivery.export import sandbox
 from banana_delivery.export.checkpoint_scan import ScanReport
 from banana_delivery.export.parity import ASKED_FROM, Parity, assess_parity, compare
-from banana_delivery.export.protocol import Answers, Exported, ExportRequest, ScanRequest, Served, ServeRequest
+from banana_delivery.export.protocol import (
+    Answers,
+    Exported,
+    ExportRequest,
+    Frame,
+    ScanRequest,
+    Served,
+    ServeRequest,
+)
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.policy.model import Model
 
 MODEL_FILE = "model.onnx"
-EXPORT_SECONDS = 300.0
-SERVE_SECONDS = 120.0
+LIMIT_SECONDS = 3600.0
+"""Of an export, and of comparing it, where no setting says otherwise."""
+STEP_SECONDS = 600.0
+"""Of one step of these: loading, an image, the export itself. It is long enough for the largest detectors on a busy
+core, and a process that hangs is ended by it."""
 SCAN_SECONDS = 60.0
 _SCAN_WORKER = "banana_delivery.export.scan_worker"
 _EXPORT_WORKER = "banana_delivery.export.export_worker"
@@ -39,7 +50,7 @@ class Artifact(Model):
         checkpoint_sha256: of ``best.pt``, hex.
         onnx_sha256: of ``model.onnx``, hex.
         classes: names, in the order of their ids.
-        input_size: pixels of the longer side.
+        frame: what the network takes.
         exported_with: programs and versions that made the export.
         parity: how alike checkpoint and export answer.
         seconds: wall-clock time.
@@ -48,10 +59,15 @@ class Artifact(Model):
     checkpoint_sha256: str
     onnx_sha256: str
     classes: tuple[str, ...]
-    input_size: int
+    frame: Frame
     exported_with: str
     parity: Parity
     seconds: float
+
+    @property
+    def input_size(self) -> int:
+        """Pixels of the longer side."""
+        return max(self.frame.width, self.frame.height)
 
 
 def export_model(
@@ -63,6 +79,7 @@ def export_model(
     *,
     judged: Sequence[str] = (),
     judged_by: str = "",
+    limit: float = LIMIT_SECONDS,
 ) -> Artifact:
     """Scan a checkpoint, export it and compare both, and leave ``model.onnx`` and ``version.json`` in ``to``.
 
@@ -74,6 +91,7 @@ def export_model(
         progress: called with a line of text at each step.
         judged: classes that labelled images show; a model that knows others is refused before it is exported.
         judged_by: which images these are, and what to do if they are the wrong ones.
+        limit: seconds that the export may take, and comparing it.
 
     Raises:
         RejectedModelError: if the model must not be delivered.
@@ -83,7 +101,9 @@ def export_model(
     with room_in(to, ".converting-") as scratch:
         # The subprocesses work elsewhere.
         seen = tuple(image.absolute() for image in images)
-        artifact = _export_model(checkpoint.absolute(), scratch, model, seen, progress, Judge(tuple(judged), judged_by))
+        artifact = _export_model(
+            checkpoint.absolute(), scratch, model, seen, progress, Judge(tuple(judged), judged_by), limit
+        )
         for file in (MODEL_FILE, VERSION_FILE):
             (scratch / file).replace(to / file)
     return artifact.replace(seconds=time.monotonic() - start)
@@ -155,8 +175,9 @@ def export_onnx(
         confidence=ASKED_FROM,
         judged=judge.classes if judge else (),
         judged_by=judge.images if judge else "",
+        progress=scratch / sandbox.PROGRESS,
     )
-    exported = sandbox.run(_EXPORT_WORKER, request, Exported, scratch, timeout)
+    exported = sandbox.run(_EXPORT_WORKER, request, Exported, scratch, timeout, STEP_SECONDS)
     # Where its files are is known here; what a process says that loaded a stranger's file is not followed.
     written = [to, *(frames / f"{index}.png" for index in range(len(images)))]
     if list(exported.frames) != written[1:] or not all(file.is_file() and not file.is_symlink() for file in written):
@@ -166,21 +187,21 @@ def export_onnx(
 
 def parity(model: Path, exported: Exported, images: tuple[Path, ...], scratch: Path, timeout: float) -> Parity:
     """Let the serving code answer with ``model`` what the checkpoint was asked, and compare the answers."""
-    request = ServeRequest(model=model, images=(*exported.frames, *images), confidence=ASKED_FROM)
-    answers = sandbox.run(_SERVING_WORKER, request, Served, scratch, timeout).answers
+    answers = _served(model, (*exported.frames, *images), scratch, timeout)
     count = len(exported.frames)
     return assess_parity(
         compare(exported.frame_answers, answers[:count]), compare(exported.answers, answers[count:]), len(images)
     )
 
 
-def answered(model: Path, images: Sequence[Path], scratch: Path) -> Answers:
+def answered(model: Path, images: Sequence[Path], scratch: Path, limit: float) -> Answers:
     """What the serving code answers with an exported model, image by image.
 
     Args:
         model: ``model.onnx`` with ``version.json`` beside it.
         images: files.
         scratch: existing folder for the subprocess.
+        limit: seconds that it may take.
 
     Raises:
         RejectedModelError: if the serving code does not take the model.
@@ -188,8 +209,12 @@ def answered(model: Path, images: Sequence[Path], scratch: Path) -> Answers:
     """
     # The subprocess reads nothing but its own folder and what it is asked about.
     own = [Path(shutil.copy2(file, scratch)) for file in (model, model.with_name(VERSION_FILE))]
-    request = ServeRequest(model=own[0], images=tuple(image.absolute() for image in images), confidence=ASKED_FROM)
-    return sandbox.run(_SERVING_WORKER, request, Served, scratch, EXPORT_SECONDS).answers
+    return _served(own[0], tuple(image.absolute() for image in images), scratch, limit)
+
+
+def _served(model: Path, images: tuple[Path, ...], scratch: Path, timeout: float) -> Answers:
+    request = ServeRequest(model=model, images=images, confidence=ASKED_FROM, progress=scratch / sandbox.PROGRESS)
+    return sandbox.run(_SERVING_WORKER, request, Served, scratch, timeout, STEP_SECONDS).answers
 
 
 def _export_model(
@@ -199,23 +224,24 @@ def _export_model(
     images: tuple[Path, ...],
     progress: Callable[[str], object],
     judge: Judge,
+    limit: float,
 ) -> Artifact:
     # Under this name, since ultralytics writes beside what it reads and goes by the suffix.
     checked, onnx = scratch / "best.pt", scratch / MODEL_FILE
     checkpoint_sha256 = file_sha256(checkpoint)
     report = scan_confined(checkpoint, checked, scratch, SCAN_SECONDS)
     progress(f"Scanned {checkpoint.name}: {report.bytes:,} bytes, {len(report.imports)} imports, all of them allowed")
-    exported = export_onnx(checked, onnx, images, scratch, EXPORT_SECONDS, judge)
+    exported = export_onnx(checked, onnx, images, scratch, limit, judge)
     progress(f"Exported {len(exported.classes)} classes at {exported.input_size} px with {exported.exported_with}")
     onnx_sha256 = file_sha256(onnx)
     write_version_file(scratch, model, exported, checkpoint_sha256, onnx_sha256)
-    alike = parity(onnx, exported, images, scratch, SERVE_SECONDS)
+    alike = parity(onnx, exported, images, scratch, limit)
     progress(f"Compared with the checkpoint: {alike.reason}")
     return Artifact(
         checkpoint_sha256=checkpoint_sha256,
         onnx_sha256=onnx_sha256,
         classes=exported.classes,
-        input_size=exported.input_size,
+        frame=exported.frame,
         exported_with=exported.exported_with,
         parity=alike,
         seconds=0.0,
@@ -236,6 +262,7 @@ def write_version_file(
         "source": redacted(model.source),
         "classes": list(exported.classes),
         "input_size": exported.input_size,
+        "frame": exported.frame.model_dump(),
         "checkpoint_sha256": checkpoint_sha256,
         "onnx_sha256": onnx_sha256,
         "exported_with": exported.exported_with,

@@ -10,11 +10,15 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from banana_delivery.errors import UnjudgedClassesError
+from banana_delivery.errors import RejectedModelError, UnjudgedClassesError, UnsupportedModelError
 from banana_delivery.export.protocol import Exported, ExportRequest
-from banana_delivery.export.sandbox import serve
+from banana_delivery.export.sandbox import get_on, serve
 from banana_delivery.quoting import cited
+
+if TYPE_CHECKING:
+    from banana_delivery.export.detector.loading import Detector
 
 UNSTEADY_METADATA = frozenset({"date"})
 """What ultralytics writes into the file that differs between two exports of one checkpoint."""
@@ -27,24 +31,40 @@ def export(request: ExportRequest) -> Exported:
         RejectedModelError: if the checkpoint must not be delivered.
     """
     # Here and not above: the process has to confine itself before it imports a gigabyte.
-    from banana_delivery.export import detector
+    from banana_delivery.export.detector import loading
 
     require_restricted_loading()
-    model = detector.load(request.checkpoint)
+    model = loading.load(request.checkpoint)
     refuse_unjudged(model.classes, request)
-    frames = tuple(
-        detector.write_frame(model, image, request.frames / f"{index}.png")
-        for index, image in enumerate(request.images)
-    )
-    answers, frame_answers = (
-        tuple(detector.answer(model, image, request.confidence) for image in images)
-        for images in (request.images, frames)
-    )
+    try:
+        return _run(model, request)
+    except RejectedModelError:
+        raise
+    except Exception as error:
+        if loading.is_own_fault(error):
+            raise
+        raise UnsupportedModelError(
+            f"{request.checkpoint.name} was loaded, but {loading.made_by()} cannot run or export its network "
+            f"({loading.said(error)}): train it with the layers of that release, and try `yolo export format=onnx`."
+        ) from error
+
+
+def _run(model: Detector, request: ExportRequest) -> Exported:
+    """Let the checkpoint answer, and export it."""
+    from banana_delivery.export.detector.reference import answer
+
+    frames = tuple(request.frames / f"{index}.png" for index in range(len(request.images)))
+    answers = []
+    for image, frame in zip(request.images, frames, strict=True):
+        answers.append(answer(model, image, request.confidence, frame))
+        get_on(request.progress)
+    takes = model.frame
     written = model.yolo.export(
         format="onnx",
-        imgsz=model.input_size,
+        imgsz=(takes.height, takes.width),
         batch=1,
-        dynamic=model.takes_frames,
+        # A stretched image fills one and the same frame always.
+        dynamic=not takes.stretched,
         simplify=False,
         device="cpu",
         verbose=False,
@@ -52,11 +72,11 @@ def export(request: ExportRequest) -> Exported:
     steady(Path(written), request.onnx)
     return Exported(
         classes=model.classes,
-        input_size=model.input_size,
+        frame=takes,
         exported_with=exporters(),
-        answers=answers,
+        answers=tuple(one.in_image for one in answers),
         frames=frames,
-        frame_answers=frame_answers,
+        frame_answers=tuple(one.in_frame for one in answers),
     )
 
 

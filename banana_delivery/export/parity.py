@@ -82,6 +82,18 @@ class _Pair:
         return 0.0 if self.one is None or self.other is None else abs(self.one.score - self.other.score)
 
     @property
+    def unlikeness(self) -> float:
+        """By the larger difference in shares of what is allowed: of many boxes on one spot each finds its own."""
+        return max(self.pixels / MAX_BOX_PIXELS, self.score / MAX_SCORE)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether both can be one object. A box without area, beyond an edge of the image, overlaps with nothing."""
+        if self.one is None or self.other is None or self.one.class_id != self.other.class_id:
+            return False
+        return self.pixels <= MAX_BOX_PIXELS or _overlap(self.one, self.other) > 0.5
+
+    @property
     def agrees(self) -> bool:
         both = self.one is not None and self.other is not None
         return both and self.pixels <= MAX_BOX_PIXELS and self.score <= MAX_SCORE
@@ -126,15 +138,15 @@ def _reason(same_pixels: Agreement, files: Agreement, images: int) -> str:
 
 
 def _pairs(ours: Sequence[Detection], theirs: Iterable[Detection]) -> list[_Pair]:
-    """Give each detection, best first, the nearest free one of its class; what stays alone is a pair of its own."""
+    """Give each detection, best first, the free one of its class that is most like it; who stays alone is a pair."""
     free = list(theirs)
     result = []
     for one in sorted(ours, key=lambda detection: -detection.score):
-        near = [other for other in free if other.class_id == one.class_id and _overlap(one, other) > 0.5]
-        nearest = max(near, key=lambda other: _overlap(one, other), default=None)
-        if nearest is not None:
-            free.remove(nearest)
-        result.append(_Pair(one, nearest))
+        near = [pair for other in free if (pair := _Pair(one, other)).is_near]
+        likest = min(near, key=lambda pair: pair.unlikeness, default=_Pair(one, None))
+        if likest.other is not None:
+            free.remove(likest.other)
+        result.append(likest)
     return result + [_Pair(None, other) for other in free]
 
 

@@ -25,6 +25,23 @@ Answers = tuple[tuple[Detection, ...], ...]
 """Detections of each image, in the order of the images."""
 
 
+class Frame(Model):
+    """What a network takes, as ``predict`` prepares it; what the serving application reads in ``version.json``.
+
+    Attributes:
+        width: most columns.
+        height: most rows.
+        stride: an image is scaled until one side is as long as this, and the other padded to a multiple of this many
+            pixels: the step of the coarsest grid.
+        stretched: whether it is stretched to fill the frame instead, as RT-DETR takes it and answers in shares of it.
+    """
+
+    width: int
+    height: int
+    stride: int
+    stretched: bool
+
+
 class Rejection(Model):
     """A subprocess's word that the model must be rejected.
 
@@ -60,6 +77,7 @@ class ExportRequest(Model):
         confidence: lowest score of its answers.
         judged: classes that labelled images show, by which the model will be judged; empty: nobody knows.
         judged_by: which images these are, and what to do if they are the wrong ones: the end of a sentence.
+        progress: grows with each answer.
     """
 
     checkpoint: Path
@@ -69,6 +87,7 @@ class ExportRequest(Model):
     confidence: float
     judged: tuple[str, ...] = ()
     judged_by: str = ""
+    progress: Path | None = None
 
 
 class Exported(Model):
@@ -76,7 +95,7 @@ class Exported(Model):
 
     Attributes:
         classes: names, in the order of their ids.
-        input_size: pixels of the longer side.
+        frame: what the network takes.
         exported_with: programs and versions that decide the bytes of the export.
         answers: the checkpoint's own.
         frames: each image as the network saw it, letterboxed, in a lossless file.
@@ -84,11 +103,16 @@ class Exported(Model):
     """
 
     classes: tuple[str, ...]
-    input_size: int
+    frame: Frame
     exported_with: str
     answers: Answers
     frames: tuple[Path, ...]
     frame_answers: Answers
+
+    @property
+    def input_size(self) -> int:
+        """Pixels of the longer side."""
+        return max(self.frame.width, self.frame.height)
 
 
 class ServeRequest(Model):
@@ -98,11 +122,13 @@ class ServeRequest(Model):
         model: ``model.onnx`` with ``version.json`` beside it.
         images: encoded images.
         confidence: lowest score of its answers.
+        progress: grows with each answer.
     """
 
     model: Path
     images: tuple[Path, ...]
     confidence: float
+    progress: Path | None = None
 
 
 class Served(Model):

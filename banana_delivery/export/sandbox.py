@@ -15,10 +15,11 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from banana_delivery.bundle import python_path
 from banana_delivery.errors import (
@@ -41,6 +42,8 @@ MAX_ANSWER = 64 * 1024**2
 """Bytes; a thousand images with 300 detections each need half of it."""
 MAX_SENTENCE = 2000
 """Characters of a rejection."""
+PROGRESS = "progress"
+"""The file in a process's folder that grows while it gets on."""
 REJECTED = 3
 """Exit code of a process whose answer is a rejection."""
 REJECTIONS: dict[str, type[RejectedModelError]] = {
@@ -87,7 +90,9 @@ def environment(parent: Mapping[str, str], home: Path) -> dict[str, str]:
     }
 
 
-def run(module: str, request: Model, answer: type[Answer], scratch: Path, timeout: float) -> Answer:
+def run(
+    module: str, request: Model, answer: type[Answer], scratch: Path, timeout: float, quiet: float | None = None
+) -> Answer:
     """Run ``python -m module`` on a request and return its answer.
 
     Args:
@@ -96,6 +101,7 @@ def run(module: str, request: Model, answer: type[Answer], scratch: Path, timeou
         answer: type of what it answers.
         scratch: existing folder; its working directory, home and only place to write.
         timeout: seconds until it is killed.
+        quiet: seconds without a sign of progress until it is killed; None: none is asked for.
 
     Raises:
         RejectedModelError: if it rejects the model.
@@ -105,11 +111,12 @@ def run(module: str, request: Model, answer: type[Answer], scratch: Path, timeou
     asked.write_text(request.model_dump_json())
     answered.unlink(missing_ok=True)
     arguments = [str(asked), str(answered), str(timeout)]
-    code = _spawn([sys.executable, "-P", "-m", module, *arguments], scratch, log, timeout)
-    return understood(module, code, answer, answered, log, timeout)
+    limits = Limits(timeout, timeout if quiet is None else min(quiet, timeout))
+    code = _spawn([sys.executable, "-P", "-m", module, *arguments], scratch, log, limits)
+    return understood(module, code, answer, answered, log, limits)
 
 
-def understood(module: str, code: int, answer: type[Answer], answered: Path, log: Path, timeout: float) -> Answer:
+def understood(module: str, code: int, answer: type[Answer], answered: Path, log: Path, limits: Limits) -> Answer:
     """What a process answered that has ended with this exit code, minus the signal where one ended it.
 
     Raises:
@@ -117,7 +124,7 @@ def understood(module: str, code: int, answer: type[Answer], answered: Path, log
         ExportError: if it died or answers nonsense.
     """
     if code not in (0, REJECTED):
-        raise ExportError(_death(module, code, log, timeout))
+        raise ExportError(_death(module, code, log, limits))
     try:
         content = read_plain(answered, MAX_ANSWER)
         if code == 0:
@@ -189,7 +196,46 @@ def _files(order: Model) -> Iterator[Path]:
                 yield item
 
 
-def _spawn(command: list[str], scratch: Path, log: Path, timeout: float) -> int:
+class Limits(NamedTuple):
+    """How long a process may take in all, and how long it may show no progress; seconds."""
+
+    whole: float
+    quiet: float
+
+
+def get_on(progress: Path | None) -> None:
+    """In the subprocess: show that one more step is done."""
+    if progress:
+        with progress.open("ab") as file:
+            file.write(b".")
+
+
+def _ends(handle: int, progress: Path, limits: Limits) -> bool:
+    """Wait until a process ends, or until it has taken too long; whether it ended.
+
+    That it gets on is its own word, which buys it no more than the whole time.
+    """
+    deadline = time.monotonic() + limits.whole
+    seen = 0
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([handle], [], [], min(limits.quiet, left))[0]:
+            return True
+        size = _size(progress)
+        if size == seen:
+            return False
+        seen = size
+    return False
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.lstat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _spawn(command: list[str], scratch: Path, log: Path, limits: Limits) -> int:
+    (scratch / PROGRESS).unlink(missing_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -202,7 +248,7 @@ def _spawn(command: list[str], scratch: Path, log: Path, timeout: float) -> int:
         )
     handle = os.pidfd_open(process.pid)
     try:
-        ended, _, _ = select.select([handle], [], [], timeout)
+        ended = _ends(handle, scratch / PROGRESS, limits)
     finally:
         # Also when it ended, and when this run is cancelled: nothing that it started may go on behind it. It is not
         # waited for before, so that its number cannot be another's.
@@ -227,10 +273,17 @@ def _tell_what_is_missing(log: Path) -> None:
             )
 
 
-def _death(module: str, code: int, log: Path, timeout: float) -> str:
+def _death(module: str, code: int, log: Path, limits: Limits) -> str:
     name = _short(module)
     if code == -signal.SIGALRM:
-        return f"The process {name} did not finish within {timeout:.0f} s: try again when the machine is less busy."
+        if limits.quiet < limits.whole:
+            return (
+                f"The process {name} took more than {limits.whole:.0f} s, or {limits.quiet:.0f} s for one step: try "
+                "again when the machine is less busy, or give it more time (BANANA_EXPORT_SECONDS)."
+            )
+        return (
+            f"The process {name} did not finish within {limits.whole:.0f} s: try again when the machine is less busy."
+        )
     if code == -signal.SIGKILL:
         return (
             f"The process {name} was killed, most likely for want of memory: give the machine more of it, or try again."

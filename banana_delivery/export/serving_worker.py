@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from banana_delivery.errors import UnsupportedModelError
 from banana_delivery.export.protocol import Detection, Served, ServeRequest
-from banana_delivery.export.sandbox import serve
+from banana_delivery.export.sandbox import get_on, serve
 
 if TYPE_CHECKING:
     from serving.inference.predictor import Predictor
@@ -35,14 +35,17 @@ def answer(request: ServeRequest) -> Served:
         engine = Engine(
             verified_bytes(request.model, version.onnx_sha256),
             classes=len(version.classes),
-            input_size=version.input_size,
+            frame=version.takes,
             threads=1,
         )
     except ConfigurationError as error:
         raise UnsupportedModelError(f"The exported model cannot be served: {error}") from error
     predictor = Predictor(engine, MAX_PIXELS)
-    answers = tuple(_detections(predictor, image.read_bytes(), request.confidence) for image in request.images)
-    return Served(answers=answers, engine=f"{ENGINE}, {PRECISION}")
+    answers = []
+    for image in request.images:
+        answers.append(_detections(predictor, image.read_bytes(), request.confidence))
+        get_on(request.progress)
+    return Served(answers=tuple(answers), engine=f"{ENGINE}, {PRECISION}")
 
 
 def _detections(predictor: Predictor, image: bytes, confidence: float) -> tuple[Detection, ...]:

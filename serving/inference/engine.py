@@ -1,17 +1,16 @@
 """The network: an exported ONNX detector in ONNX Runtime on the CPU, in 32-bit arithmetic."""
 
+from collections.abc import Callable
+
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 
 from serving.errors import ConfigurationError
-from serving.inference.postprocess import Boxes, Floats, from_end_to_end, from_raw
-from serving.inference.preprocess import STRIDE, Planes
+from serving.inference.postprocess import Boxes, Floats, from_end_to_end, from_queries, from_raw
+from serving.inference.preprocess import Frame, Planes
 
 ENGINE = f"onnxruntime {ort.__version__}"
 PRECISION = "f32"
-
-ANCHOR_STRIDES = (8, 16, 32)
-"""The detector has one anchor for each cell of the grids with these steps."""
 
 # What goes wrong is raised as well, and it warns of every machine without a GPU.
 ort.set_default_logger_severity(4)
@@ -21,50 +20,66 @@ class Engine:
     """A network that any thread may run, on as many images at once as there are callers.
 
     Attributes:
-        input_size: pixels of the longer side of what goes in.
-        shortest_side: pixels that the other side must have at least; `input_size` if the network takes squares alone.
+        frame: what goes in; its shortest sides are its longest if the network takes one size alone.
         end_to_end: whether the network itself chooses among its boxes.
     """
 
-    def __init__(self, onnx: bytes, *, classes: int, input_size: int, threads: int) -> None:
+    def __init__(self, onnx: bytes, *, classes: int, frame: Frame, threads: int) -> None:
         """Loads the network and runs it once.
 
         Args:
             onnx: contents of the ONNX file.
             classes: how many the detector must know.
-            input_size: pixels.
+            frame: what it takes, but for the shortest sides.
             threads: how many a run may use: the caller's, and helpers that all callers share.
 
         Raises:
             ConfigurationError: if the file is not a detector with this input size and number of classes.
         """
-        self.input_size = input_size
         try:
             self._session = ort.InferenceSession(onnx, _options(threads), providers=["CPUExecutionProvider"])
             [given] = self._session.get_inputs()
             self._input = given.name
-            answer = self._run_blank(input_size, input_size)
+            answer = self._run_blank(frame.height, frame.width)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - ONNX Runtime has a dozen without a common base, and all mean this
             raise ConfigurationError(
-                f"model.onnx is not a network ONNX Runtime can run at 1x3x{input_size}x{input_size}: "
+                f"model.onnx is not a network ONNX Runtime can run at 1x3x{frame.height}x{frame.width}: "
                 f"{' '.join(str(error).split())}"
             ) from None
         self.end_to_end = is_end_to_end(answer.shape, classes)
-        shortest = shortest_side(input_size, rows=answer.shape[1] if self.end_to_end else 0)
-        self.shortest_side = shortest if self._takes(shortest) else input_size
+        if frame.stretched and not self.end_to_end:
+            raise ConfigurationError(
+                f"model.onnx answers with shape {answer.shape}, but a detector that takes stretched images chooses its "
+                "boxes itself, so version.json and the model do not belong together."
+            )
+        self.frame = self._with_shortest_sides(frame)
 
     def run(self, planes: Planes, confidence: float, at_most: int) -> Boxes:
         """Runs the network; returns the best boxes in pixels of `planes`, by falling score."""
+        answer = self._run(planes)[0]
+        if self.frame.stretched:
+            return from_queries(answer, confidence, at_most, self.frame.width, self.frame.height)
         parse = from_end_to_end if self.end_to_end else from_raw
-        return parse(self._run(planes)[0], confidence, at_most)
+        return parse(answer, confidence, at_most)
 
-    def _takes(self, side: int) -> bool:
-        """Tells whether it runs on frames with this shorter side: not if its size is fixed, or its grid coarser."""
+    def _with_shortest_sides(self, frame: Frame) -> Frame:
+        """Finds out what it takes by trial.
+
+        An end-to-end head chooses as many rows as it was exported for, and fails where its grids have fewer cells; a
+        size may be fixed, or a grid coarser than the file says.
+        """
+        if frame.stretched:
+            return frame.with_least(frame.width, frame.height)
+        return frame.with_least(
+            _shortest(frame.width, frame.stride, lambda width: self._takes(frame.height, width)),
+            _shortest(frame.height, frame.stride, lambda height: self._takes(height, frame.width)),
+        )
+
+    def _takes(self, height: int, width: int) -> bool:
         try:
-            self._run_blank(side, self.input_size)
-            self._run_blank(self.input_size, side)
+            self._run_blank(height, width)
         except MemoryError:
             raise
         except Exception:  # noqa: BLE001 - as above
@@ -88,16 +103,10 @@ def _options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def shortest_side(longer: int, rows: int) -> int:
-    """Returns the shortest other side, in whole strides, on which a network has `rows` anchors.
-
-    An end-to-end head always chooses as many as it was exported for, and fails where there are fewer; a raw head
-    chooses none.
-    """
-    side = STRIDE
-    while side < longer and sum((longer // step) * (side // step) for step in ANCHOR_STRIDES) < rows:
-        side += STRIDE
-    return side
+def _shortest(longest: int, stride: int, takes: Callable[[int], bool]) -> int:
+    """Returns the shortest side that is taken together with the next one, without which a grid is coarser than said."""
+    sides = range(stride, longest, stride)
+    return next((side for side in sides if takes(side) and takes(side + stride)), longest)
 
 
 def is_end_to_end(shape: tuple[int, ...], classes: int) -> bool:

@@ -25,7 +25,7 @@ def load_model(settings: Settings, version: ModelVersion) -> LoadedModel:
     engine = Engine(
         verified_bytes(settings.model_path, version.onnx_sha256),
         classes=len(version.classes),
-        input_size=version.input_size,
+        frame=version.takes,
         threads=settings.inference_threads,
     )
     return LoadedModel(version, Predictor(engine, settings.max_image_pixels))

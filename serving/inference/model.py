@@ -2,10 +2,29 @@
 
 import hashlib
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from serving.errors import ConfigurationError
+from serving.inference.preprocess import STRIDE, Frame
+
+
+class FrameSize(BaseModel):
+    """What the network takes: `Frame` says what each means."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    width: int = Field(ge=32, le=4096)
+    height: int = Field(ge=32, le=4096)
+    stride: int = Field(default=STRIDE, ge=32, le=4096)
+    stretched: bool = False
+
+    @model_validator(mode="after")
+    def _in_whole_strides(self) -> Self:
+        if self.width % self.stride or self.height % self.stride:
+            raise ValueError("width and height must be multiples of stride")
+        return self
 
 
 class ModelVersion(BaseModel):
@@ -22,6 +41,14 @@ class ModelVersion(BaseModel):
     checkpoint_sha256: str
     onnx_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     exported_with: str
+    frame: FrameSize | None = Field(default=None, description="None: any frame of 32 pixels up to the square.")
+
+    @property
+    def takes(self) -> Frame:
+        """What the network takes."""
+        if self.frame is None:
+            return Frame.square(self.input_size)
+        return Frame(self.frame.width, self.frame.height, self.frame.stride, self.frame.stretched)
 
 
 def read_version(model_path: Path) -> ModelVersion:

@@ -9,6 +9,9 @@ IOU_LIMIT = 0.7
 """Boxes of one class that overlap more than this are one object; ultralytics' default."""
 
 MAX_CANDIDATES = 30_000
+CLASS_STEP = 7680
+"""Pixels by which ultralytics moves the boxes of each class away from those of the one before. With hundreds of classes
+they are so far out that their overlap is that of rounded boxes, which decides between boxes at the limit."""
 
 Floats = NDArray[np.float32]
 
@@ -37,6 +40,14 @@ def from_end_to_end(rows: Floats, confidence: float, at_most: int) -> Boxes:
     return Boxes(kept[:, :4], kept[:, 4], kept[:, 5].astype(np.int64))
 
 
+def from_queries(rows: Floats, confidence: float, at_most: int, width: int, height: int) -> Boxes:
+    """Reads rows (n, 6) of RT-DETR: centre x, centre y, width and height in shares of the frame, score, class."""
+    centre, half = rows[:, :2], rows[:, 2:4] / 2
+    edges = np.array([width, height] * 2, np.float32)
+    corners = np.concatenate([centre - half, centre + half], axis=1) * edges
+    return from_end_to_end(np.concatenate([corners, rows[:, 4:]], axis=1), confidence, at_most)
+
+
 def from_raw(output: Floats, confidence: float, at_most: int) -> Boxes:
     """Reads (4 + classes, anchors) of centre x, centre y, width, height and class scores; best class an anchor."""
     class_scores = output[4:]
@@ -58,13 +69,14 @@ def suppress(boxes: Boxes, at_most: int) -> NDArray[np.int64]:
 
     It goes no further than it has to: with every candidate wanted, one request took fifteen times the network's time.
     """
+    apart = boxes.corners + (boxes.class_ids * CLASS_STEP).astype(np.float32)[:, None]
     remaining = np.arange(len(boxes.scores))
     kept: list[int] = []
     while remaining.size and len(kept) < at_most:
         best, rest = remaining[0], remaining[1:]
         kept.append(int(best))
         same_class = boxes.class_ids[rest] == boxes.class_ids[best]
-        overlaps = overlap(boxes.corners[best], boxes.corners[rest]) > IOU_LIMIT
+        overlaps = overlap(apart[best], apart[rest]) > IOU_LIMIT
         remaining = rest[~(same_class & overlaps)]
     return np.array(kept, dtype=np.int64)
 

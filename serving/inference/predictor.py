@@ -42,7 +42,7 @@ class Predictor:
             RequestError: if the bytes are not an acceptable image.
         """
         image = decode(data, self._max_pixels)
-        box = Letterbox.fit(image.width, image.height, self._engine.input_size, self._engine.shortest_side)
+        box = Letterbox.fit(image.width, image.height, self._engine.frame)
         planes = self._planes(box.frame_width, box.frame_height)
         fill(planes, image.pixels, image.orientation, box)
         started = time.perf_counter()
@@ -53,7 +53,7 @@ class Predictor:
 
     def warm(self) -> None:
         """Runs the network once in this thread, so that the first request does not pay for the first run."""
-        planes = self._planes(self._engine.input_size, self._engine.input_size)
+        planes = self._planes(self._engine.frame.width, self._engine.frame.height)
         planes[...] = 0
         self._engine.run(planes, confidence=1.0, at_most=1)
 
@@ -61,5 +61,5 @@ class Predictor:
         """Room for a network input, the same memory each time."""
         buffer: Planes | None = getattr(self._local, "buffer", None)
         if buffer is None:
-            buffer = self._local.buffer = np.empty(3 * self._engine.input_size**2, np.float32)
+            buffer = self._local.buffer = np.empty(3 * self._engine.frame.width * self._engine.frame.height, np.float32)
         return buffer[: 3 * width * height].reshape(3, height, width)

@@ -1,13 +1,13 @@
 """Letterbox: any image becomes what the network wants, exactly as ultralytics prepares it for a prediction.
 
 That is not a square but the smallest frame of whole strides that holds the scaled image, so that a photograph of 16:9
-costs six tenths of one.
+costs six tenths of one. Only RT-DETR gets its whole frame, and images are stretched to fill it.
 
 The bilinear resize equals OpenCV's INTER_LINEAR bit for bit, without the 150 MB of OpenCV. One grey level here and
 there would be invisible, but it moved scores by up to 0.008.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 PADDING_GREY = 114
 STRIDE = 32
-"""Sides of what the network takes are multiples of this many pixels."""
+"""Sides of what the network takes are multiples of this many pixels, unless its coarsest grid has a larger step."""
 WHITE = np.float32(255)
 WEIGHT_ONE = 2048
 
@@ -24,6 +24,36 @@ Pixels = NDArray[np.uint8]
 
 Planes = NDArray[np.float32]
 """What the network takes, shape (3, height, width): red, green and blue from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a network takes.
+
+    Attributes:
+        width: most columns, a multiple of `stride`.
+        height: most rows, a multiple of `stride`.
+        stride: the other side of a frame is the next multiple of this many pixels: the step of the coarsest grid.
+        stretched: whether images are stretched to fill it, as RT-DETR takes them.
+        least_width: fewest columns of a frame of full height.
+        least_height: fewest rows of a frame of full width.
+    """
+
+    width: int
+    height: int
+    stride: int = STRIDE
+    stretched: bool = False
+    least_width: int = STRIDE
+    least_height: int = STRIDE
+
+    @classmethod
+    def square(cls, size: int, least: int = STRIDE) -> "Frame":
+        """The frame of a detector that was trained on squares; the shorter side has at least `least` pixels."""
+        return cls(size, size, least_width=least, least_height=least)
+
+    def with_least(self, width: int, height: int) -> "Frame":
+        """The same with other shortest sides."""
+        return replace(self, least_width=width, least_height=height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +79,21 @@ class Letterbox:
     inner_height: int
 
     @classmethod
-    def fit(cls, width: int, height: int, size: int, shortest: int) -> "Letterbox":
-        """Scales the image until its longer side has `size` pixels, and centres it in a frame.
+    def fit(cls, width: int, height: int, frame: Frame) -> "Letterbox":
+        """Scales the image until one of its sides is as long as the frame's, and centres it in whole strides.
 
         Args:
             width: columns of the image as displayed.
             height: its rows.
-            size: longer side of the frame, a multiple of `STRIDE`.
-            shortest: the other side is at least this long, a multiple of `STRIDE` too.
+            frame: what the network takes.
         """
-        scale = min(size / height, size / width)
+        if frame.stretched:
+            return cls(width, height, frame.width, frame.height, 0, 0, frame.width, frame.height)
+        scale = min(frame.height / height, frame.width / width)
         inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
         frame_width, frame_height = (
-            max(shortest, _whole_strides(inner_width)),
-            max(shortest, _whole_strides(inner_height)),
+            max(frame.least_width, _whole_strides(inner_width, frame.stride)),
+            max(frame.least_height, _whole_strides(inner_height, frame.stride)),
         )
         left = round((frame_width - inner_width) / 2 - 0.1)
         top = round((frame_height - inner_height) / 2 - 0.1)
@@ -78,8 +109,8 @@ class Letterbox:
         return inside
 
 
-def _whole_strides(pixels: int) -> int:
-    return -(-pixels // STRIDE) * STRIDE
+def _whole_strides(pixels: int, stride: int) -> int:
+    return -(-pixels // stride) * stride
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-EXPENSIVE = ("mlflow_server", "exported", "converted", "precision", "shared_replica")
+EXPENSIVE = ("mlflow_server", "exported", "converted", "precision", "shared_replica", "tiny_checkpoint")
 """Fixtures that take seconds to make: whatever asks for one runs in one process, which makes it once."""
 
 

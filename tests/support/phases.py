@@ -14,6 +14,7 @@ from banana_delivery.evaluation.base import Log
 from banana_delivery.evaluation.fake import FakeEvaluator
 from banana_delivery.export.export import Artifact
 from banana_delivery.export.parity import Agreement, Parity
+from banana_delivery.export.protocol import Frame
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.policy.model import Colour, Environment, Phase, RolloutRecord
 from banana_delivery.reports.plots import Plots
@@ -148,7 +149,7 @@ def conversion(classes: Mapping[str, tuple[str, ...]]) -> Exporter:
             checkpoint_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
             onnx_sha256=hashlib.sha256((to / "model.onnx").read_bytes()).hexdigest(),
             classes=classes.get(described.version, ("streak",)),
-            input_size=160,
+            frame=Frame(width=160, height=160, stride=32, stretched=False),
             exported_with="nothing",
             parity=PARITY,
             seconds=0.0,

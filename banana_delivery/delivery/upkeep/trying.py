@@ -116,6 +116,7 @@ class Bench:
                 self._say,
                 judged=known,
                 judged_by=self.evaluator.judges_by,
+                limit=self._settings.export_seconds,
             )
             answers = self._answers(folder, artifact.classes)
         return Tried(artifact, answers)
@@ -159,7 +160,8 @@ class Bench:
 
         def ask(some: Sequence[LabelledImage]) -> tuple[tuple[Detection, ...], ...]:
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                return answered(folder / MODEL_FILE, [image.path for image in some if image.path], Path(scratch))
+                files = [image.path for image in some if image.path]
+                return answered(folder / MODEL_FILE, files, Path(scratch), self._settings.export_seconds)
 
         parts = [images[start : start + AT_ONCE] for start in range(0, len(images), AT_ONCE)]
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,10 +21,9 @@ from banana_delivery.errors import ExportError, TargetError
 from banana_delivery.export import sandbox
 from banana_delivery.export.apart.order import Made, Order
 from banana_delivery.export.export import (
-    EXPORT_SECONDS,
+    LIMIT_SECONDS,
     MODEL_FILE,
     SCAN_SECONDS,
-    SERVE_SECONDS,
     VERSION_FILE,
     Artifact,
     export_model,
@@ -38,8 +38,6 @@ from banana_delivery.settings import Settings
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
 from banana_delivery.waiting import SYSTEM_CLOCK, Clock, Deadline
 
-WORK_SECONDS = SCAN_SECONDS + EXPORT_SECONDS + SERVE_SECONDS + 60.0
-"""What its steps may take each, and what lies between them."""
 START_SECONDS = 1200.0
 """It may wait so long for a node with room and for the image, as a delivery itself may."""
 LOOK_SECONDS = 1.0
@@ -63,6 +61,7 @@ class ExportJobs:
         api: the cluster we run in.
         account: where Kubernetes says in which namespace of it.
         clock: tells how long it takes.
+        limit: seconds that an export may take, and comparing it.
     """
 
     template: str
@@ -70,6 +69,12 @@ class ExportJobs:
     api: KubernetesApi = field(default_factory=KubernetesApi)
     account: Path = ACCOUNT
     clock: Clock = SYSTEM_CLOCK
+    limit: float = LIMIT_SECONDS
+
+    @property
+    def work_seconds(self) -> float:
+        """What its steps may take together, and what lies between them."""
+        return SCAN_SECONDS + 2 * self.limit + 60.0
 
     @property
     def namespace(self) -> str:
@@ -113,6 +118,7 @@ class ExportJobs:
                     images=tuple(images),
                     judged=tuple(judged),
                     judged_by=judged_by,
+                    limit=self.limit,
                 ),
                 shared,
             )
@@ -129,7 +135,9 @@ class ExportJobs:
             code = self._code(name)
         except TargetError as error:
             raise ExportError(f"The Job that exports could not be made or looked at: {error}") from error
-        made = sandbox.understood(_MODULE, code, Made, answered, log, WORK_SECONDS)
+        made = sandbox.understood(
+            _MODULE, code, Made, answered, log, sandbox.Limits(self.work_seconds, self.work_seconds)
+        )
         for line in made.said:
             progress(line)
         return made
@@ -142,7 +150,7 @@ class ExportJobs:
                 "exports is made: apply k8s/base/dagster, or set BANANA_EXPORT_TEMPLATE to nothing."
             )
         name = f"banana-export-{uuid4().hex[:10]}"
-        body = job_from(found["template"], name, arguments, shared, self.home)
+        body = job_from(found["template"], name, arguments, shared, self.home, self.work_seconds)
         self.api.create(f"/apis/batch/v1/namespaces/{self.namespace}/jobs", body)
         return name
 
@@ -158,9 +166,9 @@ class ExportJobs:
                 if (code := ended(pod)) is not None:
                     return code
                 if working is None and pod.get("status", {}).get("phase") == "Running":
-                    working = Deadline(WORK_SECONDS, self.clock)
+                    working = Deadline(self.work_seconds, self.clock)
             if (working or waiting).passed:
-                raise ExportError(_late(pod, started=working is not None))
+                raise ExportError(_late(pod, self.work_seconds if working else None))
             self.clock.sleep(LOOK_SECONDS)
 
     def _pod(self, name: str) -> Json | None:
@@ -172,11 +180,11 @@ class ExportJobs:
 def exporter_for(settings: Settings) -> Callable[..., Artifact]:
     """What exports: processes of the delivery's own machine, or where a PodTemplate is named a Job for each export."""
     if not settings.export_template:
-        return export_model
-    return ExportJobs(settings.export_template, settings.home)
+        return partial(export_model, limit=settings.export_seconds)
+    return ExportJobs(settings.export_template, settings.home, limit=settings.export_seconds)
 
 
-def job_from(template: Json, name: str, arguments: Sequence[str], shared: Path, home: Path) -> Json:
+def job_from(template: Json, name: str, arguments: Sequence[str], shared: Path, home: Path, seconds: float) -> Json:
     """The Job, from the template's metadata and spec."""
     pod = copy.deepcopy(template)
     spec = pod["spec"]
@@ -195,7 +203,7 @@ def job_from(template: Json, name: str, arguments: Sequence[str], shared: Path, 
         "metadata": {"name": name, "labels": labels},
         "spec": {
             "backoffLimit": 0,
-            "activeDeadlineSeconds": int(START_SECONDS + WORK_SECONDS),
+            "activeDeadlineSeconds": int(START_SECONDS + seconds),
             "ttlSecondsAfterFinished": KEPT_SECONDS,
             "template": pod,
         },
@@ -219,9 +227,12 @@ def ended(pod: Json) -> int | None:
     return None
 
 
-def _late(pod: Json | None, *, started: bool) -> str:
-    if started:
-        return f"The Job that exports did not end within {WORK_SECONDS:.0f} s: try again when its node is less busy."
+def _late(pod: Json | None, seconds: float | None) -> str:
+    if seconds:
+        return (
+            f"The Job that exports did not end within {seconds:.0f} s: try again when its node is less busy, or "
+            "give it more time (BANANA_EXPORT_SECONDS)."
+        )
     conditions: Iterable[Json] = (pod or {}).get("status", {}).get("conditions", [])
     why = next((one["message"] for one in conditions if one.get("message")), "no reason given")
     return f"The pod that exports did not start within {START_SECONDS:.0f} s ({why}): give it room, and try again."
@@ -245,7 +256,7 @@ def _taken(made: Made, order: Order, to: Path, checkpoint_sha256: str) -> Artifa
         onnx_sha256 = file_sha256(taken / MODEL_FILE)
         facts = Exported(
             classes=made.classes,
-            input_size=made.input_size,
+            frame=made.frame,
             exported_with=made.exported_with,
             answers=(),
             frames=(),
@@ -258,7 +269,7 @@ def _taken(made: Made, order: Order, to: Path, checkpoint_sha256: str) -> Artifa
         checkpoint_sha256=checkpoint_sha256,
         onnx_sha256=onnx_sha256,
         classes=made.classes,
-        input_size=made.input_size,
+        frame=made.frame,
         exported_with=made.exported_with,
         parity=made.parity,
         seconds=0.0,

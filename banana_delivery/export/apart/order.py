@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from banana_delivery.export.export import LIMIT_SECONDS
 from banana_delivery.export.parity import Parity
+from banana_delivery.export.protocol import Frame
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.policy.model import Model
 
@@ -19,6 +21,7 @@ class Order(Model):
         images: JPEG files on which both must answer alike.
         judged: classes by which the model will be judged; empty: nobody knows.
         judged_by: which images show them.
+        limit: seconds that the export may take, and comparing it.
     """
 
     checkpoint: Path
@@ -27,6 +30,7 @@ class Order(Model):
     images: tuple[Path, ...]
     judged: tuple[str, ...] = ()
     judged_by: str = ""
+    limit: float = LIMIT_SECONDS
 
 
 class Made(Model):
@@ -34,14 +38,14 @@ class Made(Model):
 
     Attributes:
         classes: names, in the order of their ids.
-        input_size: pixels of the longer side.
+        frame: what the network takes.
         exported_with: programs and versions that made the export.
         parity: how alike checkpoint and export answer.
         said: lines about each step.
     """
 
     classes: tuple[str, ...]
-    input_size: int
+    frame: Frame
     exported_with: str
     parity: Parity
     said: tuple[str, ...]

@@ -27,11 +27,12 @@ def main(asked: str, answered: str) -> int:
             *(order.checkpoint, order.to, order.model, order.images, said.append),
             judged=order.judged,
             judged_by=order.judged_by,
+            limit=order.limit,
         )
         answer, code = (
             Made(
                 classes=made.classes,
-                input_size=made.input_size,
+                frame=made.frame,
                 exported_with=made.exported_with,
                 parity=made.parity,
                 said=tuple(said),

@@ -18,12 +18,10 @@ from banana_delivery.errors import (
     UnreadableCheckpointError,
     UnsafeModelError,
 )
-from banana_delivery.export import detector
 from banana_delivery.export.export import Artifact, export_model, export_onnx
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.sample_data.leaves import CLASSES, write_dataset
 from examples import broken
-from examples.quiet import untrained
 from examples.train import INPUT_SIZE, MODELS
 from tests.unit.export.archives import archive, call
 
@@ -119,11 +117,3 @@ def test_code_that_got_past_the_scan_does_not_run_in_the_subprocess_either(tmp_p
 def test_a_folder_that_cannot_be_written_is_no_rejection(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="look at the disk"):
         export_model(SAMPLE, tmp_path / "missing", MODEL, [], progress=lambda _: None)
-
-
-@pytest.mark.parametrize(("architecture", "takes"), [("yolo26", True), ("yolo26-p2", True), ("yolo26-p6", False)])
-def test_a_detector_with_a_grid_coarser_than_a_stride_keeps_to_squares(
-    tmp_path: Path, architecture: str, takes: bool
-) -> None:
-    untrained(architecture, 0.125, 2, tmp_path).save(tmp_path / "best.pt")
-    assert detector.load(tmp_path / "best.pt").takes_frames is takes

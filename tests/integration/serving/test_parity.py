@@ -14,6 +14,7 @@ from banana_delivery.sample_data.leaves import CLASSES, make
 from serving.inference.engine import Engine
 from serving.inference.postprocess import Boxes
 from serving.inference.predictor import Predictor
+from serving.inference.preprocess import Frame
 from tests.unit.serving.images import encode, noise
 
 SAMPLE = Path("examples/models/better/best.pt")
@@ -34,7 +35,7 @@ class Exported:
     end_to_end: bool
 
     def predictor(self) -> Predictor:
-        engine = Engine(self.onnx, classes=len(CLASSES), input_size=INPUT_SIZE, threads=1)
+        engine = Engine(self.onnx, classes=len(CLASSES), frame=Frame.square(INPUT_SIZE), threads=1)
         return Predictor(engine, max_pixels=25_000_000)
 
     def answer(self, bgr: NDArray[np.uint8], confidence: float, **options: Any) -> Boxes:

@@ -57,6 +57,20 @@ def test_of_two_near_boxes_each_finds_its_own() -> None:
     assert (agreement.detections, agreement.agreeing, agreement.max_box_difference_px) == (2, 2, 0.0)
 
 
+@pytest.mark.parametrize("box", [(0.0, 60.0, 0.0, 80.0), (50.0, 10.0, 20.0, 40.0), (0.0, 0.0, 0.0, 0.0)])
+def test_a_box_without_area_is_the_same_as_itself(box: Box) -> None:
+    """An end-to-end head has such beyond the edges of an image, and both sides answer them alike."""
+    elsewhere: Box = (box[0] + 3, box[1], box[2] + 3, box[3])
+    assert compare(((seen(box=box),),), ((seen(box=box),),)).share == 1.0
+    assert compare(((seen(box=box),),), ((seen(box=elsewhere),),)).share == 0.0
+
+
+def test_of_boxes_on_one_spot_each_finds_the_one_with_its_score() -> None:
+    ours = (seen(0.9, box=(0, 0, 96.0, 64)), seen(0.6, box=(0, 0, 96.0, 64.1)))
+    theirs = (seen(0.6, box=(0, 0, 96.0, 64.05)), seen(0.9, box=(0, 0, 96.0, 64.06)))
+    assert compare((ours,), (theirs,)).agreeing == 2
+
+
 def agreement(agreeing: int, of: int = 100) -> Agreement:
     return Agreement(detections=of, agreeing=agreeing, max_box_difference_px=0.5, max_score_difference=0.001)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.errors import UnreadableCheckpointError, UnsafeModelError
+from banana_delivery.errors import UnreadableCheckpointError, UnsafeModelError, UnsupportedModelError
 from banana_delivery.export.archive.known_names import is_allowed
 from banana_delivery.export.checkpoint_scan import scan
 from examples.train import MODELS
@@ -111,3 +111,45 @@ def test_tensors_and_layers_are_allowed(name: str) -> None:
 @pytest.mark.parametrize("name", ["torch.nn.modules.conv.Conv2d.__init__", "torch.nn.init.normal_", "torch.Size.x"])
 def test_what_only_looks_like_a_layer_is_not(name: str) -> None:
     assert not is_allowed(*name.rsplit(".", 1))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("ultralytics.nn.modules.block", "MyAttention"),
+        ("ultralytics.nn.extra_modules.dcn", "DCNv4"),
+        ("ultralytics.nn.modules.head", "Detect_LSCD"),
+        ("ultralytics.utils.loss", "WiseIoULoss"),
+    ],
+)
+def test_a_layer_of_a_fork_is_named_without_an_alarm_and_says_what_to_do(
+    tmp_path: Path, module: str, name: str
+) -> None:
+    with pytest.raises(UnsupportedModelError, match=rf"made of {module}\.{name}, which ultralytics .* does not have"):
+        scan(archive(tmp_path / "best.pt", call(module, name, "x")))
+
+
+def test_a_model_of_yolov5s_own_repository_is_told_from_ours(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match="repository such as yolov5's"):
+        scan(archive(tmp_path / "best.pt", call("models.yolo", "DetectionModel", "x")))
+
+
+def test_a_layer_beside_a_call_of_code_is_an_alarm(tmp_path: Path) -> None:
+    both = call("ultralytics.nn.modules.block", "MyAttention", "x")[:-1] + call("posix", "system", "true")[2:]
+    with pytest.raises(UnsafeModelError, match=r"posix\.system"):
+        scan(archive(tmp_path / "best.pt", both))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("ultralytics.nn.modules.block", "F"),
+        ("ultralytics.nn.tasks", "SafeUnpickler"),
+        ("ultralytics.nn.modules", "OrderedDict.fromkeys"),
+        ("ultralytics.nn./etc/passwd", "Layer"),
+        ("ultralytics.nn.modules.block", "my_function"),
+    ],
+)
+def test_what_no_fork_would_call_a_layer_is_an_alarm(tmp_path: Path, module: str, name: str) -> None:
+    with pytest.raises(UnsafeModelError):
+        scan(archive(tmp_path / "best.pt", call(module, name, "x")))

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from banana_delivery.export.export import write_version_file
 from banana_delivery.export.protocol import Exported
+from banana_delivery.export.protocol import Frame as Taken
 from banana_delivery.model_registry.base import ModelVersion
 from serving.inference.model import read_version
+from serving.inference.preprocess import Frame
 
 MODEL = ModelVersion(
     name="banana_sigatoka_detector",
@@ -20,7 +23,7 @@ MODEL = ModelVersion(
 )
 EXPORTED = Exported(
     classes=("early_streak", "Spät"),
-    input_size=160,
+    frame=Taken(width=160, height=96, stride=32, stretched=False),
     exported_with="ultralytics 8",
     answers=(),
     frames=(),
@@ -33,7 +36,16 @@ def test_the_serving_application_reads_it(tmp_path: Path) -> None:
     read = read_version(path.with_name("model.onnx"))
     assert (read.model_name, read.version, read.mlflow_run_id) == ("banana_sigatoka_detector", "7", "0123")
     assert (read.classes, read.input_size) == (["early_streak", "Spät"], 160)
+    assert (read.takes.width, read.takes.height, read.takes.stride, read.takes.stretched) == (160, 96, 32, False)
     assert (read.checkpoint_sha256, read.onnx_sha256) == ("a" * 64, "b" * 64)
+
+
+def test_a_file_from_before_there_were_frames_means_what_it_meant(tmp_path: Path) -> None:
+    path = write_version_file(tmp_path, MODEL, EXPORTED, "a" * 64, "b" * 64)
+    before = json.loads(path.read_text())
+    del before["frame"]
+    path.write_text(json.dumps(before))
+    assert read_version(path.with_name("model.onnx")).takes == Frame.square(160)
 
 
 def test_what_changes_in_the_registry_does_not_change_the_file(tmp_path: Path) -> None:

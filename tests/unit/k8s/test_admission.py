@@ -74,7 +74,7 @@ def export_job() -> Json:
     (template,) = [one for one in OBJECTS if one["kind"] == "PodTemplate"]
     home = Path("/home/banana")
     shared = home / "artifacts" / "detector" / "7" / ".exporting-abc"
-    job = job_from(copy.deepcopy(template["template"]), "banana-export-1", ["order", "answer"], shared, home)
+    job = job_from(copy.deepcopy(template["template"]), "banana-export-1", ["order", "answer"], shared, home, 60.0)
     assert sys.executable in str(job)
     return job
 

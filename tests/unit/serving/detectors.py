@@ -16,7 +16,9 @@ CLASSES = ["red", "blue"]
 GRID = 8
 
 
-def detector(size: int = 64, *, end_to_end: bool = True, any_frame: bool = False, coarsest: int = 0) -> bytes:
+def detector(
+    size: int = 64, *, end_to_end: bool = True, any_frame: bool = False, coarsest: int = 0, chooses: int = 0
+) -> bytes:
     """Returns the ONNX file of a detector with cells of size / GRID pixels.
 
     Args:
@@ -24,6 +26,7 @@ def detector(size: int = 64, *, end_to_end: bool = True, any_frame: bool = False
         end_to_end: whether the network chooses among its boxes.
         any_frame: whether it takes frames of other heights and widths, up to `size`, or this square alone.
         coarsest: pixels of the cells of a second grid, of which each side must be a multiple; 0 for no such grid.
+        chooses: how many boxes an end-to-end network chooses, whatever there are; 0 for all.
     """
     cell = size // GRID
     second = coarsest or cell
@@ -55,9 +58,10 @@ def detector(size: int = 64, *, end_to_end: bool = True, any_frame: bool = False
             helper.make_node("Greater", ["blue", "red"], ["is_blue"]),
             helper.make_node("Cast", ["is_blue"], ["class"], to=TensorProto.FLOAT),
             helper.make_node("Concat", ["boxes", "score", "class"], ["columns"], axis=1),
-            helper.make_node("Transpose", ["columns"], ["output0"], perm=[0, 2, 1]),
+            helper.make_node("Transpose", ["columns"], ["rows" if chooses else "output0"], perm=[0, 2, 1]),
+            *(_best() if chooses else ()),
         ]
-        shape: list[int | str] = [1, boxes, 6]
+        shape: list[int | str] = [1, chooses or boxes, 6]
     else:
         nodes.append(helper.make_node("Concat", ["boxes", "red", "blue"], ["output0"], axis=1))
         shape = [1, 4 + len(CLASSES), boxes]
@@ -74,11 +78,22 @@ def detector(size: int = 64, *, end_to_end: bool = True, any_frame: bool = False
             numpy_helper.from_array(np.array([1, 1, second // cell, second // cell], np.float32), "scales"),
             numpy_helper.from_array(np.zeros(1, np.float32), "zero"),
             numpy_helper.from_array(fixed.astype(np.float32), "all_boxes"),
+            numpy_helper.from_array(np.array([chooses], np.int64), "chosen"),
+            numpy_helper.from_array(np.array([-1], np.int64), "row"),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def _best() -> list[onnx.NodeProto]:
+    """The rows with the highest scores, which fails where there are fewer."""
+    return [
+        helper.make_node("TopK", ["score", "chosen"], ["best_score", "index"], axis=2),
+        helper.make_node("Reshape", ["index", "row"], ["best"]),
+        helper.make_node("Gather", ["rows", "best"], ["output0"], axis=1),
+    ]
 
 
 def _second_grid(cell: int) -> list[onnx.NodeProto]:

@@ -58,6 +58,8 @@ def test_a_draining_replica_is_not_ready_but_still_answers(tmp_path: Path) -> No
         ({"classes": ["red", "blue", "green"]}, "do not belong together"),
         ({"classes": []}, "classes"),
         ({"input_size": 128}, "not a network ONNX Runtime can run at 1x3x128x128"),
+        ({"frame": {"width": 64, "height": 80}}, "frame: Value error, width and height must be multiples of stride"),
+        ({"frame": {"width": 64, "height": 64, "stretched": True}}, "do not belong together"),
         ({"version": "v\n7"}, "version"),
     ],
 )

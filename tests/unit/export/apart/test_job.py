@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 import yaml
 
 from banana_delivery.errors import ExportError, UnsafeModelError
-from banana_delivery.export.apart.job import GONE_SECONDS, START_SECONDS, WORK_SECONDS, ExportJobs, exporter_for
+from banana_delivery.export.apart.job import GONE_SECONDS, START_SECONDS, ExportJobs, exporter_for
 from banana_delivery.export.apart.order import Made, Order
-from banana_delivery.export.export import Artifact, export_model
+from banana_delivery.export.export import LIMIT_SECONDS, SCAN_SECONDS, Artifact, export_model
 from banana_delivery.export.parity import Agreement, Parity
-from banana_delivery.export.protocol import Rejection
+from banana_delivery.export.protocol import Frame, Rejection
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.settings import Settings
@@ -39,9 +40,11 @@ VERSION = ModelVersion(
     created_at=0.0,
 )
 ALIKE = Agreement(detections=1, agreeing=1, max_box_difference_px=0.0, max_score_difference=0.0)
+WORK_SECONDS = SCAN_SECONDS + 2 * LIMIT_SECONDS + 60.0
+
 MADE = Made(
     classes=("streak",),
-    input_size=640,
+    frame=Frame(width=640, height=640, stride=32, stretched=False),
     exported_with="programs",
     parity=Parity(images=1, same_pixels=ALIKE, files=ALIKE, passed=True, reason="alike"),
     said=("Exported 1 class",),
@@ -100,7 +103,9 @@ def does_nothing(order: Order, answered: Path) -> None:
     """Dies before it answers."""
 
 
-def export(tmp_path: Path, cluster: Cluster, said: list[str] | None = None) -> tuple[Artifact, Path]:
+def export(
+    tmp_path: Path, cluster: Cluster, said: list[str] | None = None, limit: float = LIMIT_SECONDS
+) -> tuple[Artifact, Path]:
     home, account = tmp_path / "home", tmp_path / "account"
     to = home / "artifacts" / "7"
     to.mkdir(parents=True)
@@ -109,7 +114,8 @@ def export(tmp_path: Path, cluster: Cluster, said: list[str] | None = None) -> t
     checkpoint, image = tmp_path / "best.pt", tmp_path / "leaf.jpg"
     checkpoint.write_bytes(b"weights")
     image.write_bytes(b"leaf")
-    jobs = ExportJobs("banana-delivery-export", home, cluster, account, HandClock())  # type: ignore[arg-type]
+    api: Any = cluster
+    jobs = ExportJobs("banana-delivery-export", home, api, account, HandClock(), limit)
     progress = (said if said is not None else []).append
     return jobs(checkpoint, to, VERSION, [image], progress, judged=("streak",), judged_by="ours"), to
 
@@ -195,7 +201,22 @@ def test_without_the_template_it_is_said_what_to_apply(tmp_path: Path) -> None:
 
 
 def test_a_job_exports_only_where_one_is_asked_for(tmp_path: Path) -> None:
-    assert exporter_for(Settings(home=tmp_path)) is export_model
-    jobs = exporter_for(Settings(home=tmp_path, export_template="mine"))
+    here = exporter_for(Settings(home=tmp_path, export_seconds=7.0))
+    assert isinstance(here, partial)
+    assert (here.func, here.args, here.keywords) == (export_model, (), {"limit": 7.0})
+    jobs = exporter_for(Settings(home=tmp_path, export_template="mine", export_seconds=7.0))
     assert isinstance(jobs, ExportJobs)
-    assert (jobs.template, jobs.home) == ("mine", tmp_path)
+    assert (jobs.template, jobs.home, jobs.limit) == ("mine", tmp_path, 7.0)
+
+
+def test_the_job_and_what_it_runs_have_the_time_that_is_set(tmp_path: Path) -> None:
+    given: list[float] = []
+
+    def notes(order: Order, answered: Path) -> None:
+        given.append(order.limit)
+        makes(order, answered)
+
+    cluster = Cluster(notes, [DONE])
+    export(tmp_path, cluster, limit=7.0)
+    assert given == [7.0]
+    assert cluster.jobs[0]["spec"]["activeDeadlineSeconds"] == START_SECONDS + SCAN_SECONDS + 2 * 7.0 + 60.0

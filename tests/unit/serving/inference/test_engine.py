@@ -5,6 +5,7 @@ import pytest
 from serving.errors import ConfigurationError
 from serving.inference.engine import Engine
 from serving.inference.predictor import Predictor
+from serving.inference.preprocess import Frame
 from tests.unit.serving.detectors import CLASSES, detector
 from tests.unit.serving.images import encode, picture
 
@@ -12,7 +13,7 @@ SIZE = 128
 
 
 def engine(onnx: bytes) -> Engine:
-    return Engine(onnx, classes=len(CLASSES), input_size=SIZE, threads=1)
+    return Engine(onnx, classes=len(CLASSES), frame=Frame.square(SIZE), threads=1)
 
 
 @pytest.mark.parametrize(
@@ -22,11 +23,21 @@ def engine(onnx: bytes) -> Engine:
         (detector(SIZE, end_to_end=False), SIZE),
         (detector(SIZE, end_to_end=False, any_frame=True, coarsest=64), SIZE),
         (detector(SIZE, end_to_end=True, any_frame=True), 32),
+        (detector(SIZE, end_to_end=True, any_frame=True, chooses=24), 64),
+        (detector(SIZE, end_to_end=True, any_frame=True, chooses=64), SIZE),
     ],
-    ids=["any frame", "a fixed size", "a grid coarser than a stride", "an end-to-end head"],
+    ids=[
+        "any frame",
+        "a fixed size",
+        "a grid coarser than a stride",
+        "an end-to-end head",
+        "one that chooses",
+        "one that chooses all",
+    ],
 )
 def test_a_network_gets_the_shortest_frames_it_takes(onnx: bytes, shortest: int) -> None:
-    assert engine(onnx).shortest_side == shortest
+    frame = engine(onnx).frame
+    assert (frame.least_width, frame.least_height) == (shortest, shortest)
 
 
 def test_images_of_every_shape_are_answered_right_by_two_threads_at_once() -> None:
@@ -44,3 +55,10 @@ def test_images_of_every_shape_are_answered_right_by_two_threads_at_once() -> No
 def test_a_file_that_is_no_network_is_refused_in_one_sentence() -> None:
     with pytest.raises(ConfigurationError, match=r"^model.onnx is not a network ONNX Runtime can run[^\n]*$"):
         engine(b"not a network")
+
+
+@pytest.mark.parametrize(("any_frame", "least"), [(True, (64, 64)), (False, (128, 128))])
+def test_frames_of_a_coarser_grid_are_whole_strides_of_it(any_frame: bool, least: tuple[int, int]) -> None:
+    onnx = detector(SIZE, end_to_end=False, any_frame=any_frame, coarsest=64)
+    frame = Engine(onnx, classes=len(CLASSES), frame=Frame(SIZE, SIZE, stride=64), threads=1).frame
+    assert (frame.least_width, frame.least_height) == least

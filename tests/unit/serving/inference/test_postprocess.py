@@ -4,8 +4,8 @@ import torch
 from ultralytics.utils.nms import non_max_suppression
 
 from serving.errors import ConfigurationError
-from serving.inference.engine import is_end_to_end, shortest_side
-from serving.inference.postprocess import from_end_to_end, from_raw
+from serving.inference.engine import is_end_to_end
+from serving.inference.postprocess import from_end_to_end, from_queries, from_raw
 
 
 def raw_output(seed: int, classes: int, anchors: int = 300) -> np.ndarray:
@@ -15,7 +15,7 @@ def raw_output(seed: int, classes: int, anchors: int = 300) -> np.ndarray:
     return np.concatenate([centres, sizes, scores]).astype(np.float32)
 
 
-@pytest.mark.parametrize("classes", [1, 2, 7])
+@pytest.mark.parametrize("classes", [1, 2, 7, 300])
 @pytest.mark.parametrize("confidence", [0.001, 0.25, 0.9])
 @pytest.mark.parametrize("at_most", [1, 20, 3000])
 def test_suppression_keeps_exactly_what_ultralytics_keeps(classes: int, confidence: float, at_most: int) -> None:
@@ -48,10 +48,8 @@ def test_the_head_is_told_by_the_shape_even_with_two_classes() -> None:
         is_end_to_end((1, 7, 2100), 2)
 
 
-@pytest.mark.parametrize(("longer", "rows", "side"), [(640, 300, 32), (320, 300, 64), (160, 300, 96), (64, 84, 64)])
-def test_an_end_to_end_head_is_never_given_fewer_anchors_than_it_chooses(longer: int, rows: int, side: int) -> None:
-    assert shortest_side(longer, rows) == side
-
-
-def test_a_raw_head_takes_frames_of_a_single_stride() -> None:
-    assert shortest_side(320, 0) == 32
+def test_shares_of_a_frame_become_corners_in_it() -> None:
+    rows = np.array([[0.5, 0.5, 0.2, 0.4, 0.9, 1], [0.1, 0.1, 0.2, 0.2, 0.2, 0]], np.float32)
+    found = from_queries(rows, 0.25, 300, width=200, height=100)
+    assert found.corners == pytest.approx(np.array([[80, 30, 120, 70]]))
+    assert found.class_ids.tolist() == [1]
