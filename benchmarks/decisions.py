@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -23,10 +24,12 @@ import numpy as np
 
 from banana_delivery.policies.reading import PLANS
 from banana_delivery.policy.rollout import e_values
-from banana_delivery.policy.rollout.decision import ActionKind
+from banana_delivery.policy.rollout.analysis import begin_step
+from banana_delivery.policy.rollout.decision import ActionKind, assess_step
 from banana_delivery.policy.rollout.plan import Limit, ab_step, rejection_threshold, release_steps
 from banana_delivery.policy.simulation.deliveries import End, deliver, end_of, play
-from banana_delivery.policy.simulation.traffic import CONDITIONS, Faulty
+from banana_delivery.policy.simulation.traffic import CANDIDATE, CONDITIONS, DIGEST, USUAL, Faulty, Maker, UsersOnly
+from benchmarks.decisions_peers import compared
 
 OUT = Path("benchmarks/out/decisions.json")
 PLAN = PLANS["standard"]
@@ -54,6 +57,7 @@ def dependence(runs: int, rates: Iterable[float] = RATES) -> list[Row]:
                 "turned back": blamed,
                 "share": f"{blamed / runs:.1%}",
                 "at most (97.5 %)": f"{_upper(blamed, runs):.1%}",
+                "users sent away": sum(end.protected is not None for end in ends),
                 "parked or error": kinds[ActionKind.PARK] + kinds[ActionKind.STAND_BACK],
                 "median seconds": float(np.median([end.seconds for end in ends])),
             }
@@ -95,7 +99,10 @@ def requests_until_found(runs: int) -> list[Row]:
 
 
 def seconds_until_found(runs: int) -> list[Row]:
-    """How long users meet a fault that begins with the watch, or late in it (the watch is held open for 240 s)."""
+    """How long users meet a fault that begins with the watch, or late in it (the watch is held open for 240 s).
+
+    Until they are sent away: what is found out about the version afterwards costs none of them.
+    """
     cells = [(users, rate, onset) for users in (5.0, 50.0) for rate in FAULTS for onset in (0.0, 59.0, 115.0)]
     rows = []
     for (users, rate, onset), ends in zip(cells, _each(partial(_late, runs=runs), cells), strict=True):
@@ -122,7 +129,7 @@ def _late(cell: tuple[float, float, float], runs: int) -> list[End]:
     ends = []
     for seed in range(runs):
         traffic = Faulty(np.random.default_rng((int(users), int(100 * rate), seed)), users, share=rate, onset=onset)
-        ends.append(end_of(play(PLAN, watch, traffic), traffic))
+        ends.append(end_of(play(PLAN, watch, traffic, tried=False)[0], traffic))
     return ends
 
 
@@ -137,12 +144,85 @@ def weak_faults(runs: int) -> list[Row]:
                 "users/s": users,
                 "errors": f"{rate:.0%}",
                 "found": f"{len(found) / runs:.0%}",
+                "parked": f"{sum(end.kind is ActionKind.PARK for end in ends) / runs:.0%}",
                 "median seconds": float(np.median([end.seconds for end in found])) if found else None,
                 "failed user requests (median)": float(np.median([end.hurt for end in ends])),
             }
         )
         print(" ".join(str(value) for value in rows[-1].values()), flush=True)
     return rows
+
+
+USERS_ONLY = (1.0, 0.5, 0.2)
+
+
+def users_only(runs: int) -> list[Row]:
+    """How deliveries end whose candidate fails a share of what users send, and nothing of what the probe sends."""
+    cells = [(users, rate) for users in (5.0, 50.0) for rate in USERS_ONLY]
+    rows = []
+    for (users, rate), ends in zip(cells, _each(partial(_users_only, runs=runs), cells), strict=True):
+        kinds = Counter(end.kind for end in ends)
+        rows.append(
+            {
+                "users/s": users,
+                "errors": f"{rate:.0%}",
+                "rolled back": f"{kinds[ActionKind.ROLL_BACK] / runs:.0%}",
+                "parked": f"{kinds[ActionKind.PARK] / runs:.0%}",
+                "users sent away after (median)": _protected(ends),
+                "median seconds": float(np.median([end.seconds for end in ends])),
+                "failed user requests (median)": float(np.median([end.hurt for end in ends])),
+            }
+        )
+        print(" ".join(str(value) for value in rows[-1].values()), flush=True)
+    return rows
+
+
+def _users_only(cell: tuple[float, float], runs: int) -> list[End]:
+    users, rate = cell
+    return [
+        deliver(PLAN, UsersOnly(np.random.default_rng((int(users), int(1000 * rate), seed)), users, share=rate))
+        for seed in range(runs)
+    ]
+
+
+def _protected(ends: list[End]) -> str:
+    times = np.array([math.inf if end.protected is None else end.protected for end in ends])
+    return _seconds(times, 0.5)
+
+
+def looks(runs: int) -> list[Row]:
+    """What one look costs that judges so many counted requests, in milliseconds of a processor."""
+    rows: list[Row] = []
+    watch = release_steps(PLAN)[-1].replace(ceiling_seconds=3600.0)
+    for counted in (1_000, 100_000, 1_000_000):
+        for share in (USUAL, PLAN.error_threshold):
+            traffic = Faulty(np.random.default_rng((counted, runs)), float(counted), share=share)
+            state = begin_step(PLAN, watch, traffic.snapshot())
+            traffic.second(100, 5.0, 5.0)
+            traffic.users, spent = 50.0, []
+            for _ in range(runs):
+                traffic.second(100, 5.0, 5.0)
+                snapshot = traffic.snapshot()
+                began = time.process_time()
+                _, state = assess_step(PLAN, state, snapshot, CANDIDATE, DIGEST)
+                spent.append(1000 * (time.process_time() - began))
+            median, most = float(np.median(spent)), float(np.quantile(spent, 0.99))
+            row: Row = {
+                "requests": counted,
+                "fail": f"{share:.1%}",
+                "median ms": round(median, 2),
+                "99 %": round(most, 2),
+            }
+            rows.append(row)
+    return rows
+
+
+def peers(runs: int, rates: Iterable[float] = (5.0, 50.0)) -> list[Row]:
+    """What the rules of other tools do with the same traffic, and with a candidate that is bad."""
+    faults: dict[str, Maker] = {
+        f"the candidate fails {rate:.0%}": partial(Faulty, share=rate) for rate in (1.0, 0.1, 0.03)
+    }
+    return [row for users in rates for row in compared({**CONDITIONS, **faults}, users, runs)]
 
 
 def _weak(cell: tuple[float, float], runs: int) -> list[End]:
@@ -220,7 +300,20 @@ def simulate(runs: int, rates: Iterable[float] = RATES) -> dict[str, list[Row]]:
         "requests_until_found": requests_until_found(runs),
         "seconds_until_found": seconds_until_found(late),
         "weak_faults": weak_faults(late),
+        "users_only": users_only(late),
+        "looks": looks(late),
+        "peers": peers(late),
     }
+
+
+TABLES: dict[str, Callable[[int], list[Row]]] = {
+    "dependence": dependence,
+    "late": seconds_until_found,
+    "weak": weak_faults,
+    "users-only": users_only,
+    "looks": looks,
+    "peers": peers,
+}
 
 
 def main() -> None:
@@ -228,11 +321,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Simulate the decisions of a rollout.")
     parser.add_argument("--runs", type=int, default=1000, help="deliveries per figure (default 1000)")
     parser.add_argument("--quick", action="store_true", help="a few runs at one rate, to see that everything works")
-    parser.add_argument("--only", choices=("dependence", "late", "weak"), help="one table, and nothing is written")
+    parser.add_argument("--only", choices=TABLES, help="one table, and nothing is written")
     arguments = parser.parse_args()
     if arguments.only:
-        table = {"dependence": dependence, "late": seconds_until_found, "weak": weak_faults}[arguments.only]
-        print(markdown(table(arguments.runs)))
+        print(markdown(TABLES[arguments.only](arguments.runs)))
         return
     tables = simulate(2, (5.0,)) if arguments.quick else simulate(arguments.runs)
     for name, rows in tables.items():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -60,3 +62,19 @@ def audit_trail(settings: Settings) -> Iterator[AuditLog]:
 
     with open_instance(settings) as instance:
         yield AuditLog(instance, CodeLocation.of(settings))
+
+
+@contextmanager
+def cleared_up() -> Iterator[None]:
+    """Let the block end as by Ctrl-C when this process is told to end, so that nothing that it began stays behind."""
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    told = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {one: signal.signal(one, end) for one in told}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

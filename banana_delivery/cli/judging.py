@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from banana_delivery.cli.common import console, errors
+from banana_delivery.cli.common import cleared_up, console, errors
 from banana_delivery.policy.model import Outcome
 from banana_delivery.quoting import in_terminal, visible
 from banana_delivery.settings import load_settings
@@ -102,7 +102,7 @@ def check(
     if holdout:
         settings = settings.model_copy(update={"holdout": Path.cwd() / holdout.expanduser(), "holdout_split": ""})
     margins = load_policy(settings.policy_source).quality
-    with Progress(console=errors, transient=True) as bar:
+    with cleared_up(), Progress(console=errors, transient=True) as bar:
         task = bar.add_task("Labelled images", total=None)
         bench = Bench(
             settings,

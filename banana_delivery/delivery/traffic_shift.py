@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -19,6 +20,7 @@ from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.drift import Observed, find_drift
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import Finding, StepState, begin_step, findings, observe
+from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.decision import (
     Action,
     ActionKind,
@@ -35,6 +37,14 @@ from banana_delivery.policy.rollout.live import Look, live_step
 from banana_delivery.policy.rollout.metrics import EvidenceSeen, StepMetrics, step_metrics
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
 from banana_delivery.policy.rollout.reasons import progress
+from banana_delivery.policy.rollout.trial.judge import (
+    Trial,
+    against_version,
+    assess_trial,
+    begin_trial,
+    needs_trial,
+    trial_rate,
+)
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import retry
 
@@ -83,6 +93,7 @@ class TrafficShift:
         paused: asks who keeps the rollout where it is, and why; empty if nobody does.
         steps: what was seen so far.
         last: how the last step stood when it was decided.
+        paired: probes of both colours compared, since the A/B began.
     """
 
     target: ReleaseTarget
@@ -99,6 +110,7 @@ class TrafficShift:
     overridden: bool = False
     steps: list[ShiftStep] = field(default_factory=list)
     last: StepState | None = None
+    paired: Paired = NOT_COMPARED
 
     def run(self, step: Step) -> Action:
         """Give the candidate the step's share and poll every second until the policy knows what to do.
@@ -114,10 +126,14 @@ class TrafficShift:
         began_at = self.now() if self._set_weight(step.weight) else None
         snapshot = self.retry(lambda: self.target.traffic(Environment.PRODUCTION))
         self.retry(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
-        action, judgement = self._poll_until_decided(begin_step(self.plan, step, snapshot))
+        state = begin_step(self.plan, step, snapshot, paired=self.paired)
+        action, judgement, state = self._poll_until_decided(state)
+        self.last, self.paired = state, state.paired
+        if action.kind is ActionKind.ROLL_BACK and needs_trial(judgement) and self.control is not None:
+            action = self._try(state, judgement)
         metrics = judgement.metrics.replace(began_at=began_at)
-        self.steps.append(ShiftStep(metrics=metrics, decision=action.kind.value, reason=judgement.reason))
-        self.log(f"{step.kind.value} at {step.weight} %: {judgement.reason} -> {action.kind.value}")
+        self.steps.append(ShiftStep(metrics=metrics, decision=action.kind.value, reason=action.reason))
+        self.log(f"{step.kind.value} at {step.weight} %: {action.reason} -> {action.kind.value}")
         return action
 
     def _wait_for_production(self, step: Step) -> Action | None:
@@ -183,7 +199,42 @@ class TrafficShift:
             self.steps[-1] = self.steps[-1].replace(metrics=metrics)
             self.sleep(POLL_SECONDS)
 
-    def _poll_until_decided(self, state: StepState) -> tuple[Action, StepAssessment]:
+    def _try(self, state: StepState, failed: StepAssessment) -> Action:
+        """Send the users away first; then find out whether the release is to blame.
+
+        While a person keeps the rollout where it is, nobody is given away and nothing is judged.
+        """
+        self._set_weight(0)
+        telling = Beside("telling how a trial goes on")
+        line = f"{failed.reason} All users are with {self.candidate.other}; now {self.candidate} is tried."
+        telling.do(partial(self.log, line))
+        snapshot, seed = self.retry(self._poll), secrets.randbits(64)
+        trial = begin_trial(self.plan, state, snapshot, failed, self.image.digest, seed=seed)
+        weight, said = 0, 0.0
+        while True:
+            rate = trial_rate(self.plan, trial)
+            self._set_rates(rate, rate)
+            self.sleep(POLL_SECONDS)
+            self.lease.check()
+            snapshot, paused = self.retry(self._poll), self.paused()
+            anew = secrets.randbits(64) if paused else None
+            action, trial = assess_trial(self.plan, trial, snapshot, self.candidate, anew=anew)
+            if action.weight != weight:
+                weight = action.weight
+                self._set_weight(weight)
+            self._show_trial(trial, Look(at=self.now(), reason=action.reason, weight=weight, paused=paused))
+            if action.kind is not ActionKind.WAIT:
+                return action
+            if not 0.0 <= trial.seconds - said < SAY_SECONDS:
+                said = trial.seconds
+                line = f"{self.candidate} is tried since {said:.0f} s: {action.reason}"
+                telling.do(partial(self.log, line))
+
+    def _show_trial(self, trial: Trial, look: Look) -> None:
+        metrics = step_metrics(trial.state, self.candidate)
+        self._show(trial.state, metrics, against_version(self.plan, trial), look)
+
+    def _poll_until_decided(self, state: StepState) -> tuple[Action, StepAssessment, StepState]:
         seen, said, telling = EvidenceSeen(), 0.0, Beside("telling how a step goes on")
         paused = before = ""
         while True:
@@ -198,8 +249,7 @@ class TrafficShift:
             look = Look(at=self.now(), reason=judgement.reason, weight=state.step.weight, paused=paused)
             self._show(state, judgement.metrics, judgement.against, look)
             if action.kind is not ActionKind.WAIT:
-                self.last = state
-                return action, judgement.replace(metrics=judgement.metrics.replace(evidence=seen.lines))
+                return action, judgement.replace(metrics=judgement.metrics.replace(evidence=seen.lines)), state
             if state.seconds - said >= SAY_SECONDS:
                 said = state.seconds
                 line = progress(state, judgement.reason, judgement.against)

@@ -33,6 +33,7 @@ class _Cursor(StoredRecord):
     digest: str
     state: StepState | None
     failing: int = 0
+    starts: int = 1
 
 
 class _HeldCursor(StoredRecord):
@@ -77,19 +78,26 @@ def assess_production(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: 
         return Watched("", "", "Nothing to watch: production is empty or a delivery is under way.")
     if record.scale_down_at is None:
         return Watched("", "", "Nothing to watch: the last promotion is long past.")
-    kept = _kept(cursor, record.live.digest)
-    state = (kept and kept.state) or begin_step(plan, release_steps(plan)[-1], snapshot)
+    kept = _kept(cursor, record.live.digest) or _Cursor(digest=record.live.digest, state=None)
+    plan = for_start(plan, kept.starts)
+    state = kept.state or begin_step(plan, release_steps(plan)[-1], snapshot)
     judgement, state = assess_step(plan, state, snapshot, record.active, record.live.digest)
     if judgement.verdict is StepVerdict.FAIL and not judgement.wrong_release:
-        failing = (kept.failing if kept else 0) + 1
-        again = _Cursor(digest=record.live.digest, state=None, failing=failing).model_dump_json()
-        return Watched(again, judgement.reason, judgement.reason, failing=failing)
+        again = kept.replace(state=None, failing=kept.failing + 1)
+        return Watched(again.model_dump_json(), judgement.reason, judgement.reason, failing=again.failing)
     if judgement.verdict is not StepVerdict.CONTINUE:
-        return Watched("", "", judgement.reason, judgement.reason if judgement.wrong_release else "")
-    failing = kept.failing if kept else 0
-    return Watched(
-        _Cursor(digest=record.live.digest, state=state, failing=failing).model_dump_json(), "", judgement.reason
-    )
+        anew = kept.replace(state=None, failing=0, starts=kept.starts + (not judgement.wrong_release))
+        stranger = judgement.reason if judgement.wrong_release else ""
+        return Watched(anew.model_dump_json(), "", judgement.reason, stranger)
+    return Watched(kept.replace(state=state).model_dump_json(), "", judgement.reason)
+
+
+def for_start(plan: Plan, start: int) -> Plan:
+    """The plan with the part of the risk that the first, second, ... start of the watch over one release gets.
+
+    1, 1/3, 1/6, 1/10, ... of alpha: however often it starts anew, all of them together spend two alphas.
+    """
+    return plan if start == 1 else plan.replace(alpha=plan.alpha * 2 / (start * (start + 1)))
 
 
 def act_on(watched: Watched, production: RolloutRecord, rollback: EmergencyRollback) -> str:

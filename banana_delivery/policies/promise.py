@@ -19,6 +19,7 @@ import numpy as np
 from banana_delivery.policies.document import ReleasePolicy
 from banana_delivery.policy.rollout.decision import ActionKind
 from banana_delivery.policy.rollout.plan import Plan, Step, all_steps, release_steps
+from banana_delivery.policy.rollout.trial.judge import CROSSOVER_SECONDS, LONGEST_SECONDS
 from banana_delivery.policy.simulation.deliveries import ENTRY_LOOKS, deliver, every_second, play
 from banana_delivery.policy.simulation.traffic import USUAL, Faulty
 
@@ -67,7 +68,7 @@ class Played:
     """How one delivery went.
 
     Attributes:
-        turned_back: whether the candidate was.
+        turned_back: whether the candidate was: its users were sent away, whatever is found out about the version then.
         seconds: from the onset to the end; from the first look at production where there is no fault.
         requests: of the candidate meanwhile, of users and of the probe.
         hurt: user requests that failed on it.
@@ -196,9 +197,14 @@ def shortest_seconds(plan: Plan) -> float:
 
 
 def longest_seconds(plan: Plan) -> float:
-    """Each step may wait for its sample for one more ceiling, and the two that give users away for production."""
+    """Each step may wait for its sample for one more ceiling, and the two that give users away for production.
+
+    A trial of a candidate whose users were sent away comes last.
+    """
     first, second = all_steps(plan)[:2]
-    return 2 * (sum(step.ceiling_seconds for step in all_steps(plan)) + first.ceiling_seconds + second.ceiling_seconds)
+    steps = sum(step.ceiling_seconds for step in all_steps(plan))
+    waits = first.ceiling_seconds + second.ceiling_seconds
+    return 2 * (steps + waits) + LONGEST_SECONDS + CROSSOVER_SECONDS
 
 
 def _cells(plan: Plan) -> list[Cell]:
@@ -268,10 +274,10 @@ def play_cell(plan: Plan, cell: Cell, rng: np.random.Generator) -> Played:
     traffic = Faulty(rng, cell.users, budget_seconds=budget, share=cell.errors, onset=onset)
     pace = every_second if cell.errors == USUAL else partial(_seconds_to_next_look, onset)
     if cell.onset is None:
-        kind = deliver(plan, traffic, pace).kind
+        kind = deliver(plan, traffic, pace, tried=False).kind
     else:
         watch = release_steps(plan)[-1].replace(minimum_seconds=plan.watch_seconds)
-        kind = play(plan, watch, traffic, pace).kind
+        kind = play(plan, watch, traffic, pace, tried=False)[0].kind
     return Played(kind is ActionKind.ROLL_BACK, traffic.now - onset, traffic.met, traffic.hurt)
 
 

@@ -33,7 +33,8 @@ def promise_view(promised: Promise, warnings: Sequence[str]) -> Group:
     late = (
         "Early: the fault is there from the first request, and seconds count from the first look at production, "
         f"before the A/B. Late: it begins {promised.late_onset_seconds:g} s into the watch, which is held open to its "
-        "ceiling. Requests are the candidate's, the probe's among them. With fewer than 20 deliveries, 95 % is the "
+        "ceiling. Turned back: the users are sent away; whether the version is to blame is tried after that. Requests "
+        "are the candidate's, the probe's among them. With fewer than 20 deliveries, 95 % is the "
         "slowest."
     )
     said = [Text(one_line(line)) for line in lines]

@@ -22,6 +22,7 @@ from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord
 from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord
+from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.decision import Action, ActionKind
 from banana_delivery.policy.rollout.plan import Plan, Step, release_steps
 from banana_delivery.targets.base import ReleaseTarget
@@ -146,6 +147,7 @@ class _Release:
                 overridden=self.run.override(self.ref) is not None,
                 now=self.clock.time,
             )
+            shift.paired = self._compared_before(before)
             if before.active:
                 control = probing(self.evaluator, self.target, before.active)
                 shift.control = load.enter_context(control)
@@ -160,6 +162,14 @@ class _Release:
         if attempt.outcome is Outcome.RELEASED:
             self._tag_stable()
         return attempt
+
+    def _compared_before(self, before: RolloutRecord) -> Paired:
+        """What the A/B found about the same two releases by its probes; the comparison goes on from there."""
+        report = self.run.audit_log.latest(AbRecord, "ab_report", self.run.version)
+        if report is None or report.traffic is None or report.against is None or before.live is None:
+            return NOT_COMPARED
+        same = report.ref.digest == self.ref.digest and report.against.digest == before.live.digest
+        return report.traffic.paired if same else NOT_COMPARED
 
     @property
     def _plan(self) -> Plan:

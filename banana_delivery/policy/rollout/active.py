@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from banana_delivery.policy.model import StoredModel, TrafficSource
 from banana_delivery.policy.rollout import e_values
@@ -37,6 +38,9 @@ class Part:
     def __sub__(self, other: Part) -> Part:
         """Without the other one."""
         return Part(bad=self.bad - other.bad, judged=self.judged - other.judged)
+
+
+NOBODY = Part()
 
 
 class Poll(StoredModel):
@@ -128,6 +132,24 @@ def shared_parts(plan: Plan, candidate: Tallies, *actives: Tallies) -> dict[str,
     return found
 
 
+def apart_from(plan: Plan, active: Tallies, shared: Mapping[str, Part]) -> dict[str, Part]:
+    """What the active release did, by source and limit, where it was not what the candidate suffered with it."""
+    return {
+        key(source, limit): part
+        for source, seen in active.items()
+        for limit, part, _ in limits(plan, seen)
+        if not any(key(each, limit) in shared for each in TRAFFIC_SOURCES)
+    }
+
+
+def is_dark(*colours: Tallies) -> bool:
+    """Whether users asked, and none of them was served."""
+    of_users = [tallies[TrafficSource.USER] for tallies in colours]
+    asked = sum(tally.requests for tally in of_users)
+    return asked > 0 and asked == sum(tally.failed + tally.overloads for tally in of_users)
+
+
+@cache
 def key(source: TrafficSource, limit: Limit) -> str:
     """How a limit on one source's requests is named in JSON."""
     return f"{source}/{limit}"
@@ -160,3 +182,22 @@ def _parts(plan: Plan, active: Tallies, limit: Limit) -> list[Part]:
 def added(parts: Mapping[str, Part], more: Mapping[str, Part]) -> dict[str, Part]:
     """Both together, name by name."""
     return {name: parts.get(name, Part()) + more.get(name, Part()) for name in {**parts, **more}}
+
+
+def keeps_limits(plan: Plan, seen: Tally) -> bool:
+    """Whether no more of one source's requests broke a limit than may; chance is not considered."""
+    return not any(exceeds(part, share) for _, part, share in limits(plan, seen))
+
+
+def is_healthy(plan: Plan, seen: Tally) -> bool:
+    """Whether one source shows, beyond chance, that the candidate keeps every limit."""
+    enough = -math.log(plan.healthy_alpha)
+    return all(
+        e_values.log_e_healthy(part.bad, part.judged - part.bad, share) >= enough
+        for _, part, share in limits(plan, seen)
+    )
+
+
+def sample(seen: Tally) -> int:
+    """How many requests of one source can be judged: the ones that were not turned away and whose latency is known."""
+    return min(seen.accepted, seen.answered + seen.failed)

@@ -16,26 +16,39 @@ from pydantic import Field
 from banana_delivery.policy.model import Colour, Counters, StoredModel, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout import e_values
 from banana_delivery.policy.rollout.active import (
+    NOBODY,
     RECENT_SECONDS,
     Part,
     Poll,
     Trouble,
     added,
+    apart_from,
     breaks,
     exceeds,
+    is_dark,
     key,
     limits,
     recent_trouble,
     shared_parts,
 )
+from banana_delivery.policy.rollout.comparison import (
+    NOT_COMPARED,
+    Paired,
+    compare,
+    unfinished_compared,
+    users_compared,
+)
 from banana_delivery.policy.rollout.counters import NOTHING, Tally, add, counts_of, delta, latest, tally
+from banana_delivery.policy.rollout.onset import NO_ONSET, Onset, onsets_after
 from banana_delivery.policy.rollout.plan import (
+    PAIRED,
     TRAFFIC_SOURCES,
     Limit,
     Plan,
     Step,
+    blame_threshold,
     rejection_threshold,
-    windows,
+    starts,
 )
 
 MAX_SILENT_POLLS = 3
@@ -46,10 +59,10 @@ EARLY_PASS_VETO = math.log(20)
 
 
 class Window(StoredModel):
-    """The counts since one start of the tests.
+    """The counts since a step began.
 
     Attributes:
-        index: 0 for the step's beginning, then 1, 2, ... for each restart.
+        index: 0; earlier versions numbered later starts of the tests.
         tallies: of the candidate, by source.
         active: of the active release meanwhile, by source; without what both suffered together.
         shared: of the candidate's, what the active release suffered with it, by ``active.key``.
@@ -73,7 +86,10 @@ class StepState(StoredModel):
         started_at: seconds by the clock of the meter that was read last.
         seen: the counters at the last look, which the next ones are subtracted from.
         totals: what each backend did since the step began, by ``Backend.key``.
-        windows: counts since the step began and since each restart.
+        windows: counts since the step began. Earlier versions kept those since each restart here, too.
+        onsets: the tests of a fault that begins late, by ``active.key``.
+        starts: how many later starts these have had.
+        paired: failures of the probe, compared with those of the active release's; carried from step to step.
         share_evidence: log likelihood ratios of candidate against active, see ``e_values.add_share_evidence``.
         unfinished_evidence: the same for uploads that their clients never finished.
         ceilings: how often the step's ceiling may pass; 2 once the first one found too small a sample.
@@ -92,6 +108,9 @@ class StepState(StoredModel):
     seen: TrafficSnapshot
     totals: dict[str, Counters] = Field(default_factory=dict)
     windows: tuple[Window, ...] = (Window(index=0),)
+    onsets: dict[str, Onset] = Field(default_factory=dict)
+    starts: int = Field(default=0, ge=0)
+    paired: Paired = NOT_COMPARED
     share_evidence: tuple[float, ...] = e_values.NO_SHARE_EVIDENCE
     unfinished_evidence: tuple[float, ...] = e_values.NO_SHARE_EVIDENCE
     ceilings: int = Field(default=1, ge=1, le=2)
@@ -109,7 +128,11 @@ class StepState(StoredModel):
     @property
     def seconds(self) -> float:
         """The same, since it was begun anew if it was."""
-        return max(self.whole_seconds - self.before_seconds, 0.0)
+        return self.lasted(self.seen.at)
+
+    def lasted(self, at: float) -> float:
+        """How long it has lasted so at a moment of the last meter's clock."""
+        return max(at - self.started_at - self.before_seconds, 0.0)
 
     def total(self, colour: Colour, source: TrafficSource) -> Counters:
         """What one backend did since the step began."""
@@ -123,13 +146,15 @@ class Finding:
     Attributes:
         limit: what it looks at.
         source: whose requests.
-        window: 0 for the whole step, then the restart it starts from.
+        window: 0 for the whole step, 1 for a fault that began later in it.
         bad: requests that broke the limit.
         judged: requests that could have broken it.
         log_e: the evidence.
         needed: how much of it turns the candidate back.
+        doubt: the same evidence as if its start had not been searched for: too weak to act upon, enough to wait.
         active: what the active release did meanwhile, if it breaks the same limit: then nothing turns back.
         left_out: requests in which both suffered together, which are not among those judged.
+        proven: whether this blames the version, rather than only sending its users away.
     """
 
     limit: Limit
@@ -139,8 +164,10 @@ class Finding:
     judged: int
     log_e: float
     needed: float
+    doubt: float = 0.0
     active: Part | None = None
     left_out: int = 0
+    proven: bool = False
 
     @property
     def excess(self) -> float:
@@ -152,21 +179,29 @@ class Finding:
         return self.excess >= 0 and self.bad >= plan.minimum_failures
 
 
-def begin_step(plan: Plan, step: Step, snapshot: TrafficSnapshot) -> StepState:
+def begin_step(plan: Plan, step: Step, snapshot: TrafficSnapshot, *, paired: Paired = NOT_COMPARED) -> StepState:
     """A step that starts now: whatever the counters showed before says nothing about it.
+
+    Args:
+        plan: the rollout plan.
+        step: which one.
+        snapshot: the counters now.
+        paired: the comparison with the active release until now; it goes on through a whole delivery.
 
     Raises:
         ValueError: if the plan's latency budget is no edge of the buckets that are counted.
     """
     for counters in snapshot.backends.values():
         tally(counters, plan.latency_budget_seconds)
-    return StepState(step=step, started_at=snapshot.at, seen=snapshot)
+    return StepState(step=step, started_at=snapshot.at, seen=snapshot, paired=paired)
 
 
 def begun_anew(state: StepState) -> StepState:
     """The same step with all its time before it and tests that know nothing; what was counted is still counted."""
     return state.replace(
         windows=(Window(index=0),),
+        onsets={},
+        starts=0,
         share_evidence=e_values.NO_SHARE_EVIDENCE,
         unfinished_evidence=e_values.NO_SHARE_EVIDENCE,
         ceilings=1,
@@ -191,39 +226,39 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
     before = state.lately[-1].active if state.lately else {}
     at_once, shared = shared_parts(plan, tallies, active), shared_parts(plan, tallies, active, before)
     failed = key(TrafficSource.USER, Limit.FAILURES)
-    apart = _apart(plan, active, shared)
-    grown = tuple(
-        Window(
-            index=window.index,
-            tallies={source: window.of(source) + tallies[source] for source in TRAFFIC_SOURCES},
-            active=added(window.active, apart),
-            shared=added(window.shared, shared),
-        )
-        for window in state.windows
+    compared = users_compared(state.share_evidence, news, candidate)
+    # One failure of both that is counted a poll later on the candidate says nothing of which of them is worse.
+    late = failed in shared and failed not in at_once
+    apart = apart_from(plan, active, shared)
+    whole = state.windows[0]
+    grown = Window(
+        index=0,
+        tallies={source: whole.of(source) + tallies[source] for source in TRAFFIC_SOURCES},
+        active=added(whole.active, apart),
+        shared=added(whole.shared, shared),
     )
+    due = max(state.starts, min(int(state.lasted(snapshot.at) // plan.restart_seconds), starts(plan, state.step) - 1))
     heard = {*snapshot.digests, *_counted(news)}
     poll = Poll(at=snapshot.at, candidate=tallies, active=active)
-    return state.replace(
-        silent_polls=_silent_polls(state.silent_polls, heard, candidate),
-        lately=(*(one for one in state.lately if one.at > snapshot.at - RECENT_SECONDS), poll),
-        active_silent_polls=_active_silent_polls(state, heard, candidate.other),
-        dark_seconds=state.dark_seconds + _dark(tallies, active) * (snapshot.at - state.seen.at),
-        seen=snapshot.replace(backends={**state.seen.backends, **backends}),
-        totals={**state.totals, **{key: add(state.totals.get(key, NOTHING), new) for key, new in news.items()}},
-        windows=grown + _restart(plan, state, snapshot.at),
-        # One failure of both that is counted a poll later on the candidate says nothing of which of them is worse.
-        share_evidence=state.share_evidence
-        if failed in shared and failed not in at_once
-        else _compared(state.share_evidence, news, candidate),
-        unfinished_evidence=_unfinished_compared(state.unfinished_evidence, news, candidate),
+    # All of it was judged when it was made; to judge it again at every look would cost more than all tests together.
+    return state.model_copy(
+        update={
+            "silent_polls": _silent_polls(state.silent_polls, heard, candidate),
+            "lately": (*(one for one in state.lately if one.at > snapshot.at - RECENT_SECONDS), poll),
+            "active_silent_polls": _active_silent_polls(state, heard, candidate.other),
+            "dark_seconds": state.dark_seconds + is_dark(tallies, active) * (snapshot.at - state.seen.at),
+            "seen": snapshot.model_copy(update={"backends": {**state.seen.backends, **backends}}),
+            "totals": {**state.totals, **{key: add(state.totals.get(key, NOTHING), new) for key, new in news.items()}},
+            "windows": (grown,),
+            "starts": due,
+            "onsets": onsets_after(
+                state.onsets, plan, tallies, apart, shared, (due - state.starts) / starts(plan, state.step)
+            ),
+            "paired": compare(state.paired, Limit.FAILURES, tallies, active),
+            "share_evidence": tuple(map(min, state.share_evidence, compared)) if late else compared,
+            "unfinished_evidence": unfinished_compared(state.unfinished_evidence, news, candidate),
+        }
     )
-
-
-def _dark(*colours: Mapping[TrafficSource, Tally]) -> bool:
-    """Whether users asked, and none of them was served."""
-    of_users = [tallies[TrafficSource.USER] for tallies in colours]
-    asked = sum(tally.requests for tally in of_users)
-    return asked > 0 and asked == sum(tally.failed + tally.overloads for tally in of_users)
 
 
 def _counted(news: Mapping[str, Counters]) -> set[str]:
@@ -243,16 +278,6 @@ def _active_silent_polls(state: StepState, heard: Collection[str], active: Colou
     if state.active_silent_polls is None:
         return 0 if active in heard else None
     return _silent_polls(state.active_silent_polls, heard, active)
-
-
-def _apart(plan: Plan, active: Mapping[TrafficSource, Tally], shared: Mapping[str, Part]) -> dict[str, Part]:
-    """What the active release did, by source and limit, where it was not what the candidate suffered with it."""
-    return {
-        key(source, limit): part
-        for source, seen in active.items()
-        for limit, part, _ in limits(plan, seen)
-        if not any(key(each, limit) in shared for each in TRAFFIC_SOURCES)
-    }
 
 
 def production_trouble(plan: Plan, state: StepState, against: Sequence[Finding]) -> Trouble | None:
@@ -277,61 +302,63 @@ def production_trouble(plan: Plan, state: StepState, against: Sequence[Finding])
     return None
 
 
-def keeps_limits(plan: Plan, seen: Tally) -> bool:
-    """Whether no more of one source's requests broke a limit than may; chance is not considered."""
-    return not any(exceeds(part, share) for _, part, share in limits(plan, seen))
-
-
 def findings(plan: Plan, state: StepState, candidate: Colour) -> tuple[Finding, ...]:
-    """Every test that points against the candidate, the strongest first (in units of what it needs)."""
+    """Every test that points against the candidate, the strongest first; those that the whole step shows before."""
     found = [*_against_limits(plan, state), *_against_active(plan, state, candidate)]
-    return tuple(sorted(found, key=lambda finding: -finding.excess))
+    by_probes = worse_by_probes(plan, state)
+    if by_probes:
+        found.append(by_probes)
+    return tuple(sorted(found, key=lambda finding: (finding.window > 0 or finding.excess < 0, -finding.excess)))
 
 
-def is_healthy(plan: Plan, seen: Tally) -> bool:
-    """Whether one source shows, beyond chance, that the candidate keeps every limit."""
-    enough = -math.log(plan.healthy_alpha)
-    return all(
-        e_values.log_e_healthy(part.bad, part.judged - part.bad, share) >= enough
-        for _, part, share in limits(plan, seen)
-    )
-
-
-def sample(seen: Tally) -> int:
-    """How many requests of one source can be judged: the ones that were not turned away and whose latency is known."""
-    return min(seen.accepted, seen.answered + seen.failed)
+def worse_by_probes(plan: Plan, state: StepState) -> Finding | None:
+    """The comparison of both colours' probes, if it points against the candidate."""
+    log_e, bad, judged = state.paired.log_e, state.paired.ours.bad, state.paired.ours.judged
+    if log_e <= 0:
+        return None
+    needed = blame_threshold(plan, PAIRED)
+    return Finding(Limit.WORSE_THAN_ACTIVE, TrafficSource.PROBE, 0, bad, judged, log_e, needed, log_e, proven=True)
 
 
 def _against_limits(plan: Plan, state: StepState) -> Iterator[Finding]:
     """The tests of shares. At or below the allowed share the evidence never exceeds 1, so it is not computed."""
-    for window in state.windows:
-        for source in TRAFFIC_SOURCES:
-            for limit, whole, share in limits(plan, window.of(source)):
-                left_out = window.shared.get(key(source, limit), Part())
-                part = whole - left_out
-                if exceeds(part, share):
-                    log_e = e_values.log_e_too_many_errors(part.bad, part.judged - part.bad, share)
-                    needed = rejection_threshold(plan, state.step, limit, window.index)
-                    yield Finding(
-                        limit,
-                        source,
-                        window.index,
-                        part.bad,
-                        part.judged,
-                        log_e,
-                        needed,
-                        active=_breaking(window, limit, share, part),
-                        left_out=left_out.judged,
-                    )
-
-
-def _breaking(window: Window, limit: Limit, share: float, candidate: Part) -> Part | None:
-    """What the active release did in the same window if it broke the same limit."""
+    whole = state.windows[0]
     for source in TRAFFIC_SOURCES:
-        part = window.active.get(key(source, limit), Part())
-        if breaks(part, share, candidate.bad / candidate.judged):
-            return part
-    return None
+        for limit, everything, share in limits(plan, whole.of(source)):
+            name = key(source, limit)
+            left_out = whole.shared.get(name, NOBODY)
+            part = everything - left_out
+            if exceeds(part, share):
+                # What is left out depends on what was counted, so the evidence is never more than all of it gives.
+                log_e = min(_too_many(one, share) for one in {part, everything})
+                actives = [whole.active.get(key(each, limit), NOBODY) for each in TRAFFIC_SOURCES]
+                yield _finding(plan, state, limit, source, 0, part, log_e, actives, share, left_out.judged)
+            onset = state.onsets.get(name, NO_ONSET)
+            if onset.part.judged:
+                yield _finding(plan, state, limit, source, 1, onset.part, onset.log_e, onset.actives, share)
+
+
+def _finding(
+    plan: Plan,
+    state: StepState,
+    limit: Limit,
+    source: TrafficSource,
+    window: int,
+    part: Part,
+    log_e: float,
+    actives: Sequence[Part],
+    share: float,
+    left_out: int = 0,
+) -> Finding:
+    """A test that points against the candidate, and what the active release did meanwhile if that excuses it."""
+    excuse = next((one for one in actives if breaks(one, share, part.bad / part.judged)), None)
+    needed = rejection_threshold(plan, state.step, limit, window)
+    doubt = _too_many(part, share) if window else log_e
+    return Finding(limit, source, window, part.bad, part.judged, log_e, needed, doubt, excuse, left_out)
+
+
+def _too_many(part: Part, share: float) -> float:
+    return e_values.log_e_too_many_errors(part.bad, part.judged - part.bad, share)
 
 
 def _against_active(plan: Plan, state: StepState, candidate: Colour) -> Iterator[Finding]:
@@ -340,26 +367,7 @@ def _against_active(plan: Plan, state: StepState, candidate: Colour) -> Iterator
     log_e = e_values.log_e_of_share_evidence(state.share_evidence)
     if log_e > 0:
         needed = rejection_threshold(plan, state.step, Limit.WORSE_THAN_ACTIVE, 0)
-        yield Finding(Limit.WORSE_THAN_ACTIVE, TrafficSource.USER, 0, bad, judged, log_e, needed)
-
-
-def _compared(evidence: tuple[float, ...], news: dict[str, Counters], candidate: Colour) -> tuple[float, ...]:
-    ours, theirs = (counts_of(news, one, TrafficSource.USER) for one in (candidate, candidate.other))
-    requests = ours.requests + theirs.requests
-    if requests == 0:
-        return evidence
-    return e_values.add_share_evidence(evidence, ours.failed, theirs.failed, ours.requests / requests)
-
-
-def _unfinished_compared(
-    evidence: tuple[float, ...], news: dict[str, Counters], candidate: Colour
-) -> tuple[float, ...]:
-    ours, theirs = (counts_of(news, one, TrafficSource.USER) for one in (candidate, candidate.other))
-    sent = ours.requests + ours.unfinished
-    everything = sent + theirs.requests + theirs.unfinished
-    if everything == 0:
-        return evidence
-    return e_values.add_share_evidence(evidence, ours.unfinished, theirs.unfinished, sent / everything)
+        yield Finding(Limit.WORSE_THAN_ACTIVE, TrafficSource.USER, 0, bad, judged, log_e, needed, log_e)
 
 
 def loses_uploads(state: StepState) -> bool:
@@ -368,11 +376,3 @@ def loses_uploads(state: StepState) -> bool:
     They may have their own reasons, so this never turns anybody back; it only keeps a step from ending early.
     """
     return e_values.log_e_of_share_evidence(state.unfinished_evidence) >= EARLY_PASS_VETO
-
-
-def _restart(plan: Plan, state: StepState, now: float) -> tuple[Window, ...]:
-    """A new window if one is due; looks that come late open the latest one only. None beyond the first ceiling."""
-    due = int((now - state.started_at - state.before_seconds) // plan.restart_seconds)
-    if state.windows[-1].index < due < windows(plan, state.step):
-        return (Window(index=due),)
-    return ()

@@ -15,7 +15,7 @@ from functools import partial
 
 from banana_delivery.policy.model import Colour, Model, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout import reasons
-from banana_delivery.policy.rollout.active import Trouble, candidate_keeps
+from banana_delivery.policy.rollout.active import Trouble, candidate_keeps, is_healthy, keeps_limits, sample
 from banana_delivery.policy.rollout.analysis import (
     EARLY_PASS_VETO,
     MAX_SILENT_POLLS,
@@ -23,12 +23,9 @@ from banana_delivery.policy.rollout.analysis import (
     StepState,
     begun_anew,
     findings,
-    is_healthy,
-    keeps_limits,
     loses_uploads,
     observe,
     production_trouble,
-    sample,
 )
 from banana_delivery.policy.rollout.metrics import StepMetrics, step_metrics
 from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan, Step, StepKind, release_steps
@@ -53,6 +50,8 @@ class StepAssessment(Model):
         reason: one sentence with the numbers.
         metrics: what was seen so far.
         limit: what the candidate broke; None unless traffic turned it back.
+        source: whose requests showed it.
+        proven: whether the version is to blame; otherwise a trial has to tell (``rollout.trial``).
         wrong_release: whether it FAILed because another digest than meant was running. That says nothing about the
             model: the delivery went wrong, the version did not.
         against: the tests that point against the candidate.
@@ -62,6 +61,8 @@ class StepAssessment(Model):
     reason: str
     metrics: StepMetrics
     limit: Limit | None = None
+    source: TrafficSource = TrafficSource.USER
+    proven: bool = False
     wrong_release: bool = False
     against: tuple[Finding, ...] = ()
 
@@ -134,8 +135,15 @@ def assess_step(
     for finding in against:
         if finding.counts(plan) and not finding.active:
             reason = reasons.turned_back(plan, state, candidate, finding)
-            return seen(verdict=StepVerdict.FAIL, reason=reason, limit=finding.limit), state
-    doubtful = any(finding.log_e >= EARLY_PASS_VETO for finding in against) or loses_uploads(state)
+            found = seen(
+                limit=finding.limit,
+                source=finding.source,
+                proven=finding.proven,
+                verdict=StepVerdict.FAIL,
+                reason=reason,
+            )
+            return found, state
+    doubtful = any(finding.doubt >= EARLY_PASS_VETO for finding in against) or loses_uploads(state)
     trouble = None if overridden else _holding(plan, state, against)
     verdict, reason = _unless_bad(
         plan, state, candidate, identified=reported is not None, doubtful=doubtful, trouble=trouble
@@ -287,13 +295,10 @@ CONTROL_RATE = 5.0
 def control_rate(state: StepState) -> float:
     """Requests per second that the probe should send to the active release from now on, beside the candidate's.
 
-    Where it has users enough they tell how it does, and the probe stays away; at 100 % it has none.
+    All the time: both colours asked the same in the same seconds is the one comparison that no user can lead astray.
     """
-    if not state.lately:
-        return CONTROL_RATE
-    users = sum(poll.active[TrafficSource.USER].requests for poll in state.lately)
-    seconds = max(state.seen.at - max(state.lately[0].at - 1.0, state.started_at), 1.0)
-    return 0.0 if users / seconds >= CONTROL_RATE else CONTROL_RATE
+    del state
+    return CONTROL_RATE
 
 
 def aim_seconds(step: Step) -> float:

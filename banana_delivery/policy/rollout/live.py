@@ -13,8 +13,8 @@ from pydantic_core import to_json
 
 from banana_delivery.policy.model import Model, Phase, RolloutRecord, StoredModel, StoredRecord, TrafficSource
 from banana_delivery.policy.rollout import e_values
-from banana_delivery.policy.rollout.active import limits
-from banana_delivery.policy.rollout.analysis import Finding, StepState, sample
+from banana_delivery.policy.rollout.active import limits, sample
+from banana_delivery.policy.rollout.analysis import Finding, StepState
 from banana_delivery.policy.rollout.metrics import StepMetrics, TrafficMetrics
 from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan, Step, StepKind, all_steps
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from banana_delivery.policy.model import Colour, Counters, StoredModel, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout.analysis import Finding, StepState, begin_step, observe
+from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.counters import add, p95
 from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan, StepKind, all_steps
 
@@ -99,6 +100,7 @@ class StepMetrics(TrafficMetrics):
         began_at: when the candidate was given its share of the users, seconds since the epoch; None if it was not, and
             in records of earlier versions.
         evidence: how what speaks against the candidate grew; none in what earlier versions recorded.
+        paired: probes of both colours compared, since the A/B began.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"strata": "sources"}
@@ -112,6 +114,7 @@ class StepMetrics(TrafficMetrics):
     dark_seconds: float | None = None
     began_at: float | None = None
     evidence: tuple[EvidenceLine, ...] = ()
+    paired: Paired = NOT_COMPARED
 
 
 def step_metrics(state: StepState, candidate: Colour) -> StepMetrics:
@@ -131,6 +134,7 @@ def step_metrics(state: StepState, candidate: Colour) -> StepMetrics:
         active=traffic_metrics(_both(state, candidate.other)),
         active_users=traffic_metrics(state.total(candidate.other, TrafficSource.USER)),
         dark_seconds=state.dark_seconds,
+        paired=state.paired,
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -87,7 +88,7 @@ class Plan(Model):
     ab_minimum_seconds: Minimum
     step_minimum_seconds: Minimum
     watch_minimum_seconds: Minimum
-    restart_seconds: float = Field(default=10.0, ge=1, le=DAY_SECONDS)
+    restart_seconds: float = Field(default=1.0, ge=1, le=DAY_SECONDS)
     error_threshold: Share = 0.05
     latency_budget_seconds: Seconds = 1.0
     latency_share: Share = 0.05
@@ -97,7 +98,7 @@ class Plan(Model):
     minimum_sample: int = Field(default=130, gt=0, le=1_000_000)
     minimum_failures: int = Field(default=3, gt=0, le=1_000)
     probe_limit: float = Field(default=30.0, gt=0, le=1_000)
-    probe_trickle: float = Field(default=1.0, gt=0, le=1_000)
+    probe_trickle: float = Field(default=5.0, gt=0, le=1_000)
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -147,9 +148,14 @@ def all_steps(plan: Plan) -> tuple[Step, ...]:
     return (ab_step(plan), *release_steps(plan))
 
 
-def windows(plan: Plan, step: Step) -> int:
+def starts(plan: Plan, step: Step) -> int:
     """How many times tests start in a step: at its beginning, then every ``restart_seconds`` up to its ceiling."""
     return math.ceil(step.ceiling_seconds / plan.restart_seconds)
+
+
+def windows(plan: Plan, step: Step) -> int:
+    """How many tests of one limit and source a step has: from its beginning, and one from all later starts together."""
+    return min(starts(plan, step), 2)
 
 
 class Limit(StrEnum):
@@ -164,11 +170,17 @@ class Limit(StrEnum):
 TRAFFIC_SOURCES = tuple(TrafficSource)
 
 WHOLE_STEP_FAILURES = 28 / 36
-RESTARTED_FAILURES = 4 / 36
-SLOW = 2 / 36
-OVERLOAD = 1 / 36
+LATE_FAILURES = 7 / 72
+WHOLE_STEP_SLOW = LATE_SLOW = 1 / 72
+WHOLE_STEP_OVERLOAD = LATE_OVERLOAD = 1 / 144
 WORSE_THAN_ACTIVE = 1 / 36
-"""The parts of alpha. With the seven steps of the usual plans and two sources, 28/36 is alpha / 18 for each test."""
+"""The parts of alpha; 1/18 is left for the comparison by probes. With the seven steps of the usual plans and two
+sources, 28/36 is alpha / 18 for each test."""
+_PARTS = {
+    Limit.FAILURES: (WHOLE_STEP_FAILURES, LATE_FAILURES),
+    Limit.SLOW: (WHOLE_STEP_SLOW, LATE_SLOW),
+    Limit.OVERLOAD: (WHOLE_STEP_OVERLOAD, LATE_OVERLOAD),
+}
 
 
 def alpha_share(plan: Plan, step: Step, limit: Limit, window: int) -> float:
@@ -177,8 +189,9 @@ def alpha_share(plan: Plan, step: Step, limit: Limit, window: int) -> float:
     Args:
         plan: the rollout plan.
         step: the step in which the test runs.
-        limit: what it looks at. ``WORSE_THAN_ACTIVE`` is judged for users alone and never restarts.
-        window: 0 for the test that starts with the step, then 1, 2, ... for each restart.
+        limit: what it looks at. ``WORSE_THAN_ACTIVE`` is judged for users alone and has no later starts.
+        window: 0 for the test that starts with the step, 1 for the one of all later starts together; steps get as much
+            for the latter as they are long.
 
     Raises:
         ValueError: if the step has no such test.
@@ -186,21 +199,32 @@ def alpha_share(plan: Plan, step: Step, limit: Limit, window: int) -> float:
     if not 0 <= window < (1 if limit is Limit.WORSE_THAN_ACTIVE else windows(plan, step)):
         raise ValueError(f"The {step.kind} step of plan {plan.name!r} has no test of {limit} number {window}.")
     steps = all_steps(plan)
-    starts = sum(windows(plan, each) for each in steps)
-    match limit:
-        case Limit.FAILURES if window == 0:
-            part = WHOLE_STEP_FAILURES / (len(steps) * len(TRAFFIC_SOURCES))
-        case Limit.FAILURES:
-            part = RESTARTED_FAILURES / ((starts - len(steps)) * len(TRAFFIC_SOURCES))
-        case Limit.SLOW:
-            part = SLOW / (starts * len(TRAFFIC_SOURCES))
-        case Limit.OVERLOAD:
-            part = OVERLOAD / (starts * len(TRAFFIC_SOURCES))
-        case Limit.WORSE_THAN_ACTIVE:
-            part = WORSE_THAN_ACTIVE / len(steps)
-    return part * plan.alpha
+    if limit is Limit.WORSE_THAN_ACTIVE:
+        return WORSE_THAN_ACTIVE / len(steps) * plan.alpha
+    part = _PARTS[limit][window] / len(TRAFFIC_SOURCES)
+    if window == 0:
+        return part / len(steps) * plan.alpha
+    lasting = sum(each.ceiling_seconds for each in steps if windows(plan, each) > 1)
+    return part * step.ceiling_seconds / lasting * plan.alpha
 
 
+@cache
 def rejection_threshold(plan: Plan, step: Step, limit: Limit, window: int) -> float:
     """The natural logarithm of the e-value at which a test turns the candidate back."""
     return -math.log(alpha_share(plan, step, limit, window))
+
+
+PAIRED, TRIAL, CROSSOVER = "paired", "trial", "crossover"
+BLAME = {PAIRED: 1 / 18, TRIAL: 1 / 2, CROSSOVER: 4 / 9}
+"""How ``alpha`` is spent once more, on what is held against a version: it is one thing to send users away for a while,
+and another to revoke. The comparison by probes that runs all the time does both, so its part is in both budgets."""
+
+
+def blame_threshold(plan: Plan, test: str) -> float:
+    """The natural logarithm of the e-value at which a version is blamed.
+
+    Args:
+        plan: the rollout plan.
+        test: a key of ``BLAME``.
+    """
+    return -math.log(BLAME[test] * plan.alpha)

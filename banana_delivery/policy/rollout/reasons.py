@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from banana_delivery.policy.model import Colour, TrafficSource
-from banana_delivery.policy.rollout.active import RECENT_SECONDS, Trouble
-from banana_delivery.policy.rollout.analysis import Finding, StepState, sample
+from banana_delivery.policy.rollout.active import RECENT_SECONDS, Trouble, sample
+from banana_delivery.policy.rollout.analysis import Finding, StepState
+from banana_delivery.policy.rollout.comparison import Paired
 from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan
 
 
 def turned_back(plan: Plan, state: StepState, candidate: Colour, finding: Finding) -> str:
     """The candidate broke a limit."""
+    if finding.proven:
+        return worse_than_active(finding, state.paired, candidate)
     evidence = f"(log E {finding.log_e:.1f} >= {finding.needed:.1f})"
     if finding.limit is Limit.WORSE_THAN_ACTIVE:
         return (
@@ -139,3 +142,58 @@ def _percent(share: float) -> str:
 
 def _short(digest: str) -> str:
     return digest[:19]
+
+
+def worse_than_active(finding: Finding, paired: Paired, candidate: Colour) -> str:
+    """Probes of both colours, compared look by look."""
+    return (
+        f"{candidate.capitalize()} failed {paired.ours.bad} of {paired.ours.judged} probes and {candidate.other} "
+        f"{paired.theirs.bad} of {paired.theirs.judged} in the same seconds "
+        f"(log E {finding.log_e:.1f} >= {finding.needed:.1f}): it fails more often."
+    )
+
+
+def shown_by_probes(paired: Paired, candidate: Colour, seconds: float) -> str:
+    """The probe shows what the users met, and only on the candidate."""
+    return (
+        f"Its users were sent away, and {paired.ours.bad} of {paired.ours.judged} probes met it too within "
+        f"{seconds:.0f} s, but {paired.theirs.bad} of {paired.theirs.judged} of {candidate.other}'s."
+    )
+
+
+def shown_by_users(blocks: int, candidate: Colour) -> str:
+    """What users met comes and goes with the candidate."""
+    return (
+        f"The probe does not meet it, but users do: in {blocks} stretches of time it came when {candidate} had users, "
+        "drawn by lot, and left when it had none."
+    )
+
+
+def not_shown_again(paired: Paired, seconds: float) -> str:
+    """Nothing shows it any more, and no users were in it."""
+    return (
+        f"Tried again, {paired.ours.bad} of {paired.ours.judged} probes met it within {seconds:.0f} s: it may have "
+        "been the moment. Nothing is held against the version until somebody has looked."
+    )
+
+
+def not_shown_by_users(paired: Paired, blocks: int, seconds: float) -> str:
+    """Neither the probe nor the users show that it comes with the candidate."""
+    return (
+        f"Its users were sent away; {paired.ours.bad} of {paired.ours.judged} probes met it, and in {blocks} stretches "
+        f"of time it did not come with the candidate's users, within {seconds:.0f} s: it may have been the moment, or "
+        "what some of them send. Nothing is held against the version until somebody has looked."
+    )
+
+
+def no_probe(seconds: float) -> str:
+    """Nobody can tell otherwise."""
+    return f"No probe was answered within {seconds:.0f} s to tell otherwise."
+
+
+def suffered_by_both(candidate: Colour, seconds: float) -> str:
+    """The active release broke the limit as well."""
+    return (
+        f"Its users were sent away, and within {seconds:.0f} s {candidate.other} broke the same limit: production "
+        f"itself is in trouble, and nothing is held against {candidate}; deliver again when it is well."
+    )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from banana_delivery.policy.rollout.analysis import begin_step, observe
+from banana_delivery.policy.rollout.analysis import StepState, begin_step, observe
+from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.decision import (
     Action,
     ActionKind,
+    StepAssessment,
     assess_step,
     control_rate,
     may_begin,
@@ -16,7 +18,8 @@ from banana_delivery.policy.rollout.decision import (
     probe_rate,
     stand_back,
 )
-from banana_delivery.policy.rollout.plan import Plan, Step, ab_step, release_steps
+from banana_delivery.policy.rollout.plan import Plan, Step, StepKind, ab_step, release_steps
+from banana_delivery.policy.rollout.trial.judge import assess_trial, begin_trial, needs_trial, trial_rate
 from banana_delivery.policy.simulation.traffic import CANDIDATE, DIGEST, Traffic
 
 ENTRY_LOOKS = 2
@@ -36,12 +39,14 @@ class End:
         reason: why.
         seconds: when.
         hurt: user requests that had failed on the candidate by then.
+        protected: when its users were taken away by evidence; None if they never were.
     """
 
     kind: ActionKind
     reason: str
     seconds: float
     hurt: int
+    protected: float | None = None
 
 
 def every_second(step: Step, now: int) -> int:
@@ -50,15 +55,24 @@ def every_second(step: Step, now: int) -> int:
     return 1
 
 
-def deliver(plan: Plan, traffic: Traffic, pace: Pace = every_second) -> End:
-    """A whole delivery: the A/B, the shifts and the watch, until one of them does not pass."""
+def deliver(plan: Plan, traffic: Traffic, pace: Pace = every_second, *, tried: bool = True) -> End:
+    """A whole delivery: the A/B, the shifts and the watch, until one of them does not pass.
+
+    Args:
+        plan: the rollout plan.
+        traffic: what comes.
+        pace: how many seconds pass between two looks.
+        tried: whether a candidate whose users were taken away is tried; otherwise the delivery ends there.
+    """
     steps = release_steps(plan)
+    paired = NOT_COMPARED
     for step in (ab_step(plan), *steps):
-        if step.weight == plan.ab_percent or step == steps[0]:
+        if step.kind is StepKind.AB or step == steps[0]:
             hindered = enter(plan, step, traffic)
             if hindered:
                 return end_of(hindered, traffic)
-        action = play(plan, step, traffic, pace)
+        action, state = play(plan, step, traffic, pace, paired, tried=tried)
+        paired = state.paired
         if action.kind not in {ActionKind.SET_WEIGHT, ActionKind.PROMOTE}:
             break
     return end_of(action, traffic)
@@ -78,19 +92,43 @@ def enter(plan: Plan, step: Step, traffic: Traffic) -> Action | None:
     raise AssertionError(f"Production was looked at for {LONGEST_WAIT} s and nothing was said.")
 
 
-def play(plan: Plan, step: Step, traffic: Traffic, pace: Pace = every_second) -> Action:
-    """One step, as the delivery's loop runs it."""
-    state = begin_step(plan, step, traffic.snapshot())
+def play(
+    plan: Plan,
+    step: Step,
+    traffic: Traffic,
+    pace: Pace = every_second,
+    paired: Paired = NOT_COMPARED,
+    *,
+    tried: bool = True,
+) -> tuple[Action, StepState]:
+    """One step, as the delivery's loop runs it: what it ends with; ``tried`` as in ``deliver``."""
+    state = begin_step(plan, step, traffic.snapshot(), paired=paired)
     while True:
         snapshot = traffic.snapshot()
         judgement, state = assess_step(plan, state, snapshot, CANDIDATE, DIGEST)
         action = next_action(plan, state, judgement)
+        if tried and action.kind is ActionKind.ROLL_BACK and needs_trial(judgement):
+            return try_again(plan, state, judgement, traffic), state
         if action.kind is not ActionKind.WAIT:
-            return action
+            return action, state
         probe, control = probe_rate(plan, state, snapshot, CANDIDATE), control_rate(state)
         traffic.second(step.weight, probe, control, lasting=pace(step, traffic.now))
 
 
+def try_again(plan: Plan, state: StepState, failed: StepAssessment, traffic: Traffic) -> Action:
+    """The users are with the active release again, and the candidate is tried, as the delivery's loop does it."""
+    traffic.protected = traffic.now
+    trial = begin_trial(plan, state, traffic.snapshot(), failed, DIGEST, seed=int(traffic.rng.integers(2**32)))
+    weight = 0
+    while True:
+        rate = trial_rate(plan, trial)
+        traffic.second(weight, rate, rate)
+        action, trial = assess_trial(plan, trial, traffic.snapshot(), CANDIDATE)
+        if action.kind is not ActionKind.WAIT:
+            return action
+        weight = action.weight
+
+
 def end_of(action: Action, traffic: Traffic) -> End:
     """How a delivery ends with this."""
-    return End(action.kind, action.reason, traffic.now, traffic.hurt)
+    return End(action.kind, action.reason, traffic.now, traffic.hurt, traffic.protected)

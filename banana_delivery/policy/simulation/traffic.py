@@ -36,6 +36,7 @@ class Traffic:
         users: requests a second of all users.
         now: seconds since the delivery began.
         hurt: user requests that failed on the candidate.
+        protected: when the candidate's users were taken away by evidence; None if they never were.
         lasting: seconds that passed at once, the last time.
         budget_seconds: latency budget, the edge between quick answers and slow ones.
     """
@@ -44,6 +45,7 @@ class Traffic:
     users: float
     now: int = 0
     hurt: int = 0
+    protected: float | None = None
     lasting: int = 1
     budget_seconds: float = 1.0
     _backends: dict[str, Counters] = field(default_factory=dict)
@@ -81,6 +83,11 @@ class Traffic:
         """The share of a colour's requests that fail in this second."""
         del colour
         return USUAL
+
+    def stalls(self, now: float) -> bool:
+        """Whether nothing at all answers in the second that ends now, not even `/health`."""
+        del now
+        return False
 
     def slow(self, colour: Colour) -> float:
         """The share of a colour's answers that are over budget in this second."""
@@ -143,6 +150,17 @@ class Faulty(Traffic):
 
 
 @dataclass
+class UsersOnly(Faulty):
+    """The same, but no probe ever meets it: it is in what users send."""
+
+    @override
+    def second(self, weight: int, probe: float, control: float, *, lasting: int = 1) -> None:
+        super().second(weight, 0.0, 0.0, lasting=lasting)
+        self.serve(f"{CANDIDATE}/probe", self._poisson(lasting * probe), USUAL, 0.0)
+        self.serve(f"{ACTIVE}/probe", self._poisson(lasting * control), USUAL, 0.0)
+
+
+@dataclass
 class Outage(Traffic):
     """Both fail a share of their requests for a while: once, at a random moment, or again and again.
 
@@ -160,14 +178,22 @@ class Outage(Traffic):
         self._start = float(self.rng.uniform(0, self.every or RANDOM_MOMENT_SECONDS))
 
     @override
+    def stalls(self, now: float) -> bool:
+        return self.share == 1.0 and self.rng.random() < self._within(now)
+
+    @override
     def failing(self, colour: Colour) -> float:
-        begin, end = self.now - 1.0, float(self.now)
+        return max(USUAL, self.share * self._within(float(self.now)))
+
+    def _within(self, end: float) -> float:
+        """The part of the second that it lasts."""
+        begin = end - 1.0
         start = self._start
         if self.every and begin > start:
             start += self.every * ((begin - start) // self.every)
         starts = (start, start + self.every) if self.every else (start,)
         within = sum(max(0.0, min(end, one + self.seconds) - max(begin, one)) for one in starts)
-        return max(USUAL, self.share * min(within, 1.0))
+        return min(within, 1.0)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from banana_delivery import cli
+from banana_delivery.delivery.upkeep import trying
 from banana_delivery.errors import ExportError
 from banana_delivery.sample_data.leaves import CLASSES, write_dataset
 from examples import broken
@@ -99,3 +101,23 @@ def test_a_disk_that_is_full_or_gone_is_named_and_not_blamed_on_the_home(
     assert isinstance(done.exception, ExportError)
     assert str(tmp_path / "gone") in str(done.exception)
     assert "free space" in str(done.exception)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_ends_it_half_way_finds_nothing_of_it(
+    leaves: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def is_ended(_: Path, folder: Path, *__: object, **___: object) -> None:
+        (folder / "half").write_text("of a model")
+        os.kill(os.getpid(), number)
+
+    before = signal.signal(number, lambda *_: None)  # Or it would end the tests, too.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(trying, "export_model", is_ended)
+    try:
+        done = check(MODELS / "better" / "best.pt", "--holdout", leaves)
+    finally:
+        signal.signal(number, before)
+
+    assert done.exit_code == 128 + number
+    assert not list(tmp_path.glob("banana-check-*"))

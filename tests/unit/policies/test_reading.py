@@ -45,7 +45,6 @@ TODAY = {
         ab_minimum_seconds=5,
         step_minimum_seconds=2,
         watch_minimum_seconds=8,
-        restart_seconds=5,
         probe_limit=70,
     ),
 }

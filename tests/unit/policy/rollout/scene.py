@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from banana_delivery.policy.model import Backend, Colour, Counters, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout.analysis import begin_step
+from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.counters import add
 from banana_delivery.policy.rollout.decision import Action, StepAssessment, assess_step, next_action, probe_rate
 from banana_delivery.policy.rollout.plan import Plan, Step, release_steps
@@ -47,10 +48,11 @@ class Scene:
     digests: dict[str, str] = field(default_factory=lambda: {"green": DIGEST})
     meter: str = ""
     overridden: bool = False
+    paired: Paired = NOT_COMPARED
     judgements: list[StepAssessment] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.state = begin_step(self.plan, self.step, self.snapshot())
+        self.state = begin_step(self.plan, self.step, self.snapshot(), paired=self.paired)
 
     def snapshot(self) -> TrafficSnapshot:
         return TrafficSnapshot(at=self.now, backends=dict(self.backends), digests=self.digests, meter=self.meter)

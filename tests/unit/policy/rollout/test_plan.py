@@ -4,6 +4,8 @@ import pytest
 
 from banana_delivery.policies.reading import PLANS
 from banana_delivery.policy.rollout.plan import (
+    BLAME,
+    PAIRED,
     TRAFFIC_SOURCES,
     Limit,
     Plan,
@@ -11,6 +13,7 @@ from banana_delivery.policy.rollout.plan import (
     ab_step,
     all_steps,
     alpha_share,
+    blame_threshold,
     rejection_threshold,
     release_steps,
     windows,
@@ -28,7 +31,8 @@ def all_allowances(plan: Plan) -> list[float]:
         for window in range(windows(plan, step))
         for _ in TRAFFIC_SOURCES
     ]
-    return [*spent, *(alpha_share(plan, step, Limit.WORSE_THAN_ACTIVE, 0) for step in all_steps(plan))]
+    spent += [alpha_share(plan, step, Limit.WORSE_THAN_ACTIVE, 0) for step in all_steps(plan)]
+    return [*spent, math.exp(-blame_threshold(plan, PAIRED))]
 
 
 @pytest.mark.parametrize("plan", [*PLANS.values(), ODD], ids=lambda plan: plan.name)
@@ -36,6 +40,11 @@ def test_a_delivery_never_spends_more_than_alpha_over_all_its_tests(plan: Plan) 
     spent = all_allowances(plan)
     assert min(spent) > 0
     assert math.fsum(spent) == pytest.approx(plan.alpha, rel=1e-12)
+
+
+@pytest.mark.parametrize("plan", [*PLANS.values(), ODD], ids=lambda plan: plan.name)
+def test_what_may_be_held_against_a_version_never_spends_more_than_alpha_either(plan: Plan) -> None:
+    assert math.fsum(math.exp(-blame_threshold(plan, test)) for test in BLAME) == pytest.approx(plan.alpha, rel=1e-12)
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=lambda plan: plan.name)
