@@ -156,6 +156,7 @@ def test_a_release_whose_replicas_all_die_for_good_is_rolled_back(here: ClusterW
     assert users.failures and len(users.failures) < len(users.answers) / 20
 
 
+@pytest.mark.long
 def test_a_replica_killed_in_the_shift_is_replaced_and_the_release_ends_by_its_figures(
     here: ClusterWorld, measured: list[str]
 ) -> None:
