@@ -7,7 +7,7 @@ from collections.abc import Callable
 import dagster as dg
 import pytest
 
-from banana_delivery.delivery import rollback
+from banana_delivery.delivery import rollback, traffic_shift
 from banana_delivery.errors import NothingToRollBackError
 from banana_delivery.names import STAGED_AT_TAG, SUPERSEDED_TAG, TRIGGER_TAG
 from banana_delivery.policy.asset_records import AttemptRecord
@@ -145,11 +145,13 @@ def test_traffic_that_a_run_could_not_bring_back_is_brought_back_by_the_sensor(
     pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rollback, "RESTORE_SECONDS", 0.0)
+    monkeypatch.setattr(traffic_shift, "OUTAGE_SECONDS", 0.0)
     second = pipeline.stage(BETTER)
 
     def break_candidate_and_router() -> None:
         pipeline.break_candidate(error_rate=1.0)
-        pipeline.target.place.fail_next("set_weights", "The router does not answer.")
+        # Neither when the users are to be sent away, nor when the run gives up.
+        pipeline.target.place.fail_next("set_weights", "The router does not answer.", times=2)
 
     while_shifting(pipeline, break_candidate_and_router)
     pipeline.run(second)
