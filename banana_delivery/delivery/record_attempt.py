@@ -63,19 +63,19 @@ class Memory:
         """There is a line about a run."""
         while len(self._on_record) >= self.most:
             self._on_record.pop(next(iter(self._on_record)), None)
-        self._on_record[log.identity, run_id] = None
+        self._on_record[log.location.evidence.identity, run_id] = None
 
     def has_line(self, log: AuditLog, run_id: str) -> bool:
         """Whether one was seen."""
-        return bool(log.identity) and (log.identity, run_id) in self._on_record
+        return bool(log.location.evidence.identity) and (log.location.evidence.identity, run_id) in self._on_record
 
     def note_told(self, log: AuditLog, head: int) -> None:
         """Everything was told up to a line."""
-        self._told[log.identity] = head
+        self._told[log.location.evidence.identity] = head
 
     def is_told(self, log: AuditLog, head: int) -> bool:
         """Whether all was told, up to this line."""
-        return bool(log.identity) and self._told.get(log.identity) == head
+        return bool(log.location.evidence.identity) and self._told.get(log.location.evidence.identity) == head
 
 
 MEMORY = Memory()

@@ -12,6 +12,8 @@ COUNTS_FROM = 0.25
 """A detection that a user would see: the serving application's default confidence."""
 ASKED_FROM = 0.1
 """Both sides answer down to here, so that one just above ``COUNTS_FROM`` finds the other just below it."""
+PARITY_IMAGES = 24
+"""Enough to show a wrong preprocessing or class order on any of them, few enough to cost a second."""
 MAX_BOX_PIXELS = 1.0
 MAX_SCORE = 0.01
 MIN_SHARE = 0.99

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from banana_delivery.errors import EvidenceError, redacted
+from banana_delivery.errors import redacted
 from banana_delivery.policy.asset_records import (
     AbRecord,
     AbVerdict,
@@ -61,14 +61,6 @@ class AuditLog:
         self.location = location or CodeLocation()
         self._page = page
         self._reader = RecordReader(instance, self.location, page)
-
-    @property
-    def identity(self) -> str:
-        """By what a process knows this audit trail again; empty if its keys cannot be read."""
-        try:
-            return ",".join(key.name for key in self.location.evidence.accepted())
-        except EvidenceError:
-            return ""
 
     def head(self) -> int:
         """The place of its newest line, whoever wrote it; 0 if there is none."""

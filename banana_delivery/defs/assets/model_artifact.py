@@ -14,14 +14,12 @@ from banana_delivery.delivery.upkeep.home import prune_home
 from banana_delivery.delivery.upkeep.room import Room
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.export.model_signature import require_signature
+from banana_delivery.export.parity import PARITY_IMAGES
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
 from banana_delivery.policy.asset_records import ArtifactRecord
 from banana_delivery.quoting import in_path
 from banana_delivery.targets.base import ReleaseTarget
-
-PARITY_IMAGES = 24
-"""Enough to show a wrong preprocessing or class order on any of them, few enough to cost a second."""
 
 
 @delivery_asset(

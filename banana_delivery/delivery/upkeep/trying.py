@@ -17,7 +17,7 @@ from banana_delivery.evaluation.answers import Answers, matches
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.export.export import MODEL_FILE, Artifact, answered, export_model, room_in
-from banana_delivery.export.parity import Parity
+from banana_delivery.export.parity import PARITY_IMAGES, Parity
 from banana_delivery.export.protocol import Detection
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.policy.asset_records import QualityRecord, Verdict
@@ -28,7 +28,6 @@ from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.matching import Detections, Matches
 from banana_delivery.settings import Settings
 
-PARITY_IMAGES = 24
 AT_ONCE = 40
 """Images of one process: few enough to see it get on, enough that its start does not count."""
 Say = Callable[[str], object]

@@ -61,6 +61,14 @@ class EvidenceKeys:
             _make(self.file)
         return self.accepted()[0]
 
+    @property
+    def identity(self) -> str:
+        """By what a process knows these keys again, and what they signed; empty if they cannot be had."""
+        try:
+            return ",".join(key.name for key in self.accepted())
+        except EvidenceError:
+            return ""
+
     def accepted(self) -> list[Key]:
         """Every key whose signatures are believed, the signing one first.
 

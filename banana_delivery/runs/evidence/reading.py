@@ -12,7 +12,6 @@ from typing import Any, Generic, cast
 
 import dagster as dg
 
-from banana_delivery.errors import EvidenceError
 from banana_delivery.policy import commands
 from banana_delivery.runs.code_location import LOGS, CodeLocation, location_of
 from banana_delivery.runs.evidence.adoption import AdoptedRecords, Unsigned, digest_of
@@ -180,9 +179,8 @@ class RecordReader:
         """
         if not mark:
             return ""
-        try:
-            keys = ",".join(key.name for key in self._location.evidence.accepted())
-        except EvidenceError:
+        keys = self._location.evidence.identity
+        if not keys:
             return ""
         return f"{kind.__name__} {self._key(asset)} {event.storage_id} {event.run_id} {version!r} {mark} {keys}"
 

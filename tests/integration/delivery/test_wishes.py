@@ -65,6 +65,15 @@ def answer(pipeline: PipelineHarness, version: str) -> str:
     return pipeline.registry.describe(version).tags.get(ANSWER_TAG, "")
 
 
+def refuse_answers(pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a registry does whose account may only read."""
+
+    def refuses(*_: object) -> None:
+        raise RegistryRefusedError("MLflow refuses this account.")
+
+    monkeypatch.setattr(pipeline.registry, "answer", refuses)
+
+
 def test_an_approval_lets_the_rest_of_the_delivery_go_on_once(pipeline: PipelineHarness, looks: Looks) -> None:
     let(pipeline, Wish.APPROVE)
     version = parked(pipeline, looks)
@@ -189,10 +198,7 @@ def test_a_registry_that_does_not_let_itself_be_written_stops_no_delivery(
     let(pipeline, Wish.APPROVE)
     version = parked(pipeline, looks)
 
-    def refuses(*_: object) -> None:
-        raise RegistryRefusedError("MLflow refuses this account.")
-
-    monkeypatch.setattr(pipeline.registry, "answer", refuses)
+    refuse_answers(pipeline, monkeypatch)
     pipeline.registry.write(version, "banana.approve", REASON)
     other = pipeline.stage(0.99)
 
@@ -251,10 +257,7 @@ def test_a_wish_that_cannot_be_taken_away_is_one_wish_whatever_becomes_of_the_ve
     let(pipeline, Wish.APPROVE)
     version = parked(pipeline, looks)
 
-    def refuses(*_: object) -> None:
-        raise RegistryRefusedError("MLflow refuses this account.")
-
-    monkeypatch.setattr(pipeline.registry, "answer", refuses)
+    refuse_answers(pipeline, monkeypatch)
     pipeline.registry.write(version, "banana.approve", REASON)
     first = looks.look()
     pipeline.run(version)  # Its report is news that nobody has seen.
