@@ -5,22 +5,20 @@ Each field ``name`` is the environment variable ``BANANA_NAME``.
 
 from __future__ import annotations
 
-import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from banana_delivery.bundle import CHECKOUT
-from banana_delivery.errors import BadSettingsError, hide
+from banana_delivery.errors import hide
 from banana_delivery.secrecy import quiet_logs, secrets_of
+from banana_delivery.setting_errors import PREFIX, no_json, unusable
 from banana_delivery.waiting import gateway_duration
 
-PREFIX = "BANANA_"
-"""Of every variable."""
 MOST_REPLICAS = 1000
 """Of a colour on one machine; more is a slip of the finger."""
 POLICY_NAMES = ("standard", "seed", "demo")
@@ -342,31 +340,9 @@ def load_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][0]).lower().removeprefix("banana_")
-        was = "what it is stays secret" if _is_secret(field) else f"it is {first['input']!r}"
-        raise BadSettingsError(f"BANANA_{field.upper()} cannot be used: {first['msg']} ({was}).") from None
+        raise unusable(error, Settings.model_fields) from None
     except SettingsError as error:
-        raise BadSettingsError(_no_json(str(error))) from None
+        raise no_json(str(error), Settings.model_fields) from None
     hide(secrets_of(settings))
     quiet_logs()
     return settings
-
-
-def _no_json(said: str) -> str:
-    """Which variable has to be JSON and is not, in one sentence that does not repeat what may be secret."""
-    found = re.search(r'field "(\w+)"', said)
-    name = found[1].lower() if found else ""
-    if name not in Settings.model_fields:
-        return f"A {PREFIX}* variable that must be JSON is not: {said}."
-    named = get_origin(Settings.model_fields[name].annotation) is dict
-    return (
-        f"{PREFIX}{name.upper()} must be JSON and is not; write it as "
-        f"""{'{"name": "value"}' if named else '["first", "second"]'}, in single quotes where a shell reads it."""
-    )
-
-
-def _is_secret(field: str) -> bool:
-    """Whether a field is a secret or a list of them; what was typed there is one even where it cannot be used."""
-    annotation = Settings.model_fields[field].annotation
-    return SecretStr in (annotation, *get_args(annotation))

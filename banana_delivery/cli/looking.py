@@ -12,7 +12,8 @@ import typer
 from banana_delivery.cli.common import console
 from banana_delivery.errors import BadSettingsError, redacted
 from banana_delivery.quoting import in_terminal, one_line
-from banana_delivery.settings import PREFIX, Settings, load_settings
+from banana_delivery.setting_errors import PREFIX
+from banana_delivery.settings import Settings, load_settings
 from banana_delivery.targets.base import ReleaseTarget
 
 if TYPE_CHECKING:

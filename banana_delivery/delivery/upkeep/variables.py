@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 
-from banana_delivery.settings import PREFIX, Settings
+from banana_delivery.setting_errors import PREFIX
+from banana_delivery.settings import Settings
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
