@@ -236,6 +236,10 @@ class Settings(BaseSettings):
         "nothing is signed.",
     )
     cosign_password: SecretStr = Field(default=SecretStr(""), description="Password of that key, if it has one.")
+    cosign_kms: str = Field(
+        default="",
+        description="Key of AWS KMS that signs instead of a file, as cosign names it: `awskms:///alias/NAME`.",
+    )
     cosign_public_key: Path | None = Field(
         default=None,
         description="Public keys as PEM; only what one of them signed is deployed. Empty: nobody asks for signatures.",

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from banana_delivery.errors import GateError
+from banana_delivery.errors import BadSettingsError, GateError
 from banana_delivery.images.base import ImageStore
+from banana_delivery.images.supply_chain import kms
 from banana_delivery.images.supply_chain.attachments import AttachmentKind
-from banana_delivery.images.supply_chain.keys import SigningKey, signing_key, verifying_keys
+from banana_delivery.images.supply_chain.keys import Signer, signing_key, verifying_keys
 from banana_delivery.images.supply_chain.signatures import attestation, is_signed, signature, statements
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.settings import Settings
@@ -29,14 +30,21 @@ class ImageSigner:
     settings: Settings
 
     @cached_property
-    def key(self) -> SigningKey | None:
+    def key(self) -> Signer | None:
         """What signs.
 
         Raises:
-            BadSettingsError: if a key is named that cannot be used.
+            BadSettingsError: if a key is named that cannot be used, or two are.
+            ImageError: if the service that has it does not answer.
         """
-        file, password = self.settings.cosign_key, self.settings.cosign_password.get_secret_value()
-        return signing_key(file, password) if file else None
+        file, service = self.settings.cosign_key, self.settings.cosign_kms
+        if file and service:
+            raise BadSettingsError(
+                f"BANANA_COSIGN_KEY and {kms.SETTING} name a key each; unset the one that is not to sign."
+            )
+        if service:
+            return kms.kms_key(service)
+        return signing_key(file, self.settings.cosign_password.get_secret_value()) if file else None
 
     @property
     def name(self) -> str:
@@ -95,6 +103,6 @@ def refuse_unsigned(store: ImageStore, ref: ImageRef, settings: Settings) -> Non
         return
     raise GateError(
         f"The image {ref.pinned} bears no signature of {keys.names}, and BANANA_COSIGN_PUBLIC_KEY lets nothing else be "
-        "deployed. Deliver its version where BANANA_COSIGN_KEY is set, or sign it if you know it: "
+        "deployed. Deliver its version where BANANA_COSIGN_KEY or BANANA_COSIGN_KMS is set, or sign it if you know it: "
         f"cosign sign --key ... --tlog-upload=false {ref.pinned}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -45,9 +46,31 @@ class VerifyingKeys:
         return " or ".join(name_of(key) for key in self.keys)
 
 
+class Signer(Protocol):
+    """What signs, wherever its private half is."""
+
+    def sign(self, content: bytes) -> bytes:
+        """A signature of the content, as cosign writes it.
+
+        Raises:
+            ImageError: if a service has the key and does not sign.
+        """
+        ...
+
+    @property
+    def public(self) -> VerifyingKeys:
+        """What verifies its signatures."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        ...
+
+
 @dataclass(frozen=True)
 class SigningKey:
-    """The key that signs.
+    """A key that lies in a file.
 
     Attributes:
         secret: its private half.

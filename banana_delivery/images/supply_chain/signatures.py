@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from banana_delivery.images.supply_chain.attachments import Attachment, canonical
-from banana_delivery.images.supply_chain.keys import SigningKey, VerifyingKeys
+from banana_delivery.images.supply_chain.keys import Signer, VerifyingKeys
 from banana_delivery.images.supply_chain.sbom import image_name
 from banana_delivery.policy.model import ImageRef
 
@@ -25,7 +25,7 @@ SIGNATURE = "dev.cosignproject.cosign/signature"
 _KIND = "cosign container image signature"
 
 
-def signature(ref: ImageRef, key: SigningKey) -> Attachment:
+def signature(ref: ImageRef, key: Signer) -> Attachment:
     """A signature of an image."""
     content = canonical(
         {
@@ -45,7 +45,7 @@ def is_signed(ref: ImageRef, parts: Iterable[Attachment], keys: VerifyingKeys) -
     return any(_is_of(ref, part.content) and keys.verifies(part.content, _signature_of(part)) for part in parts)
 
 
-def attestation(ref: ImageRef, kind: str, predicate: Mapping[str, Any], key: SigningKey) -> Attachment:
+def attestation(ref: ImageRef, kind: str, predicate: Mapping[str, Any], key: Signer) -> Attachment:
     """A signed statement about an image.
 
     Args:
