@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.model import TrafficSource
@@ -17,24 +15,14 @@ from banana_delivery.policy.rollout.metrics import EvidenceLine
 from banana_delivery.policy.rollout.plan import Limit
 from banana_delivery.reports.html import html_report
 from banana_delivery.reports.plots import Plots
+from tests.support.browser import SCREENS, browser, overflow, serious
 from tests.unit.reports import scenes
 
-WIDE, NARROW = 1280, 390
+__all__ = ["browser"]
+
 LUMINANCE = """el => { const [r, g, b] = getComputedStyle(el).%s.match(/[\\d.]+/g).map(Number)
     .map(c => (c /= 255) <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4);
     return .2126 * r + .7152 * g + .0722 * b }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium of the machine, or the one that playwright installed."""
-    with ExitStack() as stack:
-        playwright = stack.enter_context(sync_playwright())
-        try:
-            opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        except Error as error:
-            pytest.skip(f"There is no Chromium here: {error.message.splitlines()[0]}")
-        yield stack.enter_context(opened)
 
 
 def failing() -> tuple[ShiftStep, ...]:
@@ -62,7 +50,7 @@ def report() -> str:
     )
 
 
-@pytest.fixture(params=[(WIDE, "light"), (WIDE, "dark"), (NARROW, "light"), (NARROW, "dark")], ids=str)
+@pytest.fixture(params=SCREENS, ids=str)
 def page(browser: Browser, report: str, request: pytest.FixtureRequest) -> Iterator[Page]:
     width, scheme = request.param
     opened = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -71,8 +59,12 @@ def page(browser: Browser, report: str, request: pytest.FixtureRequest) -> Itera
     opened.close()
 
 
+def test_nothing_keeps_anybody_from_using_it(page: Page) -> None:
+    assert serious(page) == []
+
+
 def test_it_is_read_without_moving_the_page_and_in_contrast_whatever_the_screen(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert overflow(page) <= 0
     assert page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)") >= 15
     paper = page.eval_on_selector("body", LUMINANCE % "backgroundColor")
     for words in ("h1", ".reason", "th", "td", "footer", "a"):
@@ -107,7 +99,7 @@ def test_on_paper_nothing_is_cut_and_no_word_is_broken(browser: Browser, report:
     page.set_content(report)
     page.emulate_media(media="print")
     assert page.eval_on_selector("body", LUMINANCE % "backgroundColor") > 0.9
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert overflow(page) <= 0
     broken = page.evaluate(
         """() => [...document.querySelectorAll("th")].filter(th => {
             const range = document.createRange(); range.selectNodeContents(th);
