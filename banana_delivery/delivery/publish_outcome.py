@@ -41,6 +41,8 @@ from banana_delivery.targets.base import ReleaseTarget
 
 LOG = logging.getLogger(__name__)
 MOST_AT_ONCE = 5
+MOST_MARKS = 5
+"""Of one attempt, while production changes under them."""
 Made = Callable[[ImageRef], bool]
 """Whether this pipeline made an image: another one on the same target has versions of the same numbers."""
 
@@ -169,16 +171,22 @@ class OutcomePublisher:
     def mark(self, attempt: AttemptRecord, made: Made = anything) -> None:
         """Write the outcome into the registry, with what production serves now and not what it served then.
 
-        A version of ours is not in production because another pipeline's of the same number is.
+        A version of ours is not in production because another pipeline's of the same number is. Whoever writes slowly
+        may write last: so each looks once more when it has written, and the last one has seen what serves then.
 
         Raises:
             RegistryError: if it cannot be reached, or does not know the version.
-            TargetError: if production cannot be asked what it serves.
+            TargetError: if production cannot be asked what it serves, or changes faster than the registry is written.
         """
         live = self.target.record(Environment.PRODUCTION).live
-        serving = live.version if live and (live.digest == attempt.digest or made(live)) else None
-        mark = registry_mark(attempt.outcome, attempt.reason, attempt.digest, attempt.run_id, serving)
-        self.registry.mark(attempt.version, mark)
+        for _ in range(MOST_MARKS):
+            serving = live.version if live and (live.digest == attempt.digest or made(live)) else None
+            mark = registry_mark(attempt.outcome, attempt.reason, attempt.digest, attempt.run_id, serving)
+            self.registry.mark(attempt.version, mark)
+            written, live = live, self.target.record(Environment.PRODUCTION).live
+            if live == written:
+                return
+        raise TargetError("Production changed each time that the registry was told what it serves; it is told later.")
 
 
 LOG = logging.getLogger(__name__)

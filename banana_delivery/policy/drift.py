@@ -155,8 +155,8 @@ def _is_fit(record: RolloutRecord, observed: Observed, colour: Colour) -> bool:
     deployment = record.deployments.get(colour)
     if deployment is None or not deployment.replicas or not is_as_recorded(record, observed, colour):
         return False
-    bad = record.intent.bad.digest if record.intent else ""
-    return deployment.image.version != record.rolled_back and deployment.image.digest != bad
+    bad = {one.bad.digest for one in record.intent.every} if record.intent else set()
+    return deployment.image.version != record.rolled_back and deployment.image.digest not in bad
 
 
 def _at(record: RolloutRecord, observed: Observed, colour: Colour) -> Iterator[Drift]:

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import from_json
 from typing_extensions import override
 
-SCHEMA = 2
+SCHEMA = 3
 """The form of stored documents. Raised when a field is added, renamed or means something else."""
 _NEWER = "newer"
 """In the context of a validation: the document was written by a version newer than this one."""
@@ -282,6 +282,7 @@ class RollbackIntent(StoredModel):
         at: when it was begun, seconds since the epoch.
         seconds: how long it took until the users were back; None while they are not.
         revokes: the run that put the bad one into production, whenever its line arrives; empty if it is not known.
+        earlier: rollbacks of other releases that are not on record either, oldest first.
     """
 
     bad: ImageRef
@@ -293,6 +294,12 @@ class RollbackIntent(StoredModel):
     at: float
     seconds: float | None = None
     revokes: str = ""
+    earlier: tuple[RollbackIntent, ...] = ()
+
+    @property
+    def every(self) -> tuple[RollbackIntent, ...]:
+        """All that is not on record, itself last."""
+        return (*self.earlier, self)
 
 
 class RolloutRecord(StoredRecord):

@@ -167,7 +167,15 @@ class Cast:
                     with suppress(*EXPECTED):
                         resume(world.target, Environment.PRODUCTION, "Kim", SYSTEM_CLOCK)
 
-        world.kernel.start("Kim resumes", world.machine.hosts["desk"], let_it_go_on, delay=at)
+        def sit_down_again() -> None:
+            if world.machine.faults.on:  # Whoever's terminal died types it again.
+                sit_down(PATIENCE_SECONDS)
+
+        def sit_down(delay: float) -> None:
+            desk = world.machine.hosts["desk"]
+            world.kernel.start("Kim resumes", desk, let_it_go_on, delay=delay, on_end=sit_down_again)
+
+        sit_down(at)
 
     def _damages_the_record(self, chance: random.Random, version: str) -> None:
         """The first copy of a record is lost, or an older one is put back, as whoever restores a backup does."""

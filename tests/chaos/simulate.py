@@ -81,6 +81,7 @@ class Simulator:
                 if not sentences:
                     break
         finally:
+            faults.on = False
             world.close()
             shutil.rmtree(home)
         return Result(seed, tuple(sentences), tuple(world.machine.story), tuple(sorted(faults.kinds)))

@@ -26,13 +26,11 @@ class Sides(NamedTuple):
 
     Attributes:
         bad: has to go, and is revoked.
-        good: serves instead; None if nothing did before.
-        under_way: whether the bad one is still on its way to production, so that the good one owns the traffic.
+        good: serves instead, or does already while the bad one is on its way; None if nothing did before.
     """
 
     bad: ImageRef
     good: ImageRef | None
-    under_way: bool
 
 
 def choose_sides(
@@ -63,7 +61,10 @@ def choose_sides(
     if to and (live is None or live.version != to):
         return _sides_to(production, history, version, digest, to, standing)
     if under_way and candidate:
-        return Sides(candidate, live, under_way=True)
+        return Sides(candidate, live)
+    begun = _begun(production)
+    if begun and version in {"", begun.bad.version} and digest in {"", begun.bad.digest}:
+        return begun
     live = _named(live, version, digest)
     if to:
         raise NothingToRollBackError(f"Version {to} serves production already; nothing was changed.")
@@ -77,7 +78,17 @@ def choose_sides(
         raise NothingToRollBackError(
             "Production has no release before the present one to go back to; deliver a good version instead."
         )
-    return Sides(live, good, under_way=False)
+    return Sides(live, good)
+
+
+def _begun(production: RolloutRecord) -> Sides | None:
+    """A rollback that somebody began, and whose users may not be back: whoever types it again means that one."""
+    intent, live = production.intent, production.live
+    if intent is None or intent.seconds is not None or live is None:
+        return None
+    if intent.good is None or live.digest != intent.good.digest or live.digest == intent.bad.digest:
+        return None
+    return Sides(intent.bad, intent.good)
 
 
 def previous_release(
@@ -129,7 +140,7 @@ def _sides_to(
             f"{commands.rollback(version)}, then: {commands.rollback_to(to)}"
         )
     good = _known_release(production, history, to, standing)
-    return Sides(_named(production.live, version, digest), good, under_way=False)
+    return Sides(_named(production.live, version, digest), good)
 
 
 def _known_release(production: RolloutRecord, history: History, to: str, standing: Standing) -> ImageRef:
@@ -137,7 +148,7 @@ def _known_release(production: RolloutRecord, history: History, to: str, standin
     previous, intent = production.previous, production.intent
     if previous and previous.version == to:
         return previous
-    if intent and intent.bad.version == to:
+    if intent and any(one.bad.version == to for one in intent.every):
         raise NothingToRollBackError(
             f"Version {to} was just rolled back, which is not on record yet; nothing was changed. Look at it with: "
             f"{commands.status()}"
@@ -179,7 +190,10 @@ def _release_before(production: RolloutRecord, history: History, live: ImageRef)
             "answer; bring Dagster's database back, or deliver a good version."
         )
     # What was rolled back while the audit trail was away is not revoked there yet.
-    gone = {production.rolled_back, production.intent.bad.version if production.intent else ""}
+    gone = {
+        production.rolled_back,
+        *(one.bad.version for one in (production.intent.every if production.intent else ())),
+    }
     try:
         previous = previous_release(
             audit_log.each_attempt(), live.digest, gone, lambda version: is_revoked(audit_log.attempts(version))

@@ -18,6 +18,7 @@ from banana_delivery.delivery.live.beside import Beside
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rescue.answering import complete, ensure_answers
 from banana_delivery.delivery.rescue.choice import History, Sides, choose_sides
+from banana_delivery.delivery.rescue.intents import attempt_of, intent_of, serves, with_figures
 from banana_delivery.delivery.rollback import restore_traffic, scale_down_idle_if_possible
 from banana_delivery.errors import (
     BadSettingsError,
@@ -34,13 +35,11 @@ from banana_delivery.images.base import ImageStore
 from banana_delivery.notifications.alarms import rollback_failed
 from banana_delivery.policies.document import Rules
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision, ShiftStep
-from banana_delivery.policy.gate import somebody
 from banana_delivery.policy.model import (
     Colour,
     Deployment,
     Environment,
     ImageRef,
-    Outcome,
     Phase,
     RollbackIntent,
     RolloutRecord,
@@ -130,28 +129,19 @@ class EmergencyRollback:
                 return held.enter_context(lease), before, sides
 
             # What is under way may be promoted between the look and the claim: then something else has to go back.
-            lease, before, (bad, good, under_way) = retry(take, seconds, on=(ClaimOutdatedError,), pause=0.1)
-            intent = RollbackIntent(
-                bad=bad,
-                good=good,
-                colour=before.idle if under_way else before.active,
-                actor=actor,
-                reason=reason,
-                run_id=_delivery(before, under_way) or run_id,
-                at=self.recorder.clock.time(),
-                revokes="" if under_way else before.promoted_by or "",
-            )
+            lease, before, (bad, good) = retry(take, seconds, on=(ClaimOutdatedError,), pause=0.1)
+            at = self.recorder.clock.time()
+            intent = intent_of(before, bad, good, actor=actor, reason=reason, run_id=run_id, at=at)
             lease.enter(Phase.ROLLING_BACK, intent=intent)
-            wanted = self._make_active(lease, good) if good and not under_way else None
+            wanted = self._make_active(lease, good) if good and not serves(before, good) else None
             lease.enter(Phase.ROLLING_BACK, scale_down_at=None)
             restore_traffic(self.target, lease.claim, self.log, ready_seconds, lease.check)
             intent = intent.replace(seconds=time.monotonic() - start)
             record = lease.enter(Phase.ROLLING_BACK, intent=intent, previous=None, rolled_back=bad.version)
             # Before anything else: the run that was fenced off is about to notice, and would say less.
             attempt = with_figures(attempt_of(intent), self._seen_at_once(before, intent))
-            if before.intent and before.intent.bad.digest != bad.digest:
-                self._put_on_record(attempt_of(before.intent))
-            left = None if self._put_on_record(attempt) else intent
+            recorded = [self._put_on_record(line) for line in (attempt, *map(attempt_of, intent.earlier))]
+            left = None if all(recorded) else intent
             wanted = wanted or (record.deployments.get(record.active) if record.active else None)
             if record.active and wanted:
                 complete(self.target, lease.claim, record.active, wanted)
@@ -185,12 +175,13 @@ class EmergencyRollback:
 
     def _finish(self, record: RolloutRecord, intent: RollbackIntent) -> str:
         if record.live and record.live.digest == intent.bad.digest:
-            sides = Sides(intent.bad, intent.good, under_way=False)
+            sides = Sides(intent.bad, intent.good)
             if intent.good is None or intent.good.digest == intent.bad.digest:
                 sides = choose_sides(record, self._history, digest=intent.bad.digest)
             self._carry_out(lambda: (record, sides), intent.actor, intent.reason, intent.run_id, 0.0)
             return f"the rollback of version {intent.bad.version} was finished"
-        if not self._put_on_record(attempt_of(intent)):
+        recorded = [self._put_on_record(attempt_of(one)) for one in intent.every]
+        if not all(recorded):
             return ""
         with self._lease(f"{intent.actor} (rollback)", record) as lease:
             # A release since then is the latest change of production, and this rollback is not.
@@ -330,40 +321,3 @@ def _at_home(images: ImageStore, good: ImageRef) -> ImageRef:
             "set it back for this command."
         )
     return good.replace(repository=there.repository)
-
-
-def _delivery(before: RolloutRecord, under_way: bool) -> str:
-    """The run whose release is taken from it, while it has production; it ends by this, and not by an error besides."""
-    return before.owner or "" if under_way or before.phase is Phase.PROMOTING else ""
-
-
-def with_figures(attempt: AttemptRecord, steps: tuple[ShiftStep, ...]) -> AttemptRecord:
-    """A rollback with what was seen of what it took out."""
-    metrics = [step.metrics for step in steps]
-    return attempt.replace(
-        steps=steps,
-        requests=sum(one.requests + one.active.requests for one in metrics),
-        failed=sum(one.failed + one.active.failed for one in metrics),
-    )
-
-
-def attempt_of(intent: RollbackIntent) -> AttemptRecord:
-    """The line of the audit trail about a rollback."""
-    good, seconds = intent.good, intent.seconds or 0.0
-    return AttemptRecord(
-        version=intent.bad.version,
-        outcome=Outcome.ROLLED_BACK,
-        reason=f"{somebody(intent.actor)} rolled production back: {intent.reason}",
-        digest=intent.bad.digest,
-        previous_digest=good.digest if good else "",
-        serving_version=good.version if good else "",
-        colour=intent.colour,
-        rollback_seconds=seconds,
-        trigger="rollback",
-        actor=intent.actor,
-        run_id=intent.run_id,
-        at=intent.at,
-        seconds=seconds,
-        revoked=True,
-        revokes=intent.revokes,
-    )
