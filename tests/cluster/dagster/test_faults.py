@@ -112,8 +112,8 @@ def test_a_delivery_outlives_what_it_does_not_need(
         installation.shifting(run_id)
         fault(installation)
         said = installation.ends(run_id, version, Outcome.RELEASED)
+        installation.proven = ""
         until(lambda: installation.serves(version), "one stable colour")
-    installation.proven = ""
     measured.append(said.reason)
     assert len(installation.notices.about(run_id)) == 1
     until(installation.are_ready, "three Deployments ready", START_SECONDS)
