@@ -120,7 +120,10 @@ class Installation:
         assert answer["__typename"] == "TerminateRunSuccess", answer
 
     def candidate(self) -> tuple[str, str]:
-        """A delivery under way of a version not in production; what was built and compared once is used again."""
+        """A delivery under way of a version beside another in production; what was compared once is used again."""
+        if self.production.live is None:
+            first = self.publish()
+            self.ends(self.launch(first), first, Outcome.RELEASED)
         if self.proven:
             return self.proven, self.launch(self.proven, "production_release")
         self.proven = self.publish()
