@@ -71,6 +71,7 @@ def run() -> dict[str, object]:
         "digest": settings.image_digest,
         "engine": ENGINE,
         "precision": PRECISION,
+        "device": model.predictor.network.device.name,
         "images": images,
         "seconds": round(time.perf_counter() - started, 3),
     }
