@@ -110,10 +110,7 @@ class Replica:
             raise not_ready(self.lifecycle.message)
         stuck = self.pool.stuck_seconds
         if stuck > self.settings.stuck_seconds:
-            told = f"No image has been finished for {stuck:.0f} seconds, and every worker is busy."
-            if self.model.predictor.network.device.name == "cuda":
-                self._lose(f"{told} The GPU may hang.")
-            raise not_ready(told)
+            raise not_ready(f"No image has been finished for {stuck:.0f} seconds, and every worker is busy.")
 
     def check_room(self) -> None:
         """Refuses a request early, before its body is read.
@@ -168,6 +165,8 @@ class Replica:
     def close(self) -> None:
         """Ends the pool once its work is done, and writes the rest of the log."""
         self.pool.close()
+        if self._model is not None:
+            self._model.predictor.network.close()
         if self._log is not None:
             self._log.close()
 

@@ -6,12 +6,14 @@ import numpy as np
 
 from serving.inference.postprocess import Boxes
 
-SCORE = 0.001
-PIXELS = 0.1
-"""Of the frame. Both are a tenth of what parity of an export allows."""
+SCORE = 0.0001
+PIXELS = 0.02
+"""Of the frame. Both are what parity with ultralytics promises (docs/serving.md)."""
+NEAR = 0.05
+"""Boxes whose scores are further apart are not the same one."""
 COMPARED = 300
 CORNERS_COMPARED = 50
-"""So many fewer that the counterpart of each is surely among those compared."""
+"""So many fewer that the counterpart of each is surely among those compared, whatever order a rounding gave them."""
 LEAST_SCORE = 0.01
 """Below it a rounding decides which boxes are among the best at all."""
 
@@ -45,6 +47,6 @@ def difference(ours: Boxes, theirs: Boxes) -> Difference:
     sure = ours.first(min(CORNERS_COMPARED, int((ours.scores >= LEAST_SCORE).sum())))
     apart = np.abs(sure.corners[:, None] - theirs.corners[None]).max(axis=2, initial=0.0)
     other = sure.class_ids[:, None] != theirs.class_ids[None]
-    far = np.abs(sure.scores[:, None] - theirs.scores[None]) > SCORE
+    far = np.abs(sure.scores[:, None] - theirs.scores[None]) > NEAR
     nearest = np.where(other | far, np.inf, apart).min(axis=1, initial=np.inf)
     return Difference(score, float(nearest.max(initial=0.0)))

@@ -1,6 +1,5 @@
-"""The network on the device that is there: a session on the CPU, and one on the GPU where that works."""
+"""The network on the device that is there: on the CPU, and on the GPU where that works."""
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +9,9 @@ import onnxruntime as ort  # type: ignore[import-untyped]
 
 from serving.inference.device.agreement import Difference
 from serving.inference.device.cuda import NoCudaError, is_built_in, open_session
+from serving.inference.device.frames import GpuFrames, said
 from serving.inference.postprocess import Floats
 from serving.inference.preprocess import Planes
-
-logger = logging.getLogger("serving")
-
-LONGEST_REASON = 200
-"""Characters of ONNX Runtime's own words, which go on with the file and line of its source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +40,8 @@ class Network:
     def __init__(self, onnx: bytes, threads: int) -> None:
         """Loads the network on the CPU, where it stays: a GPU is compared with it, and it is what is left of one."""
         self._cpu = ort.InferenceSession(onnx, _options(threads), providers=["CPUExecutionProvider"])
-        self._cuda: ort.InferenceSession | None = None
-        self._broken: ort.InferenceSession | None = None
+        self._gpu: GpuFrames | None = None
+        self._broken: GpuFrames | None = None
         self._lock = threading.Lock()
         [given] = self._cpu.get_inputs()
         self._input = given.name
@@ -63,54 +58,66 @@ class Network:
         """
         if not is_built_in():
             return
+        gpu = GpuFrames(lambda: open_session(onnx, _options(1)), self._on_cpu, compare, self._input)
         try:
-            session = open_session(onnx, _options(1))
-            difference = compare(self._on(self._cpu, sample), self._on(session, sample))
+            difference = gpu.prepare(sample)
         except MemoryError:
             raise
         except NoCudaError as error:
             self._fall_back(str(error))
         except Exception as error:  # noqa: BLE001 - ONNX Runtime has a dozen without a common base, and all mean this
-            self._fall_back(f"CUDA does not work here: {_said(error)}")
+            self._fall_back(f"CUDA does not work here: {said(error)}")
         else:
-            self._take(session, difference)
+            self._take(gpu, difference)
 
-    def _take(self, session: ort.InferenceSession, difference: Difference) -> None:
+    @property
+    def is_preparing(self) -> bool:
+        """Whether images of some size are still answered by the CPU until the GPU is ready for them."""
+        return self._gpu is not None and self._gpu.is_preparing
+
+    def run(self, planes: Planes) -> Floats:
+        """The network's raw answer. What fails on the GPU is answered by the CPU, and the GPU is not asked again."""
+        gpu = self._gpu
+        if gpu is None:
+            return self._on_cpu(planes)
+        try:
+            answer = gpu.run(planes)
+        except Exception as error:  # noqa: BLE001 - as above
+            # It raises what was wrong with the input itself.
+            answer = self._on_cpu(planes)
+            self._lose(gpu, f"the GPU failed: {said(error)}")
+            return answer
+        return self._on_cpu(planes) if answer is None else answer
+
+    def close(self) -> None:
+        """Nothing is asked any more."""
+        if self._gpu is not None:
+            self._gpu.close()
+
+    def _take(self, gpu: GpuFrames, difference: Difference) -> None:
         if difference.is_small:
-            self._cuda = session
+            self._gpu = gpu
             self.device = Device("cuda", f"CUDA answers a sample picture as the CPU does, within {difference}.")
         else:
             self._fall_back(f"CUDA answers a sample picture differently, by {difference}")
 
-    def run(self, planes: Planes) -> Floats:
-        """The network's raw answer. What fails on the GPU is answered by the CPU, and the GPU is not asked again."""
-        cuda = self._cuda
-        if cuda is None:
-            return self._on(self._cpu, planes)
-        try:
-            return self._on(cuda, planes)
-        except Exception as error:  # noqa: BLE001 - as above
-            # It raises what was wrong with the input itself.
-            answer = self._on(self._cpu, planes)
-            self._lose(cuda, f"the GPU failed: {_said(error)}")
-            return answer
-
-    def _lose(self, cuda: ort.InferenceSession, why: str) -> None:
+    def _lose(self, gpu: GpuFrames, why: str) -> None:
         with self._lock:
-            if self._cuda is None:
+            if self._gpu is None:
                 return
-            self._cuda = None
+            self._gpu = None
+        gpu.close()
         self._fall_back(why)
         if self.on_loss is not None:
             # What it holds is gone, and giving it back can hang; the process will end soon.
-            self._broken = cuda
+            self._broken = gpu
             self.on_loss(self.device.reason)
 
     def _fall_back(self, why: str) -> None:
         self.device = Device("cpu", f"The network runs on the CPU, because {why}.", fell_back=True)
 
-    def _on(self, session: ort.InferenceSession, planes: Planes) -> Floats:
-        answer: Floats = session.run(None, {self._input: planes[None]})[0]
+    def _on_cpu(self, planes: Planes) -> Floats:
+        answer: Floats = self._cpu.run(None, {self._input: planes[None]})[0]
         return answer
 
 
@@ -121,8 +128,3 @@ def _options(threads: int) -> ort.SessionOptions:
     # Helpers that wait busily take the cores of other requests.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
-
-
-def _said(error: Exception) -> str:
-    """What ONNX Runtime says, on one line of bearable length."""
-    return " ".join(str(error).split())[:LONGEST_REASON].rstrip(".")
