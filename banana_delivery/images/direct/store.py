@@ -214,8 +214,8 @@ class DirectImages(RegistryStore):
             raise ImageError(
                 f"The runtime image {self._runtime_repository.name}:{tag} is not there; build it once, in a checkout "
                 f"of this version and wherever there is an engine: tar -c Dockerfile requirements/{lock} | docker "
-                f"buildx build --push --platform {platform} --target runtime --build-arg BASE_IMAGE={self._base} "
-                f"--build-arg LOCK={lock} --tag {self._runtime_repository.name}:{tag} -"
+                f"buildx build --push --platform {platform} --target runtime --build-arg BASE_IMAGE={self._base} --tag "
+                f"{self._runtime_repository.name}:{tag} --build-arg LOCK={lock} -"
             )
         try:
             config = json.loads(self._runtime_client.blob(manifest.document["config"]["digest"]))
