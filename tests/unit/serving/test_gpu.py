@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
+from serving import server as server_module
 from serving.selftest import CONFIDENCE, equal
 from serving.server import build_server
 from serving.settings import Settings
@@ -81,7 +82,11 @@ def test_a_gpu_that_fails_takes_the_replica_out_of_service_without_a_lost_reques
     assert sum("This replica ends, to be started again." in one.getMessage() for one in caplog.records) == 1
 
 
-def test_the_process_of_a_replica_whose_gpu_failed_ends_with_an_error(gpu: FakeGpu, tmp_path: Path) -> None:
+def test_the_process_of_a_replica_whose_gpu_failed_ends_with_an_error(
+    gpu: FakeGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What ends a process that does not stop by itself would end this one, which goes on.
+    monkeypatch.setattr(server_module, "_end_process", lambda seconds: None)
     server = build_server(Settings(model_path=tmp_path / "model.onnx", port=0))  # type: ignore[call-arg]
     with started(server):
         [listening] = server.servers[0].sockets
