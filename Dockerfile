@@ -12,7 +12,9 @@ ARG RUNTIME_IMAGE=runtime
 FROM ${BASE_IMAGE} AS packages
 ARG BASE_IMAGE
 SHELL ["/bin/sh", "-eu", "-c"]
-COPY requirements/serving.txt /tmp/requirements.txt
+# serving-gpu.txt for nodes with an NVIDIA GPU; the pipeline's own builds send either by this name.
+ARG LOCK=serving.txt
+COPY requirements/${LOCK} /tmp/requirements.txt
 # Only wheels, and only what the lock names: nothing is compiled or resolved here. What serving never touches goes: test
 # suites (some ship pickles, of which none may be inside) and C headers.
 RUN case "$BASE_IMAGE" in *sha256:*) ;; *) echo "BASE_IMAGE=$BASE_IMAGE is a tag, which may move: name it by digest." >&2; exit 2 ;; esac \

@@ -1,5 +1,5 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
-.PHONY: demo up down wheel docs check format test test-integration test-e2e test-long chaos test-docker test-cluster \
+.PHONY: demo up down wheel docs check format test test-integration test-e2e test-long chaos test-docker test-cluster test-gpu \
         test-cluster-dagster demo-cluster lock audit bench-image bench-serving bench-prediction-log bench-scale bench-signing simulate clean
 
 SHELL := /bin/sh
@@ -98,6 +98,11 @@ test-cluster: .venv/.installed
 test-cluster-dagster: .venv/.installed
 	$(BIN)/pytest tests/cluster/dagster -m dagster --timeout 1200 $(ARGS)
 
+# Serving on a real GPU, outside of CI: tests/gpu/__init__.py says what it needs. Its packages lie in a folder of their own
+# before the others, since both builds of ONNX Runtime have one name.
+test-gpu: .venv/.installed .gpu/.installed
+	PYTHONPATH=.gpu $(BIN)/pytest tests/gpu -m gpu $(ARGS)
+
 bench-image: .venv/.installed
 	$(BIN)/python -m benchmarks.image
 
@@ -125,6 +130,7 @@ lock: $(UV)
 	$(COMPILE) --constraint requirements/tools.txt requirements/serving.in requirements/runtime.in \
 	  --output-file requirements/runtime.txt
 	$(COMPILE) --constraint requirements/runtime.txt requirements/serving.in --output-file requirements/serving.txt
+	$(COMPILE) --constraint requirements/serving.txt requirements/serving-gpu.in --output-file requirements/serving-gpu.txt
 	$(COMPILE) --constraint requirements/runtime.txt requirements/serving.in requirements/runtime.in requirements/dev.in \
 	  --output-file requirements/dev.txt
 	$(COMPILE) --constraint requirements/tools.txt requirements/bench-serving.in --output-file requirements/bench-serving.txt
@@ -143,6 +149,11 @@ audit: .venv/.product
 	$(call install,dev)
 	touch .venv/.product $@
 
+.gpu/.installed: requirements/serving-gpu.txt | $(UV)
+	rm -rf .gpu
+	$(UV) pip sync --quiet --require-hashes --no-build --python $(BIN)/python --target .gpu requirements/serving-gpu.txt
+	touch $@
+
 .docs/.installed: requirements/docs.txt | $(UV)
 	test -x .docs/bin/python || $(UV) venv --quiet --python $(PYTHON) .docs
 	$(UV) pip sync --quiet --require-hashes --no-build --python .docs/bin/python requirements/docs.txt
@@ -158,4 +169,4 @@ $(UV): requirements/tools.txt
 	touch $@
 
 clean:
-	rm -rf .venv .uv .docs build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .uv .docs .gpu build dist .mypy_cache .ruff_cache .pytest_cache

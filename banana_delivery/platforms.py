@@ -10,13 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from banana_delivery.errors import BadSettingsError
 from banana_delivery.images.base import ImageStore
+from banana_delivery.images.release import host_platform
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 
 if TYPE_CHECKING:
     from banana_delivery.embedded.processes import ManagedProcess
     from banana_delivery.images.oci_registry.store import RegistryStore
+
+
+GPU_PLATFORM = "linux/amd64"
+"""For which the index has ONNX Runtime with CUDA."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,11 @@ def _local(settings: Settings) -> tuple[ImageStore, ReleaseTarget]:
     from banana_delivery.embedded.target import LocalTarget
     from banana_delivery.images.oci_layout.store import OciLayoutImages
 
+    if settings.serving_device == "cuda":
+        raise BadSettingsError(
+            "BANANA_SERVING_DEVICE=cuda needs images with packages of their own, and the embedded stack runs replicas "
+            "on this machine's; leave it out, or set BANANA_TARGET=kubernetes."
+        )
     images = OciLayoutImages(settings.home / "images")
     return images, LocalTarget(settings, images.unpack)
 
@@ -62,7 +73,16 @@ def _kubernetes(settings: Settings) -> tuple[ImageStore, ReleaseTarget]:
 
 
 def registry_images(settings: Settings) -> RegistryStore:
-    """The store of images in a registry, by who builds them."""
+    """The store of images in a registry, by who builds them.
+
+    Raises:
+        BadSettingsError: if they are to run where nobody publishes packages for.
+    """
+    if settings.serving_device == "cuda" and host_platform() != GPU_PLATFORM:
+        raise BadSettingsError(
+            f"BANANA_SERVING_DEVICE=cuda builds images for {GPU_PLATFORM} alone, and this host is {host_platform()}; "
+            "leave it out, or run the pipeline on the other kind of machine."
+        )
     if settings.builder == "registry":
         from banana_delivery.images.direct.store import direct_images
 

@@ -144,6 +144,9 @@ class Settings(BaseSettings):
     warm_seconds: float = Field(
         default=1800.0, ge=0, description="How long the replaced colour stays at full strength."
     )
+    staging_idle_seconds: float | None = Field(
+        default=None, ge=60, description="Staging is scaled to nothing after so long without a delivery; empty: never."
+    )
     freeze: bool = Field(default=False, description="A freeze window: deliveries are parked before production.")
     rebuild_missing: bool = Field(
         default=False,
@@ -208,6 +211,9 @@ class Settings(BaseSettings):
         description="Hosts beside the registry's own that may issue its tokens and so see the login, as JSON.",
     )
     base_image: str = Field(default="python:3.11-slim", description="What the runtime image is built on.")
+    serving_device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="What images are built for; cuda: NVIDIA GPUs, with the CPU where there is none."
+    )
     source_url: str = Field(
         default="",
         pattern=r"^(https?://[^\s\"'<>]+)?$",

@@ -17,7 +17,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     server.run()
-    return 0
+    return server.exit_status
 
 
 if __name__ == "__main__":

@@ -13,11 +13,18 @@ class State(StrEnum):
 
 
 class Lifecycle:
-    """The state, and the sentence that explains it."""
+    """The state, and the sentence that explains it.
+
+    Attributes:
+        state: where it stands.
+        message: why, for people.
+        is_lost: whether only a new process helps, so that this one is to end by itself.
+    """
 
     def __init__(self) -> None:
         self.state = State.STARTING
         self.message = "The model is being loaded and warmed up."
+        self.is_lost = False
 
     @property
     def can_predict(self) -> bool:
@@ -33,6 +40,12 @@ class Lifecycle:
         """The model cannot be served, for `reason`, and never will be by this process."""
         self.state, self.message = State.REFUSED, reason
 
+    def lose(self, reason: str) -> None:
+        """What it computes on failed, for `reason`: it goes on answering as well as it can, and ends."""
+        self.state, self.message, self.is_lost = State.DRAINING, reason, True
+
     def drain(self) -> None:
-        """The process was told to stop."""
-        self.state, self.message = State.DRAINING, "This replica is shutting down; send requests to another one."
+        """The process was told to stop, or ends by itself."""
+        self.state = State.DRAINING
+        if not self.is_lost:
+            self.message = "This replica is shutting down; send requests to another one."

@@ -46,6 +46,14 @@ class Metrics:
             ["version", "digest", "environment", "colour"],
             registry=registry,
         )
+        self._device_info = Gauge(
+            "banana_device_info", "1 for what the network runs on: cuda or cpu.", ["device"], registry=registry
+        )
+
+    def describe_device(self, device: str) -> None:
+        """Publishes what the network runs on."""
+        self._device_info.clear()
+        self._device_info.labels(device).set(1)
 
     def describe_model(self, version: str, digest: str, environment: str, colour: str) -> None:
         """Publishes what is served."""

@@ -89,12 +89,15 @@ class Replica:
     def describe(self) -> dict[str, object]:
         """Returns version.json with the image's digest and what runs it."""
         model = self.model
+        device = model.predictor.network.device
         return model.version.model_dump() | {
             "digest": self.settings.image_digest,
             "environment": self.settings.environment,
             "colour": self.settings.colour,
             "engine": ENGINE,
             "precision": PRECISION,
+            "device": device.name,
+            "device_reason": device.reason,
         }
 
     def check_ready(self) -> None:
@@ -162,6 +165,8 @@ class Replica:
     def close(self) -> None:
         """Ends the pool once its work is done, and writes the rest of the log."""
         self.pool.close()
+        if self._model is not None:
+            self._model.predictor.network.close()
         if self._log is not None:
             self._log.close()
 
@@ -172,10 +177,22 @@ class Replica:
         model = load_model(settings, version)
         self._log = self._open_log(version.version)
         self.pool.run_on_every_worker(model.predictor.warm)
+        # Whatever failed until here is an image that the CPU answers; from here on it is a replica that has to end.
+        model.predictor.network.on_loss = self._lose
         self._model = model
         self.metrics.describe_model(version.version, settings.image_digest, settings.environment, settings.colour)
+        device = model.predictor.network.device
+        self.metrics.describe_device(device.name)
         self.lifecycle.become_ready()
-        logger.info("Serving %s version %s.", version.model_name, version.version)
+        level = logging.WARNING if device.fell_back else logging.INFO
+        logger.log(level, "Serving %s version %s. %s", version.model_name, version.version, device.reason)
+
+    def _lose(self, reason: str) -> None:
+        """The GPU failed under load: users are sent elsewhere, and a new process finds out what is left of it."""
+        if not self.lifecycle.is_lost:
+            logger.error("%s This replica ends, to be started again.", reason)
+            self.metrics.describe_device("cpu")
+            self.lifecycle.lose(reason)
 
     def _open_log(self, version: str) -> PredictionLog | None:
         settings = self.settings

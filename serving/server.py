@@ -68,15 +68,25 @@ class DrainingServer(uvicorn.Server):
         if self._stop_at is not None and sig == signal.SIGINT:
             self.force_exit = True
         if self._stop_at is None:
-            self._replica.lifecycle.drain()
-            self._stop_at = time.monotonic() + self._replica.settings.pre_stop_seconds
-            self._bound_stop()
+            self._begin_stop()
 
     async def on_tick(self, counter: int) -> bool:
         """Tells uvicorn, ten times a second, whether to stop accepting."""
+        if self._stop_at is None and self._replica.lifecycle.is_lost:
+            self._begin_stop()
         pause_is_over = self._stop_at is not None and time.monotonic() >= self._stop_at
         self.should_exit = self.should_exit or self.force_exit or pause_is_over
         return await super().on_tick(counter)
+
+    @property
+    def exit_status(self) -> int:
+        """0, or 1 if it ended because what it computes on failed, so that whoever started it starts another."""
+        return int(self._replica.lifecycle.is_lost)
+
+    def _begin_stop(self) -> None:
+        self._replica.lifecycle.drain()
+        self._stop_at = time.monotonic() + self._replica.settings.pre_stop_seconds
+        self._bound_stop()
 
     def _bound_stop(self) -> None:
         """Ends the process at the latest when its time is over: Python waits for ever for a thread that still works."""

@@ -19,6 +19,8 @@ SERVING_CODE = (_HERE / "serving").resolve()
 """The package that goes into every release image."""
 SERVING_LOCK = (_HERE / "requirements" / "serving.txt").resolve()
 """The packages that it runs with, and their hashes."""
+GPU_SERVING_LOCK = (_HERE / "requirements" / "serving-gpu.txt").resolve()
+"""The same with the build of ONNX Runtime for NVIDIA GPUs."""
 DOCKERFILE = (_HERE / "Dockerfile").resolve()
 """How a release image is made where there is a Docker engine."""
 INSTANCE = (_HERE / "dagster.yaml").resolve()
@@ -32,6 +34,11 @@ SAMPLE_MODELS = (_HERE / "sample_models").resolve()
 
 CHECKOUT = SERVING_CODE.parent if (_HERE / "serving").is_symlink() else None
 """The checkout that this package lies in; None where it was installed from a wheel, which holds no links to folders."""
+
+
+def serving_lock(device: str) -> Path:
+    """What an image that is built for ``cpu`` or ``cuda`` holds."""
+    return GPU_SERVING_LOCK if device == "cuda" else SERVING_LOCK
 
 
 def python_path(parent: Mapping[str, str], *, serving: bool = False) -> str:

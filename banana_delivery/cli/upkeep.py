@@ -43,7 +43,7 @@ def rebuild(version: Version) -> None:
     settings = load_settings()
     with audit_trail(settings) as audit_log:
         store = build_resources(settings).image_store
-        parity = build_again(audit_log, store, version, console.print, settings.source_url)
+        parity = build_again(audit_log, store, version, console.print, settings)
     image = f"version {version}, {parity.ref.digest[:19]}"
     if parity.proven:
         console.print(f"Building {image} again gives the same in every layer and label.")

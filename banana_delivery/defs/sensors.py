@@ -18,7 +18,7 @@ from banana_delivery.delivery.recovery import Recovery
 from banana_delivery.delivery.rescue.drift_watch import DriftWatch
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.delivery.rescue.ticks import noted
-from banana_delivery.delivery.scale_down import scale_down_if_due
+from banana_delivery.delivery.scale_down import scale_down_if_due, scale_staging_down_if_due
 from banana_delivery.delivery.upkeep.room import Room
 from banana_delivery.delivery.watch import act_on, assess_held, assess_production, traffic_with_control
 from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, TargetError
@@ -223,7 +223,7 @@ def production_watch(
 
 @_sensor(
     minimum_interval_seconds=15,
-    description="Scales the replaced colour down once its time to stay warm is over.",
+    description="Scales the replaced colour down once its time to stay warm is over, and staging if it is told to.",
 )
 @noted("cool_down")
 def cool_down(
@@ -232,10 +232,13 @@ def cool_down(
     clock: dg.ResourceParam[Clock],
 ) -> dg.SkipReason:
     """Only at rest, and only under a claim of its own."""
-    try:
-        return dg.SkipReason(scale_down_if_due(release_target, sightings(settings, clock), settings))
-    except TargetError as error:
-        return dg.SkipReason(f"Not now: {error}")
+    said, seen = [], sightings(settings, clock)
+    for scale_down in (scale_down_if_due, scale_staging_down_if_due):
+        try:
+            said.append(scale_down(release_target, seen, settings))
+        except TargetError as error:
+            said.append(f"Not now: {error}")
+    return dg.SkipReason(" ".join(said))
 
 
 def build_sensors(*, starting: bool) -> list[dg.SensorDefinition]:

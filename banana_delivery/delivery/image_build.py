@@ -37,7 +37,6 @@ from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
 SERVING_CODE = bundle.SERVING_CODE
-SERVING_LOCK = bundle.SERVING_LOCK
 DAY_SECONDS = 86_400
 
 
@@ -62,6 +61,10 @@ class ImageBuild:
     clock: Clock
     say: Progress
     run_id: str = ""
+
+    @property
+    def _lock(self) -> Path:
+        return bundle.serving_lock(self.settings.serving_device)
 
     def original(self, artifact: ArtifactRecord) -> ImageRecord | None:
         """The record of the digest that was released before; None if none was ever built.
@@ -127,7 +130,7 @@ class ImageBuild:
             sbom_trouble=bill_trouble,
             signed_by=self._signer.name,
             base_moved=base_moved,
-            lock_difference=self.store.lock_difference(built.ref, SERVING_LOCK),
+            lock_difference=self.store.lock_difference(built.ref, self._lock),
             reused=existing is not None,
             pruned=pruned,
             prune_trouble=prune_trouble,
@@ -137,7 +140,7 @@ class ImageBuild:
     def _context(self, artifact: ArtifactRecord) -> tuple[BuildContext, str]:
         """What is to be built, on nothing but what our records vouch for, and whether its base has moved."""
         context = replace(
-            build_context(artifact, self.settings.source_url),
+            build_context(artifact, self.settings),
             vouched=lambda key: vouched_runtime(self.audit_log, self.store, key),
         )
         moved = moved_base(self.audit_log, self.store, self.store.key(context), self.settings.base_image)
@@ -153,7 +156,7 @@ class ImageBuild:
                 f"{original.repository}; restore it there, or set BANANA_REBUILD_MISSING=true to have the same built "
                 "again."
             )
-        if self.store.key(build_context(artifact, self.settings.source_url)).sha256 != original.key:
+        if self.store.key(build_context(artifact, self.settings)).sha256 != original.key:
             raise ImageError(
                 f"The original image {original.digest[:19]} of version {original.version} is gone and cannot be built "
                 "again: its serving code, lock or base was another; publish the model as a new version to deliver it "
@@ -289,8 +292,8 @@ class ImageBuild:
         with ThreadPoolExecutor(1) as beside:  # Each of them waits for a database.
             asked = beside.submit(audit_system, inside, osv_url=url, accepted=accepted) if inside else None
             # Today's lock says nothing of an image that was built for another one, neither good nor bad.
-            of_today = self.store.labels(ref).get(LOCK_SHA256_LABEL) == file_sha256(SERVING_LOCK)
-            found = scan(SERVING_LOCK, osv_url=url, accepted=accepted) if of_today else OtherLock()
+            of_today = self.store.labels(ref).get(LOCK_SHA256_LABEL) == file_sha256(self._lock)
+            found = scan(self._lock, osv_url=url, accepted=accepted) if of_today else OtherLock()
             unseen = SystemScan(trouble="what is installed in the image cannot be read")
             return together([found, asked.result() if asked else unseen])
 
@@ -302,17 +305,13 @@ class ImageBuild:
             return False, str(error)
 
 
-def build_context(artifact: ArtifactRecord, source_url: str) -> BuildContext:
-    """The version's model with today's serving code and lock.
-
-    Args:
-        artifact: the exported model.
-        source_url: where the source of this installation is published; empty if nowhere.
-    """
+def build_context(artifact: ArtifactRecord, settings: Settings) -> BuildContext:
+    """The version's exported model with today's serving code and lock, and whatever an installation says of both."""
+    source_url = settings.source_url
     return BuildContext(
         model_directory=Path(artifact.directory),
         code_directory=SERVING_CODE,
-        lock_file=SERVING_LOCK,
+        lock_file=bundle.serving_lock(settings.serving_device),
         version=artifact.version,
         labels={
             MLFLOW_RUN_LABEL: artifact.mlflow_run_id,
@@ -336,7 +335,7 @@ def refuse_stranger(audit_log: AuditLog, store: ImageStore, ref: ImageRef, versi
     refuse_unsigned(store, ref, settings)
 
 
-def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Progress, source_url: str = "") -> Parity:
+def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Progress, settings: Settings) -> Parity:
     """Build a version's image once more and compare it with the one that was recorded; nothing of it is kept.
 
     Raises:
@@ -346,7 +345,7 @@ def rebuild(audit_log: AuditLog, store: ImageStore, version: str, progress: Prog
     artifact = audit_log.latest(ArtifactRecord, "model_artifact", version)
     if original is None or artifact is None:
         raise ImageError(f"Version {version} has no image yet; deliver it as a whole: {commands.deliver(version)}")
-    return store.rebuild(build_context(artifact, source_url), original.ref, progress)
+    return store.rebuild(build_context(artifact, settings), original.ref, progress)
 
 
 def in_use(

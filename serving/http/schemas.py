@@ -151,3 +151,5 @@ class VersionResponse(BaseModel):
     colour: str
     engine: str
     precision: str
+    device: str
+    device_reason: str

@@ -1,4 +1,4 @@
-"""The network: an exported ONNX detector in ONNX Runtime on the CPU, in 32-bit arithmetic."""
+"""The network: an exported ONNX detector in ONNX Runtime, in 32-bit arithmetic."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,9 @@ import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 
 from serving.errors import ConfigurationError
-from serving.inference.postprocess import Boxes, Floats, from_end_to_end, from_queries, from_raw
+from serving.inference.device.agreement import COMPARED, Difference, difference
+from serving.inference.device.network import Network
+from serving.inference.postprocess import Boxes, Floats, best_of_raw, from_end_to_end, from_queries, from_raw
 from serving.inference.preprocess import Frame, Planes
 
 ENGINE = f"onnxruntime {ort.__version__}"
@@ -20,6 +22,7 @@ class Engine:
     """A network that any thread may run, on as many images at once as there are callers.
 
     Attributes:
+        network: what runs it; on the CPU, until a GPU is tried.
         frame: what goes in; its shortest sides are its longest if the network takes one size alone.
         end_to_end: whether the network itself chooses among its boxes.
     """
@@ -37,9 +40,7 @@ class Engine:
             ConfigurationError: if the file is not a detector with this input size and number of classes.
         """
         try:
-            self._session = ort.InferenceSession(onnx, _options(threads), providers=["CPUExecutionProvider"])
-            [given] = self._session.get_inputs()
-            self._input = given.name
+            self.network = Network(onnx, threads)
             answer = self._run_blank(frame.height, frame.width)
         except MemoryError:
             raise
@@ -58,11 +59,29 @@ class Engine:
 
     def run(self, planes: Planes, confidence: float, at_most: int) -> Boxes:
         """Runs the network; returns the best boxes in pixels of `planes`, by falling score."""
-        answer = self._run(planes)[0]
+        answer = self.network.run(planes)[0]
         if self.frame.stretched:
             return from_queries(answer, confidence, at_most, self.frame.width, self.frame.height)
         parse = from_end_to_end if self.end_to_end else from_raw
         return parse(answer, confidence, at_most)
+
+    def try_cuda(self, onnx: bytes, sample: Planes) -> None:
+        """Moves to a GPU if one answers `sample` as the CPU does; `network.device` says what came of it.
+
+        Args:
+            onnx: contents of the ONNX file.
+            sample: a picture, as the network takes it.
+        """
+        self.network.try_cuda(onnx, sample, self._difference)
+
+    def _difference(self, ours: Floats, theirs: Floats) -> Difference:
+        return difference(self._best(ours[0]), self._best(theirs[0]))
+
+    def _best(self, answer: Floats) -> Boxes:
+        """The boxes with the highest scores, whatever these are, and none suppressed."""
+        if self.frame.stretched:
+            return from_queries(answer, -1.0, COMPARED, self.frame.width, self.frame.height)
+        return (from_end_to_end if self.end_to_end else best_of_raw)(answer, -1.0, COMPARED)
 
     def _with_shortest_sides(self, frame: Frame) -> Frame:
         """Finds out what it takes by trial.
@@ -87,20 +106,7 @@ class Engine:
         return True
 
     def _run_blank(self, height: int, width: int) -> Floats:
-        return self._run(np.zeros((3, height, width), np.float32))
-
-    def _run(self, planes: Planes) -> Floats:
-        answer: Floats = self._session.run(None, {self._input: planes[None]})[0]
-        return answer
-
-
-def _options(threads: int) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Helpers that wait busily take the cores of other requests.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
+        return self.network.run(np.zeros((3, height, width), np.float32))
 
 
 def _shortest(longest: int, stride: int, takes: Callable[[int], bool]) -> int:

@@ -50,18 +50,23 @@ def from_queries(rows: Floats, confidence: float, at_most: int, width: int, heig
 
 def from_raw(output: Floats, confidence: float, at_most: int) -> Boxes:
     """Reads (4 + classes, anchors) of centre x, centre y, width, height and class scores; best class an anchor."""
+    boxes = best_of_raw(output, confidence, MAX_CANDIDATES)
+    kept = suppress(boxes, at_most)
+    return Boxes(boxes.corners[kept], boxes.scores[kept], boxes.class_ids[kept])
+
+
+def best_of_raw(output: Floats, confidence: float, at_most: int) -> Boxes:
+    """The same without suppression."""
     class_scores = output[4:]
     scores = class_scores.max(axis=0)
     candidates = np.flatnonzero(scores > confidence)
-    candidates = candidates[np.argsort(-scores[candidates], kind="stable")][:MAX_CANDIDATES]
+    candidates = candidates[np.argsort(-scores[candidates], kind="stable")][:at_most]
     centre, half = output[:2, candidates].T, output[2:4, candidates].T / 2
-    boxes = Boxes(
+    return Boxes(
         np.concatenate([centre - half, centre + half], axis=1),
         scores[candidates],
         class_scores[:, candidates].argmax(axis=0),
     )
-    kept = suppress(boxes, at_most)
-    return Boxes(boxes.corners[kept], boxes.scores[kept], boxes.class_ids[kept])
 
 
 def suppress(boxes: Boxes, at_most: int) -> NDArray[np.int64]:

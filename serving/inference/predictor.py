@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.inference.apart import decode
+from serving.inference.decode import Decoded
+from serving.inference.device.network import Network
 from serving.inference.engine import Engine
 from serving.inference.postprocess import Boxes
 from serving.inference.preprocess import Letterbox, Planes, fill
@@ -41,10 +43,7 @@ class Predictor:
         Raises:
             RequestError: if the bytes are not an acceptable image.
         """
-        image = decode(data, self._max_pixels)
-        box = Letterbox.fit(image.width, image.height, self._engine.frame)
-        planes = self._planes(box.frame_width, box.frame_height)
-        fill(planes, image.pixels, image.orientation, box)
+        image, box, planes = self._prepare(data)
         started = time.perf_counter()
         found = self._engine.run(planes, confidence, max_detections)
         seconds = time.perf_counter() - started
@@ -56,6 +55,22 @@ class Predictor:
         planes = self._planes(self._engine.frame.width, self._engine.frame.height)
         planes[...] = 0
         self._engine.run(planes, confidence=1.0, at_most=1)
+
+    def try_cuda(self, onnx: bytes, sample: bytes) -> None:
+        """Moves to a GPU that answers an encoded image as the CPU does; `onnx` is the network once more."""
+        self._engine.try_cuda(onnx, self._prepare(sample)[2])
+
+    @property
+    def network(self) -> Network:
+        """What runs the network."""
+        return self._engine.network
+
+    def _prepare(self, data: bytes) -> tuple[Decoded, Letterbox, Planes]:
+        image = decode(data, self._max_pixels)
+        box = Letterbox.fit(image.width, image.height, self._engine.frame)
+        planes = self._planes(box.frame_width, box.frame_height)
+        fill(planes, image.pixels, image.orientation, box)
+        return image, box, planes
 
     def _planes(self, width: int, height: int) -> Planes:
         """Room for a network input, the same memory each time."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from banana_delivery import files
+from banana_delivery import bundle, files
 from banana_delivery.delivery import image_build
 from banana_delivery.errors import BananaDeliveryError, FileLockedError
 from banana_delivery.names import WORKER_TAG
@@ -193,6 +193,6 @@ def simulated_system(code: Path) -> Iterator[None]:
         undo.enter_context(mock.patch("banana_delivery.reports.html.html_report", _no_page))
         undo.enter_context(mock.patch.dict(NAMED, {PLAN.name: NAMED[PLAN.name].replace(plan=PLAN)}))
         undo.enter_context(mock.patch.object(image_build, "SERVING_CODE", code))
-        undo.enter_context(mock.patch.object(image_build, "SERVING_LOCK", code / "lock.txt"))
+        undo.enter_context(mock.patch.object(bundle, "SERVING_LOCK", code / "lock.txt"))
         undo.enter_context(mock.patch.object(image_build, "git_revision", lambda: "simulated"))
         yield

@@ -16,6 +16,7 @@ from typing import Literal
 import pytest
 
 from banana_delivery.errors import ClaimOutdatedError, ClaimRefusedError, FencedError, LostRecordError, TargetError
+from banana_delivery.policy.drift import find_drift
 from banana_delivery.policy.model import Colour, Counters, Environment, ImageRef, Phase, RolloutRecord, TrafficSource
 from banana_delivery.targets.base import Claim, Readiness, ReleaseTarget, Takeover
 from banana_delivery.targets.sightings import OwnerWatch, Sightings
@@ -500,6 +501,29 @@ class ReplicaContract(_Contract):
         assert target.record(STAGING).weights == {SOLE: 100} == target.observed(STAGING).weights
         eventually(lambda: counters(target, SOLE).requests == before.requests + 2)
         assert target.record(PRODUCTION) == RolloutRecord(environment=PRODUCTION)
+
+    def test_staging_goes_to_nothing_between_deliveries_and_comes_back_with_any_release(
+        self, fixture: TargetFixture
+    ) -> None:
+        target, first = fixture.target, fixture.image("1")
+        for image in (first, first, fixture.image("2")):
+            claim = target.claim(STAGING, "run-1")
+            bring_up(target, claim, SOLE, image)
+            target.write(claim, target.record(STAGING).replace(active=SOLE))
+            target.release(claim)
+            scaler = target.claim(STAGING, "cool_down", seen=target.record(STAGING))
+            target.scale(scaler, SOLE, 0)
+            target.release(scaler)
+
+            eventually(lambda: not fixture.replicas(STAGING, SOLE))
+            record = target.record(STAGING)
+            assert (record.live, record.deployments[SOLE].replicas, record.owner) == (image, 0, None)
+            assert find_drift(record, target.observed(STAGING)) == ()
+            assert target.default_replicas(STAGING) >= 1
+
+        claim = target.claim(STAGING, "run-2")
+        bring_up(target, claim, SOLE, first)
+        fixture.send(STAGING, 1)
 
 
 class RoutingContract(_Contract):

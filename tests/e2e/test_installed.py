@@ -31,6 +31,7 @@ BUNDLED = {
     "dagster.yaml": bundle.INSTANCE,
     "workspace.yaml": bundle.WORKSPACE,
     "requirements/serving.txt": bundle.SERVING_LOCK,
+    "requirements/serving-gpu.txt": bundle.GPU_SERVING_LOCK,
     "requirements/runtime.txt": ROOT / "requirements" / "runtime.txt",
     "k8s": bundle.MANIFESTS,
     "sample_models": bundle.SAMPLE_MODELS,

@@ -76,8 +76,9 @@ def test_make_installs_nothing_without_its_hash(fresh: Path, target: str) -> Non
     lines = would_run(fresh, target)
     assert [command for command in installing(lines) if not is_pinned(command)] == []
     if target not in {"clean", "lock", "wheel"}:
-        # uv by pip, twice since the first way may fail; the lock and this checkout by uv. The site needs no checkout.
-        assert len(installing(lines)) == (3 if target == "docs" else 4)
+        # uv by pip, twice since the first way may fail; the lock and this checkout by uv. The site needs no checkout,
+        # a GPU needs more packages.
+        assert len(installing(lines)) == {"docs": 3, "test-gpu": 5}.get(target, 4)
     assert (
         "UV_PYTHON_DOWNLOADS=never"
         in subprocess.run(
@@ -131,6 +132,24 @@ def test_the_products_packages_are_tested_as_they_are_locked() -> None:
     tested = pins((REQUIREMENTS / "dev.txt").read_text()).items()
     assert pins((REQUIREMENTS / "runtime.txt").read_text()).items() <= tested
     assert pins((REQUIREMENTS / "serving.txt").read_text()).items() <= tested
+
+
+def test_no_lock_holds_both_builds_of_onnx_runtime() -> None:
+    """They are one folder when they are installed, and whichever came last would win."""
+    builds = {path.name: pins(path.read_text()).keys() & {"onnxruntime", "onnxruntime-gpu"} for path in LOCKS}
+
+    assert [name for name, found in builds.items() if len(found) > 1] == []
+    assert (builds["serving.txt"], builds["serving-gpu.txt"]) == ({"onnxruntime"}, {"onnxruntime-gpu"})
+
+
+def test_images_for_gpus_differ_in_the_engine_alone() -> None:
+    cpu, gpu = (pins((REQUIREMENTS / f"{name}.txt").read_text()).items() for name in ("serving", "serving-gpu"))
+    inputs = [(REQUIREMENTS / f"{name}.in").read_text() for name in ("serving", "serving-gpu")]
+    asked = [{line for line in text.splitlines() if line and not line.startswith("#")} for text in inputs]
+
+    assert {name for name, _ in cpu - gpu} == {"onnxruntime"}
+    assert {name for name, _ in gpu - cpu if not name.startswith("nvidia-")} == {"onnxruntime-gpu"}
+    assert asked[0] ^ asked[1] == {"onnxruntime", "onnxruntime-gpu[cuda,cudnn]"}
 
 
 def scripts() -> list[Path]:

@@ -160,6 +160,8 @@ class Doctor:
             return "It answers; nothing was released there yet."
         if differs := [drift.sentence for drift in find_drift(record, observed)]:
             raise UnfitError(f"It is not as recorded: {' '.join(differs)} See: {commands.status()}")
+        if environment is Environment.STAGING and not any(one.replicas for one in record.deployments.values()):
+            return f"Version {live.version} was tried last; no replicas run, as recorded, until the next delivery."
         return f"Version {live.version} serves, as recorded."
 
     def _dagster(self) -> str:

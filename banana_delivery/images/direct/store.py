@@ -210,11 +210,12 @@ class DirectImages(RegistryStore):
             ours = self._runtimes.believed(tag, manifest, vouched, platform, progress, nobody)
             manifest = ours or manifest
         if manifest is None:
+            lock = context.lock_file.name
             raise ImageError(
                 f"The runtime image {self._runtime_repository.name}:{tag} is not there; build it once, in a checkout "
-                "of this version and wherever there is an engine: tar -c Dockerfile requirements/serving.txt | docker "
+                f"of this version and wherever there is an engine: tar -c Dockerfile requirements/{lock} | docker "
                 f"buildx build --push --platform {platform} --target runtime --build-arg BASE_IMAGE={self._base} --tag "
-                f"{self._runtime_repository.name}:{tag} -"
+                f"{self._runtime_repository.name}:{tag} --build-arg LOCK={lock} -"
             )
         try:
             config = json.loads(self._runtime_client.blob(manifest.document["config"]["digest"]))

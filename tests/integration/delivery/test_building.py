@@ -77,9 +77,10 @@ def test_building_once_more_reports_parity_or_what_differs(
     pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert pipeline.serving is not None
-    assert rebuild(pipeline.audit_log, pipeline.resources.image_store, pipeline.serving, print).proven
+    log, store, settings = pipeline.audit_log, pipeline.resources.image_store, pipeline.resources.settings
+    assert rebuild(log, store, pipeline.serving, print, settings).proven
     change_the_serving_code(monkeypatch, tmp_path)
-    (difference,) = rebuild(pipeline.audit_log, pipeline.resources.image_store, pipeline.serving, print).differences[:1]
+    (difference,) = rebuild(log, store, pipeline.serving, print, settings).differences[:1]
     assert difference.startswith("layer code was ")
 
 
@@ -104,7 +105,7 @@ def test_an_image_is_redeployed_from_where_the_store_has_it_now(
 
 def test_a_version_that_was_never_built_cannot_be_built_again(pipeline: PipelineHarness) -> None:
     with pytest.raises(ImageError, match="Version 99 has no image yet; deliver it as a whole"):
-        rebuild(pipeline.audit_log, pipeline.resources.image_store, "99", print)
+        rebuild(pipeline.audit_log, pipeline.resources.image_store, "99", print, pipeline.resources.settings)
 
 
 @pytest.mark.parametrize("url", ["", "https://git.example.com/bananas"])
@@ -119,6 +120,7 @@ def test_an_image_says_where_its_source_is_if_somebody_publishes_it(pipeline: Pi
     assert labels.get(OCI_SOURCE_LABEL, "") == url
     assert labels[OCI_LICENSES_LABEL] == "AGPL-3.0-or-later"
     store, log = pipeline.resources.image_store, pipeline.audit_log
-    assert rebuild(log, store, pipeline.serving, print, url).proven
-    (difference,) = rebuild(log, store, pipeline.serving, print, "https://elsewhere.example.com").differences
+    assert rebuild(log, store, pipeline.serving, print, settings).proven
+    elsewhere = settings.model_copy(update={"source_url": "https://elsewhere.example.com"})
+    (difference,) = rebuild(log, store, pipeline.serving, print, elsewhere).differences
     assert difference.startswith(f"label {OCI_SOURCE_LABEL} was ")

@@ -182,7 +182,7 @@ def planted(pipeline: PipelineHarness, version: str, *, altered: bool) -> ImageR
     store = pipeline.resources.image_store
     assert artifact
     assert isinstance(store, FakeImages)
-    ref = store.build(build_context(artifact, pipeline.resources.settings.source_url), print).ref
+    ref = store.build(build_context(artifact, pipeline.resources.settings), print).ref
     if altered:
         layers = store._images[ref.digest].layers
         layers["code"] = layers["code"] + b"a miner"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
+from banana_delivery import bundle
 from banana_delivery.delivery import image_build
 from banana_delivery.errors import ImageError
 from banana_delivery.files import bytes_digest
@@ -149,7 +150,7 @@ def test_todays_lock_says_nothing_of_an_image_that_was_built_for_another(
     newest = pipeline.stage(0.97)
     pipeline.run(newest)
     (tmp_path / "serving.txt").write_text("numpy==9.9.9\n")
-    monkeypatch.setattr(image_build, "SERVING_LOCK", tmp_path / "serving.txt")
+    monkeypatch.setattr(bundle, "SERVING_LOCK", tmp_path / "serving.txt")
     weakness = Finding(package="numpy", version="9.9.9", id="X-1")
     findings = (weakness,) if found is Audit.VULNERABLE else ()
     monkeypatch.setattr(image_build, "scan", lambda *_, **__: LockScan(audited=3, findings=findings))

@@ -89,7 +89,7 @@ def built(store: FakeImages, folder: Path) -> ImageRef:
     (folder / "model.onnx").write_bytes(b"weights")
     (folder / "version.json").write_text("{}")
     artifact = artifact_record(folder, "7", source="https://store.test/run")
-    return store.build(build_context(artifact, ""), lambda _: None).ref
+    return store.build(build_context(artifact, Settings(home=folder)), lambda _: None).ref
 
 
 def public_file(account: Any, key: dict[str, Any], folder: Path) -> Path:

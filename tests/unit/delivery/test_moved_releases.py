@@ -33,8 +33,8 @@ class Past:
         (folder / "version.json").write_text("{}")
         self.artifact = artifact_record(folder, "7", onnx_sha256=file_sha256(folder / "model.onnx"))
         self.store = FakeImages(repository=OLD)
-        self.ref = self.store.build(build_context(self.artifact, ""), lambda _: None).ref
         self.settings = Settings(home=folder)
+        self.ref = self.store.build(build_context(self.artifact, self.settings), lambda _: None).ref
 
     def all(self, *_: object) -> Iterator[ArtifactRecord]:
         return iter([self.artifact])

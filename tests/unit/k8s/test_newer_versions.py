@@ -44,7 +44,7 @@ COMPONENTS = sorted(
 )
 
 
-ADDED = {"components/webhooks/dagster": "environments/dagster"}
+ADDED = {"components/webhooks/dagster": "environments/dagster", "components/gpu": "environments/production"}
 """Components that no folder takes, and to what people add them."""
 
 

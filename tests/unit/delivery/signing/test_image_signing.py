@@ -122,7 +122,7 @@ def test_what_nobody_signed_who_is_believed_is_refused_with_what_to_do(scene: Sc
 
 
 def test_an_image_that_somebody_put_there_is_signed_if_the_same_is_made_of_its_inputs(scene: Scene) -> None:
-    ref = scene.store.build(build_context(scene.artifact, scene.settings().source_url), print).ref
+    ref = scene.store.build(build_context(scene.artifact, scene.settings()), print).ref
 
     record = scene.make(scene.settings(key=scene.key))
 
@@ -132,7 +132,7 @@ def test_an_image_that_somebody_put_there_is_signed_if_the_same_is_made_of_its_i
 
 
 def test_an_image_that_somebody_altered_is_not_signed_and_named(scene: Scene) -> None:
-    ref = scene.store.build(build_context(scene.artifact, scene.settings().source_url), print).ref
+    ref = scene.store.build(build_context(scene.artifact, scene.settings()), print).ref
     layers = scene.store._images[ref.digest].layers
     layers["code"] += b"a miner"
 
@@ -216,7 +216,7 @@ def test_a_verdict_is_said_with_its_evidence_and_the_rules_that_it_went_by(scene
 def test_an_image_that_stands_on_packages_of_a_stranger_loses_its_place_to_one_that_is_built_anew(
     scene: Scene, with_key: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ref = scene.store.build(build_context(scene.artifact, scene.settings().source_url), print).ref
+    ref = scene.store.build(build_context(scene.artifact, scene.settings()), print).ref
     anew, build = [], scene.store.build
 
     def watched(context: BuildContext, progress: Progress) -> BuiltImage:
@@ -235,7 +235,7 @@ def test_an_image_that_stands_on_packages_of_a_stranger_loses_its_place_to_one_t
 
 
 def test_an_image_that_somebody_altered_is_not_taken_where_nothing_is_signed_either(scene: Scene) -> None:
-    ref = scene.store.build(build_context(scene.artifact, scene.settings().source_url), print).ref
+    ref = scene.store.build(build_context(scene.artifact, scene.settings()), print).ref
     scene.store._images[ref.digest].layers["code"] += b"a miner"
 
     with pytest.raises(ImageError, match="is another image"):

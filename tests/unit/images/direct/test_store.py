@@ -133,6 +133,9 @@ def test_a_runtime_that_was_never_built_is_one_sentence_with_the_command_that_bu
     assert f"--build-arg BASE_IMAGE={base} --tag {registry.host}/acme/banana-runtime:lock-" in said
     assert f"--target runtime --build-arg BASE_IMAGE={base}" in said
     assert f"--platform {PLATFORM}" in said
+    lock = context.lock_file.name
+    assert f"tar -c Dockerfile requirements/{lock} |" in said
+    assert said.endswith(f" --build-arg LOCK={lock} -")
     assert registry.tags == {}
 
 
