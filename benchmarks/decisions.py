@@ -129,7 +129,7 @@ def _late(cell: tuple[float, float, float], runs: int) -> list[End]:
     ends = []
     for seed in range(runs):
         traffic = Faulty(np.random.default_rng((int(users), int(100 * rate), seed)), users, share=rate, onset=onset)
-        ends.append(end_of(play(PLAN, watch, traffic, tried=False)[0], traffic))
+        ends.append(end_of(play(PLAN, watch, traffic, is_tried=False)[0], traffic))
     return ends
 
 

@@ -37,6 +37,7 @@ from banana_delivery.policy.rollout.live import Look, live_step
 from banana_delivery.policy.rollout.metrics import EvidenceSeen, StepMetrics, step_metrics
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
 from banana_delivery.policy.rollout.reasons import progress
+from banana_delivery.policy.rollout.traffic.split import Split
 from banana_delivery.policy.rollout.trial.judge import (
     Trial,
     against_version,
@@ -45,6 +46,8 @@ from banana_delivery.policy.rollout.trial.judge import (
     needs_trial,
     trial_rate,
 )
+from banana_delivery.policy.rollout.trial.resuming import after_trial
+from banana_delivery.policy.rollout.trial.tried import NOTHING_TRIED, Tried
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import retry
 
@@ -94,6 +97,7 @@ class TrafficShift:
         steps: what was seen so far.
         last: how the last step stood when it was decided.
         paired: probes of both colours compared, since the A/B began.
+        tried: what the delivery's trials have found, since the A/B began.
     """
 
     target: ReleaseTarget
@@ -111,30 +115,45 @@ class TrafficShift:
     steps: list[ShiftStep] = field(default_factory=list)
     last: StepState | None = None
     paired: Paired = NOT_COMPARED
+    tried: Tried = NOTHING_TRIED
 
     def run(self, step: Step) -> Action:
         """Give the candidate the step's share and poll every second until the policy knows what to do.
+
+        It begins again after a trial that showed nothing against the candidate, as often as the policy says.
 
         Raises:
             FencedError: if somebody else took production over.
             DriftError: if somebody changed production by hand.
             TargetError: if the target did not answer for ``OUTAGE_SECONDS``.
         """
+        action = self._once(step)
+        while action.kind is ActionKind.RESUME:
+            action = self._once(step)
+        return action
+
+    def _once(self, step: Step) -> Action:
         hindered = self._wait_for_production(step)
         if hindered:
             return hindered
         began_at = self.now() if self._set_weight(step.weight) else None
+        split = None if began_at is None else self._split()
         snapshot = self.retry(lambda: self.target.traffic(Environment.PRODUCTION))
         self.retry(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
-        state = begin_step(self.plan, step, snapshot, paired=self.paired)
+        state = begin_step(self.plan, step, snapshot, paired=self.paired, tried=self.tried, split=split)
         action, judgement, state = self._poll_until_decided(state)
         self.last, self.paired = state, state.paired
         if action.kind is ActionKind.ROLL_BACK and needs_trial(judgement) and self.control is not None:
             action = self._try(state, judgement)
-        metrics = judgement.metrics.replace(began_at=began_at)
+        metrics = judgement.metrics.replace(began_at=began_at, paired=self.paired, tried=self.tried)
         self.steps.append(ShiftStep(metrics=metrics, decision=action.kind.value, reason=action.reason))
         self.log(f"{step.kind.value} at {step.weight} %: {action.reason} -> {action.kind.value}")
         return action
+
+    def _split(self) -> Split:
+        """How the target shares users out now; a head count of pods is not what was asked for."""
+        observed = self.retry(lambda: self.target.observed(Environment.PRODUCTION))
+        return Split(share=observed.share(self.candidate), by_connection=any(observed.shares.values()))
 
     def _wait_for_production(self, step: Step) -> Action | None:
         """Before the first users are given away: wait until production keeps its limits; what to do if it never does.
@@ -192,8 +211,9 @@ class TrafficShift:
             except TargetError:
                 return
             self.last = observe(self.plan, self.last, snapshot, self.candidate)
-            evidence = self.steps[-1].metrics.evidence
-            metrics = step_metrics(self.last, self.candidate).replace(evidence=evidence)
+            before = self.steps[-1].metrics
+            kept = {"evidence": before.evidence, "began_at": before.began_at, "tried": before.tried}
+            metrics = step_metrics(self.last, self.candidate).replace(**kept, paired=before.paired)
             if metrics.requests == self.steps[-1].metrics.requests:
                 return
             self.steps[-1] = self.steps[-1].replace(metrics=metrics)
@@ -209,7 +229,7 @@ class TrafficShift:
         line = f"{failed.reason} All users are with {self.candidate.other}; now {self.candidate} is tried."
         telling.do(partial(self.log, line))
         snapshot, seed = self.retry(self._poll), secrets.randbits(64)
-        trial = begin_trial(self.plan, state, snapshot, failed, self.image.digest, seed=seed)
+        trial = begin_trial(self.plan, state, snapshot, failed, self.candidate, self.image.digest, seed=seed)
         weight, said = 0, 0.0
         while True:
             rate = trial_rate(self.plan, trial)
@@ -224,6 +244,8 @@ class TrafficShift:
                 self._set_weight(weight)
             self._show_trial(trial, Look(at=self.now(), reason=action.reason, weight=weight, paused=paused))
             if action.kind is not ActionKind.WAIT:
+                action, self.tried = after_trial(trial, action)
+                self.paired = trial.state.paired
                 return action
             if not 0.0 <= trial.seconds - said < SAY_SECONDS:
                 said = trial.seconds

@@ -274,10 +274,10 @@ def play_cell(plan: Plan, cell: Cell, rng: np.random.Generator) -> Played:
     traffic = Faulty(rng, cell.users, budget_seconds=budget, share=cell.errors, onset=onset)
     pace = every_second if cell.errors == USUAL else partial(_seconds_to_next_look, onset)
     if cell.onset is None:
-        kind = deliver(plan, traffic, pace, tried=False).kind
+        kind = deliver(plan, traffic, pace, is_tried=False).kind
     else:
         watch = release_steps(plan)[-1].replace(minimum_seconds=plan.watch_seconds)
-        kind = play(plan, watch, traffic, pace, tried=False)[0].kind
+        kind = play(plan, watch, traffic, pace, is_tried=False)[0].kind
     return Played(kind is ActionKind.ROLL_BACK, traffic.now - onset, traffic.met, traffic.hurt)
 
 

@@ -46,11 +46,12 @@ ENDINGS = {
     ActionKind.PROMOTE: ("promoted", GOOD),
     ActionKind.ROLL_BACK: ("rolled back", BAD),
     ActionKind.PARK: ("parked", DOUBT),
+    ActionKind.RESUME: ("began again", DOUBT),
     ActionKind.STAND_BACK: ("stood back", DOUBT),
     ActionKind.SET_WEIGHT: ("going on", FAINT),
     ActionKind.WAIT: ("under way", FAINT),
 }
-GONE_BACK = (ActionKind.ROLL_BACK, ActionKind.PARK, ActionKind.STAND_BACK)
+GONE_BACK = (ActionKind.ROLL_BACK, ActionKind.PARK, ActionKind.RESUME, ActionKind.STAND_BACK)
 TAIL = 0.07
 """Share of the whole time that is drawn after the last decision, to show where the traffic went."""
 

@@ -22,7 +22,6 @@ from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord
 from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord
-from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.decision import Action, ActionKind
 from banana_delivery.policy.rollout.plan import Plan, Step, release_steps
 from banana_delivery.targets.base import ReleaseTarget
@@ -147,7 +146,7 @@ class _Release:
                 overridden=self.run.override(self.ref) is not None,
                 now=self.clock.time,
             )
-            shift.paired = self._compared_before(before)
+            self._go_on_from(shift, before)
             if before.active:
                 control = probing(self.evaluator, self.target, before.active)
                 shift.control = load.enter_context(control)
@@ -163,13 +162,13 @@ class _Release:
             self._tag_stable()
         return attempt
 
-    def _compared_before(self, before: RolloutRecord) -> Paired:
-        """What the A/B found about the same two releases by its probes; the comparison goes on from there."""
+    def _go_on_from(self, shift: TrafficShift, before: RolloutRecord) -> None:
+        """What the A/B found about the same two releases, by its probes and in its trials, counts from there on."""
         report = self.run.audit_log.latest(AbRecord, "ab_report", self.run.version)
         if report is None or report.traffic is None or report.against is None or before.live is None:
-            return NOT_COMPARED
-        same = report.ref.digest == self.ref.digest and report.against.digest == before.live.digest
-        return report.traffic.paired if same else NOT_COMPARED
+            return
+        if report.ref.digest == self.ref.digest and report.against.digest == before.live.digest:
+            shift.paired, shift.tried = report.traffic.paired, report.traffic.tried
 
     @property
     def _plan(self) -> Plan:

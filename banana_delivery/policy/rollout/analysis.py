@@ -7,8 +7,9 @@ except the one of candidate against active, whose likelihood depends on the shar
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 from pydantic import Field
@@ -36,7 +37,6 @@ from banana_delivery.policy.rollout.comparison import (
     Paired,
     compare,
     unfinished_compared,
-    users_compared,
 )
 from banana_delivery.policy.rollout.counters import NOTHING, Tally, add, counts_of, delta, latest, tally
 from banana_delivery.policy.rollout.onset import NO_ONSET, Onset, onsets_after
@@ -49,6 +49,17 @@ from banana_delivery.policy.rollout.plan import (
     blame_threshold,
     rejection_threshold,
     starts,
+    windows,
+)
+from banana_delivery.policy.rollout.traffic.signs import active_silent_polls, counted, silent_polls
+from banana_delivery.policy.rollout.traffic.split import Split
+from banana_delivery.policy.rollout.trial.tried import (
+    NOTHING_TRIED,
+    Tried,
+    allowed,
+    first_onsets,
+    rule_after,
+    users_compared_after,
 )
 
 MAX_SILENT_POLLS = 3
@@ -99,6 +110,8 @@ class StepState(StoredModel):
             that did find one.
         dark_seconds: for how long, look by look, users asked and none of them was served.
         before_seconds: what of it is not judged by, since it was begun anew.
+        tried: what the trials before it have found.
+        split: how users are meant to be shared out; None if nobody knows.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"silent_looks": "silent_polls"}
@@ -119,6 +132,8 @@ class StepState(StoredModel):
     active_silent_polls: int | None = None
     dark_seconds: float = 0.0
     before_seconds: float = 0.0
+    tried: Tried = NOTHING_TRIED
+    split: Split | None = None
 
     @property
     def whole_seconds(self) -> float:
@@ -155,6 +170,7 @@ class Finding:
         active: what the active release did meanwhile, if it breaks the same limit: then nothing turns back.
         left_out: requests in which both suffered together, which are not among those judged.
         proven: whether this blames the version, rather than only sending its users away.
+        allowed: the share that may break the limit, where a trial has made it another than the plan's.
     """
 
     limit: Limit
@@ -168,6 +184,7 @@ class Finding:
     active: Part | None = None
     left_out: int = 0
     proven: bool = False
+    allowed: float | None = None
 
     @property
     def excess(self) -> float:
@@ -179,7 +196,15 @@ class Finding:
         return self.excess >= 0 and self.bad >= plan.minimum_failures
 
 
-def begin_step(plan: Plan, step: Step, snapshot: TrafficSnapshot, *, paired: Paired = NOT_COMPARED) -> StepState:
+def begin_step(
+    plan: Plan,
+    step: Step,
+    snapshot: TrafficSnapshot,
+    *,
+    paired: Paired = NOT_COMPARED,
+    tried: Tried = NOTHING_TRIED,
+    split: Split | None = None,
+) -> StepState:
     """A step that starts now: whatever the counters showed before says nothing about it.
 
     Args:
@@ -187,25 +212,22 @@ def begin_step(plan: Plan, step: Step, snapshot: TrafficSnapshot, *, paired: Pai
         step: which one.
         snapshot: the counters now.
         paired: the comparison with the active release until now; it goes on through a whole delivery.
+        tried: what the delivery's trials have found until now.
+        split: how users are meant to be shared out; None if nobody knows.
 
     Raises:
         ValueError: if the plan's latency budget is no edge of the buckets that are counted.
     """
     for counters in snapshot.backends.values():
         tally(counters, plan.latency_budget_seconds)
-    return StepState(step=step, started_at=snapshot.at, seen=snapshot, paired=paired)
-
-
-def begun_anew(state: StepState) -> StepState:
-    """The same step with all its time before it and tests that know nothing; what was counted is still counted."""
-    return state.replace(
-        windows=(Window(index=0),),
-        onsets={},
-        starts=0,
-        share_evidence=e_values.NO_SHARE_EVIDENCE,
-        unfinished_evidence=e_values.NO_SHARE_EVIDENCE,
-        ceilings=1,
-        before_seconds=state.whole_seconds,
+    return StepState(
+        step=step,
+        started_at=snapshot.at,
+        seen=snapshot,
+        onsets=first_onsets(tried),
+        paired=paired,
+        tried=tried,
+        split=split,
     )
 
 
@@ -226,7 +248,7 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
     before = state.lately[-1].active if state.lately else {}
     at_once, shared = shared_parts(plan, tallies, active), shared_parts(plan, tallies, active, before)
     failed = key(TrafficSource.USER, Limit.FAILURES)
-    compared = users_compared(state.share_evidence, news, candidate)
+    compared = users_compared_after(state.share_evidence, news, candidate, state.tried)
     # One failure of both that is counted a poll later on the candidate says nothing of which of them is worse.
     late = failed in shared and failed not in at_once
     apart = apart_from(plan, active, shared)
@@ -238,46 +260,26 @@ def observe(plan: Plan, state: StepState, snapshot: TrafficSnapshot, candidate: 
         shared=added(whole.shared, shared),
     )
     due = max(state.starts, min(int(state.lasted(snapshot.at) // plan.restart_seconds), starts(plan, state.step) - 1))
-    heard = {*snapshot.digests, *_counted(news)}
+    begun, rule = (due - state.starts) / starts(plan, state.step), partial(rule_after, state.tried, state.step.weight)
+    heard = {*snapshot.digests, *counted(news)}
     poll = Poll(at=snapshot.at, candidate=tallies, active=active)
     # All of it was judged when it was made; to judge it again at every look would cost more than all tests together.
     return state.model_copy(
         update={
-            "silent_polls": _silent_polls(state.silent_polls, heard, candidate),
+            "silent_polls": silent_polls(state.silent_polls, heard, candidate),
             "lately": (*(one for one in state.lately if one.at > snapshot.at - RECENT_SECONDS), poll),
-            "active_silent_polls": _active_silent_polls(state, heard, candidate.other),
+            "active_silent_polls": active_silent_polls(state.active_silent_polls, heard, candidate.other),
             "dark_seconds": state.dark_seconds + is_dark(tallies, active) * (snapshot.at - state.seen.at),
             "seen": snapshot.model_copy(update={"backends": {**state.seen.backends, **backends}}),
             "totals": {**state.totals, **{key: add(state.totals.get(key, NOTHING), new) for key, new in news.items()}},
             "windows": (grown,),
             "starts": due,
-            "onsets": onsets_after(
-                state.onsets, plan, tallies, apart, shared, (due - state.starts) / starts(plan, state.step)
-            ),
+            "onsets": onsets_after(state.onsets, plan, tallies, apart, shared, begun, rule),
             "paired": compare(state.paired, Limit.FAILURES, tallies, active),
             "share_evidence": tuple(map(min, state.share_evidence, compared)) if late else compared,
             "unfinished_evidence": unfinished_compared(state.unfinished_evidence, news, candidate),
         }
     )
-
-
-def _counted(news: Mapping[str, Counters]) -> set[str]:
-    """The colours on which requests were counted."""
-    return {key.partition("/")[0] for key, counters in news.items() if counters.requests}
-
-
-def _silent_polls(before: int, heard: Collection[str], colour: Colour) -> int:
-    """Polls in a row without a sign of life; one at which nobody gave any tells of the target, not of the colour."""
-    if colour in heard:
-        return 0
-    return before + bool(heard)
-
-
-def _active_silent_polls(state: StepState, heard: Collection[str], active: Colour) -> int | None:
-    """The same of the active release, once there was a sign of it."""
-    if state.active_silent_polls is None:
-        return 0 if active in heard else None
-    return _silent_polls(state.active_silent_polls, heard, active)
 
 
 def production_trouble(plan: Plan, state: StepState, against: Sequence[Finding]) -> Trouble | None:
@@ -323,19 +325,24 @@ def worse_by_probes(plan: Plan, state: StepState) -> Finding | None:
 def _against_limits(plan: Plan, state: StepState) -> Iterator[Finding]:
     """The tests of shares. At or below the allowed share the evidence never exceeds 1, so it is not computed."""
     whole = state.windows[0]
+    late = windows(plan, state.step) - 1
     for source in TRAFFIC_SOURCES:
         for limit, everything, share in limits(plan, whole.of(source)):
-            name = key(source, limit)
+            name, met = key(source, limit), state.tried.of(limit)
             left_out = whole.shared.get(name, NOBODY)
             part = everything - left_out
-            if exceeds(part, share):
+            # Where a trial found nothing, requests are no independent evidence any more; see ``first_onsets``.
+            if met is None and exceeds(part, share):
                 # What is left out depends on what was counted, so the evidence is never more than all of it gives.
                 log_e = min(_too_many(one, share) for one in {part, everything})
                 actives = [whole.active.get(key(each, limit), NOBODY) for each in TRAFFIC_SOURCES]
-                yield _finding(plan, state, limit, source, 0, part, log_e, actives, share, left_out.judged)
+                found = _finding(plan, state, limit, source, 0, part, log_e, actives, share)
+                yield replace(found, left_out=left_out.judged)
             onset = state.onsets.get(name, NO_ONSET)
-            if onset.part.judged:
-                yield _finding(plan, state, limit, source, 1, onset.part, onset.log_e, onset.actives, share)
+            if onset.part.judged and (late or met):
+                most = allowed(met, share, source, state.step.weight) if met else share
+                found = _finding(plan, state, limit, source, late, onset.part, onset.log_e, onset.actives, most)
+                yield replace(found, doubt=onset.log_e, allowed=most) if met else found
 
 
 def _finding(
@@ -348,13 +355,12 @@ def _finding(
     log_e: float,
     actives: Sequence[Part],
     share: float,
-    left_out: int = 0,
 ) -> Finding:
     """A test that points against the candidate, and what the active release did meanwhile if that excuses it."""
     excuse = next((one for one in actives if breaks(one, share, part.bad / part.judged)), None)
     needed = rejection_threshold(plan, state.step, limit, window)
     doubt = _too_many(part, share) if window else log_e
-    return Finding(limit, source, window, part.bad, part.judged, log_e, needed, doubt, excuse, left_out)
+    return Finding(limit, source, window, part.bad, part.judged, log_e, needed, doubt, excuse)
 
 
 def _too_many(part: Part, share: float) -> float:
@@ -368,11 +374,3 @@ def _against_active(plan: Plan, state: StepState, candidate: Colour) -> Iterator
     if log_e > 0:
         needed = rejection_threshold(plan, state.step, Limit.WORSE_THAN_ACTIVE, 0)
         yield Finding(Limit.WORSE_THAN_ACTIVE, TrafficSource.USER, 0, bad, judged, log_e, needed, log_e)
-
-
-def loses_uploads(state: StepState) -> bool:
-    """Whether the candidate's clients break off more of their uploads than the active release's, beyond chance.
-
-    They may have their own reasons, so this never turns anybody back; it only keeps a step from ending early.
-    """
-    return e_values.log_e_of_share_evidence(state.unfinished_evidence) >= EARLY_PASS_VETO

@@ -14,21 +14,22 @@ from enum import StrEnum
 from functools import partial
 
 from banana_delivery.policy.model import Colour, Model, TrafficSnapshot, TrafficSource
-from banana_delivery.policy.rollout import reasons
+from banana_delivery.policy.rollout import e_values, reasons
 from banana_delivery.policy.rollout.active import Trouble, candidate_keeps, is_healthy, keeps_limits, sample
 from banana_delivery.policy.rollout.analysis import (
     EARLY_PASS_VETO,
     MAX_SILENT_POLLS,
     Finding,
     StepState,
-    begun_anew,
+    Window,
     findings,
-    loses_uploads,
     observe,
     production_trouble,
 )
 from banana_delivery.policy.rollout.metrics import StepMetrics, step_metrics
 from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan, Step, StepKind, release_steps
+from banana_delivery.policy.rollout.traffic.split import mismatch
+from banana_delivery.policy.rollout.trial.tried import first_onsets
 
 
 class StepVerdict(StrEnum):
@@ -75,6 +76,8 @@ class ActionKind(StrEnum):
     PROMOTE = "promote"
     ROLL_BACK = "roll_back"
     PARK = "park"
+    RESUME = "resume"
+    """The candidate's users were taken away, and nothing showed that it is to blame: its step begins again."""
     STAND_BACK = "stand_back"
     """As ``PARK``, by the fault of what serves or what it runs on: an error, held against no version."""
 
@@ -143,10 +146,11 @@ def assess_step(
                 reason=reason,
             )
             return found, state
-    doubtful = any(finding.doubt >= EARLY_PASS_VETO for finding in against) or loses_uploads(state)
+    doubtful = any(finding.doubt >= EARLY_PASS_VETO for finding in against) or _loses_uploads(state)
     trouble = None if overridden else _holding(plan, state, against)
+    misled = "" if overridden else _misled(state, candidate)
     verdict, reason = _unless_bad(
-        plan, state, candidate, identified=reported is not None, doubtful=doubtful, trouble=trouble
+        plan, state, candidate, identified=reported is not None, doubtful=doubtful, trouble=trouble, misled=misled
     )
     return seen(verdict=verdict, reason=reason), state
 
@@ -180,7 +184,20 @@ def around_pause(state: StepState, *, paused: bool, before: bool) -> StepState:
         before: whether it was at the look before.
     """
     over = state.seconds >= state.step.ceiling_seconds
-    return begun_anew(state) if (paused and over) or (before and not paused) else state
+    return _begun_anew(state) if (paused and over) or (before and not paused) else state
+
+
+def _begun_anew(state: StepState) -> StepState:
+    """The same step with all its time before it and tests that know nothing; what was counted is still counted."""
+    return state.replace(
+        windows=(Window(index=0),),
+        onsets=first_onsets(state.tried),
+        starts=0,
+        share_evidence=e_values.NO_SHARE_EVIDENCE,
+        unfinished_evidence=e_values.NO_SHARE_EVIDENCE,
+        ceilings=1,
+        before_seconds=state.whole_seconds,
+    )
 
 
 def may_begin(plan: Plan, state: StepState, candidate: Colour, *, overridden: bool = False) -> str:
@@ -203,6 +220,13 @@ def stand_back(reason: str) -> Action:
     return Action(kind=ActionKind.STAND_BACK, weight=0, reason=reason)
 
 
+def _misled(state: StepState, candidate: Colour) -> str:
+    """Why the step shows less than it seems to: users do not arrive as they were given away; empty if they do."""
+    ours, theirs = (state.total(colour, TrafficSource.USER).requests for colour in (candidate, candidate.other))
+    found = mismatch(state.split, ours, theirs, state.lately)
+    return reasons.misled(state, candidate, found) if found else ""
+
+
 def _holding(plan: Plan, state: StepState, against: Sequence[Finding]) -> Trouble | None:
     """The trouble of production that no step ends well in; None if there is none, or the candidate mends it.
 
@@ -217,13 +241,29 @@ def _holding(plan: Plan, state: StepState, against: Sequence[Finding]) -> Troubl
     return trouble
 
 
+def _loses_uploads(state: StepState) -> bool:
+    """Whether the candidate's clients break off more of their uploads than the active release's, beyond chance.
+
+    They may have their own reasons, so this never turns anybody back; it only keeps a step from ending early.
+    """
+    return e_values.log_e_of_share_evidence(state.unfinished_evidence) >= EARLY_PASS_VETO
+
+
 def _unless_bad(
-    plan: Plan, state: StepState, candidate: Colour, *, identified: bool, doubtful: bool, trouble: Trouble | None
+    plan: Plan,
+    state: StepState,
+    candidate: Colour,
+    *,
+    identified: bool,
+    doubtful: bool,
+    trouble: Trouble | None,
+    misled: str,
 ) -> tuple[StepVerdict, str]:
     """The verdict on a candidate that nothing turns back."""
     step = state.step
     sampled = [seen for seen in map(state.windows[0].of, TRAFFIC_SOURCES) if sample(seen) >= plan.minimum_sample]
     may_pass = identified and bool(sampled) and state.seconds >= step.minimum_seconds and not trouble
+    may_pass = may_pass and not misled
     if may_pass and not doubtful and all(is_healthy(plan, seen) for seen in sampled):
         return StepVerdict.PASS, reasons.healthy(state, candidate)
     if may_pass and state.seconds >= step.ceiling_seconds:
@@ -232,6 +272,8 @@ def _unless_bad(
     if trouble:
         verdict = StepVerdict.TROUBLED if waited else StepVerdict.CONTINUE
         return verdict, reasons.troubled(plan, state, candidate, trouble)
+    if misled:
+        return StepVerdict.INCONCLUSIVE if waited else StepVerdict.CONTINUE, misled
     if state.ceilings == 1:
         return StepVerdict.CONTINUE, reasons.going_on(state, candidate)
     lacking = reasons.unidentified(state, candidate) if sampled else reasons.too_few(plan, state, candidate)

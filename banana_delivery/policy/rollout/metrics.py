@@ -11,6 +11,7 @@ from banana_delivery.policy.rollout.analysis import Finding, StepState, begin_st
 from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.counters import add, p95
 from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan, StepKind, all_steps
+from banana_delivery.policy.rollout.trial.tried import NOTHING_TRIED, Tried
 
 
 class TrafficMetrics(StoredModel):
@@ -101,6 +102,7 @@ class StepMetrics(TrafficMetrics):
             in records of earlier versions.
         evidence: how what speaks against the candidate grew; none in what earlier versions recorded.
         paired: probes of both colours compared, since the A/B began.
+        tried: what the delivery's trials have found until then.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"strata": "sources"}
@@ -115,6 +117,7 @@ class StepMetrics(TrafficMetrics):
     began_at: float | None = None
     evidence: tuple[EvidenceLine, ...] = ()
     paired: Paired = NOT_COMPARED
+    tried: Tried = NOTHING_TRIED
 
 
 def step_metrics(state: StepState, candidate: Colour) -> StepMetrics:
@@ -135,6 +138,7 @@ def step_metrics(state: StepState, candidate: Colour) -> StepMetrics:
         active_users=traffic_metrics(state.total(candidate.other, TrafficSource.USER)),
         dark_seconds=state.dark_seconds,
         paired=state.paired,
+        tried=state.tried,
     )
 
 

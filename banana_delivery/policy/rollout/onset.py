@@ -10,20 +10,21 @@ alpha.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
 from banana_delivery.policy.model import TrafficSource
 from banana_delivery.policy.rollout.active import NOBODY, Part, exceeds, key, limits
 from banana_delivery.policy.rollout.counters import Tally
-from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Plan
+from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan
 
 EXCESSES = (0.03, 0.06, 0.16, 0.47, 0.99)
 """Shares that a fault may have, from the limit (0) to every request (1); all are believed equally."""
 _MOST = 1e300
 """Evidence beyond this is as good as certain, and must not overflow."""
-_MOST_LOG = 600.0
+MOST_LOG = 600.0
+"""That much evidence of one look is as good as any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,16 @@ class Onset:
         """The evidence that a fault has begun at some start; what is left of the risk is not counted."""
         return math.log(max(math.fsum(self.sums) / len(EXCESSES), 1 / _MOST))
 
-    def after(self, part: Part, actives: tuple[Part, ...], share: float, started: float, *, shared: bool) -> Onset:
+    def after(
+        self,
+        part: Part,
+        actives: tuple[Part, ...],
+        share: float,
+        started: float,
+        *,
+        shared: bool,
+        most: float = MOST_LOG,
+    ) -> Onset:
         """One look later.
 
         Args:
@@ -55,10 +65,11 @@ class Onset:
             started: the part of the risk that starts with the end of this look get; decided by nothing but time.
             shared: whether the active release suffered it too. Then it may only weaken the evidence: a factor that is
                 left out because of what was counted must not be one below 1.
+            most: evidence that this look may add. A factor that is cut off has a mean that is no larger.
         """
         sums = self.sums
         if part.judged:
-            good, most = part.judged - part.bad, 0.0 if shared else _MOST_LOG
+            good, most = part.judged - part.bad, 0.0 if shared else most
             sums = tuple(
                 min(one * math.exp(min(part.bad * bad_ratio + good * good_ratio, most)), _MOST) if one else 0.0
                 for one, (bad_ratio, good_ratio) in zip(sums, _log_ratios(share), strict=True)
@@ -84,6 +95,7 @@ def onsets_after(
     apart: Mapping[str, Part],
     shared: Mapping[str, Part],
     started: float,
+    rule: Callable[[Limit, TrafficSource, float], tuple[float, float]],
 ) -> dict[str, Onset]:
     """Every limit on every source's requests one look later, without what both colours suffered together.
 
@@ -94,6 +106,7 @@ def onsets_after(
         apart: of the active release, by ``active.key``; only where it was not suffered together.
         shared: of the candidate's, what was.
         started: as in ``Onset.after``.
+        rule: by limit, source and the plan's share, the share that may break it, and ``most`` of ``Onset.after``.
     """
     found = {}
     for source, seen in tallies.items():
@@ -101,7 +114,8 @@ def onsets_after(
             name = key(source, limit)
             actives = tuple(apart.get(key(each, limit), NOBODY) for each in TRAFFIC_SOURCES)
             before = onsets.get(name, NO_ONSET)
-            found[name] = before.after(part, actives, share, started, shared=name in shared)
+            allowed, most = rule(limit, source, share)
+            found[name] = before.after(part, actives, allowed, started, shared=name in shared, most=most)
     return found
 
 

@@ -9,6 +9,7 @@ from banana_delivery.policy.rollout.active import RECENT_SECONDS, Trouble, sampl
 from banana_delivery.policy.rollout.analysis import Finding, StepState
 from banana_delivery.policy.rollout.comparison import Paired
 from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan
+from banana_delivery.policy.rollout.traffic.split import Mismatch
 
 
 def turned_back(plan: Plan, state: StepState, candidate: Colour, finding: Finding) -> str:
@@ -26,11 +27,13 @@ def turned_back(plan: Plan, state: StepState, candidate: Colour, finding: Findin
         Limit.SLOW: (f"took over {plan.latency_budget_seconds:g} s for", plan.latency_share),
         Limit.OVERLOAD: ("turned away", plan.overload_share),
     }[finding.limit]
+    allowed = finding.allowed or allowed
     latest = "its latest " if finding.window else ""
+    beside = " beside what users meet anyway" if finding.allowed and finding.source is TrafficSource.USER else ""
     apart = f", {finding.left_out} left out that {candidate.other} broke it with" if finding.left_out else ""
     return (
         f"{candidate.capitalize()} {deed} {finding.bad} of {latest}{finding.judged} {finding.source} requests at "
-        f"{state.step.weight} %{apart} {evidence}: more than the {_percent(allowed)} allowed."
+        f"{state.step.weight} %{apart} {evidence}: more than the {_percent(allowed)} allowed{beside}."
     )
 
 
@@ -96,6 +99,16 @@ def troubled(plan: Plan, state: StepState, candidate: Colour, trouble: Trouble) 
     return (
         f"Production itself {deed}: {seen}. Nothing is held against {candidate}; see to production, "
         "then deliver again, or override if this release is what mends it."
+    )
+
+
+def misled(state: StepState, candidate: Colour, found: Mismatch) -> str:
+    """Users do not arrive as they were given away."""
+    return (
+        f"{candidate.capitalize()} got {found.ours} of {found.everybody} user requests in {state.seconds:.0f} s, where "
+        f"{_percent(found.share)} were meant for it (log E {found.log_e:.1f}): connections that clients keep were not "
+        "shared out anew, or a replica is not behind the router. Nothing is held against the version, and the step "
+        "does not end well before they arrive as meant."
     )
 
 

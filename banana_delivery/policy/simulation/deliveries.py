@@ -19,7 +19,10 @@ from banana_delivery.policy.rollout.decision import (
     stand_back,
 )
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind, ab_step, release_steps
-from banana_delivery.policy.rollout.trial.judge import assess_trial, begin_trial, needs_trial, trial_rate
+from banana_delivery.policy.rollout.traffic.split import Split
+from banana_delivery.policy.rollout.trial.judge import Trial, assess_trial, begin_trial, needs_trial, trial_rate
+from banana_delivery.policy.rollout.trial.resuming import after_trial
+from banana_delivery.policy.rollout.trial.tried import NOTHING_TRIED, Tried
 from banana_delivery.policy.simulation.traffic import CANDIDATE, DIGEST, Traffic
 
 ENTRY_LOOKS = 2
@@ -39,7 +42,8 @@ class End:
         reason: why.
         seconds: when.
         hurt: user requests that had failed on the candidate by then.
-        protected: when its users were taken away by evidence; None if they never were.
+        protected: when its users were taken away by evidence for the first time; None if they never were.
+        trials: how many there were.
     """
 
     kind: ActionKind
@@ -47,6 +51,7 @@ class End:
     seconds: float
     hurt: int
     protected: float | None = None
+    trials: int = 0
 
 
 def every_second(step: Step, now: int) -> int:
@@ -55,27 +60,39 @@ def every_second(step: Step, now: int) -> int:
     return 1
 
 
-def deliver(plan: Plan, traffic: Traffic, pace: Pace = every_second, *, tried: bool = True) -> End:
+def deliver(plan: Plan, traffic: Traffic, pace: Pace = every_second, *, is_tried: bool = True) -> End:
     """A whole delivery: the A/B, the shifts and the watch, until one of them does not pass.
 
     Args:
         plan: the rollout plan.
         traffic: what comes.
         pace: how many seconds pass between two looks.
-        tried: whether a candidate whose users were taken away is tried; otherwise the delivery ends there.
+        is_tried: whether a candidate whose users were taken away is tried; otherwise the delivery ends there.
     """
     steps = release_steps(plan)
-    paired = NOT_COMPARED
+    paired, tried = NOT_COMPARED, NOTHING_TRIED
     for step in (ab_step(plan), *steps):
-        if step.kind is StepKind.AB or step == steps[0]:
-            hindered = enter(plan, step, traffic)
-            if hindered:
-                return end_of(hindered, traffic)
-        action, state = play(plan, step, traffic, pace, paired, tried=tried)
-        paired = state.paired
+        enters = step.kind is StepKind.AB or step == steps[0]
+        action, paired, tried = _until_decided(
+            plan, step, traffic, pace, paired, tried, enters=enters, is_tried=is_tried
+        )
         if action.kind not in {ActionKind.SET_WEIGHT, ActionKind.PROMOTE}:
             break
-    return end_of(action, traffic)
+    return end_of(action, traffic, tried)
+
+
+def _until_decided(
+    plan: Plan, step: Step, traffic: Traffic, pace: Pace, paired: Paired, tried: Tried, *, enters: bool, is_tried: bool
+) -> tuple[Action, Paired, Tried]:
+    """A step, as often as it begins again."""
+    while True:
+        hindered = enter(plan, step, traffic) if enters else None
+        if hindered:
+            return hindered, paired, tried
+        action, state, tried = play(plan, step, traffic, pace, paired, tried, is_tried=is_tried)
+        paired, enters = state.paired, True
+        if action.kind is not ActionKind.RESUME:
+            return action, paired, tried
 
 
 def enter(plan: Plan, step: Step, traffic: Traffic) -> Action | None:
@@ -98,37 +115,42 @@ def play(
     traffic: Traffic,
     pace: Pace = every_second,
     paired: Paired = NOT_COMPARED,
+    tried: Tried = NOTHING_TRIED,
     *,
-    tried: bool = True,
-) -> tuple[Action, StepState]:
-    """One step, as the delivery's loop runs it: what it ends with; ``tried`` as in ``deliver``."""
-    state = begin_step(plan, step, traffic.snapshot(), paired=paired)
+    is_tried: bool = True,
+) -> tuple[Action, StepState, Tried]:
+    """One step, as the delivery's loop runs it: what it ends with; ``is_tried`` as in ``deliver``."""
+    split = Split(share=step.weight / 100)
+    state = begin_step(plan, step, traffic.snapshot(), paired=paired, tried=tried, split=split)
     while True:
         snapshot = traffic.snapshot()
         judgement, state = assess_step(plan, state, snapshot, CANDIDATE, DIGEST)
         action = next_action(plan, state, judgement)
-        if tried and action.kind is ActionKind.ROLL_BACK and needs_trial(judgement):
-            return try_again(plan, state, judgement, traffic), state
+        if is_tried and action.kind is ActionKind.ROLL_BACK and needs_trial(judgement):
+            action, trial = try_again(plan, state, judgement, traffic)
+            action, tried = after_trial(trial, action)
+            return action, trial.state, tried
         if action.kind is not ActionKind.WAIT:
-            return action, state
+            return action, state, tried
         probe, control = probe_rate(plan, state, snapshot, CANDIDATE), control_rate(state)
         traffic.second(step.weight, probe, control, lasting=pace(step, traffic.now))
 
 
-def try_again(plan: Plan, state: StepState, failed: StepAssessment, traffic: Traffic) -> Action:
+def try_again(plan: Plan, state: StepState, failed: StepAssessment, traffic: Traffic) -> tuple[Action, Trial]:
     """The users are with the active release again, and the candidate is tried, as the delivery's loop does it."""
-    traffic.protected = traffic.now
-    trial = begin_trial(plan, state, traffic.snapshot(), failed, DIGEST, seed=int(traffic.rng.integers(2**32)))
+    traffic.protected = traffic.now if traffic.protected is None else traffic.protected
+    seed = int(traffic.rng.integers(2**32))
+    trial = begin_trial(plan, state, traffic.snapshot(), failed, CANDIDATE, DIGEST, seed=seed)
     weight = 0
     while True:
         rate = trial_rate(plan, trial)
         traffic.second(weight, rate, rate)
         action, trial = assess_trial(plan, trial, traffic.snapshot(), CANDIDATE)
         if action.kind is not ActionKind.WAIT:
-            return action
+            return action, trial
         weight = action.weight
 
 
-def end_of(action: Action, traffic: Traffic) -> End:
+def end_of(action: Action, traffic: Traffic, tried: Tried = NOTHING_TRIED) -> End:
     """How a delivery ends with this."""
-    return End(action.kind, action.reason, traffic.now, traffic.hurt, traffic.protected)
+    return End(action.kind, action.reason, traffic.now, traffic.hurt, traffic.protected, tried.trials)

@@ -12,7 +12,7 @@ import math
 
 from banana_delivery.policy.model import Colour, StoredModel, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout import e_values, reasons
-from banana_delivery.policy.rollout.active import exceeds
+from banana_delivery.policy.rollout.active import NOBODY, Part, exceeds
 from banana_delivery.policy.rollout.analysis import (
     MAX_SILENT_POLLS,
     Finding,
@@ -21,10 +21,19 @@ from banana_delivery.policy.rollout.analysis import (
     observe,
     worse_by_probes,
 )
-from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired, compare, judged_by
+from banana_delivery.policy.rollout.comparison import Paired, compare, judged_by
+from banana_delivery.policy.rollout.counters import tally
 from banana_delivery.policy.rollout.decision import Action, ActionKind, StepAssessment
+from banana_delivery.policy.rollout.e_values import THETAS
 from banana_delivery.policy.rollout.plan import CROSSOVER, TRIAL, Limit, Plan, blame_threshold
-from banana_delivery.policy.rollout.trial.crossover import BLOCKS, Crossover, begin_crossover, crossover_after
+from banana_delivery.policy.rollout.trial.crossover import (
+    BLOCKS,
+    STEEPNESS,
+    Crossover,
+    begin_crossover,
+    crossover_after,
+)
+from banana_delivery.policy.rollout.trial.tried import NOTHING_TRIED, Tried, started
 
 TRIAL_RATE = 10.0
 """Probe requests a second to each colour while they alone tell: few beside the users of the active release, and a look
@@ -49,8 +58,11 @@ class Trial(StoredModel):
         seed: of the lots of the crossover.
         users_per_second: of both colours, before.
         state: what was counted since the users were taken away; the comparison of the whole release goes on in it.
-        paired: the comparison of this trial, by the limit that was broken.
+        paired: the comparison of this trial, by the limit that was broken, with what those before it have gathered.
         crossover: once the probe has not shown it.
+        tried: what the trials before it have found.
+        users: requests in the step before it that broke the limit, of the candidate's users and the active release's.
+        anyway: requests of users in the trial, while the candidate had none of them.
     """
 
     limit: Limit
@@ -60,8 +72,11 @@ class Trial(StoredModel):
     seed: int
     users_per_second: float
     state: StepState
-    paired: Paired = NOT_COMPARED
+    paired: Paired
     crossover: Crossover | None = None
+    tried: Tried = NOTHING_TRIED
+    users: tuple[Part, Part] = (NOBODY, NOBODY)
+    anyway: Part = NOBODY
 
     @property
     def seconds(self) -> float:
@@ -78,7 +93,14 @@ def needs_trial(judgement: StepAssessment) -> bool:
 
 
 def begin_trial(
-    plan: Plan, state: StepState, snapshot: TrafficSnapshot, failed: StepAssessment, digest: str, *, seed: int
+    plan: Plan,
+    state: StepState,
+    snapshot: TrafficSnapshot,
+    failed: StepAssessment,
+    candidate: Colour,
+    digest: str,
+    *,
+    seed: int,
 ) -> Trial:
     """A trial that starts now, after the users were taken away.
 
@@ -87,6 +109,7 @@ def begin_trial(
         state: of the step that failed.
         snapshot: the newest counters.
         failed: why the users were taken away.
+        candidate: the colour that they were taken away from.
         digest: of the image that is meant to run there.
         seed: unpredictable to whoever sends requests.
 
@@ -95,15 +118,19 @@ def begin_trial(
     """
     if failed.limit is None:
         raise ValueError("No limit was broken, so there is nothing to try; turn the candidate back.")
+    totals = [state.total(colour, TrafficSource.USER) for colour in (candidate, candidate.other)]
+    ours, theirs = (judged_by(failed.limit, tally(one, plan.latency_budget_seconds)) for one in totals)
     return Trial(
         limit=failed.limit,
         source=failed.source,
         digest=digest,
         why=failed.reason,
         seed=seed,
-        users_per_second=sum(state.total(colour, TrafficSource.USER).requests for colour in Colour)
-        / max(state.seconds, 1.0),
-        state=begin_step(plan, state.step, snapshot, paired=state.paired),
+        users_per_second=sum(one.requests for one in totals) / max(state.seconds, 1.0),
+        state=begin_step(plan, state.step, snapshot, paired=state.paired, tried=state.tried),
+        paired=_from_start(state.tried),
+        tried=state.tried,
+        users=(ours, theirs),
     )
 
 
@@ -132,7 +159,8 @@ def assess_trial(
     """
     if anew is not None:
         state = begin_step(plan, trial.state.step, snapshot, paired=trial.state.paired)
-        trial = trial.replace(seed=anew, state=state, paired=NOT_COMPARED, crossover=None)
+        state = state.replace(tried=trial.tried)
+        trial = trial.replace(seed=anew, state=state, paired=_from_start(trial.tried), crossover=None, anyway=NOBODY)
         return _action(trial, ActionKind.WAIT), trial
     trial = _observed(plan, trial, snapshot, candidate)
     reported = snapshot.digests.get(candidate)
@@ -145,6 +173,11 @@ def assess_trial(
     if trial.crossover is None:
         return _by_probes(plan, trial, candidate)
     return _by_users(plan, trial)
+
+
+def _from_start(tried: Tried) -> Paired:
+    """The comparison by probes as a trial begins."""
+    return Paired(ratios=started(tried.probes, tried.trials, len(THETAS)))
 
 
 def against_version(plan: Plan, trial: Trial) -> tuple[Finding, ...]:
@@ -173,14 +206,15 @@ def against_version(plan: Plan, trial: Trial) -> tuple[Finding, ...]:
 def _observed(plan: Plan, trial: Trial, snapshot: TrafficSnapshot, candidate: Colour) -> Trial:
     state = observe(plan, trial.state, snapshot, candidate)
     poll = state.lately[-1]
-    crossover = trial.crossover
+    crossover, anyway = trial.crossover, trial.anyway
+    if crossover is None or not crossover.current_weight:
+        anyway += judged_by(trial.limit, poll.active[TrafficSource.USER])
     if crossover:
         users = [of[TrafficSource.USER] for of in (poll.candidate, poll.active)]
         bad = sum(judged_by(trial.limit, seen).bad for seen in users)
         crossover = crossover_after(crossover, bad, snapshot.at)
-    return trial.replace(
-        state=state, paired=compare(trial.paired, trial.limit, poll.candidate, poll.active), crossover=crossover
-    )
+    paired = compare(trial.paired, trial.limit, poll.candidate, poll.active)
+    return trial.replace(state=state, paired=paired, crossover=crossover, anyway=anyway)
 
 
 def _shown(plan: Plan, trial: Trial, candidate: Colour) -> str:
@@ -217,7 +251,7 @@ def _by_probes(plan: Plan, trial: Trial, candidate: Colour) -> tuple[Action, Tri
         most_weight=trial.state.step.weight,
         loaded=trial.limit in LOADED,
         now=trial.state.seen.at,
-    )
+    ).replace(ratios=started(trial.tried.users, trial.tried.crossovers, len(STEEPNESS)))
     trial = trial.replace(crossover=crossover)
     return _action(trial, ActionKind.WAIT), trial
 

@@ -42,7 +42,7 @@ class Tried:
         assert needs_trial(self.judgement)
         snapshot = self.scene.snapshot()
         self.trial: Trial = begin_trial(
-            QUICK, self.scene.state, snapshot, self.judgement, self.scene.digests["green"], seed=self.seed
+            QUICK, self.scene.state, snapshot, self.judgement, GREEN, self.scene.digests["green"], seed=self.seed
         )
 
     def second(self, candidate: int = 0, active: int = 0, rate: int = RATE, users_bad: float = 0.0) -> Action:
