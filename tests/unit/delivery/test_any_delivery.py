@@ -16,9 +16,11 @@ from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.rollback import restore_traffic, rollback_on_exit
 from banana_delivery.delivery.traffic_shift import TrafficShift
 from banana_delivery.errors import DriftError, FencedError
+from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, TrafficSource
 from banana_delivery.policy.rollout.decision import Action, ActionKind
 from banana_delivery.policy.rollout.plan import Plan, Step, ab_step, all_steps, release_steps
+from banana_delivery.policy.rollout.trial.tried import MOST_TRIALS
 from banana_delivery.targets.fake import FakeTarget
 from banana_delivery.targets.fake_place import Behaviour
 from tests.support.claims import steal
@@ -36,7 +38,7 @@ PLAN = Plan(
     minimum_sample=30,
 )
 STEPS = [(step.kind, step.weight) for step in all_steps(PLAN)]
-LONGEST_SECONDS = 400
+LONGEST_SECONDS = 2500
 
 
 def image(version: str) -> ImageRef:
@@ -133,8 +135,14 @@ class World:
         record = self.target.record(PRODUCTION)
         assert sum(record.weights.values()) == 100
         assert record.active is (GREEN if self.promoted else BLUE)
-        if self.changes_at_takeover is None and not self.promoted and len(self.shift.steps) < len(STEPS):
-            assert record.weights[GREEN] <= STEPS[len(self.shift.steps)][1]
+        done = len(self.done)
+        if self.changes_at_takeover is None and not self.promoted and done < len(STEPS):
+            assert record.weights[GREEN] <= STEPS[done][1]
+
+    @property
+    def done(self) -> list[ShiftStep]:
+        """The steps that do not begin again."""
+        return [step for step in self.shift.steps if step.decision != ActionKind.RESUME.value]
 
     def stage(self, work: Callable[[], Action]) -> Action:
         """An asset's part of the road: whatever ends it before the promotion, the traffic goes back."""
@@ -180,9 +188,11 @@ def test_whatever_happens_somebody_serves_all_users_and_no_step_is_skipped(story
     world = World(list(story))
     end = told(world)
     record = world.target.record(PRODUCTION)
-    assert [
-        (step.metrics.kind, step.metrics.weight or STEPS[number][1]) for number, step in enumerate(world.shift.steps)
-    ] == (STEPS[: len(world.shift.steps)])
+    number = 0
+    for step in world.shift.steps:
+        assert (step.metrics.kind, step.metrics.weight or STEPS[number][1]) == STEPS[number]
+        number += step.decision != ActionKind.RESUME.value
+    assert len(world.shift.steps) - len(world.done) < MOST_TRIALS
     assert sum(record.weights.values()) == 100
     assert record.active is (GREEN if end == ActionKind.PROMOTE.value else BLUE)
     if end == "DriftError":
@@ -205,6 +215,15 @@ def test_who_fails_half_of_the_users_beside_a_sound_release_never_goes_on(story:
         users = step.metrics.sources[TrafficSource.USER]
         if users.requests >= 20 and 2 * users.failed >= users.requests and not step.metrics.active.failed:
             assert step.decision not in {ActionKind.SET_WEIGHT.value, ActionKind.PROMOTE.value}
+
+
+def test_a_moment_that_only_users_met_costs_a_sound_candidate_a_step_that_begins_again() -> None:
+    world = World([*[Second()] * 12, Second(candidate=1.0), Second()])
+    assert told(world) == ActionKind.PROMOTE.value
+    assert len(world.shift.steps) == len(world.done) + 1
+    [again] = [step for step in world.shift.steps if step.decision == ActionKind.RESUME.value]
+    assert "The step begins again (1 of 3 times)." in again.reason
+    assert again.metrics.tried.trials == 1
 
 
 def test_a_sound_candidate_is_promoted_and_one_that_fails_everybody_is_not() -> None:

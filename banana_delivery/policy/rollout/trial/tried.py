@@ -106,7 +106,7 @@ def goes_on(ours: Part, theirs: Part, anyway: Part) -> bool:
         theirs: of the active release's meanwhile.
         anyway: of all of them, in the trial while the candidate had none.
     """
-    if not (theirs.judged and anyway.judged and ours.bad):
+    if not ours.bad or theirs.bad * anyway.judged >= anyway.bad * theirs.judged:
         return False
     together = ours + theirs
     of_users = _likely((together, anyway)) + _split(ours.bad, theirs.bad)

@@ -8,6 +8,8 @@ from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.counters import add
 from banana_delivery.policy.rollout.decision import Action, StepAssessment, assess_step, next_action, probe_rate
 from banana_delivery.policy.rollout.plan import Plan, Step, release_steps
+from banana_delivery.policy.rollout.traffic.split import Split
+from banana_delivery.policy.rollout.trial.tried import NOTHING_TRIED, Tried
 
 DIGEST = f"sha256:{'a' * 64}"
 GREEN, BLUE = Colour.GREEN, Colour.BLUE
@@ -49,10 +51,14 @@ class Scene:
     meter: str = ""
     overridden: bool = False
     paired: Paired = NOT_COMPARED
+    tried: Tried = NOTHING_TRIED
+    split: Split | None = None
     judgements: list[StepAssessment] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.state = begin_step(self.plan, self.step, self.snapshot(), paired=self.paired)
+        self.state = begin_step(
+            self.plan, self.step, self.snapshot(), paired=self.paired, tried=self.tried, split=self.split
+        )
 
     def snapshot(self) -> TrafficSnapshot:
         return TrafficSnapshot(at=self.now, backends=dict(self.backends), digests=self.digests, meter=self.meter)

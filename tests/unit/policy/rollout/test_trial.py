@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from banana_delivery.policy.rollout.active import NOBODY
 from banana_delivery.policy.rollout.decision import ActionKind
 from banana_delivery.policy.rollout.plan import TRIAL, Limit, Step, blame_threshold
 from banana_delivery.policy.rollout.trial.judge import (
@@ -18,6 +20,7 @@ from banana_delivery.policy.rollout.trial.judge import (
     assess_trial,
     needs_trial,
 )
+from banana_delivery.policy.rollout.trial.tried import STARTS
 from tests.unit.policy.rollout.scene import BLUE, GREEN, PROBE, QUICK, SHIFT_20, USER, WATCH, Scene
 from tests.unit.policy.rollout.trial_scene import RATE, Tried
 
@@ -177,7 +180,8 @@ def test_while_a_person_keeps_the_rollout_nobody_is_given_away_and_nothing_is_ju
         tried.scene.serve(BLUE, PROBE, RATE)
         action, tried.trial = assess_trial(QUICK, tried.trial, tried.scene.snapshot(), GREEN, anew=again)
         assert (action.kind, action.weight) == (ActionKind.WAIT, 0)
-    assert (tried.trial.seed, tried.trial.seconds, tried.trial.paired.log_e) == (29, 0.0, 0.0)
+    assert (tried.trial.seed, tried.trial.seconds, tried.trial.anyway) == (29, 0.0, NOBODY)
+    assert tried.trial.paired.log_e == pytest.approx(math.log(STARTS[0]))
     tried.weight = 0
     assert tried.until_decided(RATE)[0].kind is ActionKind.ROLL_BACK
 
@@ -193,8 +197,9 @@ def test_another_image_than_is_meant_is_no_fault_of_the_version() -> None:
 def test_people_see_what_speaks_for_blaming_the_version() -> None:
     tried = Tried()
     tried.second(RATE)
+    tried.second(RATE)
     [by_probes] = against_version(QUICK, tried.trial)
-    assert (by_probes.source, by_probes.bad, by_probes.needed) == (PROBE, RATE, blame_threshold(QUICK, TRIAL))
+    assert (by_probes.source, by_probes.bad, by_probes.needed) == (PROBE, 2 * RATE, blame_threshold(QUICK, TRIAL))
     assert 0 < by_probes.log_e < by_probes.needed
     tried = Tried()
     for _ in range(40):
