@@ -6,6 +6,7 @@ dead; ``production_watch`` keeps an eye on a release after its promotion; ``cool
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -208,13 +209,16 @@ def production_watch(
         for version, reason in held.failing.items():
             recorder.publisher.notifier.send(held_version_fails(settings.model_name, production, version, reason))
         return dg.SkipReason(" ".join(held.failing.values()) or f"Production is held: {production.note}")
-    watched = assess_production(production, snapshot, context.cursor, plan)
+    assess = partial(
+        assess_production, production, cursor=context.cursor, plan=plan, warm_seconds=settings.warm_seconds
+    )
+    watched = assess(snapshot)
     if watched.reason:
         try:
             snapshot = traffic_with_control(release_target, evaluator, production, clock)
         except TargetError as error:
             return dg.SkipReason(f"Production does not answer: {error}")
-        watched = assess_production(production, snapshot, context.cursor, plan)
+        watched = assess(snapshot)
     context.update_cursor(watched.cursor)
     audit_log = AuditLog(context.instance, _here(context, settings))
     rollback = EmergencyRollback(release_target, recorder, audit_log, context.log.info, image_store)

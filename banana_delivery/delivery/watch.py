@@ -15,7 +15,7 @@ from banana_delivery.notifications.alarms import rollback_failed, wrong_release
 from banana_delivery.policy.model import Environment, RolloutRecord, StoredRecord, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import StepState, begin_step
 from banana_delivery.policy.rollout.decision import CONTROL_RATE, StepVerdict, assess_step
-from banana_delivery.policy.rollout.plan import Plan, release_steps
+from banana_delivery.policy.rollout.plan import DAY_SECONDS, Plan, release_steps
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
@@ -72,14 +72,24 @@ class HeldColours:
     failing: dict[str, str]
 
 
-def assess_production(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, plan: Plan) -> Watched:
-    """Judge the active colour as the watch step of a release does, for as long as the one before it is warm."""
+def assess_production(
+    record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, plan: Plan, warm_seconds: float = 0.0
+) -> Watched:
+    """Judge the active colour as the watch step of a release does, for as long as the one before it is warm.
+
+    Args:
+        record: of production.
+        snapshot: the counters now.
+        cursor: what the last look returned.
+        plan: by which it was released.
+        warm_seconds: how long the release before it stays warm.
+    """
     if record.live is None or record.active is None or record.owner is not None:
         return Watched("", "", "Nothing to watch: production is empty or a delivery is under way.")
     if record.scale_down_at is None:
         return Watched("", "", "Nothing to watch: the last promotion is long past.")
     kept = _kept(cursor, record.live.digest) or _Cursor(digest=record.live.digest, state=None)
-    plan = for_start(plan, kept.starts)
+    plan = for_start(as_one_watch(plan, warm_seconds), kept.starts)
     state = kept.state or begin_step(plan, release_steps(plan)[-1], snapshot)
     judgement, state = assess_step(plan, state, snapshot, record.active, record.live.digest)
     if judgement.verdict is StepVerdict.FAIL and not judgement.wrong_release:
@@ -92,10 +102,20 @@ def assess_production(record: RolloutRecord, snapshot: TrafficSnapshot, cursor: 
     return Watched(kept.replace(state=state).model_dump_json(), "", judgement.reason)
 
 
+def as_one_watch(plan: Plan, warm_seconds: float) -> Plan:
+    """The plan with a watch that lasts as long as the release before stays warm: one test from end to end.
+
+    Its starts share one part of the risk, as those of any step do; it never ends early, to begin anew.
+    """
+    seconds = min(max(warm_seconds, plan.watch_seconds), DAY_SECONDS)
+    return plan.replace(watch_seconds=seconds, watch_minimum_seconds=seconds)
+
+
 def for_start(plan: Plan, start: int) -> Plan:
     """The plan with the part of the risk that the first, second, ... start of the watch over one release gets.
 
-    1, 1/3, 1/6, 1/10, ... of alpha: however often it starts anew, all of them together spend two alphas.
+    It is one start where the release before is cold when its time is over. The second, third, ... get 1/3, 1/6, ... of
+    alpha: however often it starts anew, all of them together spend two alphas.
     """
     return plan if start == 1 else plan.replace(alpha=plan.alpha * 2 / (start * (start + 1)))
 

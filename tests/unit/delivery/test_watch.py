@@ -1,0 +1,82 @@
+"""The watch after a promotion is one test from end to end, whose risk is written down."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+
+from banana_delivery.delivery.watch import as_one_watch, assess_production, for_start
+from banana_delivery.policies.reading import PLANS
+from banana_delivery.policy.model import Deployment, Environment, ImageRef, Phase, RolloutRecord
+from banana_delivery.policy.rollout.plan import Limit, Plan, Step, alpha_share, release_steps, windows
+from tests.unit.policy.rollout.scene import BLUE, DIGEST, GREEN, USER, Scene
+
+STANDARD = PLANS["standard"]
+WARM_SECONDS = 1800.0
+LIVE = ImageRef(repository="fake", digest=DIGEST, version="2", key="key")
+
+
+@dataclass
+class Promoted:
+    """A release that was promoted, looked at every five seconds."""
+
+    scene: Scene = field(default_factory=Scene)
+    cursor: str | None = None
+    rng: Random = field(default_factory=lambda: Random(4))
+
+    def look(self, failing: float = 0.001, users: int = 25) -> str:
+        """Why it would be rolled back after some more requests of users; empty if it would not."""
+        failed = sum(self.rng.random() < failing for _ in range(users))
+        self.scene.serve(GREEN, USER, users, failed=failed)
+        self.scene.now += 5
+        record = RolloutRecord(
+            environment=Environment.PRODUCTION,
+            phase=Phase.IDLE,
+            active=GREEN,
+            weights={GREEN: 100, BLUE: 0},
+            deployments={GREEN: Deployment(image=LIVE, replicas=2)},
+            scale_down_at=1.0,
+        )
+        seen = assess_production(record, self.scene.snapshot(), self.cursor, STANDARD, WARM_SECONDS)
+        self.cursor = seen.cursor
+        return seen.reason
+
+
+def test_it_never_begins_anew_while_the_release_before_is_warm() -> None:
+    promoted = Promoted()
+    began = set()
+    for _ in range(int(WARM_SECONDS / 5) - 1):
+        assert not promoted.look()
+        kept = json.loads(promoted.cursor or "")
+        began.add((kept["starts"], kept["state"]["started_at"]))
+    assert len(began) == 1
+
+
+@pytest.mark.parametrize("after", [0, 60, 300])
+@pytest.mark.parametrize(("failing", "looks"), [(1.0, 1), (0.5, 2), (0.2, 9)])
+def test_a_fault_is_found_as_soon_whenever_it_begins(after: int, failing: float, looks: int) -> None:
+    promoted = Promoted()
+    for _ in range(after):
+        assert not promoted.look()
+    assert any(promoted.look(failing) for _ in range(looks + 1))
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=list(PLANS))
+@pytest.mark.parametrize("warm_seconds", [0.0, WARM_SECONDS, 1e9])
+def test_all_its_tests_together_spend_no_more_than_alpha(plan: Plan, warm_seconds: float) -> None:
+    watched = as_one_watch(plan, warm_seconds)
+    step: Step = release_steps(watched)[-1]
+    assert step.minimum_seconds == step.ceiling_seconds >= plan.watch_seconds
+    spent = 2 * sum(
+        alpha_share(watched, step, limit, number)
+        for limit in (Limit.FAILURES, Limit.SLOW, Limit.OVERLOAD)
+        for number in range(windows(watched, step))
+    )
+    assert spent + alpha_share(watched, step, Limit.WORSE_THAN_ACTIVE, 0) + plan.alpha / 18 <= plan.alpha
+
+
+def test_were_it_ever_begun_anew_all_its_starts_would_spend_two_alphas_at_most() -> None:
+    assert 1.9 < sum(for_start(STANDARD, start).alpha for start in range(1, 60)) / STANDARD.alpha <= 2
