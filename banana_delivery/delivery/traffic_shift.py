@@ -150,10 +150,11 @@ class TrafficShift:
         self.log(f"{step.kind.value} at {step.weight} %: {action.reason} -> {action.kind.value}")
         return action
 
-    def _split(self) -> Split:
+    def _split(self) -> Split | None:
         """How the target shares users out now; a head count of pods is not what was asked for."""
         observed = self.retry(lambda: self.target.observed(Environment.PRODUCTION))
-        return Split(share=observed.share(self.candidate), by_connection=any(observed.shares.values()))
+        share = observed.share(self.candidate)
+        return Split(share=share, by_connection=any(observed.shares.values())) if share else None
 
     def _wait_for_production(self, step: Step) -> Action | None:
         """Before the first users are given away: wait until production keeps its limits; what to do if it never does.

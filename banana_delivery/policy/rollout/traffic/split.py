@@ -19,9 +19,11 @@ from banana_delivery.policy.rollout.active import Poll, Tallies
 ALPHA = 0.001
 """The chance that a step whose share is right is ever held by this; it costs a wait, and nobody a release."""
 LEAST_ROOM = 0.03
-ROOM, ROOM_OF_CONNECTIONS = 0.25, 0.75
-"""Near enough is what differs by less than this part of the smaller colour's share, or by three points in any case.
-Connections are few, and each brings many requests to one colour."""
+ROOM = 0.25
+"""Near enough is what differs by less than this part of the smaller colour's share, or by three points in any case."""
+LEAST_OF_CONNECTIONS = 0.25
+"""Where connections are shared out, those that are open stay where they are, and that is known: then near enough is
+whatever is more than this part of the share that was given."""
 
 
 class Split(StoredModel):
@@ -38,8 +40,9 @@ class Split(StoredModel):
     @property
     def near(self) -> tuple[float, float]:
         """The least and the largest share that is near enough."""
-        part = ROOM_OF_CONNECTIONS if self.by_connection else ROOM
-        room = max(LEAST_ROOM, part * min(self.share, 1 - self.share))
+        if self.by_connection:
+            return LEAST_OF_CONNECTIONS * self.share, 1.0
+        room = max(LEAST_ROOM, ROOM * min(self.share, 1 - self.share))
         return max(self.share - room, 0.0), min(self.share + room, 1.0)
 
 

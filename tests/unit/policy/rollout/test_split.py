@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from banana_delivery.policy.rollout.decision import ActionKind, StepVerdict
 from banana_delivery.policy.rollout.traffic.split import ALPHA, Split, log_e_of_split
-from tests.unit.policy.rollout.scene import BLUE, GREEN, PROBE, SHIFT_20, USER, Scene
+from tests.unit.policy.rollout.scene import BLUE, GREEN, PROBE, SHIFT_20, USER, WATCH, Scene
 
 TOLD = 300
 """Requests, one by one, over which a false alarm is looked for."""
@@ -90,9 +90,15 @@ def test_pinned_connections_hold_it_in_either_direction_and_the_right_share_does
         assert seen[-1] is verdict
 
 
-def test_whole_connections_may_differ_more_before_they_hold_a_step() -> None:
+@pytest.mark.parametrize("with_users", [3, 5, 60])
+def test_open_connections_that_stay_where_they_are_hold_no_step(with_users: int) -> None:
     scene = Scene(step=SHIFT_20, split=Split(share=0.2, by_connection=True))
-    assert [second(scene, with_users=5) for _ in range(12)][-1] is StepVerdict.PASS
+    assert [second(scene, with_users=with_users) for _ in range(12)][-1] is StepVerdict.PASS
+
+
+def test_where_connections_are_shared_out_a_candidate_that_gets_none_is_held() -> None:
+    scene = Scene(step=WATCH, split=Split(share=1.0, by_connection=True))
+    assert {second(scene, with_users=0) for _ in range(30)} == {StepVerdict.CONTINUE}
 
 
 def test_who_was_never_told_how_users_are_shared_out_holds_nothing() -> None:
