@@ -58,12 +58,12 @@ def progress(state: StepState, said: str, against: Sequence[Finding]) -> str:
 
 def healthy(state: StepState, candidate: Colour) -> str:
     """The candidate kept every limit, beyond chance."""
-    return f"{_counts(state, candidate)}: healthy, so the step ended early."
+    return f"{_counts(state, candidate)}: healthy, so the step ended early.{_trials(state)}"
 
 
 def no_evidence(state: StepState, candidate: Colour) -> str:
     """The ceiling came, the sample is there, and nothing speaks against the candidate."""
-    return f"{_counts(state, candidate)}: no evidence against it when the step's time was over."
+    return f"{_counts(state, candidate)}: no evidence against it when the step's time was over.{_trials(state)}"
 
 
 def going_on(state: StepState, candidate: Colour) -> str:
@@ -141,6 +141,13 @@ def _counts(state: StepState, candidate: Colour) -> str:
         f"and {probes.failed} of {probes.requests} probe requests at {state.step.weight} % "
         f"in {state.whole_seconds:.0f} s"
     )
+
+
+def _trials(state: StepState) -> str:
+    """One more sentence, where users were sent away before and nobody was to blame."""
+    trials = state.tried.trials
+    times = "once" if trials == 1 else f"{trials} times"
+    return f" Users were sent away {times} before, and no trial showed that the version is to blame." if trials else ""
 
 
 def _share(state: StepState, candidate: Colour) -> str:

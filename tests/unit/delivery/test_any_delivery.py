@@ -224,6 +224,7 @@ def test_a_moment_that_only_users_met_costs_a_sound_candidate_a_step_that_begins
     [again] = [step for step in world.shift.steps if step.decision == ActionKind.RESUME.value]
     assert "The step begins again (1 of 3 times)." in again.reason
     assert again.metrics.tried.trials == 1
+    assert "Users were sent away once before" in world.done[-1].reason
 
 
 def test_a_sound_candidate_is_promoted_and_one_that_fails_everybody_is_not() -> None:
