@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.errors import BadSettingsError, TargetError
+from banana_delivery.evaluation.worst import file_of, read_worst
 from banana_delivery.notifications.messages import report_name
 from banana_delivery.policies.document import Rules
 from banana_delivery.policies.reading import PolicyFile
@@ -199,6 +200,7 @@ class AttemptRecorder:
                 staging=_of_this_image(log.latest(StagingRecord, "staging_release", attempt.version), attempt),
                 ab=_of_this_image(log.latest(AbRecord, "ab_report", attempt.version), attempt),
                 release=log.attempt_of(attempt.revokes, attempt.version) if attempt.revokes else None,
+                worst=read_worst(file_of(self.settings.home, attempt.digest)) if attempt.digest else None,
                 links={"run": run} if attempt.run_id and self.settings.pages_url else {},
             )
             file = report_file(self.settings, attempt)
