@@ -23,6 +23,8 @@ from banana_delivery.policy.quality.comparison import compare
 from banana_delivery.settings import Settings
 from tests.unit.evaluation.leaf_service import DIGEST, VERSION, LeafService, running
 
+FOUND = {"box": [8.0, 8.0, 40.0, 24.0], "class_id": 0, "class_name": "streak", "score": 0.9}
+
 
 @pytest.fixture
 def evidence(tmp_path: Path, leaves: list[LabelledImage], monkeypatch: pytest.MonkeyPatch) -> HttpEvaluator:
@@ -126,6 +128,7 @@ def test_production_that_is_down_is_compared_by_what_it_answered_before(
 def test_the_worst_images_of_a_comparison_are_kept_for_the_report(
     evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint, tmp_path: Path
 ) -> None:
+    service.detections = [FOUND]
     service.always = 500
     nothing = evidence.production_answers(production, print, fresh=True).matches
     service.always = None
