@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 import httpx
 
 from banana_delivery.errors import redacted
+from banana_delivery.names import SPAN_PREFIX
 from banana_delivery.policy.tracing.spans import Attributes, Span, Trace
 from banana_delivery.quoting import visible
 
@@ -105,7 +106,7 @@ def encoded(trace: Trace) -> bytes:
             start_time_unix_nano=_nanoseconds(span.start),
             end_time_unix_nano=max(_nanoseconds(span.start), _nanoseconds(span.end)),
         )
-        _put(message.attributes, span.attributes)
+        _put(message.attributes, {f"{SPAN_PREFIX}{name}": value for name, value in span.attributes.items()})
         if span.failed:
             message.status.code = message.status.STATUS_CODE_ERROR
             message.status.message = _text(span.failed)

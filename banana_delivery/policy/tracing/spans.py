@@ -105,17 +105,17 @@ def trace_of(attempt: AttemptRecord, known: Known) -> Trace:
         end=max(start, attempt.at),
         attributes=_shown(
             {
-                "banana.version": attempt.version,
-                "banana.digest": attempt.digest,
-                "banana.outcome": attempt.outcome.value,
-                "banana.reason": attempt.reason,
-                "banana.previous_digest": attempt.previous_digest,
-                "banana.serving_version": attempt.serving_version,
-                "banana.colour": attempt.colour.value if attempt.colour else "",
-                "banana.trigger": attempt.trigger,
-                "banana.run": attempt.run_id,
-                "banana.requests": attempt.requests,
-                "banana.failed_requests": attempt.failed,
+                "version": attempt.version,
+                "digest": attempt.digest,
+                "outcome": attempt.outcome.value,
+                "reason": attempt.reason,
+                "previous_digest": attempt.previous_digest,
+                "serving_version": attempt.serving_version,
+                "colour": attempt.colour.value if attempt.colour else "",
+                "trigger": attempt.trigger,
+                "run": attempt.run_id,
+                "requests": attempt.requests,
+                "failed_requests": attempt.failed,
             }
         ),
         failed=attempt.reason if attempt.outcome in FAILED else "",
@@ -139,18 +139,16 @@ def _asset(name: str, when: Interval, attempt: AttemptRecord, known: Known) -> S
 def _phases(asset: str, start: float, attempt: AttemptRecord, known: Known) -> Iterator[Span]:
     match asset:
         case "model_artifact" if known.artifact and not known.artifact.reused:
-            yield _lasting("export", start, known.artifact.seconds, {"banana.parity": known.artifact.parity_passed})
+            yield _lasting("export", start, known.artifact.seconds, {"parity": known.artifact.parity_passed})
         case "image" if known.image and not known.image.reused:
-            seen: Attributes = {"banana.digest": known.image.ref.digest, "banana.new_bytes": known.image.new_bytes}
+            seen: Attributes = {"digest": known.image.ref.digest, "new_bytes": known.image.new_bytes}
             yield _lasting("build and push", start, known.image.seconds, seen)
         case "staging_release" if known.staging:
-            deploy = _lasting(
-                "deploy", start, known.staging.seconds_to_ready, {"banana.replicas": known.staging.replicas}
-            )
+            deploy = _lasting("deploy", start, known.staging.seconds_to_ready, {"replicas": known.staging.replicas})
             yield deploy
             seen = {
-                "banana.failed_tests": len(known.staging.failed_tests),
-                "banana.verdict": known.staging.quality.verdict.value,
+                "failed_tests": len(known.staging.failed_tests),
+                "verdict": known.staging.quality.verdict.value,
             }
             left = known.staging.seconds - known.staging.seconds_to_ready
             yield _lasting("tests and quality", deploy.end, left, seen)
@@ -178,11 +176,11 @@ def _steps(start: float, steps: Iterable[ShiftStep]) -> Iterator[Span]:
         metrics = step.metrics
         began = max(start, start if metrics.began_at is None else metrics.began_at)
         seen: Attributes = {
-            "banana.weight": metrics.weight,
-            "banana.verdict": step.decision,
-            "banana.reason": step.reason,
-            "banana.requests": metrics.requests,
-            "banana.failed_requests": metrics.failed,
+            "weight": metrics.weight,
+            "verdict": step.decision,
+            "reason": step.reason,
+            "requests": metrics.requests,
+            "failed_requests": metrics.failed,
         }
         span = _lasting(f"{metrics.kind.value} {metrics.weight} %", began, metrics.seconds, seen)
         start = span.end

@@ -40,8 +40,8 @@ def test_each_end_is_one_trace_of_what_was_done_for_it(pipeline: PipelineHarness
         )
         pipeline.run(second)
         spans, about = said(collector)
-        assert about["banana.outcome"] == Outcome.ROLLED_BACK
-        assert about["banana.digest"] == pipeline.attempts(second)[0].digest
+        assert about["banana.delivery.outcome"] == Outcome.ROLLED_BACK
+        assert about["banana.delivery.digest"] == pipeline.attempts(second)[0].digest
         found = tree(spans)
         assert found["delivery"] == [
             "model_artifact", "image", "staging_release", "ab_report", "production_release"
@@ -56,7 +56,7 @@ def test_each_end_is_one_trace_of_what_was_done_for_it(pipeline: PipelineHarness
         third = pipeline.stage(WORSE)
         pipeline.run(third)
         spans, about = said(collector)
-        assert (about["banana.version"], about["banana.outcome"]) == (third, Outcome.REJECTED)
+        assert (about["banana.delivery.version"], about["banana.delivery.outcome"]) == (third, Outcome.REJECTED)
         assert "production_release" not in tree(spans)["delivery"]
         assert collector.requests.empty()
 

@@ -13,10 +13,8 @@ from banana_delivery.telemetry import otlp
 from banana_delivery.telemetry.otlp import Sender
 from tests.support.collector import collecting
 
-STEP = Span("shift 20 %", 10.5, 12.0, {"banana.weight": 20, "banana.verdict": "set_weight"})
-ROOT = Span(
-    "delivery", 10.0, 20.0, {"banana.version": "7", "banana.share": 0.5, "banana.ok": True}, "Away.", (STEP, STEP)
-)
+STEP = Span("shift 20 %", 10.5, 12.0, {"weight": 20, "verdict": "set_weight"})
+ROOT = Span("delivery", 10.0, 20.0, {"version": "7", "share": 0.5, "ok": True}, "Away.", (STEP, STEP))
 TRACE = Trace(b"t" * 16, ROOT, about=b"a" * 16)
 
 
@@ -36,7 +34,11 @@ def test_a_collector_gets_the_whole_trace_by_the_protocol() -> None:
     assert (root.status.code, root.status.message) == (root.status.STATUS_CODE_ERROR, "Away.")
     assert [link.trace_id for link in root.links] == [b"a" * 16]
     kinds = {one.key: one.value.WhichOneof("value") for one in root.attributes}
-    assert kinds == {"banana.version": "string_value", "banana.share": "double_value", "banana.ok": "bool_value"}
+    assert kinds == {
+        "banana.delivery.version": "string_value",
+        "banana.delivery.share": "double_value",
+        "banana.delivery.ok": "bool_value",
+    }
     assert [(step.parent_span_id, step.name, step.status.code) for step in steps] == [
         (root.span_id, "shift 20 %", 0),
         (root.span_id, "shift 20 %", 0),
@@ -51,7 +53,7 @@ def test_what_is_sent_twice_is_the_same_trace() -> None:
 
 def test_no_secret_and_nothing_invisible_is_sent() -> None:
     hide(["s3cret-of-the-registry"])
-    told = Span("delivery", 0, 1, {"banana.reason": "s3cret-of-the-registry\x1b[31m"}, "s3cret-of-the-registry")
+    told = Span("delivery", 0, 1, {"reason": "s3cret-of-the-registry\x1b[31m"}, "s3cret-of-the-registry")
     sent = otlp.encoded(Trace(b"t" * 16, told))
     assert b"s3cret" not in sent
     assert b"\x1b" not in sent

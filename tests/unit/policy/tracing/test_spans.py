@@ -41,11 +41,11 @@ def test_a_release_has_its_assets_and_in_them_their_phases() -> None:
             "deploy", "shift 20 %", "shift 40 %", "shift 60 %", "shift 80 %", "shift 100 %", "watch 100 %"
         ],
     }  # fmt: skip
-    assert root.attributes["banana.version"] == "7"
-    assert root.attributes["banana.outcome"] == "released"
-    assert root.attributes["banana.digest"] == scenes.image().digest
+    assert root.attributes["version"] == "7"
+    assert root.attributes["outcome"] == "released"
+    assert root.attributes["digest"] == scenes.image().digest
     step = root.children[2].children[1]
-    assert (step.attributes["banana.weight"], step.attributes["banana.verdict"]) == (20, "set_weight")
+    assert (step.attributes["weight"], step.attributes["verdict"]) == (20, "set_weight")
 
 
 def test_a_way_back_is_the_last_phase_and_makes_the_trace_red() -> None:
@@ -101,4 +101,4 @@ def test_the_same_attempt_is_the_same_trace_and_another_run_is_another() -> None
 
 def test_a_long_reason_is_cut() -> None:
     told = scenes.attempt((), Outcome.ERROR, "x" * 9000).replace(at=AT, run_id="run")
-    assert len(str(trace_of(told, Known()).root.attributes["banana.reason"])) == 500
+    assert len(str(trace_of(told, Known()).root.attributes["reason"])) == 500
