@@ -73,6 +73,9 @@ TIME_TAG = "banana.at"
 WISH_TAG_PREFIX = "banana."
 ANSWER_TAG = "banana.answer"
 
+# Attributes of spans, beside OpenTelemetry's own.
+SPAN_PREFIX = "banana.delivery."
+
 # Headers: who asks, set by routers and the probe; how the probe proves it; and who answered, set by the serving code.
 TRAFFIC_HEADER = "X-Banana-Traffic"
 PROBE_HEADER = "X-Banana-Probe"

@@ -64,6 +64,12 @@ class Settings(BaseSettings):
     router_api_port: int = Field(default=8083, ge=1, le=65535, description="The router's own API and metrics.")
     webhook_port: int = Field(default=8084, ge=1, le=65535, description="Where MLflow's webhooks arrive.")
     metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Where monitoring asks; closed without.")
+    traces_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s@]+)?$",
+        description="Where a collector of OpenTelemetry takes traces, for example `http://collector:4318/v1/traces`; "
+        "empty: none are sent.",
+    )
     replica_port_base: int = Field(default=18000, ge=1024, le=65000, description="First port tried for a replica.")
 
     # MLflow's webhooks, which have the staging sensor look at once.

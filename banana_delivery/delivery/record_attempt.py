@@ -12,17 +12,27 @@ from typing import TypeVar
 
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.errors import BadSettingsError, TargetError
+from banana_delivery.evaluation.worst import file_of, read_worst
 from banana_delivery.notifications.messages import report_name
 from banana_delivery.policies.document import Rules
 from banana_delivery.policies.reading import PolicyFile
-from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord, PolicyStamp, StagingRecord
+from banana_delivery.policy.asset_records import (
+    AbRecord,
+    ArtifactRecord,
+    AttemptRecord,
+    ImageRecord,
+    PolicyStamp,
+    StagingRecord,
+)
 from banana_delivery.policy.model import Environment
 from banana_delivery.policy.outcomes import outcome_of_run
+from banana_delivery.policy.tracing.spans import Known, trace_of
 from banana_delivery.reports.plots import Plots, rollout_picture
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import Run, Runs
 from banana_delivery.runs.outcome import end_of
 from banana_delivery.runs.policies import KeptPolicies
+from banana_delivery.runs.step_times import times_of
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.targets.sightings import Sightings
@@ -40,6 +50,7 @@ MOST_LATEST = 20
 """One page of the audit trail, which answers for most of them."""
 
 Found = TypeVar("Found", StagingRecord, AbRecord)
+Made = TypeVar("Made", ArtifactRecord, ImageRecord, StagingRecord, AbRecord)
 
 
 @dataclass
@@ -114,7 +125,20 @@ class AttemptRecorder:
         log.log(attempt, report=report_file(self.settings, attempt))
         self._say_in_run(log, attempt)
         self._write_report(log, attempt)
-        return self.publisher.publish(attempt, log.made)
+        told = self.publisher.publish(attempt, log.made)
+        self._trace(log, attempt)
+        return told
+
+    def _trace(self, log: AuditLog, attempt: AttemptRecord) -> None:
+        """Tell a collector of traces, if there is one, after everybody else; nobody waits for it."""
+        if not self.settings.traces_url:
+            return
+        from banana_delivery.telemetry.otlp import SENDER
+
+        try:
+            SENDER.send(self.settings.traces_url, trace_of(attempt, known_of(log, attempt)))
+        except Exception:
+            LOG.exception("The attempt at version %s is not traced.", attempt.version)
 
     def _say_in_run(self, log: AuditLog, attempt: AttemptRecord) -> None:
         """How it ended and why, where people look first: at the run. It says the same everywhere else."""
@@ -199,6 +223,7 @@ class AttemptRecorder:
                 staging=_of_this_image(log.latest(StagingRecord, "staging_release", attempt.version), attempt),
                 ab=_of_this_image(log.latest(AbRecord, "ab_report", attempt.version), attempt),
                 release=log.attempt_of(attempt.revokes, attempt.version) if attempt.revokes else None,
+                worst=read_worst(file_of(self.settings.home, attempt.digest)) if attempt.digest else None,
                 links={"run": run} if attempt.run_id and self.settings.pages_url else {},
             )
             file = report_file(self.settings, attempt)
@@ -213,6 +238,25 @@ class AttemptRecorder:
 def report_file(settings: Settings, attempt: AttemptRecord) -> Path:
     """Where the page about an attempt is, or will be."""
     return settings.home / "reports" / f"{report_name(attempt)}.html"
+
+
+def known_of(log: AuditLog, attempt: AttemptRecord) -> Known:
+    """What a trace is made of beside the attempt; what an earlier run recorded of the version is none of it."""
+    times = times_of(log.instance, log.location, attempt.run_id)
+    run = times.pop("", None)
+
+    def made(kind: type[Made], asset: str) -> Made | None:
+        return log.latest(kind, asset, attempt.version) if asset in times else None
+
+    staging, ab = made(StagingRecord, "staging_release"), made(AbRecord, "ab_report")
+    return Known(
+        run=run,
+        assets=times,
+        artifact=made(ArtifactRecord, "model_artifact"),
+        image=made(ImageRecord, "image"),
+        staging=_of_this_image(staging, attempt),
+        ab=_of_this_image(ab, attempt),
+    )
 
 
 def tell_what_was_not_told(log: AuditLog, publisher: OutcomePublisher) -> list[AttemptRecord]:

@@ -12,7 +12,7 @@ from typing import Protocol
 from banana_delivery.policy.asset_records import TestRow
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.policy.performance import PerformanceMargins
-from banana_delivery.policy.quality.comparison import RESAMPLES
+from banana_delivery.policy.quality.comparison import RESAMPLES, QualityComparison
 from banana_delivery.policy.quality.matching import Matches
 
 Log = Callable[[str], None]
@@ -123,6 +123,22 @@ class Evaluator(ABC):
         Raises:
             EvaluationError: if another digest answered than was meant.
         """
+
+    def keep_worst(
+        self, ref: ImageRef, comparison: QualityComparison, candidate: Matches, production: Matches, log: Log
+    ) -> None:
+        """Keep the images on which two releases differ most, for reports; nothing where nobody has the pictures.
+
+        That it fails is told and ends nothing.
+
+        Args:
+            ref: the candidate.
+            comparison: names the images.
+            candidate: the answers that were compared.
+            production: the same of production.
+            log: told what went wrong.
+        """
+        del ref, comparison, candidate, production, log
 
     def ready(self, seconds: float) -> bool:
         """Whether a probe can begin at once.

@@ -21,9 +21,12 @@ from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.evaluation.load_test import performance
 from banana_delivery.evaluation.probe import Probe, as_probe
 from banana_delivery.evaluation.side_by_side import beside
+from banana_delivery.evaluation.worst import file_of, keep_worst
 from banana_delivery.policy.asset_records import TestRow
+from banana_delivery.policy.model import ImageRef
 from banana_delivery.policy.performance import PerformanceMargins
 from banana_delivery.policy.quality.assessment import TOLERATED_UNANSWERED
+from banana_delivery.policy.quality.comparison import QualityComparison
 from banana_delivery.policy.quality.matching import Matches
 from banana_delivery.quoting import cited
 from banana_delivery.settings import Settings
@@ -203,6 +206,16 @@ class HttpEvaluator(Evaluator):
             return ask(release.url, self.images, expected_digest=digest, progress=progress, may_fail=may_fail)
         except AskingError as error:
             raise EvaluationError(str(error)) from error
+
+    @override
+    def keep_worst(
+        self, ref: ImageRef, comparison: QualityComparison, candidate: Matches, production: Matches, log: Log
+    ) -> None:
+        file, images = file_of(self._settings.home, ref.digest), {image.name: image for image in self.images}
+        try:
+            keep_worst(file, comparison, candidate, production, images, self.holdout)
+        except OSError as error:
+            log(f"The images on which the models differ most could not be kept for the report: {error}")
 
     @override
     def ready(self, seconds: float) -> bool:

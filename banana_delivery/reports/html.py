@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
+from banana_delivery.evaluation.worst import WorstImages
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, QualityRecord, ShiftStep, StagingRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import CONSEQUENCES, Score
 from banana_delivery.quoting import in_html, in_link
 from banana_delivery.reports.headline import headline, met_users
 from banana_delivery.reports.plots import Plots
+from banana_delivery.reports.quality.worst import worst_images
 from banana_delivery.reports.style.pages import STYLE
 from banana_delivery.reports.tables import (
     STEP_NAMES,
@@ -32,6 +34,7 @@ def html_report(
     staging: StagingRecord | None = None,
     ab: AbRecord | None = None,
     release: AttemptRecord | None = None,
+    worst: WorstImages | None = None,
     links: Mapping[str, str] | None = None,
 ) -> str:
     """The report of an attempt to deliver a version.
@@ -43,6 +46,7 @@ def html_report(
         staging: what staging saw, if it came so far.
         ab: what the A/B report found, if it came so far.
         release: how the version came into production, where a person took it out later.
+        worst: the images on which candidate and production differ most, if they were kept.
         links: where to read on, address by text.
     """
     title = f"Version {attempt.version}: {attempt.outcome.replace('_', ' ')}"
@@ -53,7 +57,7 @@ def html_report(
         *_rollout(attempt, budget_seconds, plots, "Rollout"),
         *_earlier(attempt, release, budget_seconds, plots),
         *_ab_traffic(ab),
-        *_quality(ab.quality if ab else staging.quality if staging else None, plots),
+        *_quality(ab.quality if ab else staging.quality if staging else None, plots, worst or WorstImages()),
         *_tests(staging),
         *_policy(attempt),
         _footer(attempt, links or {}),
@@ -136,7 +140,7 @@ def _ab_traffic(ab: AbRecord | None) -> Iterator[str]:
         yield step_grid([ab.traffic]).as_html()
 
 
-def _quality(quality: QualityRecord | None, plots: Plots) -> Iterator[str]:
+def _quality(quality: QualityRecord | None, plots: Plots, worst: WorstImages) -> Iterator[str]:
     if quality is None:
         return
     verdict = "measured, and held against nobody" if quality.waived and quality.absolute.passed else quality.verdict
@@ -148,6 +152,7 @@ def _quality(quality: QualityRecord | None, plots: Plots) -> Iterator[str]:
         yield gate_grid(quality.comparison.gates).as_html()
     if quality.comparison is not None and quality.comparison.disagreements:
         yield "<h3>Images on which they differ most</h3>"
+        yield from worst_images(worst, quality.comparison, quality.holdout)
         yield disagreement_grid(quality.comparison.disagreements).as_html()
 
 

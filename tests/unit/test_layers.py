@@ -18,7 +18,7 @@ LAYERS = (
     {"reports"},
     {"runs", "platforms"},
     {"embedded", "export"},
-    {"targets", "images", "model_registry", "evaluation", "notifications", "policies"},
+    {"targets", "images", "model_registry", "evaluation", "notifications", "policies", "telemetry"},
     {"policy", "sample_data"},
     {"settings", "setting_errors", "names", "errors", "files", "waiting", "bundle", "quoting", "secrecy"},
 )
@@ -29,6 +29,7 @@ HOMES = {
     "dagster_webserver": {"runs"},
     "kubernetes": {"targets/kubernetes"},
     "docker": {"images/docker"},
+    "opentelemetry": {"telemetry"},
     "mlflow": {"model_registry"},
     "torch": {"export"},
     "ultralytics": {"export"},

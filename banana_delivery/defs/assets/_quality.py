@@ -57,4 +57,6 @@ def measure_quality(
         holdout=evaluator.holdout,
     )
     run.say(record.reason)
+    if record.comparison and production:
+        evaluator.keep_worst(ref, record.comparison, candidate, production.matches, run.say)
     return record

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from banana_delivery.evaluation.worst import FOLDER
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
@@ -31,6 +32,7 @@ class Kind(StrEnum):
     SCRATCH = "left by a run that died"
     REPORT = "report"
     ANSWERS = "kept answers"
+    WORST = "pictures of a comparison"
     LOG = "log of replicas"
     OUTPUT = "output of a run"
 
@@ -91,7 +93,7 @@ class InUse:
         match kept.kind:
             case Kind.MODEL:
                 return kept.name in self.versions or self.version_of_use(kept.name)
-            case Kind.ANSWERS | Kind.LOG:
+            case Kind.ANSWERS | Kind.WORST | Kind.LOG:
                 return any(digest.removeprefix("sha256:").startswith(kept.name) for digest in self.digests)
             case Kind.OUTPUT:
                 return kept.name in self.runs
@@ -129,6 +131,7 @@ class HomeRetention:
         return {
             Kind.MODEL: images,
             Kind.ANSWERS: images,
+            Kind.WORST: images,
             Kind.LOG: 2 * images * self._settings.production_replicas,
             Kind.REPORT: reports,
             Kind.OUTPUT: reports,
@@ -146,6 +149,8 @@ class HomeRetention:
         for labels in _entries(home / "answers"):
             for path in _entries(labels):
                 yield from _kept(Kind.ANSWERS, path, path.stem)
+        for path in _entries(home / FOLDER):
+            yield from _kept(Kind.WORST, path, path.stem)
         for path in _entries(home / "logs"):
             if digest := _digest_in(path.name):
                 yield from _kept(Kind.LOG, path, digest)

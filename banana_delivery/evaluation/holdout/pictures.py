@@ -1,4 +1,4 @@
-"""What the head of an image file says: its kind and its size as viewers show it. Nothing is unpacked here."""
+"""What the head of an image file says: its kind and its size as viewers show it, without unpacking it."""
 
 from __future__ import annotations
 
@@ -80,6 +80,26 @@ def _head(data: bytes, path: Path, teller: Path, line: int | None) -> tuple[str,
             f"{said}; convert it, or take it out",
             line,
         ) from None
+
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture of each orientation into the place in which viewers show it."""
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """An opened image as viewers show it, unpacked."""
+    kind = "JPEG" if image.format == "MPO" else str(image.format)
+    # Pillow turns a TIFF itself as it unpacks it, and no other.
+    turn = None if kind == "TIFF" else TURNS.get(_orientation(image, kind))
+    return image.copy() if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image, kind: str) -> int:

@@ -49,6 +49,17 @@ td.number, th.number {{ text-align: right; font-variant-numeric: tabular-nums; w
 .facts td + td {{ overflow-wrap: anywhere }}
 figure {{ margin: 1rem 0; overflow-x: auto }}
 figure svg {{ display: block; width: 100%; min-width: 34rem; height: auto }}
+.worst {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); gap: 1.2rem }}
+.worst figure {{ margin: 0 }} .worst svg, .legend svg {{ min-width: 0 }}
+.worst path, .legend path {{ fill: none; stroke-width: 2 }}
+.worst .wrong {{ stroke-width: 3.6 }}
+.worst .edge, .legend .edge {{ stroke: #000; stroke-opacity: .6; stroke-width: 3.2 }}
+.worst .edge.wrong {{ stroke-width: 6 }}
+path.label {{ stroke: #fff }} path.production {{ stroke: #56b4e9; stroke-dasharray: 3 3 }}
+path.candidate {{ stroke: #f5a623; stroke-dasharray: 9 4 }}
+.worst figcaption {{ font-size: .85rem; overflow-wrap: anywhere }}
+.legend span {{ white-space: nowrap; margin-right: .8rem }}
+.legend svg {{ width: 2.75rem; height: .875rem; vertical-align: middle; margin-right: .3rem }}
 pre {{ white-space: pre-wrap; overflow-wrap: break-word }} a {{ color: var(--link) }}
 footer {{ color: var(--faint-text); margin-top: 2rem; font-size: .85rem }}
 @media print {{
@@ -59,6 +70,7 @@ footer {{ color: var(--faint-text); margin-top: 2rem; font-size: .85rem }}
   table {{ font-size: 7.5pt; width: 100% }} th, td {{ padding-right: .4rem }}
   td.number, th.number {{ white-space: normal }}
   h1, h2, h3 {{ break-after: avoid }} tr, figure {{ break-inside: avoid }}
+  .worst {{ grid-template-columns: 1fr 1fr 1fr; gap: .6rem }} .worst figcaption {{ font-size: 7.5pt }}
   .wide:not(.facts) td {{ overflow-wrap: normal }}
 }}
 """.strip()

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import dagster as dg
+import io
 
+import dagster as dg
+import numpy as np
+import pytest
+from PIL import Image
+
+from banana_delivery.evaluation.labelled_images import LabelledImage
+from banana_delivery.evaluation.worst import file_of, keep_worst
 from banana_delivery.notifications.messages import report_path
-from banana_delivery.policy.model import Environment, Outcome, Phase, TrafficSource
+from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, TrafficSource
+from banana_delivery.policy.quality.comparison import QualityComparison
+from banana_delivery.policy.quality.matching import Matches
 from tests.integration.delivery.serving import FIRST
 from tests.support.phases import PhaseHook
 from tests.support.pipeline import PipelineHarness
@@ -31,6 +40,26 @@ def test_a_rollback_is_told_with_its_report_its_evidence_and_all_that_users_saw(
     told = pipeline.sent[-1]
     assert f"https://pages{report_path(attempt)}" in told.body and f"{users.failed:,} failed" in told.body
     assert told.report.endswith("-rolled_back.html")
+
+
+def test_the_report_shows_the_images_on_which_the_models_differ(
+    pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, picture = pipeline.resources.settings.home, io.BytesIO()
+    Image.new("RGB", (64, 48), "green").save(picture, "jpeg")
+
+    def keep(ref: ImageRef, compared: QualityComparison, ours: Matches, theirs: Matches, _: object) -> None:
+        nothing = np.zeros((0, 4)), np.zeros(0, np.int64), ours.class_names
+        images = {one: LabelledImage(one, 64, 48, *nothing, jpeg=picture.getvalue()) for one in ours.names}
+        keep_worst(file_of(home, ref.digest), compared, ours, theirs, images, "")
+
+    monkeypatch.setattr(pipeline.evaluator, "keep_worst", keep)
+    second = pipeline.stage(0.6)
+    pipeline.run(second)
+    [report] = (home / "reports").glob(f"version-{second}-*-rejected.html")
+    page = report.read_text()
+    assert page.count("<image href=") == 6
+    assert "candidate: missed 1" in page
 
 
 def test_a_version_that_a_person_takes_out_shows_what_its_users_got(pipeline: PipelineHarness) -> None:

@@ -15,6 +15,7 @@ from banana_delivery.policy.rollout.metrics import EvidenceLine
 from banana_delivery.policy.rollout.plan import Limit
 from banana_delivery.reports.html import html_report
 from banana_delivery.reports.plots import Plots
+from banana_delivery.runs.pages.reports import HEADERS
 from tests.support.browser import SCREENS, browser, overflow, serious
 from tests.unit.reports import scenes
 
@@ -38,7 +39,7 @@ def failing() -> tuple[ShiftStep, ...]:
 @pytest.fixture(scope="module")
 def report() -> str:
     """Everything that a report can hold."""
-    quality = scenes.quality(7.0)
+    quality = scenes.quality(7.0).replace(holdout="sha256:h")
     attempt = scenes.attempt(failing(), "rolled_back", "11 of 72 user requests failed at 60 % in 4 s.")
     return html_report(
         attempt.replace(serving_version="6", failed=11, rollback_seconds=0.4),
@@ -46,6 +47,7 @@ def report() -> str:
         plots=Plots(),
         staging=scenes.staging(quality),
         ab=scenes.ab(quality),
+        worst=scenes.worst(scenes.comparison(7.0)),
         links={"run": "http://127.0.0.1:3000/runs/1"},
     )
 
@@ -78,7 +80,7 @@ def test_its_pictures_take_the_colours_of_the_page_and_their_words_are_words(pag
     text = page.locator("figure svg text").filter(has_text="share of the users").first
     luminance = text.evaluate(LUMINANCE % "fill")
     assert (luminance > 0.5) == dark
-    for figure in page.locator("figure svg").all():
+    for figure in page.locator("figure[tabindex] svg").all():
         box = figure.bounding_box()
         assert box is not None and box["width"] > 300 and box["height"] > 100
         assert figure.get_attribute("aria-label")
@@ -92,6 +94,29 @@ def test_the_line_that_crossed_is_named_and_the_others_are_not_red(page: Page) -
     other = page.locator("figure svg text").filter(has_text="slowness (probe)").first
     assert red in (crossed.get_attribute("style") or "") or "var(--bad)" in (crossed.get_attribute("style") or "")
     assert "var(--bad)" not in (other.get_attribute("style") or "")
+
+
+def test_the_worst_images_are_there_with_lines_that_differ_without_colours(page: Page) -> None:
+    for picture in page.locator(".worst svg").all():
+        box = picture.bounding_box()
+        assert box is not None and box["width"] > 200 and abs(box["height"] - box["width"]) < 2
+        assert picture.get_attribute("aria-label")
+    lines = [f".worst path.{author}" for author in ("label", "production", "candidate")]
+    dashes = {page.eval_on_selector(line, "el => getComputedStyle(el).strokeDasharray") for line in lines}
+    colours = {page.eval_on_selector(line, "el => getComputedStyle(el).stroke") for line in lines}
+    assert (len(dashes), len(colours)) == (3, 3)
+
+
+def test_they_are_shown_where_reports_are_served_and_nothing_else_is_loaded(browser: Browser, report: str) -> None:
+    page, asked, said = browser.new_page(), list[str](), list[str]()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("request", lambda request: asked.append(request.url))
+    headers = {**HEADERS, "Content-Type": "text/html; charset=utf-8"}
+    page.route("**/*", lambda route: route.fulfill(body=report, headers=headers))
+    page.goto("http://127.0.0.1:9/reports/7/1-rolled_back")
+    assert page.eval_on_selector_all(".worst image", "all => all.map(el => el.getBBox().width)") == [400] * 6
+    assert (len([url for url in asked if not url.startswith("data:")]), said) == (1, [])
+    page.close()
 
 
 def test_on_paper_nothing_is_cut_and_no_word_is_broken(browser: Browser, report: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from starlette.responses import Response
@@ -16,9 +17,13 @@ from banana_delivery.evaluation.answers import ask
 from banana_delivery.evaluation.base import ReleaseEndpoint
 from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.labelled_images import LabelledImage
+from banana_delivery.evaluation.worst import FOLDER, file_of, read_worst
 from banana_delivery.policy.model import ImageRef
+from banana_delivery.policy.quality.comparison import compare
 from banana_delivery.settings import Settings
 from tests.unit.evaluation.leaf_service import DIGEST, VERSION, LeafService, running
+
+FOUND = {"box": [8.0, 8.0, 40.0, 24.0], "class_id": 0, "class_name": "streak", "score": 0.9}
 
 
 @pytest.fixture
@@ -118,6 +123,27 @@ def test_production_that_is_down_is_compared_by_what_it_answered_before(
     service.always = 404
     found = evidence.production_answers(production, print, fresh=True)
     assert (found.kept, found.unanswered, found.matches.names) == (True, 20, before.names)
+
+
+def test_the_worst_images_of_a_comparison_are_kept_for_the_report(
+    evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint, tmp_path: Path
+) -> None:
+    service.detections = [FOUND]
+    service.always = 500
+    nothing = evidence.production_answers(production, print, fresh=True).matches
+    service.always = None
+    found = evidence.answers(production, print, fresh=True)
+    compared = compare(nothing, found, resample_count=10)
+    evidence.__dict__["labelled"] = SimpleNamespace(digest="sha256:h")
+    evidence.keep_worst(production.ref, compared, nothing, found, print)
+    shown = read_worst(file_of(tmp_path, DIGEST)).of(compared, "sha256:h")
+    assert len(shown) == 6
+    assert all(one.jpeg and one.boxes for one in shown)
+    (tmp_path / FOLDER).rename(tmp_path / "away")
+    (tmp_path / FOLDER).touch()
+    said: list[str] = []
+    evidence.keep_worst(production.ref, compared, nothing, found, said.append)
+    assert said[0].startswith("The images on which the models differ most could not be kept")
 
 
 def test_production_that_is_down_and_never_answered_found_nothing(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from functools import cache
 
+from PIL import Image
+
+from banana_delivery.evaluation.worst import WorstImage, WorstImages
 from banana_delivery.policy.asset_records import (
     AbRecord,
     AbVerdict,
@@ -15,6 +20,7 @@ from banana_delivery.policy.asset_records import (
     Verdict,
 )
 from banana_delivery.policy.model import Colour, ImageRef, TrafficSource
+from banana_delivery.policy.quality.boxes import boxes_on
 from banana_delivery.policy.quality.comparison import QualityComparison, absolute_quality, compare
 from banana_delivery.policy.rollout.decision import ActionKind
 from banana_delivery.policy.rollout.metrics import StepMetrics, TrafficMetrics
@@ -81,6 +87,22 @@ def comparison(candidate_noise: float) -> QualityComparison:
 def quality(candidate_noise: float) -> QualityRecord:
     alone = absolute_quality(random_answers(IMAGES, seed=1, noise=candidate_noise, model_seed=1), minimum_map50=0.3)
     return QualityRecord(absolute=alone, comparison=comparison(candidate_noise), waived=False)
+
+
+def worst(compared: QualityComparison) -> WorstImages:
+    """The pictures of such a comparison, all of them alike."""
+    candidate = random_answers(IMAGES, seed=1, noise=7.0, model_seed=1)
+    production = random_answers(IMAGES, seed=1, noise=3.0)
+    picture = io.BytesIO()
+    Image.new("RGB", (200, 200), "#3c6e2f").save(picture, "jpeg")
+    leaf = base64.b64encode(picture.getvalue()).decode("ascii")
+    shown = compared.disagreements[:6]
+    boxes = [boxes_on(one.image, candidate, production) for one in shown]
+    images = [
+        WorstImage(errors=one, width=200, height=200, jpeg=leaf, boxes=there)
+        for one, there in zip(shown, boxes, strict=True)
+    ]
+    return WorstImages(holdout="sha256:h", images=tuple(images))
 
 
 def image(letter: str = "a") -> ImageRef:

@@ -69,12 +69,14 @@ def test_answers_and_logs_of_replicas_stay_with_their_image(tmp_path: Path) -> N
     digests = [f"{number:010d}{'f' * 54}" for number in range(6)]
     for age, digest in enumerate(digests, start=1):
         write(tmp_path / "answers" / "0a1b" / f"{digest}.npz", age)
+        write(tmp_path / "worst" / f"{digest}.json", age)
         write(tmp_path / "logs" / f"production-blue-{digest[:10]}-0.log", age)
     others = [write(tmp_path / "logs" / name, 900) for name in ("dagster-daemon.log", "dead-man.log", "mlflow.log.1")]
 
     prune(tmp_path, in_use(digests={f"sha256:{digests[5]}"}), keep_versions=1, production_replicas=1)
 
     assert {path.stem for path in (tmp_path / "answers" / "0a1b").iterdir()} == {digests[0], digests[5]}
+    assert {path.stem for path in (tmp_path / "worst").iterdir()} == {digests[0], digests[5]}
     kept = {path.name for path in (tmp_path / "logs").iterdir() if path not in others}
     assert kept == {f"production-blue-{digest[:10]}-0.log" for digest in (digests[0], digests[1], digests[5])}
     assert all(path.is_file() for path in others)

@@ -1,0 +1,27 @@
+"""When a run and its steps were under way, as Dagster wrote it down."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from banana_delivery.policy.tracing.spans import Interval
+from banana_delivery.runs.code_location import CodeLocation
+
+
+def times_of(instance: dg.DagsterInstance, location: CodeLocation, run_id: str) -> dict[str, Interval]:
+    """Begin and end of every asset of a run that was begun, by the asset's name, in the order of their begins.
+
+    The run itself is there as the empty name; nothing is where Dagster does not know the run.
+    """
+    known = instance.get_run_record_by_id(run_id) if run_id else None
+    if known is None:
+        return {}
+    began = known.start_time or known.create_timestamp.timestamp()
+    assets = {location.step(location.asset(key)): location.asset(key) for key in location.keys}
+    steps = [
+        (step.start_time, step.end_time, assets[step.step_key])
+        for step in instance.get_run_step_stats(run_id)
+        if step.step_key in assets and step.start_time is not None
+    ]
+    found = {name: Interval(start, end) for start, end, name in sorted(steps, key=lambda step: step[0] or 0.0) if start}
+    return {"": Interval(began, known.end_time), **found}
