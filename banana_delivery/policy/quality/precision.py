@@ -6,7 +6,7 @@ that anybody would notice has to be shown: where the images are too few to show 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 from banana_delivery.policy.model import Model
@@ -23,7 +23,7 @@ MOST_CLASS_AP50 = 0.01
 LEAST_GAIN = 1.05
 """Times less CPU time for a whole image, decoding included; below that another arithmetic is worth nobody's while."""
 MOST_TOLD = 3
-"""Classes in a sentence."""
+"""Gates in a sentence."""
 
 
 class Precision(StrEnum):
@@ -117,7 +117,7 @@ def choose(
 
 def _forced(found: QualityComparison, gain: float) -> PrecisionChoice:
     if found.verdict is QualityVerdict.WORSE:
-        lost = [_lost(one) for one in found.gates if one.verdict is QualityVerdict.WORSE]
+        lost = [_lost(one) for one in _classes_first(found.gates) if one.verdict is QualityVerdict.WORSE]
         return PrecisionChoice(
             taken=Precision.INT8,
             reason=(
@@ -130,8 +130,8 @@ def _forced(found: QualityComparison, gain: float) -> PrecisionChoice:
     return PrecisionChoice(
         taken=Precision.INT8,
         reason=(
-            "int8 is served, as BANANA_PRECISION asks; beside its own f32 no loss beyond the policy's margins is shown. "
-            f"{_seen(found)}"
+            "int8 is served, as BANANA_PRECISION asks; no loss beyond the policy's margins is shown beside its own "
+            f"f32. {_seen(found)}"
         ),
         gain=gain,
     )
@@ -145,14 +145,20 @@ def _objections(found: QualityComparison, margins: QualityMargins) -> Iterator[s
     unseen = [name for name, one in found.per_class.items() if not one.objects]
     if unseen:
         yield f"cannot be judged on {_listed([cited(name) for name in unseen])}, of which no object is labelled"
-    lost = [_lost(one) for one in found.gates if one.verdict is QualityVerdict.WORSE or _exceeds(one)]
+    gates = _classes_first(found.gates)
+    lost = [_lost(one) for one in gates if one.verdict is QualityVerdict.WORSE or _exceeds(one)]
     if lost:
         yield f"loses {_listed(lost)}"
-    doubted = [one for one in found.gates if not _exceeds(one) and _is_doubted(one)]
+    doubted = [one for one in gates if not _exceeds(one) and _is_doubted(one)]
     if doubted and not lost:
         many = max(images_needed(one, found.images) for one in doubted)
         what = _listed([f"{_named(one)} (up to {one.missable:.4f}, {one.asked:g} allowed)" for one in doubted])
         yield f"may lose {what}, which about {many:,} labelled images would tell"
+
+
+def _classes_first(gates: Sequence[QualityGate]) -> list[QualityGate]:
+    """What is wrong with one class says more than what follows from it, and the first of them are told."""
+    return sorted(gates, key=lambda gate: gate.metric != "class_ap50")
 
 
 def _exceeds(gate: QualityGate) -> bool:
