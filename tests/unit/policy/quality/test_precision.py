@@ -24,7 +24,7 @@ from banana_delivery.policy.quality.precision import LEAST_GAIN, Asked, Precisio
 MARGINS = QualityMargins()
 FASTER = 1.5
 CLASSES = ("streak", "spot", "edge")
-RESAMPLES = 100
+RESAMPLES = 60
 
 Change = Callable[[Matches], Matches]
 
@@ -44,7 +44,7 @@ def answers(count: int) -> Matches:
     return match_answers(map(labelled, range(count)), CLASSES)
 
 
-MANY = answers(1500)
+MANY = answers(900)
 
 
 def unchanged(matches: Matches) -> Matches:
@@ -94,7 +94,7 @@ def test_integers_that_answer_alike_are_served() -> None:
     choice = chosen(MANY)
     assert (choice.taken, choice.rejected, choice.gain) == (Precision.INT8, False, FASTER)
     assert "loses at most 0.00" in choice.reason
-    assert "1,500 labelled images that it was not calibrated on" in choice.reason
+    assert "900 labelled images that it was not calibrated on" in choice.reason
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_on_few_images_nothing_is_proven(count: int, says: str) -> None:
 
 
 def test_a_rare_class_is_judged_by_itself_and_asks_for_more_images() -> None:
-    common = (labelled(index) for index in range(1500) if index % 3 < 2 or index < 60)
+    common = (labelled(index) for index in range(900) if index % 3 < 2 or index < 60)
     choice = chosen(match_answers(common, CLASSES))
     assert choice.taken is Precision.F32
     assert "may lose AP50 of 'edge' (up to 0.1" in choice.reason
@@ -132,7 +132,7 @@ def test_a_rare_class_is_judged_by_itself_and_asks_for_more_images() -> None:
 
 
 def test_what_no_image_shows_is_not_proven() -> None:
-    choice = chosen(match_answers((labelled(index) for index in range(1500) if index % 3 < 2), CLASSES))
+    choice = chosen(match_answers((labelled(index) for index in range(900) if index % 3 < 2), CLASSES))
     assert choice.taken is Precision.F32
     assert "cannot be judged on 'edge'" in choice.reason
 
