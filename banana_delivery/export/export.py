@@ -32,7 +32,7 @@ from banana_delivery.export.protocol import (
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.policy.model import Model
-from banana_delivery.policy.quality.precision import AS_ASKED, PrecisionChoice
+from banana_delivery.policy.quality.precision import AS_ASKED, PrecisionChoice, not_tried
 
 MODEL_FILE = "model.onnx"
 LIMIT_SECONDS = 3600.0
@@ -244,7 +244,7 @@ def _export_model(
     write_version_file(scratch, model, exported, checkpoint_sha256, file_sha256(onnx))
     alike = parity(onnx, exported, images, scratch, limit)
     progress(f"Compared with the checkpoint: {alike.reason}")
-    choice = AS_ASKED
+    choice = not_tried("the export does not answer as its checkpoint does") if precision else AS_ASKED
     if precision and alike.passed:
         choice, chosen = choose_precision(precision, onnx, exported.classes, scratch, limit, progress)
         chosen.replace(onnx)

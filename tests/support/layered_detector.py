@@ -6,6 +6,7 @@ As ``tests.unit.serving.detectors``: a cell's box is the cell itself, and its sc
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,7 +56,7 @@ def layered_detector(*, loudness: float = 1.0, named: bool = True, transformer: 
         helper.make_node("Reshape", ["here", "flat_edges"], ["boxes"], name=f"{names[-1]}Reshape_1"),
         helper.make_node("Concat", ["boxes", "answers"], ["output0"], axis=1, name=f"{names[-1]}Concat"),
     ]
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "flat": np.array([1, 2, -1], np.int64),
         "flat_edges": np.array([1, 4, -1], np.int64),
         "origin": np.zeros(2, np.int64),

@@ -66,7 +66,7 @@ def not_tried(why: str) -> PrecisionChoice:
     Args:
         why: the end of a sentence.
     """
-    return PrecisionChoice(taken=Precision.F32, reason=f"f32 is served, since {why}")
+    return PrecisionChoice(taken=Precision.F32, reason=f"f32 is served, since {why.rstrip('.')}.")
 
 
 def choose(
