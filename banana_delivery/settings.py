@@ -54,6 +54,10 @@ class Settings(BaseSettings):
         description="Addresses below which sources of versions may lie beside MLflow's own artifacts, as JSON.",
     )
     export_seconds: float = Field(default=3600.0, gt=0, description="What exporting, or comparing, may take at most.")
+    precision: Literal["f32", "int8", "auto"] = Field(
+        default="f32",
+        description="What networks compute in; `auto`: int8 where it is shown to lose nothing that counts.",
+    )
 
     # The embedded stack's ports, all on 127.0.0.1.
     dagster_port: int = Field(default=3000, ge=1, le=65535, description="Dagster's pages.")

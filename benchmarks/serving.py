@@ -1,9 +1,10 @@
-"""How fast serving is, side by side with other servers and with its own limit: `make bench-serving`, ten minutes.
+"""How fast serving is, side by side with other servers and with its own limit: `make bench-serving`, fifteen minutes.
 
 One model (YOLO26n at 320 pixels, untrained: weights do not change the time), the same two JPEGs (1280x720 and 640x480,
 in turn), the same cores, keep-alive, closed loop at concurrency 1, 4 and 16, the client on the same cores. The limit is
 the server's own decode and inference in a bare loop. The peers run the checkpoint in ultralytics, in an environment of
-their own that is installed here. Ours runs right after each run of another, and ratios are medians over such pairs.
+their own that is installed here. Ours runs right after each run of another, in f32 and then in int8, and ratios are
+medians over such pairs.
 
 Writes benchmarks/out/serving.json. A busy machine makes every figure worse: how many cores others used is recorded.
 """
@@ -19,7 +20,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving_contenders import OURS, PEER_PYTHON, Contender, peers
+from benchmarks.serving_contenders import OURS, OURS_INT8, PEER_PYTHON, Contender, peers
 from benchmarks.serving_material import Material, prepare
 from benchmarks.serving_process import ROOT, RunningServer, run_module, running
 from benchmarks.serving_report import Pair, Run, over_limit, p99, per_core_second, per_second, ratio, summary, table
@@ -32,61 +33,70 @@ SECONDS = 4.0
 
 
 class Benchmark:
-    """All runs so far; ours stays up throughout, idle while others are measured."""
+    """All runs so far; ours stay up throughout, in each precision, idle while others are measured."""
 
-    def __init__(self, material: Material, ours: RunningServer) -> None:
+    def __init__(self, material: Material, ours: dict[str, RunningServer]) -> None:
         self._material = material
         self._ours = ours
         self._started = time.perf_counter()
-        self._our_runs: dict[int, list[Run]] = defaultdict(list)
+        self._our_runs: dict[str, dict[int, list[Run]]] = {name: defaultdict(list) for name in ours}
+        self._both: dict[int, list[Pair]] = defaultdict(list)
         self.results: dict[str, dict[str, Any]] = {}
 
-    def against_limit(self) -> dict[str, Any]:
-        """Runs the bare loop and ours in turn."""
+    def against_limit(self, contender: Contender) -> dict[str, Any]:
+        """Runs the bare loop and one of ours in turn."""
         pairs: dict[int, list[Pair]] = defaultdict(list)
+        environment = self._material.environment(0, contender.precision)
         for number in range(LIMIT_ROUNDS):
             for concurrency in CONCURRENCIES[1:]:
                 arguments = [str(SECONDS), *map(str, self._material.images)]
-                bare = run_module("benchmarks.serving_limit", *arguments, environment=self._material.environment(0))
-                self._say(f"bare loop, round {number + 1} of {LIMIT_ROUNDS}", bare)
-                pairs[concurrency].append((self._run_ours(concurrency), bare))
+                bare = run_module("benchmarks.serving_limit", *arguments, environment=environment)
+                self._say(f"bare loop, {contender.precision}, round {number + 1} of {LIMIT_ROUNDS}", bare)
+                pairs[concurrency].append((self._run_ours(contender.name, concurrency), bare))
         return over_limit(pairs) | {"limit": summary([bare for each in pairs.values() for _, bare in each])}
 
-    def against(self, peer: Contender) -> dict[str, dict[str, float]]:
-        """Runs a peer and ours in turn; returns what is ours over what is the peer's, by concurrency."""
+    def against(self, peer: Contender) -> dict[str, dict[str, dict[str, float]]]:
+        """Runs a peer and ours in turn; returns, for each of ours, what is ours over what is the peer's."""
         print(f"{self._elapsed()}  {peer.name}: starting", flush=True)
         try:
             with running(peer, self._material) as server:
-                pairs = {concurrency: self._pairs(peer, server, concurrency) for concurrency in CONCURRENCIES}
-                self._report(peer.name, server, {c: [run for _, run in each] for c, each in pairs.items()})
+                rounds = {concurrency: self._rounds(peer, server, concurrency) for concurrency in CONCURRENCIES}
+                self._report(peer.name, server, {c: [theirs for theirs, _ in each] for c, each in rounds.items()})
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             self.results[peer.name] = {"error": str(error)}
             print(f"{self._elapsed()}  {peer.name}: {error}", flush=True)
             return {}
         return {
-            "ours_over": {str(c): ratio(each, per_second) for c, each in pairs.items()},
-            "ours_over_by_core_time": {str(c): ratio(each, per_core_second) for c, each in pairs.items()},
-            "p99_over": {str(c): ratio(each, p99) for c, each in pairs.items()},
+            name: _over({c: [(ours[name], theirs) for theirs, ours in each] for c, each in rounds.items()})
+            for name in self._ours
         }
+
+    def int8_over_f32(self) -> dict[str, dict[str, float]]:
+        """The same of ours among themselves, over the runs that followed each other beside peers."""
+        return _over(self._both)
 
     def finish(self) -> None:
         """Adds our own runs to the results, first of all."""
         peers_so_far, self.results = self.results, {}
-        self._report(OURS.name, self._ours, self._our_runs)
+        for name, server in self._ours.items():
+            self._report(name, server, self._our_runs[name])
         self.results |= peers_so_far
 
-    def _pairs(self, peer: Contender, server: RunningServer, concurrency: int) -> list[Pair]:
-        pairs = []
+    def _rounds(self, peer: Contender, server: RunningServer, concurrency: int) -> list[tuple[Run, dict[str, Run]]]:
+        """The peer's run and each of ours, by name, a few times."""
+        rounds = []
         for _ in range(PEER_ROUNDS):
             theirs = server.load(concurrency, SECONDS)
             self._say(f"{peer.name}, {concurrency} at once", theirs)
-            pairs.append((self._run_ours(concurrency), theirs))
-        return pairs
+            ours = {name: self._run_ours(name, concurrency) for name in self._ours}
+            self._both[concurrency].append((ours[OURS_INT8.name], ours[OURS.name]))
+            rounds.append((theirs, ours))
+        return rounds
 
-    def _run_ours(self, concurrency: int) -> Run:
-        run = self._ours.load(concurrency, SECONDS)
-        self._our_runs[concurrency].append(run)
-        self._say(f"ours, {concurrency} at once", run)
+    def _run_ours(self, name: str, concurrency: int) -> Run:
+        run = self._ours[name].load(concurrency, SECONDS)
+        self._our_runs[name][concurrency].append(run)
+        self._say(f"{name}, {concurrency} at once", run)
         return run
 
     def _report(self, name: str, server: RunningServer, runs: dict[int, list[Run]]) -> None:
@@ -106,6 +116,15 @@ class Benchmark:
         return time.strftime("%M:%S", time.gmtime(time.perf_counter() - self._started))
 
 
+def _over(pairs: dict[int, list[Pair]]) -> dict[str, dict[str, float]]:
+    """One's figures over another's, by concurrency."""
+    return {
+        "over": {str(c): ratio(each, per_second) for c, each in pairs.items()},
+        "over_by_core_time": {str(c): ratio(each, per_core_second) for c, each in pairs.items()},
+        "p99_over": {str(c): ratio(each, p99) for c, each in pairs.items()},
+    }
+
+
 def install_peers() -> str:
     """Installs the peers' environment from its lock, compiled as an image would have it; returns its Python."""
     python, uv = ROOT / PEER_PYTHON, str(ROOT / ".uv/bin/uv")
@@ -123,17 +142,27 @@ def main() -> None:
     peer_python = install_peers()
     with tempfile.TemporaryDirectory() as folder:
         material = prepare(Path(folder))
-        with running(OURS, material) as ours:
-            benchmark = Benchmark(material, ours)
-            report = benchmark.against_limit()
+        with running(OURS, material) as f32, running(OURS_INT8, material) as int8:
+            benchmark = Benchmark(material, {OURS.name: f32, OURS_INT8.name: int8})
+            report = benchmark.against_limit(OURS) | {"int8": benchmark.against_limit(OURS_INT8)}
             for peer in peers(peer_python):
-                for key, values in benchmark.against(peer).items():
-                    report.setdefault(key, {})[peer.name] = values
+                for name, ratios in benchmark.against(peer).items():
+                    for key, values in ratios.items():
+                        _of(report, name).setdefault(f"ours_{key}" if key != "p99_over" else key, {})[peer.name] = (
+                            values
+                        )
+            report["int8"]["f32"] = benchmark.int8_over_f32()
             benchmark.finish()
     report |= {"results": benchmark.results, "machine": {"cores": len(os.sched_getaffinity(0)), "cpu": cpu_model()}}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(report, indent=2) + "\n")
     print(table(report, CONCURRENCIES))
+
+
+def _of(report: dict[str, Any], name: str) -> dict[str, Any]:
+    """The part of the report about one of ours; that of f32 is the whole, as it was before there was another."""
+    part: dict[str, Any] = report if name == OURS.name else report["int8"]
+    return part
 
 
 def cpu_model() -> str:

@@ -14,17 +14,18 @@ BOUNDARY = "benchmark"
 
 @dataclass(frozen=True)
 class Contender:
-    """A server: `command` starts it, with PORT in its environment; `route` answers predictions."""
+    """A server: `command` starts it, with PORT in its environment; `route` answers predictions by `precision`."""
 
     name: str
     command: list[str]
     route: str = "/predict"
     as_json: bool = False
+    precision: str = "f32"
 
     @property
     def key(self) -> str:
         """The name as part of a file's name."""
-        return self.name.lower().replace(" ", "-")
+        return self.name.lower().replace(",", "").replace(" ", "-")
 
     def request(self, jpeg: bytes) -> bytes:
         """The bytes of one HTTP request that predicts on an image."""
@@ -43,6 +44,8 @@ def _post(route: str, content_type: str, body: bytes) -> bytes:
 
 
 OURS = Contender("ours", [sys.executable, "-m", "serving"])
+OURS_INT8 = Contender("ours, int8", OURS.command, precision="int8")
+"""What BANANA_PRECISION=auto serves of a model that it loses nothing of."""
 
 
 def peers(python: str) -> list[Contender]:

@@ -1,4 +1,4 @@
-"""What all servers of the benchmark share: one model, two images, one environment."""
+"""What all servers of the benchmark share: one model in two precisions, two images, one environment."""
 
 from __future__ import annotations
 
@@ -13,25 +13,30 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from banana_delivery.export.precision.protocol import QuantiseRequest
+from banana_delivery.export.precision.quantise_worker import quantise
 from banana_delivery.sample_data.leaves import make
 
 INPUT_SIZE = 320
 SIZES = ((1280, 720), (640, 480))
 EXPORT_SECONDS = 300
+F32, INT8 = "f32", "int8"
+CALIBRATION_IMAGES = 16
+"""Of leaves that nobody is asked about; the weights are untrained, so that only the time is that of a real model."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """The checkpoint `best.pt`, its export `model.onnx` with version.json, and the images, in one folder."""
+    """The checkpoint `best.pt`, its export with version.json in a folder for each precision, and the images."""
 
     folder: Path
     images: list[Path]
 
-    def environment(self, port: int) -> dict[str, str]:
+    def environment(self, port: int, precision: str = F32) -> dict[str, str]:
         """Environment of every contender; nobody reports home."""
         return os.environ | {
             "PORT": str(port),
-            "MODEL_PATH": str(self.folder / "model.onnx"),
+            "MODEL_PATH": str(self.folder / precision / "model.onnx"),
             "CHECKPOINT": str(self.folder / "best.pt"),
             "INPUT_SIZE": str(INPUT_SIZE),
             "YOLO_CONFIG_DIR": str(self.folder),
@@ -50,18 +55,36 @@ def prepare(folder: Path) -> Material:
         f"model.save('best.pt'); YOLO('best.pt').export(format='onnx', imgsz={INPUT_SIZE}, dynamic=True, simplify=True)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, capture_output=True, timeout=EXPORT_SECONDS)
-    (folder / "best.onnx").rename(folder / "model.onnx")
-    (folder / "version.json").write_text(json.dumps(_version(folder)))
+    for precision in (F32, INT8):
+        (folder / precision).mkdir()
+    (folder / "best.onnx").rename(folder / F32 / "model.onnx")
+    _describe(folder, F32)
+    _quantise(folder)
     images = []
     for index, size in enumerate(SIZES):
         path = folder / f"{size[0]}x{size[1]}.jpg"
-        Image.fromarray(np.ascontiguousarray(make(7, index, size).image[:, :, ::-1])).save(path, quality=88)
+        _photograph(7, index, size, path)
         images.append(path)
     return Material(folder, images)
 
 
-def _version(folder: Path) -> dict[str, object]:
-    return {
+def _quantise(folder: Path) -> None:
+    """Makes integers of the model as a delivery does, whatever they lose: what `auto` takes of a trained one."""
+    leaves = []
+    for index in range(CALIBRATION_IMAGES):
+        leaves.append(folder / f"calibration-{index}.jpg")
+        _photograph(8, index, SIZES[index % len(SIZES)], leaves[-1])
+    quantise(QuantiseRequest(model=folder / F32 / "model.onnx", to=folder / INT8 / "model.onnx", images=tuple(leaves)))
+    _describe(folder, INT8)
+
+
+def _photograph(seed: int, index: int, size: tuple[int, int], to: Path) -> None:
+    Image.fromarray(np.ascontiguousarray(make(seed, index, size).image[:, :, ::-1])).save(to, quality=88)
+
+
+def _describe(folder: Path, precision: str) -> None:
+    model = folder / precision / "model.onnx"
+    facts = {
         "model_name": "benchmark",
         "version": "1",
         "mlflow_run_id": "none",
@@ -69,6 +92,8 @@ def _version(folder: Path) -> dict[str, object]:
         "classes": [f"class {number}" for number in range(80)],
         "input_size": INPUT_SIZE,
         "checkpoint_sha256": hashlib.sha256((folder / "best.pt").read_bytes()).hexdigest(),
-        "onnx_sha256": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
+        "onnx_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
         "exported_with": "ultralytics",
+        "precision": precision,
     }
+    model.with_name("version.json").write_text(json.dumps(facts))

@@ -81,7 +81,12 @@ def running(contender: Contender, material: Material) -> Iterator[RunningServer]
     started = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=material.environment(port), stdout=output, stderr=output, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=material.environment(port, contender.precision),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     try:
         if not _answers(port, requests[-1].read_bytes(), process):

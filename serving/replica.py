@@ -11,8 +11,8 @@ from serving.errors import ConfigurationError, not_ready
 from serving.faults import FaultSwitch, parse_fault
 from serving.http.annotate import annotated_jpeg
 from serving.http.body.upload import UploadReader
-from serving.inference.cpu import usable_cpus
-from serving.inference.engine import ENGINE, PRECISION
+from serving.inference.cpu import integer_instructions, usable_cpus
+from serving.inference.engine import ENGINE
 from serving.inference.loading import LoadedModel, load_model
 from serving.inference.model import read_version
 from serving.inference.pool import WorkPool
@@ -95,9 +95,9 @@ class Replica:
             "environment": self.settings.environment,
             "colour": self.settings.colour,
             "engine": ENGINE,
-            "precision": PRECISION,
             "device": device.name,
             "device_reason": device.reason,
+            "integer_instructions": integer_instructions(),
         }
 
     def check_ready(self) -> None:

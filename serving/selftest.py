@@ -13,7 +13,7 @@ import numpy as np
 
 from serving.errors import ConfigurationError, RequestError
 from serving.inference.device.agreement import SCORE
-from serving.inference.engine import ENGINE, PRECISION
+from serving.inference.engine import ENGINE
 from serving.inference.loading import LoadedModel, load_model
 from serving.inference.model import read_version
 from serving.inference.postprocess import Floats
@@ -83,7 +83,7 @@ def run() -> dict[str, object]:
         "onnx_sha256": version.onnx_sha256,
         "digest": settings.image_digest,
         "engine": ENGINE,
-        "precision": PRECISION,
+        "precision": version.precision,
         "device": model.predictor.network.device.name,
         "images": images,
         "seconds": round(time.perf_counter() - started, 3),

@@ -110,7 +110,7 @@ def check(
             lambda done, total: bar.update(task, completed=done, total=total),
         )
         try:
-            tried, *others = [bench.try_out(one) for one in (checkpoint, beside) if one]
+            tried, *others = [bench.try_out(one, margins) for one in (checkpoint, beside) if one]
         except RejectedModelError as error:
             bar.stop()
             errors.print(in_terminal(str(error)), style="red", highlight=False, markup=False, soft_wrap=True)

@@ -131,6 +131,8 @@ class ImageBuild:
             signed_by=self._signer.name,
             base_moved=base_moved,
             lock_difference=self.store.lock_difference(built.ref, self._lock),
+            precision=artifact.precision,
+            precision_reason=artifact.precision_reason,
             reused=existing is not None,
             pruned=pruned,
             prune_trouble=prune_trouble,
@@ -159,8 +161,8 @@ class ImageBuild:
         if self.store.key(build_context(artifact, self.settings)).sha256 != original.key:
             raise ImageError(
                 f"The original image {original.digest[:19]} of version {original.version} is gone and cannot be built "
-                "again: its serving code, lock or base was another; publish the model as a new version to deliver it "
-                "with today's."
+                "again: its serving code, lock, base or precision was another; publish the model as a new version to "
+                "deliver it with today's."
             )
         return self.make(artifact)
 
@@ -287,8 +289,7 @@ class ImageBuild:
         """
         if not self.store.brings_packages:
             return "", ""
-        settings = self.settings
-        url, accepted = settings.osv_url, settings.accepted_vulnerabilities
+        url, accepted = self.settings.osv_url, self.settings.accepted_vulnerabilities
         with ThreadPoolExecutor(1) as beside:  # Each of them waits for a database.
             asked = beside.submit(audit_system, inside, osv_url=url, accepted=accepted) if inside else None
             # Today's lock says nothing of an image that was built for another one, neither good nor bad.
@@ -365,15 +366,9 @@ def git_revision(length: int = 12) -> str:
     """The commit hash of the checkout, so many characters of it, or nothing where the code did not come by git."""
     if bundle.CHECKOUT is None:
         return ""
+    asked = ["git", "rev-parse", f"--short={length}", "HEAD"]
     try:
-        done = subprocess.run(
-            ["git", "rev-parse", f"--short={length}", "HEAD"],
-            cwd=bundle.CHECKOUT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
-        )
+        done = subprocess.run(asked, cwd=bundle.CHECKOUT, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -170,9 +170,13 @@ class AttemptRecorder:
 
     def _completed(self, log: AuditLog, attempt: AttemptRecord) -> AttemptRecord:
         """With the image and what serves, where whoever made the attempt did not know them."""
-        image = None if attempt.digest else log.latest(ImageRecord, "image", attempt.version)
+        image = log.latest(ImageRecord, "image", attempt.version)
+        digest = attempt.digest or (image.ref.digest if image else "")
+        its = image if image and image.ref.digest == digest else None
         return attempt.replace(
-            digest=image.ref.digest if image else attempt.digest,
+            digest=digest,
+            precision=its.precision if its else attempt.precision,
+            precision_reason=its.precision_reason if its else attempt.precision_reason,
             serving_version=attempt.serving_version or self._serving_version(log),
             policy=attempt.policy or self._policy_of(log, attempt),
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.policy.asset_records import TestRow
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.policy.performance import PerformanceMargins
@@ -77,6 +78,14 @@ class Evaluator(ABC):
     @abstractmethod
     def sample_images(self, count: int) -> list[Path]:
         """Files of the first labelled images, for the parity of the exported model."""
+
+    def judging_images(self) -> Sequence[LabelledImage]:
+        """The labelled images, by which models are judged; none where nobody has files."""
+        return ()
+
+    def calibration_images(self) -> list[Path]:
+        """Files of other images of the same kind, which judge nothing; none where there are none."""
+        return []
 
     @abstractmethod
     def tests(self, release: ReleaseEndpoint, log: Log) -> list[TestRow]:

@@ -16,6 +16,7 @@ from banana_delivery.errors import AskingError, BrokenAnswerError, EvaluationErr
 from banana_delivery.evaluation.acceptance_tests import integration, smoke
 from banana_delivery.evaluation.answers import AnswerCache, Answers, ask, matches, matches_with_misses
 from banana_delivery.evaluation.base import Evaluator, Load, Log, ProductionAnswers, ReleaseEndpoint
+from banana_delivery.evaluation.holdout.calibration import MOST, set_aside
 from banana_delivery.evaluation.holdout.read import Holdout, read
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.evaluation.load_test import performance
@@ -63,16 +64,29 @@ class HttpEvaluator(Evaluator):
         return directory
 
     @cached_property
-    def labelled(self) -> Holdout:
-        """All labelled images.
+    def _split(self) -> tuple[Holdout, list[LabelledImage]]:
+        """The labelled images that judge, and those that only calibrate where networks may compute in integers.
 
         Raises:
             EvaluationError: if they cannot be used.
         """
         try:
-            return read(self._directory, self._settings.holdout_split if self._settings.holdout else "")
+            found = read(self._directory, self._settings.holdout_split if self._settings.holdout else "")
         except LabelledImagesError as error:
             raise EvaluationError(str(error)) from error
+        if self._settings.precision == "f32" or not self._settings.holdout:
+            return found, []
+        judging, aside = set_aside(found.images)
+        return (found.only(judging) if aside else found), aside
+
+    @property
+    def labelled(self) -> Holdout:
+        """The labelled images that judge.
+
+        Raises:
+            EvaluationError: if they cannot be used.
+        """
+        return self._split[0]
 
     @cached_property
     def images(self) -> Sequence[LabelledImage]:
@@ -112,6 +126,21 @@ class HttpEvaluator(Evaluator):
             if image.path
         ]
         return [path for _, _, path in sorted(paths, key=lambda one: one[:2])[:count]]
+
+    @override
+    def judging_images(self) -> Sequence[LabelledImage]:
+        return self.images
+
+    @override
+    def calibration_images(self) -> list[Path]:
+        """Some of the labelled images, which then judge nothing; where leaves are generated, more of those."""
+        if self._settings.holdout:
+            return [image.path for image in self._split[1] if image.path]
+        from banana_delivery.sample_data.leaves import CALIBRATION_SEED, write_dataset
+
+        directory = self._settings.home / "calibration"
+        write_dataset(directory, MOST, CALIBRATION_SEED, progress=False)
+        return sorted((directory / "images").iterdir())
 
     @override
     def tests(self, release: ReleaseEndpoint, log: Log) -> list[TestRow]:
@@ -250,6 +279,6 @@ class HttpEvaluator(Evaluator):
             first.encoded  # noqa: B018 - it is a property that reads
         except LabelledImagesError as error:
             LOG.warning("The hold-out is read again: %s", error)
-            for name in ("_directory", "labelled", "images", "_cache"):
+            for name in ("_directory", "_split", "images", "_cache"):
                 self.__dict__.pop(name, None)
             LOG.info("The hold-out has %s images now.", f"{len(self.images):,}")

@@ -18,6 +18,8 @@ from banana_delivery.errors import ExportError, redacted
 from banana_delivery.export import sandbox
 from banana_delivery.export.checkpoint_scan import ScanReport
 from banana_delivery.export.parity import ASKED_FROM, Parity, assess_parity, compare
+from banana_delivery.export.precision.choosing import choose_precision
+from banana_delivery.export.precision.order import PrecisionOrder
 from banana_delivery.export.protocol import (
     Answers,
     Exported,
@@ -30,6 +32,7 @@ from banana_delivery.export.protocol import (
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.policy.model import Model
+from banana_delivery.policy.quality.precision import AS_ASKED, PrecisionChoice, not_tried
 
 MODEL_FILE = "model.onnx"
 LIMIT_SECONDS = 3600.0
@@ -52,7 +55,8 @@ class Artifact(Model):
         classes: names, in the order of their ids.
         frame: what the network takes.
         exported_with: programs and versions that made the export.
-        parity: how alike checkpoint and export answer.
+        parity: how alike checkpoint and export answer, in f32.
+        precision: what ``model.onnx`` computes in, and why.
         seconds: wall-clock time.
     """
 
@@ -62,6 +66,7 @@ class Artifact(Model):
     frame: Frame
     exported_with: str
     parity: Parity
+    precision: PrecisionChoice = AS_ASKED
     seconds: float
 
     @property
@@ -80,6 +85,7 @@ def export_model(
     judged: Sequence[str] = (),
     judged_by: str = "",
     limit: float = LIMIT_SECONDS,
+    precision: PrecisionOrder | None = None,
 ) -> Artifact:
     """Scan a checkpoint, export it and compare both, and leave ``model.onnx`` and ``version.json`` in ``to``.
 
@@ -91,7 +97,8 @@ def export_model(
         progress: called with a line of text at each step.
         judged: classes that labelled images show; a model that knows others is refused before it is exported.
         judged_by: which images these are, and what to do if they are the wrong ones.
-        limit: seconds that the export may take, and comparing it.
+        limit: seconds that the export may take, comparing it, quantising it, and judging that.
+        precision: what to try beside f32; None: nothing.
 
     Raises:
         RejectedModelError: if the model must not be delivered.
@@ -102,7 +109,7 @@ def export_model(
         # The subprocesses work elsewhere.
         seen = tuple(image.absolute() for image in images)
         artifact = _export_model(
-            checkpoint.absolute(), scratch, model, seen, progress, Judge(tuple(judged), judged_by), limit
+            checkpoint.absolute(), scratch, model, seen, progress, Judge(tuple(judged), judged_by), limit, precision
         )
         for file in (MODEL_FILE, VERSION_FILE):
             (scratch / file).replace(to / file)
@@ -225,6 +232,7 @@ def _export_model(
     progress: Callable[[str], object],
     judge: Judge,
     limit: float,
+    precision: PrecisionOrder | None,
 ) -> Artifact:
     # Under this name, since ultralytics writes beside what it reads and goes by the suffix.
     checked, onnx = scratch / "best.pt", scratch / MODEL_FILE
@@ -233,17 +241,22 @@ def _export_model(
     progress(f"Scanned {checkpoint.name}: {report.bytes:,} bytes, {len(report.imports)} imports, all of them allowed")
     exported = export_onnx(checked, onnx, images, scratch, limit, judge)
     progress(f"Exported {len(exported.classes)} classes at {exported.input_size} px with {exported.exported_with}")
-    onnx_sha256 = file_sha256(onnx)
-    write_version_file(scratch, model, exported, checkpoint_sha256, onnx_sha256)
+    write_version_file(scratch, model, exported, checkpoint_sha256, file_sha256(onnx))
     alike = parity(onnx, exported, images, scratch, limit)
     progress(f"Compared with the checkpoint: {alike.reason}")
+    choice = not_tried("the export does not answer as its checkpoint does") if precision else AS_ASKED
+    if precision and alike.passed:
+        choice, chosen = choose_precision(precision, onnx, exported.classes, scratch, limit, progress)
+        chosen.replace(onnx)
+        write_version_file(scratch, model, exported, checkpoint_sha256, file_sha256(onnx), choice)
     return Artifact(
         checkpoint_sha256=checkpoint_sha256,
-        onnx_sha256=onnx_sha256,
+        onnx_sha256=file_sha256(onnx),
         classes=exported.classes,
         frame=exported.frame,
         exported_with=exported.exported_with,
         parity=alike,
+        precision=choice,
         seconds=0.0,
     )
 
@@ -252,7 +265,12 @@ VERSION_FILE = "version.json"
 
 
 def write_version_file(
-    folder: Path, model: ModelVersion, exported: Exported, checkpoint_sha256: str, onnx_sha256: str
+    folder: Path,
+    model: ModelVersion,
+    exported: Exported,
+    checkpoint_sha256: str,
+    onnx_sha256: str,
+    precision: PrecisionChoice = AS_ASKED,
 ) -> Path:
     """Write ``folder/version.json`` and return its path."""
     facts = {
@@ -266,6 +284,8 @@ def write_version_file(
         "checkpoint_sha256": checkpoint_sha256,
         "onnx_sha256": onnx_sha256,
         "exported_with": exported.exported_with,
+        "precision": precision.taken,
+        "precision_reason": precision.reason,
     }
     path = folder / VERSION_FILE
     path.write_text(json.dumps(facts, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

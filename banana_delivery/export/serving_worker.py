@@ -26,7 +26,7 @@ def answer(request: ServeRequest) -> Served:
         UnsupportedModelError: if the serving code does not take the model.
     """
     from serving.errors import ConfigurationError
-    from serving.inference.engine import ENGINE, PRECISION, Engine
+    from serving.inference.engine import ENGINE, Engine
     from serving.inference.model import read_version, verified_bytes
     from serving.inference.predictor import Predictor
 
@@ -45,7 +45,7 @@ def answer(request: ServeRequest) -> Served:
     for image in request.images:
         answers.append(_detections(predictor, image.read_bytes(), request.confidence))
         get_on(request.progress)
-    return Served(answers=tuple(answers), engine=f"{ENGINE}, {PRECISION}")
+    return Served(answers=tuple(answers), engine=f"{ENGINE}, {version.precision}")
 
 
 def _detections(predictor: Predictor, image: bytes, confidence: float) -> tuple[Detection, ...]:

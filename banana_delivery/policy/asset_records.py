@@ -88,6 +88,8 @@ class ArtifactRecord(StoredRecord):
         parity_reason: one sentence with the numbers.
         reused: whether the files of an earlier delivery were taken.
         model_signed_by: name of the key that signed ``best.pt``; empty if nobody asked.
+        precision: what ``model.onnx`` computes in: f32, which the parity is about, or int8.
+        precision_reason: one sentence that says why; empty in records of earlier versions.
         seconds: wall-clock time.
     """
 
@@ -103,6 +105,8 @@ class ArtifactRecord(StoredRecord):
     parity_reason: str
     reused: bool
     model_signed_by: str = ""
+    precision: str = "f32"
+    precision_reason: str = ""
     seconds: float
 
 
@@ -127,6 +131,8 @@ class ImageRecord(StoredRecord):
         signed_by: name of the key that signed it; empty if it was not signed.
         base_moved: one sentence if the tag of its base leads elsewhere than it did for the image before; empty if not.
         lock_difference: one sentence if it will run on other libraries than it was built with; empty otherwise.
+        precision: what its model computes in.
+        precision_reason: why.
         reused: whether the digest existed before.
         pruned: digests that retention removed.
         prune_trouble: why older images could not be removed, as a sentence; empty if they could.
@@ -150,6 +156,8 @@ class ImageRecord(StoredRecord):
     signed_by: str = ""
     base_moved: str = ""
     lock_difference: str
+    precision: str = "f32"
+    precision_reason: str = ""
     reused: bool
     pruned: tuple[str, ...]
     prune_trouble: str = ""
@@ -338,6 +346,8 @@ class AttemptRecord(StoredRecord):
         revoked: whether this took the version out of service for being bad.
         revokes: the run whose release it took out, if that is known: what that run says later counts no more.
         policy: what it was judged by; None in records of earlier versions.
+        precision: what the image's model computes in; empty if that is not known.
+        precision_reason: why.
         order: its place in the audit trail, which no clock decides; known once it was read from there.
     """
 
@@ -362,4 +372,6 @@ class AttemptRecord(StoredRecord):
     revoked: bool = False
     revokes: str = ""
     policy: PolicyStamp | None = None
+    precision: str = ""
+    precision_reason: str = ""
     order: int = Field(default=0, exclude=True)

@@ -96,6 +96,7 @@ def _facts(attempt: AttemptRecord) -> Grid:
         "back within": milliseconds(attempt.rollback_seconds) if attempt.rollback_seconds is not None else "",
         "let in by": attempt.basis,
         "started by": " ".join(part for part in (attempt.trigger, attempt.actor) if part),
+        "precision": " ".join(part for part in (attempt.precision, attempt.precision_reason) if part),
         "policy": f"{attempt.policy.name}, {attempt.policy.digest[:19]}" if attempt.policy else "",
         "run": attempt.run_id,
     }

@@ -28,6 +28,8 @@ __all__ = ["CLASSES", "HOLDOUT_COUNT", "HOLDOUT_SEED", "LabelledImage", "generat
 
 HOLDOUT_SEED = 2026
 HOLDOUT_COUNT = 1000
+CALIBRATION_SEED = 2027
+"""Of leaves that are neither learnt nor judged by, but show how large a network's numbers get."""
 SIZE = (192, 144)
 JPEG_QUALITY = 88
 

@@ -151,5 +151,7 @@ class VersionResponse(BaseModel):
     colour: str
     engine: str
     precision: str
+    precision_reason: str
     device: str
     device_reason: str
+    integer_instructions: str = Field(description="What this CPU has for int8 beside its older means; empty: nothing.")

@@ -31,3 +31,14 @@ def usable_cpus(root: Path = _CGROUP) -> int:
     affinity = len(os.sched_getaffinity(0))
     limit = cgroup_limit(root)
     return affinity if limit is None else max(1, min(affinity, int(limit)))
+
+
+_CPU_FACTS = Path("/proc/cpuinfo")
+_FOR_INTEGERS = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
+"""Instructions that add up products of 8-bit integers, as Linux calls them, the fastest first."""
+
+
+def integer_instructions(facts: Path = _CPU_FACTS) -> str:
+    """Returns the best one that this CPU has; empty if there is none, and int8 then gains little over f32."""
+    has = set(_numbers(facts))
+    return next((name for name in _FOR_INTEGERS if name in has), "")

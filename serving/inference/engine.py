@@ -1,4 +1,4 @@
-"""The network: an exported ONNX detector in ONNX Runtime, in 32-bit arithmetic."""
+"""The network: an exported ONNX detector in ONNX Runtime, in the arithmetic that it was exported in."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,6 @@ from serving.inference.postprocess import Boxes, Floats, best_of_raw, from_end_t
 from serving.inference.preprocess import Frame, Planes
 
 ENGINE = f"onnxruntime {ort.__version__}"
-PRECISION = "f32"
 
 # What goes wrong is raised as well, and it warns of every machine without a GPU.
 ort.set_default_logger_severity(4)

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -41,6 +41,8 @@ class ModelVersion(BaseModel):
     checkpoint_sha256: str
     onnx_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     exported_with: str
+    precision: Literal["f32", "int8"] = Field(default="f32", description="What the network computes in.")
+    precision_reason: str = Field(default="", description="Why; empty in files from before there was a choice.")
     frame: FrameSize | None = Field(default=None, description="None: any frame of 32 pixels up to the square.")
 
     @property

@@ -15,6 +15,7 @@ from banana_delivery.delivery.upkeep.room import Room
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.export.model_signature import require_signature
 from banana_delivery.export.parity import PARITY_IMAGES
+from banana_delivery.export.precision.order import order_for
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
 from banana_delivery.policy.asset_records import ArtifactRecord
@@ -81,7 +82,9 @@ def _made(
         images = evaluator.sample_images(PARITY_IMAGES)
         known = evaluator.class_names
         judged = {"judged": known, "judged_by": evaluator.judges_by} if known else {}
-        artifact = exporter(checkpoint, kept, described, images, run.say, **judged)
+        ordered = order_for(run.settings, evaluator, run.policy.quality)
+        tried = {"precision": ordered} if ordered else {}
+        artifact = exporter(checkpoint, kept, described, images, run.say, **judged, **tried)
     return ArtifactRecord(
         version=described.version,
         mlflow_run_id=described.run_id,
@@ -95,6 +98,8 @@ def _made(
         parity_reason=artifact.parity.reason,
         reused=False,
         model_signed_by=signed_by,
+        precision=artifact.precision.taken,
+        precision_reason=artifact.precision.reason,
         seconds=time.monotonic() - start,
     )
 

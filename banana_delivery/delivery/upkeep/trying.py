@@ -18,6 +18,7 @@ from banana_delivery.evaluation.http import HttpEvaluator
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.export.export import MODEL_FILE, Artifact, answered, export_model, room_in
 from banana_delivery.export.parity import PARITY_IMAGES, Parity
+from banana_delivery.export.precision.order import order_for
 from banana_delivery.export.protocol import Detection
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.policy.asset_records import QualityRecord, Verdict
@@ -97,7 +98,7 @@ class Bench:
         self._settings, self._say, self._progress = settings, say, progress
         self.evaluator = HttpEvaluator(settings)
 
-    def try_out(self, checkpoint: Path) -> Tried:
+    def try_out(self, checkpoint: Path, margins: QualityMargins) -> Tried:
         """Scan, export, compare with the checkpoint, and answer the labelled images.
 
         Raises:
@@ -116,6 +117,7 @@ class Bench:
                 judged=known,
                 judged_by=self.evaluator.judges_by,
                 limit=self._settings.export_seconds,
+                precision=order_for(self._settings, self.evaluator, margins),
             )
             answers = self._answers(folder, artifact.classes)
         return Tried(artifact, answers)

@@ -50,6 +50,10 @@ class Holdout:
         """Of the whole set."""
         return self.images[0].class_names
 
+    def only(self, images: Sequence[LabelledImage]) -> Holdout:
+        """Some of its images, as a hold-out of their own."""
+        return Holdout(self.path, images, _digest(images))
+
 
 def read(path: Path, split: str = "") -> Holdout:
     """Read a hold-out and check all of it.

@@ -31,6 +31,7 @@ from banana_delivery.export.export import (
     write_version_file,
 )
 from banana_delivery.export.jail.confine import MAX_FILE
+from banana_delivery.export.precision.order import PrecisionOrder
 from banana_delivery.export.protocol import Exported
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelVersion
@@ -40,6 +41,8 @@ from banana_delivery.waiting import SYSTEM_CLOCK, Clock, Deadline
 
 START_SECONDS = 1200.0
 """It may wait so long for a node with room and for the image, as a delivery itself may."""
+STEPS, STEPS_IN_F32 = 4, 2
+"""That may take as long as an export: it and comparing it; without f32 alone, quantising it and judging that."""
 LOOK_SECONDS = 1.0
 GONE_SECONDS = 30.0
 """After so long without a pod somebody has ended the Job."""
@@ -61,7 +64,8 @@ class ExportJobs:
         api: the cluster we run in.
         account: where Kubernetes says in which namespace of it.
         clock: tells how long it takes.
-        limit: seconds that an export may take, and comparing it.
+        limit: seconds that an export may take, and each other step that takes as long.
+        steps: how many such steps there are.
     """
 
     template: str
@@ -70,11 +74,12 @@ class ExportJobs:
     account: Path = ACCOUNT
     clock: Clock = SYSTEM_CLOCK
     limit: float = LIMIT_SECONDS
+    steps: int = STEPS_IN_F32
 
     @property
     def work_seconds(self) -> float:
         """What its steps may take together, and what lies between them."""
-        return SCAN_SECONDS + 2 * self.limit + 60.0
+        return SCAN_SECONDS + self.steps * self.limit + 60.0
 
     @property
     def namespace(self) -> str:
@@ -100,6 +105,7 @@ class ExportJobs:
         *,
         judged: Sequence[str] = (),
         judged_by: str = "",
+        precision: PrecisionOrder | None = None,
     ) -> Artifact:
         """See ``export_model``.
 
@@ -119,6 +125,7 @@ class ExportJobs:
                     judged=tuple(judged),
                     judged_by=judged_by,
                     limit=self.limit,
+                    precision=precision,
                 ),
                 shared,
             )
@@ -181,7 +188,8 @@ def exporter_for(settings: Settings) -> Callable[..., Artifact]:
     """What exports: processes of the delivery's own machine, or where a PodTemplate is named a Job for each export."""
     if not settings.export_template:
         return partial(export_model, limit=settings.export_seconds)
-    return ExportJobs(settings.export_template, settings.home, limit=settings.export_seconds)
+    steps = STEPS_IN_F32 if settings.precision == "f32" else STEPS
+    return ExportJobs(settings.export_template, settings.home, limit=settings.export_seconds, steps=steps)
 
 
 def job_from(template: Json, name: str, arguments: Sequence[str], shared: Path, home: Path, seconds: float) -> Json:
@@ -245,7 +253,22 @@ def _put(order: Order, shared: Path) -> Order:
     given.mkdir()
     checkpoint = Path(shutil.copy(order.checkpoint, given / "best.pt"))
     images = [Path(shutil.copy(one, given / f"{index}{one.suffix}")) for index, one in enumerate(order.images)]
-    return order.replace(checkpoint=checkpoint, images=tuple(images))
+    return order.replace(
+        checkpoint=checkpoint,
+        images=tuple(images),
+        precision=order.precision and _put_precision(order.precision, given),
+    )
+
+
+def _put_precision(order: PrecisionOrder, given: Path) -> PrecisionOrder:
+    calibration = [
+        Path(shutil.copy(one, given / f"c{index}{one.suffix}")) for index, one in enumerate(order.calibration)
+    ]
+    judging = [
+        one.replace(path=Path(shutil.copy(one.path, given / f"j{index}{one.path.suffix}")))
+        for index, one in enumerate(order.judging)
+    ]
+    return order.replace(calibration=tuple(calibration), judging=tuple(judging))
 
 
 def _taken(made: Made, order: Order, to: Path, checkpoint_sha256: str) -> Artifact:
@@ -262,7 +285,7 @@ def _taken(made: Made, order: Order, to: Path, checkpoint_sha256: str) -> Artifa
             frames=(),
             frame_answers=(),
         )
-        write_version_file(taken, order.model, facts, checkpoint_sha256, onnx_sha256)
+        write_version_file(taken, order.model, facts, checkpoint_sha256, onnx_sha256, made.precision)
         for file in (MODEL_FILE, VERSION_FILE):
             (taken / file).replace(to / file)
     return Artifact(
@@ -272,5 +295,6 @@ def _taken(made: Made, order: Order, to: Path, checkpoint_sha256: str) -> Artifa
         frame=made.frame,
         exported_with=made.exported_with,
         parity=made.parity,
+        precision=made.precision,
         seconds=0.0,
     )

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from banana_delivery.export.export import LIMIT_SECONDS
 from banana_delivery.export.parity import Parity
+from banana_delivery.export.precision.order import PrecisionOrder
 from banana_delivery.export.protocol import Frame
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.policy.model import Model
+from banana_delivery.policy.quality.precision import AS_ASKED, PrecisionChoice
 
 
 class Order(Model):
@@ -21,7 +23,8 @@ class Order(Model):
         images: JPEG files on which both must answer alike.
         judged: classes by which the model will be judged; empty: nobody knows.
         judged_by: which images show them.
-        limit: seconds that the export may take, and comparing it.
+        limit: seconds that the export may take, comparing it, quantising it, and judging that.
+        precision: what to try beside f32; None: nothing.
     """
 
     checkpoint: Path
@@ -31,6 +34,7 @@ class Order(Model):
     judged: tuple[str, ...] = ()
     judged_by: str = ""
     limit: float = LIMIT_SECONDS
+    precision: PrecisionOrder | None = None
 
 
 class Made(Model):
@@ -40,7 +44,8 @@ class Made(Model):
         classes: names, in the order of their ids.
         frame: what the network takes.
         exported_with: programs and versions that made the export.
-        parity: how alike checkpoint and export answer.
+        parity: how alike checkpoint and export answer, in f32.
+        precision: what the model computes in, and why.
         said: lines about each step.
     """
 
@@ -48,4 +53,5 @@ class Made(Model):
     frame: Frame
     exported_with: str
     parity: Parity
+    precision: PrecisionChoice = AS_ASKED
     said: tuple[str, ...]

@@ -28,6 +28,7 @@ def main(asked: str, answered: str) -> int:
             judged=order.judged,
             judged_by=order.judged_by,
             limit=order.limit,
+            precision=order.precision,
         )
         answer, code = (
             Made(
@@ -35,6 +36,7 @@ def main(asked: str, answered: str) -> int:
                 frame=made.frame,
                 exported_with=made.exported_with,
                 parity=made.parity,
+                precision=made.precision,
                 said=tuple(said),
             ),
             0,

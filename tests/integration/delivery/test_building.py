@@ -10,10 +10,13 @@ import pytest
 from banana_delivery.delivery import image_build
 from banana_delivery.delivery.image_build import rebuild
 from banana_delivery.errors import ImageError
+from banana_delivery.export.export import Artifact
+from banana_delivery.export.precision.order import PrecisionOrder
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.names import OCI_LICENSES_LABEL, OCI_SOURCE_LABEL
-from banana_delivery.policy.asset_records import ImageRecord
+from banana_delivery.policy.asset_records import ArtifactRecord, ImageRecord
 from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.quality.precision import Precision, PrecisionChoice
 from tests.support.pipeline import PipelineHarness
 
 BETTER = 0.95
@@ -124,3 +127,26 @@ def test_an_image_says_where_its_source_is_if_somebody_publishes_it(pipeline: Pi
     elsewhere = settings.model_copy(update={"source_url": "https://elsewhere.example.com"})
     (difference,) = rebuild(log, store, pipeline.serving, print, elsewhere).differences
     assert difference.startswith(f"label {OCI_SOURCE_LABEL} was ")
+
+
+def test_artifact_image_and_attempt_say_what_the_model_computes_in_and_why(pipeline: PipelineHarness) -> None:
+    choice = PrecisionChoice(taken=Precision.INT8, reason="int8 is served: it loses nothing.", gain=1.5)
+    export, asked = pipeline.resources.exporter, list[object]()
+
+    def chooses(*arguments: object, precision: object = None, **named: object) -> Artifact:
+        asked.append(precision)
+        return export(*arguments, **named).replace(precision=choice)
+
+    settings = pipeline.resources.settings.model_copy(update={"precision": "auto"})
+    pipeline.change(exporter=chooses, settings=settings)
+    version = pipeline.stage(BETTER)
+    pipeline.run(version)
+    (order,) = asked
+    assert isinstance(order, PrecisionOrder)
+    log = pipeline.audit_log
+    artifact = log.latest(ArtifactRecord, "model_artifact", version)
+    image = log.latest(ImageRecord, "image", version)
+    for record in (artifact, image, pipeline.attempts(version)[0]):
+        assert record
+        assert (record.precision, record.precision_reason) == ("int8", choice.reason)
+    assert pipeline.attempts(version)[0].outcome is Outcome.RELEASED

@@ -28,6 +28,9 @@ from banana_delivery.export.checkpoint_scan import scan
 from banana_delivery.export.detector import loading
 from banana_delivery.export.export import write_version_file
 from banana_delivery.export.parity import Agreement, compare
+from banana_delivery.export.precision.beside_worker import answer
+from banana_delivery.export.precision.protocol import BesideRequest, QuantiseRequest
+from banana_delivery.export.precision.quantise_worker import quantise
 from banana_delivery.export.protocol import Answers, Detection, Exported, ExportRequest, ServeRequest
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelVersion
@@ -148,6 +151,29 @@ def test_every_architecture_is_served_as_predict_answers(
     _, alike = agreement(build(architecture, tmp_path, **options), tmp_path / "to", images)
     assert alike.detections > 5
     assert alike.share > 0.98, alike
+
+
+IN_INTEGERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    *((one, {}) for one in ("yolov5", "yolov8", "yolov9t", "yolov10n", "yolo11", "yolo26", "yolov8-p2")),
+    ("yolo12", {"width": 0.25, "depth": 0.5}),
+    ("yolov8-p6", {"imgsz": 192}),
+    ("yolov8-rtdetr", {"decoder": (32, 100, 4, 4, 2, 64)}),
+)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("architecture", "options"), IN_INTEGERS)
+def test_every_kind_of_head_can_be_tried_in_integers(
+    tmp_path: Path, images: tuple[Path, ...], architecture: str, options: dict[str, Any]
+) -> None:
+    to = tmp_path / "to"
+    exported(build(architecture, tmp_path, **options), to, images)
+    made = quantise(QuantiseRequest(model=to / "model.onnx", to=to / "int8.onnx", images=images))
+    found = answer(BesideRequest(model=to / "model.onnx", int8=to / "int8.onnx", images=images))
+    assert made.in_integers > 0.6 * made.convolutions
+    assert all(found.f32)
+    assert all(found.int8)
 
 
 def altered(checkpoint: Path, to: Path, alter: Altered) -> Path:

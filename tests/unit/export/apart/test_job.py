@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,9 +17,12 @@ from banana_delivery.export.apart.job import GONE_SECONDS, START_SECONDS, Export
 from banana_delivery.export.apart.order import Made, Order
 from banana_delivery.export.export import LIMIT_SECONDS, SCAN_SECONDS, Artifact, export_model
 from banana_delivery.export.parity import Agreement, Parity
+from banana_delivery.export.precision.order import JudgingImage, PrecisionOrder
 from banana_delivery.export.protocol import Frame, Rejection
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelVersion
+from banana_delivery.policy.quality.margins import QualityMargins
+from banana_delivery.policy.quality.precision import Asked, Precision, PrecisionChoice
 from banana_delivery.settings import Settings
 from tests import ROOT
 from tests.support.clock import HandClock
@@ -104,7 +108,11 @@ def does_nothing(order: Order, answered: Path) -> None:
 
 
 def export(
-    tmp_path: Path, cluster: Cluster, said: list[str] | None = None, limit: float = LIMIT_SECONDS
+    tmp_path: Path,
+    cluster: Cluster,
+    said: list[str] | None = None,
+    limit: float = LIMIT_SECONDS,
+    precision: PrecisionOrder | None = None,
 ) -> tuple[Artifact, Path]:
     home, account = tmp_path / "home", tmp_path / "account"
     to = home / "artifacts" / "7"
@@ -117,7 +125,10 @@ def export(
     api: Any = cluster
     jobs = ExportJobs("banana-delivery-export", home, api, account, HandClock(), limit)
     progress = (said if said is not None else []).append
-    return jobs(checkpoint, to, VERSION, [image], progress, judged=("streak",), judged_by="ours"), to
+    made = jobs(
+        *(checkpoint, to, VERSION, [image], progress), judged=("streak",), judged_by="ours", precision=precision
+    )
+    return made, to
 
 
 def test_what_the_job_made_is_taken_and_described_by_what_is_seen_here(tmp_path: Path) -> None:
@@ -220,3 +231,42 @@ def test_the_job_and_what_it_runs_have_the_time_that_is_set(tmp_path: Path) -> N
     export(tmp_path, cluster, limit=7.0)
     assert given == [7.0]
     assert cluster.jobs[0]["spec"]["activeDeadlineSeconds"] == START_SECONDS + SCAN_SECONDS + 2 * 7.0 + 60.0
+
+
+def test_where_integers_are_tried_a_job_may_take_twice_as_long(tmp_path: Path) -> None:
+    either = {name: Settings(home=tmp_path, export_template="mine", precision=name) for name in ("f32", "auto", "int8")}
+    jobs = {name: exporter_for(settings) for name, settings in either.items()}
+    assert [one.steps for one in jobs.values() if isinstance(one, ExportJobs)] == [2, 4, 4]
+
+
+def test_the_images_of_a_precision_lie_in_the_shared_folder_and_what_was_chosen_is_taken(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    files = [mine / f"{index}.jpg" for index in range(3)]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    judging = JudgingImage(name="x/2.jpg", path=files[2], size=(8, 8), boxes=((1.0, 1.0, 3.0, 3.0),), classes=(0,))
+    order = PrecisionOrder(
+        asked=Asked.AUTO,
+        calibration=(files[0], files[1]),
+        judging=(judging,),
+        class_names=("streak",),
+        margins=QualityMargins(),
+    )
+    seen: list[PrecisionOrder] = []
+    choice = PrecisionChoice(taken=Precision.INT8, reason="It loses nothing.", gain=1.5)
+
+    def chooses(order: Order, answered: Path) -> None:
+        assert order.precision
+        seen.append(order.precision)
+        shared = (*order.precision.calibration, *(image.path for image in order.precision.judging))
+        assert [file.read_bytes() for file in shared] == [b"0.jpg", b"1.jpg", b"2.jpg"]
+        assert all(file.is_relative_to(answered.parent) and not file.is_symlink() for file in shared)
+        makes(order, answered)
+        answered.write_text(MADE.replace(precision=choice).model_dump_json())
+
+    artifact, to = export(tmp_path, Cluster(chooses, [DONE]), precision=order)
+    assert artifact.precision == choice
+    assert json.loads((to / "version.json").read_text())["precision"] == "int8"
+    assert seen[0].replace(calibration=order.calibration, judging=order.judging) == order
+    assert seen[0].judging[0].name == "x/2.jpg"

@@ -311,7 +311,8 @@ def test_version_is_version_json_and_what_runs_it(client: TestClient) -> None:
     assert version["source"] == "models:/banana_sigatoka_detector/7"
     assert version["classes"] == ["red", "blue"]
     assert (version["digest"], version["environment"], version["colour"]) == (DIGEST, "production", "blue")
-    assert version["precision"] == "f32"
+    assert (version["precision"], version["precision_reason"]) == ("f32", "")
+    assert isinstance(version["integer_instructions"], str)
 
 
 def test_no_answer_is_undocumented(client: TestClient) -> None:
