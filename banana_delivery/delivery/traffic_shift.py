@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NoReturn, TypeVar
 
+from banana_delivery.delivery.evidence.own import OwnMetrics
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.live.beside import Beside
 from banana_delivery.delivery.recovery import shelter
@@ -91,6 +92,7 @@ class TrafficShift:
         sleep: waits so many seconds between two polls.
         now: seconds since the epoch, for people and for the record.
         paused: asks who keeps the rollout where it is, and why; empty if nobody does.
+        own: the team's own metrics; None without any.
         steps: what was seen so far.
         last: how the last step stood when it was decided.
         paired: probes of both colours compared, since the A/B began.
@@ -108,6 +110,7 @@ class TrafficShift:
     paused: Callable[[], str] = lambda: ""
     control: Load | None = None
     overridden: bool = False
+    own: OwnMetrics | None = None
     steps: list[ShiftStep] = field(default_factory=list)
     last: StepState | None = None
     paired: Paired = NOT_COMPARED
@@ -192,8 +195,8 @@ class TrafficShift:
             except TargetError:
                 return
             self.last = observe(self.plan, self.last, snapshot, self.candidate)
-            evidence = self.steps[-1].metrics.evidence
-            metrics = step_metrics(self.last, self.candidate).replace(evidence=evidence)
+            before = self.steps[-1].metrics
+            metrics = step_metrics(self.last, self.candidate).replace(evidence=before.evidence, own=before.own)
             if metrics.requests == self.steps[-1].metrics.requests:
                 return
             self.steps[-1] = self.steps[-1].replace(metrics=metrics)
@@ -243,6 +246,8 @@ class TrafficShift:
             judgement, state = assess_step(
                 self.plan, state, snapshot, self.candidate, self.image.digest, overridden=self.overridden
             )
+            if self.own:
+                judgement = self.own.assess(judgement, state)
             seen.add(state.seconds, judgement.against)
             paused, before = self.paused(), paused
             action = next_action(self.plan, state, judgement, paused=bool(paused or before))

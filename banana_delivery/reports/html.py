@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, QualityRecord, ShiftStep, StagingRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import CONSEQUENCES, Score
+from banana_delivery.policy.rollout.metrics import StepMetrics
 from banana_delivery.quoting import in_html, in_link
 from banana_delivery.reports.headline import headline, met_users
 from banana_delivery.reports.plots import Plots
@@ -18,6 +19,7 @@ from banana_delivery.reports.tables import (
     disagreement_grid,
     gate_grid,
     milliseconds,
+    own_grid,
     quality_grid,
     step_grid,
     test_grid,
@@ -118,6 +120,13 @@ def _rollout(attempt: AttemptRecord, budget_seconds: float, plots: Plots, headin
     )
     yield step_grid(step.metrics for step in attempt.steps).as_html()
     yield _decisions(attempt.steps).as_html()
+    yield from _own(step.metrics for step in attempt.steps)
+
+
+def _own(steps: Iterable[StepMetrics]) -> Iterator[str]:
+    grid = own_grid(steps)
+    if grid.rows:
+        yield f"<h3>Metrics of the team</h3>{grid.as_html()}"
 
 
 def _decisions(steps: tuple[ShiftStep, ...]) -> Grid:
@@ -134,6 +143,7 @@ def _ab_traffic(ab: AbRecord | None) -> Iterator[str]:
     yield f"<h2>A/B: {in_html(ab.verdict.verdict)}</h2><p>{in_html(ab.verdict.reason)}</p>"
     if ab.traffic is not None:
         yield step_grid([ab.traffic]).as_html()
+        yield from _own([ab.traffic])
 
 
 def _quality(quality: QualityRecord | None, plots: Plots) -> Iterator[str]:

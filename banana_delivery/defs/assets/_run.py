@@ -167,7 +167,7 @@ class DeliveryRun:
         kept = Rules.kept(production.rules)
         if kept and kept.run_id == self.run_id:
             return kept
-        return Rules(run_id=self.run_id, digest=self.policy.digest, plan=self.policy.plan)
+        return Rules(run_id=self.run_id, digest=self.policy.digest, plan=self.policy.plan, metrics=self.policy.metrics)
 
     def override(self, ref: ImageRef) -> ManualDecision | None:
         """The person's word that lets an image in whatever speaks against it, if it stands."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, start_run
+from banana_delivery.defs.assets._shift import equip
 from banana_delivery.delivery.image_build import refuse_stranger
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
@@ -15,6 +16,7 @@ from banana_delivery.delivery.rollback import RollbackGuard, let_rollback_finish
 from banana_delivery.delivery.traffic_shift import TrafficShift, probing
 from banana_delivery.errors import FencedError, GateError, ImageError, TargetError
 from banana_delivery.evaluation.base import Evaluator
+from banana_delivery.evaluation.own_metrics.base import MetricSource
 from banana_delivery.images.base import ImageStore
 from banana_delivery.names import STABLE_TAG
 from banana_delivery.policies.document import Rules
@@ -43,6 +45,7 @@ def production_release(
     release_target: dg.ResourceParam[ReleaseTarget],
     image_store: dg.ResourceParam[ImageStore],
     evaluator: dg.ResourceParam[Evaluator],
+    metric_source: dg.ResourceParam[MetricSource],
     clock: dg.ResourceParam[Clock],
     recorder: dg.ResourceParam[AttemptRecorder],
 ) -> Iterator[dg.MaterializeResult[AttemptRecord]]:
@@ -69,6 +72,7 @@ def production_release(
                 release_target,
                 image_store,
                 evaluator,
+                metric_source,
                 clock,
                 lease,
                 image.ref,
@@ -121,6 +125,7 @@ class _Release:
     target: ReleaseTarget
     image_store: ImageStore
     evaluator: Evaluator
+    metric_source: MetricSource
     clock: Clock
     lease: Lease
     ref: ImageRef
@@ -143,10 +148,9 @@ class _Release:
                 load.enter_context(probe),
                 self.run.say,
                 self.clock.sleep,
-                paused=self.run.paused,
-                overridden=self.run.override(self.ref) is not None,
                 now=self.clock.time,
             )
+            equip(shift, self.run, self.rules, before, self.metric_source)
             shift.paired = self._compared_before(before)
             if before.active:
                 control = probing(self.evaluator, self.target, before.active)
@@ -173,7 +177,7 @@ class _Release:
 
     @property
     def _plan(self) -> Plan:
-        return self.rules.plan
+        return self.rules.plan_of_limits
 
     def _bring_up(self, before: RolloutRecord) -> None:
         rules = self.rules.model_dump_json()
