@@ -19,6 +19,8 @@ from banana_delivery.evaluation.base import Evaluator, Load, Log
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.drift import Observed, find_drift
+from banana_delivery.policy.hindsight.observing import let_go_on, place_of
+from banana_delivery.policy.hindsight.would_have import WouldHave
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import Finding, StepState, begin_step, findings, observe
 from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
@@ -93,6 +95,8 @@ class TrafficShift:
         now: seconds since the epoch, for people and for the record.
         paused: asks who keeps the rollout where it is, and why; empty if nobody does.
         own: the team's own metrics; None without any.
+        observing: whether the policy only observes.
+        observed: what it would have done first in the step under way.
         steps: what was seen so far.
         last: how the last step stood when it was decided.
         paired: probes of both colours compared, since the A/B began.
@@ -111,6 +115,8 @@ class TrafficShift:
     control: Load | None = None
     overridden: bool = False
     own: OwnMetrics | None = None
+    observing: bool = False
+    observed: WouldHave | None = None
     steps: list[ShiftStep] = field(default_factory=list)
     last: StepState | None = None
     paired: Paired = NOT_COMPARED
@@ -123,6 +129,7 @@ class TrafficShift:
             DriftError: if somebody changed production by hand.
             TargetError: if the target did not answer for ``OUTAGE_SECONDS``.
         """
+        self.observed = None
         hindered = self._wait_for_production(step)
         if hindered:
             return hindered
@@ -135,7 +142,9 @@ class TrafficShift:
         if action.kind is ActionKind.ROLL_BACK and needs_trial(judgement) and self.control is not None:
             action = self._try(state, judgement)
         metrics = judgement.metrics.replace(began_at=began_at)
-        self.steps.append(ShiftStep(metrics=metrics, decision=action.kind.value, reason=action.reason))
+        self.steps.append(
+            ShiftStep(metrics=metrics, decision=action.kind.value, reason=action.reason, observed=self.observed)
+        )
         self.log(f"{step.kind.value} at {step.weight} %: {action.reason} -> {action.kind.value}")
         return action
 
@@ -162,7 +171,9 @@ class TrafficShift:
             reason = may_begin(self.plan, state, self.candidate, overridden=self.overridden)
             paused, before = self.paused(), paused
             state = around_pause(state, paused=bool(paused), before=bool(before))
-            if not reason and not paused and state.seconds >= ENTRY_SECONDS:
+            if (not reason or self.observing) and not paused and state.seconds >= ENTRY_SECONDS:
+                if reason:
+                    self.observed = WouldHave(what="wait", where=f"before {place_of(step)}", reason=reason)
                 return None
             shown = reason or "Production is looked at before the first users are given away."
             metrics, against = step_metrics(state, self.candidate), findings(self.plan, state, self.candidate)
@@ -251,7 +262,12 @@ class TrafficShift:
             seen.add(state.seconds, judgement.against)
             paused, before = self.paused(), paused
             action = next_action(self.plan, state, judgement, paused=bool(paused or before))
-            look = Look(at=self.now(), reason=judgement.reason, weight=state.step.weight, paused=paused)
+            if self.observing:
+                action, would = let_go_on(
+                    self.plan, state, judgement, action, self.candidate, paused=bool(paused or before)
+                )
+                self._note(would)
+            look = Look(at=self.now(), reason=action.reason, weight=state.step.weight, paused=paused)
             self._show(state, judgement.metrics, judgement.against, look)
             if action.kind is not ActionKind.WAIT:
                 return action, judgement.replace(metrics=judgement.metrics.replace(evidence=seen.lines)), state
@@ -262,6 +278,12 @@ class TrafficShift:
             state = around_pause(state, paused=bool(paused), before=bool(before))
             self._set_rates(probe_rate(self.plan, state, snapshot, self.candidate), control_rate(state))
             self.sleep(POLL_SECONDS)
+
+    def _note(self, would: WouldHave | None) -> None:
+        """What would have ended the step first; that it would have waited before it is less."""
+        if would and (self.observed is None or self.observed.what == ActionKind.WAIT):
+            self.observed = would
+            self.log(f"The policy only observes; it would {would.sentence}.")
 
     def _show(self, state: StepState, metrics: StepMetrics, against: Sequence[Finding], look: Look) -> None:
         """Let people see this look."""

@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from banana_delivery.policies.calendar import FreezeWindow
 from banana_delivery.policy.asset_records import PolicyStamp
 from banana_delivery.policy.gate import Approvers
+from banana_delivery.policy.hindsight.would_have import Mode
 from banana_delivery.policy.model import Model, StoredRecord
 from banana_delivery.policy.own_metrics.judging import plan_beside
 from banana_delivery.policy.own_metrics.metric import MOST_METRICS, OwnMetric
@@ -38,6 +39,7 @@ class ReleasePolicy(Model):
 
     Attributes:
         name: what reports and records call it; the file's own name if it is left out.
+        mode: `act`, or `observe`: judge, record and report what it would have done, and let the release go on.
         plan: the steps of a rollout, its limits, and the risk it may take.
         quality: what a candidate may lose beside production on the labelled images.
         performance: how much slower than production it may be in staging.
@@ -47,6 +49,7 @@ class ReleasePolicy(Model):
     """
 
     name: Annotated[str, Field(pattern=NAME)]
+    mode: Mode = Mode.ACT
     plan: Plan
     quality: QualityMargins = QualityMargins()
     performance: PerformanceMargins = PerformanceMargins()
@@ -89,12 +92,19 @@ class Rules(StoredRecord):
         digest: of the whole policy.
         plan: the rollout plan.
         metrics: the team's own.
+        mode: whether it acts by the evidence.
     """
 
     run_id: str
     digest: str
     plan: Plan
     metrics: tuple[OwnMetric, ...] = ()
+    mode: Mode = Mode.ACT
+
+    @property
+    def observes(self) -> bool:
+        """Whether the evidence ends nothing."""
+        return self.mode is Mode.OBSERVE
 
     @property
     def plan_of_limits(self) -> Plan:

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from banana_delivery.policy.hindsight.would_have import WouldHave
 from banana_delivery.policy.model import Colour, ImageRef, Outcome, StoredModel, StoredRecord
 from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison
 from banana_delivery.policy.quality.gates import QualityVerdict
@@ -62,6 +63,7 @@ class AbVerdict(StoredModel):
         digest: what was measured.
         reason: one sentence with the numbers.
         at: seconds since the epoch.
+        observed: whether the policy only observed, so that it keeps nobody out.
         order: its place in the audit trail, which no clock decides; known once it was read from there.
     """
 
@@ -69,6 +71,7 @@ class AbVerdict(StoredModel):
     digest: str
     reason: str
     at: float
+    observed: bool = False
     order: int = Field(default=0, exclude=True)
 
 
@@ -243,6 +246,7 @@ class StagingRecord(StoredRecord):
         replicas: how many.
         tests: the smoke, integration and performance table.
         quality: the staged image on the labelled images.
+        observed: whether the policy only observes, so that a comparison keeps nobody out.
         seconds_to_ready: from deploy to the last replica answering.
         seconds: wall-clock time.
     """
@@ -253,6 +257,7 @@ class StagingRecord(StoredRecord):
     quality: QualityRecord
     seconds_to_ready: float
     seconds: float
+    observed: bool = False
 
     @property
     def failed_tests(self) -> tuple[TestRow, ...]:
@@ -271,6 +276,7 @@ class AbRecord(StoredRecord):
         traffic: errors and latency under production traffic; None if it was not needed.
         quality: the same labelled images to staging and production.
         seconds: wall-clock time.
+        observed: what was not done to its users, as the policy only observes.
     """
 
     ref: ImageRef
@@ -280,6 +286,7 @@ class AbRecord(StoredRecord):
     traffic: StepMetrics | None
     quality: QualityRecord
     seconds: float
+    observed: WouldHave | None = None
 
 
 class ShiftStep(StoredModel):
@@ -289,6 +296,7 @@ class ShiftStep(StoredModel):
         metrics: what was seen.
         decision: what was done about it.
         reason: why, in one sentence.
+        observed: what was not done, as the policy only observes.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"figures": "metrics"}
@@ -296,6 +304,7 @@ class ShiftStep(StoredModel):
     metrics: StepMetrics
     decision: str
     reason: str
+    observed: WouldHave | None = None
 
 
 class PolicyStamp(StoredModel):
@@ -338,6 +347,7 @@ class AttemptRecord(StoredRecord):
         revoked: whether this took the version out of service for being bad.
         revokes: the run whose release it took out, if that is known: what that run says later counts no more.
         policy: what it was judged by; None in records of earlier versions.
+        observed: what was not done, as the policy only observes.
         order: its place in the audit trail, which no clock decides; known once it was read from there.
     """
 
@@ -362,4 +372,5 @@ class AttemptRecord(StoredRecord):
     revoked: bool = False
     revokes: str = ""
     policy: PolicyStamp | None = None
+    observed: tuple[WouldHave, ...] = ()
     order: int = Field(default=0, exclude=True)

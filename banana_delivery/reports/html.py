@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, QualityRecord, ShiftStep, StagingRecord
+from banana_delivery.policy.hindsight.would_have import DEEDS
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import CONSEQUENCES, Score
 from banana_delivery.policy.rollout.metrics import StepMetrics
@@ -51,6 +52,7 @@ def html_report(
     content = [
         f'<h1 class="{_class(attempt.outcome)}">{in_html(headline(attempt))}</h1>',
         *_reason(attempt),
+        *_observed(attempt),
         _facts(attempt).as_html("facts"),
         *_rollout(attempt, budget_seconds, plots, "Rollout"),
         *_earlier(attempt, release, budget_seconds, plots),
@@ -78,6 +80,18 @@ def _reason(attempt: AttemptRecord) -> Iterator[str]:
     """Why, in one sentence; of a release it is only what was seen last, for which the steps have a table."""
     if attempt.outcome is not Outcome.RELEASED or not attempt.steps:
         yield f'<p class="reason">{in_html(attempt.reason)}</p>'
+
+
+def _observed(attempt: AttemptRecord) -> Iterator[str]:
+    """What was not done, since the policy only observes."""
+    if not attempt.observed:
+        return
+    rows = [
+        [one.where, DEEDS.get(one.what, one.what), "" if one.seconds is None else f"{one.seconds:.0f} s", one.reason]
+        for one in attempt.observed
+    ]
+    yield "<h2>The policy only observes. It would have</h2>"
+    yield Grid(("at", "done", "after", "why"), rows).as_html()
 
 
 def _facts(attempt: AttemptRecord) -> Grid:

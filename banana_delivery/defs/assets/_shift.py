@@ -23,5 +23,6 @@ def equip(
         source: of the team's own metrics.
     """
     shift.overridden, shift.paused = run.override(shift.image) is not None, run.paused
+    shift.observing = rules.observes
     shift.own = own_metrics(rules.metrics, source, rules.plan, production, shift.image)
     return shift

@@ -78,17 +78,20 @@ def _report(
         raise GateError(block.reason)
     quality = measure_quality(run, target, evaluator, ref, fresh=Environment.PRODUCTION)
     step = None
-    if not block and quality.verdict is not Verdict.FAIL:
+    lets = run.observes and quality.absolute.passed
+    if not block and (lets or quality.verdict is not Verdict.FAIL):
         step = _meet_users(run, target, evaluator, source, clock, lease, ref)
     verdict, reason = ab_verdict(step, quality, block)
+    observed = lets and step is not None and step.decision == ActionKind.SET_WEIGHT
     return AbRecord(
         ref=ref,
         colour=production.idle,
         against=production.live,
-        verdict=AbVerdict(verdict=verdict, digest=ref.digest, reason=reason, at=clock.time()),
+        verdict=AbVerdict(verdict=verdict, digest=ref.digest, reason=reason, at=clock.time(), observed=observed),
         traffic=step.metrics if step else None,
         quality=quality,
         seconds=time.monotonic() - start,
+        observed=step.observed if step else None,
     )
 
 

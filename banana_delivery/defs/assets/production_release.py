@@ -21,8 +21,10 @@ from banana_delivery.images.base import ImageStore
 from banana_delivery.names import STABLE_TAG
 from banana_delivery.policies.document import Rules
 from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord
+from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord, StagingRecord
 from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
+from banana_delivery.policy.hindsight.whole import observed_of
+from banana_delivery.policy.hindsight.would_have import WouldHave, summary
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord
 from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.decision import Action, ActionKind
@@ -93,7 +95,7 @@ def _pass_gate(run: DeliveryRun, ref: ImageRef) -> GateDecision:
         GateError: if the gate refuses.
     """
     verdicts = run.audit_log.verdicts(run.version)
-    decision = evaluate_gate(run.version, ref.digest, verdicts=verdicts, **run.gate_inputs)
+    decision = evaluate_gate(run.version, ref.digest, verdicts=verdicts, observing=run.observes, **run.gate_inputs)
     if decision.status is GateStatus.REFUSED:
         raise GateError(decision.reason)
     return decision
@@ -241,9 +243,10 @@ class _Release:
         outcome = outcomes[action.kind]
         live = self.ref if outcome is Outcome.RELEASED else before.live
         metrics = [step.metrics for step in shift.steps]
+        observed = self._observed(shift) if self.rules.observes else ()
         return self.run.end(
             outcome,
-            action.reason,
+            f"{summary(observed)} {action.reason}" if self.rules.observes else action.reason,
             digest=self.ref.digest,
             previous_digest=before.live.digest if before.live else "",
             serving_version=live.version if live else "",
@@ -254,4 +257,12 @@ class _Release:
             rollback_seconds=guard.rollback_seconds,
             basis=self.decision.basis,
             revoked=outcome is Outcome.ROLLED_BACK,
+            observed=observed,
         )
+
+    def _observed(self, shift: TrafficShift) -> tuple[WouldHave, ...]:
+        """What a policy that only observes would have done, from staging on."""
+        log, version = self.run.audit_log, self.run.version
+        staging = log.latest(StagingRecord, "staging_release", version)
+        report = log.latest(AbRecord, "ab_report", version)
+        return observed_of(self.ref, staging, report, shift.steps)
