@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from banana_delivery.delivery.evidence.kept import keep_beside
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.errors import BadSettingsError, TargetError
 from banana_delivery.notifications.messages import report_name
@@ -114,6 +115,7 @@ class AttemptRecorder:
         log.log(attempt, report=report_file(self.settings, attempt))
         self._say_in_run(log, attempt)
         self._write_report(log, attempt)
+        keep_beside(report_file(self.settings, attempt), self.settings.home, attempt.run_id)
         return self.publisher.publish(attempt, log.made)
 
     def _say_in_run(self, log: AuditLog, attempt: AttemptRecord) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NoReturn, TypeVar
 
+from banana_delivery.delivery.evidence.kept import LookBook
 from banana_delivery.delivery.evidence.own import OwnMetrics
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.live.beside import Beside
@@ -95,6 +96,7 @@ class TrafficShift:
         now: seconds since the epoch, for people and for the record.
         paused: asks who keeps the rollout where it is, and why; empty if nobody does.
         own: the team's own metrics; None without any.
+        looks: keeps what was looked at; None where nobody does.
         observing: whether the policy only observes.
         observed: what it would have done first in the step under way.
         steps: what was seen so far.
@@ -115,6 +117,7 @@ class TrafficShift:
     control: Load | None = None
     overridden: bool = False
     own: OwnMetrics | None = None
+    looks: LookBook | None = None
     observing: bool = False
     observed: WouldHave | None = None
     steps: list[ShiftStep] = field(default_factory=list)
@@ -137,10 +140,17 @@ class TrafficShift:
         snapshot = self.retry(lambda: self.target.traffic(Environment.PRODUCTION))
         self.retry(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
         state = begin_step(self.plan, step, snapshot, paired=self.paired)
+        if self.looks:
+            asked = self.own.metrics if self.own else ()
+            self.looks.begin(
+                state, self.candidate, self.image.digest, asked, overridden=self.overridden, first=not self.control
+            )
         action, judgement, state = self._poll_until_decided(state)
         self.last, self.paired = state, state.paired
         if action.kind is ActionKind.ROLL_BACK and needs_trial(judgement) and self.control is not None:
             action = self._try(state, judgement)
+        if self.looks:
+            self.looks.end(judgement.verdict, action)
         metrics = judgement.metrics.replace(began_at=began_at)
         self.steps.append(
             ShiftStep(metrics=metrics, decision=action.kind.value, reason=action.reason, observed=self.observed)
@@ -261,6 +271,8 @@ class TrafficShift:
                 judgement = self.own.assess(judgement, state)
             seen.add(state.seconds, judgement.against)
             paused, before = self.paused(), paused
+            if self.looks:
+                self.looks.add(snapshot, paused=bool(paused), own=self.own.latest if self.own else {})
             action = next_action(self.plan, state, judgement, paused=bool(paused or before))
             if self.observing:
                 action, would = let_go_on(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from banana_delivery.defs.assets._run import DeliveryRun
+from banana_delivery.delivery.evidence.kept import look_book
 from banana_delivery.delivery.evidence.own import own_metrics
 from banana_delivery.delivery.traffic_shift import TrafficShift
 from banana_delivery.evaluation.own_metrics.base import MetricSource
@@ -24,5 +25,6 @@ def equip(
     """
     shift.overridden, shift.paused = run.override(shift.image) is not None, run.paused
     shift.observing = rules.observes
+    shift.looks = look_book(run.settings.home, run.run_id)
     shift.own = own_metrics(rules.metrics, source, rules.plan, production, shift.image)
     return shift
