@@ -24,7 +24,8 @@ def secrets_of(settings: BaseModel) -> Iterator[str]:
     """Every secret value that this process knows: of the settings, and of other programs' variables."""
     for name in type(settings).model_fields:
         value = getattr(settings, name)
-        for item in value if isinstance(value, list) else [value]:
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+        for item in items:
             if isinstance(item, SecretStr):
                 yield item.get_secret_value()
                 yield from _secret_parts(item.get_secret_value())

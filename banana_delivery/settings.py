@@ -212,6 +212,13 @@ class Settings(BaseSettings):
         description="PodTemplate, in the delivery's own namespace, of the Job that exports; empty: its own pod does.",
     )
 
+    # What a team measures itself.
+    metric_tokens: dict[str, SecretStr] = Field(
+        default={},
+        description="By the address of a metric in the release policy, what is shown there: a bearer token, or "
+        "`user:password`; as JSON.",
+    )
+
     # Images.
     registry_repository: str = Field(default="", description="Where releases are pushed, host/path without a tag.")
     registry_username: str = Field(default="", description="Login there; empty: what docker login left.")

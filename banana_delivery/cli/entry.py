@@ -64,6 +64,7 @@ for command in (
     judging.holdout,
     scoring.scorecard,
     judging.policy,
+    judging.backtest,
 ):
     waits = command in {delivering.deliver, delivering.redeploy, deciding.approve, judging.check}
     app.command(command.__name__.replace("_", "-"), epilog=exit_codes() if waits else None)(command)

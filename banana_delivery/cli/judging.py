@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,10 @@ from banana_delivery.cli.common import cleared_up, console, errors
 from banana_delivery.policy.model import Outcome
 from banana_delivery.quoting import in_terminal, visible
 from banana_delivery.settings import load_settings
+
+if TYPE_CHECKING:
+    from banana_delivery.delivery.evidence.backtest import Judged
+    from banana_delivery.policy.hindsight.replay import Course, Replay
 
 MOST_PAIRS = 10
 """Of each kind that are named."""
@@ -180,3 +185,73 @@ def _show_difference(before: str, after: str) -> None:
     old, new = (load_policy(source).text.splitlines() for source in (before, after))
     for line in difflib.unified_diff(old, new, before, after, lineterm="", n=0):
         typer.echo(visible(line))
+
+
+def backtest(
+    policy: Annotated[str, typer.Option(help="A policy file, or standard, seed or demo.")],
+    last: Annotated[int, typer.Option(min=1, help="How many of the latest attempts.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as one JSON document, for programs.")] = False,
+) -> None:
+    """Show which past attempts would have ended otherwise by another policy, when, and after how many bad requests."""
+    from rich.progress import Progress
+
+    from banana_delivery.cli.common import audit_trail
+    from banana_delivery.delivery.evidence.backtest import backtest as judge
+    from banana_delivery.policies.reading import load_policy
+    from banana_delivery.reports.promise import backtest_view
+
+    other, settings = load_policy(policy), load_settings()
+    with audit_trail(settings) as log, Progress(console=errors, transient=True) as bar:
+        task = bar.add_task("Attempts", total=None)
+        found = judge(other, log, settings, last, lambda done: bar.update(task, completed=done))
+    if as_json:
+        typer.echo(json.dumps({"policy": other.name, "digest": other.digest, "attempts": _as_json(found)}, indent=2))
+        return
+    judged = [one for one in found if one.replay]
+    rows = [_row(one, one.replay) for one in judged if one.replay]
+    lacking = [
+        f"Version {one.attempt.version} ({_day(one.attempt.at)}) is not replayable: {one.why}."
+        for one in found
+        if not one.replay
+    ]
+    notes = dict.fromkeys(note for one in judged if one.replay for note in one.replay.notes)
+    differing = sum(one.replay.differs for one in judged if one.replay)
+    console.print(backtest_view(other.name, rows, [*notes, *lacking], differing))
+
+
+def _row(one: Judged, replay: Replay) -> list[str]:
+    changed = replay.replayed if replay.differs else None
+    return [
+        one.attempt.version,
+        _day(one.attempt.at),
+        _course(replay.recorded),
+        _course(changed) if changed else "the same",
+        changed.reason if changed else "",
+    ]
+
+
+def _course(course: Course) -> str:
+    where = "" if course.ended == "went on" else f" in {course.where}"
+    return f"{course.ended}{where} after {course.seconds:.0f} s, {course.bad:,} bad"
+
+
+def _day(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+
+
+def _as_json(found: Sequence[Judged]) -> list[dict[str, object]]:
+    return [
+        {
+            "version": one.attempt.version,
+            "at": one.attempt.at,
+            "run_id": one.attempt.run_id,
+            "outcome": one.attempt.outcome,
+            "replayable": one.replay is not None,
+            **(
+                {"differs": one.replay.differs, **one.replay.model_dump(mode="json")}
+                if one.replay
+                else {"why": one.why}
+            ),
+        }
+        for one in found
+    ]

@@ -139,7 +139,9 @@ def tests_pass(staging_release: StagingRecord) -> dg.AssetCheckResult:
 def quality(staging_release: StagingRecord) -> dg.AssetCheckResult:
     """The staged image finds what is on the labelled images, and not less than production does."""
     judged = staging_release.quality
-    return _answer(judged.verdict is not Verdict.FAIL, judged.reason, numbers=quality_numbers(judged))
+    lets = staging_release.observed and judged.absolute.passed
+    passed = judged.verdict is not Verdict.FAIL
+    return _answer(passed, judged.reason, blocks=not lets, numbers=quality_numbers(judged))
 
 
 @_check("ab_report", "verdict")
@@ -148,7 +150,8 @@ def verdict(ab_report: AbRecord) -> dg.AssetCheckResult:
     found = ab_report.verdict.verdict
     sentence = f"{found}: {ab_report.verdict.reason}"
     numbers = {**quality_numbers(ab_report.quality), **traffic_numbers(ab_report.traffic)}
-    return _answer(found is Verdict.PASS, sentence, blocks=found is not Verdict.INCONCLUSIVE, numbers=numbers)
+    blocks = found is not Verdict.INCONCLUSIVE and not ab_report.verdict.observed
+    return _answer(found is Verdict.PASS, sentence, blocks=blocks, numbers=numbers)
 
 
 def build_checks(location: CodeLocation) -> list[dg.AssetChecksDefinition]:

@@ -25,6 +25,7 @@ from banana_delivery.defs.schedules import build_schedules
 from banana_delivery.defs.sensors import build_sensors
 from banana_delivery.errors import BadSettingsError, ImageError
 from banana_delivery.evaluation.http import HttpEvaluator
+from banana_delivery.evaluation.own_metrics.asking import HttpMetrics
 from banana_delivery.export.apart.job import exporter_for
 from banana_delivery.model_registry.mlflow import MlflowRegistry
 from banana_delivery.model_registry.webhooks.bell import bell_for
@@ -59,6 +60,7 @@ def build_resources(settings: Settings) -> Resources:
         notifier=notifier_for(settings),
         plots=Plots(),
         clock=SystemClock(),
+        metric_source=HttpMetrics(settings.metric_tokens),
         bell=bell_for(settings),
     )
 

@@ -9,6 +9,8 @@ from functools import cached_property
 from banana_delivery.delivery.publish_outcome import OutcomePublisher, PendingMarks
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.evaluation.base import Evaluator
+from banana_delivery.evaluation.own_metrics.asking import HttpMetrics
+from banana_delivery.evaluation.own_metrics.base import MetricSource
 from banana_delivery.export.export import Artifact
 from banana_delivery.images.base import ImageStore
 from banana_delivery.model_registry.base import ModelRegistry
@@ -40,6 +42,7 @@ class Resources:
         notifier: how people are told.
         plots: how pictures are drawn.
         clock: how time passes between two polls of a rollout.
+        metric_source: knows the figures of the team's own metrics.
         bell: rings when the registry may have something new.
     """
 
@@ -52,6 +55,7 @@ class Resources:
     notifier: Notifier
     plots: Plots
     clock: Clock
+    metric_source: MetricSource = field(default_factory=HttpMetrics)
     bell: Bell = field(default_factory=NoBell)
 
     @cached_property

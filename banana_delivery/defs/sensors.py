@@ -21,7 +21,7 @@ from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.delivery.rescue.ticks import noted
 from banana_delivery.delivery.scale_down import scale_down_if_due, scale_staging_down_if_due
 from banana_delivery.delivery.upkeep.room import Room
-from banana_delivery.delivery.watch import act_on, assess_held, assess_production, traffic_with_control
+from banana_delivery.delivery.watch import act_on, assess_held, assess_production, leave_alone, traffic_with_control
 from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, TargetError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.images.base import ImageStore
@@ -222,7 +222,8 @@ def production_watch(
     context.update_cursor(watched.cursor)
     audit_log = AuditLog(context.instance, _here(context, settings))
     rollback = EmergencyRollback(release_target, recorder, audit_log, context.log.info, image_store)
-    return dg.SkipReason(act_on(watched, production, rollback))
+    leaves = watched.reason and watched.by_evidence and rules is not None and rules.observes
+    return dg.SkipReason((leave_alone if leaves else act_on)(watched, production, rollback))
 
 
 @_sensor(

@@ -10,22 +10,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from banana_delivery.delivery.evidence.kept import keep_beside
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.errors import BadSettingsError, TargetError
 from banana_delivery.evaluation.worst import file_of, read_worst
 from banana_delivery.notifications.messages import report_name
 from banana_delivery.policies.document import Rules
 from banana_delivery.policies.reading import PolicyFile
-from banana_delivery.policy.asset_records import (
-    AbRecord,
-    ArtifactRecord,
-    AttemptRecord,
-    ImageRecord,
-    PolicyStamp,
-    StagingRecord,
-)
+from banana_delivery.policy.asset_records import AbRecord, ArtifactRecord, AttemptRecord, ImageRecord, StagingRecord
 from banana_delivery.policy.model import Environment
 from banana_delivery.policy.outcomes import outcome_of_run
+from banana_delivery.policy.rollout.plan import PolicyStamp
 from banana_delivery.policy.tracing.spans import Known, trace_of
 from banana_delivery.reports.plots import Plots, rollout_picture
 from banana_delivery.runs.audit_log import AuditLog
@@ -125,6 +120,7 @@ class AttemptRecorder:
         log.log(attempt, report=report_file(self.settings, attempt))
         self._say_in_run(log, attempt)
         self._write_report(log, attempt)
+        keep_beside(report_file(self.settings, attempt), self.settings.home, attempt.run_id)
         told = self.publisher.publish(attempt, log.made)
         self._trace(log, attempt)
         return told

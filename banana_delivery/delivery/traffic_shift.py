@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NoReturn, TypeVar
 
+from banana_delivery.delivery.evidence.kept import LookBook
+from banana_delivery.delivery.evidence.own import OwnMetrics
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.live.beside import Beside
 from banana_delivery.delivery.recovery import shelter
@@ -17,8 +19,10 @@ from banana_delivery.errors import DriftError, FencedError, TargetError
 from banana_delivery.evaluation.base import Evaluator, Load, Log
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import ShiftStep
-from banana_delivery.policy.drift import Observed, find_drift
-from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, RolloutRecord, TrafficSnapshot
+from banana_delivery.policy.drift import detect_drift
+from banana_delivery.policy.hindsight.observing import let_go_on, place_of
+from banana_delivery.policy.hindsight.would_have import WouldHave
+from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import Finding, StepState, begin_step, findings, observe
 from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.decision import (
@@ -94,6 +98,10 @@ class TrafficShift:
         sleep: waits so many seconds between two polls.
         now: seconds since the epoch, for people and for the record.
         paused: asks who keeps the rollout where it is, and why; empty if nobody does.
+        own: the team's own metrics; None without any.
+        looks: keeps what was looked at; None where nobody does.
+        observing: whether the policy only observes.
+        observed: what it would have done first in the step under way.
         steps: what was seen so far.
         last: how the last step stood when it was decided.
         paired: probes of both colours compared, since the A/B began.
@@ -112,6 +120,10 @@ class TrafficShift:
     paused: Callable[[], str] = lambda: ""
     control: Load | None = None
     overridden: bool = False
+    own: OwnMetrics | None = None
+    looks: LookBook | None = None
+    observing: bool = False
+    observed: WouldHave | None = None
     steps: list[ShiftStep] = field(default_factory=list)
     last: StepState | None = None
     paired: Paired = NOT_COMPARED
@@ -133,6 +145,7 @@ class TrafficShift:
         return action
 
     def _once(self, step: Step) -> Action:
+        self.observed = None
         hindered = self._wait_for_production(step)
         if hindered:
             return hindered
@@ -141,12 +154,21 @@ class TrafficShift:
         snapshot = self.retry(lambda: self.target.traffic(Environment.PRODUCTION))
         self.retry(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
         state = begin_step(self.plan, step, snapshot, paired=self.paired, tried=self.tried, split=split)
+        if self.looks:
+            asked = self.own.metrics if self.own else ()
+            self.looks.begin(
+                state, self.candidate, self.image.digest, asked, overridden=self.overridden, first=not self.control
+            )
         action, judgement, state = self._poll_until_decided(state)
         self.last, self.paired = state, state.paired
         if action.kind is ActionKind.ROLL_BACK and needs_trial(judgement) and self.control is not None:
             action = self._try(state, judgement)
+        if self.looks:
+            self.looks.end(judgement.verdict, action)
         metrics = judgement.metrics.replace(began_at=began_at, paired=self.paired, tried=self.tried)
-        self.steps.append(ShiftStep(metrics=metrics, decision=action.kind.value, reason=action.reason))
+        self.steps.append(
+            ShiftStep(metrics=metrics, decision=action.kind.value, reason=action.reason, observed=self.observed)
+        )
         self.log(f"{step.kind.value} at {step.weight} %: {action.reason} -> {action.kind.value}")
         return action
 
@@ -179,7 +201,9 @@ class TrafficShift:
             reason = may_begin(self.plan, state, self.candidate, overridden=self.overridden)
             paused, before = self.paused(), paused
             state = around_pause(state, paused=bool(paused), before=bool(before))
-            if not reason and not paused and state.seconds >= ENTRY_SECONDS:
+            if (not reason or self.observing) and not paused and state.seconds >= ENTRY_SECONDS:
+                if reason:
+                    self.observed = WouldHave(what="wait", where=f"before {place_of(step)}", reason=reason)
                 return None
             shown = reason or "Production is looked at before the first users are given away."
             metrics, against = step_metrics(state, self.candidate), findings(self.plan, state, self.candidate)
@@ -213,7 +237,7 @@ class TrafficShift:
                 return
             self.last = observe(self.plan, self.last, snapshot, self.candidate)
             before = self.steps[-1].metrics
-            kept = {"evidence": before.evidence, "began_at": before.began_at, "tried": before.tried}
+            kept = {"evidence": before.evidence, "began_at": before.began_at, "tried": before.tried, "own": before.own}
             metrics = step_metrics(self.last, self.candidate).replace(**kept, paired=before.paired)
             if metrics.requests == self.steps[-1].metrics.requests:
                 return
@@ -266,10 +290,19 @@ class TrafficShift:
             judgement, state = assess_step(
                 self.plan, state, snapshot, self.candidate, self.image.digest, overridden=self.overridden
             )
+            if self.own:
+                judgement = self.own.assess(judgement, state)
             seen.add(state.seconds, judgement.against)
             paused, before = self.paused(), paused
+            if self.looks:
+                self.looks.add(snapshot, paused=bool(paused), own=self.own.latest if self.own else {})
             action = next_action(self.plan, state, judgement, paused=bool(paused or before))
-            look = Look(at=self.now(), reason=judgement.reason, weight=state.step.weight, paused=paused)
+            if self.observing:
+                action, would = let_go_on(
+                    self.plan, state, judgement, action, self.candidate, paused=bool(paused or before)
+                )
+                self._note(would)
+            look = Look(at=self.now(), reason=action.reason, weight=state.step.weight, paused=paused)
             self._show(state, judgement.metrics, judgement.against, look)
             if action.kind is not ActionKind.WAIT:
                 return action, judgement.replace(metrics=judgement.metrics.replace(evidence=seen.lines)), state
@@ -280,6 +313,12 @@ class TrafficShift:
             state = around_pause(state, paused=bool(paused), before=bool(before))
             self._set_rates(probe_rate(self.plan, state, snapshot, self.candidate), control_rate(state))
             self.sleep(POLL_SECONDS)
+
+    def _note(self, would: WouldHave | None) -> None:
+        """What would have ended the step first; that it would have waited before it is less."""
+        if would and (self.observed is None or self.observed.what == ActionKind.WAIT):
+            self.observed = would
+            self.log(f"The policy only observes; it would {would.sentence}.")
 
     def _show(self, state: StepState, metrics: StepMetrics, against: Sequence[Finding], look: Look) -> None:
         """Let people see this look."""
@@ -339,11 +378,3 @@ class TrafficShift:
     def _say(self, error: TargetError) -> None:
         self.log(f"No answer, trying again: {error}")
         self.lease.check()
-
-
-def detect_drift(record: RolloutRecord, observed: Observed) -> str:
-    """One sentence about what somebody else changed; empty if everything is as the pipeline left it.
-
-    Replicas that fall silent by themselves are judged by their traffic, like any release.
-    """
-    return next((drift.sentence for drift in find_drift(record, observed) if drift.is_edit), "")

@@ -11,7 +11,8 @@ from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.delivery.traffic_shift import probing
 from banana_delivery.errors import BananaDeliveryError, GoneAlreadyError
 from banana_delivery.evaluation.base import Evaluator
-from banana_delivery.notifications.alarms import rollback_failed, wrong_release
+from banana_delivery.notifications.alarms import only_observed, rollback_failed, wrong_release
+from banana_delivery.policy.hindsight.observing import by_evidence
 from banana_delivery.policy.model import Environment, RolloutRecord, StoredRecord, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import StepState, begin_step
 from banana_delivery.policy.rollout.decision import CONTROL_RATE, StepVerdict, assess_step
@@ -48,6 +49,7 @@ class Watched:
         cursor: for the next look.
         reason: why production must be rolled back; empty if it need not.
         detail: one sentence about the look.
+        by_evidence: whether it is for what was counted, rather than that nobody answers.
         failing: how many times in a row it had to be rolled back at this look and those before, this one included.
         stranger: why what answers is not what is recorded; empty if it is. A rollback would not help against that.
     """
@@ -57,6 +59,7 @@ class Watched:
     detail: str
     stranger: str = ""
     failing: int = 0
+    by_evidence: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,10 @@ def assess_production(
     judgement, state = assess_step(plan, state, snapshot, record.active, record.live.digest)
     if judgement.verdict is StepVerdict.FAIL and not judgement.wrong_release:
         again = kept.replace(state=None, failing=kept.failing + 1)
-        return Watched(again.model_dump_json(), judgement.reason, judgement.reason, failing=again.failing)
+        counted = by_evidence(judgement)
+        return Watched(
+            again.model_dump_json(), judgement.reason, judgement.reason, failing=again.failing, by_evidence=counted
+        )
     if judgement.verdict is not StepVerdict.CONTINUE:
         anew = kept.replace(state=None, failing=0, starts=kept.starts + (not judgement.wrong_release))
         stranger = judgement.reason if judgement.wrong_release else ""
@@ -142,6 +148,18 @@ def act_on(watched: Watched, production: RolloutRecord, rollback: EmergencyRollb
             tell(rollback_failed(model, "", live.digest, url, why=str(error), occasion=occasion))
         return f"Rolling back version {live.version} failed {watched.failing} times; the next look tries again: {error}"
     return done.reason
+
+
+def leave_alone(watched: Watched, production: RolloutRecord, rollback: EmergencyRollback) -> str:
+    """Tell people what a policy that only observes does not do; once for each time that it would have begun to.
+
+    Returns:
+        One sentence about it.
+    """
+    live, publisher = production.live, rollback.recorder.publisher
+    if live and watched.failing == 1:
+        publisher.tell(only_observed(publisher.model, live.version, live.digest, watched.reason, production.generation))
+    return f"The policy only observes; it would have rolled back: {watched.reason}"
 
 
 def is_told(failing: int) -> bool:

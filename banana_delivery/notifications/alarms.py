@@ -228,6 +228,24 @@ def wrong_release(model: str, version: str, why: str) -> Notice:
     )
 
 
+def only_observed(model: str, version: str, digest: str, reason: str, generation: int) -> Notice:
+    """The message that production would have been rolled back, by a policy that only observes.
+
+    Args:
+        model: registered model in MLflow.
+        version: that serves.
+        digest: its image.
+        reason: why, in one sentence.
+        generation: of production's record; the same for as long as nobody changes it.
+    """
+    return Notice(
+        key=f"only observed/{digest}/{generation}",
+        title=f"{model} version {version} fails in production, and its policy only observes",
+        body=body_of([reason, "Nothing was done.", f"Next: if users suffer: {commands.rollback(version)}"]),
+        urgency=Urgency.URGENT,
+    )
+
+
 def bad_channels(model: str, problems: Sequence[str]) -> Notice:
     """The message that people are not told where they were to be.
 

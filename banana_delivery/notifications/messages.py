@@ -167,7 +167,7 @@ def notice(
         title=f"{model} version {attempt.version} {headline}{f', {trouble}' if trouble else ''}",
         body=body_of(lines),
         urgency=Urgency.URGENT if trouble else CONSEQUENCES[attempt.outcome].urgency,
-        tone=Tone.FAILURE if trouble else TONES[attempt.outcome],
+        tone=Tone.FAILURE if trouble else Tone.WARNING if attempt.observed else TONES[attempt.outcome],
         at=attempt.at,
         links=links,
         report=report,

@@ -11,18 +11,20 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from banana_delivery.policies.calendar import FreezeWindow
-from banana_delivery.policy.asset_records import PolicyStamp
 from banana_delivery.policy.gate import Approvers
+from banana_delivery.policy.hindsight.would_have import Mode
 from banana_delivery.policy.model import Model, StoredRecord
+from banana_delivery.policy.own_metrics.judging import plan_beside
+from banana_delivery.policy.own_metrics.metric import MOST_METRICS, OwnMetric
 from banana_delivery.policy.performance import PerformanceMargins
 from banana_delivery.policy.quality.margins import QualityMargins
-from banana_delivery.policy.rollout.plan import Plan
+from banana_delivery.policy.rollout.plan import Plan, PolicyStamp
 
 SCHEMA_ID = "release-policy.schema.json"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
@@ -36,19 +38,32 @@ class ReleasePolicy(Model):
 
     Attributes:
         name: what reports and records call it; the file's own name if it is left out.
+        mode: `act`, or `observe`: judge, record and report what it would have done, and let the release go on.
         plan: the steps of a rollout, its limits, and the risk it may take.
         quality: what a candidate may lose beside production on the labelled images.
         performance: how much slower than production it may be in staging.
+        metrics: what the team measures itself, and a candidate may not break.
         approvers: whose word lets a version in that the evidence does not.
         freeze: the calendar of times in which nothing enters production.
     """
 
     name: Annotated[str, Field(pattern=NAME)]
+    mode: Mode = Mode.ACT
     plan: Plan
     quality: QualityMargins = QualityMargins()
     performance: PerformanceMargins = PerformanceMargins()
+    metrics: tuple[OwnMetric, ...] = ()
     approvers: Approvers = Approvers()
     freeze: tuple[FreezeWindow, ...] = ()
+
+    @model_validator(mode="after")
+    def _tells_metrics_apart(self) -> Self:
+        names = [metric.name for metric in self.metrics]
+        if len(names) > MOST_METRICS:
+            raise ValueError(f"There are {len(names)} metrics, and {MOST_METRICS} are allowed")
+        if twice := next((name for name in names if names.count(name) > 1), ""):
+            raise ValueError(f"Two metrics are called {twice}; give each a name of its own")
+        return self
 
     @cached_property
     def text(self) -> str:
@@ -75,11 +90,25 @@ class Rules(StoredRecord):
         run_id: the delivery that they were set for; it goes on by them whatever the file says by then.
         digest: of the whole policy.
         plan: the rollout plan.
+        metrics: the team's own.
+        mode: whether it acts by the evidence.
     """
 
     run_id: str
     digest: str
     plan: Plan
+    metrics: tuple[OwnMetric, ...] = ()
+    mode: Mode = Mode.ACT
+
+    @property
+    def observes(self) -> bool:
+        """Whether the evidence ends nothing."""
+        return self.mode is Mode.OBSERVE
+
+    @property
+    def plan_of_limits(self) -> Plan:
+        """The plan with what of alpha is its own limits'."""
+        return plan_beside(self.plan, self.metrics)
 
     @classmethod
     def kept(cls, text: str) -> Rules | None:

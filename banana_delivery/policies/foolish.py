@@ -10,6 +10,7 @@ from banana_delivery.policies.calendar import FreezeWindow
 from banana_delivery.policies.document import ReleasePolicy
 from banana_delivery.policies.promise import longest_seconds
 from banana_delivery.policy.gate import Approvers
+from banana_delivery.policy.own_metrics.metric import OwnMetric
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.rollout import e_values
 from banana_delivery.policy.rollout.plan import Plan, all_steps
@@ -35,9 +36,24 @@ def foolish(policy: ReleasePolicy, now: float) -> tuple[str, ...]:
         *_samples(plan),
         *_steps(plan),
         *_quality(policy.quality),
+        *_metrics(policy.metrics),
         *_approvers(policy.approvers),
         *_calendar(policy.freeze, now),
     )
+
+
+def _metrics(metrics: tuple[OwnMetric, ...]) -> Iterator[str]:
+    for metric in metrics:
+        if not metric.counts:
+            yield (
+                f"The metric {metric.name} is a threshold on {metric.consecutive_failures} measurements in a row and "
+                "no test: plan.alpha says nothing of how often it turns a sound candidate back."
+            )
+        if not metric.tells_colours:
+            yield (
+                f"The metric {metric.name} names no release by $colour, $digest or $version: it parks where it fails, "
+                "since nobody can tell the candidate from what serves."
+            )
 
 
 def _approvers(approvers: Approvers) -> Iterator[str]:

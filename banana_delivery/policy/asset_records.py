@@ -11,10 +11,12 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from banana_delivery.policy.hindsight.would_have import WouldHave
 from banana_delivery.policy.model import Colour, ImageRef, Outcome, StoredModel, StoredRecord
 from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison
 from banana_delivery.policy.quality.gates import QualityVerdict
 from banana_delivery.policy.rollout.metrics import StepMetrics
+from banana_delivery.policy.rollout.plan import PolicyStamp
 
 
 class Verdict(StrEnum):
@@ -62,6 +64,7 @@ class AbVerdict(StoredModel):
         digest: what was measured.
         reason: one sentence with the numbers.
         at: seconds since the epoch.
+        observed: whether the policy only observed, so that it keeps nobody out.
         order: its place in the audit trail, which no clock decides; known once it was read from there.
     """
 
@@ -69,6 +72,7 @@ class AbVerdict(StoredModel):
     digest: str
     reason: str
     at: float
+    observed: bool = False
     order: int = Field(default=0, exclude=True)
 
 
@@ -251,6 +255,7 @@ class StagingRecord(StoredRecord):
         replicas: how many.
         tests: the smoke, integration and performance table.
         quality: the staged image on the labelled images.
+        observed: whether the policy only observes, so that a comparison keeps nobody out.
         seconds_to_ready: from deploy to the last replica answering.
         seconds: wall-clock time.
     """
@@ -261,6 +266,7 @@ class StagingRecord(StoredRecord):
     quality: QualityRecord
     seconds_to_ready: float
     seconds: float
+    observed: bool = False
 
     @property
     def failed_tests(self) -> tuple[TestRow, ...]:
@@ -279,6 +285,7 @@ class AbRecord(StoredRecord):
         traffic: errors and latency under production traffic; None if it was not needed.
         quality: the same labelled images to staging and production.
         seconds: wall-clock time.
+        observed: what was not done to its users, as the policy only observes.
     """
 
     ref: ImageRef
@@ -288,6 +295,7 @@ class AbRecord(StoredRecord):
     traffic: StepMetrics | None
     quality: QualityRecord
     seconds: float
+    observed: WouldHave | None = None
 
 
 class ShiftStep(StoredModel):
@@ -297,6 +305,7 @@ class ShiftStep(StoredModel):
         metrics: what was seen.
         decision: what was done about it.
         reason: why, in one sentence.
+        observed: what was not done, as the policy only observes.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"figures": "metrics"}
@@ -304,20 +313,7 @@ class ShiftStep(StoredModel):
     metrics: StepMetrics
     decision: str
     reason: str
-
-
-class PolicyStamp(StoredModel):
-    """The release policy that something was judged by.
-
-    Attributes:
-        name: what it is called.
-        digest: sha256 of its text.
-        text: all that it says, as a policy file; empty if nobody has it any more.
-    """
-
-    name: str
-    digest: str
-    text: str = ""
+    observed: WouldHave | None = None
 
 
 class AttemptRecord(StoredRecord):
@@ -348,6 +344,7 @@ class AttemptRecord(StoredRecord):
         policy: what it was judged by; None in records of earlier versions.
         precision: what the image's model computes in; empty if that is not known.
         precision_reason: why.
+        observed: what was not done, as the policy only observes.
         order: its place in the audit trail, which no clock decides; known once it was read from there.
     """
 
@@ -374,4 +371,5 @@ class AttemptRecord(StoredRecord):
     policy: PolicyStamp | None = None
     precision: str = ""
     precision_reason: str = ""
+    observed: tuple[WouldHave, ...] = ()
     order: int = Field(default=0, exclude=True)

@@ -110,6 +110,14 @@ class Drift(Model):
         return self.kind is DriftKind.SILENT and not self.share
 
 
+def detect_drift(record: RolloutRecord, observed: Observed) -> str:
+    """One sentence about what somebody else changed; empty if everything is as the pipeline left it.
+
+    Replicas that fall silent by themselves are judged by their traffic, like any release.
+    """
+    return next((drift.sentence for drift in find_drift(record, observed) if drift.is_edit), "")
+
+
 def find_drift(record: RolloutRecord, observed: Observed) -> tuple[Drift, ...]:
     """How an environment differs from its record; the sum of their shares is what fails.
 

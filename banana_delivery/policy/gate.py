@@ -42,7 +42,8 @@ class GateDecision(Model):
 
     Attributes:
         status: open, parked or refused.
-        basis: what opened it: ``verdict``, ``redeploy``, ``approval`` or ``override``; empty if it is not open.
+        basis: what opened it: ``verdict``, ``observed``, ``redeploy``, ``approval`` or ``override``; empty
+            if it is not open.
         reason: one sentence for a person.
     """
 
@@ -98,6 +99,7 @@ def evaluate_gate(
     frozen: bool,
     freeze: str = "",
     approvers: Approvers = ANYBODY,
+    observing: bool = False,
 ) -> GateDecision:
     """Decide whether ``digest`` of ``version`` may take production traffic.
 
@@ -110,6 +112,7 @@ def evaluate_gate(
         frozen: whether a freeze window is open.
         freeze: which one, as a clause.
         approvers: whose word counts.
+        observing: whether the policy only observes: then a report that was made under such a one keeps nobody out.
     """
     latest = max((one for one in verdicts if one.digest == digest), key=lambda one: one.order, default=None)
     override = standing_override(digest, history=history, decisions=decisions, approvers=approvers)
@@ -124,6 +127,8 @@ def evaluate_gate(
         return _open("redeploy", f"Version {version} was released before and never revoked.")
     if latest and latest.verdict is Verdict.PASS:
         return _open("verdict", latest.reason)
+    if latest and latest.observed and observing:
+        return _open("observed", f"The policy only observes; the A/B report says {latest.verdict}: {latest.reason}")
     after = latest.order if latest else None
     approval = _decision(decisions, DecisionKind.APPROVAL, digest, after, approvers)
     if approval and latest and latest.verdict is Verdict.INCONCLUSIVE:
@@ -293,10 +298,13 @@ def ab_verdict(step: ShiftStep | None, quality: QualityRecord, block: GateDecisi
         return Verdict.INCONCLUSIVE, block.reason
     if step is None:
         return Verdict.FAIL, quality.reason
-    if step.decision == ActionKind.ROLL_BACK:
-        return Verdict.FAIL, step.reason
-    if step.decision == ActionKind.PARK:
-        return Verdict.INCONCLUSIVE, step.reason
+    decision, reason = step.decision, step.reason
+    if step.observed and decision == ActionKind.SET_WEIGHT:
+        decision, reason = step.observed.what, step.observed.reason
+    if decision == ActionKind.ROLL_BACK:
+        return Verdict.FAIL, reason
+    if decision in {ActionKind.PARK, ActionKind.STAND_BACK}:
+        return Verdict.INCONCLUSIVE, reason
     if quality.verdict is Verdict.INCONCLUSIVE:
         return Verdict.INCONCLUSIVE, quality.reason
     return Verdict.PASS, f"{step.reason} {quality.reason}"

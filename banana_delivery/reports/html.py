@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from banana_delivery.evaluation.worst import WorstImages
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, QualityRecord, ShiftStep, StagingRecord
+from banana_delivery.policy.hindsight.would_have import DEEDS
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import CONSEQUENCES, Score
+from banana_delivery.policy.rollout.metrics import StepMetrics
 from banana_delivery.quoting import in_html, in_link
 from banana_delivery.reports.headline import headline, met_users
 from banana_delivery.reports.plots import Plots
@@ -20,6 +22,7 @@ from banana_delivery.reports.tables import (
     disagreement_grid,
     gate_grid,
     milliseconds,
+    own_grid,
     quality_grid,
     step_grid,
     test_grid,
@@ -53,6 +56,7 @@ def html_report(
     content = [
         f'<h1 class="{_class(attempt.outcome)}">{in_html(headline(attempt))}</h1>',
         *_reason(attempt),
+        *_observed(attempt),
         _facts(attempt).as_html("facts"),
         *_rollout(attempt, budget_seconds, plots, "Rollout"),
         *_earlier(attempt, release, budget_seconds, plots),
@@ -80,6 +84,18 @@ def _reason(attempt: AttemptRecord) -> Iterator[str]:
     """Why, in one sentence; of a release it is only what was seen last, for which the steps have a table."""
     if attempt.outcome is not Outcome.RELEASED or not attempt.steps:
         yield f'<p class="reason">{in_html(attempt.reason)}</p>'
+
+
+def _observed(attempt: AttemptRecord) -> Iterator[str]:
+    """What was not done, since the policy only observes."""
+    if not attempt.observed:
+        return
+    rows = [
+        [one.where, DEEDS.get(one.what, one.what), "" if one.seconds is None else f"{one.seconds:.0f} s", one.reason]
+        for one in attempt.observed
+    ]
+    yield "<h2>The policy only observes. It would have</h2>"
+    yield Grid(("at", "done", "after", "why"), rows).as_html()
 
 
 def _facts(attempt: AttemptRecord) -> Grid:
@@ -123,6 +139,13 @@ def _rollout(attempt: AttemptRecord, budget_seconds: float, plots: Plots, headin
     )
     yield step_grid(step.metrics for step in attempt.steps).as_html()
     yield _decisions(attempt.steps).as_html()
+    yield from _own(step.metrics for step in attempt.steps)
+
+
+def _own(steps: Iterable[StepMetrics]) -> Iterator[str]:
+    grid = own_grid(steps)
+    if grid.rows:
+        yield f"<h3>Metrics of the team</h3>{grid.as_html()}"
 
 
 def _decisions(steps: tuple[ShiftStep, ...]) -> Grid:
@@ -139,6 +162,7 @@ def _ab_traffic(ab: AbRecord | None) -> Iterator[str]:
     yield f"<h2>A/B: {in_html(ab.verdict.verdict)}</h2><p>{in_html(ab.verdict.reason)}</p>"
     if ab.traffic is not None:
         yield step_grid([ab.traffic]).as_html()
+        yield from _own([ab.traffic])
 
 
 def _quality(quality: QualityRecord | None, plots: Plots, worst: WorstImages) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What ``banana-delivery policy check`` shows."""
+"""What a policy promises, as ``banana-delivery policy check`` shows it, and what ``backtest`` found."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from banana_delivery.policies.promise import EARLY, Figure, Promise, Sound
-from banana_delivery.quoting import one_line
+from banana_delivery.quoting import in_terminal, one_line
 
 NEVER = "not found"
 TOO_FEW = "not played"
@@ -77,3 +77,20 @@ def _both(one: Figure, median: float | None, p95: float | None) -> str:
 
 def _span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def backtest_view(policy: str, rows: Sequence[Sequence[str]], lacking: Sequence[str], differing: int) -> Group:
+    """What another policy would have made of past attempts.
+
+    Args:
+        policy: its name.
+        rows: version, when, as it went, as it would have gone, and why, of each that was judged again.
+        lacking: sentences about what could not be judged.
+        differing: how many would have ended otherwise.
+    """
+    table = Table("version", "ended", "went", f"by {policy}", "why")
+    for row in rows:
+        table.add_row(*(in_terminal(cell) for cell in row))
+    said = f"By {policy}, {differing} of {len(rows)} attempts would have ended otherwise."
+    told = [Text(one_line(one), "yellow") for one in lacking]
+    return Group(*([table] if rows else []), Text(one_line(said)), *told)

@@ -100,6 +100,22 @@ def step_grid(steps: Iterable[StepMetrics]) -> Grid:
     return Grid(STEP_HEADERS, [_step_cells(step) for step in steps], frozenset(range(1, len(STEP_HEADERS))))
 
 
+def own_grid(steps: Iterable[StepMetrics]) -> Grid:
+    """The team's own metrics at each step; no rows without any."""
+    cells = [
+        [
+            f"{STEP_NAMES[step.kind]} {step.weight} %",
+            one.name,
+            one.said,
+            f"{100 * one.share:.0f} %",
+            "test" if one.tested else "threshold",
+        ]
+        for step in steps
+        for one in step.own
+    ]
+    return Grid(("step", "metric", "seen", "of what turns back", "judged as"), cells, frozenset({3}))
+
+
 def _step_cells(step: StepMetrics) -> list[str]:
     users, probes = (step.sources.get(source) for source in (TrafficSource.USER, TrafficSource.PROBE))
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from banana_delivery.delivery.traffic_shift import detect_drift
+from banana_delivery.policy.drift import detect_drift
 from banana_delivery.policy.model import Colour, ImageRef
 from tests.cluster.cluster import PRODUCTION, Production, Routed, is_going, until
 

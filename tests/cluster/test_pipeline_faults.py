@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from banana_delivery.delivery.recovery import resume
-from banana_delivery.delivery.traffic_shift import detect_drift
+from banana_delivery.policy.drift import detect_drift
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Outcome, Phase
 from banana_delivery.policy.outcomes import CONSEQUENCES
 from banana_delivery.targets.kubernetes.api import Json

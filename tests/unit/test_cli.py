@@ -37,6 +37,7 @@ ARGUMENTS = {
     "check": ["no-such.pt"],
     "holdout": ["check"],
     "policy": ["show"],
+    "backtest": ["--policy", "demo"],
     "scorecard": [],
     "pause": ["--reason", "I look at it."],
     "freeze": ["--reason", "A web shop opens."],

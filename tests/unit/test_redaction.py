@@ -89,7 +89,8 @@ def test_every_secret_setting_is_known_once_the_settings_are_read(
 def test_no_secret_setting_is_forgotten() -> None:
     secrets = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
     given = {
-        name: [SecretStr(f"canary-{name}")] if name == "notify_urls" else SecretStr(f"canary-{name}")
+        name: {"notify_urls": [secret], "metric_tokens": {"http://prometheus": secret}}.get(name, secret)
         for name in secrets
+        for secret in [SecretStr(f"canary-{name}")]
     }
     assert {f"canary-{name}" for name in secrets} <= set(secrets_of(Settings(**given)))  # type: ignore[arg-type]

@@ -28,6 +28,7 @@ from banana_delivery.policies.calendar import frozen
 from banana_delivery.policies.document import ReleasePolicy, Rules
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
 from banana_delivery.policy.gate import GateInputs, standing_override
+from banana_delivery.policy.hindsight.would_have import Mode
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord, StoredRecord
 from banana_delivery.policy.outcomes import is_redeploy
 from banana_delivery.policy.staged_versions import is_version
@@ -140,6 +141,11 @@ class DeliveryRun:
         return self.recorder.policy_file.policy
 
     @property
+    def observes(self) -> bool:
+        """Whether its policy only observes."""
+        return self.policy.mode is Mode.OBSERVE
+
+    @property
     def goes_to_production(self) -> bool:
         """Whether this is a whole delivery, rather than a few assets that somebody wants made."""
         wanted = self.run.asset_selection
@@ -167,7 +173,10 @@ class DeliveryRun:
         kept = Rules.kept(production.rules)
         if kept and kept.run_id == self.run_id:
             return kept
-        return Rules(run_id=self.run_id, digest=self.policy.digest, plan=self.policy.plan)
+        policy = self.policy
+        return Rules(
+            run_id=self.run_id, digest=policy.digest, plan=policy.plan, metrics=policy.metrics, mode=policy.mode
+        )
 
     def override(self, ref: ImageRef) -> ManualDecision | None:
         """The person's word that lets an image in whatever speaks against it, if it stands."""

@@ -7,6 +7,7 @@ import dagster as dg
 
 from banana_delivery.defs.assets._quality import measure_quality
 from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, start_run
+from banana_delivery.defs.assets._shift import equip
 from banana_delivery.delivery.image_build import refuse_stranger
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
@@ -17,6 +18,7 @@ from banana_delivery.delivery.signing.statements import VERDICT, verdict
 from banana_delivery.delivery.traffic_shift import TrafficShift, probing
 from banana_delivery.errors import BananaDeliveryError, GateError, TargetError
 from banana_delivery.evaluation.base import Evaluator
+from banana_delivery.evaluation.own_metrics.base import MetricSource
 from banana_delivery.images.base import ImageStore
 from banana_delivery.policy.asset_records import AbRecord, AbVerdict, ImageRecord, ShiftStep, StagingRecord, Verdict
 from banana_delivery.policy.gate import GateStatus, ab_verdict, standing_block
@@ -41,6 +43,7 @@ def ab_report(
     image_store: dg.ResourceParam[ImageStore],
     evaluator: dg.ResourceParam[Evaluator],
     clock: dg.ResourceParam[Clock],
+    metric_source: dg.ResourceParam[MetricSource],
     recorder: dg.ResourceParam[AttemptRecorder],
 ) -> dg.MaterializeResult[AbRecord]:
     """Judge the candidate under production traffic; the traffic is back with the active colour at the end."""
@@ -49,7 +52,7 @@ def ab_report(
         refuse_stranger(run.audit_log, image_store, image.ref, run.version, run.settings)
         let_rollback_finish(release_target, clock)
         with run.lease(release_target, Environment.PRODUCTION) as lease:
-            record = _report(run.fresh(), release_target, evaluator, clock, lease, image.ref)
+            record = _report(run.fresh(), release_target, evaluator, metric_source, clock, lease, image.ref)
         _attest(run, image_store, record)
     return dg.MaterializeResult(
         value=record,
@@ -59,7 +62,13 @@ def ab_report(
 
 
 def _report(
-    run: DeliveryRun, target: ReleaseTarget, evaluator: Evaluator, clock: Clock, lease: Lease, ref: ImageRef
+    run: DeliveryRun,
+    target: ReleaseTarget,
+    evaluator: Evaluator,
+    source: MetricSource,
+    clock: Clock,
+    lease: Lease,
+    ref: ImageRef,
 ) -> AbRecord:
     start = time.monotonic()
     production = target.record(Environment.PRODUCTION)
@@ -69,17 +78,20 @@ def _report(
         raise GateError(block.reason)
     quality = measure_quality(run, target, evaluator, ref, fresh=Environment.PRODUCTION)
     step = None
-    if not block and quality.verdict is not Verdict.FAIL:
-        step = _meet_users(run, target, evaluator, clock, lease, ref)
+    lets = run.observes and quality.absolute.passed
+    if not block and (lets or quality.verdict is not Verdict.FAIL):
+        step = _meet_users(run, target, evaluator, source, clock, lease, ref)
     verdict, reason = ab_verdict(step, quality, block)
+    observed = lets and step is not None and step.decision == ActionKind.SET_WEIGHT
     return AbRecord(
         ref=ref,
         colour=production.idle,
         against=production.live,
-        verdict=AbVerdict(verdict=verdict, digest=ref.digest, reason=reason, at=clock.time()),
+        verdict=AbVerdict(verdict=verdict, digest=ref.digest, reason=reason, at=clock.time(), observed=observed),
         traffic=step.metrics if step else None,
         quality=quality,
         seconds=time.monotonic() - start,
+        observed=step.observed if step else None,
     )
 
 
@@ -95,11 +107,17 @@ def _attest(run: DeliveryRun, store: ImageStore, report: AbRecord) -> None:
 
 
 def _meet_users(
-    run: DeliveryRun, target: ReleaseTarget, evaluator: Evaluator, clock: Clock, lease: Lease, ref: ImageRef
+    run: DeliveryRun,
+    target: ReleaseTarget,
+    evaluator: Evaluator,
+    source: MetricSource,
+    clock: Clock,
+    lease: Lease,
+    ref: ImageRef,
 ) -> ShiftStep:
     production = target.record(Environment.PRODUCTION)
     rules = run.rules(production)
-    plan, candidate, timeout = rules.plan, production.idle, run.settings.ready_timeout_seconds
+    plan, candidate, timeout = rules.plan_of_limits, production.idle, run.settings.ready_timeout_seconds
     # The probe ends last: users do not wait for answers that a hanging candidate owes to it.
     with ExitStack() as load, rollback_on_exit(target, lease):
         lease.enter(Phase.DEPLOYING, candidate=ref, plan=plan.name, rules=rules.model_dump_json(), scale_down_at=None)
@@ -110,8 +128,7 @@ def _meet_users(
         if target.record(Environment.PRODUCTION).active:
             control = probing(evaluator, target, candidate.other)
             shift.control = load.enter_context(control)
-        shift.overridden, shift.paused = run.override(ref) is not None, run.paused
-        action = shift.run(ab_step(plan))
+        action = equip(shift, run, rules, production, source).run(ab_step(plan))
         if action.wrong_release or action.kind is ActionKind.STAND_BACK:
             # A report would hold against the model what went wrong with its delivery, or with production.
             raise TargetError(action.reason)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, start_run
+from banana_delivery.defs.assets._shift import equip
 from banana_delivery.delivery.image_build import refuse_stranger
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
@@ -15,12 +16,15 @@ from banana_delivery.delivery.rollback import RollbackGuard, let_rollback_finish
 from banana_delivery.delivery.traffic_shift import TrafficShift, probing
 from banana_delivery.errors import FencedError, GateError, ImageError, TargetError
 from banana_delivery.evaluation.base import Evaluator
+from banana_delivery.evaluation.own_metrics.base import MetricSource
 from banana_delivery.images.base import ImageStore
 from banana_delivery.names import STABLE_TAG
 from banana_delivery.policies.document import Rules
 from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord
+from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord, StagingRecord
 from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
+from banana_delivery.policy.hindsight.whole import observed_of
+from banana_delivery.policy.hindsight.would_have import WouldHave, summary
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord
 from banana_delivery.policy.rollout.decision import Action, ActionKind
 from banana_delivery.policy.rollout.plan import Plan, Step, release_steps
@@ -42,6 +46,7 @@ def production_release(
     release_target: dg.ResourceParam[ReleaseTarget],
     image_store: dg.ResourceParam[ImageStore],
     evaluator: dg.ResourceParam[Evaluator],
+    metric_source: dg.ResourceParam[MetricSource],
     clock: dg.ResourceParam[Clock],
     recorder: dg.ResourceParam[AttemptRecorder],
 ) -> Iterator[dg.MaterializeResult[AttemptRecord]]:
@@ -68,6 +73,7 @@ def production_release(
                 release_target,
                 image_store,
                 evaluator,
+                metric_source,
                 clock,
                 lease,
                 image.ref,
@@ -88,7 +94,7 @@ def _pass_gate(run: DeliveryRun, ref: ImageRef) -> GateDecision:
         GateError: if the gate refuses.
     """
     verdicts = run.audit_log.verdicts(run.version)
-    decision = evaluate_gate(run.version, ref.digest, verdicts=verdicts, **run.gate_inputs)
+    decision = evaluate_gate(run.version, ref.digest, verdicts=verdicts, observing=run.observes, **run.gate_inputs)
     if decision.status is GateStatus.REFUSED:
         raise GateError(decision.reason)
     return decision
@@ -120,6 +126,7 @@ class _Release:
     target: ReleaseTarget
     image_store: ImageStore
     evaluator: Evaluator
+    metric_source: MetricSource
     clock: Clock
     lease: Lease
     ref: ImageRef
@@ -142,10 +149,9 @@ class _Release:
                 load.enter_context(probe),
                 self.run.say,
                 self.clock.sleep,
-                paused=self.run.paused,
-                overridden=self.run.override(self.ref) is not None,
                 now=self.clock.time,
             )
+            equip(shift, self.run, self.rules, before, self.metric_source)
             self._go_on_from(shift, before)
             if before.active:
                 control = probing(self.evaluator, self.target, before.active)
@@ -172,7 +178,7 @@ class _Release:
 
     @property
     def _plan(self) -> Plan:
-        return self.rules.plan
+        return self.rules.plan_of_limits
 
     def _bring_up(self, before: RolloutRecord) -> None:
         rules = self.rules.model_dump_json()
@@ -236,9 +242,10 @@ class _Release:
         outcome = outcomes[action.kind]
         live = self.ref if outcome is Outcome.RELEASED else before.live
         metrics = [step.metrics for step in shift.steps]
+        observed = self._observed(shift) if self.rules.observes else ()
         return self.run.end(
             outcome,
-            action.reason,
+            f"{summary(observed)} {action.reason}" if self.rules.observes else action.reason,
             digest=self.ref.digest,
             previous_digest=before.live.digest if before.live else "",
             serving_version=live.version if live else "",
@@ -249,4 +256,12 @@ class _Release:
             rollback_seconds=guard.rollback_seconds,
             basis=self.decision.basis,
             revoked=outcome is Outcome.ROLLED_BACK,
+            observed=observed,
         )
+
+    def _observed(self, shift: TrafficShift) -> tuple[WouldHave, ...]:
+        """What a policy that only observes would have done, from staging on."""
+        log, version = self.run.audit_log, self.run.version
+        staging = log.latest(StagingRecord, "staging_release", version)
+        report = log.latest(AbRecord, "ab_report", version)
+        return observed_of(self.ref, staging, report, shift.steps)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from banana_delivery.delivery.evidence.kept import SUFFIX, looks_beside, looks_folder
 from banana_delivery.evaluation.worst import FOLDER
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import Runs
@@ -35,6 +36,7 @@ class Kind(StrEnum):
     WORST = "pictures of a comparison"
     LOG = "log of replicas"
     OUTPUT = "output of a run"
+    LOOKS = "what a delivery looked at, without a report"
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class InUse:
                 return kept.name in self.versions or self.version_of_use(kept.name)
             case Kind.ANSWERS | Kind.WORST | Kind.LOG:
                 return any(digest.removeprefix("sha256:").startswith(kept.name) for digest in self.digests)
-            case Kind.OUTPUT:
+            case Kind.OUTPUT | Kind.LOOKS:
                 return kept.name in self.runs
             case Kind.REPORT | Kind.SCRATCH:
                 return False
@@ -136,6 +138,7 @@ class HomeRetention:
             Kind.REPORT: reports,
             Kind.OUTPUT: reports,
             Kind.SCRATCH: 0,
+            Kind.LOOKS: 0,
         }
 
     def _everything(self) -> Iterator[Kept]:
@@ -145,7 +148,11 @@ class HomeRetention:
             version = path.is_dir() and not path.name.startswith((GOING, "tmp"))
             yield from _kept(Kind.MODEL if version else Kind.SCRATCH, path, path.name if version else "")
         for path in _entries(home / "reports"):
-            yield from _kept(Kind.REPORT, path, "")
+            report = path.with_name(f"{path.name.removesuffix(SUFFIX)}.html") if path.name.endswith(SUFFIX) else path
+            if report == path or not report.exists():
+                yield from _kept(Kind.REPORT if report == path else Kind.LOOKS, path, "")
+        for path in _entries(looks_folder(home)):
+            yield from _kept(Kind.LOOKS, path, path.name.removesuffix(SUFFIX))
         for labels in _entries(home / "answers"):
             for path in _entries(labels):
                 yield from _kept(Kind.ANSWERS, path, path.stem)
@@ -246,6 +253,8 @@ def _remove(removal: Removal) -> Removal:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+        if removal.kept.kind is Kind.REPORT:
+            looks_beside(path).unlink(missing_ok=True)
     except OSError as error:
         LOG.warning("%s could not be removed and is tried again later: %s", path, error)
         return Removal(removal.kept, keep=True, reason=f"it could not be removed: {error.strerror or error}")

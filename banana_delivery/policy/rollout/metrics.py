@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from banana_delivery.policy.model import Colour, Counters, StoredModel, TrafficSnapshot, TrafficSource
+from banana_delivery.policy.own_metrics.metric import OwnSeen
 from banana_delivery.policy.rollout.analysis import Finding, StepState, begin_step, observe
 from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.counters import add, p95
@@ -103,6 +104,7 @@ class StepMetrics(TrafficMetrics):
         evidence: how what speaks against the candidate grew; none in what earlier versions recorded.
         paired: probes of both colours compared, since the A/B began.
         tried: what the delivery's trials have found until then.
+        own: the team's own metrics.
     """
 
     OLD_NAMES: ClassVar[Mapping[str, str]] = {"strata": "sources"}
@@ -118,6 +120,7 @@ class StepMetrics(TrafficMetrics):
     evidence: tuple[EvidenceLine, ...] = ()
     paired: Paired = NOT_COMPARED
     tried: Tried = NOTHING_TRIED
+    own: tuple[OwnSeen, ...] = ()
 
 
 def step_metrics(state: StepState, candidate: Colour) -> StepMetrics:

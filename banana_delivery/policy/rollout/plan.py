@@ -228,3 +228,17 @@ def blame_threshold(plan: Plan, test: str) -> float:
         test: a key of ``BLAME``.
     """
     return -math.log(BLAME[test] * plan.alpha)
+
+
+class PolicyStamp(StoredModel):
+    """The release policy that something was judged by.
+
+    Attributes:
+        name: what it is called.
+        digest: sha256 of its text.
+        text: all that it says, as a policy file; empty if nobody has it any more.
+    """
+
+    name: str
+    digest: str
+    text: str = ""

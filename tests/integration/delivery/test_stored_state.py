@@ -193,7 +193,7 @@ def _version(history: AuditLog, version: str) -> Json:
         "staging": {"tests": [row.name for row in staging.tests], "quality": staging.quality.reason}
         if staging
         else None,
-        "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
+        "verdicts": [verdict.model_dump(mode="json", exclude={"observed"}) for verdict in verdicts],
         "words": [decision.model_dump(mode="json", exclude={"schema_number"}) for decision in decisions],
         "gate": _gate(
             evaluate_gate(version, digest, verdicts=verdicts, history=said, decisions=decisions, frozen=False)
@@ -212,7 +212,10 @@ def _attempt(attempt: AttemptRecord) -> Json:
     """All but the steps' own figures, of which only the weights and decisions are kept."""
     assert not attempt.revokes, "that version did not know whose release a rollback takes out"
     assert attempt.asked_at is None, "nor when somebody asked for it"
-    whole = attempt.model_dump(mode="json", exclude={"steps", "schema_number", "revokes", "policy", "asked_at"})
+    assert not attempt.observed, "and its policies acted"
+    whole = attempt.model_dump(
+        mode="json", exclude={"steps", "schema_number", "revokes", "policy", "asked_at", "observed"}
+    )
     return {**whole, "steps": [[step.metrics.weight, step.decision] for step in attempt.steps]}
 
 

@@ -13,6 +13,13 @@ NOW = datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp()
 """A Wednesday."""
 
 
+METRIC = """
+metrics:
+  - {name: up, provider: prometheus, address: "http://p", kind: value, query: "min_over_time(up[1m])",
+     failure_condition: "< 1"}
+"""
+
+
 def told(text: str) -> str:
     return " ".join(foolish(read_policy(text, "mine.yaml", "mine"), NOW))
 
@@ -25,6 +32,8 @@ def test_the_products_policies_are_not_foolish(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        (METRIC, "The metric up is a threshold on 3 measurements in a row and no test"),
+        (METRIC, "The metric up names no release by $colour, $digest or $version: it parks where it fails"),
         ("approvers: {needed: 2}", "one person who types under two names is two"),
         ("approvers: {needed: 2, who: [ada, ada]}", "names 1 and 2 are needed"),
         ("plan: {alpha: 0.5}", "one in 2 sound releases may be turned back"),

@@ -50,6 +50,18 @@ TODAY = {
 }
 
 
+METRICS = """
+metrics:
+  - name: empty
+    provider: prometheus
+    address: http://prometheus:9090
+    kind: share
+    query: sum(x{colour="$colour"})
+    total: sum(y{colour="$colour"})
+    failure_condition: "> 0.2"
+"""
+
+
 def written(folder: Path, text: str, name: str = "bananas.yaml") -> str:
     file = folder / name
     file.write_text(text)
@@ -114,7 +126,7 @@ def test_a_file_that_says_nothing_is_standard_under_its_own_name(tmp_path: Path,
 
 
 def test_the_text_of_a_policy_is_a_file_that_says_the_same() -> None:
-    odd = read_policy("name: odd\nplan: {alpha: 0.001, steps: [3, 100]}", "odd.yaml", "x")
+    odd = read_policy(f"name: odd\nplan: {{alpha: 0.001, steps: [3, 100]}}\n{METRICS}", "odd.yaml", "x")
 
     again = read_policy(odd.text, "record", "y")
 
@@ -170,6 +182,20 @@ def test_the_digest_is_of_what_is_said_and_not_of_how() -> None:
         ("quality: strict", "line 1: quality is no section; allowed in it are map50"),
         ("name: demo", "line 1: name is demo, a policy of the product; give yours a name of its own"),
         ("name: ../up", "line 1: name is '../up'; allowed is text that matches"),
+        ("metrics: {}", "line 1: metrics is no list; allowed is a list of which each is a section."),
+        ("metrics:\n  - nam: x", "line 2: metrics[0].nam is no key of a policy; did you mean name?"),
+        (f"{METRICS}    total: ''", "metrics[0].total is said twice"),
+        (METRICS.replace("kind: share", "kind: sum"), "line 6: metrics[0].kind is 'sum'; allowed is share or mean or"),
+        (
+            METRICS.replace("> 0.2", "0.2"),
+            "line 9: metrics[0].failure_condition is '0.2'; allowed is text",
+        ),
+        (
+            METRICS.replace("sum(y", "$all(y"),
+            "line 3: Metric empty: $all stands for nothing; there are $colour",
+        ),
+        (METRICS + METRICS.replace("\nmetrics:", ""), "bananas.yaml: Two metrics are called empty; give each a name"),
+        (METRICS.replace("    total", "    # total"), "line 3: Metric empty: a share needs total, the counter of"),
         ("plan: 7", "line 1: plan is no section; allowed in it are ab_percent"),
         ("- plan", "bananas.yaml: a policy file has keys at its top, such as plan:."),
         ("plan:\n  alpha: 0.1\n  alpha: 0.2", "line 3: plan.alpha is said twice, first on line 2."),

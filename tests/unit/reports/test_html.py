@@ -1,6 +1,7 @@
 from html.parser import HTMLParser
 
 from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.own_metrics.metric import OwnSeen
 from banana_delivery.reports.html import html_report
 from banana_delivery.reports.plots import Plots
 from tests.unit.reports import scenes
@@ -55,6 +56,16 @@ def test_a_release_is_told_whole_in_one_file() -> None:
     assert outline.pictures == []
     assert attempt.digest in outline.text
     assert 'href="http://127.0.0.1:3000/runs/1?a=1&amp;b=2"' in page
+
+
+def test_the_metrics_of_a_team_stand_in_the_report() -> None:
+    [first, *others] = scenes.promoted_steps()
+    seen = OwnSeen(name="empty", said="3 of 40 <b>", share=0.25, tested=False)
+    steps = (first.replace(metrics=first.metrics.replace(own=(seen,))), *others)
+    page = html_report(scenes.attempt(steps, Outcome.RELEASED, "Fine."), plots=Plots(), budget_seconds=1.0)
+    assert "Metrics of the team" in page
+    assert "3 of 40 &lt;b&gt;" in page
+    assert "25 %</td><td>threshold" in page
 
 
 def test_an_attempt_that_ended_early_tells_what_there_is() -> None:

@@ -45,6 +45,22 @@ def test_of_the_exported_models_the_newest_stay_and_those_in_use_and_those_on_th
     assert {path.name for path in models.iterdir()} == {"1", "2", "6", "7", "8"}
 
 
+def test_what_a_delivery_looked_at_goes_with_its_report_and_stays_while_it_runs(tmp_path: Path) -> None:
+    reports, looks = tmp_path / "reports", tmp_path / "looks"
+    for number in range(4):
+        write(reports / f"version-{number}-1-released.html", age_days=20 - number)
+        write(reports / f"version-{number}-1-released.looks.gz", age_days=20 - number)
+    write(reports / "version-9-1-error.looks.gz", age_days=3)
+    for run in ("alive", "dead"):
+        write(looks / f"{run}.looks.gz", age_days=3)
+
+    prune(tmp_path, in_use(runs={"alive"}), keep_reports=2)
+
+    left = {f"version-{number}-1-released.{end}" for number in (2, 3) for end in ("html", "looks.gz")}
+    assert {path.name for path in reports.iterdir()} == left
+    assert {path.name for path in looks.iterdir()} == {"alive.looks.gz"}
+
+
 def test_another_models_files_are_not_ours_to_remove(tmp_path: Path) -> None:
     theirs = write(tmp_path / "artifacts" / "cats" / "1" / "model.onnx", age_days=400)
     for version in ("1", "2"):

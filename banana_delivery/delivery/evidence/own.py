@@ -1,0 +1,128 @@
+"""A team's own metrics beside the loop of a release: asked when they are due, judged at every look."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from banana_delivery.evaluation.own_metrics.base import MetricSource
+from banana_delivery.policy.model import Colour, ImageRef, RolloutRecord
+from banana_delivery.policy.own_metrics.joining import joined
+from banana_delivery.policy.own_metrics.judging import MetricState, is_judged, judged, measured, threshold
+from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric
+from banana_delivery.policy.rollout.analysis import StepState
+from banana_delivery.policy.rollout.decision import StepAssessment
+from banana_delivery.policy.rollout.plan import Plan, Step
+
+PATIENCE_SECONDS = 0.5
+"""How long a look waits for all of them together; what answers later counts at the next one."""
+Answered = tuple[Measurement, Measurement | None]
+"""Of the candidate, and of the active release where it is asked about."""
+
+
+@dataclass
+class _Question:
+    """One metric that is being asked for.
+
+    Attributes:
+        seconds: of the step, when it was asked.
+        answer: once there is one.
+    """
+
+    seconds: float
+    answer: Answered | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
+class OwnMetrics:
+    """The metrics of one delivery.
+
+    Attributes:
+        metrics: as the policy says them.
+        source: is asked.
+        plan: with all of alpha.
+        names: what placeholders stand for, by colour: of the candidate first, then of the active release.
+        states: of each within the step, by name.
+        latest: what was answered last, by name: for whoever keeps what was looked at.
+    """
+
+    metrics: tuple[OwnMetric, ...]
+    source: MetricSource
+    plan: Plan
+    names: tuple[Mapping[str, str], ...]
+    states: dict[str, MetricState] = field(default_factory=dict)
+    latest: dict[str, Answered] = field(default_factory=dict)
+    _step: Step | None = None
+    _asked: dict[str, _Question] = field(default_factory=dict)
+
+    def assess(self, judgement: StepAssessment, state: StepState) -> StepAssessment:
+        """An assessment with what the metrics say; those that are due are asked beside it."""
+        if not self.metrics:
+            return judgement
+        if self._step != state.step:
+            self._step, self.states, self._asked = state.step, {}, {}
+        self.latest = {}
+        wanted = [one for one in self.metrics if is_judged(one, state.step, first=len(self.names) < 2)]
+        for metric in wanted:
+            self._ask_if_due(metric, state.whole_seconds)
+        until = time.monotonic() + PATIENCE_SECONDS
+        for metric in wanted:
+            self._take_up(metric, state.step, until)
+        needed = threshold(self.plan, self.metrics)
+        verdicts = [
+            judged(
+                one, self.states.get(one.name, MetricState()), state.whole_seconds, needed, state.step.ceiling_seconds
+            )
+            for one in wanted
+        ]
+        return joined(judgement, state, verdicts)
+
+    def _ask_if_due(self, metric: OwnMetric, seconds: float) -> None:
+        """Begin to ask, unless it is too early or the answer to the question before is still awaited."""
+        before = self._asked.get(metric.name)
+        if before and (not before.done.is_set() or seconds < before.seconds + metric.interval_seconds):
+            return
+        asked = self._asked[metric.name] = _Question(seconds)
+        threading.Thread(target=self._answer, args=(metric, asked), name=metric.name, daemon=True).start()
+
+    def _answer(self, metric: OwnMetric, asked: _Question) -> None:
+        try:
+            of = self.names if metric.tells_colours else self.names[:1]
+            ours, *theirs = [self.source.measure(metric, names) for names in of]
+            asked.answer = ours, theirs[0] if theirs else None
+        finally:
+            asked.done.set()
+
+    def _take_up(self, metric: OwnMetric, step: Step, until: float) -> None:
+        """Count an answer once it is there."""
+        asked = self._asked[metric.name]
+        if not asked.done.wait(max(until - time.monotonic(), 0.0)) or asked.answer is None:
+            return
+        (ours, theirs), asked.answer = asked.answer, None
+        self.latest[metric.name] = ours, theirs
+        before = self.states.get(metric.name, MetricState())
+        self.states[metric.name] = measured(metric, step, before, asked.seconds, ours, theirs)
+
+
+def own_metrics(
+    metrics: tuple[OwnMetric, ...], source: MetricSource, plan: Plan, production: RolloutRecord, ref: ImageRef
+) -> OwnMetrics:
+    """The metrics of a delivery.
+
+    Args:
+        metrics: as its policy says them.
+        source: is asked.
+        plan: with all of alpha.
+        production: before it.
+        ref: the candidate.
+    """
+    live = production.live
+    names = [_names(production.idle, ref), *([_names(production.idle.other, live)] if live else [])]
+    return OwnMetrics(metrics, source, plan, tuple(names))
+
+
+def _names(colour: Colour, image: ImageRef) -> dict[str, str]:
+    return {"colour": str(colour), "digest": image.digest, "version": image.version}

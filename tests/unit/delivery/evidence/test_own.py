@@ -1,0 +1,88 @@
+"""Metrics are asked when they are due, beside the loop: whoever does not answer keeps no look waiting."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from banana_delivery.delivery.evidence import own
+from banana_delivery.delivery.evidence.own import OwnMetrics
+from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric
+from banana_delivery.policy.rollout.decision import StepVerdict
+from tests.unit.policy.own_metrics.metrics import SHARE, VALUE, metric
+from tests.unit.policy.rollout.scene import GREEN, QUICK, USER, WATCH, Scene
+
+GREENS, BLUES = ({"colour": colour, "digest": "sha256:ab", "version": "7"} for colour in ("green", "blue"))
+
+
+@dataclass
+class Source:
+    """Says what it is told to, once it may.
+
+    Attributes:
+        value: of every metric.
+        asked: metric and colour, each time.
+        may: whether it answers.
+    """
+
+    value: float = 0.0
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    may: threading.Event = field(default_factory=threading.Event)
+
+    def measure(self, metric: OwnMetric, names: Mapping[str, str]) -> Measurement:
+        self.asked.append((metric.name, names["colour"]))
+        self.may.wait(10)
+        return Measurement(value=self.value, total=100.0)
+
+
+@pytest.fixture
+def source() -> Source:
+    source = Source()
+    source.may.set()
+    return source
+
+
+def looked(scene: Scene, metrics: OwnMetrics, looks: int) -> list[StepVerdict]:
+    found = []
+    for _ in range(looks):
+        scene.serve(GREEN, USER, 40)
+        found.append(metrics.assess(scene.look(), scene.state).verdict)
+    return found
+
+
+def test_both_releases_are_asked_about_at_each_interval(source: Source) -> None:
+    metrics = OwnMetrics((metric(VALUE, interval_seconds=5),), source, QUICK, (GREENS, BLUES))
+    looked(Scene(), metrics, 6)
+    assert source.asked == [("empty", "green"), ("empty", "blue")] * 2
+    looked(Scene(WATCH), metrics, 1)
+    assert len(source.asked) == 6
+
+
+def test_what_names_no_release_is_asked_once(source: Source) -> None:
+    whole = metric(VALUE, query="min_over_time(up[1m])")
+    looked(Scene(), OwnMetrics((whole,), source, QUICK, (GREENS, BLUES)), 1)
+    assert source.asked == [("empty", "green")]
+
+
+def test_whoever_does_not_answer_keeps_no_look_waiting_and_the_step_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "PATIENCE_SECONDS", 0.02)
+    silent, scene = Source(), Scene()
+    both = metric(VALUE, name="one"), metric(SHARE, name="two")
+    metrics = OwnMetrics(both, silent, QUICK, (GREENS, BLUES))
+    began = time.monotonic()
+    found = looked(scene, metrics, 10)
+    assert time.monotonic() - began < 2
+    assert scene.judgements[-1].verdict is StepVerdict.PASS
+    assert set(found) == {StepVerdict.CONTINUE}
+    assert len(silent.asked) == 2
+    silent.may.set()
+
+
+def test_without_metrics_nothing_changes(source: Source) -> None:
+    scene = Scene()
+    judgement = scene.look()
+    assert OwnMetrics((), source, QUICK, (GREENS,)).assess(judgement, scene.state) is judgement

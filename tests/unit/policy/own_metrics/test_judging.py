@@ -1,0 +1,177 @@
+"""What figures say of a step: counters are tested, thresholds counted, what cannot be used is neither good nor bad."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable
+
+import pytest
+
+from banana_delivery.policies.reading import PLANS
+from banana_delivery.policy.own_metrics.judging import (
+    ALPHA_PART,
+    MetricState,
+    MetricVerdict,
+    Standing,
+    is_judged,
+    judged,
+    measured,
+    plan_beside,
+    threshold,
+)
+from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric
+from banana_delivery.policy.rollout.plan import ab_step, release_steps
+from tests.unit.policy.own_metrics.metrics import MEAN, RATIO, SHARE, VALUE, metric
+from tests.unit.policy.rollout.scene import QUICK, SHIFT_20, WATCH
+
+NEEDED = threshold(QUICK, (metric(SHARE),))
+Answers = Iterable[tuple[Measurement, Measurement | None]]
+
+
+def counted(value: float, total: float) -> Measurement:
+    return Measurement(value=value, total=total)
+
+
+def figure(value: float) -> Measurement:
+    return Measurement(value=value)
+
+
+def after(one: OwnMetric, answers: Answers) -> MetricState:
+    """A step of 40 s in which one answer comes every ten seconds."""
+    state = MetricState()
+    for number, (ours, theirs) in enumerate(answers):
+        state = measured(one, SHIFT_20, state, 10.0 * number, ours, theirs)
+    return state
+
+
+def verdict(one: OwnMetric, state: MetricState) -> MetricVerdict:
+    return judged(one, state, state.at or 0.0, NEEDED, SHIFT_20.ceiling_seconds)
+
+
+def standing(one: OwnMetric, *answers: Measurement, theirs: Measurement | None = None) -> Standing:
+    return verdict(one, after(one, [(answer, theirs) for answer in answers])).standing
+
+
+def test_counters_that_grow_within_the_limit_are_fine_and_beyond_it_fail() -> None:
+    share = metric(SHARE)
+    assert standing(share, counted(500, 900), counted(510, 1000)) is Standing.FINE
+    assert standing(share, counted(0, 900), counted(60, 1000)) is Standing.FAILS
+    assert standing(metric(MEAN), counted(0, 0), counted(6000, 100)) is Standing.FAILS
+    assert standing(metric(MEAN), counted(0, 0), counted(1000, 100)) is Standing.FINE
+
+
+def test_what_was_counted_before_the_step_says_nothing() -> None:
+    assert standing(metric(SHARE), counted(900, 1000)) is Standing.UNDECIDED
+    assert standing(metric(SHARE), counted(900, 1000), counted(900, 1000)) is Standing.UNDECIDED
+
+
+def test_a_late_fault_is_found_behind_a_long_good_past() -> None:
+    long = [counted(0, 10_000 * number) for number in range(3)]
+    state = after(metric(SHARE), [(one, None) for one in [*long, counted(400, 21_000)]])
+    assert verdict(metric(SHARE), state).standing is Standing.FAILS
+
+
+@pytest.mark.parametrize(
+    ("trouble", "says"),
+    [
+        (Measurement(trouble="there are no such figures"), "there are no such figures"),
+        (counted(math.nan, 10), "no number"),
+        (counted(10, math.inf), "no number"),
+        (Measurement(value=3.0), "no number"),
+        (counted(3, 1010), "began anew"),
+        (counted(5, 900), "began anew"),
+        (counted(100, 1050), "cannot be"),
+    ],
+)
+def test_what_cannot_be_used_is_neither_good_nor_bad(trouble: Measurement, says: str) -> None:
+    share = metric(SHARE)
+    state = after(share, [(counted(5, 1000), None), (trouble, None)])
+    found = verdict(share, state)
+    assert found.standing is Standing.UNKNOWN
+    assert says in found.reason
+    assert (state.counted.bad, state.counted.judged) == (0, 0)
+
+
+def test_after_what_cannot_be_used_counting_begins_anew() -> None:
+    gap = [counted(0, 1000), Measurement(trouble="away"), counted(900, 2000), counted(901, 2100)]
+    state = after(metric(SHARE), [(one, None) for one in gap])
+    assert (state.counted.bad, state.counted.judged) == (1, 100)
+    restarted = after(metric(SHARE), [(one, None) for one in [counted(50, 1000), counted(1, 10), counted(2, 110)]])
+    assert (restarted.counted.bad, restarted.counted.judged) == (1, 100)
+
+
+def test_a_threshold_needs_its_measurements_in_a_row() -> None:
+    value = metric(VALUE)
+    assert standing(value, figure(1), figure(1)) is Standing.UNDECIDED
+    assert standing(value, figure(1), figure(1), figure(1)) is Standing.FAILS
+    assert standing(value, figure(1), figure(1), figure(0.1), figure(1)) is Standing.UNDECIDED
+    assert standing(value, figure(1), figure(1), Measurement(trouble="away"), figure(1)) is Standing.UNDECIDED
+    assert "(a threshold)" in verdict(value, after(value, [(figure(1), None)])).reason
+
+
+def test_what_is_neither_success_nor_failure_is_inconclusive() -> None:
+    value = metric(VALUE, success_condition="< 0.1")
+    assert standing(value, figure(0.15)) is Standing.UNDECIDED
+    assert standing(value, figure(0.05)) is Standing.FINE
+
+
+def test_what_serves_breaks_it_too_and_nothing_is_held_against_the_candidate() -> None:
+    assert standing(metric(VALUE), *[figure(1)] * 5, theirs=figure(1)) is Standing.SHARED
+    assert standing(metric(VALUE), *[figure(1)] * 5, theirs=figure(0)) is Standing.FAILS
+    assert standing(metric(VALUE), *[figure(1)] * 5, theirs=Measurement(trouble="away")) is Standing.FAILS
+    both = [(counted(60 * number, 100 * number), counted(600 * number, 1000 * number)) for number in range(4)]
+    assert verdict(metric(SHARE), after(metric(SHARE), both)).standing is Standing.SHARED
+
+
+def test_a_metric_that_names_no_release_parks_instead_of_blaming() -> None:
+    value = metric(VALUE, query="avg_over_time(x[1m])")
+    assert standing(value, *[figure(1)] * 3) is Standing.PARKS
+
+
+def test_a_ratio_needs_something_to_divide_by() -> None:
+    ratio = metric(RATIO)
+    assert standing(ratio, *[figure(3)] * 3, theirs=figure(1)) is Standing.FAILS
+    assert standing(ratio, *[figure(3)] * 3, theirs=figure(2.5)) is Standing.FINE
+    for nothing in (figure(0), figure(math.nan), Measurement(trouble="away"), None):
+        assert standing(ratio, figure(3), theirs=nothing) is Standing.UNKNOWN
+    assert is_judged(ratio, SHIFT_20, first=False)
+    assert not is_judged(ratio, WATCH, first=False)
+    assert not is_judged(ratio, SHIFT_20, first=True)
+
+
+def test_nothing_counts_before_the_delay_is_over() -> None:
+    value = metric(VALUE, initial_delay_seconds=25)
+    assert standing(value, *[figure(1)] * 3) is Standing.UNDECIDED
+    assert standing(value, *[figure(1)] * 6) is Standing.FAILS
+
+
+def test_who_answers_no_more_is_not_forgotten() -> None:
+    value = metric(VALUE)
+    state = after(value, [(figure(0), None)])
+    assert judged(value, state, 20.0, NEEDED, 40.0).standing is Standing.FINE
+    assert judged(value, state, 30.0, NEEDED, 40.0).standing is Standing.UNKNOWN
+    assert judged(value, MetricState(), 30.0, NEEDED, 40.0).standing is Standing.UNKNOWN
+
+
+def test_the_budget_of_a_delivery_stays_one() -> None:
+    plan, metrics = PLANS["standard"], (metric(SHARE), metric(MEAN, name="boxes"), metric(VALUE, name="up"))
+    steps = 1 + len(release_steps(plan))
+    own = 2 * steps * math.exp(-threshold(plan, metrics))
+    assert own == pytest.approx(plan.alpha * ALPHA_PART)
+    assert plan_beside(plan, metrics).alpha + own == pytest.approx(plan.alpha)
+    assert plan_beside(plan, (metric(VALUE),)) == plan
+
+
+def test_sound_candidates_are_turned_back_no_oftener_than_the_budget_says() -> None:
+    draw, share, turned, step = random.Random(7), metric(SHARE), 0, ab_step(QUICK)
+    level, deliveries = 0.1, 100  # So that there is something to count.
+    for _ in range(deliveries):
+        state, bad, most = MetricState(), 0, 0.0
+        for number in range(20):
+            state = measured(share, step, state, 2.0 * number, counted(bad, 20 * number), None)
+            seen = judged(share, state, 2.0 * number, -math.log(level), step.ceiling_seconds).seen
+            most = max(most, seen.share)
+            bad += sum(draw.random() < 0.2 for _ in range(20))
+        turned += most >= 1
+    assert turned / deliveries <= level + 3 * math.sqrt(level * (1 - level) / deliveries)
