@@ -14,7 +14,6 @@ from banana_delivery.policy.quality.comparison import RESAMPLES, QualityComparis
 from banana_delivery.policy.quality.gates import QualityGate, QualityVerdict, images_needed
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.matching import Matches
-from banana_delivery.quoting import cited
 
 MOST_MAP50 = 0.005
 """Loss of mAP50 beside its own f32 that is borne for the speed; every class counts alike in it."""
@@ -142,9 +141,9 @@ def _objections(found: QualityComparison, margins: QualityMargins) -> Iterator[s
     if found.images < margins.least_images:
         yield f"was judged on {found.images:,} images, and {margins.least_images:,} are the least"
         return
-    unseen = [name for name, one in found.per_class.items() if not one.objects]
+    unseen = [f"'{name}'" for name, one in found.per_class.items() if not one.objects]
     if unseen:
-        yield f"cannot be judged on {_listed([cited(name) for name in unseen])}, of which no object is labelled"
+        yield f"cannot be judged on {_listed(unseen)}, of which no object is labelled"
     gates = _classes_first(found.gates)
     lost = [_lost(one) for one in gates if one.verdict is QualityVerdict.WORSE or _exceeds(one)]
     if lost:
@@ -182,7 +181,7 @@ def _lost(gate: QualityGate) -> str:
 def _named(gate: QualityGate) -> str:
     words = {"class_ap50": "AP50", "map50": "mAP50", "map50_95": "mAP50-95"}
     metric = words.get(gate.metric, gate.metric.removeprefix("class_").replace("_", " "))
-    return f"{metric} of {cited(gate.class_name)}" if gate.class_name else metric
+    return f"{metric} of '{gate.class_name}'" if gate.class_name else metric
 
 
 def _listed(what: list[str]) -> str:

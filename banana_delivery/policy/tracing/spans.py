@@ -128,7 +128,7 @@ def trace_of(attempt: AttemptRecord, known: Known) -> Trace:
 
 def trace_id(run_id: str, version: str) -> bytes:
     """By which the trace of a run is known, without anybody having kept it."""
-    return hashlib.sha256(f"banana-delivery {run_id} {version}".encode()).digest()[:16]
+    return hashlib.sha256(f"delivery {run_id} {version}".encode()).digest()[:16]
 
 
 def _asset(name: str, when: Interval, attempt: AttemptRecord, known: Known) -> Span:

@@ -134,7 +134,7 @@ def test_the_worst_images_of_a_comparison_are_kept_for_the_report(
     service.always = None
     found = evidence.answers(production, print, fresh=True)
     compared = compare(nothing, found, resample_count=10)
-    evidence.__dict__["labelled"] = SimpleNamespace(digest="sha256:h")
+    evidence.__dict__["_split"] = (SimpleNamespace(digest="sha256:h"), [])
     evidence.keep_worst(production.ref, compared, nothing, found, print)
     shown = read_worst(file_of(tmp_path, DIGEST)).of(compared, "sha256:h")
     assert len(shown) == 6
