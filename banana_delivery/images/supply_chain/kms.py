@@ -92,14 +92,14 @@ def kms_key(uri: str) -> KmsKey:
     client = _client(match["endpoint"], match["region"])
     answer = _asked(lambda: client.get_public_key(KeyId=match["key"]), "show the public half of")
     try:
-        public = serialization.load_der_public_key(answer["PublicKey"])
+        public, key = serialization.load_der_public_key(answer["PublicKey"]), str(answer["KeyId"])
     except (KeyError, ValueError, TypeError, UnsupportedAlgorithm):
-        public = None
+        public, key = None, ""
     if not isinstance(public, EllipticCurvePublicKey) or not isinstance(public.curve, SECP256R1):
         raise BadSettingsError(f"The key that {SETTING} names is not one for ECDSA on P-256 (ECC_NIST_P256).")
     if answer.get("KeyUsage") != "SIGN_VERIFY":
         raise BadSettingsError(f"The key that {SETTING} names may not sign: its use is {answer.get('KeyUsage')}.")
-    return KmsKey(client, str(answer["KeyId"]), public)
+    return KmsKey(client, key, public)
 
 
 def _client(endpoint: str, region: str | None) -> Any:

@@ -21,6 +21,8 @@ MOST_CLASS_AP50 = 0.01
 """The same of one class."""
 LEAST_GAIN = 1.05
 """Times less CPU time for a whole image, decoding included; below that another arithmetic is worth nobody's while."""
+MOST_OF_A_NAME = 80
+"""Characters of a class in a sentence."""
 MOST_TOLD = 3
 """Gates in a sentence."""
 
@@ -141,7 +143,7 @@ def _objections(found: QualityComparison, margins: QualityMargins) -> Iterator[s
     if found.images < margins.least_images:
         yield f"was judged on {found.images:,} images, and {margins.least_images:,} are the least"
         return
-    unseen = [f"'{name}'" for name, one in found.per_class.items() if not one.objects]
+    unseen = [_cited(name) for name, one in found.per_class.items() if not one.objects]
     if unseen:
         yield f"cannot be judged on {_listed(unseen)}, of which no object is labelled"
     gates = _classes_first(found.gates)
@@ -181,7 +183,12 @@ def _lost(gate: QualityGate) -> str:
 def _named(gate: QualityGate) -> str:
     words = {"class_ap50": "AP50", "map50": "mAP50", "map50_95": "mAP50-95"}
     metric = words.get(gate.metric, gate.metric.removeprefix("class_").replace("_", " "))
-    return f"{metric} of '{gate.class_name}'" if gate.class_name else metric
+    return f"{metric} of {_cited(gate.class_name)}" if gate.class_name else metric
+
+
+def _cited(name: str) -> str:
+    """A class as the checkpoint calls it, in quotes that it cannot end and on one line."""
+    return f"'{' '.join(name.split())[:MOST_OF_A_NAME].replace(chr(39), '’')}'"
 
 
 def _listed(what: list[str]) -> str:

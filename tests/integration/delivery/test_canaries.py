@@ -20,6 +20,9 @@ ADDRESS = "postgresql://banana:canary-in-an-address@db:5432/log"
 SIGNED = "https://bucket/best.pt?X-Amz-Signature=canary-in-a-signature"
 
 
+AS_JSON = {"notify_urls": '["json://u:%s@host"]', "metric_tokens": '{"https://prometheus.test": "%s"}'}
+
+
 @pytest.fixture
 def canaries(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """One in every secret setting and in other programs' variables, as the process was started with."""
@@ -28,7 +31,7 @@ def canaries(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     secret = [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
     for name in secret:
         value = f"canary-of-{name}"
-        monkeypatch.setenv(f"BANANA_{name.upper()}", f'["json://u:{value}@host"]' if name == "notify_urls" else value)
+        monkeypatch.setenv(f"BANANA_{name.upper()}", AS_JSON.get(name, "%s") % value)
     for name in FOREIGN:
         monkeypatch.setenv(name, f"canary-of-{name}")
     load_settings()

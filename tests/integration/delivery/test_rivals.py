@@ -55,7 +55,10 @@ def test_a_run_that_was_taken_for_dead_and_wakes_up_moves_nothing(pipeline: Pipe
         pipeline.tick("reconcile")
         pipeline.clock.now += 3600
         pipeline.tick("reconcile")
+        # Whoever sleeps sends nothing, and its proof as a probe is not that of the next one's replicas.
+        asleep, pipeline.evaluator.loads = pipeline.evaluator.loads, []
         pipeline.run(next_one)
+        pipeline.evaluator.loads = asleep
         pipeline.target.calls.clear()
 
     while_shifting(pipeline, sleep_through_the_next_release)

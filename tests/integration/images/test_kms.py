@@ -35,6 +35,10 @@ from tests.support.artifacts import artifact_record
 from tests.support.signing_keys import key_pair
 
 ALIAS = "alias/banana"
+NAMELESS = base64.b64encode(
+    ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+).decode()
+"""A public half without the name of its key."""
 
 
 def of_digest(key: ECDSAPrivateKey, message: bytes, signing_algorithm: str) -> bytes:
@@ -275,7 +279,10 @@ def test_a_refusal_says_whether_another_try_may_help(
             key.sign(b"content")
 
 
-@pytest.mark.parametrize("document", [{}, {"PublicKey": "bm8=", "KeyId": "k"}, {"PublicKey": 7}])
+@pytest.mark.parametrize(
+    "document",
+    [{}, {"PublicKey": NAMELESS, "KeyUsage": "SIGN_VERIFY"}, {"PublicKey": "bm8=", "KeyId": "k"}, {"PublicKey": 7}],
+)
 def test_an_answer_that_holds_no_public_key_is_one_sentence(
     account: Any, monkeypatch: pytest.MonkeyPatch, document: dict[str, Any]
 ) -> None:
