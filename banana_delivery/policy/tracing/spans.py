@@ -23,8 +23,6 @@ from banana_delivery.policy.asset_records import (
 from banana_delivery.policy.model import Outcome
 
 Attributes: TypeAlias = Mapping[str, str | int | float | bool]
-MOST_CHARACTERS = 500
-"""Of an attribute; collectors cut at some length of their own."""
 FAILED = frozenset({Outcome.ERROR, Outcome.ROLLED_BACK})
 """Ends at which a trace is shown red. That a bad version is turned back is what the pipeline is for."""
 
@@ -192,9 +190,8 @@ def _lasting(name: str, start: float, seconds: float, attributes: Attributes | N
 
 
 def _shown(attributes: Attributes) -> Attributes:
-    """Those that say something, none of them too long."""
-    found = {name: value[:MOST_CHARACTERS] if isinstance(value, str) else value for name, value in attributes.items()}
-    return {name: value for name, value in found.items() if value != ""}
+    """Those that say something."""
+    return {name: value for name, value in attributes.items() if value != ""}
 
 
 def _enclosing(span: Span) -> Span:
