@@ -109,11 +109,18 @@ def _judged(
         )
 
     gain = sum(part.f32_seconds for part in parts) / max(sum(part.int8_seconds for part in parts), 1e-9)
-    return (
-        matched(one for part in parts for one in part.int8),
-        matched(one for part in parts for one in part.f32),
-        gain,
-    )
+    try:
+        return (
+            matched(one for part in parts for one in part.int8),
+            matched(one for part in parts for one in part.f32),
+            gain,
+        )
+    except (ValueError, IndexError) as error:
+        # It is a stranger's word, as all that a process says which runs his model.
+        raise ExportError(
+            f"Asked about {len(order.judging):,} images, both forms of the model answered what it should not "
+            f"({type(error).__name__}): try again, and if it stays so, do not trust this model."
+        ) from error
 
 
 def _answered(images: Sequence[JudgingImage], model: Path, int8: Path, scratch: Path, limit: float) -> Iterator[Beside]:

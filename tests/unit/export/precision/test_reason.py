@@ -1,4 +1,4 @@
-"""Why int8 could not be tried is part of the image, which must be the same one when it is made again."""
+"""What is said where int8 could not be tried: it is part of the image, which must be the same when it is made again."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from banana_delivery.export.precision import choosing
 from banana_delivery.export.precision.choosing import LEAST_CALIBRATION, choose_precision
 from banana_delivery.export.precision.order import JudgingImage, PrecisionOrder
 from banana_delivery.export.precision.protocol import Beside, Quantised, QuantiseRequest
+from banana_delivery.export.protocol import Detection
 from banana_delivery.policy.model import Model
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.precision import Asked
@@ -67,3 +68,25 @@ def test_how_much_time_was_left_for_the_last_images_is_no_part_of_it(
 
     assert first == second
     assert "Judging int8 by 2 images took more than" in first
+
+
+SPOT = Detection(class_id=0, score=0.9, box=(0, 0, 4, 4))
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [((), (SPOT.replace(class_id=7),)), ((),), ((SPOT.replace(box=(0, 0, float("nan"), 4)),), ())],
+    ids=["a class that it does not know", "no answer", "a box that is none"],
+)
+def test_answers_that_are_none_are_no_reason_to_deliver_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: tuple[tuple[Detection, ...], ...]
+) -> None:
+    def run(_module: str, request: Model, *_: object) -> Model:
+        if isinstance(request, QuantiseRequest):
+            request.to.write_bytes(b"int8")
+            return Quantised(convolutions=1, in_integers=1)
+        return Beside(f32=((), ()), int8=answers, f32_seconds=2.0, int8_seconds=1.0)
+
+    monkeypatch.setattr(sandbox, "run", run)
+
+    assert "both forms of the model answered what it should not" in reason(tmp_path / "scratch")
