@@ -29,10 +29,17 @@ FAILED = frozenset({Outcome.ERROR, Outcome.ROLLED_BACK})
 
 @dataclass(frozen=True)
 class Interval:
-    """From when to when, in seconds since the epoch; an end of None is not known."""
+    """From when to when, in seconds since the epoch.
+
+    Attributes:
+        start: when it began.
+        end: when it ended; None if that is not known.
+        succeeded: whether an asset was made, so that what is on record of it is this run's.
+    """
 
     start: float
     end: float | None = None
+    succeeded: bool = False
 
 
 @dataclass(frozen=True)
