@@ -76,12 +76,17 @@ def registry_images(settings: Settings) -> RegistryStore:
     """The store of images in a registry, by who builds them.
 
     Raises:
-        BadSettingsError: if they are to run where nobody publishes packages for.
+        BadSettingsError: if they are to run where nobody publishes packages for, or in integers on a GPU.
     """
     if settings.serving_device == "cuda" and host_platform() != GPU_PLATFORM:
         raise BadSettingsError(
             f"BANANA_SERVING_DEVICE=cuda builds images for {GPU_PLATFORM} alone, and this host is {host_platform()}; "
             "leave it out, or run the pipeline on the other kind of machine."
+        )
+    if settings.serving_device == "cuda" and settings.precision != "f32":
+        raise BadSettingsError(
+            f"BANANA_PRECISION={settings.precision} weighs integers by what they save a CPU, and it is not known "
+            "whether a GPU answers as that does, or else is not used; leave out that or BANANA_SERVING_DEVICE=cuda."
         )
     if settings.builder == "registry":
         from banana_delivery.images.direct.store import direct_images

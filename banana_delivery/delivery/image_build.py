@@ -234,9 +234,10 @@ class ImageBuild:
         said: dict[str, dict[str, Any]] = {}
         if made:
             labels, now, commit = self.store.labels(ref), self.clock.time(), git_revision(length=40)
-            model, run_id = self.settings.model_name, self.run_id
-            built = provenance(artifact, labels, model=model, run_id=run_id, commit=commit, start=began, end=now)
-            said[PROVENANCE] = built
+            model, run_id, lock = self.settings.model_name, self.run_id, self._lock.name
+            said[PROVENANCE] = provenance(
+                artifact, labels, lock=lock, model=model, run_id=run_id, commit=commit, start=began, end=now
+            )
         if bill:
             said[SBOM] = json.loads(bill.content)
         self._signer.say(ref, said)

@@ -246,7 +246,7 @@ def known_of(log: AuditLog, attempt: AttemptRecord) -> Known:
     run = times.pop("", None)
 
     def made(kind: type[Made], asset: str) -> Made | None:
-        return log.latest(kind, asset, attempt.version) if asset in times else None
+        return log.latest(kind, asset, attempt.version) if asset in times and times[asset].succeeded else None
 
     staging, ab = made(StagingRecord, "staging_release"), made(AbRecord, "ab_report")
     return Known(

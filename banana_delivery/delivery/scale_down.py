@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from banana_delivery.delivery.lease import SCALER, Lease
 from banana_delivery.delivery.rollback import scale_down_idle
+from banana_delivery.errors import FencedError, TargetError
 from banana_delivery.policy.drift import is_at_rest
 from banana_delivery.policy.model import COLOURS, Colour, Environment, Phase, RolloutRecord
 from banana_delivery.settings import Settings
-from banana_delivery.targets.base import ReleaseTarget
+from banana_delivery.targets.base import Claim, ReleaseTarget
 from banana_delivery.targets.sightings import Sightings
 
 
@@ -93,5 +96,21 @@ def scale_staging_down_if_due(target: ReleaseTarget, sightings: Sightings, setti
         return "Nothing to scale down in staging."
     every = settings.heartbeat_seconds
     with Lease(target, Environment.STAGING, SCALER, heartbeat_seconds=every, seen=staging) as lease:
-        target.scale(lease.claim, Colour.SOLE, 0)
+        _to_nothing(target, lease.claim, staging.deployments[Colour.SOLE].replicas)
     return "Staging was scaled to nothing; the next delivery starts its replicas again."
+
+
+def _to_nothing(target: ReleaseTarget, claim: Claim, running: int) -> None:
+    """Scale staging to nothing, or leave it on record as running: what says that it sleeps is never looked at again.
+
+    Raises:
+        TargetError: if it could not be scaled.
+    """
+    try:
+        target.scale(claim, Colour.SOLE, 0)
+    except FencedError:
+        raise
+    except TargetError:
+        with suppress(TargetError):
+            target.scale(claim, Colour.SOLE, running)
+        raise

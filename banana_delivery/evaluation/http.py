@@ -240,10 +240,11 @@ class HttpEvaluator(Evaluator):
     def keep_worst(
         self, ref: ImageRef, comparison: QualityComparison, candidate: Matches, production: Matches, log: Log
     ) -> None:
-        file, images = file_of(self._settings.home, ref.digest), {image.name: image for image in self.images}
+        file = file_of(self._settings.home, ref.digest)
         try:
+            images = {image.name: image for image in self.images}
             keep_worst(file, comparison, candidate, production, images, self.holdout)
-        except OSError as error:
+        except (OSError, EvaluationError) as error:
             log(f"The images on which the models differ most could not be kept for the report: {error}")
 
     @override

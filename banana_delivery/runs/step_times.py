@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 import dagster as dg
 
 from banana_delivery.policy.tracing.spans import Interval
@@ -19,9 +21,13 @@ def times_of(instance: dg.DagsterInstance, location: CodeLocation, run_id: str) 
     began = known.start_time or known.create_timestamp.timestamp()
     assets = {location.step(location.asset(key)): location.asset(key) for key in location.keys}
     steps = [
-        (step.start_time, step.end_time, assets[step.step_key])
+        (assets[step.step_key], Interval(step.start_time, step.end_time, _succeeded(step.status)))
         for step in instance.get_run_step_stats(run_id)
-        if step.step_key in assets and step.start_time is not None
+        if step.step_key in assets and step.start_time
     ]
-    found = {name: Interval(start, end) for start, end, name in sorted(steps, key=lambda step: step[0] or 0.0) if start}
+    found = dict(sorted(steps, key=lambda step: step[1].start))
     return {"": Interval(began, known.end_time), **found}
+
+
+def _succeeded(status: Enum | None) -> bool:
+    return status is not None and status.value == "SUCCESS"

@@ -28,6 +28,8 @@ MOST_UNDER_WAY = 4
 """Traces at once; more come only where a collector hangs, and those are let go."""
 LAST_SECONDS = 2.0
 """A process that ends waits so long for the traces that are under way, all together."""
+MOST_CHARACTERS = 500
+"""Of an attribute; collectors cut at some length of their own."""
 SERVICE = "banana-delivery"
 
 
@@ -49,7 +51,12 @@ class Sender:
             return
         thread = threading.Thread(target=self._post, args=(url, trace), name="send-trace", daemon=True)
         self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # No thread is left. Whoever ends waits for none that never began.
+            self._threads.discard(thread)
+            self._free.release()
+            LOG.warning("The trace of a delivery is not sent to %s: %s", url, error)
 
     def wait(self, seconds: float = LAST_SECONDS) -> None:
         """Give what is under way so long, all together."""
@@ -147,7 +154,8 @@ def _put(attributes: object, values: Attributes) -> None:
 
 
 def _text(value: str) -> str:
-    return visible(redacted(value))
+    """Cut last: of half a secret nobody can tell that it is one."""
+    return visible(redacted(value))[:MOST_CHARACTERS]
 
 
 def _nanoseconds(seconds: float) -> int:

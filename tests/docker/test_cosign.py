@@ -98,7 +98,9 @@ def test_the_pipeline_verifies_what_cosign_signed_and_said(
 ) -> None:
     ref, other = release(client, images, "1"), release(client, images, "2")
     artifact = artifact_record("/", "1", source="runs:/run/weights")
-    built = provenance(artifact, {}, model="detector", run_id="run", commit="a" * 40, start=1.0, end=2.0)
+    built = provenance(
+        artifact, {}, lock="serving.txt", model="detector", run_id="run", commit="a" * 40, start=1.0, end=2.0
+    )
     # It holds a provenance to SLSA's schema before it signs it.
     (tmp_path / "predicate.json").write_text(json.dumps(built))
     private = f"--key={tmp_path / 'cosign.key'}"

@@ -30,3 +30,12 @@ def test_for_arm_there_are_no_images_for_gpus(tmp_path: Path, monkeypatch: pytes
 
     with pytest.raises(BadSettingsError, match="for linux/amd64 alone, and this host is linux/arm64"):
         registry_images(Settings(home=tmp_path, target="kubernetes", serving_device="cuda"))
+
+
+@pytest.mark.parametrize("precision", ["auto", "int8"])
+def test_integers_are_made_for_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    monkeypatch.setattr(platforms, "host_platform", lambda: "linux/amd64")
+    wanted = {"target": "kubernetes", "serving_device": "cuda", "precision": precision}
+
+    with pytest.raises(BadSettingsError, match=f"BANANA_PRECISION={precision} weighs integers by what they save a CPU"):
+        registry_images(Settings.model_validate({"home": tmp_path, **wanted}))

@@ -32,6 +32,7 @@ def provenance(
     artifact: ArtifactRecord,
     labels: Mapping[str, str],
     *,
+    lock: str,
     model: str,
     run_id: str,
     commit: str,
@@ -43,6 +44,7 @@ def provenance(
     Args:
         artifact: the model in it.
         labels: the image's own, which say what it was made of.
+        lock: name of the file of its packages; there is one for each kind of device.
         model: name of the registered model.
         run_id: the Dagster run that built it.
         commit: git commit of the code; empty where it did not come by git.
@@ -59,7 +61,7 @@ def provenance(
                 _file("model.onnx", labels.get(MODEL_SHA256_LABEL, "")),
                 _file("version.json", labels.get(VERSION_FILE_SHA256_LABEL, "")),
                 _file("serving", labels.get(CODE_SHA256_LABEL, "")),
-                _file("requirements/serving.txt", labels.get(LOCK_SHA256_LABEL, "")),
+                _file(f"requirements/{lock}", labels.get(LOCK_SHA256_LABEL, "")),
                 *([{"name": PRODUCT, "digest": {"gitCommit": commit}}] if commit else []),
                 *_base(labels),
             ],

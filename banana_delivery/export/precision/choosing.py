@@ -57,7 +57,7 @@ def choose_precision(
     except (RejectedModelError, ExportError) as error:
         if order.asked is Asked.INT8:
             raise
-        choice, int8 = not_tried(f"int8 could not be tried: {error}"), model
+        choice, int8 = not_tried(f"int8 could not be tried: {_lasting(error, scratch)}"), model
     if choice.rejected:
         raise UnsupportedModelError(choice.reason)
     faster = "" if choice.gain is None else f" In int8 an image takes {1 / choice.gain:.0%} of the CPU time here."
@@ -109,11 +109,18 @@ def _judged(
         )
 
     gain = sum(part.f32_seconds for part in parts) / max(sum(part.int8_seconds for part in parts), 1e-9)
-    return (
-        matched(one for part in parts for one in part.int8),
-        matched(one for part in parts for one in part.f32),
-        gain,
-    )
+    try:
+        return (
+            matched(one for part in parts for one in part.int8),
+            matched(one for part in parts for one in part.f32),
+            gain,
+        )
+    except (ValueError, IndexError) as error:
+        # It is a stranger's word, as all that a process says which runs his model.
+        raise ExportError(
+            f"Asked about {len(order.judging):,} images, both forms of the model answered what it should not "
+            f"({type(error).__name__}): try again, and if it stays so, do not trust this model."
+        ) from error
 
 
 def _answered(images: Sequence[JudgingImage], model: Path, int8: Path, scratch: Path, limit: float) -> Iterator[Beside]:
@@ -121,13 +128,32 @@ def _answered(images: Sequence[JudgingImage], model: Path, int8: Path, scratch: 
     for start in range(0, len(images), AT_ONCE):
         left = deadline - time.monotonic()
         if left <= 0:
-            raise ExportError(
-                f"Judging int8 by {len(images):,} images took more than {limit:.0f} s: give it more time "
-                "(BANANA_EXPORT_SECONDS), or set BANANA_PRECISION to f32."
-            )
+            raise _late(len(images), limit)
         files = _absolute([image.path for image in images[start : start + AT_ONCE]])
         request = BesideRequest(model=model, int8=int8, images=files, progress=scratch / sandbox.PROGRESS)
-        yield sandbox.run(_BESIDE_WORKER, request, Beside, scratch, left, STEP_SECONDS)
+        try:
+            part = sandbox.run(_BESIDE_WORKER, request, Beside, scratch, left, STEP_SECONDS)
+        except ExportError as error:
+            if time.monotonic() < deadline:
+                raise
+            raise _late(len(images), limit) from error
+        yield part
+
+
+def _late(images: int, limit: float) -> ExportError:
+    """Without what was left for the last of them, which is another time each day."""
+    return ExportError(
+        f"Judging int8 by {images:,} images took more than {limit:.0f} s: give it more time "
+        "(BANANA_EXPORT_SECONDS), or set BANANA_PRECISION to f32."
+    )
+
+
+def _lasting(error: Exception, scratch: Path) -> str:
+    """What went wrong, in words that become part of the image: this folder has another name each time."""
+    said = str(error)
+    for folder in {str(scratch), str(scratch.resolve())}:
+        said = said.replace(f"{folder}/", "")
+    return said
 
 
 def _detections(found: Sequence[Detection], as_labelled: NDArray[np.int64]) -> Detections:

@@ -23,18 +23,23 @@ from banana_delivery.policy.asset_records import (
 from banana_delivery.policy.model import Outcome
 
 Attributes: TypeAlias = Mapping[str, str | int | float | bool]
-MOST_CHARACTERS = 500
-"""Of an attribute; collectors cut at some length of their own."""
 FAILED = frozenset({Outcome.ERROR, Outcome.ROLLED_BACK})
 """Ends at which a trace is shown red. That a bad version is turned back is what the pipeline is for."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """From when to when, in seconds since the epoch; an end of None is not known."""
+    """From when to when, in seconds since the epoch.
+
+    Attributes:
+        start: when it began.
+        end: when it ended; None if that is not known.
+        succeeded: whether an asset was made, so that what is on record of it is this run's.
+    """
 
     start: float
     end: float | None = None
+    succeeded: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,9 +197,8 @@ def _lasting(name: str, start: float, seconds: float, attributes: Attributes | N
 
 
 def _shown(attributes: Attributes) -> Attributes:
-    """Those that say something, none of them too long."""
-    found = {name: value[:MOST_CHARACTERS] if isinstance(value, str) else value for name, value in attributes.items()}
-    return {name: value for name, value in found.items() if value != ""}
+    """Those that say something."""
+    return {name: value for name, value in attributes.items() if value != ""}
 
 
 def _enclosing(span: Span) -> Span:

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from serving.inference.device.agreement import Difference
+from serving.inference.device.cuda import NoCudaError
 from serving.inference.postprocess import Floats
 from serving.inference.preprocess import Planes
 
@@ -27,6 +28,8 @@ MOST_FRAMES = 8
 RUNNERS = 2
 HANG_SECONDS = 10.0
 """A GPU that was silent for so long is lost: even a large network on a small GPU takes a tenth of a second."""
+START_SECONDS = 100.0
+"""The same at the start, when two gigabytes of libraries are loaded: the probe of a start waits for 180."""
 
 Session = Any
 """Of ONNX Runtime, which has no types."""
@@ -65,6 +68,21 @@ class GpuFrames:
     def is_preparing(self) -> bool:
         """Whether a frame was asked for that is not ready yet."""
         return bool(self._asked)
+
+    def begin(self, planes: Planes) -> Difference:
+        """Gets the first frame ready, as `prepare` does, in a time that whoever is to serve can wait.
+
+        Raises:
+            NoCudaError: if nothing came of it in time: a driver that hangs does so in any call.
+            Exception: whatever ONNX Runtime raises, or `TimeoutError`.
+        """
+        begun = self._preparer.submit(self.prepare, planes)
+        try:
+            return begun.result(START_SECONDS)
+        except TimeoutError:
+            if begun.done():
+                raise
+            raise NoCudaError(f"the GPU was silent for {START_SECONDS:g} seconds") from None
 
     def prepare(self, planes: Planes) -> Difference:
         """Gets the frame of `planes` ready if the GPU answers as the CPU does; tells how far they are apart.

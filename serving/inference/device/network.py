@@ -60,7 +60,7 @@ class Network:
             return
         gpu = GpuFrames(lambda: open_session(onnx, _options(1)), self._on_cpu, compare, self._input)
         try:
-            difference = gpu.prepare(sample)
+            difference = gpu.begin(sample)
         except MemoryError:
             raise
         except NoCudaError as error:
@@ -69,6 +69,8 @@ class Network:
             self._fall_back(f"CUDA does not work here: {said(error)}")
         else:
             self._take(gpu, difference)
+        if self._gpu is None:
+            gpu.close()
 
     @property
     def is_preparing(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+from banana_delivery.errors import ExportError
+from banana_delivery.export.export import Artifact
 from banana_delivery.policy.model import Environment, Outcome, Phase
 from tests.support.collector import Collector, collecting
 from tests.support.phases import PhaseHook
@@ -59,6 +61,22 @@ def test_each_end_is_one_trace_of_what_was_done_for_it(pipeline: PipelineHarness
         assert (about["banana.delivery.version"], about["banana.delivery.outcome"]) == (third, Outcome.REJECTED)
         assert "production_release" not in tree(spans)["delivery"]
         assert collector.requests.empty()
+
+
+def test_what_an_earlier_run_made_is_in_its_own_trace_alone(pipeline: PipelineHarness) -> None:
+    def fails(*_: object, **__: object) -> Artifact:
+        raise ExportError("The process export_worker was killed.")
+
+    with collecting() as collector:
+        traced(pipeline, collector.url)
+        second = pipeline.stage(WORSE)
+        pipeline.run(second)
+        assert tree(collector.spans())["model_artifact"] == ["export"]
+        pipeline.change(exporter=fails)
+        pipeline.run(second)
+        spans, about = said(collector)
+        assert about["banana.delivery.outcome"] == Outcome.ERROR
+        assert tree(spans) == {"": ["delivery"], "delivery": ["model_artifact"]}
 
 
 def test_a_collector_that_is_away_changes_nothing_of_a_delivery(pipeline: PipelineHarness) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from banana_delivery.delivery.scale_down import scale_staging_down_if_due
-from banana_delivery.errors import BadSettingsError
+from banana_delivery.errors import BadSettingsError, TargetError
 from banana_delivery.policy.model import Colour, Environment, ImageRef
 from banana_delivery.settings import Settings, load_settings
+from banana_delivery.targets.base import Claim
 from banana_delivery.targets.fake import FakeTarget
 from banana_delivery.targets.sightings import sightings
 from tests.support.clock import HandClock
@@ -68,6 +69,25 @@ def test_they_go_when_nothing_was_delivered_for_long_enough(world: World) -> Non
 def test_time_in_which_nobody_looked_does_not_count(world: World) -> None:
     assert world.look_after(1e6) == "Nothing to scale down in staging."
     assert world.replicas == 2
+
+
+def test_what_was_put_on_record_and_not_done_is_done_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    scale = world.target.scale
+
+    def half(claim: Claim, colour: Colour, replicas: int) -> None:
+        scale(claim, colour, replicas)
+        if not replicas:
+            raise TargetError("The API server went away.")
+
+    world.look_after()
+    with monkeypatch.context() as broken:
+        broken.setattr(world.target, "scale", half)
+        with pytest.raises(TargetError, match="went away"):
+            world.look_after(IDLE_SECONDS)
+    assert (world.replicas, world.target.record(STAGING).owner) == (2, None)
+
+    world.look_after()
+    assert world.look_after(IDLE_SECONDS).startswith("Staging was scaled to nothing")
 
 
 @pytest.mark.parametrize("environment", Environment)

@@ -144,6 +144,12 @@ def test_the_worst_images_of_a_comparison_are_kept_for_the_report(
     said: list[str] = []
     evidence.keep_worst(production.ref, compared, nothing, found, said.append)
     assert said[0].startswith("The images on which the models differ most could not be kept")
+    evidence.__dict__.pop("images")
+    evidence.__dict__.pop("_split")
+    (tmp_path / "gone").touch()
+    evidence._settings = Settings(home=tmp_path, holdout=tmp_path / "gone")
+    evidence.keep_worst(production.ref, compared, nothing, found, said.append)
+    assert said[1].startswith("The images on which the models differ most could not be kept")
 
 
 def test_production_that_is_down_and_never_answered_found_nothing(

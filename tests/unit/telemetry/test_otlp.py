@@ -59,6 +59,32 @@ def test_no_secret_and_nothing_invisible_is_sent() -> None:
     assert b"\x1b" not in sent
 
 
+def test_a_long_text_is_cut_and_not_in_the_midst_of_a_secret() -> None:
+    hide(["s3cret-of-the-registry"])
+    long = "x" * 490 + "s3cret-of-the-registry" + "y" * 100
+    sent = otlp.encoded(Trace(b"t" * 16, Span("delivery", 0, 1, {"reason": long}, long)))
+    assert b"s3cret" not in sent
+    assert b"x" * 490 + b"***yyyyyyy" in sent
+    assert b"y" * 8 not in sent
+
+
+def test_a_machine_without_threads_costs_a_line_and_nothing_later(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    sender = Sender(most=1)
+    with monkeypatch.context() as poor, caplog.at_level(logging.WARNING):
+        poor.setattr(threading.Thread, "start", start)
+        sender.send("http://127.0.0.1:9/v1/traces", TRACE)
+    assert "can't start new thread" in caplog.text
+    sender.wait()
+    with collecting() as collector:
+        sender.send(collector.url, TRACE)
+        assert len(collector.spans()) == 3
+
+
 @pytest.mark.parametrize("status", [307, 404, 429, 500])
 def test_a_stranger_costs_a_line_in_the_log(status: int, caplog: pytest.LogCaptureFixture) -> None:
     def refuse(handler: BaseHTTPRequestHandler) -> None:

@@ -9,11 +9,13 @@ from typing import Any, cast
 
 import pytest
 
+from banana_delivery.bundle import serving_lock
 from banana_delivery.delivery import image_build
 from banana_delivery.delivery.image_build import ImageBuild, build_context
 from banana_delivery.delivery.signing.images import ImageSigner, refuse_unsigned
 from banana_delivery.delivery.signing.statements import PROVENANCE, SBOM, VERDICT, verdict
 from banana_delivery.errors import BadSettingsError, GateError, ImageError, SelfTestFailedError, UnreachableError
+from banana_delivery.files import file_sha256
 from banana_delivery.images.base import BuildContext, BuiltImage, Parity, Progress
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.images.supply_chain.attachments import AttachmentKind
@@ -98,6 +100,15 @@ def test_what_is_built_is_signed_and_told_of_and_may_be_deployed(scene: Scene) -
     assert files["model.onnx"]["digest"] == {"sha256": scene.store.labels(record.ref)["banana.model.sha256"]}
     assert build["runDetails"]["metadata"]["invocationId"] == "the run"
     assert "secret" not in json.dumps(told)
+
+
+@pytest.mark.parametrize(("device", "lock"), [("cpu", "serving.txt"), ("cuda", "serving-gpu.txt")])
+def test_it_is_said_which_lock_the_packages_are_of(scene: Scene, device: str, lock: str) -> None:
+    record = scene.make(scene.settings(key=scene.key).model_copy(update={"serving_device": device}))
+
+    built_of = scene.said(record.ref)[PROVENANCE]["buildDefinition"]["resolvedDependencies"]
+    locks = {one["name"]: one["digest"] for one in built_of if one["name"].startswith("requirements/")}
+    assert locks == {f"requirements/{lock}": {"sha256": file_sha256(serving_lock(device))}}
 
 
 def test_without_a_key_nothing_is_signed_and_nothing_is_refused(scene: Scene) -> None:

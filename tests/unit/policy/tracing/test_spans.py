@@ -97,8 +97,3 @@ def test_the_same_attempt_is_the_same_trace_and_another_run_is_another() -> None
     assert trace_of(told, Known()).trace_id == trace_of(told.replace(at=AT + 9), Known()).trace_id
     assert trace_of(told, Known()).trace_id != trace_of(told.replace(run_id="other"), Known()).trace_id
     assert len(trace_id("run", "7")) == 16
-
-
-def test_a_long_reason_is_cut() -> None:
-    told = scenes.attempt((), Outcome.ERROR, "x" * 9000).replace(at=AT, run_id="run")
-    assert len(str(trace_of(told, Known()).root.attributes["reason"])) == 500

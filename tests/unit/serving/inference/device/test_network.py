@@ -74,6 +74,21 @@ def test_a_gpu_that_answers_as_the_cpu_does_is_used(gpu: FakeGpu, engine: Engine
     assert len(gpu.ran) == tried + 1
 
 
+def test_a_gpu_that_hangs_when_a_replica_starts_is_left_alone_and_the_cpu_serves(
+    gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "START_SECONDS", 0.2)
+    gpu.goes_on.clear()
+    try:
+        engine = made_engine()
+        assert (
+            engine.network.device.reason == "The network runs on the CPU, because the GPU was silent for 0.2 seconds."
+        )
+        assert found(engine, picture())
+    finally:
+        gpu.goes_on.set()
+
+
 def test_a_gpu_that_answers_differently_is_not_used(gpu: FakeGpu) -> None:
     gpu.off = 0.001
     device = made_engine().network.device
