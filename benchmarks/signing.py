@@ -110,10 +110,9 @@ def _delivered(folder: Path, store: ImageStore, ref: ImageRef, build: float) -> 
 
     def sign(document: dict[str, Any]) -> None:
         signer, seen = ImageSigner(store, settings), quality(3.0)
-        labels, model = store.labels(ref), settings.model_name
-        made = provenance(
-            artifact_record(folder, ref.version), labels, model=model, run_id="run", commit="c" * 40, start=0.0, end=1.0
-        )
+        artifact, labels = artifact_record(folder, ref.version), store.labels(ref)
+        lock, model = bundle.SERVING_LOCK.name, settings.model_name
+        made = provenance(artifact, labels, lock=lock, model=model, run_id="run", commit="c" * 40, start=0.0, end=1.0)
         signer.say(ref, {PROVENANCE: made, SBOM: document})
         signer.sign(ref)
         report = verdict(ab(seen).replace(ref=ref), staging(seen).replace(ref=ref), NAMED["standard"], "run")

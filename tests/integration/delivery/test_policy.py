@@ -31,7 +31,7 @@ def last(pipeline: PipelineHarness, version: str) -> AttemptRecord:
 
 
 def watching(pipeline: PipelineHarness) -> str:
-    """What the watch of production remembers after a tick, its rules among it, where no old release stays warm for long."""
+    """What the watch of production remembers after a tick, its rules among it; no old release stays warm for long."""
     pipeline.change(settings=pipeline.resources.settings.model_copy(update={"warm_seconds": 1.0}))
     resources = pipeline.resources.by_key()
     context = dg.build_sensor_context(instance=pipeline.instance, resources=resources, sensor_name="production_watch")
