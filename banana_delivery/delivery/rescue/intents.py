@@ -32,14 +32,15 @@ def intent_of(
         earlier=_others(before, bad),
     )
     # A run whose release is taken from it while it has production ends by this, and not by an error besides.
-    owner = before.owner or run_id
+    owner, begun = before.owner or run_id, before.intent
+    if begun and begun.bad.digest == bad.digest:
+        # Whoever began it has production since then: which run that was taken from, only the intent still says.
+        return fresh.replace(run_id=begun.run_id or run_id, revokes=begun.revokes)
     if serves(before, bad):
         taken = owner if before.phase is Phase.PROMOTING else run_id
         return fresh.replace(run_id=taken, revokes=before.promoted_by or "")
     if before.candidate and before.candidate.digest == bad.digest:
         return fresh.replace(run_id=owner)
-    if before.intent and before.intent.bad.digest == bad.digest:
-        return fresh.replace(run_id=before.intent.run_id or run_id, revokes=before.intent.revokes)
     return fresh
 
 

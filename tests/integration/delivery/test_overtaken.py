@@ -110,6 +110,25 @@ def test_a_rollback_of_another_release_that_takes_over_revokes_both(
     assert [pipeline.serving, production(pipeline).intent] == [FIRST, None]
 
 
+def test_a_run_whose_rollback_another_one_finishes_ends_by_that_and_by_no_other_line(
+    pipeline: PipelineHarness, second: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate = pipeline.stage(BEST)
+
+    def two_roll_back() -> None:
+        with monkeypatch.context() as patched, pytest.raises(KilledError):
+            patched.setattr(emergency, "restore_traffic", killed)
+            pipeline.roll_back(actor="Bea", reason="It looks wrong.")
+        pipeline.roll_back(actor="Cy", reason="It still harms users.")
+
+    pipeline.target.at[PhaseHook(Environment.PRODUCTION, Phase.SHIFTING)] = two_roll_back
+    run = pipeline.run(candidate)
+    pipeline.tick("reconcile")
+
+    assert [(one.run_id, one.revoked) for one in pipeline.attempts(candidate)] == [(run.run_id, True)]
+    assert pipeline.serving == second
+
+
 def test_an_intent_that_is_overtaken_again_and_again_is_kept_once_a_release(
     pipeline: PipelineHarness, second: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
