@@ -154,8 +154,8 @@ class TrafficShift:
         snapshot = self.retry(lambda: self.target.traffic(Environment.PRODUCTION))
         self.retry(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
         state = begin_step(self.plan, step, snapshot, paired=self.paired, tried=self.tried, split=split)
+        asked = self.own.begin() if self.own else ()
         if self.looks:
-            asked = self.own.metrics if self.own else ()
             self.looks.begin(
                 state, self.candidate, self.image.digest, asked, overridden=self.overridden, first=not self.control
             )

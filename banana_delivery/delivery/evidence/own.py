@@ -55,15 +55,21 @@ class OwnMetrics:
     names: tuple[Mapping[str, str], ...]
     states: dict[str, MetricState] = field(default_factory=dict)
     latest: dict[str, Answered] = field(default_factory=dict)
-    _step: Step | None = None
     _asked: dict[str, _Question] = field(default_factory=dict)
+
+    def begin(self) -> tuple[OwnMetric, ...]:
+        """A step begins, or the same one anew after a trial: what was measured before says nothing about it.
+
+        Returns:
+            What is asked for in it.
+        """
+        self.states, self.latest, self._asked = {}, {}, {}
+        return self.metrics
 
     def assess(self, judgement: StepAssessment, state: StepState) -> StepAssessment:
         """An assessment with what the metrics say; those that are due are asked beside it."""
         if not self.metrics:
             return judgement
-        if self._step != state.step:
-            self._step, self.states, self._asked = state.step, {}, {}
         self.latest = {}
         wanted = [one for one in self.metrics if is_judged(one, state.step, first=len(self.names) < 2)]
         for metric in wanted:

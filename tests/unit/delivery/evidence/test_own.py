@@ -47,6 +47,7 @@ def source() -> Source:
 
 
 def looked(scene: Scene, metrics: OwnMetrics, looks: int) -> list[StepVerdict]:
+    metrics.begin()
     found = []
     for _ in range(looks):
         scene.serve(GREEN, USER, 40)
@@ -60,6 +61,16 @@ def test_both_releases_are_asked_about_at_each_interval(source: Source) -> None:
     assert source.asked == [("empty", "green"), ("empty", "blue")] * 2
     looked(Scene(WATCH), metrics, 1)
     assert len(source.asked) == 6
+
+
+def test_a_step_that_begins_again_after_a_trial_is_measured_anew(source: Source) -> None:
+    metrics = OwnMetrics((metric(VALUE, interval_seconds=5),), source, QUICK, (GREENS, BLUES))
+    source.value = 1.0
+    looked(Scene(), metrics, 6)
+    assert metrics.states["empty"].shared == 2
+    source.value = 0.0
+    looked(Scene(), metrics, 1)
+    assert (len(source.asked), metrics.states["empty"].shared) == (6, 0)
 
 
 def test_what_names_no_release_is_asked_once(source: Source) -> None:
