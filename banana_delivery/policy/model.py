@@ -320,7 +320,7 @@ class RolloutRecord(StoredRecord):
         plan: name of the rollout plan in use.
         rules: the plan itself and whose it is, as JSON; empty in records of earlier versions.
         look: what the owner saw last of the step under way, as JSON (``policy.rollout.live``); empty at rest.
-        baseline: counters at the start of the current step.
+        baseline: counters at the start of the current step; None before the first one of a delivery.
         scale_down_at: until about when the colour that was replaced stays at full strength, by the clock of whoever
             promoted, seconds since the epoch; for people. It is warm until this is None: ``cool_down`` times it.
         note: one sentence for a person, for example why the environment is held.

@@ -120,7 +120,8 @@ def _meet_users(
     plan, candidate, timeout = rules.plan_of_limits, production.idle, run.settings.ready_timeout_seconds
     # The probe ends last: users do not wait for answers that a hanging candidate owes to it.
     with ExitStack() as load, rollback_on_exit(target, lease):
-        lease.enter(Phase.DEPLOYING, candidate=ref, plan=plan.name, rules=rules.model_dump_json(), scale_down_at=None)
+        kept = {"plan": plan.name, "rules": rules.model_dump_json(), "baseline": None}
+        lease.enter(Phase.DEPLOYING, candidate=ref, scale_down_at=None, **kept)
         target.deploy(lease.claim, candidate, ref, 1)
         wait_until_ready(target, lease, Environment.PRODUCTION, candidate, timeout, run.say)
         probe = load.enter_context(probing(evaluator, target, candidate))

@@ -181,8 +181,8 @@ class _Release:
         return self.rules.plan_of_limits
 
     def _bring_up(self, before: RolloutRecord) -> None:
-        rules = self.rules.model_dump_json()
-        self.lease.enter(Phase.SCALING, candidate=self.ref, plan=self._plan.name, rules=rules, scale_down_at=None)
+        kept = {"plan": self._plan.name, "rules": self.rules.model_dump_json(), "baseline": None}
+        self.lease.enter(Phase.SCALING, candidate=self.ref, scale_down_at=None, **kept)
         replicas = self.target.default_replicas(Environment.PRODUCTION)
         self.target.deploy(self.lease.claim, before.idle, self.ref, replicas)
         timeout = self.run.settings.ready_timeout_seconds

@@ -45,6 +45,7 @@ from banana_delivery.policy.model import (
     RolloutRecord,
 )
 from banana_delivery.policy.rollout.decision import ActionKind
+from banana_delivery.policy.rollout.live import step_of
 from banana_delivery.policy.rollout.metrics import metrics_since
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.evidence.expiry import unexpired
@@ -204,8 +205,8 @@ class EmergencyRollback:
             rules = Rules.kept(before.rules)
             plan = rules.plan if rules else self.recorder.policy_file.plan_in_any_case
             snapshot = self.target.traffic(Environment.PRODUCTION)
-            weight = before.weights.get(intent.colour, 0)
-            metrics = metrics_since(plan, before.baseline, snapshot, intent.colour, weight)
+            step = step_of(plan, before, intent.colour)
+            metrics = metrics_since(plan, before.baseline, snapshot, intent.colour, step)
         except (BananaDeliveryError, ValueError) as error:
             LOG.warning("What users got of version %s could not be counted: %s", intent.bad.version, error)
             return ()

@@ -1,4 +1,4 @@
-"""What the owner of production saw of the step under way at its last look: for people who watch, never for a decision.
+"""What the owner of production saw of the step under way at its last look: for people and records, for no decision.
 
 It stands in the rollout record as JSON and is written with the signs of life, so it stays below ``MOST_BYTES``.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from banana_delivery.policy.model import Model, Phase, RolloutRecord, StoredModel, StoredRecord, TrafficSource
+from banana_delivery.policy.model import Colour, Model, Phase, RolloutRecord, StoredModel, StoredRecord, TrafficSource
 from banana_delivery.policy.rollout import e_values
 from banana_delivery.policy.rollout.active import limits, sample
 from banana_delivery.policy.rollout.analysis import Finding, StepState
@@ -168,6 +168,21 @@ def live_of(record: RolloutRecord) -> LiveStep | None:
         return LiveStep.read_json(record.look)
     except ValidationError:
         return None
+
+
+def step_of(plan: Plan, record: RolloutRecord, colour: Colour) -> Step:
+    """The last step that a colour began, which may have no users just now: it is tried, or production is waited for.
+
+    Args:
+        plan: by which that was.
+        record: of the environment, as its owner left it.
+        colour: which one.
+    """
+    steps, live = all_steps(plan), live_of(record)
+    if live and live.number <= len(steps):
+        return steps[live.number - 1]
+    weight = record.weights.get(colour, 0)
+    return next((one for one in reversed(steps) if one.weight == weight), steps[-1])
 
 
 def _left(step: Step, state: StepState, ceilings: int) -> float:

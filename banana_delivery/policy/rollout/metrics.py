@@ -11,7 +11,7 @@ from banana_delivery.policy.own_metrics.metric import OwnSeen
 from banana_delivery.policy.rollout.analysis import Finding, StepState, begin_step, observe
 from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.counters import add, p95
-from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan, StepKind, all_steps
+from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan, Step, StepKind
 from banana_delivery.policy.rollout.trial.tried import NOTHING_TRIED, Tried
 
 
@@ -146,7 +146,7 @@ def step_metrics(state: StepState, candidate: Colour) -> StepMetrics:
 
 
 def metrics_since(
-    plan: Plan, baseline: TrafficSnapshot, snapshot: TrafficSnapshot, colour: Colour, weight: int
+    plan: Plan, baseline: TrafficSnapshot, snapshot: TrafficSnapshot, colour: Colour, step: Step
 ) -> StepMetrics:
     """The figures of a colour since its last step began, for whoever ends it without having followed it.
 
@@ -155,13 +155,11 @@ def metrics_since(
         baseline: the counters when that step began.
         snapshot: the counters now.
         colour: which one.
-        weight: percent of the users that it had.
+        step: which that was.
 
     Raises:
         ValueError: as ``begin_step``.
     """
-    steps = all_steps(plan)
-    step = next((one for one in reversed(steps) if one.weight == weight), steps[-1])
     return step_metrics(observe(plan, begin_step(plan, step, baseline), snapshot, colour), colour)
 
 

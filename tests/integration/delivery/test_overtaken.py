@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NoReturn
 
 import pytest
@@ -127,6 +128,17 @@ def test_a_run_whose_rollback_another_one_finishes_ends_by_that_and_by_no_other_
 
     assert [(one.run_id, one.revoked) for one in pipeline.attempts(candidate)] == [(run.run_id, True)]
     assert pipeline.serving == second
+
+
+def test_a_version_that_is_taken_out_before_it_met_anybody_is_told_nothing_of_those_who_met_others(
+    pipeline: PipelineHarness, second: str
+) -> None:
+    candidate = pipeline.stage(BEST)
+    pipeline.target.at[PhaseHook(Environment.PRODUCTION, Phase.DEPLOYING)] = partial(pipeline.roll_back, reason="No.")
+    pipeline.run(candidate)
+
+    [line] = pipeline.attempts(candidate)
+    assert (line.revoked, line.steps, line.requests) == (True, (), 0)
 
 
 def test_an_intent_that_is_overtaken_again_and_again_is_kept_once_a_release(

@@ -8,10 +8,10 @@ import pytest
 
 from banana_delivery.policy.model import SCHEMA, Environment, Phase, RolloutRecord
 from banana_delivery.policy.rollout.analysis import findings
-from banana_delivery.policy.rollout.live import MOST_BYTES, LiveStep, Look, live_of, live_step
+from banana_delivery.policy.rollout.live import MOST_BYTES, LiveStep, Look, live_of, live_step, step_of
 from banana_delivery.policy.rollout.metrics import step_metrics
 from banana_delivery.policy.rollout.plan import Limit
-from tests.unit.policy.rollout.scene import BLUE, GREEN, PROBE, QUICK, SHIFT_100, USER, Scene
+from tests.unit.policy.rollout.scene import BLUE, GREEN, PROBE, QUICK, SHIFT_20, SHIFT_100, USER, WATCH, Scene
 
 
 def seen(scene: Scene, **look: object) -> LiveStep:
@@ -116,3 +116,10 @@ def test_what_a_newer_version_adds_to_it_is_read() -> None:
     found = live_of(UNDER_WAY.replace(look=json.dumps(newer)))
     assert found
     assert found.weight == 20
+
+
+def test_a_step_whose_users_are_away_for_a_trial_is_that_step_and_no_other() -> None:
+    look = seen(struck(20), weight=0).model_dump_json()
+    record = RolloutRecord(environment=Environment.PRODUCTION, owner="run", weights={BLUE: 100, GREEN: 0})
+    assert step_of(QUICK, record.replace(phase=Phase.SHIFTING, look=look), GREEN) == SHIFT_20
+    assert step_of(QUICK, record.replace(weights={GREEN: 100}, owner=None), GREEN) == WATCH

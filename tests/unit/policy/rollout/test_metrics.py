@@ -59,7 +59,6 @@ def test_whoever_takes_a_version_out_sees_what_users_got_since_its_last_step_beg
     scene.serve(GREEN, USER, 30, failed=7)
     scene.serve(GREEN, PROBE, 10)
     scene.now += 12
-    metrics = metrics_since(QUICK, baseline, scene.snapshot(), GREEN, SHIFT_20.weight)
+    metrics = metrics_since(QUICK, baseline, scene.snapshot(), GREEN, SHIFT_20)
     assert (metrics.kind, metrics.weight, metrics.seconds) == (StepKind.SHIFT, 20, 12.0)
     assert (metrics.sources[USER].requests, metrics.sources[USER].failed, metrics.failed) == (30, 7, 7)
-    assert metrics_since(QUICK, baseline, scene.snapshot(), GREEN, 100).kind is StepKind.WATCH
