@@ -12,7 +12,7 @@ from banana_delivery.delivery.traffic_shift import probing
 from banana_delivery.errors import BananaDeliveryError, GoneAlreadyError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.notifications.alarms import only_observed, rollback_failed, wrong_release
-from banana_delivery.policy.hindsight.observing import by_evidence
+from banana_delivery.policy.hindsight.observing import by_evidence, nobody_answers
 from banana_delivery.policy.model import Environment, RolloutRecord, StoredRecord, TrafficSnapshot
 from banana_delivery.policy.rollout.analysis import StepState, begin_step
 from banana_delivery.policy.rollout.decision import CONTROL_RATE, StepVerdict, assess_step
@@ -97,7 +97,8 @@ def assess_production(
     judgement, state = assess_step(plan, state, snapshot, record.active, record.live.digest)
     if judgement.verdict is StepVerdict.FAIL and not judgement.wrong_release:
         again = kept.replace(state=None, failing=kept.failing + 1)
-        counted = by_evidence(judgement)
+        # A router goes on counting where there is nobody to ask, so that this looks like evidence as well.
+        counted = by_evidence(judgement) and not nobody_answers(state, record.active)
         return Watched(
             again.model_dump_json(), judgement.reason, judgement.reason, failing=again.failing, by_evidence=counted
         )

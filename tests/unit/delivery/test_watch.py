@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from banana_delivery.delivery.watch import as_one_watch, assess_production, for_start
+from banana_delivery.delivery.watch import Watched, as_one_watch, assess_production, for_start
 from banana_delivery.policies.reading import PLANS
 from banana_delivery.policy.model import Deployment, Environment, ImageRef, Phase, RolloutRecord
 from banana_delivery.policy.rollout.plan import Limit, Plan, Step, alpha_share, release_steps, windows
@@ -29,6 +29,10 @@ class Promoted:
 
     def look(self, failing: float = 0.001, users: int = 25) -> str:
         """Why it would be rolled back after some more requests of users; empty if it would not."""
+        return self.seen(failing, users).reason
+
+    def seen(self, failing: float, users: int = 25) -> Watched:
+        """All that such a look found."""
         failed = sum(self.rng.random() < failing for _ in range(users))
         self.scene.serve(GREEN, USER, users, failed=failed)
         self.scene.now += 5
@@ -42,7 +46,7 @@ class Promoted:
         )
         seen = assess_production(record, self.scene.snapshot(), self.cursor, STANDARD, WARM_SECONDS)
         self.cursor = seen.cursor
-        return seen.reason
+        return seen
 
 
 def test_it_never_begins_anew_while_the_release_before_is_warm() -> None:
@@ -62,6 +66,17 @@ def test_a_fault_is_found_as_soon_whenever_it_begins(after: int, failing: float,
     for _ in range(after):
         assert not promoted.look()
     assert any(promoted.look(failing) for _ in range(looks + 1))
+
+
+def test_that_nobody_answers_needs_no_evidence_however_much_of_it_a_router_counts() -> None:
+    promoted = Promoted()
+    promoted.seen(0.0)
+    assert promoted.seen(1.0).by_evidence
+    promoted.scene.digests.clear()
+    promoted.seen(1.0)
+    found = promoted.seen(1.0)
+    assert found.reason
+    assert not found.by_evidence
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=list(PLANS))
