@@ -119,14 +119,13 @@ def replay(plan: Plan, metrics: tuple[OwnMetric, ...], steps: Sequence[KeptStep]
         _step(under, kept)
     last = steps[-1]
     recorded = Course(ended=_recorded(last), where=place_of(last.header.step), seconds=under.seconds, bad=under.bad)
-    replayed = under.replayed or recorded.replace(ended=Ended.WENT_ON)
-    return Replay(recorded=recorded, replayed=replayed, notes=tuple(under.notes))
+    return Replay(recorded=recorded, replayed=under.replayed or recorded, notes=tuple(under.notes))
 
 
 def _recorded(kept: KeptStep) -> Ended:
     """How the last step ended: where a trial followed, the users had been sent back by then."""
-    if kept.end is None:
-        return Ended.UNKNOWN
+    if kept.end is None or kept.end.action == ActionKind.RESUME.value:
+        return Ended.UNKNOWN  # A step that was to begin again never did: production was waited for, or somebody came.
     if kept.end.action in GOES_ON:
         return Ended.WENT_ON
     return ENDS.get(kept.end.verdict, Ended.UNKNOWN)

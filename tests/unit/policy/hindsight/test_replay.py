@@ -65,6 +65,8 @@ def test_a_trial_that_showed_nothing_is_taken_to_show_nothing_here_too() -> None
         "here, too, it is taken to show nothing.",
     )
     assert replay(QUICK, (), [resumed, BAD]).replayed.ended is Ended.TURNED_BACK
+    never_again = replay(QUICK, (), [resumed])
+    assert (never_again.recorded.ended, never_again.differs) == (Ended.UNKNOWN, False)
 
 
 def test_a_step_that_would_have_lasted_longer_is_named() -> None:
