@@ -233,7 +233,7 @@ class _Own:
         called = {_question(metric): metric.name for metric in kept.header.metrics}
         self._under, self._first = under, kept.header.first
         self._asked = [(metric, called[_question(metric)]) for metric in under.metrics if _question(metric) in called]
-        self._states: dict[str, MetricState] = {}
+        self._states: dict[str, MetricState] = {}  # By the policy's own names: two of it may ask the same.
 
     def assess(self, judgement: StepAssessment, state: StepState, own: Own) -> StepAssessment:
         """The assessment with what these say."""
@@ -241,11 +241,11 @@ class _Own:
         for metric, name in self._asked:
             if not is_judged(metric, state.step, first=self._first):
                 continue
-            before = self._states.get(name, MetricState())
+            before = self._states.get(metric.name, MetricState())
             if name in own:
                 ours, theirs = own[name]
                 before = measured(metric, state.step, before, state.whole_seconds, ours, theirs)
-                self._states[name] = before
+                self._states[metric.name] = before
             needed = threshold(self._under.plan, self._under.metrics)
             verdicts.append(judged(metric, before, state.whole_seconds, needed, state.step.ceiling_seconds))
         return joined(judgement, state, verdicts)

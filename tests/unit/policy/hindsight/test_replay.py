@@ -102,6 +102,13 @@ def test_the_metrics_of_a_team_are_judged_by_what_was_answered_then() -> None:
     )
 
 
+def test_two_metrics_that_ask_the_same_count_one_answer_once_each() -> None:
+    one = metric(VALUE)
+    kept = recorded(serving(), metrics=(one,), own={0: {"empty": (Measurement(value=1.0), None)}})  # type: ignore[arg-type]
+    both = one.replace(consecutive_failures=2), one.replace(name="lax", failure_condition="> 0.9")
+    assert replay(QUICK, both, [kept]).replayed.ended is Ended.WENT_ON
+
+
 def test_the_whole_delivery_is_counted() -> None:
     steps = [recorded(serving(), step) for step in (ab_step(QUICK), SHIFT_20, WATCH)]  # type: ignore[arg-type]
     found = replay(QUICK, (), steps)
