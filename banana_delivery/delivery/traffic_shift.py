@@ -141,6 +141,7 @@ class TrafficShift:
         """
         action = self._once(step)
         while action.kind is ActionKind.RESUME:
+            self.look_back()
             action = self._once(step)
         return action
 
@@ -224,7 +225,7 @@ class TrafficShift:
             self.control.set_rate(control)
 
     def look_back(self) -> None:
-        """Count what users got in the last step until they were elsewhere: some failed after it was decided.
+        """Count what users got in the last step and its trial until they were elsewhere: some fail after the decision.
 
         For the record alone: nothing is judged, and what cannot be seen now stays as it was.
         """
@@ -278,8 +279,7 @@ class TrafficShift:
                 telling.do(partial(self.log, line))
 
     def _show_trial(self, trial: Trial, look: Look) -> None:
-        metrics = step_metrics(trial.state, self.candidate)
-        self._show(trial.state, metrics, against_version(self.plan, trial), look)
+        self._show(trial.state, step_metrics(trial.state, self.candidate), against_version(self.plan, trial), look)
 
     def _poll_until_decided(self, state: StepState) -> tuple[Action, StepAssessment, StepState]:
         seen, said, telling = EvidenceSeen(), 0.0, Beside("telling how a step goes on")

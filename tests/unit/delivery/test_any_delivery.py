@@ -227,6 +227,15 @@ def test_a_moment_that_only_users_met_costs_a_sound_candidate_a_step_that_begins
     assert "Users were sent away once before" in world.done[-1].reason
 
 
+def test_the_users_that_a_trial_costs_are_on_record_where_the_step_begins_again_too() -> None:
+    world = World([*[Second()] * 12, Second(candidate=1.0), Second()])
+    told(world)
+    [again] = [step for step in world.shift.steps if step.decision == ActionKind.RESUME.value]
+    one_look = 40 * again.metrics.weight // 100
+    seen = again.metrics.sources[TrafficSource.USER].requests
+    assert seen > 5 * one_look, "The step ended after a few looks; the others are of the trial's three groups."
+
+
 def test_a_sound_candidate_is_promoted_and_one_that_fails_everybody_is_not() -> None:
     assert told(World([])) == ActionKind.PROMOTE.value
     failing = World([*[Second()] * 8, Second(candidate=1.0)])
