@@ -34,7 +34,8 @@ def _in_order(
         users = report.observed
         if users:
             yield users
-        elif report.verdict.verdict is not Verdict.PASS:
+        of_users = users is not None and users.reason == report.verdict.reason
+        if report.verdict.verdict is not Verdict.PASS and not of_users:
             what = "reject" if report.verdict.verdict is Verdict.FAIL else "park"
             yield WouldHave(what=what, where="the A/B report", reason=report.verdict.reason)
     yield from (step.observed for step in steps if step.observed)
