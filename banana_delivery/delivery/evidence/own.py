@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from banana_delivery.evaluation.own_metrics.base import MetricSource
 from banana_delivery.policy.model import Colour, ImageRef, RolloutRecord
 from banana_delivery.policy.own_metrics.joining import joined
-from banana_delivery.policy.own_metrics.judging import MetricState, is_judged, judged, measured, threshold
+from banana_delivery.policy.own_metrics.judging import MetricState, begun_anew, is_judged, judged, measured, threshold
 from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric
 from banana_delivery.policy.rollout.analysis import StepState
 from banana_delivery.policy.rollout.decision import StepAssessment
-from banana_delivery.policy.rollout.plan import Plan, Step
+from banana_delivery.policy.rollout.plan import Plan
 
 PATIENCE_SECONDS = 0.5
 """How long a look waits for all of them together; what answers later counts at the next one."""
@@ -76,12 +76,10 @@ class OwnMetrics:
             self._ask_if_due(metric, state.whole_seconds)
         until = time.monotonic() + PATIENCE_SECONDS
         for metric in wanted:
-            self._take_up(metric, state.step, until)
+            self._take_up(metric, state, until)
         needed = threshold(self.plan, self.metrics)
         verdicts = [
-            judged(
-                one, self.states.get(one.name, MetricState()), state.whole_seconds, needed, state.step.ceiling_seconds
-            )
+            judged(one, self._known(one, state), state.whole_seconds, needed, state.step.ceiling_seconds)
             for one in wanted
         ]
         return joined(judgement, state, verdicts)
@@ -102,15 +100,19 @@ class OwnMetrics:
         finally:
             asked.done.set()
 
-    def _take_up(self, metric: OwnMetric, step: Step, until: float) -> None:
+    def _take_up(self, metric: OwnMetric, state: StepState, until: float) -> None:
         """Count an answer once it is there."""
         asked = self._asked[metric.name]
         if not asked.done.wait(max(until - time.monotonic(), 0.0)) or asked.answer is None:
             return
         (ours, theirs), asked.answer = asked.answer, None
         self.latest[metric.name] = ours, theirs
-        before = self.states.get(metric.name, MetricState())
-        self.states[metric.name] = measured(metric, step, before, asked.seconds, ours, theirs)
+        before = self._known(metric, state)
+        self.states[metric.name] = measured(metric, state.step, before, asked.seconds, ours, theirs)
+
+    def _known(self, metric: OwnMetric, state: StepState) -> MetricState:
+        known, since = self.states.get(metric.name, MetricState()), state.before_seconds
+        return known if known.since == since else begun_anew(known, since)
 
 
 def own_metrics(

@@ -10,7 +10,15 @@ from banana_delivery.policy.hindsight.looks import KeptStep, Own
 from banana_delivery.policy.hindsight.observing import place_of
 from banana_delivery.policy.model import Colour, Model, TrafficSource
 from banana_delivery.policy.own_metrics.joining import joined
-from banana_delivery.policy.own_metrics.judging import MetricState, is_judged, judged, measured, plan_beside, threshold
+from banana_delivery.policy.own_metrics.judging import (
+    MetricState,
+    begun_anew,
+    is_judged,
+    judged,
+    measured,
+    plan_beside,
+    threshold,
+)
 from banana_delivery.policy.own_metrics.metric import OwnMetric
 from banana_delivery.policy.rollout.analysis import StepState, begin_step
 from banana_delivery.policy.rollout.counters import tally
@@ -242,6 +250,8 @@ class _Own:
             if not is_judged(metric, state.step, first=self._first):
                 continue
             before = self._states.get(metric.name, MetricState())
+            if before.since != state.before_seconds:
+                before = self._states[metric.name] = begun_anew(before, state.before_seconds)
             if name in own:
                 ours, theirs = own[name]
                 before = measured(metric, state.step, before, state.whole_seconds, ours, theirs)

@@ -60,6 +60,7 @@ class MetricState(StoredModel):
         ours: the last measurement of the candidate that could be used.
         theirs: the same of the active release.
         at: when the last answer came, seconds since the step began; None before the first.
+        since: when what is counted began, seconds since the step did: later, where that was begun anew.
         counted: what was counted since the step began, or since the delay after it.
         active: the same of the active release.
         starts: what had been counted at the start of each later test.
@@ -72,6 +73,7 @@ class MetricState(StoredModel):
     ours: Measurement = Measurement()
     theirs: Measurement = Measurement()
     at: float | None = None
+    since: float = 0.0
     counted: Counted = Counted()
     active: Counted = Counted()
     starts: tuple[Counted, ...] = ()
@@ -142,6 +144,18 @@ def measured(
     return _compared(metric, state.replace(ours=ours))
 
 
+def begun_anew(state: MetricState, since: float) -> MetricState:
+    """A metric whose step was begun anew after a pause: what was counted until then counts no more.
+
+    Measurements in a row go on: a pause may be cut into pieces that are shorter than so many of them.
+
+    Args:
+        state: of it until then.
+        since: when that was, seconds since the step began.
+    """
+    return state.replace(since=since, counted=Counted(), active=Counted(), starts=())
+
+
 def judged(
     metric: OwnMetric, state: MetricState, seconds: float, needed: float, ceiling_seconds: float
 ) -> MetricVerdict:
@@ -164,7 +178,7 @@ def judged(
         return _verdict(metric, state, standing, evidence, needed, "")
     if trouble:
         return _verdict(metric, state, Standing.UNKNOWN, evidence, needed, trouble)
-    if standing is Standing.DOUBTFUL and seconds >= ceiling_seconds:
+    if standing is Standing.DOUBTFUL and seconds - state.since >= ceiling_seconds:
         standing = Standing.FINE
     return _verdict(metric, state, standing, evidence, needed, "")
 
@@ -183,7 +197,7 @@ def _counted(metric: OwnMetric, step: Step, before: MetricState, state: MetricSt
     seconds = state.at or 0.0
     news, trouble = _increase(metric, before.ours, state.ours)
     theirs, _ = _increase(metric, before.theirs, state.theirs)
-    due = min(int(seconds * STARTS / step.ceiling_seconds), STARTS)
+    due = min(int(max(seconds - before.since, 0.0) * STARTS / step.ceiling_seconds), STARTS)
     starts = (*state.starts, *[before.counted] * (due - len(state.starts)))
     return state.replace(
         trouble=trouble, counted=_sum(before.counted, news), active=_sum(before.active, theirs), starts=starts

@@ -12,7 +12,7 @@ import pytest
 from banana_delivery.delivery.evidence import own
 from banana_delivery.delivery.evidence.own import OwnMetrics
 from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric
-from banana_delivery.policy.rollout.decision import StepVerdict
+from banana_delivery.policy.rollout.decision import StepVerdict, around_pause
 from tests.unit.policy.own_metrics.metrics import SHARE, VALUE, metric
 from tests.unit.policy.rollout.scene import GREEN, QUICK, USER, WATCH, Scene
 
@@ -71,6 +71,29 @@ def test_a_step_that_begins_again_after_a_trial_is_measured_anew(source: Source)
     source.value = 0.0
     looked(Scene(), metrics, 1)
     assert (len(source.asked), metrics.states["empty"].shared) == (6, 0)
+
+
+@pytest.mark.parametrize("paused_seconds", [10, 600])
+def test_a_fault_is_found_as_soon_however_long_the_step_was_paused(paused_seconds: int) -> None:
+    scene, bad, total = Scene(), 0.0, 0.0
+
+    class Counting(Source):
+        def measure(self, metric: OwnMetric, names: Mapping[str, str]) -> Measurement:
+            return Measurement(value=bad, total=total) if names["colour"] == "green" else Measurement(trouble="none")
+
+    metrics = OwnMetrics((metric(SHARE, interval_seconds=1),), Counting(), QUICK, (GREENS, BLUES))
+    metrics.begin()
+    for _ in range(paused_seconds):
+        total += 40
+        assert metrics.assess(scene.look(), scene.state).verdict is not StepVerdict.FAIL
+        scene.state = around_pause(scene.state, paused=True, before=True)
+    looks = 0
+    while looks < 20:
+        looks, bad, total = looks + 1, bad + 40, total + 40
+        if metrics.assess(scene.look(), scene.state).verdict is StepVerdict.FAIL:
+            break
+        scene.state = around_pause(scene.state, paused=True, before=True)
+    assert looks <= 12
 
 
 def test_what_names_no_release_is_asked_once(source: Source) -> None:
