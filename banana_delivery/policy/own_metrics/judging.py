@@ -19,6 +19,7 @@ from banana_delivery.policy.own_metrics.metric import Measurement, MetricKind, O
 from banana_delivery.policy.rollout import e_values
 from banana_delivery.policy.rollout.active import Part, breaks
 from banana_delivery.policy.rollout.plan import Plan, Step, all_steps
+from banana_delivery.policy.rollout.trial.tried import MOST_TRIALS
 
 ALPHA_PART = 0.1
 """Of a plan's alpha, for all counted metrics of a team together; the plan's own limits get the rest."""
@@ -111,7 +112,8 @@ def threshold(plan: Plan, metrics: tuple[OwnMetric, ...]) -> float:
         plan: as its file says it, with all of alpha.
         metrics: all of the team's.
     """
-    tests = max(sum(one.counts for one in metrics), 1) * len(all_steps(plan))
+    steps = len(all_steps(plan)) + MOST_TRIALS - 1  # A step begins again after each trial but the last.
+    tests = max(sum(one.counts for one in metrics), 1) * steps
     return -math.log(plan.alpha * ALPHA_PART / tests)
 
 

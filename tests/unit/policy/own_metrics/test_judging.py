@@ -21,7 +21,8 @@ from banana_delivery.policy.own_metrics.judging import (
     threshold,
 )
 from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric
-from banana_delivery.policy.rollout.plan import ab_step, release_steps
+from banana_delivery.policy.rollout.plan import Plan, ab_step, all_steps
+from banana_delivery.policy.rollout.trial.tried import MOST_TRIALS
 from tests.unit.policy.own_metrics.metrics import MEAN, RATIO, SHARE, VALUE, metric
 from tests.unit.policy.rollout.scene import QUICK, SHIFT_20, WATCH
 
@@ -154,9 +155,10 @@ def test_who_answers_no_more_is_not_forgotten() -> None:
     assert judged(value, MetricState(), 30.0, NEEDED, 40.0).standing is Standing.UNKNOWN
 
 
-def test_the_budget_of_a_delivery_stays_one() -> None:
-    plan, metrics = PLANS["standard"], (metric(SHARE), metric(MEAN, name="boxes"), metric(VALUE, name="up"))
-    steps = 1 + len(release_steps(plan))
+@pytest.mark.parametrize("plan", PLANS.values(), ids=list(PLANS))
+def test_the_budget_of_a_delivery_stays_one_with_steps_that_begin_again(plan: Plan) -> None:
+    metrics = metric(SHARE), metric(MEAN, name="boxes"), metric(VALUE, name="up")
+    steps = len(all_steps(plan)) + MOST_TRIALS - 1
     own = 2 * steps * math.exp(-threshold(plan, metrics))
     assert own == pytest.approx(plan.alpha * ALPHA_PART)
     assert plan_beside(plan, metrics).alpha + own == pytest.approx(plan.alpha)
