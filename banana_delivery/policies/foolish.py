@@ -10,6 +10,7 @@ from banana_delivery.policies.calendar import FreezeWindow
 from banana_delivery.policies.document import ReleasePolicy
 from banana_delivery.policies.promise import longest_seconds
 from banana_delivery.policy.gate import Approvers
+from banana_delivery.policy.own_metrics.judging import is_judged
 from banana_delivery.policy.own_metrics.metric import OwnMetric
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.rollout import e_values
@@ -36,14 +37,23 @@ def foolish(policy: ReleasePolicy, now: float) -> tuple[str, ...]:
         *_samples(plan),
         *_steps(plan),
         *_quality(policy.quality),
-        *_metrics(policy.metrics),
+        *_metrics(policy.metrics, plan),
         *_approvers(policy.approvers),
         *_calendar(policy.freeze, now),
     )
 
 
-def _metrics(metrics: tuple[OwnMetric, ...]) -> Iterator[str]:
+def _metrics(metrics: tuple[OwnMetric, ...], plan: Plan) -> Iterator[str]:
     for metric in metrics:
+        # What counts is what counters have grown by, so two answers are needed.
+        first = metric.initial_delay_seconds + (metric.interval_seconds if metric.counts else 0.0)
+        judged = [step for step in all_steps(plan) if is_judged(metric, step, first=False)]
+        shortest = min(judged, key=lambda step: step.ceiling_seconds, default=None)
+        if shortest and first >= 2 * shortest.ceiling_seconds:
+            yield (
+                f"The metric {metric.name} says nothing for {first:g} s, and the {shortest.kind} step's "
+                f"{shortest.ceiling_seconds:g} s are waited for twice: every delivery is parked there."
+            )
         if not metric.counts:
             yield (
                 f"The metric {metric.name} is a threshold on {metric.consecutive_failures} measurements in a row and "

@@ -18,6 +18,7 @@ metrics:
   - {name: up, provider: prometheus, address: "http://p", kind: value, query: "min_over_time(up[1m])",
      failure_condition: "< 1"}
 """
+LATE = METRIC.replace("name: up", "name: late, initial_delay_seconds: 300")
 
 
 def told(text: str) -> str:
@@ -34,6 +35,7 @@ def test_the_products_policies_are_not_foolish(name: str) -> None:
     [
         (METRIC, "The metric up is a threshold on 3 measurements in a row and no test"),
         (METRIC, "The metric up names no release by $colour, $digest or $version: it parks where it fails"),
+        (LATE, "The metric late says nothing for 300 s, and the shift step's 45 s are waited for twice"),
         ("approvers: {needed: 2}", "one person who types under two names is two"),
         ("approvers: {needed: 2, who: [ada, ada]}", "names 1 and 2 are needed"),
         ("plan: {alpha: 0.5}", "one in 2 sound releases may be turned back"),
