@@ -19,6 +19,8 @@ from banana_delivery.settings import Settings
 NOT_KEPT = "nothing that it looked at was kept"
 MET_NOBODY = frozenset({Outcome.SUPERSEDED})
 """These ended before any users."""
+CUT_SHORT = frozenset({Outcome.ROLLED_BACK, Outcome.CANCELLED, Outcome.ERROR})
+"""Where the steps that were kept went on, a person ended these, or what they run on."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def _judge(policy: ReleasePolicy, settings: Settings, attempt: AttemptRecord) ->
     if not steps:
         return Judged(attempt, None, NOT_KEPT)
     try:
-        return Judged(attempt, replay(policy.plan, policy.metrics, steps))
+        found = replay(policy.plan, policy.metrics, steps)
     except ValueError as error:
         raise BadSettingsError(f"{policy.name} cannot judge version {attempt.version}: {error}") from None
+    return Judged(attempt, found.cut_short if attempt.outcome in CUT_SHORT else found)

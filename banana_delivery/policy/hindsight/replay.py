@@ -84,6 +84,14 @@ class Replay(Model):
         same = (one.ended, one.where) == (other.ended, other.where)
         return not same or (one.ended is not Ended.WENT_ON and abs(one.seconds - other.seconds) > 1.0)
 
+    @property
+    def cut_short(self) -> Replay:
+        """The same of a delivery that something else than the evidence ended, in a step that nobody kept."""
+        if self.recorded.ended is not Ended.WENT_ON:
+            return self
+        unknown = self.recorded.replace(ended=Ended.UNKNOWN)
+        return self.replace(recorded=unknown, replayed=self.replayed if self.differs else unknown)
+
 
 @dataclass
 class _Replaying:

@@ -72,6 +72,14 @@ def test_a_stricter_policy_would_have_turned_back_what_was_released(pipeline: Pi
     assert not list(looks_folder(pipeline.resources.settings.home).iterdir())
 
 
+def test_a_delivery_that_a_person_took_out_in_the_midst_of_a_step_did_not_go_on(pipeline: PipelineHarness) -> None:
+    second = pipeline.stage(0.95)
+    pipeline.target.at[PhaseHook(Environment.PRODUCTION, Phase.SHIFTING)] = lambda: pipeline.roll_back(reason="No.")
+    pipeline.run(second)
+    assert [one.outcome for one in pipeline.attempts(second)] == [Outcome.ROLLED_BACK]
+    assert ends(judged(pipeline))[0] == (Ended.UNKNOWN, Ended.UNKNOWN)
+
+
 def test_looks_are_small_and_go_with_their_report(pipeline: PipelineHarness) -> None:
     settings = pipeline.resources.settings
     [attempt] = pipeline.attempts("1")
