@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from banana_delivery.delivery.lease import TIDIERS
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.delivery.traffic_shift import probing
 from banana_delivery.errors import BananaDeliveryError, GoneAlreadyError
@@ -87,6 +88,9 @@ def assess_production(
         plan: by which it was released.
         warm_seconds: how long the release before it stays warm.
     """
+    if record.owner in TIDIERS:
+        # It is theirs for seconds, and no other release serves by that: what was seen so far goes on to count.
+        return Watched(cursor or "", "", f"Nothing to see while {record.owner} is at work; the next look goes on.")
     if record.live is None or record.active is None or record.owner is not None:
         return Watched("", "", "Nothing to watch: production is empty or a delivery is under way.")
     if record.scale_down_at is None:

@@ -25,6 +25,7 @@ class Promoted:
 
     scene: Scene = field(default_factory=Scene)
     cursor: str | None = None
+    owner: str | None = None
     rng: Random = field(default_factory=lambda: Random(4))
 
     def look(self, failing: float = 0.001, users: int = 25) -> str:
@@ -39,6 +40,7 @@ class Promoted:
         record = RolloutRecord(
             environment=Environment.PRODUCTION,
             phase=Phase.IDLE,
+            owner=self.owner,
             active=GREEN,
             weights={GREEN: 100, BLUE: 0},
             deployments={GREEN: Deployment(image=LIVE, replicas=2)},
@@ -66,6 +68,18 @@ def test_a_fault_is_found_as_soon_whenever_it_begins(after: int, failing: float,
     for _ in range(after):
         assert not promoted.look()
     assert any(promoted.look(failing) for _ in range(looks + 1))
+
+
+@pytest.mark.parametrize(("owner", "goes_on"), [("reconcile", True), ("cool_down", True), ("a run", False)])
+def test_it_goes_on_after_those_who_tidy_up_and_begins_anew_after_a_delivery(owner: str, goes_on: bool) -> None:
+    promoted = Promoted()
+    for _ in range(3):
+        promoted.look()
+    before, promoted.owner = promoted.cursor, owner
+    assert not promoted.look(failing=1.0)
+    assert (promoted.cursor == before) is goes_on
+    promoted.owner = None
+    assert bool(promoted.look(failing=1.0)) is goes_on
 
 
 def test_that_nobody_answers_needs_no_evidence_however_much_of_it_a_router_counts() -> None:
