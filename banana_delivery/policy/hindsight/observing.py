@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from banana_delivery.policy.hindsight.would_have import WouldHave
 from banana_delivery.policy.model import Colour
+from banana_delivery.policy.rollout import reasons
 from banana_delivery.policy.rollout.analysis import MAX_SILENT_POLLS, StepState
 from banana_delivery.policy.rollout.decision import Action, ActionKind, StepAssessment, StepVerdict, next_action
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
@@ -51,8 +52,13 @@ def let_go_on(
     would = WouldHave(
         what=action.kind.value, where=place_of(state.step), seconds=round(state.whole_seconds, 1), reason=action.reason
     )
-    over = state.seconds >= max(state.step.ceiling_seconds, state.step.minimum_seconds)
-    verdict = StepVerdict.PASS if over else StepVerdict.CONTINUE
+    lasts = max(state.step.ceiling_seconds, state.step.minimum_seconds)
+    known = candidate in state.seen.digests
+    if not known and state.seconds >= 2 * lasts:
+        # Whatever the evidence says: it may be about something else.
+        nameless = {"verdict": StepVerdict.INCONCLUSIVE, "reason": reasons.unidentified(state, candidate)}
+        return next_action(plan, state, judgement.model_copy(update=nameless), paused=paused), None
+    verdict = StepVerdict.PASS if known and state.seconds >= lasts else StepVerdict.CONTINUE
     found = {"verdict": verdict, "reason": f"Only observed; would {would.sentence}."}
     return next_action(plan, state, judgement.model_copy(update=found), paused=paused), would
 

@@ -81,6 +81,18 @@ def test_nobody_a_stranger_and_the_unknown_are_acted_upon() -> None:
     assert (found[0].kind, found[1]) == (ActionKind.PARK, None)
 
 
+@pytest.mark.parametrize("bad", [0, 5])
+def test_evidence_hides_nobody_who_does_not_say_what_he_is(bad: int) -> None:
+    scene = Scene(digests={})
+    for second in range(80):
+        scene.serve(BLUE, USER, 40, slow=40)
+        scene.serve(GREEN, USER, 10, failed=bad)
+        action, would = observed(scene)
+        assert (action.kind is ActionKind.WAIT) is (second < 79)
+    assert (action.kind, would) == (ActionKind.PARK, None)
+    assert "did not report which release it runs" in action.reason
+
+
 def test_what_goes_well_is_as_ever() -> None:
     scene = Scene()
     for _ in range(30):
