@@ -243,9 +243,10 @@ class _Release:
         live = self.ref if outcome is Outcome.RELEASED else before.live
         metrics = [step.metrics for step in shift.steps]
         observed = self._observed(shift) if self.rules.observes else ()
+        tells = observed or (self.rules.observes and outcome is Outcome.RELEASED)
         return self.run.end(
             outcome,
-            f"{summary(observed)} {action.reason}" if self.rules.observes else action.reason,
+            f"{summary(observed)} {action.reason}" if tells else action.reason,
             digest=self.ref.digest,
             previous_digest=before.live.digest if before.live else "",
             serving_version=live.version if live else "",
