@@ -126,7 +126,7 @@ def begin_trial(
         digest=digest,
         why=failed.reason,
         seed=seed,
-        users_per_second=sum(one.requests for one in totals) / max(state.seconds, 1.0),
+        users_per_second=sum(one.requests for one in totals) / max(state.whole_seconds, 1.0),
         state=begin_step(plan, state.step, snapshot, paired=state.paired, tried=state.tried),
         paired=_from_start(state.tried),
         tried=state.tried,

@@ -6,7 +6,8 @@ import pytest
 
 from banana_delivery.policy.holds import PauseRecord, standing_pause
 from banana_delivery.policy.rollout.decision import ActionKind, StepVerdict, around_pause, next_action
-from tests.unit.policy.rollout.scene import BLUE, GREEN, PROBE, QUICK, SHIFT_20, USER, WATCH, Scene
+from banana_delivery.policy.rollout.trial.judge import begin_trial
+from tests.unit.policy.rollout.scene import BLUE, DIGEST, GREEN, PROBE, QUICK, SHIFT_20, USER, WATCH, Scene
 
 
 def kept(scene: Scene, seconds: int, **requests: int) -> ActionKind:
@@ -77,3 +78,17 @@ def test_the_latest_word_about_a_delivery_counts_and_none_about_another() -> Non
     assert standing_pause(words, "a") is None
     assert standing_pause(words, "c") is None
     assert standing_pause(words[2:], "a") == words[2]
+
+
+def test_a_trial_after_a_long_pause_counts_on_no_more_users_than_there_are() -> None:
+    scene = Scene()
+    for _ in range(300):
+        scene.serve(BLUE, USER, 40)
+        scene.serve(GREEN, USER, 10)
+        scene.look()
+        scene.state = around_pause(scene.state, paused=True, before=True)
+    scene.serve(GREEN, USER, 10, failed=10)
+    failed = scene.look()
+    assert failed.verdict is StepVerdict.FAIL
+    trial = begin_trial(QUICK, scene.state, scene.snapshot(), failed, GREEN, DIGEST, seed=1)
+    assert trial.users_per_second == pytest.approx(50, rel=0.1)
