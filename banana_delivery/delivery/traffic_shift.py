@@ -292,7 +292,7 @@ class TrafficShift:
             )
             if self.own:
                 judgement = self.own.assess(judgement, state)
-            seen.add(state.seconds, judgement.against)
+            seen.add(state.whole_seconds, judgement.against)
             paused, before = self.paused(), paused
             if self.looks:
                 self.looks.add(snapshot, paused=bool(paused), own=self.own.latest if self.own else {})
@@ -306,8 +306,8 @@ class TrafficShift:
             self._show(state, judgement.metrics, judgement.against, look)
             if action.kind is not ActionKind.WAIT:
                 return action, judgement.replace(metrics=judgement.metrics.replace(evidence=seen.lines)), state
-            if state.seconds - said >= SAY_SECONDS:
-                said = state.seconds
+            if state.whole_seconds - said >= SAY_SECONDS:
+                said = state.whole_seconds
                 line = progress(state, judgement.reason, judgement.against)
                 telling.do(partial(self.log, line))
             state = around_pause(state, paused=bool(paused), before=bool(before))

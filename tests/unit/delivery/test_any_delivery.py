@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.rollback import restore_traffic, rollback_on_exit
-from banana_delivery.delivery.traffic_shift import TrafficShift
+from banana_delivery.delivery.traffic_shift import SAY_SECONDS, TrafficShift
 from banana_delivery.errors import DriftError, FencedError
 from banana_delivery.policy.asset_records import ShiftStep
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase, TrafficSource
@@ -234,6 +234,20 @@ def test_the_users_that_a_trial_costs_are_on_record_where_the_step_begins_again_
     one_look = 40 * again.metrics.weight // 100
     seen = again.metrics.sources[TrafficSource.USER].requests
     assert seen > 5 * one_look, "The step ended after a few looks; the others are of the trial's three groups."
+
+
+def test_a_step_that_is_paused_for_long_does_not_look_hung_and_its_evidence_is_told_in_order() -> None:
+    world, said = World([*[Second(candidate=0.02)] * 12, Second()]), list[str]()
+    with world.lease:
+        world.shift = TrafficShift(
+            world.target, world.lease, PLAN, GREEN, NEW, world.loads[GREEN], said.append, world.sleep
+        )
+        world.shift.control = world.loads[BLUE]
+        world.shift.paused = lambda: "Ada" if 1005 < world.now < 1300 else ""
+        assert world.shift.run(ab_step(PLAN)).kind is ActionKind.SET_WEIGHT
+    assert 300 / SAY_SECONDS - 2 <= sum(" since " in line for line in said) <= 300 / SAY_SECONDS + 2
+    for line in world.done[0].metrics.evidence:
+        assert list(line.points) == sorted(line.points)
 
 
 def test_a_sound_candidate_is_promoted_and_one_that_fails_everybody_is_not() -> None:
