@@ -32,13 +32,14 @@ def intent_of(
         earlier=_others(before, bad),
     )
     # A run whose release is taken from it while it has production ends by this, and not by an error besides.
-    owner, begun = before.owner or run_id, before.intent
-    if begun and begun.bad.digest == bad.digest:
+    owner = before.owner or run_id
+    begun = next((one for one in _pending(before) if one.bad.digest == bad.digest), None)
+    revokes = (before.promoted_by or "") if serves(before, bad) else ""
+    if begun:
         # Whoever began it has production since then: which run that was taken from, only the intent still says.
-        return fresh.replace(run_id=begun.run_id or run_id, revokes=begun.revokes)
+        return fresh.replace(run_id=begun.run_id or run_id, revokes=begun.revokes or revokes)
     if serves(before, bad):
-        taken = owner if before.phase is Phase.PROMOTING else run_id
-        return fresh.replace(run_id=taken, revokes=before.promoted_by or "")
+        return fresh.replace(run_id=owner if before.phase is Phase.PROMOTING else run_id, revokes=revokes)
     if before.candidate and before.candidate.digest == bad.digest:
         return fresh.replace(run_id=owner)
     return fresh
@@ -51,8 +52,11 @@ def serves(production: RolloutRecord, image: ImageRef) -> bool:
 
 def _others(before: RolloutRecord, bad: ImageRef) -> tuple[RollbackIntent, ...]:
     """Rollbacks of other releases whose lines are still to come: the new one takes the place of their intent."""
-    every = before.intent.every if before.intent else ()
-    return tuple(one.replace(earlier=()) for one in every if one.bad.digest != bad.digest)
+    return tuple(one.replace(earlier=()) for one in _pending(before) if one.bad.digest != bad.digest)
+
+
+def _pending(before: RolloutRecord) -> tuple[RollbackIntent, ...]:
+    return before.intent.every if before.intent else ()
 
 
 def with_figures(attempt: AttemptRecord, steps: tuple[ShiftStep, ...]) -> AttemptRecord:
