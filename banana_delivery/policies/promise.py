@@ -20,6 +20,7 @@ from banana_delivery.policies.document import ReleasePolicy
 from banana_delivery.policy.rollout.decision import ActionKind
 from banana_delivery.policy.rollout.plan import Plan, Step, all_steps, release_steps
 from banana_delivery.policy.rollout.trial.judge import CROSSOVER_SECONDS, LONGEST_SECONDS
+from banana_delivery.policy.rollout.trial.tried import MOST_TRIALS
 from banana_delivery.policy.simulation.deliveries import ENTRY_LOOKS, deliver, every_second, play
 from banana_delivery.policy.simulation.traffic import USUAL, Faulty
 
@@ -199,12 +200,14 @@ def shortest_seconds(plan: Plan) -> float:
 def longest_seconds(plan: Plan) -> float:
     """Each step may wait for its sample for one more ceiling, and the two that give users away for production.
 
-    A trial of a candidate whose users were sent away comes last.
+    A candidate whose users were sent away is tried, and after each trial but the last its step may begin again, once
+    production was waited for.
     """
     first, second = all_steps(plan)[:2]
-    steps = sum(step.ceiling_seconds for step in all_steps(plan))
+    ceilings = [step.ceiling_seconds for step in all_steps(plan)]
     waits = first.ceiling_seconds + second.ceiling_seconds
-    return 2 * (steps + waits) + LONGEST_SECONDS + CROSSOVER_SECONDS
+    trials, again = MOST_TRIALS * (LONGEST_SECONDS + CROSSOVER_SECONDS), (MOST_TRIALS - 1) * 2 * max(ceilings)
+    return 2 * (sum(ceilings) + waits + again) + trials
 
 
 def _cells(plan: Plan) -> list[Cell]:

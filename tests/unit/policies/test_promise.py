@@ -104,6 +104,15 @@ def test_the_longest_delivery_is_longer_than_the_shortest(name: str) -> None:
     )
 
 
+def test_the_longest_delivery_has_all_its_trials_and_steps_that_begin_again() -> None:
+    plan = PLANS["standard"]
+    watch = release_steps(plan)[-1].ceiling_seconds
+    of_one_trial = (
+        2 * (sum(step.ceiling_seconds for step in all_steps(plan)) + plan.ab_seconds + plan.step_seconds) + 540
+    )
+    assert longest_seconds(plan) == of_one_trial + 3 * (540 + 2 * watch + 2 * watch)
+
+
 def test_several_seconds_at_once_bring_as_many_requests_as_one_after_the_other() -> None:
     at_once, singly = (Faulty(np.random.default_rng(1), 50.0, share=0.5, onset=10.0) for _ in range(2))
     at_once.second(100, 10.0, 0.0, lasting=10)
