@@ -105,10 +105,10 @@ def troubled(plan: Plan, state: StepState, candidate: Colour, trouble: Trouble) 
 def misled(state: StepState, candidate: Colour, found: Mismatch) -> str:
     """Users do not arrive as they were given away."""
     return (
-        f"{candidate.capitalize()} got {found.ours} of {found.everybody} user requests in {state.seconds:.0f} s, where "
-        f"{_percent(found.share)} were meant for it (log E {found.log_e:.1f}): connections that clients keep were not "
-        "shared out anew, or a replica is not behind the router. Nothing is held against the version, and the step "
-        "does not end well before they arrive as meant."
+        f"{candidate.capitalize()} got {found.ours} of {found.everybody} user requests in {state.whole_seconds:.0f} s, "
+        f"where {_percent(found.share)} were meant for it (log E {found.log_e:.1f}): connections that clients keep "
+        "were not shared out anew, or a replica is not behind the router. Nothing is held against the version, and the "
+        "step does not end well before they arrive as meant."
     )
 
 

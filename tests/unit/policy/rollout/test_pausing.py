@@ -6,6 +6,7 @@ import pytest
 
 from banana_delivery.policy.holds import PauseRecord, standing_pause
 from banana_delivery.policy.rollout.decision import ActionKind, StepVerdict, around_pause, next_action
+from banana_delivery.policy.rollout.traffic.split import Split
 from banana_delivery.policy.rollout.trial.judge import begin_trial
 from tests.unit.policy.rollout.scene import BLUE, DIGEST, GREEN, PROBE, QUICK, SHIFT_20, USER, WATCH, Scene
 
@@ -92,3 +93,13 @@ def test_a_trial_after_a_long_pause_counts_on_no_more_users_than_there_are() -> 
     assert failed.verdict is StepVerdict.FAIL
     trial = begin_trial(QUICK, scene.state, scene.snapshot(), failed, GREEN, DIGEST, seed=1)
     assert trial.users_per_second == pytest.approx(50, rel=0.1)
+
+
+def test_users_who_never_arrive_are_told_with_all_the_seconds_that_they_had() -> None:
+    scene = Scene(split=Split(share=0.2))
+    for _ in range(300):
+        scene.serve(BLUE, USER, 40)
+        scene.serve(GREEN, PROBE, 20)
+        judgement = scene.look()
+        scene.state = around_pause(scene.state, paused=True, before=True)
+    assert "got 0 of 12000 user requests in 300 s" in judgement.reason
