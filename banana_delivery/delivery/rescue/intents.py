@@ -10,7 +10,7 @@ from banana_delivery.policy.model import ImageRef, Outcome, Phase, RollbackInten
 def intent_of(
     before: RolloutRecord, bad: ImageRef, good: ImageRef | None, *, actor: str, reason: str, run_id: str, at: float
 ) -> RollbackIntent:
-    """The intent, from how production was when it was decided.
+    """The intent, from how production was when it was decided; one that was begun and is not on record goes on.
 
     Args:
         before: production's record then.
@@ -36,8 +36,8 @@ def intent_of(
     begun = next((one for one in _pending(before) if one.bad.digest == bad.digest), None)
     revokes = (before.promoted_by or "") if serves(before, bad) else ""
     if begun:
-        # Whoever began it has production since then: which run that was taken from, only the intent still says.
-        return fresh.replace(run_id=begun.run_id or run_id, revokes=begun.revokes or revokes)
+        # The same rollback, whoever finishes it: its line may stand already, and only the intent says of which run.
+        return begun.replace(good=good, seconds=None, revokes=begun.revokes or revokes, earlier=fresh.earlier)
     if serves(before, bad):
         return fresh.replace(run_id=owner if before.phase is Phase.PROMOTING else run_id, revokes=revokes)
     if before.candidate and before.candidate.digest == bad.digest:

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import pytest
 
+from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.rescue import emergency
 from banana_delivery.errors import NothingToRollBackError, TargetError
 from banana_delivery.policy.model import Colour, Environment, Phase, RolloutRecord
@@ -75,6 +76,24 @@ def test_a_rollback_that_is_typed_again_while_the_first_is_half_way_is_the_same_
     assert pipeline.weights[production(pipeline).active or Colour.BLUE] == 100
     assert production(pipeline).intent is None
     assert pipeline.registry.aliases["production"] == FIRST
+
+
+def test_a_rollback_whose_line_stands_though_nobody_was_told_is_told_once_when_it_is_typed_again(
+    pipeline: PipelineHarness, half_way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(OutcomePublisher, "publish", lambda *_: False)  # The disk is full.
+        pipeline.tick("reconcile")
+    assert [one.revoked for one in pipeline.attempts(half_way)] == [True, False]
+    assert production(pipeline).intent
+
+    pipeline.clock.now += 5
+    pipeline.roll_back(actor="Eve", reason="It still harms users.")
+    pipeline.tick("reconcile")
+
+    assert [one.revoked for one in pipeline.attempts(half_way)] == [True, False]
+    assert len([one for one in pipeline.sent if "ROLLED BACK" in one.title]) == 1
+    assert production(pipeline).intent is None
 
 
 def test_once_the_users_are_back_the_next_one_has_to_name_what_is_to_go(
