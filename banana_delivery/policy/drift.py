@@ -163,7 +163,7 @@ def _is_fit(record: RolloutRecord, observed: Observed, colour: Colour) -> bool:
     deployment = record.deployments.get(colour)
     if deployment is None or not deployment.replicas or not is_as_recorded(record, observed, colour):
         return False
-    bad = {one.bad.digest for one in record.intent.every} if record.intent else set()
+    bad = {one.bad.digest for one in record.pending}
     return deployment.image.version != record.rolled_back and deployment.image.digest not in bad
 
 

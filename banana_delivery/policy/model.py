@@ -296,11 +296,6 @@ class RollbackIntent(StoredModel):
     revokes: str = ""
     earlier: tuple[RollbackIntent, ...] = ()
 
-    @property
-    def every(self) -> tuple[RollbackIntent, ...]:
-        """All that is not on record, itself last."""
-        return (*self.earlier, self)
-
 
 class RolloutRecord(StoredRecord):
     """What an environment durably knows about itself and the delivery under way; kept beside its weights.
@@ -361,6 +356,11 @@ class RolloutRecord(StoredRecord):
         An owner of an earlier version counts nothing and only writes its time: that it changed is a sign as well.
         """
         return f"{self.generation} {self.owner} {self.beat} {self.heartbeat!r}"
+
+    @property
+    def pending(self) -> tuple[RollbackIntent, ...]:
+        """Every rollback that was begun and is not on record, oldest first."""
+        return (*self.intent.earlier, self.intent) if self.intent else ()
 
     @property
     def idle(self) -> Colour:

@@ -145,10 +145,10 @@ def _sides_to(
 
 def _known_release(production: RolloutRecord, history: History, to: str, standing: Standing) -> ImageRef:
     """The image of a version that was in production and may be again."""
-    previous, intent = production.previous, production.intent
+    previous = production.previous
     if previous and previous.version == to:
         return previous
-    if intent and any(one.bad.version == to for one in intent.every):
+    if any(one.bad.version == to for one in production.pending):
         raise NothingToRollBackError(
             f"Version {to} was just rolled back, which is not on record yet; nothing was changed. Look at it with: "
             f"{commands.status()}"
@@ -190,10 +190,7 @@ def _release_before(production: RolloutRecord, history: History, live: ImageRef)
             "answer; bring Dagster's database back, or deliver a good version."
         )
     # What was rolled back while the audit trail was away is not revoked there yet.
-    gone = {
-        production.rolled_back,
-        *(one.bad.version for one in (production.intent.every if production.intent else ())),
-    }
+    gone = {production.rolled_back, *(one.bad.version for one in production.pending)}
     try:
         previous = previous_release(
             audit_log.each_attempt(), live.digest, gone, lambda version: is_revoked(audit_log.attempts(version))

@@ -181,7 +181,7 @@ class EmergencyRollback:
                 sides = choose_sides(record, self._history, digest=intent.bad.digest)
             self._carry_out(lambda: (record, sides), intent.actor, intent.reason, intent.run_id, 0.0)
             return f"the rollback of version {intent.bad.version} was finished"
-        recorded = [self._put_on_record(attempt_of(one)) for one in intent.every]
+        recorded = [self._put_on_record(attempt_of(one)) for one in record.pending]
         if not all(recorded):
             return ""
         with self._lease(f"{intent.actor} (rollback)", record) as lease:

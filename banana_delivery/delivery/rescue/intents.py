@@ -33,7 +33,7 @@ def intent_of(
     )
     # A run whose release is taken from it while it has production ends by this, and not by an error besides.
     owner = before.owner or run_id
-    begun = next((one for one in _pending(before) if one.bad.digest == bad.digest), None)
+    begun = next((one for one in before.pending if one.bad.digest == bad.digest), None)
     revokes = (before.promoted_by or "") if serves(before, bad) else ""
     if begun:
         # The same rollback, whoever finishes it: its line may stand already, and only the intent says of which run.
@@ -52,11 +52,7 @@ def serves(production: RolloutRecord, image: ImageRef) -> bool:
 
 def _others(before: RolloutRecord, bad: ImageRef) -> tuple[RollbackIntent, ...]:
     """Rollbacks of other releases whose lines are still to come: the new one takes the place of their intent."""
-    return tuple(one.replace(earlier=()) for one in _pending(before) if one.bad.digest != bad.digest)
-
-
-def _pending(before: RolloutRecord) -> tuple[RollbackIntent, ...]:
-    return before.intent.every if before.intent else ()
+    return tuple(one.replace(earlier=()) for one in before.pending if one.bad.digest != bad.digest)
 
 
 def with_figures(attempt: AttemptRecord, steps: tuple[ShiftStep, ...]) -> AttemptRecord:

@@ -177,7 +177,7 @@ def test_an_intent_that_is_overtaken_again_and_again_is_kept_once_a_release(
     intent = production(pipeline).intent
 
     assert intent
-    assert [one.bad.version for one in intent.every] == [candidate, second]
+    assert [one.bad.version for one in production(pipeline).pending] == [candidate, second]
     assert RolloutRecord.read_json(production(pipeline).model_dump_json()).intent == intent
 
 
