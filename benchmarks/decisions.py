@@ -1,6 +1,6 @@
 """What the rollout's decisions are worth, simulated through the functions that make them for real releases.
 
-    .venv/bin/python -m benchmarks.decisions [--runs 1000] [--quick]        (or: make simulate)
+    .venv/bin/python -m benchmarks.decisions [--runs 1000] [--minutes 60] [--quick]        (or: make simulate)
 
 Prints how often a sound candidate is turned back where requests are not independent of each other, and how soon a bad
 one is found; writes benchmarks/out/decisions.json. Seeded: the same arguments give the same figures.
@@ -29,6 +29,7 @@ from banana_delivery.policy.rollout.decision import ActionKind, assess_step
 from banana_delivery.policy.rollout.plan import Limit, ab_step, rejection_threshold, release_steps
 from banana_delivery.policy.simulation.deliveries import End, deliver, end_of, play
 from banana_delivery.policy.simulation.traffic import CANDIDATE, CONDITIONS, DIGEST, USUAL, Faulty, Maker, UsersOnly
+from benchmarks.decisions_cells import play_cells
 from benchmarks.decisions_peers import compared
 
 OUT = Path("benchmarks/out/decisions.json")
@@ -42,36 +43,24 @@ Row = dict[str, object]
 Cell = TypeVar("Cell")
 
 
-def dependence(runs: int, rates: Iterable[float] = RATES) -> list[Row]:
-    """How often a sound candidate is turned back where requests depend on each other."""
+def dependence(runs: int, rates: Iterable[float] = RATES, minutes: float = math.inf) -> list[Row]:
+    """How often a sound candidate is turned back where requests depend on each other.
+
+    Args:
+        runs: deliveries of a cell at most.
+        rates: users' requests a second.
+        minutes: after which no more are begun.
+    """
     cells = [(name, users) for name in CONDITIONS for users in rates]
-    rows = []
-    for (name, users), ends in zip(cells, _each(partial(_condition, runs=runs), cells), strict=True):
-        kinds = Counter(end.kind for end in ends)
-        blamed = kinds[ActionKind.ROLL_BACK]
-        rows.append(
-            {
-                "condition": name,
-                "users/s": users,
-                "deliveries": runs,
-                "turned back": blamed,
-                "share": f"{blamed / runs:.1%}",
-                "at most (97.5 %)": f"{_upper(blamed, runs):.1%}",
-                "users sent away": sum(end.protected is not None for end in ends),
-                "parked or error": kinds[ActionKind.PARK] + kinds[ActionKind.STAND_BACK],
-                "median seconds": float(np.median([end.seconds for end in ends])),
-            }
-        )
-        print(" ".join(str(value) for value in rows[-1].values()), flush=True)
-    return rows
+    played = play_cells(_condition, cells, runs, time.monotonic() + 60 * minutes, WORKERS)
+    return [{"condition": name, "users/s": users, **played[name, users].row()} for name, users in cells]
 
 
-def _condition(cell: tuple[str, float], runs: int) -> list[End]:
+def _condition(cell: tuple[str, float], numbers: range) -> list[End]:
     name, users = cell
     number = list(CONDITIONS).index(name)
     return [
-        deliver(PLAN, CONDITIONS[name](np.random.default_rng((number, int(users), seed)), users))
-        for seed in range(runs)
+        deliver(PLAN, CONDITIONS[name](np.random.default_rng((number, int(users), seed)), users)) for seed in numbers
     ]
 
 
@@ -217,7 +206,7 @@ def looks(runs: int) -> list[Row]:
     return rows
 
 
-def peers(runs: int, rates: Iterable[float] = (5.0, 50.0)) -> list[Row]:
+def peers(runs: int, rates: Iterable[float] = RATES) -> list[Row]:
     """What the rules of other tools do with the same traffic, and with a candidate that is bad."""
     faults: dict[str, Maker] = {
         f"the candidate fails {rate:.0%}": partial(Faulty, share=rate) for rate in (1.0, 0.1, 0.03)
@@ -239,25 +228,6 @@ def _each(work: Callable[[Cell], list[End]], cells: list[Cell]) -> Iterable[list
         return
     with ProcessPoolExecutor(WORKERS) as pool:
         yield from pool.map(work, cells)
-
-
-def _upper(found: int, runs: int) -> float:
-    """Clopper and Pearson's upper bound of a share."""
-    if found == runs:
-        return 1.0
-    below, above = found / runs, 1.0
-    for _ in range(50):
-        share = (below + above) / 2
-        likely = math.fsum(
-            math.exp(_log_choose(runs, bad) + bad * math.log(share) + (runs - bad) * math.log1p(-share))
-            for bad in range(found + 1)
-        )
-        below, above = (share, above) if likely > 0.025 else (below, share)
-    return above
-
-
-def _log_choose(whole: int, part: int) -> float:
-    return math.lgamma(whole + 1) - math.lgamma(part + 1) - math.lgamma(whole - part + 1)
 
 
 def _first(reached: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -287,16 +257,17 @@ def markdown(rows: list[Row]) -> str:
     return "\n".join(lines + ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows])
 
 
-def simulate(runs: int, rates: Iterable[float] = RATES) -> dict[str, list[Row]]:
+def simulate(runs: int, rates: Iterable[float] = RATES, minutes: float = math.inf) -> dict[str, list[Row]]:
     """Every table.
 
     Args:
-        runs: deliveries a figure.
+        runs: deliveries a figure at most.
         rates: users' requests a second, of the first table.
+        minutes: of the first table, after which no more deliveries are begun.
     """
     late = max(runs // 5, 1)
     return {
-        "dependence": dependence(runs, rates),
+        "dependence": dependence(runs, rates, minutes),
         "requests_until_found": requests_until_found(runs),
         "seconds_until_found": seconds_until_found(late),
         "weak_faults": weak_faults(late),
@@ -308,9 +279,9 @@ def simulate(runs: int, rates: Iterable[float] = RATES) -> dict[str, list[Row]]:
 
 TABLES: dict[str, Callable[[int], list[Row]]] = {
     "dependence": dependence,
-    "late": seconds_until_found,
-    "weak": weak_faults,
-    "users-only": users_only,
+    "seconds_until_found": seconds_until_found,
+    "weak_faults": weak_faults,
+    "users_only": users_only,
     "looks": looks,
     "peers": peers,
 }
@@ -320,15 +291,21 @@ def main() -> None:
     """Simulate, print, write."""
     parser = argparse.ArgumentParser(description="Simulate the decisions of a rollout.")
     parser.add_argument("--runs", type=int, default=1000, help="deliveries per figure (default 1000)")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="for the first table (default: until it is done)"
+    )
     parser.add_argument("--quick", action="store_true", help="a few runs at one rate, to see that everything works")
-    parser.add_argument("--only", choices=TABLES, help="one table, and nothing is written")
+    parser.add_argument("--only", choices=TABLES, help="one table; the others stay as they were written")
     arguments = parser.parse_args()
     if arguments.only:
-        print(markdown(TABLES[arguments.only](arguments.runs)))
-        return
-    tables = simulate(2, (5.0,)) if arguments.quick else simulate(arguments.runs)
-    for name, rows in tables.items():
-        print(f"\n{name}\n\n{markdown(rows)}")
+        made = dependence(arguments.runs, minutes=arguments.minutes) if arguments.only == "dependence" else None
+        known = json.loads(OUT.read_text()) if OUT.exists() else {}
+        tables = {**known, arguments.only: made or TABLES[arguments.only](arguments.runs)}
+        print(markdown(tables[arguments.only]))
+    else:
+        tables = simulate(2, (5.0,)) if arguments.quick else simulate(arguments.runs, minutes=arguments.minutes)
+        for name, rows in tables.items():
+            print(f"\n{name}\n\n{markdown(rows)}")
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(tables, indent=1))
 

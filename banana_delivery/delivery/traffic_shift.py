@@ -43,6 +43,7 @@ from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
 from banana_delivery.policy.rollout.reasons import progress
 from banana_delivery.policy.rollout.traffic.split import Split
 from banana_delivery.policy.rollout.trial.judge import (
+    TRIED,
     Trial,
     against_version,
     assess_trial,
@@ -162,7 +163,7 @@ class TrafficShift:
             )
         action, judgement, state = self._poll_until_decided(state)
         self.last, self.paired = state, state.paired
-        if action.kind is ActionKind.ROLL_BACK and needs_trial(judgement) and self.control is not None:
+        if action.kind in TRIED and needs_trial(judgement) and self.control is not None:
             action = self._try(state, judgement)
         if self.looks:
             self.looks.end(judgement.verdict, action)

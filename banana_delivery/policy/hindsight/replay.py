@@ -144,6 +144,8 @@ def _recorded(kept: KeptStep) -> Ended:
         return Ended.UNKNOWN  # A step that was to begin again never did: production was waited for, or somebody came.
     if kept.end.action in GOES_ON:
         return Ended.WENT_ON
+    if kept.end.verdict is StepVerdict.INCONCLUSIVE and kept.end.action != ActionKind.PARK.value:
+        return Ended.TURNED_BACK  # Nothing was beyond chance when the step's time was over, and a trial followed.
     return ENDS.get(kept.end.verdict, Ended.UNKNOWN)
 
 
@@ -175,7 +177,8 @@ def _step(under: _Replaying, kept: KeptStep) -> None:
 def _end(under: _Replaying, kept: KeptStep, state: StepState, found: StepAssessment) -> None:
     """The first of the steps that does not pass ends the delivery, unless a trial then showed nothing."""
     resumed = kept.end is not None and kept.end.action == ActionKind.RESUME.value
-    if resumed and found.verdict is StepVerdict.FAIL:
+    tried = found.limit is not None and found.verdict is StepVerdict.INCONCLUSIVE
+    if resumed and (tried or found.verdict is StepVerdict.FAIL):
         under.note(
             f"In {place_of(state.step)} a trial showed nothing against the candidate, and the step began again; here, "
             "too, it is taken to show nothing."
@@ -184,7 +187,7 @@ def _end(under: _Replaying, kept: KeptStep, state: StepState, found: StepAssessm
     candidate = kept.header.candidate
     if under.replayed is None and found.verdict in ENDS:
         under.replayed = Course(
-            ended=ENDS[found.verdict],
+            ended=Ended.TURNED_BACK if tried else ENDS[found.verdict],
             where=place_of(state.step),
             seconds=under.seconds + state.whole_seconds,
             bad=under.bad + _bad(under.plan, state, candidate),

@@ -35,7 +35,7 @@ def joined(judgement: StepAssessment, state: StepState, verdicts: Sequence[Metri
     gravest = min(verdicts, key=lambda one: list(Standing).index(one.standing))
     if gravest.standing in AT_ONCE:
         # Nothing is tried: the probe sends what no metric of a team counts.
-        found = {"verdict": AT_ONCE[gravest.standing], "reason": gravest.reason}
+        found = {"verdict": AT_ONCE[gravest.standing], "reason": gravest.reason, "limit": None}
         return judgement.model_copy(update={**found, "proven": gravest.standing is Standing.FAILS})
     if judgement.verdict is not StepVerdict.PASS or gravest.standing is Standing.FINE:
         return judgement

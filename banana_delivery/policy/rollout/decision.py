@@ -28,6 +28,7 @@ from banana_delivery.policy.rollout.analysis import (
 )
 from banana_delivery.policy.rollout.metrics import StepMetrics, step_metrics
 from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan, Step, StepKind, release_steps
+from banana_delivery.policy.rollout.traffic.estimates import Excess, over_limit
 from banana_delivery.policy.rollout.traffic.split import mismatch
 from banana_delivery.policy.rollout.trial.tried import first_onsets
 
@@ -50,7 +51,7 @@ class StepAssessment(Model):
         verdict: whether the step goes on, and how it ended if not.
         reason: one sentence with the numbers.
         metrics: what was seen so far.
-        limit: what the candidate broke; None unless traffic turned it back.
+        limit: what the candidate broke; None unless traffic turned it back, or kept its step from ending well.
         source: whose requests showed it.
         proven: whether the version is to blame; otherwise a trial has to tell (``rollout.trial``).
         wrong_release: whether it FAILed because another digest than meant was running. That says nothing about the
@@ -149,9 +150,11 @@ def assess_step(
     doubtful = any(finding.doubt >= EARLY_PASS_VETO for finding in against) or _loses_uploads(state)
     trouble = None if overridden else _holding(plan, state, against)
     misled = "" if overridden else _misled(state, candidate)
-    verdict, reason = _unless_bad(
+    verdict, reason, over = _unless_bad(
         plan, state, candidate, identified=reported is not None, doubtful=doubtful, trouble=trouble, misled=misled
     )
+    if over:
+        return seen(verdict=verdict, reason=reason, limit=over.limit, source=over.source), state
     return seen(verdict=verdict, reason=reason), state
 
 
@@ -258,26 +261,31 @@ def _unless_bad(
     doubtful: bool,
     trouble: Trouble | None,
     misled: str,
-) -> tuple[StepVerdict, str]:
-    """The verdict on a candidate that nothing turns back."""
+) -> tuple[StepVerdict, str, Excess | None]:
+    """The verdict on a candidate that nothing turns back; and what it is to be tried for, if the step ends by that."""
     step = state.step
     sampled = [seen for seen in map(state.windows[0].of, TRAFFIC_SOURCES) if sample(seen) >= plan.minimum_sample]
     may_pass = identified and bool(sampled) and state.seconds >= step.minimum_seconds and not trouble
-    may_pass = may_pass and not misled
+    over = over_limit(plan, state)
+    may_pass = may_pass and not misled and not over
     if may_pass and not doubtful and all(is_healthy(plan, seen) for seen in sampled):
-        return StepVerdict.PASS, reasons.healthy(state, candidate)
+        return StepVerdict.PASS, reasons.healthy(state, candidate), None
     if may_pass and state.seconds >= step.ceiling_seconds:
-        return StepVerdict.PASS, reasons.no_evidence(state, candidate)
+        return StepVerdict.PASS, reasons.no_evidence(state, candidate), None
     waited = state.seconds >= step.ceiling_seconds * state.ceilings
     if trouble:
         verdict = StepVerdict.TROUBLED if waited else StepVerdict.CONTINUE
-        return verdict, reasons.troubled(plan, state, candidate, trouble)
+        return verdict, reasons.troubled(plan, state, candidate, trouble), None
+    unknown = StepVerdict.INCONCLUSIVE if waited else StepVerdict.CONTINUE
     if misled:
-        return StepVerdict.INCONCLUSIVE if waited else StepVerdict.CONTINUE, misled
+        return unknown, misled, None
     if state.ceilings == 1:
-        return StepVerdict.CONTINUE, reasons.going_on(state, candidate)
-    lacking = reasons.unidentified(state, candidate) if sampled else reasons.too_few(plan, state, candidate)
-    return StepVerdict.INCONCLUSIVE if waited else StepVerdict.CONTINUE, lacking
+        return unknown, reasons.going_on(state, candidate), None
+    if not sampled:
+        return unknown, reasons.too_few(plan, state, candidate), None
+    if not identified or not over:
+        return unknown, reasons.unidentified(state, candidate), None
+    return unknown, reasons.over_limit(plan, state, candidate, over), over if waited else None
 
 
 def _extended(state: StepState) -> StepState:

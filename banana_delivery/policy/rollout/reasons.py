@@ -9,6 +9,7 @@ from banana_delivery.policy.rollout.active import RECENT_SECONDS, Trouble, sampl
 from banana_delivery.policy.rollout.analysis import Finding, StepState
 from banana_delivery.policy.rollout.comparison import Paired
 from banana_delivery.policy.rollout.plan import TRAFFIC_SOURCES, Limit, Plan
+from banana_delivery.policy.rollout.traffic.estimates import Excess
 from banana_delivery.policy.rollout.traffic.split import Mismatch
 
 
@@ -22,11 +23,7 @@ def turned_back(plan: Plan, state: StepState, candidate: Colour, finding: Findin
             f"{candidate.capitalize()} caused {finding.bad} of {finding.judged} failed {finding.source} requests with "
             f"{_share(state, candidate)} of the traffic {evidence}: it fails more often than {candidate.other}."
         )
-    deed, allowed = {
-        Limit.FAILURES: ("failed", plan.error_threshold),
-        Limit.SLOW: (f"took over {plan.latency_budget_seconds:g} s for", plan.latency_share),
-        Limit.OVERLOAD: ("turned away", plan.overload_share),
-    }[finding.limit]
+    deed, allowed = _deed(plan, finding.limit)
     allowed = finding.allowed or allowed
     latest = "its latest " if finding.window else ""
     beside = " beside what users meet anyway" if finding.allowed and finding.source is TrafficSource.USER else ""
@@ -66,6 +63,16 @@ def no_evidence(state: StepState, candidate: Colour) -> str:
     return f"{_counts(state, candidate)}: no evidence against it when the step's time was over.{_trials(state)}"
 
 
+def over_limit(plan: Plan, state: StepState, candidate: Colour, over: Excess) -> str:
+    """The ceiling came, and one source's share of bad requests is over a limit, though that may be chance."""
+    deed, _ = _deed(plan, over.limit)
+    return (
+        f"{candidate.capitalize()} {deed} {over.part.bad} of {over.part.judged} {over.source} requests at "
+        f"{state.step.weight} % in {state.seconds:.0f} s: more than the {_percent(over.allowed)} allowed, which may be "
+        "chance. The step does not end well before that share is kept."
+    )
+
+
 def going_on(state: StepState, candidate: Colour) -> str:
     """Not decided yet."""
     return f"{_counts(state, candidate)}."
@@ -83,11 +90,8 @@ def too_few(plan: Plan, state: StepState, candidate: Colour) -> str:
 def troubled(plan: Plan, state: StepState, candidate: Colour, trouble: Trouble) -> str:
     """What serves breaks a limit itself."""
     active = candidate.other
-    deed, broke, allowed = {
-        Limit.FAILURES: ("fails", "failed", plan.error_threshold),
-        Limit.SLOW: ("is slow", f"took over {plan.latency_budget_seconds:g} s for", plan.latency_share),
-        Limit.OVERLOAD: ("turns requests away", "turned away", plan.overload_share),
-    }[trouble.limit]
+    deed = {Limit.FAILURES: "fails", Limit.SLOW: "is slow", Limit.OVERLOAD: "turns requests away"}[trouble.limit]
+    broke, allowed = _deed(plan, trouble.limit)
     if not trouble.part.judged:
         seen = f"{active} gives no sign of life"
     else:
@@ -131,6 +135,15 @@ def silent(state: StepState, candidate: Colour) -> str:
 def wrong_release(candidate: Colour, reported: str, meant: str) -> str:
     """Something else was measured than was meant."""
     return f"{candidate.capitalize()} runs {_short(reported)}, not {_short(meant)}: another release was measured."
+
+
+def _deed(plan: Plan, limit: Limit) -> tuple[str, float]:
+    """What is done to a request that breaks a limit, and the share that may."""
+    return {
+        Limit.FAILURES: ("failed", plan.error_threshold),
+        Limit.SLOW: (f"took over {plan.latency_budget_seconds:g} s for", plan.latency_share),
+        Limit.OVERLOAD: ("turned away", plan.overload_share),
+    }[limit]
 
 
 def _counts(state: StepState, candidate: Colour) -> str:
@@ -209,6 +222,14 @@ def not_shown_by_users(paired: Paired, blocks: int, seconds: float) -> str:
 def no_probe(seconds: float) -> str:
     """Nobody can tell otherwise."""
     return f"No probe was answered within {seconds:.0f} s to tell otherwise."
+
+
+def not_compared(candidate: Colour, seconds: float) -> str:
+    """What the probe meets on the candidate cannot be compared."""
+    return (
+        f"Its users were sent away, and no probe of {candidate.other} was answered within {seconds:.0f} s to compare "
+        "with. Nothing is held against the version until somebody has looked."
+    )
 
 
 def suffered_by_both(candidate: Colour, seconds: float) -> str:

@@ -20,7 +20,14 @@ from banana_delivery.policy.rollout.decision import (
 )
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind, ab_step, release_steps
 from banana_delivery.policy.rollout.traffic.split import Split
-from banana_delivery.policy.rollout.trial.judge import Trial, assess_trial, begin_trial, needs_trial, trial_rate
+from banana_delivery.policy.rollout.trial.judge import (
+    TRIED,
+    Trial,
+    assess_trial,
+    begin_trial,
+    needs_trial,
+    trial_rate,
+)
 from banana_delivery.policy.rollout.trial.resuming import after_trial
 from banana_delivery.policy.rollout.trial.tried import NOTHING_TRIED, Tried
 from banana_delivery.policy.simulation.traffic import CANDIDATE, DIGEST, Traffic
@@ -126,7 +133,7 @@ def play(
         snapshot = traffic.snapshot()
         judgement, state = assess_step(plan, state, snapshot, CANDIDATE, DIGEST)
         action = next_action(plan, state, judgement)
-        if is_tried and action.kind is ActionKind.ROLL_BACK and needs_trial(judgement):
+        if is_tried and action.kind in TRIED and needs_trial(judgement):
             action, trial = try_again(plan, state, judgement, traffic)
             action, tried = after_trial(trial, action)
             return action, trial.state, tried

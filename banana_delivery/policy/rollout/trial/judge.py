@@ -23,7 +23,7 @@ from banana_delivery.policy.rollout.analysis import (
 )
 from banana_delivery.policy.rollout.comparison import Paired, compare, judged_by
 from banana_delivery.policy.rollout.counters import tally
-from banana_delivery.policy.rollout.decision import Action, ActionKind, StepAssessment
+from banana_delivery.policy.rollout.decision import Action, ActionKind, StepAssessment, StepVerdict
 from banana_delivery.policy.rollout.e_values import THETAS
 from banana_delivery.policy.rollout.plan import CROSSOVER, TRIAL, Limit, Plan, blame_threshold
 from banana_delivery.policy.rollout.trial.crossover import (
@@ -46,6 +46,9 @@ CROSSOVER_SECONDS = 480.0
 LOADED = {Limit.SLOW, Limit.OVERLOAD}
 """What a release may do under its users' load, and never under the probe's."""
 
+TRIED = {ActionKind.ROLL_BACK, ActionKind.PARK}
+"""What a trial may follow: a limit that is broken beyond chance, or by its share when the step's time is over."""
+
 
 class Trial(StoredModel):
     """A trial under way.
@@ -53,6 +56,7 @@ class Trial(StoredModel):
     Attributes:
         limit: what the candidate broke.
         source: whose requests showed it.
+        shown: whether that was beyond chance; otherwise their share was over the limit when the step's time was over.
         digest: what is meant to run there.
         why: the sentence with which its users were taken away.
         seed: of the lots of the crossover.
@@ -67,6 +71,7 @@ class Trial(StoredModel):
 
     limit: Limit
     source: TrafficSource
+    shown: bool = True
     digest: str
     why: str
     seed: int
@@ -85,7 +90,7 @@ class Trial(StoredModel):
 
 
 def needs_trial(judgement: StepAssessment) -> bool:
-    """Whether it is still to be found out who is to blame.
+    """Whether it is still to be found out who is to blame, where a step ends by one of ``TRIED``.
 
     Not where a stranger or nobody at all answers, and not where the comparison of both colours has shown it already.
     """
@@ -123,6 +128,7 @@ def begin_trial(
     return Trial(
         limit=failed.limit,
         source=failed.source,
+        shown=failed.verdict is StepVerdict.FAIL,
         digest=digest,
         why=failed.reason,
         seed=seed,
@@ -154,8 +160,8 @@ def assess_trial(
 
     Returns:
         ``WAIT``, with the candidate's percent of the users, while it goes on. ``ROLL_BACK`` if the version is to blame,
-        or no probe can tell; ``STAND_BACK`` if the active release suffers from it as well; ``PARK`` if nothing shows it
-        again. And the next state.
+        or none of its probes is answered to tell; ``STAND_BACK`` if the active release suffers from it as well;
+        ``PARK`` if nothing shows it again. And the next state.
     """
     if anew is not None:
         state = begin_step(plan, trial.state.step, snapshot, paired=trial.state.paired)
@@ -237,14 +243,17 @@ def _by_probes(plan: Plan, trial: Trial, candidate: Colour) -> tuple[Action, Tri
     paired, seconds = trial.paired, trial.seconds
     if seconds < SHORTEST_SECONDS:
         return _action(trial, ActionKind.WAIT), trial
-    if paired.ours.judged < plan.minimum_failures:
-        return _action(trial, ActionKind.ROLL_BACK, reasons.no_probe(seconds)), trial
+    if judged_by(trial.limit, trial.state.windows[0].of(TrafficSource.PROBE)).judged < plan.minimum_failures:
+        unanswered = ActionKind.ROLL_BACK if trial.shown else ActionKind.PARK
+        return _action(trial, unanswered, reasons.no_probe(seconds)), trial
     if seconds < LONGEST_SECONDS and not _is_calm(plan, paired, trial.limit):
         return _action(trial, ActionKind.WAIT), trial
     if exceeds(paired.theirs, _share(plan, trial.limit)):
         return _action(trial, ActionKind.STAND_BACK, reasons.suffered_by_both(candidate, seconds)), trial
     if trial.source is not TrafficSource.USER:
-        return _action(trial, ActionKind.PARK, reasons.not_shown_again(paired, seconds)), trial
+        compared = paired.ours.judged >= plan.minimum_failures
+        said = reasons.not_shown_again(paired, seconds) if compared else reasons.not_compared(candidate, seconds)
+        return _action(trial, ActionKind.PARK, said), trial
     crossover = begin_crossover(
         seed=trial.seed,
         users_per_second=trial.users_per_second,
