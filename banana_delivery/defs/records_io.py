@@ -75,7 +75,7 @@ class RecordsIOManager(dg.IOManager):
                 }
             case AbRecord():
                 return {
-                    "traffic_table": step_table([record.traffic] if record.traffic else []),
+                    "traffic_table": step_table(record.whole_traffic),
                     "quality_table": quality_table(record.quality),
                     "quality": quality_picture(record.quality, self._plots),
                 }

@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from banana_delivery.policies.calendar import FreezeWindow
 from banana_delivery.policy.gate import Approvers
@@ -83,8 +83,22 @@ class ReleasePolicy(Model):
         return PolicyStamp(name=self.name, digest=self.digest, text=self.text)
 
 
+OBSERVED = "observed"
+NOTHING_ENDS = {
+    "alpha": 1e-300,
+    "error_threshold": 1 - 1e-9,
+    "latency_share": 1 - 1e-9,
+    "overload_share": 1 - 1e-9,
+    "minimum_failures": 1000,
+}
+"""A plan with these can be judged by and turns nobody back by what is counted."""
+
+
 class Rules(StoredRecord):
     """The part of a policy that a release under way goes by, kept in its environment's record.
+
+    Those that only observe are written so that a version which does not know that goes by a plan that no evidence ends:
+    it would else act where nobody wanted it to.
 
     Attributes:
         run_id: the delivery that they were set for; it goes on by them whatever the file says by then.
@@ -99,6 +113,22 @@ class Rules(StoredRecord):
     plan: Plan
     metrics: tuple[OwnMetric, ...] = ()
     mode: Mode = Mode.ACT
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_is(cls, data: Any) -> Any:
+        """What an earlier version is not to see, in its place."""
+        if isinstance(data, Mapping) and OBSERVED in data:
+            return {**{name: value for name, value in data.items() if name != OBSERVED}, **data[OBSERVED]}
+        return data
+
+    @model_serializer(mode="wrap")
+    def _as_earlier_versions_may_read_it(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if not self.observes:
+            return written
+        hidden = {"plan": written["plan"], "metrics": written["metrics"]}
+        return {**written, "plan": {**written["plan"], **NOTHING_ENDS}, "metrics": [], OBSERVED: hidden}
 
     @property
     def observes(self) -> bool:

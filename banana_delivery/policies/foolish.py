@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from banana_delivery.policies.calendar import FreezeWindow
 from banana_delivery.policies.document import ReleasePolicy
-from banana_delivery.policies.promise import longest_seconds
+from banana_delivery.policies.lasting import longest_seconds
 from banana_delivery.policy.gate import Approvers
 from banana_delivery.policy.own_metrics.judging import is_judged
 from banana_delivery.policy.own_metrics.metric import OwnMetric

@@ -17,11 +17,10 @@ from functools import partial
 import numpy as np
 
 from banana_delivery.policies.document import ReleasePolicy
+from banana_delivery.policies.lasting import longest_seconds, shortest_seconds
 from banana_delivery.policy.rollout.decision import ActionKind
-from banana_delivery.policy.rollout.plan import Plan, Step, all_steps, release_steps
-from banana_delivery.policy.rollout.trial.judge import CROSSOVER_SECONDS, LONGEST_SECONDS
-from banana_delivery.policy.rollout.trial.tried import MOST_TRIALS
-from banana_delivery.policy.simulation.deliveries import ENTRY_LOOKS, deliver, every_second, play
+from banana_delivery.policy.rollout.plan import Plan, Step, release_steps
+from banana_delivery.policy.simulation.deliveries import deliver, every_second, play
 from banana_delivery.policy.simulation.traffic import USUAL, Faulty
 
 ERRORS = (1.0, 0.5, 0.2, 0.1, 0.05)
@@ -190,24 +189,6 @@ def promise(
         sound=tuple(_sound(cell, played[cell]) for cell in cells if cell.errors == USUAL),
         figures=tuple(_figure(cell, played[cell]) for cell in cells if cell.errors != USUAL),
     )
-
-
-def shortest_seconds(plan: Plan) -> float:
-    """Of the steps, and of the looks at production before the A/B and before the first shift."""
-    return 2 * ENTRY_LOOKS + sum(step.minimum_seconds for step in all_steps(plan))
-
-
-def longest_seconds(plan: Plan) -> float:
-    """Each step may wait for its sample for one more ceiling, and the two that give users away for production.
-
-    A candidate whose users were sent away is tried, and after each trial but the last its step may begin again, once
-    production was waited for.
-    """
-    first, second = all_steps(plan)[:2]
-    ceilings = [step.ceiling_seconds for step in all_steps(plan)]
-    waits = first.ceiling_seconds + second.ceiling_seconds
-    trials, again = MOST_TRIALS * (LONGEST_SECONDS + CROSSOVER_SECONDS), (MOST_TRIALS - 1) * 2 * max(ceilings)
-    return 2 * (sum(ceilings) + waits + again) + trials
 
 
 def _cells(plan: Plan) -> list[Cell]:

@@ -286,6 +286,7 @@ class AbRecord(StoredRecord):
         quality: the same labelled images to staging and production.
         seconds: wall-clock time.
         observed: what was not done to its users, as the policy only observes.
+        before: what users met in the A/B each time that it began again, with the trial that followed.
     """
 
     ref: ImageRef
@@ -296,6 +297,12 @@ class AbRecord(StoredRecord):
     quality: QualityRecord
     seconds: float
     observed: WouldHave | None = None
+    before: tuple[StepMetrics, ...] = ()
+
+    @property
+    def whole_traffic(self) -> tuple[StepMetrics, ...]:
+        """All that users met in it, in order."""
+        return (*self.before, self.traffic) if self.traffic else self.before
 
 
 class ShiftStep(StoredModel):

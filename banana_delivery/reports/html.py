@@ -161,7 +161,7 @@ def _ab_traffic(ab: AbRecord | None) -> Iterator[str]:
         return
     yield f"<h2>A/B: {in_html(ab.verdict.verdict)}</h2><p>{in_html(ab.verdict.reason)}</p>"
     if ab.traffic is not None:
-        yield step_grid([ab.traffic]).as_html()
+        yield step_grid(ab.whole_traffic).as_html()
         yield from _own([ab.traffic])
 
 

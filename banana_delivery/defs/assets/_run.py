@@ -26,6 +26,7 @@ from banana_delivery.errors import (
 )
 from banana_delivery.policies.calendar import frozen
 from banana_delivery.policies.document import ReleasePolicy, Rules
+from banana_delivery.policies.lasting import wait_for_another
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
 from banana_delivery.policy.gate import GateInputs, standing_override
 from banana_delivery.policy.hindsight.would_have import Mode
@@ -210,7 +211,9 @@ class DeliveryRun:
     def patience(self) -> Patience:
         """How this run waits for others."""
         settings = self.settings
-        return Patience(settings.rival_wait_seconds, settings.stale_after_seconds, self.recorder.clock.sleep, self.say)
+        known = settings.rival_wait_seconds
+        seconds = wait_for_another(self.policy.plan) if known is None else known
+        return Patience(seconds, settings.stale_after_seconds, self.recorder.clock.sleep, self.say)
 
     def already_live(self, target: ReleaseTarget, ref: ImageRef, basis: str = "") -> AttemptRecord | None:
         """The attempt that ends because production serves this digest; None if it does not, or is not at rest.

@@ -77,10 +77,11 @@ def _report(
     if block and block.status is GateStatus.REFUSED:
         raise GateError(block.reason)
     quality = measure_quality(run, target, evaluator, ref, fresh=Environment.PRODUCTION)
-    step = None
+    steps: list[ShiftStep] = []
     lets = run.observes and quality.absolute.passed
     if not block and (lets or quality.verdict is not Verdict.FAIL):
-        step = _meet_users(run, target, evaluator, source, clock, lease, ref)
+        steps = _meet_users(run, target, evaluator, source, clock, lease, ref)
+    step = steps[-1] if steps else None
     verdict, reason = ab_verdict(step, quality, block)
     observed = lets and step is not None and step.decision == ActionKind.SET_WEIGHT
     return AbRecord(
@@ -92,6 +93,7 @@ def _report(
         quality=quality,
         seconds=time.monotonic() - start,
         observed=step.observed if step else None,
+        before=tuple(one.metrics for one in steps[:-1]),
     )
 
 
@@ -114,7 +116,12 @@ def _meet_users(
     clock: Clock,
     lease: Lease,
     ref: ImageRef,
-) -> ShiftStep:
+) -> list[ShiftStep]:
+    """The A/B, as often as it began again.
+
+    Raises:
+        TargetError: if it ends by what is no fault of the model.
+    """
     production = target.record(Environment.PRODUCTION)
     rules = run.rules(production)
     plan, candidate, timeout = rules.plan_of_limits, production.idle, run.settings.ready_timeout_seconds
@@ -135,4 +142,4 @@ def _meet_users(
             raise TargetError(action.reason)
     if action.kind is ActionKind.ROLL_BACK:
         shift.look_back()
-    return shift.steps[-1]
+    return shift.steps

@@ -115,7 +115,7 @@ def rollback_times(attempts: Iterable[AttemptRecord]) -> Durations:
 def user_traffic(attempts: Iterable[AttemptRecord], reports: Iterable[AbRecord]) -> UserTraffic:
     """What users met in all steps together, those of A/B reports among them."""
     steps = [step.metrics for one in attempts for step in one.steps]
-    steps += [report.traffic for report in reports if report.traffic]
+    steps += [step for report in reports for step in report.whole_traffic]
     told = [(step, _of_users(step)) for step in steps if step.active_users and step.dark_seconds is not None]
     asked = [step for step, (requests, _) in told if requests]
     return UserTraffic(
@@ -137,9 +137,10 @@ def _steps_of(attempt: AttemptRecord, reports: Sequence[AbRecord]) -> list[StepM
     """The steps of a delivery, with that of the A/B report that was made during it."""
     start = attempt.at - attempt.seconds
     compared = [
-        report.traffic
+        step
         for report in reports
-        if report.traffic and report.ref.digest == attempt.digest and start <= report.verdict.at <= attempt.at
+        if report.ref.digest == attempt.digest and start <= report.verdict.at <= attempt.at
+        for step in report.whole_traffic
     ]
     return [*compared, *(step.metrics for step in attempt.steps)]
 

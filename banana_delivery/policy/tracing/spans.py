@@ -21,6 +21,7 @@ from banana_delivery.policy.asset_records import (
     StagingRecord,
 )
 from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.rollout.decision import ActionKind
 
 Attributes: TypeAlias = Mapping[str, str | int | float | bool]
 FAILED = frozenset({Outcome.ERROR, Outcome.ROLLED_BACK})
@@ -159,9 +160,9 @@ def _phases(asset: str, start: float, attempt: AttemptRecord, known: Known) -> I
             yield _lasting("tests and quality", deploy.end, left, seen)
         case "ab_report" if known.ab and known.ab.traffic:
             verdict = known.ab.verdict
-            yield from _steps(
-                start, [ShiftStep(metrics=known.ab.traffic, decision=verdict.verdict, reason=verdict.reason)]
-            )
+            again = [ShiftStep(metrics=one, decision=ActionKind.RESUME, reason="") for one in known.ab.before]
+            last = ShiftStep(metrics=known.ab.traffic, decision=verdict.verdict, reason=verdict.reason)
+            yield from _steps(start, [*again, last])
         case "production_release":
             yield from _production(start, attempt)
 

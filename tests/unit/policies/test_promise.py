@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from banana_delivery import cli
 from banana_delivery.policies import promise as promises
-from banana_delivery.policies.promise import Cell, longest_seconds, play_cell, promise, shortest_seconds
+from banana_delivery.policies.lasting import longest_seconds, shortest_seconds
+from banana_delivery.policies.promise import Cell, play_cell, promise
 from banana_delivery.policies.reading import NAMED, PLANS, read_policy
 from banana_delivery.policy.rollout.plan import all_steps, release_steps
 from banana_delivery.policy.simulation.traffic import CANDIDATE, Faulty
