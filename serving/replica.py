@@ -19,7 +19,7 @@ from serving.inference.pool import WorkPool
 from serving.inference.predictor import Prediction
 from serving.lifecycle import Lifecycle, State
 from serving.metrics import Metrics
-from serving.prediction_log.log import LOGGED_DETECTIONS, PredictionLog, PredictionRecord, PredictionStore
+from serving.prediction_log.log import PredictionLog, PredictionRecord, PredictionStore, as_json
 from serving.settings import Settings
 
 logger = logging.getLogger("serving")
@@ -150,17 +150,7 @@ class Replica:
         """Counts a prediction, and hands it to the prediction log if there is one."""
         self.metrics.inference.observe(prediction.seconds)
         if self._log is not None:
-            self._log.append(
-                PredictionRecord(
-                    request_id=request_id,
-                    at=datetime.now(UTC),
-                    traffic=traffic,
-                    width=prediction.width,
-                    height=prediction.height,
-                    boxes=prediction.boxes.first(LOGGED_DETECTIONS).copy(),
-                    seconds=prediction.seconds,
-                )
-            )
+            self._log.append(partial(_record_of, request_id, traffic, prediction))
 
     def close(self) -> None:
         """Ends the pool once its work is done, and writes the rest of the log."""
@@ -220,6 +210,18 @@ class Replica:
                 "X-Environment": self.settings.environment,
             }
         )
+
+
+def _record_of(request_id: str, traffic: str, prediction: Prediction) -> PredictionRecord:
+    return PredictionRecord(
+        request_id=request_id,
+        at=datetime.now(UTC),
+        traffic=traffic,
+        width=prediction.width,
+        height=prediction.height,
+        detections=as_json(prediction.boxes),
+        seconds=prediction.seconds,
+    )
 
 
 def store_opener(database_url: str) -> OpenStore | None:

@@ -28,10 +28,6 @@ class Boxes:
         """The `count` detections with the highest scores."""
         return Boxes(self.corners[:count], self.scores[:count], self.class_ids[:count])
 
-    def copy(self) -> "Boxes":
-        """The same boxes without the larger arrays they may be views of."""
-        return Boxes(self.corners.copy(), self.scores.copy(), self.class_ids.copy())
-
 
 def from_end_to_end(rows: Floats, confidence: float, at_most: int) -> Boxes:
     """Reads rows (n, 6) of x1, y1, x2, y2, score, class."""

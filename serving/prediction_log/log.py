@@ -3,6 +3,9 @@
 Requests only append to a bounded buffer in memory. One thread writes batches; while the database is away it keeps what
 fits and counts what does not. The thread is a daemon and every wait is bounded, so a dead database cannot keep the
 process from ending either.
+
+Whoever appends writes the detections down, which takes 0.05 ms. Done for a whole batch at once, by the thread that writes
+it, that held Python's lock for so long that one answer in a hundred came a third later.
 """
 
 import logging
@@ -13,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+from pydantic_core import to_json
 
 from serving.inference.postprocess import Boxes
 
@@ -33,15 +38,28 @@ LOGGED_DETECTIONS = 50
 
 @dataclass(frozen=True, slots=True)
 class PredictionRecord:
-    """One row of the log; `boxes` are in pixels of an image of `width` x `height`."""
+    """One row of the log.
+
+    Attributes:
+        detections: as `as_json` writes them, in pixels of an image of `width` x `height`.
+    """
 
     request_id: str
     at: datetime
     traffic: str
     width: int
     height: int
-    boxes: Boxes
+    detections: str
     seconds: float
+
+
+def as_json(boxes: Boxes) -> str:
+    """The best of what was found in an image, as a row holds it; numbers that are none become `null`."""
+    best = boxes.first(LOGGED_DETECTIONS)
+    corners, scores = best.corners.astype(float).round(2), best.scores.astype(float).round(5)
+    rows = zip(corners.tolist(), best.class_ids.tolist(), scores.tolist(), strict=True)
+    told = [{"box": box, "class_id": class_id, "score": score} for box, class_id, score in rows]
+    return to_json(told, inf_nan_mode="null").decode()
 
 
 class PredictionStore(Protocol):
@@ -81,12 +99,12 @@ class PredictionLog:
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 
-    def append(self, record: PredictionRecord) -> None:
-        """Takes a record, or drops and counts it when the buffer is full; returns at once."""
+    def append(self, record: Callable[[], PredictionRecord]) -> None:
+        """Takes a record, or drops and counts it, not yet made, when the buffer is full; returns at once."""
         if len(self._buffer) >= self._capacity:
             self._on_drop(1)
         else:
-            self._buffer.append(record)
+            self._buffer.append(record())
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Writes what is buffered if that is possible within `seconds`; counts the rest as dropped."""

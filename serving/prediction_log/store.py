@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 
 from serving.errors import ConfigurationError
 from serving.prediction_log.log import PredictionRecord
+
+if TYPE_CHECKING:
+    import psycopg
 
 CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 5
@@ -34,6 +37,10 @@ predictions = sa.Table(
     sa.Column("detections", sa.JSON, nullable=False),
     sa.Column("seconds", sa.Float, nullable=False),
 )
+
+COLUMNS = tuple(column.name for column in predictions.columns if not column.primary_key)
+COPY = f"COPY {predictions.name} ({', '.join(COLUMNS)}) FROM STDIN"
+INSERT = f"INSERT INTO {predictions.name} ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - our own names
 
 Migration = Callable[[sa.Connection], None]
 
@@ -109,12 +116,24 @@ class SqlPredictionStore:
         self._engine = engine
         self._labels = dict(labels)
         self._migrated = False
+        moments: Any = predictions.c.predicted_at.type.dialect_impl(engine.dialect)
+        self._as_stored: Callable[[datetime], object] | None = moments.bind_processor(engine.dialect)
 
     def write(self, records: Sequence[PredictionRecord]) -> None:
-        """Stores all records in one transaction; migrates the schema first, once the database answers."""
+        """Stores all records in one transaction; migrates the schema first, once the database answers.
+
+        Past SQLAlchemy, whose way for a row took ten times the CPU time of what the drivers do by themselves.
+        """
         self._migrate_once()
+        rows = [self._row(record) for record in records]
         with self._engine.begin() as connection:
-            connection.execute(predictions.insert(), [self._row(record) for record in records])
+            if self._engine.dialect.name == "sqlite":
+                connection.exec_driver_sql(INSERT, rows)
+                return
+            driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+            with driver.cursor().copy(COPY) as copy:
+                for row in rows:
+                    copy.write_row(row)
 
     def delete_before(self, moment: datetime, limit: int) -> int:
         """Deletes at most `limit` rows predicted before `moment`, the oldest; returns how many."""
@@ -142,20 +161,15 @@ class SqlPredictionStore:
             migrate(self._engine)
             self._migrated = True
 
-    def _row(self, record: PredictionRecord) -> dict[str, object]:
-        boxes = record.boxes
-        detections = [
-            {"box": [round(value, 2) for value in box], "class_id": class_id, "score": round(score, 5)}
-            for box, class_id, score in zip(
-                boxes.corners.tolist(), boxes.class_ids.tolist(), boxes.scores.tolist(), strict=True
-            )
-        ]
-        return self._labels | {
+    def _row(self, record: PredictionRecord) -> tuple[Any, ...]:
+        """Its values, in the order of `COLUMNS`."""
+        values = self._labels | {
             "request_id": record.request_id,
-            "predicted_at": record.at,
+            "predicted_at": self._as_stored(record.at) if self._as_stored else record.at,
             "traffic": record.traffic,
             "width": record.width,
             "height": record.height,
-            "detections": detections,
+            "detections": record.detections,
             "seconds": record.seconds,
         }
+        return tuple(values[name] for name in COLUMNS)

@@ -1,14 +1,17 @@
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+import psycopg
 import pytest
 import sqlalchemy as sa
 
 from serving.inference.postprocess import Boxes
-from serving.prediction_log.log import PredictionRecord
+from serving.prediction_log.log import PredictionRecord, as_json
 from serving.prediction_log.store import MIGRATIONS, SqlPredictionStore, connect, metadata, migrate, predictions
 from tests.integration.serving.postgres import Postgres
 
@@ -31,7 +34,9 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engi
 
 def record(name: str = "r", *, days_ago: float = 0) -> PredictionRecord:
     boxes = Boxes(np.array([[1.234, 2, 3, 4]], np.float32), np.array([0.875], np.float32), np.array([1]))
-    return PredictionRecord(name, datetime.now(UTC) - timedelta(days=days_ago), "user", 640, 480, boxes, 0.0125)
+    return PredictionRecord(
+        name, datetime.now(UTC) - timedelta(days=days_ago), "user", 640, 480, as_json(boxes), 0.0125
+    )
 
 
 def rows(database: sa.Engine) -> list[sa.RowMapping]:
@@ -46,6 +51,40 @@ def test_a_prediction_is_stored_whole(database: sa.Engine) -> None:
     assert {name: first[name] for name in LABELS} == LABELS
     assert (first["traffic"], first["width"], first["height"], first["seconds"]) == ("user", 640, 480, 0.0125)
     assert first["detections"] == [{"box": [1.23, 2, 3, 4], "class_id": 1, "score": 0.875}]
+
+
+@pytest.mark.parametrize("odd", ["back\\slash", "tab\tand\nline", "quote'\"", "\\N", "größer"])
+def test_words_of_clients_are_stored_as_they_are(database: sa.Engine, odd: str) -> None:
+    SqlPredictionStore(database, LABELS | {"colour": odd}).write([record(odd)])
+    [row] = rows(database)
+    assert (row["request_id"], row["colour"]) == (odd, odd)
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(database: sa.Engine) -> None:
+    store = SqlPredictionStore(database, LABELS)
+    broken = replace(record("broken"), detections=cast(str, None))
+    with pytest.raises(sa.exc.SQLAlchemyError if database.dialect.name == "sqlite" else psycopg.Error):
+        store.write([record("first"), broken])
+    assert rows(database) == []
+    store.write([record("next")])
+    assert [row["request_id"] for row in rows(database)] == ["next"]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_server_that_was_started_anew_is_written_to_again(database: sa.Engine, database_server: Postgres) -> None:
+    store = SqlPredictionStore(database, LABELS)
+    store.write([record("before")])
+    database_server.restart()
+    store.write([record("after")])
+    assert [row["request_id"] for row in rows(database)] == ["before", "after"]
+
+
+def test_a_moment_is_stored_so_that_its_age_is_told_to_the_second(database: sa.Engine) -> None:
+    store = SqlPredictionStore(database, LABELS)
+    made = record()
+    store.write([made])
+    assert store.delete_before(made.at, limit=5) == 0
+    assert store.delete_before(made.at + timedelta(microseconds=1), limit=5) == 1
 
 
 def test_only_rows_older_than_the_retention_are_deleted_the_oldest_first_and_a_batch_at_a_time(

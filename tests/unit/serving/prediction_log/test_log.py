@@ -1,22 +1,22 @@
+import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import pytest
 
 from serving.inference.postprocess import Boxes
 from serving.prediction_log import log as log_module
-from serving.prediction_log.log import PredictionLog, PredictionRecord
-
-NO_BOXES = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+from serving.prediction_log.log import LOGGED_DETECTIONS, PredictionLog, PredictionRecord, as_json
 
 RETENTION = timedelta(days=30)
 
 
 def record(number: int) -> PredictionRecord:
-    return PredictionRecord(str(number), datetime.now(UTC), "user", 64, 48, NO_BOXES, 0.01)
+    return PredictionRecord(str(number), datetime.now(UTC), "user", 64, 48, "[]", 0.01)
 
 
 class MemoryStore:
@@ -80,7 +80,7 @@ def test_what_is_buffered_is_written_in_order_at_the_end(
 ) -> None:
     log = open_log(5000)
     for number in range(1300):
-        log.append(record(number))
+        log.append(partial(record, number))
     log.close()
     assert store.rows == [str(number) for number in range(1300)]
     assert (store.closed, dropped) == (True, [])
@@ -91,7 +91,7 @@ def test_while_the_database_is_away_records_wait_and_are_not_lost(
 ) -> None:
     store.failing = True
     log = open_log(100)
-    log.append(record(1))
+    log.append(partial(record, 1))
     assert store.attempted.acquire(timeout=10)
     assert store.attempted.acquire(timeout=10)
     store.failing = False
@@ -104,10 +104,10 @@ def test_a_hanging_database_costs_only_what_does_not_fit_and_that_is_counted(
 ) -> None:
     store.open.clear()
     log = open_log(10)
-    log.append(record(0))
+    log.append(partial(record, 0))
     assert store.attempted.acquire(timeout=10)
     for number in range(1, 30):
-        log.append(record(number))
+        log.append(partial(record, number))
     assert sum(dropped) == 20
     log.close(seconds=0.05)
     assert sum(dropped) == 30
@@ -121,7 +121,7 @@ def test_rows_older_than_the_retention_are_deleted_but_not_after_every_write(
     log = open_log(10)
     assert store.purged.acquire(timeout=10)
     for number in range(5):
-        log.append(record(number))
+        log.append(partial(record, number))
         assert store.attempted.acquire(timeout=10)
     log.close()
     [hook] = store.purges
@@ -137,7 +137,7 @@ def test_many_old_rows_are_deleted_in_batches_and_what_is_predicted_meanwhile_is
 
     def meanwhile() -> None:
         written.append(len(store.rows))
-        log.append(record(len(store.purges)))
+        log.append(partial(record, len(store.purges)))
 
     store.during_purge = meanwhile
     store.open.clear()
@@ -165,9 +165,22 @@ def test_a_failing_deletion_delays_no_write_drops_nothing_and_is_tried_again(
     # As many as it would take to wait half a minute, if each failure doubled the wait for the next write.
     for number in range(13):
         assert store.purged.acquire(timeout=10)
-        log.append(record(number))
+        log.append(partial(record, number))
         assert store.attempted.acquire(timeout=10)
     log.close()
     assert (store.rows, dropped) == ([str(number) for number in range(13)], [])
     failures = [entry.message for entry in caplog.records]
     assert failures == ["Old predictions could not be deleted, will try again: ConnectionError"] * len(store.purges)
+
+
+def test_of_many_boxes_the_best_are_written_down_in_the_digits_that_count() -> None:
+    many = LOGGED_DETECTIONS + 5
+    corners = np.tile(np.float32([1.234, 2, 3, 4.006]), (many, 1))
+    written = json.loads(as_json(Boxes(corners, np.linspace(0.9, 0.1, many, dtype=np.float32), np.arange(many))))
+    assert written[0] == {"box": [1.23, 2.0, 3.0, 4.01], "class_id": 0, "score": 0.9}
+    assert [one["class_id"] for one in written] == list(range(LOGGED_DETECTIONS))
+
+
+def test_a_number_that_is_none_does_not_keep_a_batch_out_of_the_database() -> None:
+    boxes = Boxes(np.float32([[np.nan, 0, np.inf, 1]]), np.float32([0.5]), np.array([0]))
+    assert json.loads(as_json(boxes))[0]["box"] == [None, 0, None, 1]
