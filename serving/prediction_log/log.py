@@ -4,8 +4,8 @@ Requests only append to a bounded buffer in memory. One thread writes batches; w
 fits and counts what does not. The thread is a daemon and every wait is bounded, so a dead database cannot keep the
 process from ending either.
 
-Whoever appends writes the detections down, which takes 0.05 ms. Done for a whole batch at once, by the thread that writes
-it, that held Python's lock for so long that one answer in a hundred came a third later.
+Whoever appends writes the detections down, which takes 0.05 ms. Done for a whole batch at once, by the thread that
+writes it, that held Python's lock for so long that one answer in a hundred came a third later.
 """
 
 import logging

@@ -175,12 +175,12 @@ def test_a_failing_deletion_delays_no_write_drops_nothing_and_is_tried_again(
 
 def test_of_many_boxes_the_best_are_written_down_in_the_digits_that_count() -> None:
     many = LOGGED_DETECTIONS + 5
-    corners = np.tile(np.float32([1.234, 2, 3, 4.006]), (many, 1))
+    corners = np.tile(np.array([1.234, 2, 3, 4.006], np.float32), (many, 1))
     written = json.loads(as_json(Boxes(corners, np.linspace(0.9, 0.1, many, dtype=np.float32), np.arange(many))))
     assert written[0] == {"box": [1.23, 2.0, 3.0, 4.01], "class_id": 0, "score": 0.9}
     assert [one["class_id"] for one in written] == list(range(LOGGED_DETECTIONS))
 
 
 def test_a_number_that_is_none_does_not_keep_a_batch_out_of_the_database() -> None:
-    boxes = Boxes(np.float32([[np.nan, 0, np.inf, 1]]), np.float32([0.5]), np.array([0]))
+    boxes = Boxes(np.array([[np.nan, 0, np.inf, 1]], np.float32), np.array([0.5], np.float32), np.array([0]))
     assert json.loads(as_json(boxes))[0]["box"] == [None, 0, None, 1]
