@@ -1,10 +1,11 @@
-"""How fast serving is, side by side with other servers and with its own limit: `make bench-serving`, fifteen minutes.
+"""How fast serving is, beside other servers and its own limit: `make bench-serving`, a quarter of an hour.
 
 One model (YOLO26n at 320 pixels, untrained: weights do not change the time), the same two JPEGs (1280x720 and 640x480,
 in turn), the same cores, keep-alive, closed loop at concurrency 1, 4 and 16, the client on the same cores. The limit is
-the server's own decode and inference in a bare loop. The peers run the checkpoint in ultralytics, in an environment of
-their own that is installed here. Ours runs right after each run of another, in f32 and then in int8, and ratios are
-medians over such pairs.
+the server's own decode and inference in a bare loop. The peers run in ultralytics, in an environment of their own that
+is installed here: the checkpoint by every default, and its exports in a process for each core. Ours runs right after
+each run of another, in f32 and then in int8, and ratios are medians over such pairs. At the end stands what is promised,
+and whether this run keeps it.
 
 Writes benchmarks/out/serving.json. A busy machine makes every figure worse: how many cores others used is recorded.
 """
@@ -20,16 +21,19 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks import serving_bars
 from benchmarks.serving_contenders import OURS, OURS_INT8, PEER_PYTHON, Contender, peers
-from benchmarks.serving_material import Material, prepare
+from benchmarks.serving_material import Material, export_for_peers, prepare
 from benchmarks.serving_process import ROOT, RunningServer, run_module, running
 from benchmarks.serving_report import Pair, Run, over_limit, p99, per_core_second, per_second, ratio, summary, table
+from serving.inference.cpu import usable_cpus
+from serving.settings import Settings
 
 OUT = ROOT / "benchmarks/out/serving.json"
 CONCURRENCIES = (1, 4, 16)
-LIMIT_ROUNDS = 6
-PEER_ROUNDS = 2
-SECONDS = 4.0
+LIMIT_ROUNDS = 4
+SECONDS = 2.5
+OVERLOAD_SECONDS = 10.0
 
 
 class Benchmark:
@@ -54,6 +58,14 @@ class Benchmark:
                 self._say(f"bare loop, {contender.precision}, round {number + 1} of {LIMIT_ROUNDS}", bare)
                 pairs[concurrency].append((self._run_ours(contender.name, concurrency), bare))
         return over_limit(pairs) | {"limit": summary([bare for each in pairs.values() for _, bare in each])}
+
+    def overload(self, contender: Contender) -> dict[str, Any]:
+        """Asks one of ours for ten times what it can do."""
+        places = usable_cpus() + int(Settings.model_fields["queue_size"].default)
+        url = f"http://127.0.0.1:{self._ours[contender.name].port}"
+        found = run_module("benchmarks.serving_overload", url, str(places), str(OVERLOAD_SECONDS))
+        print(f"{self._elapsed()}  {contender.name}, ten times the load: p99 {found['over']:.2f} times", flush=True)
+        return found
 
     def against(self, peer: Contender) -> dict[str, dict[str, dict[str, float]]]:
         """Runs a peer and ours in turn; returns, for each of ours, what is ours over what is the peer's."""
@@ -85,7 +97,7 @@ class Benchmark:
     def _rounds(self, peer: Contender, server: RunningServer, concurrency: int) -> list[tuple[Run, dict[str, Run]]]:
         """The peer's run and each of ours, by name, a few times."""
         rounds = []
-        for _ in range(PEER_ROUNDS):
+        for _ in range(peer.rounds):
             theirs = server.load(concurrency, SECONDS)
             self._say(f"{peer.name}, {concurrency} at once", theirs)
             ours = {name: self._run_ours(name, concurrency) for name in self._ours}
@@ -142,10 +154,13 @@ def main() -> None:
     peer_python = install_peers()
     with tempfile.TemporaryDirectory() as folder:
         material = prepare(Path(folder))
+        export_for_peers(material.folder, peer_python)
         with running(OURS, material) as f32, running(OURS_INT8, material) as int8:
             benchmark = Benchmark(material, {OURS.name: f32, OURS_INT8.name: int8})
             report = benchmark.against_limit(OURS) | {"int8": benchmark.against_limit(OURS_INT8)}
-            for peer in peers(peer_python):
+            for ours in (OURS, OURS_INT8):
+                _of(report, ours.name)["overload"] = benchmark.overload(ours)
+            for peer in peers(peer_python, workers=usable_cpus()):
                 for name, ratios in benchmark.against(peer).items():
                     for key, values in ratios.items():
                         _of(report, name).setdefault(f"ours_{key}" if key != "p99_over" else key, {})[peer.name] = (
@@ -153,10 +168,12 @@ def main() -> None:
                         )
             report["int8"]["f32"] = benchmark.int8_over_f32()
             benchmark.finish()
+    promised = serving_bars.bars(report)
+    report |= {"bars": serving_bars.as_json(promised)}
     report |= {"results": benchmark.results, "machine": {"cores": len(os.sched_getaffinity(0)), "cpu": cpu_model()}}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(report, indent=2) + "\n")
-    print(table(report, CONCURRENCIES))
+    print(f"{table(report, CONCURRENCIES)}\n\n{serving_bars.told(promised)}")
 
 
 def _of(report: dict[str, Any], name: str) -> dict[str, Any]:

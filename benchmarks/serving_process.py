@@ -83,7 +83,7 @@ def running(contender: Contender, material: Material) -> Iterator[RunningServer]
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=material.environment(port, contender.precision),
+            env=material.environment(port, contender.precision) | contender.environment(material.folder),
             stdout=output,
             stderr=output,
             start_new_session=True,

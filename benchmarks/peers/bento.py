@@ -1,5 +1,6 @@
 """BentoML; started with `bentoml serve benchmarks.peers.bento:Bananas`."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,9 +10,9 @@ from bentoml.validators import ContentType  # type: ignore[import-not-found]
 from benchmarks.peers.detector import Detector
 
 
-@bentoml.service(workers=1)
+@bentoml.service(workers=int(os.environ["WORKERS"]))
 class Bananas:
-    """One worker with the model."""
+    """Workers with a model each."""
 
     def __init__(self) -> None:
         self.detector = Detector()

@@ -1,4 +1,4 @@
-"""What every peer runs: the checkpoint in ultralytics, on decoded JPEGs."""
+"""What every peer runs: the checkpoint, or an export of it, in ultralytics on decoded JPEGs."""
 
 import os
 from typing import Any

@@ -10,7 +10,7 @@ from benchmarks.peers.detector import Detector
 
 
 class Api(litserve.LitAPI):  # type: ignore[misc]
-    """One worker process with the model, fed by the HTTP process."""
+    """A worker process with the model, fed by the HTTP process."""
 
     def setup(self, _device: str) -> None:
         """Loads the model."""
@@ -30,4 +30,5 @@ class Api(litserve.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    litserve.LitServer(Api(), accelerator="cpu").run(port=int(os.environ["PORT"]), generate_client_file=False)
+    server = litserve.LitServer(Api(), accelerator="cpu", workers_per_device=int(os.environ["WORKERS"]))
+    server.run(port=int(os.environ["PORT"]), generate_client_file=False)

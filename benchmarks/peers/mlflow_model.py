@@ -34,7 +34,9 @@ def main() -> None:
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(path), "--env-manager", "local"]
     # It starts uvicorn by name, and the model imports this package.
     paths = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(Path.cwd())}
-    raise SystemExit(subprocess.call([*command, "-p", os.environ["PORT"], "-w", "1"], env=os.environ | paths))
+    raise SystemExit(
+        subprocess.call([*command, "-p", os.environ["PORT"], "-w", os.environ["WORKERS"]], env=os.environ | paths)
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ray Serve, one replica."""
+"""Ray Serve."""
 
 import os
 import time
@@ -11,9 +11,9 @@ from starlette.requests import Request
 from benchmarks.peers.detector import Detector
 
 
-@serve.deployment(ray_actor_options={"num_cpus": 1}, max_ongoing_requests=32)
+@serve.deployment(num_replicas=int(os.environ["WORKERS"]), ray_actor_options={"num_cpus": 1}, max_ongoing_requests=32)
 class Bananas:
-    """One replica with the model."""
+    """A replica with the model."""
 
     def __init__(self) -> None:
         self.detector = Detector()
@@ -25,7 +25,7 @@ class Bananas:
 
 
 if __name__ == "__main__":
-    ray.init(num_cpus=2, include_dashboard=False, configure_logging=False)
+    ray.init(num_cpus=max(2, int(os.environ["WORKERS"])), include_dashboard=False, configure_logging=False)
     serve.start(http_options={"host": "127.0.0.1", "port": int(os.environ["PORT"])})
     serve.run(Bananas.bind(), route_prefix="/predict")  # type: ignore[attr-defined]
     while True:
