@@ -4,8 +4,8 @@ One model (YOLO26n at 320 pixels, untrained: weights do not change the time), th
 in turn), the same cores, keep-alive, closed loop at concurrency 1, 4 and 16, the client on the same cores. The limit is
 the server's own decode and inference in a bare loop. The peers run in ultralytics, in an environment of their own that
 is installed here: the checkpoint by every default, and its exports in a process for each core. Ours runs right after
-each run of another, in f32 and then in int8, and ratios are medians over such pairs. At the end stands what is promised,
-and whether this run keeps it.
+each run of another, in f32 and then in int8, and ratios are medians over such pairs. At the end stand the
+promises, and whether this run keeps them.
 
 Writes benchmarks/out/serving.json. A busy machine makes every figure worse: how many cores others used is recorded.
 """

@@ -3,9 +3,12 @@ import socketserver
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from benchmarks.serving_bars import bars, told
+from benchmarks.serving_contenders import PLAIN
 from benchmarks.serving_load import load
 from benchmarks.serving_report import over_limit
 
@@ -57,3 +60,21 @@ def test_what_the_client_costs_is_taken_off_ours_and_not_off_the_bare_loop() -> 
         "ours_over_limit_by_core_time": {"4": 0.8},
         "ours_over_limit_net_of_client": {"4": 1.0},
     }
+
+
+def report(over_plain: dict[str, float], overloaded: float) -> dict[str, Any]:
+    part = {"ours_over_limit_net_of_client": {"4": 0.91, "16": 0.95}, "overload": {"over": overloaded}}
+    int8 = part | {"ours_over": {PLAIN: over_plain}, "f32": {"over": {"1": 1.2, "4": 1.4, "16": 1.31}}}
+    return part | {"int8": int8}
+
+
+def test_every_bar_that_is_reached_is_kept() -> None:
+    kept = bars(report({"1": 2.0, "4": 4.6, "16": 4.5}, 1.4))
+    assert all(bar.kept for bar in kept)
+    assert "missed" not in told(kept)
+
+
+def test_a_bar_that_is_not_reached_or_was_not_measured_is_missed() -> None:
+    missed = [bar for bar in bars(report({"4": 4.4}, 1.6)) if not bar.kept]
+    assert [bar.found for bar in missed] == [4.4, None, 1.6, 1.6]
+    assert "not measured | **missed**" in told(missed)
