@@ -26,6 +26,7 @@ POLICY_NAMES = ("standard", "seed", "demo")
 
 FILES_THAT_MAY_BE = (
     "evidence_key_file", "cosign_key", "cosign_public_key", "model_signing_public_key", "webhook_secret_file",
+    "pages_key_file",
 )  # fmt: skip
 
 
@@ -81,9 +82,7 @@ class Settings(BaseSettings):
         default="", pattern=r"^(https?://\S+)?$", description="Where the sensor hears of them; empty: nowhere."
     )
     webhook_secret: SecretStr = Field(default=SecretStr(""), description="MLflow signs with it; empty: see the next.")
-    webhook_secret_file: Path | None = Field(
-        default=None, description="File that holds the secret; empty: made by `up`."
-    )
+    webhook_secret_file: Path | None = Field(default=None, description="File that holds it; empty: made by `up`.")
 
     # Dagster, where it is not the embedded stack's own.
     dagster_host: str = Field(default="127.0.0.1", description="Where the command line finds Dagster's pages.")
@@ -128,14 +127,16 @@ class Settings(BaseSettings):
         validate_default=True,
         description="Addresses or networks of the proxies whose login header is believed, as JSON.",
     )
-    pages_token: SecretStr = Field(
-        default=SecretStr(""), description="By which the command line shows itself where the pages want a login."
+    pages_token: SecretStr = Field(default=SecretStr(""), description="By which the command line passes that login.")
+    pages_deciders: list[str] = Field(
+        default=[],
+        description="Who may decide by buttons on `/delivery`, as that header names them, as JSON; `*`: all whom it "
+        "names; empty: nobody.",
     )
+    pages_key_file: Path | None = Field(default=None, description="Keys that sign what is asked there; empty: made.")
 
     # Releases.
-    staging_replicas: int = Field(
-        default=1, ge=1, le=MOST_REPLICAS, description="Replicas of staging, in the embedded stack."
-    )
+    staging_replicas: int = Field(default=1, ge=1, le=MOST_REPLICAS, description="Replicas of the embedded staging.")
     production_replicas: int = Field(
         default=2, ge=1, le=MOST_REPLICAS, description="Replicas of a colour, in the embedded stack."
     )
@@ -331,14 +332,17 @@ class Settings(BaseSettings):
         gateway_duration(seconds)
         return seconds
 
-    @field_validator("pages_proxies")
+    @field_validator("pages_proxies", "pages_deciders")
     @classmethod
-    def _named(cls, proxies: list[str], info: ValidationInfo) -> list[str]:
+    def _named(cls, named: list[str], info: ValidationInfo) -> list[str]:
+        header, proxies = info.data.get("pages_login_header"), named if info.field_name == "pages_proxies" else []
         for proxy in proxies:
             ip_network(proxy)
-        if info.data.get("pages_login_header") and not proxies:
+        if header and not named and info.field_name == "pages_proxies":
             raise ValueError("BANANA_PAGES_LOGIN_HEADER is set, and anybody could send it: name who may")
-        return proxies
+        if named and not header and info.field_name == "pages_deciders":
+            raise ValueError("BANANA_PAGES_LOGIN_HEADER is not set, so nobody says who asks")
+        return named
 
     @property
     def policy_source(self) -> str:

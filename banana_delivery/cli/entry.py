@@ -57,6 +57,7 @@ for command in (
     freezing.unfreeze,
     rescuing.pause,
     rescuing.resume,
+    rescuing.abort,
     rescuing.restore,
     upkeep.prune,
     upkeep.rebuild,

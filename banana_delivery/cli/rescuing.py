@@ -61,6 +61,30 @@ def pause(reason: Reason) -> None:
     _say_pause(reason, paused=True)
 
 
+def abort(
+    reason: Reason,
+    version: Annotated[
+        str,
+        typer.Argument(help="What is delivered; without it, whatever is under way.", callback=version_if_any),
+    ] = "",
+) -> None:
+    """End a delivery that waits or is under way: its users go back to what serves, and its version stays staged."""
+    from banana_delivery.defs.build import build_resources
+    from banana_delivery.delivery.deciding.aborting import say_abort
+    from banana_delivery.delivery.deciding.decisions import decided_by
+    from banana_delivery.platforms import platform
+
+    settings = load_settings()
+    parts = build_resources(settings)
+    by = decided_by(platform(settings).user(settings))
+    with audit_trail(settings) as log:
+        said = say_abort(parts.release_target, log, parts.clock, by, reason, version=version)
+    console.print(
+        f"Recorded, {said.by}: the delivery of version {said.version} ends.",
+        soft_wrap=True, highlight=False, markup=False,
+    )  # fmt: skip
+
+
 def resume(
     environment: Annotated[Environment, typer.Argument()] = Environment.PRODUCTION,
     reason: Annotated[str, typer.Option(help="Why a paused delivery goes on; it goes into the audit trail.")] = "",

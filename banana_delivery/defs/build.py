@@ -87,7 +87,9 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
         assets=[*(declared(location) for declared in assets), rollout_log(location), scorecard(location)],
         asset_checks=build_checks(location),
         jobs=build_jobs(location),
-        sensors=build_sensors(starting=resources.settings.dagster_sensors_start),
+        sensors=build_sensors(
+            starting=resources.settings.dagster_sensors_start, deciding=bool(resources.settings.pages_deciders)
+        ),
         schedules=build_schedules(starting=resources.settings.dagster_sensors_start),
         resources={**resources.by_key(), "records": RecordsIOManager(resources.plots, resources.settings)},
         # The assets follow each other; one process for a run saves the seconds of starting five.

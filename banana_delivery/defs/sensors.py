@@ -1,7 +1,8 @@
 """The sensors: each does the talking around a pure decision.
 
 ``staged_versions`` starts deliveries; ``after_*`` make good what a run could not do itself; ``reconcile`` finds the
-dead; ``production_watch`` keeps an eye on a release after its promotion; ``cool_down`` lets the replaced colour go.
+dead; ``production_watch`` keeps an eye on a release after its promotion; ``cool_down`` lets the replaced colour go;
+``page_decisions``, where people may decide on the page of deliveries, does what they ask for.
 """
 
 import logging
@@ -12,7 +13,8 @@ from typing import Any
 import dagster as dg
 
 from banana_delivery.defs.jobs import digest_to_roll_back
-from banana_delivery.defs.staging import Looking
+from banana_delivery.defs.staging import Looking, rest_of_delivery
+from banana_delivery.delivery.deciding.by_page import TRIGGER, ByPage, desk_of
 from banana_delivery.delivery.observing.survey import refresh
 from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt, tell_what_was_not_told
 from banana_delivery.delivery.recovery import Recovery
@@ -33,6 +35,7 @@ from banana_delivery.policy.model import COLOURS, Environment, Phase
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import DELIVER, ROLLBACK, CodeLocation
 from banana_delivery.runs.evidence.expiry import LOOKED_AT, unexpired
+from banana_delivery.runs.evidence.requests import Requests
 from banana_delivery.runs.instance import may_take_its_time
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
@@ -246,11 +249,40 @@ def cool_down(
     return dg.SkipReason(" ".join(said))
 
 
-def build_sensors(*, starting: bool) -> list[dg.SensorDefinition]:
+@_sensor(
+    job_name=DELIVER,
+    minimum_interval_seconds=EVERY_LOOP,
+    description="Does what people ask for on the page of deliveries, if they may, and puts on record who and why.",
+)
+def page_decisions(
+    context: dg.SensorEvaluationContext,
+    release_target: dg.ResourceParam[ReleaseTarget],
+    image_store: dg.ResourceParam[ImageStore],
+    clock: dg.ResourceParam[Clock],
+    recorder: dg.ResourceParam[AttemptRecorder],
+) -> dg.SensorResult | dg.SkipReason:
+    """Look again and again until the next tick is due: who presses a button at night waits for no tick."""
+    listening, here = Deadline(LISTENING_SECONDS, clock), _here(context, recorder.settings)
+    log = AuditLog(context.instance, here)
+    rollback = EmergencyRollback(release_target, recorder, log, context.log.info, image_store)
+    by_page = ByPage(recorder, log, Requests(context.instance, here), rollback, clock, desk_of(here))
+    patient = may_take_its_time(context.instance, "page_decisions", "staged_versions")
+    by_page.begin()
+    told = by_page.look()
+    while patient and listening.left > 0 and not by_page.approved:
+        clock.sleep(min(BETWEEN_LOOKS_SECONDS, listening.left))
+        told += by_page.look()
+    if by_page.approved:
+        return dg.SensorResult(run_requests=[rest_of_delivery(here, one, TRIGGER) for one in by_page.approved])
+    return dg.SkipReason(" ".join(told) or "Nobody asked for anything.")
+
+
+def build_sensors(*, starting: bool, deciding: bool = False) -> list[dg.SensorDefinition]:
     """All sensors.
 
     Args:
         starting: whether they run as soon as a daemon knows them; otherwise somebody starts them in the pages.
+        deciding: whether people may decide on the page of deliveries.
     """
     status = dg.DefaultSensorStatus.RUNNING if starting else dg.DefaultSensorStatus.STOPPED
     return [
@@ -261,4 +293,5 @@ def build_sensors(*, starting: bool) -> list[dg.SensorDefinition]:
         reconcile(status),
         production_watch(status),
         cool_down(status),
+        *([page_decisions(status)] if deciding else []),
     ]

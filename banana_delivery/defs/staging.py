@@ -76,7 +76,7 @@ class Looking:
         if not parsed.looked:
             triggers = [one for one in triggers if not _tried_before(self._audit_log, self._runs, one)]
         deliver, overtaken = choose([one for one in triggers if one.version not in rejected])
-        approved = [self._go_on(one) for one in self._wishes.approved]
+        approved = [rest_of_delivery(self._here, one, TRIGGER) for one in self._wishes.approved]
         self._wishes.approved.clear()
         if not deliver and not approved:
             return dg.SkipReason(f"{len(now)} versions are staged, none of them newly.")
@@ -95,15 +95,6 @@ class Looking:
 
     def _known(self, cursor: Cursor) -> Cursor:
         return cursor.replace(outages=dict(self._watch.outages), wishes=dict(self._wishes.met))
-
-    def _go_on(self, approval: ManualDecision) -> dg.RunRequest:
-        """The rest of a delivery that waited for an approval."""
-        return dg.RunRequest(
-            run_key=f"{approval.version} approved at {approval.at}",
-            partition_key=approval.version,
-            asset_selection=[self._here.key("production_release")],
-            tags={TRIGGER_TAG: TRIGGER, ACTOR_TAG: approval.by},
-        )
 
 
 @dataclass
@@ -126,6 +117,16 @@ class _RegistryWatch:
             self.publisher.notifier.send(told)
         except OSError as error:
             LOG.warning("Nobody could be told that %s: %s", told.title, error)
+
+
+def rest_of_delivery(here: CodeLocation, approval: ManualDecision, trigger: str) -> dg.RunRequest:
+    """What is left of a delivery that waited for an approval."""
+    return dg.RunRequest(
+        run_key=f"{approval.version} approved at {approval.at}",
+        partition_key=approval.version,
+        asset_selection=[here.key("production_release")],
+        tags={TRIGGER_TAG: trigger, ACTOR_TAG: approval.by},
+    )
 
 
 def _staging(one: StagedVersion) -> Staging:

@@ -18,8 +18,9 @@ from banana_delivery.notifications.messages import report_name
 from banana_delivery.policies.document import Rules
 from banana_delivery.policies.reading import PolicyFile
 from banana_delivery.policy.asset_records import AbRecord, ArtifactRecord, AttemptRecord, ImageRecord, StagingRecord
+from banana_delivery.policy.gate import somebody
 from banana_delivery.policy.model import Environment
-from banana_delivery.policy.outcomes import outcome_of_run
+from banana_delivery.policy.outcomes import RunStatus, outcome_of_run
 from banana_delivery.policy.rollout.plan import PolicyStamp
 from banana_delivery.policy.tracing.spans import Known, trace_of
 from banana_delivery.reports.plots import Plots, rollout_picture
@@ -161,8 +162,12 @@ class AttemptRecorder:
         image = log.latest(ImageRecord, "image", version)
         digest = image.ref.digest if image else ""
         serves = bool(digest) and runs.in_production(run.run_id) and self._is_serving(run, digest)
-        if ended := outcome_of_run(end_of(log.instance, run), serves=serves):
-            self.record(log, runs.attempt(run, now, *ended, digest=digest))
+        end, facts = end_of(log.instance, run), {"digest": digest}
+        if end.status is RunStatus.CANCELED and (said := log.abort(run.run_id)):
+            end, facts["actor"] = end.replace(aborted=f"{somebody(said.by)} aborted it: {said.reason}"), said.by
+        if ended := outcome_of_run(end, serves=serves):
+            outcome, reason = ended
+            self.record(log, runs.attempt(run, now, outcome, reason, **facts))
 
     def _completed(self, log: AuditLog, attempt: AttemptRecord) -> AttemptRecord:
         """With the image and what serves, where whoever made the attempt did not know them."""

@@ -85,7 +85,7 @@ def paused_long(model: str, said: PauseRecord, seconds: float) -> Notice:
         f"Paused by {said.words}",
         "It stays at its weight and is watched: a fault still turns it back, and nothing moves it forward. No other "
         "delivery begins meanwhile.",
-        f"Next: {commands.go_on()}, or cancel its run in the Dagster pages.",
+        f"Next: {commands.go_on()}, or: {commands.abort()}",
     ]
     return Notice(
         key=f"paused/{said.run_id}/{said.at:.0f}/{seconds // 60:.0f}",

@@ -69,6 +69,11 @@ def prune(*, delete: bool = False) -> str:
     return f"{PROGRAM} prune{' --delete' if delete else ''}"
 
 
+def abort(version: str = "") -> str:
+    """Ends a delivery under way."""
+    return " ".join(filter(None, [PROGRAM, "abort", version and shlex.quote(version), _WHY]))
+
+
 def go_on() -> str:
     """Lets a delivery go on that somebody paused."""
     return f"{PROGRAM} resume {_WHY}"

@@ -65,7 +65,7 @@ class Approvers(Model):
 
     def may(self, by: str) -> bool:
         """Whether somebody's word counts; behind a name stands who vouches for it, and all before that is the name."""
-        return not self.who or not {by, by.rpartition(" (")[0]}.isdisjoint(self.who)
+        return not self.who or not {by, named(by)}.isdisjoint(self.who)
 
 
 ANYBODY = Approvers()
@@ -229,6 +229,11 @@ def somebody(by: str) -> str:
     return f"Somebody ({by})" if by.startswith(CLAIMED) else by
 
 
+def named(by: str) -> str:
+    """The name of who decided, whoever vouches for it: one person by two ways is one person."""
+    return by.rpartition(" (")[0] or by
+
+
 def _settled(history: Sequence[AttemptRecord]) -> int | None:
     """Where in the audit trail production last took the version in or threw it out; an override before it is spent."""
     settled = (attempt.order for attempt in decisive(history))
@@ -240,7 +245,7 @@ def _decision(
 ) -> ManualDecision | None:
     """The latest decision of a kind about this digest, made after the fact it settles, if enough people agree."""
     fitting = _fitting(decisions, kind, digest, after, approvers)
-    enough = len({decision.by for decision in fitting}) >= approvers.needed
+    enough = len({named(decision.by) for decision in fitting}) >= approvers.needed
     return max(fitting, key=lambda decision: decision.order) if enough and fitting else None
 
 

@@ -1,10 +1,11 @@
-"""What people said about keeping deliveries out of production, and about keeping one where it is."""
+"""What people said about keeping deliveries out of production, keeping one where it is, and ending one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from enum import StrEnum
 
-from banana_delivery.policy.model import StoredRecord
+from banana_delivery.policy.model import Model, StoredRecord
 
 
 class FreezeRecord(StoredRecord):
@@ -50,6 +51,24 @@ class PauseRecord(StoredRecord):
         return f"{self.by}: {self.reason}"
 
 
+class AbortRecord(StoredRecord):
+    """That somebody ended a delivery: its users go back, and its version stays staged.
+
+    Attributes:
+        run_id: the delivery.
+        version: that it delivers, for people.
+        by: who.
+        reason: why.
+        at: seconds since the epoch, for people.
+    """
+
+    run_id: str
+    version: str = ""
+    by: str
+    reason: str
+    at: float
+
+
 def standing_pause(said: Iterable[PauseRecord], run_id: str) -> PauseRecord | None:
     """Who keeps a delivery where it is; None if nobody does.
 
@@ -59,3 +78,82 @@ def standing_pause(said: Iterable[PauseRecord], run_id: str) -> PauseRecord | No
     """
     latest = next((one for one in said if one.run_id == run_id), None)
     return latest if latest and latest.paused else None
+
+
+class Act(StrEnum):
+    """What can be decided on the page of deliveries."""
+
+    APPROVE = "approve"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
+    ROLLBACK = "rollback"
+    FREEZE = "freeze"
+    UNFREEZE = "unfreeze"
+
+
+class PageRequest(StoredRecord):
+    """What a person asks for on the page of deliveries, and what that page showed: it is done only if that still is so.
+
+    Attributes:
+        id: no other request has it; of several with one id the first counts.
+        act: what is to be done.
+        by: who asks, by the word of the proxy where people log in.
+        reason: why.
+        beat: that the page had read last; it tells how old the request is, whatever the clocks say.
+        version: which one it is about; empty for none.
+        digest: the image of that version.
+        run_id: the delivery that it is about; empty for none.
+        until: when a freeze ends by itself, as typed.
+        seen: when the freeze was said that is to be ended, seconds since the epoch.
+    """
+
+    id: str
+    act: Act
+    by: str
+    reason: str
+    beat: str
+    version: str = ""
+    digest: str = ""
+    run_id: str = ""
+    until: str = ""
+    seen: float | None = None
+
+
+class PageAnswer(Model):
+    """What became of a request.
+
+    Attributes:
+        done: whether it is done.
+        said: one sentence.
+    """
+
+    done: bool
+    said: str
+
+
+def may_decide(person: str, deciders: Collection[str]) -> bool:
+    """Whether a person may decide on the page; nobody may whom no proxy names.
+
+    Args:
+        person: as the proxy names him; empty for nobody.
+        deciders: the names of those who may; ``*`` for everybody with a name.
+    """
+    return bool(person) and not {person, "*"}.isdisjoint(deciders)
+
+
+def why_not(asked: PageRequest, deciders: Collection[str], beats: Collection[str]) -> str:
+    """Why a request is not looked at any further, as a sentence; empty if it is.
+
+    Args:
+        asked: the request.
+        deciders: the names of those who may ask.
+        beats: the latest ones, of which it has to name one.
+    """
+    if not may_decide(asked.by, deciders):
+        return f"{asked.by or 'Nobody'} may not decide here; BANANA_PAGES_DECIDERS names who may."
+    if asked.beat not in beats:
+        return "It was asked too long ago, or the pipeline was started since; look what is now, and ask again."
+    if not asked.reason.strip():
+        return "It needs a reason, which the audit trail keeps."
+    return ""

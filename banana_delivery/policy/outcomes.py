@@ -154,6 +154,7 @@ class RunEnd(Model):
     Attributes:
         status: how it ended.
         superseded_by: the version that was staged later; empty if none ended it.
+        aborted: who ended it and why, as a sentence; empty if nobody said so.
         refused: what a blocking check said that failed; empty if none did.
         stopped: whether its process was told to go although nobody cancelled the run.
         failure: the last thing that was said about a failure.
@@ -161,6 +162,7 @@ class RunEnd(Model):
 
     status: RunStatus
     superseded_by: str = ""
+    aborted: str = ""
     refused: str = ""
     stopped: bool = False
     failure: str = SILENT
@@ -179,7 +181,7 @@ def outcome_of_run(end: RunEnd, *, serves: bool) -> tuple[Outcome, str] | None:
         case RunStatus.CANCELED if end.superseded_by:
             return Outcome.SUPERSEDED, f"Version {end.superseded_by} was staged later."
         case RunStatus.CANCELED:
-            return Outcome.CANCELLED, "A person cancelled the run; the traffic is where it was."
+            return Outcome.CANCELLED, end.aborted or "A person cancelled the run; the traffic is where it was."
         case RunStatus.FAILURE if end.refused:
             return Outcome.REJECTED, end.refused
         case RunStatus.FAILURE:

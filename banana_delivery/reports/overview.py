@@ -10,6 +10,7 @@ from rich.text import Text
 
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
 from banana_delivery.policy.drift import Observed, find_drift
+from banana_delivery.policy.holds import FreezeRecord
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, RolloutRecord
 from banana_delivery.policy.rollout.live import live_of
 from banana_delivery.quoting import in_terminal
@@ -34,6 +35,7 @@ class Overview:
         decisions: each with the seconds for which it counts, and whether production went past it.
         unsigned: how many of the latest records bear no signature.
         freeze: which policy judges, and whether anything keeps deliveries out.
+        hold: who said last that nothing is to enter production, while that stands.
         ticks: when each sensor ticked last, seconds since the epoch; None if never.
     """
 
@@ -46,6 +48,7 @@ class Overview:
     decisions: Sequence[tuple[ManualDecision, float, bool]] = ()
     unsigned: int = 0
     freeze: Text = field(default_factory=Text)
+    hold: FreezeRecord | None = None
     ticks: Mapping[str, float | None] = field(default_factory=dict)
 
     def view(self) -> Group:
@@ -74,6 +77,7 @@ class Overview:
             },
             "waiting": list(self.waiting),
             "freeze": self.freeze.plain,
+            "frozen": self.hold and self.hold.model_dump(mode="json", include={"by", "reason", "at", "until"}),
             "decisions": [
                 {
                     **decision.model_dump(mode="json", include={"kind", "version", "digest", "by", "reason", "at"}),

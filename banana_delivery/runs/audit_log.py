@@ -24,10 +24,10 @@ from banana_delivery.policy.asset_records import (
     ManualDecision,
     StagingRecord,
 )
-from banana_delivery.policy.holds import FreezeRecord, PauseRecord, standing_pause
+from banana_delivery.policy.holds import AbortRecord, FreezeRecord, PauseRecord, standing_pause
 from banana_delivery.policy.model import ImageRef, Outcome, StoredRecord
 from banana_delivery.quoting import in_markdown
-from banana_delivery.runs.code_location import FREEZES, PAUSES, ROLLOUT_LOG, CodeLocation
+from banana_delivery.runs.code_location import ABORTS, FREEZES, PAUSES, ROLLOUT_LOG, CodeLocation
 from banana_delivery.runs.evidence.adoption import Unsigned
 from banana_delivery.runs.evidence.reading import PAGE, REPEATED, Line, RecordReader, adopted_records
 from banana_delivery.runs.evidence.signing import Origin
@@ -255,6 +255,19 @@ class AuditLog:
         """
         what = "pause" if said.paused else "resume"
         self._say(PAUSES, said, f"{what} of run {said.run_id}, {said.by}: {said.reason}")
+
+    def abort(self, run_id: str) -> AbortRecord | None:
+        """Who ended a delivery; None if nobody said so. Of what nobody signed, the run's end says enough."""
+        lines = self._reader.lines(AbortRecord, ABORTS, None, observed=True, latest=LATEST_PAUSES, readable=True)
+        return next((one.record for one in lines if one.record and not one.doubt and one.record.run_id == run_id), None)
+
+    def record_abort(self, said: AbortRecord) -> None:
+        """Add that somebody ends a delivery.
+
+        Raises:
+            EvidenceError: if there is no key to sign it with.
+        """
+        self._say(ABORTS, said, f"abort of run {said.run_id}, {said.by}: {said.reason}")
 
     def sign(self, record: StoredRecord, asset: str, version: str, run_id: str, **shown: dg.MetadataValue) -> Metadata:
         """A record of a run's step as metadata, signed for where it will stand.

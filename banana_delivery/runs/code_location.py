@@ -15,7 +15,7 @@ from typing import Self
 import dagster as dg
 
 from banana_delivery.names import DOMAIN, PARTITION_TAG, PIPELINE_TAG, REPOSITORY_TAG
-from banana_delivery.runs.evidence.keys import NAME, EvidenceKeys
+from banana_delivery.runs.evidence.keys import NAME, PAGES_NAME, EvidenceKeys
 from banana_delivery.settings import Settings
 
 REPOSITORY = "__repository__"
@@ -24,7 +24,10 @@ PIPELINE = ("model_artifact", "image", "staging_release", "ab_report", "producti
 ROLLOUT_LOG = "rollout_log"
 FREEZES = "freezes"
 PAUSES = "pauses"
-LOGS = (ROLLOUT_LOG, FREEZES, PAUSES)
+ABORTS = "aborts"
+REQUESTS = "requests"
+"""Of people on the page of deliveries, signed with a key of that page."""
+LOGS = (ROLLOUT_LOG, FREEZES, PAUSES, ABORTS, REQUESTS)
 """What no run of ours makes: who writes there says so without one."""
 DELIVER, REDEPLOY, ROLLBACK, SCORE = "deliver", "redeploy", "rollback", "score"
 SCORECARD = "scorecard"
@@ -42,6 +45,7 @@ class CodeLocation:
         pool: whose limit lets one delivery run at a time.
         model: registered model that is delivered; tells two pipelines apart that nothing else does.
         evidence: the keys with which our records are signed.
+        asking: the keys with which the page of deliveries signs what people ask for there.
     """
 
     name: str = DOMAIN
@@ -49,6 +53,7 @@ class CodeLocation:
     pool: str = "delivery"
     model: str = ""
     evidence: EvidenceKeys = field(default_factory=EvidenceKeys)
+    asking: EvidenceKeys = field(default_factory=EvidenceKeys)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -56,7 +61,9 @@ class CodeLocation:
         prefix = tuple(filter(None, settings.dagster_prefix.split("/")))
         named = settings.evidence_key_file
         evidence = EvidenceKeys(named or settings.home / NAME, named=named is not None)
-        return cls(settings.dagster_location, prefix, settings.dagster_pool, settings.model_name, evidence)
+        theirs = settings.pages_key_file
+        asking = EvidenceKeys(theirs or settings.home / PAGES_NAME, theirs is not None, "BANANA_PAGES_KEY_FILE")
+        return cls(settings.dagster_location, prefix, settings.dagster_pool, settings.model_name, evidence, asking)
 
     def called(self, name: str | None) -> Self:
         """The same under the name by which Dagster calls it, where Dagster says so."""

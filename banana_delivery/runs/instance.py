@@ -105,14 +105,19 @@ def _refuse_without_database(home: Path) -> None:
         raise DagsterError(f"The database of Dagster's instance is gone: there is no {home / DATABASE}.")
 
 
-def may_take_its_time(instance: dg.DagsterInstance, sensor: str) -> bool:
+def may_take_its_time(instance: dg.DagsterInstance, sensor: str, *first: str) -> bool:
     """Whether a sensor may hold one of the daemon's threads, and those of its name in other code locations theirs.
 
     The others, ours that bring production back among them, then have as many threads as a daemon without such a sensor.
+
+    Args:
+        instance: whose daemon.
+        sensor: its name.
+        first: names of those that take their time before it may.
     """
     told = instance.get_sensor_settings()
     spare = int(told.get("num_workers") or 0) - THREADS_FOR_OTHERS if told.get("use_threads") else 0
-    return spare > 0 and _ticking(instance, sensor) <= spare
+    return spare > 0 and sum(_ticking(instance, one) for one in (sensor, *first)) <= spare
 
 
 def _ticking(instance: dg.DagsterInstance, sensor: str) -> int:

@@ -117,22 +117,53 @@ def say_freeze(settings: Settings, clock: Clock, by: str, reason: str, until: st
         GateError: if there is no reason, or no such time.
         DagsterError: if it cannot be put on record.
     """
+    said = _freeze(clock, by, reason, until, frozen=frozen)
+    with open_instance(settings) as instance:
+        return _freeze_on_record(AuditLog(instance, CodeLocation.of(settings)), said)
+
+
+def freeze_as_shown(
+    log: AuditLog, clock: Clock, by: str, reason: str, until: str, *, frozen: bool, seen: float | None
+) -> FreezeRecord:
+    """The same in an audit trail that is open; what is lifted has to be the freeze that a person saw.
+
+    Args:
+        log: the audit trail.
+        clock: dates it.
+        by: who says it.
+        reason: why, in one sentence.
+        until: when it ends by itself, as typed; empty for never.
+        frozen: which of the two.
+        seen: when the freeze was said that is to be lifted; None if there was none.
+
+    Raises:
+        GateError: if there is no reason, no such time, or another freeze than the one that was seen.
+        EvidenceError: if there is no key to sign it with.
+    """
+    said, stands = _freeze(clock, by, reason, until, frozen=frozen), log.freeze()
+    if not frozen and (stands is None or not stands.frozen or stands.at != seen):
+        raise GateError("The freeze that was shown is not the one that stands; look what is now, and ask again.")
+    return _freeze_on_record(log, said)
+
+
+def _freeze(clock: Clock, by: str, reason: str, until: str, *, frozen: bool) -> FreezeRecord:
     if not reason.strip():
         raise GateError("It needs a reason, which the audit trail keeps; say why: --reason '...'")
     try:
         end = moment(until, clock.time()) if until.strip() else None
     except ValueError as error:
         raise GateError(str(error)) from None
-    said = FreezeRecord(frozen=frozen, by=by, reason=reason.strip(), at=clock.time(), until=end)
-    with open_instance(settings) as instance:
-        log = AuditLog(instance, CodeLocation.of(settings))
-        before = log.freeze()
-        if before and outlasts(before, said):
-            raise GateError(
-                f"{before.by} froze deliveries{until_words(before.until)} already, which lasts longer; to end that "
-                f"first, type: {commands.unfreeze()}"
-            )
-        log.record_freeze(said)
+    return FreezeRecord(frozen=frozen, by=by, reason=reason.strip(), at=clock.time(), until=end)
+
+
+def _freeze_on_record(log: AuditLog, said: FreezeRecord) -> FreezeRecord:
+    before = log.freeze()
+    if before and outlasts(before, said):
+        raise GateError(
+            f"{before.by} froze deliveries{until_words(before.until)} already, which lasts longer; to end that "
+            f"first, type: {commands.unfreeze()}"
+        )
+    log.record_freeze(said)
     return said
 
 

@@ -47,12 +47,14 @@ def look_around(
     if log is None:
         return seen
     memory, queue = sightings(settings, clock), Runs(log.instance, log.location).waiting()
+    said = log.freeze()
     return replace(
         seen,
         waiting=[f"version {log.location.version_of(run)} ({trigger_of(run.tags)})" for run in queue],
         attempts=list(islice(log.each_readable(), shown)),
         unsigned=len(log.unsigned(LOOKED_AT)),
-        freeze=freeze_view(settings, log.freeze(), now),
+        freeze=freeze_view(settings, said, now),
+        hold=said if said and said.frozen and (said.until is None or said.until > now) else None,
         decisions=[
             (one, left(one, memory, settings), is_spent(one, [*log.each_readable(one.version)]))
             for one in log.decisions(latest=LOOKED_AT)

@@ -66,7 +66,9 @@ def pause_watch(log: AuditLog, recorder: AttemptRecorder, run_id: str) -> PauseW
     return PauseWatch(lambda: log.pause(run_id), tell, recorder.clock)
 
 
-def say_pause(target: ReleaseTarget, log: AuditLog, clock: Clock, by: str, reason: str, *, paused: bool) -> PauseRecord:
+def say_pause(
+    target: ReleaseTarget, log: AuditLog, clock: Clock, by: str, reason: str, *, paused: bool, run_id: str = ""
+) -> PauseRecord:
     """Put on record that the delivery in production is to stay where it is, or to go on; it counts at its next look.
 
     Args:
@@ -76,9 +78,10 @@ def say_pause(target: ReleaseTarget, log: AuditLog, clock: Clock, by: str, reaso
         by: who says it.
         reason: why, in one sentence.
         paused: which of the two.
+        run_id: the delivery that is meant; empty for whichever it is.
 
     Raises:
-        GateError: if there is no reason, no delivery, or nothing that could go on.
+        GateError: if there is no reason, no delivery, another one, or nothing that could go on.
         EvidenceError: if there is no key to sign it with.
         TargetError: if production cannot be seen.
     """
@@ -88,6 +91,8 @@ def say_pause(target: ReleaseTarget, log: AuditLog, clock: Clock, by: str, reaso
             f"No delivery is under way in production, so there is nothing to {'pause' if paused else 'resume'}; see: "
             f"{commands.status()}"
         )
+    if run_id not in {"", record.owner}:
+        raise GateError("Another delivery is in production than the one that was meant; look what is now.")
     run_id = str(record.owner)
     if not paused and log.pause(run_id) is None:
         raise GateError("The delivery in production is not paused.")

@@ -1,4 +1,5 @@
 """The page on which people watch deliveries: what ``status --watch`` shows, and every attempt, at ``/delivery``.
 
-Belongs here: what it shows and how it comes to a browser. Not: who may ask (``runs.pages``), and deciding anything.
+Belongs here: what it shows, how that comes to a browser, and passing on what people decide there. Not: who asks
+(``runs.pages``), and deciding anything (``delivery.deciding``).
 """

@@ -1,10 +1,11 @@
-"""The page's application: three files, what is new, and what was. It only shows."""
+"""The page's application: three files, what is new, what was, and what people decide, which is passed on."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
@@ -15,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from banana_delivery.delivery.live.looking import look_again, look_around
+from banana_delivery.delivery.page.asking import Asking
 from banana_delivery.delivery.page.feed import Feed
 from banana_delivery.delivery.record_attempt import report_file
 from banana_delivery.errors import EvidenceError, RefusedError
@@ -22,8 +24,11 @@ from banana_delivery.names import SCORECARD_PAGE
 from banana_delivery.notifications.messages import report_path
 from banana_delivery.platforms import platform
 from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.model import Outcome
 from banana_delivery.reports.overview import Json, Overview
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.evidence.requests import Requests
+from banana_delivery.runs.pages.guard import DECIDE, PERSON
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 
@@ -42,8 +47,8 @@ HEADERS = {
 KINDS = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 _SHOWN = {"version", "outcome", "reason", "digest", "at", "seconds", "run_id", "trigger", "actor", "requests", "failed"}
 MAY = (
-    "This page only shows. To decide something, type: banana-delivery approve, override, rollback, pause, resume, "
-    "freeze or unfreeze, each with --reason."
+    "To decide something, type: banana-delivery approve, override, rollback, pause, resume, abort, freeze or unfreeze, "
+    "each with --reason."
 )
 
 
@@ -63,7 +68,13 @@ class Page:
 
     def app(self) -> Starlette:
         """As an application below ``/delivery``."""
-        feed = Feed(self._around, lambda before: look_again(before, self.target), self._more)
+        asking = Asking(Requests(self.log.instance, self.log.location), self.settings.pages_deciders)
+
+        def around() -> Overview:
+            asking.look()
+            return self._around()
+
+        feed = Feed(around, lambda before: look_again(before, self.target), self._more)
 
         async def events(_: Request) -> Response:
             return StreamingResponse(_begun(feed.watch()), media_type="text/event-stream", headers=HEADERS)
@@ -77,6 +88,17 @@ class Page:
                 raise RefusedError(400, "An offset is a number.")
             return JSONResponse(await asyncio.to_thread(self._history, int(offset)), headers=HEADERS)
 
+        async def who(request: Request) -> Response:
+            return JSONResponse(asking.who(request.scope.get(PERSON, "")), headers=HEADERS)
+
+        async def decide(request: Request) -> Response:
+            try:
+                told = json.loads(await request.body())
+            except (ValueError, RecursionError) as error:
+                raise RefusedError(400, "This is no JSON.") from error
+            status, answer = await asking.decide(request.scope.get(PERSON, ""), told)
+            return JSONResponse(answer, status, headers=HEADERS)
+
         return Starlette(
             routes=[
                 Route("/delivery", _file("page.html")),
@@ -85,6 +107,8 @@ class Page:
                 Route("/delivery/events", events),
                 Route("/delivery/now", now),
                 Route("/delivery/history", history),
+                Route("/delivery/who", who),
+                Route(DECIDE, decide, methods=["POST"]),
             ],
             exception_handlers={RefusedError: _refused},
         )
@@ -99,6 +123,7 @@ class Page:
             "may": MAY,
             "scorecard": (self.settings.home / "reports" / SCORECARD_PAGE).is_file(),
             "latest": f"{latest.run_id} {latest.at}" if latest else "",
+            "asks": asks_for(seen.attempts),
         }
 
     def _history(self, offset: int) -> Json:
@@ -116,6 +141,19 @@ class Page:
     def _told(self, attempt: AttemptRecord) -> Json:
         shown = attempt.model_dump(mode="json", include=_SHOWN)
         return {**shown, "report": report_path(attempt) if report_file(self.settings, attempt).is_file() else ""}
+
+
+def asks_for(attempts: Sequence[AttemptRecord]) -> list[Json]:
+    """The versions that wait for a person by their latest attempt, each with the image that he would let in.
+
+    Args:
+        attempts: the latest ones, newest first.
+    """
+    latest: dict[str, AttemptRecord] = {}
+    for attempt in attempts:
+        latest.setdefault(attempt.version, attempt)
+    waiting = [one for one in latest.values() if one.outcome is Outcome.PARKED and one.digest]
+    return [{"version": one.version, "digest": one.digest, "reason": one.reason} for one in waiting]
 
 
 def page_app(settings: Settings, log: AuditLog) -> Starlette:

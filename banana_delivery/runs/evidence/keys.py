@@ -16,6 +16,8 @@ from banana_delivery.files import bytes_sha256, write_once
 
 NAME = "evidence.keys"
 """In the home, where no setting names another file."""
+PAGES_NAME = "pages.keys"
+"""The same of what is asked on the page of deliveries, which has these keys and not the others."""
 KEY_BYTES = 32
 """As many as a sha256 has; a longer key adds nothing, a shorter one can be guessed sooner."""
 OTHERS = 0o027
@@ -46,10 +48,12 @@ class EvidenceKeys:
     Attributes:
         file: holds them; None: a key that ends with this process.
         named: whether a setting names the file, so that it is somebody's to make.
+        variable: that names it.
     """
 
     file: Path | None = None
     named: bool = False
+    variable: str = "BANANA_EVIDENCE_KEY_FILE"
 
     def signing(self) -> Key:
         """The key that signs; made at its first use, unless a setting names its file.
@@ -108,7 +112,7 @@ class EvidenceKeys:
     def _missing(self) -> str:
         if self.named:
             return (
-                f"There is no {self.file}, which BANANA_EVIDENCE_KEY_FILE names; put the keys there that the other "
+                f"There is no {self.file}, which {self.variable} names; put the keys there that the other "
                 "machines of this pipeline have, or make the first one: openssl rand -hex 32"
             )
         return f"There is no {self.file} yet; the first record that is signed makes it."

@@ -21,12 +21,18 @@ from banana_delivery.runs.pages.documents import HISTORY, SEEN, WORK, Asked, ask
 LOG = logging.getLogger(__name__)
 GRAPHQL = "/graphql"
 OURS = "/delivery"
-"""Below it lie pages of our own, which only show."""
+"""Below it lie pages of our own, which only show; but for one address, nothing is sent to them."""
+DECIDE = "/delivery/decide"
+"""To it a person sends what he decides, where the settings say who may."""
 INFO = "/server_info"
 """Versions of Dagster and nothing else: what probes ask, who know no name of ours and have no login."""
 REPORTS = ("/report_asset_materialization/", "/report_asset_check/", "/report_asset_observation/")
 MAY_CHANGE = "banana_delivery.may_change"
 """In the scope of a request, for Dagster, which then shows or hides its buttons."""
+PERSON = "banana_delivery.person"
+"""The same for pages of our own: who asks, where a proxy that is believed says so; empty otherwise."""
+MOST_DECIDED_BYTES = 16 * 2**10
+"""Of a decision: a sentence and some names."""
 MOST_BYTES = 8 * 2**20
 """Of a request's body. A backfill names its partitions, a megabyte for a hundred thousand."""
 HEADERS = {
@@ -93,6 +99,7 @@ class Guard:
             await self._app(scope, receive, _with_headers(send))
             return
         person = self._known(scope)
+        scope[PERSON] = "" if person == self._callers.COMMAND_LINE or not scope[MAY_CHANGE] else person
         if self._ours and (path == OURS or path.startswith(f"{OURS}/")):
             await self._shown(self._ours, scope, receive, send)
             return
@@ -107,10 +114,20 @@ class Guard:
     async def _shown(self, ours: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """A page of our own, or what it asks for: that it tells no page of somebody else's."""
         if scope["method"] == "POST":
-            raise RefusedError(405, "Nothing is sent to this page; it only shows.")
-        if scope["path"] != OURS and Headers(scope=scope).get("sec-fetch-dest", "empty") != "document":
+            receive = await self._decided(scope, receive)
+        elif scope["path"] != OURS and Headers(scope=scope).get("sec-fetch-dest", "empty") != "document":
             self._callers.refuse_foreign_data(scope)
         await ours(scope, receive, _with_headers(send))
+
+    async def _decided(self, scope: Scope, receive: Receive) -> Receive:
+        """What a person decides who has logged in, sent by our own page as JSON: no other page can do that for him."""
+        if scope["path"] != DECIDE:
+            raise RefusedError(405, "Nothing is sent to this page; it only shows.")
+        if not scope[PERSON]:
+            raise RefusedError(403, "Only who has logged in decides here; use the command line.")
+        self._callers.refuse_foreign_page(scope)
+        _refuse_forms(scope)
+        return _again(await _read(receive, MOST_DECIDED_BYTES), receive)
 
     def _known(self, scope: Scope) -> str:
         self._callers.refuse_unknown_host(scope)
@@ -129,11 +146,8 @@ class Guard:
 
     async def _posted(self, scope: Scope, path: str, receive: Receive, person: str) -> Receive:
         """Read and judge a body, and give it to the application as it is."""
-        kinds = Headers(scope=scope).getlist("content-type")
-        if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
-            # What a form can send, or a script without asking the pages first, is text/plain or a form's.
-            raise RefusedError(415, "What is sent to the pages has to be application/json.")
-        body = await _read(receive)
+        _refuse_forms(scope)
+        body = await _read(receive, MOST_BYTES)
         if path == GRAPHQL:
             changes = self._judge(_document(body), scope).changes
             if changes - SEEN:
@@ -212,12 +226,19 @@ def _only_reads(message: Message) -> bool:
         return False
 
 
-async def _read(receive: Receive) -> bytes:
-    parts = [part async for part in _parts(receive)]
+def _refuse_forms(scope: Scope) -> None:
+    kinds = Headers(scope=scope).getlist("content-type")
+    if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
+        # What a form can send, or a script without asking the pages first, is text/plain or a form's.
+        raise RefusedError(415, "What is sent to the pages has to be application/json.")
+
+
+async def _read(receive: Receive, most: int) -> bytes:
+    parts = [part async for part in _parts(receive, most)]
     return b"".join(parts)
 
 
-async def _parts(receive: Receive) -> AsyncIterator[bytes]:
+async def _parts(receive: Receive, most: int) -> AsyncIterator[bytes]:
     size = 0
     while True:
         message = await receive()
@@ -225,8 +246,8 @@ async def _parts(receive: Receive) -> AsyncIterator[bytes]:
             raise RefusedError(400, "The request broke off.")
         part = message.get("body", b"")
         size += len(part)
-        if size > MOST_BYTES:
-            raise RefusedError(413, f"More than {MOST_BYTES // 2**20} MiB are not read.")
+        if size > most:
+            raise RefusedError(413, f"More than {most // 2**10:,} KiB are not read.")
         yield part
         if not message.get("more_body", False):
             return

@@ -142,6 +142,7 @@ function show(now) {
     $("decisions").replaceChildren(...standing.map((one) =>
       made("li", `${one.kind} of version ${one.version}, ${one.by}: ${one.reason}`)));
   }
+  showActs(now);
   say("model", now.model);
   say("may", now.may);
   $("scores").hidden = !now.scorecard;
@@ -184,6 +185,120 @@ async function history(older = false) {
   $("older").hidden = !page.more;
 }
 $("older").addEventListener("click", () => history(true));
+
+// What may be decided, each with what it is about: a request names what was shown, and is refused if that is so no more.
+function named(image) {
+  return `version ${image.version} (${image.digest.slice(0, 19)})`;
+}
+
+function actsOf(now) {
+  const production = now.environments.production;
+  const acts = now.asks.map((one) => ({
+    act: "approve", label: `Approve version ${one.version}`, version: one.version, digest: one.digest,
+    what: `Let ${named(one)} into production, although: ${one.reason}`,
+  }));
+  if (!production.unseen && production.owner && production.candidate) {
+    const about = { run_id: production.owner, version: production.candidate.version };
+    const which = named(production.candidate);
+    acts.push(production.step && production.step.paused
+      ? { ...about, act: "resume", label: "Go on", what: `Let ${which} go on from its weight.` }
+      : { ...about, act: "pause", label: "Pause", what: `Keep ${which} at its weight: a fault still turns it back, and nothing moves it forward.` });
+    acts.push({ ...about, act: "abort", label: "Abort", what: `End the delivery of ${which}: its users go back to what serves. It stays staged.` });
+  }
+  const bad = production.unseen ? null : production.candidate ?? production.serving;
+  if (bad) {
+    acts.push({
+      act: "rollback", label: `Roll back version ${bad.version}`, version: bad.version, digest: bad.digest,
+      what: `Take ${named(bad)} away from all users now, and keep it out until somebody overrides that.`,
+    });
+  }
+  acts.push(now.frozen
+    ? { act: "unfreeze", label: "Unfreeze", seen: now.frozen.at, what: `Let deliveries into production again. Frozen by ${now.frozen.by}: ${now.frozen.reason}` }
+    : { act: "freeze", label: "Freeze", what: "Let nothing into production; what is under way there goes on, and everybody can still be brought back." });
+  return acts;
+}
+
+let me = { may: false };
+let acts = [];
+let chosen = null;
+const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+
+function showActs(now) {
+  if (!me.may) return;
+  const fresh = actsOf(now);
+  if (!same(fresh, acts)) {
+    acts = fresh;
+    const focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.act : null;
+    $("acts").replaceChildren(...acts.map((one) => {
+      const button = made("button", one.label);
+      button.type = "button";
+      button.dataset.act = `${one.act} ${one.version ?? ""}`;
+      button.addEventListener("click", () => ask(one));
+      return button;
+    }));
+    const again = focused && [...$("acts").children].find((one) => one.dataset.act === focused);
+    if (again) again.focus();
+  }
+  const still = chosen === null || acts.some((one) => same(one, chosen));
+  say("asking-changed", still ? "" : "What this is about has changed since; close this and look what is now.");
+  if (!still) $("confirm").disabled = true;
+}
+
+function ask(one) {
+  chosen = one;
+  say("asking-title", one.label);
+  say("asking-what", one.what);
+  say("asking-changed", "");
+  say("confirm", one.label);
+  $("confirm").disabled = false;
+  $("reason").value = "";
+  $("until").value = "";
+  $("until-part").hidden = one.act !== "freeze";
+  $("asking").showModal();
+  $("reason").focus();
+}
+
+async function send(one, reason, until) {
+  const { what, label, ...about } = one;
+  try {
+    me = await (await fetch("/delivery/who")).json();
+    const answer = await fetch("/delivery/decide", {
+      method: "POST", headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ ...about, reason, until, token: me.token }),
+    });
+    const told = await answer.json();
+    return told.said ?? (told.errors ? told.errors[0].message : `It was answered with ${answer.status}.`);
+  } catch {
+    return "The page's server did not answer; look what is now before you ask again, or type the command.";
+  }
+}
+
+$("asking-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const [one, reason, until] = [chosen, $("reason").value.trim(), $("until").value.trim()];
+  if (one === null || $("confirm").disabled) return;
+  if (!reason) {
+    $("reason").value = "";
+    $("reason").reportValidity();
+    return;
+  }
+  $("confirm").disabled = true;
+  $("asking").close();
+  $("decided").className = "warn";
+  say("decided", `${one.label}: asked …`);
+  say("decided", `${one.label}: ${await send(one, reason, until)}`);
+});
+$("asking").addEventListener("close", () => { chosen = null; });
+$("cancel").addEventListener("click", () => $("asking").close());
+
+async function introduce() {
+  const answer = await fetch("/delivery/who");
+  if (!answer.ok) return;
+  me = await answer.json();
+  $("decide").hidden = !me.may;
+  say("who", me.may ? `You are ${me.who}; what you decide is on record under this name.` : "");
+}
+introduce();
 
 const events = new EventSource("/delivery/events");
 events.addEventListener("message", (event) => {

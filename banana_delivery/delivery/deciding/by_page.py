@@ -1,0 +1,204 @@
+"""What people ask for on the page of deliveries, done by a process that has the key, as if they had typed it.
+
+The page only asks. Here it is looked at who asks, how long ago and about what; then the functions of the command line
+do it. Each request is taken up once, and before anything is done: what breaks off is not begun again.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from banana_delivery.delivery.deciding.aborting import say_abort
+from banana_delivery.delivery.deciding.decisions import freeze_as_shown, put_on_record
+from banana_delivery.delivery.live.pausing import say_pause
+from banana_delivery.delivery.record_attempt import AttemptRecorder
+from banana_delivery.delivery.rescue.emergency import EmergencyRollback
+from banana_delivery.errors import BananaDeliveryError, GateError, redacted
+from banana_delivery.policies.calendar import until_words
+from banana_delivery.policy.asset_records import DecisionKind, ManualDecision
+from banana_delivery.policy.holds import Act, PageAnswer, PageRequest, why_not
+from banana_delivery.quoting import one_line
+from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.evidence.requests import Board, Requests
+from banana_delivery.runs.lifecycle import Runs
+from banana_delivery.waiting import Clock
+
+LOG = logging.getLogger(__name__)
+COUNTS_SECONDS = 30.0
+"""For so long a request counts, from the beat that its page had read, by the clock here that nobody sets."""
+KEPT = 50
+"""So many answers stand on the board."""
+REMEMBERED = 1000
+TRIGGER = "page"
+
+
+@dataclass
+class Desk:
+    """What a process remembers of what was asked: the beats that it gave out, and what it took up.
+
+    Where it ends, its beats end with it: nothing that was asked of an earlier process is ever done.
+
+    Attributes:
+        beats: each with when it was given out, the oldest first.
+        taken: ids of the requests that were taken up, the oldest first.
+        newest: the place of the last request that was looked at.
+        answers: what became of the latest ones.
+    """
+
+    beats: dict[str, float] = field(default_factory=dict)
+    taken: dict[str, None] = field(default_factory=dict)
+    newest: int = -1
+    answers: dict[str, PageAnswer] = field(default_factory=dict)
+
+    def beat(self, now: float) -> str:
+        """A new one; those that are too old count no more."""
+        fresh = secrets.token_hex(8)
+        self.beats[fresh] = now
+        self.counting(now)
+        return fresh
+
+    def counting(self, now: float) -> set[str]:
+        """The beats that still count."""
+        for old in [one for one, at in self.beats.items() if now - at > COUNTS_SECONDS]:
+            del self.beats[old]
+        return set(self.beats)
+
+    def take(self, request: PageRequest) -> bool:
+        """Whether this is the first time that a request is seen."""
+        if request.id in self.taken:
+            return False
+        while len(self.taken) >= REMEMBERED:
+            del self.taken[next(iter(self.taken))]
+        self.taken[request.id] = None
+        return True
+
+    def answer(self, request: PageRequest, answer: PageAnswer) -> None:
+        """Keep what became of a request."""
+        self.answers[request.id] = answer
+        while len(self.answers) > KEPT:
+            del self.answers[next(iter(self.answers))]
+
+
+_DESKS: dict[CodeLocation, Desk] = {}
+
+
+def desk_of(location: CodeLocation) -> Desk:
+    """The one of a pipeline in this process."""
+    return _DESKS.setdefault(location, Desk())
+
+
+@dataclass
+class ByPage:
+    """Takes up what is asked and does it.
+
+    Attributes:
+        recorder: puts a rollback on record; its settings say who may ask.
+        log: the audit trail.
+        requests: what was asked.
+        rollback: takes releases out of production.
+        clock: dates decisions and times requests.
+        desk: what this process remembers.
+        approved: what lets a delivery go on that waits for nothing else.
+    """
+
+    recorder: AttemptRecorder
+    log: AuditLog
+    requests: Requests
+    rollback: EmergencyRollback
+    clock: Clock
+    desk: Desk
+    approved: list[ManualDecision] = field(default_factory=list, init=False)
+    _beat: str = field(default="", init=False)
+
+    def begin(self) -> None:
+        """Show that somebody is here."""
+        if not self.desk.answers:
+            self.desk.answers.update(self.requests.board().answers)
+        self._beat = self.desk.beat(self.clock.monotonic())
+        self._post()
+
+    def look(self) -> list[str]:
+        """Do what was asked since the last look, rollbacks first, and say what became of it."""
+        newest = self.requests.newest()
+        if newest == self.desk.newest:
+            return []
+        fresh = [one for one in self.requests.latest() if one.id not in self.desk.answers and self.desk.take(one)]
+        told = []
+        for request in sorted(fresh, key=lambda one: one.act is not Act.ROLLBACK):
+            answer = self._answered(request)
+            self.desk.answer(request, answer)
+            self._post()
+            told.append(f"{request.act}, {request.by}: {answer.said}")
+        self.desk.newest = newest
+        return told
+
+    def _post(self) -> None:
+        self.requests.post(Board(beat=self._beat, answers=self.desk.answers))
+
+    def _answered(self, request: PageRequest) -> PageAnswer:
+        deciders, now = self.recorder.settings.pages_deciders, self.clock.monotonic()
+        if refused := why_not(request, deciders, self.desk.counting(now)):
+            return PageAnswer(done=False, said=refused)
+        try:
+            done = _ACTS[request.act](self, request, f"{request.by} (via page)")
+            return PageAnswer(done=True, said=one_line(redacted(done)))
+        except BananaDeliveryError as error:
+            return PageAnswer(done=False, said=one_line(redacted(str(error))))
+        except Exception as error:
+            LOG.exception("What %s asked for could not be done.", request.by)
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            return PageAnswer(done=False, said=f"It may not be done: {one_line(redacted(said))} Look what is now.")
+
+    def _approve(self, request: PageRequest, by: str) -> str:
+        if not request.digest:
+            raise GateError("An approval is about one image, and none was named.")
+        said = put_on_record(
+            self.log, self.clock, DecisionKind.APPROVAL, request.version, request.digest, request.reason, by
+        )
+        runs = Runs(self.log.instance, self.log.location).unfinished()
+        if not any(self.log.location.version_of(run) == said.version for run in runs):
+            self.approved.append(said)
+        return f"Version {said.version} is approved as {said.digest[:19]}, on record as {said.by}."
+
+    def _pause(self, request: PageRequest, by: str) -> str:
+        paused = request.act is Act.PAUSE
+        said = say_pause(
+            self.rollback.target, self.log, self.clock, by, request.reason, paused=paused, run_id=request.run_id
+        )
+        return f"Version {said.version} {'stays at its weight, watched' if paused else 'goes on'}."
+
+    def _abort(self, request: PageRequest, by: str) -> str:
+        if not request.run_id:
+            raise GateError("It was not said which delivery is to end.")
+        said = say_abort(self.rollback.target, self.log, self.clock, by, request.reason, run_id=request.run_id)
+        return f"The delivery of version {said.version} ends, and its users go back to what serves."
+
+    def _roll_back(self, request: PageRequest, by: str) -> str:
+        if not request.digest:
+            raise GateError("It was not said what has to go.")
+        done = self.rollback.roll_back(actor=by, reason=request.reason, version=request.version, digest=request.digest)
+        serving = done.serving_version or "none"
+        return f"Version {done.version} is out of production; version {serving} serves ({done.rollback_seconds:.1f} s)."
+
+    def _freeze(self, request: PageRequest, by: str) -> str:
+        frozen = request.act is Act.FREEZE
+        said = freeze_as_shown(
+            self.log, self.clock, by, request.reason, request.until, frozen=frozen, seen=request.seen
+        )
+        what = "Nothing enters production" if frozen else "Deliveries may enter production"
+        return f"{what}{until_words(said.until)}."
+
+
+_ACTS: Mapping[Act, Callable[[ByPage, PageRequest, str], str]] = {
+    Act.APPROVE: ByPage._approve,
+    Act.PAUSE: ByPage._pause,
+    Act.RESUME: ByPage._pause,
+    Act.ABORT: ByPage._abort,
+    Act.ROLLBACK: ByPage._roll_back,
+    Act.FREEZE: ByPage._freeze,
+    Act.UNFREEZE: ByPage._freeze,
+}

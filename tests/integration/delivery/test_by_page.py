@@ -1,0 +1,283 @@
+"""What people ask for on the page of deliveries is done by whoever has the key, once, as if they had typed it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+import dagster as dg
+import pytest
+
+from banana_delivery.delivery.deciding import by_page
+from banana_delivery.delivery.deciding.by_page import COUNTS_SECONDS
+from banana_delivery.policy.asset_records import DecisionKind
+from banana_delivery.policy.holds import Act, FreezeRecord, PageAnswer, PageRequest
+from banana_delivery.policy.model import Environment, Outcome
+from banana_delivery.runs.code_location import REQUESTS
+from banana_delivery.runs.evidence.requests import Requests
+from tests.integration.delivery.serving import FIRST
+from tests.support.pipeline import PipelineHarness
+
+ADA = "ada@example.com"
+BY = f"{ADA} (via page)"
+UNDECIDED = 0.88
+WHY = "I looked at it."
+
+
+@dataclass
+class Desk:
+    """The page's side and the sensor's, of one pipeline."""
+
+    pipeline: PipelineHarness
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    @property
+    def requests(self) -> Requests:
+        return Requests(self.pipeline.instance, self.pipeline.location)
+
+    def tick(self) -> list[dg.RunRequest]:
+        found = self.pipeline.tick("page_decisions")
+        return list(found.run_requests or []) if isinstance(found, dg.SensorResult) else []
+
+    def request(self, act: Act, **facts: object) -> PageRequest:
+        told = {"id": f"request {next(self.numbers)}", "by": ADA, "reason": WHY, "beat": self.requests.board().beat}
+        return PageRequest.model_validate({**told, "act": act, **facts})
+
+    def ask(self, act: Act, **facts: object) -> PageRequest:
+        asked = self.request(act, **facts)
+        self.requests.ask(asked)
+        return asked
+
+    def answer(self, asked: PageRequest) -> PageAnswer:
+        return self.requests.board().answers[asked.id]
+
+    def asked(self, act: Act, **facts: object) -> PageAnswer:
+        """Ask, let the sensor tick, and hear what became of it."""
+        one = self.ask(act, **facts)
+        self.tick()
+        return self.answer(one)
+
+
+def let(pipeline: PipelineHarness, *people: str) -> None:
+    changes = {"pages_login_header": "X-Forwarded-User", "pages_deciders": list(people)}
+    pipeline.change(settings=pipeline.resources.settings.model_copy(update=changes))
+
+
+@pytest.fixture
+def desk(pipeline: PipelineHarness) -> Iterator[Desk]:
+    let(pipeline, ADA)
+    one = Desk(pipeline)
+    one.tick()
+    yield one
+    by_page._DESKS.clear()
+
+
+def digest_of(pipeline: PipelineHarness, version: str) -> str:
+    return pipeline.attempts(version)[0].digest
+
+
+def parked(pipeline: PipelineHarness) -> str:
+    version = pipeline.stage(UNDECIDED)
+    pipeline.run(version)
+    assert pipeline.attempts(version)[0].outcome is Outcome.PARKED
+    return version
+
+
+def released(pipeline: PipelineHarness) -> tuple[str, str]:
+    second = pipeline.stage(0.95)
+    pipeline.run(second)
+    assert pipeline.serving == second
+    return FIRST, second
+
+
+def under_way(pipeline: PipelineHarness, version: str) -> dg.DagsterRun:
+    return pipeline.instance.create_run_for_job(
+        pipeline.defs.resolve_job_def("deliver"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": version, **pipeline.location.tags},
+    )
+
+
+def test_where_nobody_may_decide_there_is_no_sensor_for_it(pipeline: PipelineHarness) -> None:
+    assert "page_decisions" not in {one.name for one in pipeline.defs.sensors or ()}
+
+
+def test_an_approval_is_signed_and_lets_the_rest_of_the_delivery_go_on(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    version = parked(pipeline)
+    desk.tick()
+    for digest in ("", f"sha256:{'e' * 64}"):
+        assert not desk.asked(Act.APPROVE, version=version, digest=digest).done, "it was not shown"
+    asked = desk.ask(Act.APPROVE, version=version, digest=digest_of(pipeline, version))
+    (request,) = desk.tick()
+    assert desk.tick() == []
+    assert desk.answer(asked).done
+    (said,) = pipeline.audit_log.decisions(version)
+    assert (said.kind, said.by, said.reason) == (DecisionKind.APPROVAL, BY, WHY)
+    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    attempt = pipeline.attempts(version)[0]
+    assert (attempt.outcome, attempt.basis, attempt.trigger) == (Outcome.RELEASED, "approval", "page")
+
+
+def test_a_rollback_takes_out_what_was_shown_and_twice_is_once(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    first, second = released(pipeline)
+    desk.tick()
+    digest = digest_of(pipeline, second)
+    answers = [desk.asked(Act.ROLLBACK, version=second, digest=digest) for _ in range(2)]
+    assert [one.done for one in answers] == [True, False]
+    assert pipeline.serving == first
+    attempt = pipeline.attempts(second)[0]
+    assert (attempt.outcome, attempt.actor, attempt.revoked) == (Outcome.ROLLED_BACK, BY, True)
+
+
+def test_users_are_brought_back_before_anything_else_is_seen_to(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    first, second = released(pipeline)
+    desk.tick()
+    told = desk.asked(Act.ROLLBACK, version=first, digest=digest_of(pipeline, first))
+    assert (told.done, pipeline.serving) == (False, second), "the page was stale"
+    freeze = desk.ask(Act.FREEZE)
+    back = desk.ask(Act.ROLLBACK, version=second, digest=digest_of(pipeline, second))
+    desk.tick()
+    assert list(desk.requests.board().answers)[1:] == [back.id, freeze.id]
+    assert pipeline.serving == first
+
+
+def test_a_delivery_is_paused_goes_on_and_is_ended_if_it_is_the_one_that_was_shown(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = desk.pipeline
+    version = pipeline.stage()
+    run = under_way(pipeline, version)
+    claim = pipeline.target.claim(Environment.PRODUCTION, run.run_id)
+    cancelled: list[str] = []
+    monkeypatch.setattr(pipeline.instance.run_coordinator, "cancel_run", cancelled.append)
+
+    for act in (Act.PAUSE, Act.ABORT):
+        assert not desk.asked(act, run_id="another").done
+    assert pipeline.audit_log.pause(run.run_id) is None
+    assert desk.asked(Act.PAUSE, run_id=run.run_id).done
+    standing = pipeline.audit_log.pause(run.run_id)
+    assert standing is not None
+    assert standing.by == BY
+    assert desk.asked(Act.RESUME, run_id=run.run_id).done
+    assert pipeline.audit_log.pause(run.run_id) is None
+    assert desk.asked(Act.ABORT, run_id=run.run_id).done
+    assert cancelled == [run.run_id]
+    pipeline.target.release(claim)
+    pipeline.instance.report_run_canceled(run)
+    pipeline.after(pipeline.run_of(run.run_id))
+    attempt = pipeline.attempts(version)[0]
+    assert (attempt.outcome, attempt.actor, attempt.reason) == (Outcome.CANCELLED, BY, f"{BY} aborted it: {WHY}")
+    assert pipeline.registry.describe(version).stage == "Staging"
+
+
+def test_a_freeze_ends_by_whoever_saw_that_very_freeze(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    assert desk.asked(Act.FREEZE, until="2h").done
+    stands = pipeline.audit_log.freeze()
+    assert stands is not None
+    assert (stands.by, stands.frozen) == (BY, True)
+    assert not desk.asked(Act.UNFREEZE).done
+    longer = FreezeRecord(frozen=True, by="Bert", reason="Longer.", at=pipeline.clock.time() + 1)
+    pipeline.audit_log.record_freeze(longer)
+    assert not desk.asked(Act.UNFREEZE, seen=stands.at).done
+    assert desk.asked(Act.UNFREEZE, seen=longer.at).done
+    lifted = pipeline.audit_log.freeze()
+    assert lifted is not None
+    assert not lifted.frozen
+
+
+def test_a_time_that_is_none_is_answered_with_a_sentence(desk: Desk) -> None:
+    told = desk.asked(Act.FREEZE, until="soon")
+    assert not told.done
+    assert "soon" in told.said
+
+
+def test_whoever_may_not_decide_or_says_no_reason_is_told_so(desk: Desk) -> None:
+    assert "may not decide" in desk.asked(Act.FREEZE, by="eve").said
+    assert "reason" in desk.asked(Act.FREEZE, reason=" ").said
+    let(desk.pipeline, "*")
+    assert desk.asked(Act.FREEZE, by="eve").done
+
+
+def test_what_was_asked_while_nobody_was_there_is_never_done(desk: Desk) -> None:
+    late = desk.ask(Act.FREEZE)
+    desk.pipeline.clock.now += COUNTS_SECONDS + 1
+    desk.tick()
+    assert "too long ago" in desk.answer(late).said
+    before = desk.ask(Act.FREEZE)
+    by_page._DESKS.clear()  # As a process that was started anew.
+    desk.tick()
+    assert "too long ago" in desk.answer(before).said
+    assert desk.pipeline.audit_log.freeze() is None
+
+
+def test_two_people_at_once_are_both_heard_and_on_record(desk: Desk) -> None:
+    let(desk.pipeline, ADA, "bert")
+    version = parked(desk.pipeline)
+    desk.tick()
+    digest = digest_of(desk.pipeline, version)
+    for by in (ADA, "bert"):
+        desk.ask(Act.APPROVE, version=version, digest=digest, by=by)
+    requests = desk.tick()
+    assert {one.by for one in desk.pipeline.audit_log.decisions(version)} == {BY, "bert (via page)"}
+    assert {one.partition_key for one in requests} == {version}
+
+
+def test_a_request_that_is_written_twice_is_taken_up_once(desk: Desk) -> None:
+    asked = desk.request(Act.FREEZE)
+    desk.requests.ask(asked)
+    desk.tick()
+    desk.requests.ask(asked)
+    stands = desk.pipeline.audit_log.freeze()
+    desk.tick()
+    assert desk.pipeline.audit_log.freeze() == stands
+
+
+def test_whoever_can_write_into_the_database_alone_asks_for_nothing(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    strangers = replace(pipeline.location, asking=replace(pipeline.location.asking, file=None))
+    forged = desk.request(Act.FREEZE)
+    Requests(pipeline.instance, strangers).ask(forged)
+    desk.tick()
+    assert forged.id not in desk.requests.board().answers
+    true = desk.ask(Act.FREEZE, until="1h")
+    desk.tick()
+    assert desk.answer(true).done
+    key = pipeline.location.key(REQUESTS)
+    (copied, *_) = pipeline.instance.fetch_observations(key, limit=1).records
+    observed = copied.event_log_entry.dagster_event
+    assert observed is not None
+    by_page._DESKS[pipeline.location].taken.clear()
+    by_page._DESKS[pipeline.location].answers.clear()
+    again = dg.AssetObservation(key, metadata=observed.asset_observation_data.asset_observation.metadata)
+    pipeline.instance.report_runless_asset_event(again)
+    assert [one.id for one in desk.requests.latest()].count(true.id) == 1
+
+
+def test_a_board_that_somebody_spoiled_is_an_empty_one(desk: Desk) -> None:
+    storage = desk.pipeline.instance.daemon_cursor_storage
+    storage.set_cursor_values({desk.requests._board: "no json"})
+    assert desk.requests.board().beat == ""
+    desk.tick()
+    assert desk.requests.board().beat
+
+
+def test_with_threads_to_spare_a_tick_hears_what_is_asked_while_it_waits(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("banana_delivery.defs.sensors.may_take_its_time", lambda *_: True)
+    asked: list[PageRequest] = []
+
+    def press() -> None:
+        if not asked:
+            asked.append(desk.ask(Act.FREEZE))
+
+    began = desk.pipeline.clock.monotonic()
+    desk.pipeline.clock.on_sleep.append(press)
+    desk.tick()
+    assert desk.answer(asked[0]).done
+    assert desk.pipeline.clock.monotonic() - began < 5
