@@ -93,10 +93,9 @@ class Page:
 
         async def decide(request: Request) -> Response:
             try:
-                told = json.loads(await request.body())
-            except (ValueError, RecursionError) as error:
-                raise RefusedError(400, "This is no JSON.") from error
-            status, answer = await asking.decide(request.scope.get(PERSON, ""), told)
+                status, answer = await asking.decide(request.scope.get(PERSON, ""), _json(await request.body()))
+            except RefusedError as refused:
+                status, answer = refused.status, {"done": False, "said": str(refused)}
             return JSONResponse(answer, status, headers=HEADERS)
 
         return Starlette(
@@ -183,6 +182,13 @@ def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
         return Response(content, media_type=KINDS[name], headers=HEADERS)
 
     return give
+
+
+def _json(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, "This is no JSON.") from error
 
 
 async def _refused(_: Request, error: Exception) -> Response:

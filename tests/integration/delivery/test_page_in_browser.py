@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import dagster as dg
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as Shown
+from starlette.types import ASGIApp
 
 from banana_delivery.delivery.page.app import Page
 from banana_delivery.delivery.record_attempt import report_file
@@ -47,10 +48,15 @@ def shifting() -> FakeTarget:
     return target
 
 
-@contextmanager
-def served(page: Page) -> Iterator[str]:
+def served(page: Page) -> AbstractContextManager[str]:
     """The page's address, for as long as it is needed."""
-    server = uvicorn.Server(uvicorn.Config(page.app(), port=0, log_level="error", timeout_graceful_shutdown=1))
+    return served_app(page.app())
+
+
+@contextmanager
+def served_app(app: ASGIApp) -> Iterator[str]:
+    """The same of the page behind whatever stands before it."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

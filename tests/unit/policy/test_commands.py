@@ -27,6 +27,7 @@ TEXTS = [
     commands.rollback(),
     commands.rollback_to("7"),
     commands.go_on(),
+    commands.abort("7"),
     commands.resume(Environment.PRODUCTION),
     commands.prune(),
     commands.notify_test(),

@@ -251,11 +251,11 @@ function ask(one) {
   say("asking-changed", "");
   say("confirm", one.label);
   $("confirm").disabled = false;
-  $("reason").value = "";
+  $("why").value = "";
   $("until").value = "";
   $("until-part").hidden = one.act !== "freeze";
   $("asking").showModal();
-  $("reason").focus();
+  $("why").focus();
 }
 
 async function send(one, reason, until) {
@@ -275,11 +275,11 @@ async function send(one, reason, until) {
 
 $("asking-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const [one, reason, until] = [chosen, $("reason").value.trim(), $("until").value.trim()];
+  const [one, reason, until] = [chosen, $("why").value.trim(), $("until").value.trim()];
   if (one === null || $("confirm").disabled) return;
   if (!reason) {
-    $("reason").value = "";
-    $("reason").reportValidity();
+    $("why").value = "";
+    $("why").reportValidity();
     return;
   }
   $("confirm").disabled = true;

@@ -129,9 +129,7 @@ def test_who_may_only_look_has_no_token_and_decides_nothing(answering: Pages, pe
         ({"Host": "evil.example"}, 403),
     ],
 )
-def test_no_other_page_decides_for_whoever_is_logged_in(
-    answering: Pages, headers: dict[str, str], status: int
-) -> None:
+def test_no_other_page_decides_for_whoever_is_logged_in(answering: Pages, headers: dict[str, str], status: int) -> None:
     assert answering.decide(**headers).status_code == status
     assert answering.requests.latest() == []
 
@@ -167,7 +165,7 @@ def test_nobody_decides_by_following_a_link_or_by_the_command_lines_token(answer
 def test_what_is_no_decision_is_refused_with_a_sentence(answering: Pages, wrong: dict[str, Any]) -> None:
     answer = answering.decide({"token": answering.token(), **FREEZE, **wrong})
     assert answer.status_code == 400
-    assert answer.text.endswith(".")
+    assert answer.json()["said"].endswith(".")
     assert answering.requests.latest() == []
 
 

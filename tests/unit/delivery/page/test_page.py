@@ -97,6 +97,7 @@ def test_the_script_sets_text_alone_and_knows_every_part_that_it_fills(browser: 
     wanted = {one for pair in re.findall(r'\$\("([\w-]+)"\)|say\("([\w-]+)"', script) for one in pair if one}
     assert wanted
     assert wanted <= set(loads.ids)
+    assert len(loads.ids) == len(set(loads.ids))
 
 
 def test_every_attempt_is_told_newest_first_page_by_page(

@@ -1,0 +1,191 @@
+"""People decide on the page in a real browser: by keyboard alone, on any screen, once, and about what they see."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import dagster as dg
+import pytest
+from playwright.sync_api import Browser, expect
+from playwright.sync_api import Page as Shown
+
+from banana_delivery.delivery.page.app import Page
+from banana_delivery.delivery.record_attempt import report_file
+from banana_delivery.policy.holds import FreezeRecord, PageAnswer, PageRequest
+from banana_delivery.policy.model import Environment, Outcome
+from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.evidence.requests import Board, Requests
+from banana_delivery.runs.pages.app import guarded
+from banana_delivery.settings import Settings
+from banana_delivery.targets.base import Takeover
+from banana_delivery.targets.fake import FakeTarget
+from tests.integration.delivery.test_page_in_browser import served_app, shifting
+from tests.support.browser import SCREENS, browser, overflow, serious
+from tests.unit.delivery.page.test_page import EVIL, attempt
+
+__all__ = ["browser"]
+ADA = "ada@example.com"
+DIGEST = f"sha256:{41:0>64}"
+
+
+@dataclass
+class Scene:
+    """A release under way behind a proxy that names people, and somebody with the key who answers."""
+
+    address: str
+    target: FakeTarget
+    log: AuditLog
+    requests: Requests
+
+    def asked(self) -> list[PageRequest]:
+        return self.requests.latest()
+
+
+@contextmanager
+def answering(requests: Requests) -> Iterator[None]:
+    over = threading.Event()
+
+    def answer() -> None:
+        beats = 0
+        while not over.wait(0.1):
+            beats += 1
+            told = {one.id: PageAnswer(done=True, said=f"{EVIL} {one.act} is done.") for one in requests.latest()}
+            requests.post(Board(beat=str(beats), answers=told))
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(10)
+
+
+@pytest.fixture
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    settings = Settings(
+        home=tmp_path_factory.mktemp("home"),
+        pages_login_header="X-Forwarded-User",
+        pages_proxies=["127.0.0.1/32"],
+        pages_deciders=[ADA],
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        target = shifting()
+        page = Page(settings, target, AuditLog(instance, CodeLocation.of(settings)))
+        parked = attempt(40, reason=f"{EVIL} too few users.").replace(outcome=Outcome.PARKED, digest=DIGEST)
+        page.log.log(parked, report_file(settings, parked))
+        requests = Requests(instance, CodeLocation.of(settings))
+        app = page.app()
+        with answering(requests), served_app(guarded(app, settings, app)) as url:
+            yield Scene(url, target, page.log, requests)
+
+
+def opened(browser: Browser, scene: Scene, person: str = ADA, width: int = 1280, scheme: str = "light") -> Shown:
+    page = browser.new_page(
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        extra_http_headers={"X-Forwarded-User": person},
+    )
+    page.goto(scene.address)
+    expect(page.locator("#step-title")).to_contain_text("40 %")
+    return page
+
+
+def press(page: Shown, name: str) -> None:
+    page.locator("#acts").get_by_role("button", name=name, exact=True).click()
+
+
+@pytest.mark.parametrize(("width", "scheme"), SCREENS, ids=str)
+def test_it_can_be_used_by_everybody_with_the_question_open_and_without(
+    browser: Browser, scene: Scene, width: int, scheme: str
+) -> None:
+    page = opened(browser, scene, width=width, scheme=scheme)
+    expect(page.locator("#who")).to_contain_text(ADA)
+    names = page.locator("#acts button").all_inner_texts()
+    assert names == ["Approve version 40", "Pause", "Abort", "Roll back version 42", "Freeze"]
+    assert (serious(page), overflow(page) <= 0) == ([], True)
+    press(page, "Freeze")
+    expect(page.locator("#asking")).to_be_visible()
+    assert (serious(page), overflow(page) <= 0) == ([], True)
+    page.close()
+
+
+def test_by_keyboard_alone_a_release_is_rolled_back_once(browser: Browser, scene: Scene) -> None:
+    page = opened(browser, scene)
+    button = page.locator("#acts").get_by_role("button", name="Roll back version 42")
+    expect(button).to_be_visible()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.innerText") == "Roll back version 42":
+            break
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "why"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#asking")).to_be_visible()
+    assert scene.asked() == [], "it has no reason yet"
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.type("It mistakes shadows.")
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(page.locator("#decided")).to_contain_text("rollback is done")
+    expect(page.locator("#decided")).to_contain_text("onerror=alert(1)")
+    (asked,) = scene.asked()
+    assert (asked.act, asked.by, asked.version, asked.reason) == ("rollback", ADA, "42", "It mistakes shadows.")
+    assert asked.digest.endswith("42")
+    page.keyboard.press("Escape")
+    page.close()
+
+
+def test_what_changed_while_somebody_wrote_is_not_sent(browser: Browser, scene: Scene) -> None:
+    page = opened(browser, scene)
+    press(page, "Pause")
+    page.locator("#why").fill("Lunch.")
+    seen = scene.target.record(Environment.PRODUCTION)
+    scene.target.claim(Environment.PRODUCTION, "another", seen=seen, takeover=Takeover.ANYBODY)
+    expect(page.locator("#asking-changed")).to_contain_text("has changed")
+    assert page.locator("#confirm").is_disabled()
+    page.locator("#why").press("Control+Enter")
+    assert scene.asked() == []
+    page.close()
+
+
+def test_an_approval_names_the_image_that_was_shown_and_a_freeze_its_end(browser: Browser, scene: Scene) -> None:
+    page = opened(browser, scene)
+    press(page, "Approve version 40")
+    expect(page.locator("#asking-what")).to_contain_text(DIGEST[:19])
+    page.locator("#why").fill("Ten more photos say so.")
+    page.locator("#confirm").click()
+    expect(page.locator("#decided")).to_contain_text("approve is done")
+    press(page, "Freeze")
+    page.locator("#until").fill("2h")
+    page.locator("#why").fill("A demo.")
+    page.locator("#confirm").click()
+    expect(page.locator("#decided")).to_contain_text("freeze is done")
+    approval, freeze = scene.asked()
+    assert (approval.version, approval.digest) == ("40", DIGEST)
+    assert (freeze.until, freeze.version) == ("2h", "")
+    said = FreezeRecord(frozen=True, by="Bert", reason="So.", at=time.time())
+    scene.log.record_freeze(said)
+    expect(page.locator("#acts")).to_contain_text("Unfreeze", timeout=15_000)
+    press(page, "Unfreeze")
+    page.locator("#why").fill("Over.")
+    page.locator("#confirm").click()
+    expect(page.locator("#decided")).to_contain_text("unfreeze is done")
+    assert scene.asked()[-1].seen == said.at
+    page.close()
+
+
+def test_who_may_only_look_sees_no_button_and_what_to_type(browser: Browser, scene: Scene) -> None:
+    page = opened(browser, scene, person="eve")
+    expect(page.locator("#may")).to_contain_text("banana-delivery approve")
+    assert page.locator("#acts button").count() == 0
+    assert not page.locator("#decide").is_visible()
+    page.close()
