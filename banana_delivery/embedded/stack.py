@@ -26,11 +26,16 @@ from banana_delivery.embedded.supervisord import Daemon
 from banana_delivery.errors import StackError
 from banana_delivery.files import lock, make_private
 from banana_delivery.policy.model import Environment
+from banana_delivery.quoting import one_line
 from banana_delivery.settings import Settings
 from banana_delivery.waiting import Deadline, wait_until
 
 SERVICE_SECONDS = 300.0
 """A service has so long to answer; MLflow lays out its database at its first start."""
+NEWS_SECONDS = 5.0
+"""Whoever waits for a service hears so often that it is waited for."""
+LONGEST_NEWS = 100
+"""Characters of its last line."""
 Progress = Callable[[str], None]
 
 
@@ -51,6 +56,30 @@ class ProcessStatus:
     pid: int
     url: str
     said: str
+
+
+@dataclass
+class WaitingNews:
+    """Says now and then that a service is waited for, and the last that its log says.
+
+    Attributes:
+        name: of the service.
+        logs: the folder of its log.
+        progress: told a line.
+    """
+
+    name: str
+    logs: Path
+    progress: Progress
+    _next: float = NEWS_SECONDS
+
+    def __call__(self, waited: float) -> None:
+        """Say it if it is time to, after so many seconds in all."""
+        if waited < self._next:
+            return
+        self._next = waited + NEWS_SECONDS
+        said = one_line(last_line(log_of(self.logs, self.name)))
+        self.progress(f"{self.name} is starting ({waited:.0f} s){': ' + said[:LONGEST_NEWS] if said else ''}")
 
 
 class EmbeddedStack:
@@ -155,6 +184,7 @@ class EmbeddedStack:
 
     def _await_needed(self, service: ManagedProcess, progress: Progress) -> None:
         name, start = service.program.name, time.monotonic()
+        news = WaitingNews(name, self._paths.logs, progress)
         wait_until(
             lambda: self._is_up(service),
             SERVICE_SECONDS,
@@ -162,6 +192,7 @@ class EmbeddedStack:
                 f"{name} did not answer within {SERVICE_SECONDS:.0f} s; see {log_of(self._paths.logs, name)}."
             ),
             pause=0.2,
+            meanwhile=lambda: news(time.monotonic() - start),
         )
         progress(f"{name} is up ({time.monotonic() - start:.1f} s){' at ' + service.url if service.url else ''}")
 

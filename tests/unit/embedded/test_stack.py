@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from banana_delivery.embedded.processes import ManagedProcess
-from banana_delivery.embedded.stack import with_free_ports
+from banana_delivery.embedded.stack import WaitingNews, with_free_ports
 from banana_delivery.embedded.supervisor import Program
 from banana_delivery.errors import StackError
 from banana_delivery.platforms import PLATFORMS
@@ -68,3 +68,18 @@ def test_without_what_it_needs_it_does_not_start() -> None:
 def test_a_stack_does_without_webhooks_and_without_nothing_else(tmp_path: Path) -> None:
     services = PLATFORMS["local"].processes(Settings(home=tmp_path))
     assert [one.program.name for one in services if not one.needed] == ["webhooks"]
+
+
+def test_whoever_waits_for_a_service_hears_of_it_each_few_seconds_with_the_last_it_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    news = WaitingNews("mlflow", tmp_path, said.append)
+    for seconds in (0.2, 4.9):
+        news(seconds)
+    assert said == []
+    for seconds in (5.1, 5.3, 9.0):
+        news(seconds)
+    assert said == ["mlflow is starting (5 s)"]
+    (tmp_path / "mlflow.log").write_text("INFO Running upgrade 1 -> 2\x1b[2J\n")
+    news(130.0)
+    assert said[1].startswith("mlflow is starting (130 s): INFO Running upgrade 1 -> 2")
+    assert "\x1b" not in said[1]
