@@ -19,7 +19,7 @@ def unusable(error: ValidationError, fields: Mapping[str, FieldInfo]) -> BadSett
     """A variable has a value that the setting does not take."""
     first = error.errors()[0]
     field = str(first["loc"][0]).lower().removeprefix(PREFIX.lower())
-    was = "what it is stays secret" if _is_secret(fields[field]) else f"it is {first['input']!r}"
+    was = "what it is stays secret" if is_secret(fields[field]) else f"it is {first['input']!r}"
     return BadSettingsError(f"{PREFIX}{field.upper()} cannot be used: {first['msg']} ({was}).")
 
 
@@ -36,6 +36,6 @@ def no_json(said: str, fields: Mapping[str, FieldInfo]) -> BadSettingsError:
     )
 
 
-def _is_secret(field: FieldInfo) -> bool:
+def is_secret(field: FieldInfo) -> bool:
     """Whether a field is a secret or a list of them; what was typed there is one even where it cannot be used."""
     return SecretStr in (field.annotation, *get_args(field.annotation))

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from banana_delivery.bundle import CHECKOUT
 from banana_delivery.errors import hide
+from banana_delivery.ports import offset, port
 from banana_delivery.secrecy import quiet_logs, secrets_of
 from banana_delivery.setting_errors import PREFIX, no_json, unusable
 from banana_delivery.waiting import gateway_duration
@@ -61,13 +62,14 @@ class Settings(BaseSettings):
     )
 
     # The embedded stack's ports, all on 127.0.0.1.
-    dagster_port: int = Field(default=3000, ge=1, le=65535, description="Dagster's pages.")
-    mlflow_port: int = Field(default=5001, ge=1, le=65535, description="The MLflow server.")
-    production_port: int = Field(default=8080, ge=1, le=65535, description="Where users reach production.")
-    staging_port: int = Field(default=8081, ge=1, le=65535, description="Where staging answers.")
-    probe_port: int = Field(default=8082, ge=1, le=65535, description="The router's internal routes to one colour.")
-    router_api_port: int = Field(default=8083, ge=1, le=65535, description="The router's own API and metrics.")
-    webhook_port: int = Field(default=8084, ge=1, le=65535, description="Where MLflow's webhooks arrive.")
+    port_offset: int = offset()
+    dagster_port: int = port(3000, "Dagster's pages.")
+    mlflow_port: int = port(5001, "The MLflow server.")
+    production_port: int = port(8080, "Where users reach production.")
+    staging_port: int = port(8081, "Where staging answers.")
+    probe_port: int = port(8082, "The router's internal routes to one colour.")
+    router_api_port: int = port(8083, "The router's own API and metrics.")
+    webhook_port: int = port(8084, "Where MLflow's webhooks arrive.")
     metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Where monitoring asks; closed without.")
     traces_url: str = Field(
         default="",
@@ -75,7 +77,7 @@ class Settings(BaseSettings):
         description="Where a collector of OpenTelemetry takes traces, for example `http://collector:4318/v1/traces`; "
         "empty: none are sent.",
     )
-    replica_port_base: int = Field(default=18000, ge=1024, le=65000, description="First port tried for a replica.")
+    replica_port_base: int = port(18000, "First port tried for a replica.", least=1024, most=65000)
 
     # MLflow's webhooks, which have the staging sensor look at once.
     webhook_receiver: str = Field(
@@ -284,9 +286,7 @@ class Settings(BaseSettings):
         default=None,
         description="Keys that sign records, one a line in hexadecimal form, the first signs; empty: made in the home.",
     )
-    decision_hours: float = Field(
-        default=72.0, gt=0, description="How long an approval or an override counts after it was given."
-    )
+    decision_hours: float = Field(default=72.0, gt=0, description="How long an approval or an override counts.")
     registry_decisions: list[Literal["approve", "reject", "override"]] = Field(
         default=["reject"], description="What a tag beside a staged version in MLflow may decide, as JSON."
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from banana_delivery.delivery.upkeep.settings_file import SettingsFile
 from banana_delivery.policy.staged_versions import is_version
 from banana_delivery.quoting import cited
 from banana_delivery.settings import Settings
@@ -23,6 +24,7 @@ errors = Console(stderr=True)
 """For what went wrong, so that what a command shows can be passed on."""
 Reason = Annotated[str, typer.Option(help="Why, in one sentence; it goes into the audit trail.")]
 Digest = Annotated[str, typer.Option(help="The image it is about; without it, the version's latest.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would do, and change nothing.")]
 
 
 def checked_version(typed: str) -> str:
@@ -44,6 +46,13 @@ def version_if_any(typed: str) -> str:
 def checked_versions(typed: list[str]) -> list[str]:
     """The same for each of several."""
     return [checked_version(one) for one in typed]
+
+
+def settings_file(context: typer.Context) -> SettingsFile:
+    """The settings file that this command was started with."""
+    found = context.find_object(SettingsFile)
+    assert found is not None, "The program gives every command one."
+    return found
 
 
 Version = Annotated[str, typer.Argument(help="MLflow model version.", callback=checked_version)]

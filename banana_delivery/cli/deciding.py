@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from banana_delivery.cli.common import Digest, Reason, Version, audit_trail, console
+from banana_delivery.cli.answering.answer import Answer
+from banana_delivery.cli.common import Digest, DryRun, Reason, Version, audit_trail, console
 from banana_delivery.cli.delivering import launch
 from banana_delivery.policy import commands
 from banana_delivery.settings import load_settings
 
+COLUMNS = ("event", "asset", "version", "run_id", "says")
+"""Of a record without a signature."""
 
-def approve(version: Version, reason: Reason, digest: Digest = "") -> None:
+
+def approve(version: Version, reason: Reason, digest: Digest = "") -> Answer:
     """Let a version into production whose A/B report was inconclusive."""
-    _record_decision("approval", version, reason, digest)
-    launch("deliver", [version], "cli", ["production_release"])
+    said = _record_decision("approval", version, reason, digest)
+    console.print(*said.shown, soft_wrap=True, highlight=False, markup=False)
+    launched = launch("deliver", [version], "cli", ["production_release"])
+    return replace(launched, document={"decision": said.document, **launched.document})
 
 
-def override(version: Version, reason: Reason, digest: Digest = "") -> None:
+def override(version: Version, reason: Reason, digest: Digest = "") -> Answer:
     """Let a version into production that was revoked, or that a freeze window keeps out."""
-    _record_decision("override", version, reason, digest)
-    console.print(f"To deliver it now, type: {commands.deliver(version)}")
+    said = _record_decision("override", version, reason, digest)
+    return replace(said, shown=[*said.shown, f"To deliver it now, type: {commands.deliver(version)}"])
 
 
 def adopt_records(
     yes: Annotated[bool, typer.Option("--yes", help="Adopt them without asking.")] = False,
-) -> None:
+    dry_run: DryRun = False,
+) -> Answer:
     """Show the records that bear no signature, as earlier versions wrote them, and have them believed from then on."""
     from banana_delivery.reports.terminal import unsigned_view
 
@@ -34,17 +42,19 @@ def adopt_records(
     with audit_trail(settings) as log:
         found = log.unsigned()
         if not found:
-            console.print("Every record is signed or adopted already.")
-            return
+            return Answer({"records": [], "adopted": False}, ["Every record is signed or adopted already."])
         rows = [(one.event, one.asset, one.version, one.run_id, one.says) for one in found]
         console.print(unsigned_view(rows))
+        document = {"records": [dict(zip(COLUMNS, row, strict=True)) for row in rows], "adopted": not dry_run}
+        if dry_run:
+            return Answer(document, [f"{len(found)} records would count from then on."])
         if not yes:
             typer.confirm(f"Are these {len(found)} records this pipeline's own, and true?", abort=True)
         log.adopt(found)
-    console.print(f"{len(found)} records count from now on.")
+    return Answer(document, [f"{len(found)} records count from now on."])
 
 
-def _record_decision(kind: str, version: str, reason: str, digest: str) -> None:
+def _record_decision(kind: str, version: str, reason: str, digest: str) -> Answer:
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.deciding.decisions import decide, decided_by
     from banana_delivery.platforms import platform
@@ -54,8 +64,6 @@ def _record_decision(kind: str, version: str, reason: str, digest: str) -> None:
     parts = build_resources(settings)
     by = decided_by(platform(settings).user(settings))
     said = decide(settings, parts.model_registry, parts.clock, DecisionKind(kind), version, digest, reason, by)
-    console.print(
-        f"Recorded, {said.by}: {said.kind} of version {said.version} as {said.digest[:19]}, which counts for "
-        f"{settings.decision_hours:g} h.",
-        soft_wrap=True,
-    )
+    sentence = f"Recorded, {said.by}: {said.kind} of version {said.version} as {said.digest[:19]}, which counts for "
+    document = {**said.model_dump(mode="json"), "hours": settings.decision_hours}
+    return Answer(document, [f"{sentence}{settings.decision_hours:g} h."])

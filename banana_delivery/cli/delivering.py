@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from banana_delivery.cli.common import Version, checked_versions, console
+from banana_delivery.cli.answering.answer import Answer
+from banana_delivery.cli.common import DryRun, Version, checked_versions, console
 from banana_delivery.settings import load_settings
 
 Server = Annotated[
@@ -23,10 +24,15 @@ Summary = Annotated[
 
 
 def deliver(
-    version: Version, server: Server = None, wait: Wait = True, timeout: Timeout = 3600.0, summary: Summary = None
-) -> None:
+    version: Version,
+    server: Server = None,
+    wait: Wait = True,
+    timeout: Timeout = 3600.0,
+    summary: Summary = None,
+    dry_run: DryRun = False,
+) -> Answer:
     """Deliver a version as a whole, whether it is staged or not; `latest` is the highest number."""
-    launch("deliver", [version], "cli", server=server, wait=wait, seconds=timeout, page=summary)
+    return launch("deliver", [version], "cli", dry_run=dry_run, server=server, wait=wait, seconds=timeout, page=summary)
 
 
 def redeploy(
@@ -36,19 +42,28 @@ def redeploy(
     server: Server = None,
     timeout: Timeout = 3600.0,
     summary: Summary = None,
-) -> None:
+    dry_run: DryRun = False,
+) -> Answer:
     """Put versions that were released before into production again, one after the other, in the order typed."""
-    launch("redeploy", versions, "redeploy", server=server, seconds=timeout, page=summary)
+    return launch("redeploy", versions, "redeploy", dry_run=dry_run, server=server, seconds=timeout, page=summary)
 
 
-def launch(job: str, versions: list[str], trigger: str, assets: Sequence[str] = (), **wishes: Any) -> NoReturn:
+def launch(
+    job: str, versions: list[str], trigger: str, assets: Sequence[str] = (), *, dry_run: bool = False, **wishes: Any
+) -> Answer:
     """Run a job for one version after the other, show how each ended, and end as the first that was not released."""
     from banana_delivery.defs.build import build_resources
-    from banana_delivery.delivery.launch import Wish, deliver_all
+    from banana_delivery.delivery.launch import Wish, deliver_all, would_deliver
 
     settings, asked = load_settings(), (job, trigger, assets)
 
     def numbered(typed: str) -> str:
         return build_resources(settings).model_registry.describe(typed).version
 
-    raise typer.Exit(deliver_all(settings, numbered, asked, versions, console, Wish(**wishes)))
+    wish = Wish(**wishes)
+    if dry_run:
+        planned = would_deliver(settings, numbered, versions, wish)
+        said = [f"Would start the job {job} for version {version} at {server}." for version, server in planned]
+        return Answer({"job": job, "would": [{"version": one, "server": at} for one, at in planned]}, said)
+    launched, code = deliver_all(settings, numbered, asked, versions, console, wish)
+    return Answer({"job": job, "deliveries": [one.json() for one in launched]}, exit_code=code)

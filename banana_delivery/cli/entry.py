@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from banana_delivery.cli import deciding, delivering, freezing, judging, looking, rescuing, scoring, stack, upkeep
+from banana_delivery.cli.answering.answer import answering, error_document, wants_json
+from banana_delivery.cli.answering.examples import help_below
 from banana_delivery.cli.common import errors
+from banana_delivery.delivery.upkeep.settings_file import SettingsFile
 from banana_delivery.delivery.upkeep.variables import unknown_variables
 from banana_delivery.errors import BananaDeliveryError
-from banana_delivery.policy.outcomes import exit_codes
 from banana_delivery.quoting import visible
 from banana_delivery.settings import load_settings
 
@@ -31,11 +35,19 @@ app = typer.Typer(
 
 @app.callback()
 def program(
+    context: typer.Context,
     _version: Annotated[
         bool, typer.Option("--version", help="Say which version this is.", callback=_say_version, is_eager=True)
     ] = False,
 ) -> None:
     """Takes a YOLO detector from MLflow Staging to all of production's traffic, or safely back."""
+    if "--help" in sys.argv[1:]:
+        return  # Who asks what there is need not have mended his settings first.
+    file = SettingsFile.of_home(os.environ)
+    context.obj = file
+    context.call_on_close(file.apply(os.environ))
+    for sentence in file.strangers():
+        _say(sentence, "yellow")
 
 
 for command in (
@@ -67,18 +79,24 @@ for command in (
     judging.policy,
     judging.backtest,
 ):
-    waits = command in {delivering.deliver, delivering.redeploy, deciding.approve, judging.check}
-    app.command(command.__name__.replace("_", "-"), epilog=exit_codes() if waits else None)(command)
+    name = command.__name__.replace("_", "-")
+    app.command(name, epilog=help_below(name))(answering(name, command))
 
 
 def main() -> None:
     """Run the command line; what goes wrong is one sentence, not a stack trace."""
     for sentence in unknown_variables(os.environ):
         _say(sentence, "yellow")
+    as_json = wants_json(sys.argv[1:])
     try:
-        app()
+        # Otherwise a mistake in what was typed would be told to people alone.
+        code = app(standalone_mode=False) if as_json else app()
     except BananaDeliveryError as error:
         _end(str(error))
+    except typer.Abort:
+        _end("Aborted: nobody said yes.", 1)
+    except TyperException as error:
+        _end(_usage(error))
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
         _end(f"{what}{error.strerror or error}; see whether BANANA_HOME ({load_settings().home}) can be used.")
@@ -86,10 +104,21 @@ def main() -> None:
         said = (str(error).strip() or "it said nothing").splitlines()[0]
         _end(f"Nobody expected this ({type(error).__name__}): {said}{_kept_trace()}")
 
+    raise SystemExit(code or 0)
 
-def _end(sentence: str) -> NoReturn:
-    _say(sentence, "red")
-    raise SystemExit(2) from None
+
+def _usage(error: TyperException) -> str:
+    """What is wrong with what was typed."""
+    return str(getattr(error, "format_message", error.__str__)())
+
+
+def _end(sentence: str, code: int = 2) -> NoReturn:
+    """End with what went wrong: one sentence, or a document where a program asked."""
+    if wants_json(sys.argv[1:]):
+        typer.echo(error_document(sentence))
+    else:
+        _say(sentence, "red")
+    raise SystemExit(code) from None
 
 
 def _say(sentence: str, style: str) -> None:

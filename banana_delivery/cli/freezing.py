@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from banana_delivery.cli.common import Reason, console
+from banana_delivery.cli.answering.answer import Answer
+from banana_delivery.cli.common import Reason
 from banana_delivery.errors import BadSettingsError
 from banana_delivery.quoting import one_line
 from banana_delivery.settings import load_settings
@@ -16,20 +17,20 @@ from banana_delivery.settings import load_settings
 def freeze(
     reason: Reason,
     until: Annotated[str, typer.Option(help="90m, 4h, 2d, or '2026-12-01 08:00' of this machine's clock.")] = "",
-) -> None:
+) -> Answer:
     """Let nothing enter production until `unfreeze`, or until a time; what is under way there goes on."""
-    _say(reason, until, frozen=True)
+    return _say(reason, until, frozen=True)
 
 
 def unfreeze(
     reason: Reason,
     until: Annotated[str, typer.Option(help="Lift the policy's calendar as well, until then.")] = "",
-) -> None:
+) -> Answer:
     """End what `freeze` began; with --until, let deliveries in although a window of the calendar is open."""
-    _say(reason, until, frozen=False)
+    return _say(reason, until, frozen=False)
 
 
-def _say(reason: str, until: str, *, frozen: bool) -> None:
+def _say(reason: str, until: str, *, frozen: bool) -> Answer:
     from banana_delivery.delivery.deciding.decisions import decided_by, say_freeze
     from banana_delivery.platforms import platform
     from banana_delivery.policies.calendar import until_words
@@ -40,9 +41,9 @@ def _say(reason: str, until: str, *, frozen: bool) -> None:
     settings = load_settings()
     by = decided_by(platform(settings).user(settings))
     said = say_freeze(settings, SystemClock(), by, reason, until, frozen=frozen)
+    document = {**said.model_dump(mode="json"), "still_closed": ""}
     what = "Nothing enters production" if frozen else "Deliveries may enter production"
     with suppress(BadSettingsError):
         if not frozen and (still := closed(settings, load_policy(settings.policy_source).freeze, said, said.at)):
-            console.print(f"Recorded, {said.by}. {one_line(still)}", soft_wrap=True, highlight=False, markup=False)
-            return
-    console.print(f"Recorded, {said.by}: {what}{until_words(said.until)}.", soft_wrap=True, highlight=False)
+            return Answer({**document, "still_closed": still}, [f"Recorded, {said.by}. {one_line(still)}"])
+    return Answer(document, [f"Recorded, {said.by}: {what}{until_words(said.until)}."])

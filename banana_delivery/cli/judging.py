@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import RenderableType
 
+from banana_delivery.cli.answering.answer import Answer
 from banana_delivery.cli.common import cleared_up, console, errors
 from banana_delivery.policy.model import Outcome
 from banana_delivery.quoting import in_terminal, visible
@@ -35,7 +38,7 @@ def holdout(
     where: Annotated[
         Path | None, typer.Argument(help="Folder or file, `#split` after it; without it, BANANA_HOLDOUT.")
     ] = None,
-) -> None:
+) -> Answer:
     """Show size, classes and small objects of labelled images, what is there twice, and the smallest loss they show."""
     from banana_delivery.errors import LabelledImagesError
     from banana_delivery.evaluation.holdout.report import report
@@ -48,8 +51,8 @@ def holdout(
     if place is None:
         raise LabelledImagesError("No hold-out is set: name a folder, or set BANANA_HOLDOUT.")
     found = report(place, "" if where else settings.holdout_split, load_policy(settings.policy_source).quality)
-    console.print(in_terminal(f"{found.path}, {found.digest[:19]}"), highlight=False)
-    console.print(
+    said: list[RenderableType] = [
+        in_terminal(f"{found.path}, {found.digest[:19]}"),
         holdout_view(
             {
                 "images": found.images,
@@ -63,15 +66,17 @@ def holdout(
             },
             found.objects,
             found.detectable,
-        )
-    )
+        ),
+    ]
     for what, pairs in (
         ("The same file twice", found.twice),
         ("Look the same", found.near),
         ("Look the same in another split, so that a model may know the answer", found.shared),
     ):
         for one, other in pairs[:MOST_PAIRS]:
-            console.print(in_terminal(f"{what}: {one} and {other}"), highlight=False)
+            said.append(in_terminal(f"{what}: {one} and {other}"))
+    document = asdict(found) | {"path": str(found.path), "detectable": dict(found.detectable)}
+    return Answer(document, said)
 
 
 def check(

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from banana_delivery.cli.common import console
+from banana_delivery.cli.answering.answer import Answer
+from banana_delivery.cli.common import console, settings_file
+from banana_delivery.delivery.upkeep.settings_file import SettingsFile
 from banana_delivery.errors import BadSettingsError, redacted
 from banana_delivery.quoting import in_terminal, one_line
 from banana_delivery.setting_errors import PREFIX
@@ -64,30 +66,42 @@ def _watch(settings: Settings, target: ReleaseTarget, log: AuditLog | None) -> N
 
 
 def settings(
+    context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print them as one JSON document, for programs.")] = False,
 ) -> None:
-    """Show every setting with its value and whether a variable sets it; secrets stay hidden."""
+    """Show every setting with its value and where that is from: variable, file or default; secrets stay hidden."""
     from rich.table import Table
     from rich.text import Text
 
     in_force = load_settings()
     values = in_force.model_dump(mode="json")
-    by_variable = {name for name in values if name in in_force.model_fields_set}
+    file = settings_file(context)
+    origins = {name: _origin(name, in_force, file) for name in values}
     if as_json:
-        rows = {name: {"value": value, "set": name in by_variable} for name, value in values.items()}
+        rows = {
+            name: {"value": value, "set": origins[name] != "default", "from": origins[name]}
+            for name, value in values.items()
+        }
         typer.echo(json.dumps(rows, indent=2))
         return
     table = Table("Variable", "Value", "From")
     for name, value in values.items():
         shown = value if isinstance(value, str) else json.dumps(value)
-        table.add_row(
-            f"{PREFIX}{name.upper()}", Text(one_line(redacted(shown))), "variable" if name in by_variable else "default"
-        )
+        line = file.used.get(f"{PREFIX}{name.upper()}")
+        where = f"file, line {line.number}" if line else origins[name]
+        table.add_row(f"{PREFIX}{name.upper()}", Text(one_line(redacted(shown))), where)
     console.print(table)
+    console.print(f"File: {file.path}", highlight=False, markup=False, soft_wrap=True)
 
 
-def doctor() -> None:
+def _origin(name: str, settings: Settings, file: SettingsFile) -> str:
+    return file.origin(f"{PREFIX}{name.upper()}") if name in settings.model_fields_set else "default"
+
+
+def doctor() -> Answer:
     """Look at everything that a delivery needs here, a line each, and say what to do about what is wrong."""
+    from rich.text import Text
+
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.upkeep.doctor import Doctor
 
@@ -96,17 +110,15 @@ def doctor() -> None:
     examined = Doctor(
         in_force, parts.model_registry, parts.image_store, parts.release_target, parts.notifier, parts.clock.time()
     ).examine()
-    wrong = 0
+    lines, findings = [], []
     for found in examined:
-        wrong += found.wrong
-        mark = "[red]wrong[/red]" if found.wrong else "[green]ok[/green]   "
-        console.print(f"{mark}  {found.part:<10}  ", end="")
-        console.print(in_terminal(found.said), highlight=False, markup=False, soft_wrap=True)
-    if wrong:
-        raise typer.Exit(1)
+        mark = ("wrong", "red") if found.wrong else ("ok   ", "green")
+        lines.append(Text.assemble(mark, f"  {found.part:<10}  {in_terminal(found.said)}", no_wrap=True))
+        findings.append({"part": found.part, "said": found.said, "wrong": found.wrong})
+    return Answer({"findings": findings}, lines, exit_code=int(any(one["wrong"] for one in findings)))
 
 
-def notify_test() -> None:
+def notify_test() -> Answer:
     """Send a test message to every channel of BANANA_NOTIFY_URLS and say what each made of it."""
     import socket
 
@@ -116,11 +128,10 @@ def notify_test() -> None:
     settings = load_settings()
     if not settings.notify_urls:
         raise BadSettingsError("There is no channel to try; name them in BANANA_NOTIFY_URLS, as JSON.")
-    failed = False
+    tried = []
     for said, taken in notifier_for(settings).try_channels(
         trial(settings.model_name, getpass.getuser(), socket.gethostname())
     ):
-        failed |= not taken
+        tried.append({"said": said, "taken": taken})
         console.print(said, style="" if taken else "red", highlight=False, markup=False, soft_wrap=True)
-    if failed:
-        raise typer.Exit(1)
+    return Answer({"channels": tried}, exit_code=int(not all(one["taken"] for one in tried)))

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from banana_delivery.cli.common import Reason, audit_trail, console, version_if_any
-from banana_delivery.policy.model import Colour, Environment, Phase
+from banana_delivery.cli.answering.answer import Answer
+from banana_delivery.cli.common import DryRun, Reason, audit_trail, console, version_if_any
+from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
 from banana_delivery.settings import load_settings
 
 
@@ -26,7 +27,8 @@ def rollback(
             help="The released version that is to serve; without it, the one before.", callback=version_if_any
         ),
     ] = "",
-) -> None:
+    dry_run: DryRun = False,
+) -> Answer:
     """Give production's traffic back to the release before, and revoke the one that had it."""
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.deciding.decisions import claimed_by
@@ -49,16 +51,32 @@ def rollback(
         emergency = EmergencyRollback(
             resources.release_target, resources.recorder, history, console.print, resources.image_store
         )
+        if dry_run:
+            bad, good = emergency.sides(version=version, to=to)
+            said = f"Would take version {bad.version} out of production; version {good.version if good else 'none'} "
+            return Answer({"would": _sides(bad, good)}, [f"{said}would serve."])
         done = emergency.roll_back(actor=claimed_by(), reason=reason, version=version, to=to)
-    console.print(
-        f"Version {done.version} is out of production; version {done.serving_version or 'none'} serves "
-        f"({done.rollback_seconds:.1f} s)."
+    return Answer(
+        {"attempt": done.model_dump(mode="json", exclude={"steps"})},
+        [
+            f"Version {done.version} is out of production; version {done.serving_version or 'none'} serves "
+            f"({done.rollback_seconds:.1f} s)."
+        ],
     )
 
 
-def pause(reason: Reason) -> None:
+def _sides(bad: ImageRef, good: ImageRef | None) -> dict[str, object]:
+    return {
+        "version": bad.version,
+        "digest": bad.digest,
+        "serving_version": good.version if good else "",
+        "serving_digest": good.digest if good else "",
+    }
+
+
+def pause(reason: Reason) -> Answer:
     """Keep the delivery in production at its weight: a fault still turns it back, and nothing moves it forward."""
-    _say_pause(reason, paused=True)
+    return _say_pause(reason, paused=True)
 
 
 def abort(
@@ -88,7 +106,7 @@ def abort(
 def resume(
     environment: Annotated[Environment, typer.Argument()] = Environment.PRODUCTION,
     reason: Annotated[str, typer.Option(help="Why a paused delivery goes on; it goes into the audit trail.")] = "",
-) -> None:
+) -> Answer:
     """Let a paused delivery go on; or end the hold after a hand edit, with all traffic on the active colour."""
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery import recovery
@@ -96,13 +114,12 @@ def resume(
     resources = build_resources(load_settings())
     held = resources.release_target.record(environment).phase is Phase.DRIFTED
     if environment is Environment.PRODUCTION and not held:
-        _say_pause(reason, paused=False)
-        return
+        return _say_pause(reason, paused=False)
     recovery.resume(resources.release_target, environment, getpass.getuser(), resources.clock)
-    console.print(f"{environment.capitalize()} is the pipeline's again.")
+    return Answer({"environment": environment.value}, [f"{environment.capitalize()} is the pipeline's again."])
 
 
-def _say_pause(reason: str, *, paused: bool) -> None:
+def _say_pause(reason: str, *, paused: bool) -> Answer:
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.deciding.decisions import decided_by
     from banana_delivery.delivery.live.pausing import say_pause
@@ -114,7 +131,7 @@ def _say_pause(reason: str, *, paused: bool) -> None:
     with audit_trail(settings) as log:
         said = say_pause(parts.release_target, log, parts.clock, by, reason, paused=paused)
     what = "stays at its weight, watched" if paused else "goes on"
-    console.print(f"Recorded, {said.by}: version {said.version} {what}.", soft_wrap=True, highlight=False, markup=False)
+    return Answer(said.model_dump(mode="json"), [f"Recorded, {said.by}: version {said.version} {what}."])
 
 
 def restore(
@@ -123,7 +140,8 @@ def restore(
         Colour | None, typer.Option(help="The colour that owns the traffic, where that cannot be told.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Store it without asking.")] = False,
-) -> None:
+    dry_run: DryRun = False,
+) -> Answer:
     """Write an environment's lost record anew, from its copy or from what runs, and show it before."""
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery import recovery
@@ -132,7 +150,10 @@ def restore(
     resources = build_resources(load_settings())
     record = recovery.restorable(resources.release_target, environment, active)
     console.print(record_view(record, resources.clock.time()))
+    document = {"record": record.model_dump(mode="json"), "stored": not dry_run}
+    if dry_run:
+        return Answer(document, [f"This would be stored as the record of {environment}."])
     if not yes:
         typer.confirm("Is this what runs, and who is to have the users?", abort=True)
     recovery.restore(resources.release_target, record, f"{getpass.getuser()} (restore)")
-    console.print(f"The record of {environment} is stored, and its weights are in force.")
+    return Answer(document, [f"The record of {environment} is stored, and its weights are in force."])

@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
+from banana_delivery.cli.answering.answer import Answer
 from banana_delivery.cli.common import Version, audit_trail, console
 from banana_delivery.settings import load_settings
 
 
 def prune(
     delete: Annotated[bool, typer.Option("--delete", help="Remove what goes, instead of only showing it.")] = False,
-) -> None:
+) -> Answer:
     """Show which images stay, which go, and why; and what old deliveries left beside them."""
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.image_build import in_use
@@ -30,12 +31,19 @@ def prune(
 
         decisions = resources.image_store.prune(settings.keep_versions, used, dry_run=not delete)
         removals = prune_home(audit_log, settings, used(), time.time(), dry_run=not delete)
-    console.print(retention_view(decisions, dry_run=not delete))
     left = [(one.kept.kind.value, one.keep, one.kept.path, one.kept.size) for one in removals]
-    console.print(home_view(left, dry_run=not delete))
+    document = {
+        "deleted": delete,
+        "images": [
+            {"version": one.ref.version, "digest": one.ref.digest, "keep": one.keep, "reason": one.reason}
+            for one in decisions
+        ],
+        "files": [{"kind": kind, "keep": keep, "path": str(path), "bytes": size} for kind, keep, path, size in left],
+    }
+    return Answer(document, [retention_view(decisions, dry_run=not delete), home_view(left, dry_run=not delete)])
 
 
-def rebuild(version: Version) -> None:
+def rebuild(version: Version) -> Answer:
     """Build a version's image once more, keeping nothing, and say whether it is the same or what differs."""
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.image_build import rebuild as build_again
@@ -45,8 +53,8 @@ def rebuild(version: Version) -> None:
         store = build_resources(settings).image_store
         parity = build_again(audit_log, store, version, console.print, settings)
     image = f"version {version}, {parity.ref.digest[:19]}"
+    document = {"version": version, "digest": parity.ref.digest, "differences": list(parity.differences)}
     if parity.proven:
-        console.print(f"Building {image} again gives the same in every layer and label.")
-        return
-    console.print(f"Building {image} again gives something else:", *parity.differences, sep="\n  ")
-    raise typer.Exit(1)
+        return Answer(document, [f"Building {image} again gives the same in every layer and label."])
+    said = "\n  ".join([f"Building {image} again gives something else:", *parity.differences])
+    return Answer(document, [said], exit_code=1)

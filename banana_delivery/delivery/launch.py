@@ -46,11 +46,36 @@ class Wish:
     page: Path | None = None
 
 
-def deliver_one(settings: Settings, version: str, asked: Asked, console: Console, wish: Wish) -> int:
-    """Run a job for one version, and show what it does and how it ended.
+@dataclass(frozen=True)
+class Launched:
+    """A delivery that was started.
 
-    Returns:
-        The exit code that says how; 0 if nobody waits.
+    Attributes:
+        version: MLflow model version.
+        run_id: Dagster's run.
+        url: where that is seen.
+        ended: how it ended; None if nobody waited.
+    """
+
+    version: str
+    run_id: str
+    url: str
+    ended: Ended | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command that started it; 0 if nobody waited."""
+        return self.ended.exit_code if self.ended else 0
+
+    def json(self) -> dict[str, object]:
+        """It for programs."""
+        ended = self.ended.model_dump(mode="json", include={"outcome", "reason"}) if self.ended else {}
+        started = {"version": self.version, "run_id": self.run_id, "url": self.url}
+        return {**started, "outcome": None, "reason": "", **ended, "exit_code": self.exit_code}
+
+
+def deliver_one(settings: Settings, version: str, asked: Asked, console: Console, wish: Wish) -> Launched:
+    """Run a job for one version, and show what it does and how it ended.
 
     Raises:
         DagsterError: if it was not launched, or nobody can tell how it ended.
@@ -73,7 +98,7 @@ def deliver_one(settings: Settings, version: str, asked: Asked, console: Console
     url = f"{settings.pages_url or server}/runs/{run_id}"
     say(f"Version {version}: {url}")
     if not wish.wait:
-        return 0
+        return Launched(version, run_id, url)
     # From elsewhere nobody but the pages is asked, which know of runs and not of what they see.
     steps = _steps(settings, run_id) if wish.server is None else lambda: None
     with Following(console, f"Delivering version {version}", steps, say):
@@ -81,7 +106,7 @@ def deliver_one(settings: Settings, version: str, asked: Asked, console: Console
     say(ended.sentence)
     if wish.page:
         _add(ended, wish.page, say)
-    return ended.exit_code
+    return Launched(version, run_id, url, ended)
 
 
 def _steps(settings: Settings, run_id: str) -> Steps:
@@ -100,7 +125,7 @@ def deliver_all(
     versions: Sequence[str],
     console: Console,
     wish: Wish,
-) -> int:
+) -> tuple[list[Launched], int]:
     """Run a job for one version after the other; a parked one lets the next have its turn, any other failure ends it.
 
     Args:
@@ -112,17 +137,30 @@ def deliver_all(
         wish: how.
 
     Returns:
-        The exit code of the first that was not released; 0 if all were.
+        What was started, and the exit code of the first that was not released; 0 if all were.
     """
-    codes = []
+    launched: list[Launched] = []
     for typed in versions:
-        if wish.server is not None and typed == "latest":
-            raise BadSettingsError("With --server, name the version by its number: no registry is asked from here.")
-        version = numbered(typed) if wish.server is None else typed
-        codes.append(deliver_one(settings, version, asked, console, wish))
-        if codes[-1] not in {0, CONSEQUENCES[Outcome.PARKED].exit_code}:
+        launched.append(deliver_one(settings, _version(typed, numbered, wish), asked, console, wish))
+        if launched[-1].exit_code not in {0, CONSEQUENCES[Outcome.PARKED].exit_code}:
             break
-    return next((code for code in codes if code), 0)
+    return launched, next((one.exit_code for one in launched if one.exit_code), 0)
+
+
+def would_deliver(
+    settings: Settings, numbered: Callable[[str], str], versions: Sequence[str], wish: Wish
+) -> list[tuple[str, str]]:
+    """Which versions would be delivered, and by which server, as ``deliver_all`` understands what was typed."""
+    server = settings.dagster_url if wish.server is None else checked_server(wish.server)
+    return [(_version(typed, numbered, wish), server) for typed in versions]
+
+
+def _version(typed: str, numbered: Callable[[str], str], wish: Wish) -> str:
+    if wish.server is None:
+        return numbered(typed)
+    if typed == "latest":
+        raise BadSettingsError("With --server, name the version by its number: no registry is asked from here.")
+    return typed
 
 
 def _add(ended: Ended, page: Path, say: Callable[[str], None]) -> None:

@@ -115,6 +115,17 @@ class EmbeddedStack:
                 self._await(service, progress)
         self._await_replicas(progress)
 
+    def would_start(self) -> list[str]:
+        """The processes that ``up`` would start; nothing is changed.
+
+        Raises:
+            StackError: if a port that one of them needs is taken.
+        """
+        off = {one.name for one in self.status() if not one.pid}
+        able = with_free_ports([one for one in self._processes if one.program.name in off], lambda _: None)
+        replicas = [replica.name for _, replica in self._all_replicas() if replica.name in off]
+        return [*(one.program.name for one in able), *replicas]
+
     def down(self, progress: Progress) -> None:
         """Stop everything: first what launches work, serving last. What it knows stays.
 

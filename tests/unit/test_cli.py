@@ -134,9 +134,9 @@ def test_settings_are_shown_with_where_they_come_from_and_without_secrets(
     shown = CliRunner().invoke(cli.app, ["settings"]).output
     told = json.loads(CliRunner().invoke(cli.app, ["settings", "--json"]).output)
     assert "hunter2" not in shown + json.dumps(told)
-    assert told["home"] == {"value": str(tmp_path), "set": True}
-    assert told["registry_password"] == {"value": "**********", "set": True}
-    assert told["keep_versions"] == {"value": 10, "set": False}
+    assert told["home"] == {"value": str(tmp_path), "set": True, "from": "variable"}
+    assert told["registry_password"] == {"value": "**********", "set": True, "from": "variable"}
+    assert told["keep_versions"] == {"value": 10, "set": False, "from": "default"}
     assert told.keys() == Settings.model_fields.keys()
 
 

@@ -104,10 +104,22 @@ class EmergencyRollback:
 
         def judge() -> tuple[RolloutRecord, Sides]:
             before = self.target.record(Environment.PRODUCTION)
-            sides = choose_sides(before, self._history, version=version, digest=digest, to=to, standing=self._standing)
-            return before, sides._replace(good=self._checked(before, sides.good))
+            return before, self._judged(before, version, digest, to)
 
         return self._carry_out(judge, actor, reason, run_id, CLAIM_SECONDS)
+
+    def sides(self, *, version: str = "", to: str = "") -> Sides:
+        """What ``roll_back`` would take out of production, and what would serve; nothing is changed.
+
+        Raises:
+            NothingToRollBackError: as ``roll_back`` does.
+            TargetError: if production cannot be seen.
+        """
+        return self._judged(self.target.record(Environment.PRODUCTION), version, "", to)
+
+    def _judged(self, before: RolloutRecord, version: str, digest: str, to: str) -> Sides:
+        sides = choose_sides(before, self._history, version=version, digest=digest, to=to, standing=self._standing)
+        return sides._replace(good=self._checked(before, sides.good))
 
     def _carry_out(
         self, judge: Callable[[], tuple[RolloutRecord, Sides]], actor: str, reason: str, run_id: str, seconds: float

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import pytest
 
+from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.errors import NothingToRollBackError
 from banana_delivery.policy.model import Colour, Environment, Outcome, Phase, RolloutRecord
 from banana_delivery.runs.audit_log import AuditLog
@@ -51,6 +52,21 @@ def test_it_needs_no_audit_trail_and_is_put_on_record_later(pipeline: PipelineHa
     for _ in range(2):
         pipeline.tick("reconcile")
     is_rolled_back(pipeline, second)
+
+
+def test_what_would_go_and_come_is_what_does_and_asking_changes_nothing(pipeline: PipelineHarness, second: str) -> None:
+    parts, before = pipeline.resources, production(pipeline)
+    rescue = EmergencyRollback(parts.release_target, parts.recorder, pipeline.audit_log, print, parts.image_store)
+
+    bad, good = rescue.sides()
+
+    assert good is not None
+    assert (bad.version, good.digest) == (second, before.previous.digest if before.previous else "")
+    assert (production(pipeline), pipeline.serving) == (before, second)
+    with pytest.raises(NothingToRollBackError):
+        rescue.sides(version="99")
+    pipeline.roll_back(reason="It looks wrong.")
+    assert production(pipeline).live == good
 
 
 def test_a_history_that_cannot_be_read_or_written_stops_nothing(

@@ -12,6 +12,7 @@ from banana_delivery.delivery.ending.remote import checked_server
 from banana_delivery.errors import BadSettingsError
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.outcomes import CONSEQUENCES
 from banana_delivery.quoting import in_ci_log
 from banana_delivery.settings import Settings
 
@@ -94,13 +95,16 @@ def test_of_several_the_first_that_was_not_released_says_how_it_ended(
 ) -> None:
     left, done = iter(codes), []
 
-    def one(settings: Settings, version: str, *_: object) -> int:
+    def one(settings: Settings, version: str, *_: object) -> launch.Launched:
         done.append(version)
-        return next(left)
+        code = next(left)
+        outcome = next(one for one, row in CONSEQUENCES.items() if row.exit_code == code)
+        return launch.Launched(version, "run", "url", Ended(version=version, outcome=outcome, reason="", url="url"))
 
     monkeypatch.setattr(launch, "deliver_one", one)
     asked = ("redeploy", "redeploy", ())
-    code = launch.deliver_all(
+    launched, code = launch.deliver_all(
         Settings(home=tmp_path), lambda typed: typed, asked, ["1", "2"], Console(), launch.Wish(page=None)
     )
     assert (code, len(done)) == (ends, ran)
+    assert [one.json()["exit_code"] for one in launched] == codes[:ran]
