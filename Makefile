@@ -1,7 +1,7 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
 # A target that people type says what it does behind `##`, which is what `make` shows.
 .PHONY: help demo up down wheel docs check format test test-integration test-e2e test-long chaos test-docker test-cluster test-gpu \
-        test-cluster-dagster demo-cluster lock audit bench-image bench-serving bench-prediction-log bench-scale bench-signing simulate clean
+        test-keyless test-cluster-dagster demo-cluster lock audit bench-image bench-serving bench-prediction-log bench-scale bench-signing simulate clean
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -107,6 +107,11 @@ test-cluster-dagster: .venv/.installed ## Dagster itself on that cluster
 test-gpu: .venv/.installed .gpu/.installed ## Serving on a real GPU
 	PYTHONPATH=.gpu $(BIN)/pytest tests/gpu -m gpu $(ARGS)
 
+# Outside of CI: its servers take 3 GB and some minutes at first.
+test-keyless: .venv/.installed ## Signing by an identity, with the real Fulcio, timestamp authority and cosign
+	test -x .keyless/bin/fulcio || hack/keyless/build .keyless
+	$(BIN)/pytest tests/keyless --timeout 300 $(ARGS)
+
 bench-image: .venv/.installed ## How long images take, and how large they are
 	$(BIN)/python -m benchmarks.image
 
@@ -174,4 +179,4 @@ $(UV): requirements/tools.txt
 	@touch $@
 
 clean: ## Remove what was installed and built here; what the stack knows stays
-	rm -rf .venv .uv .docs .gpu build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .uv .docs .gpu .keyless build dist .mypy_cache .ruff_cache .pytest_cache

@@ -11,13 +11,14 @@ from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import SettingsError
 
 from banana_delivery.bundle import CHECKOUT
 from banana_delivery.errors import hide
 from banana_delivery.ports import offset, port
 from banana_delivery.secrecy import quiet_logs, secrets_of
-from banana_delivery.setting_errors import PREFIX, no_json, unusable
+from banana_delivery.setting_errors import no_json, unusable
+from banana_delivery.setting_groups.signatures import SignatureSettings
 from banana_delivery.waiting import gateway_duration
 
 MOST_REPLICAS = 1000
@@ -26,8 +27,8 @@ POLICY_NAMES = ("standard", "seed", "demo")
 """The release policies that come with the product."""
 
 FILES_THAT_MAY_BE = (
-    "evidence_key_file", "cosign_key", "cosign_public_key", "model_signing_public_key", "webhook_secret_file",
-    "pages_key_file",
+    "evidence_key_file", "webhook_secret_file", "pages_key_file", "model_signing_public_key", "cosign_key",
+    "cosign_public_key", "cosign_identity_token", "cosign_certificate_chain", "cosign_timestamp_chain",
 )  # fmt: skip
 
 
@@ -36,13 +37,8 @@ def default_home(checkout: Path | None = CHECKOUT) -> Path:
     return checkout / ".banana" if checkout else user_data_path("banana-delivery", appauthor=False)
 
 
-class Settings(BaseSettings):
+class Settings(SignatureSettings):
     """The product's settings, read once per process."""
-
-    # A variable that is set to nothing is one that is not set, as `BANANA_HOME=` in a shell means it.
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, allow_inf_nan=False
-    )
 
     home: Path = Field(
         default_factory=default_home,
@@ -257,29 +253,6 @@ class Settings(BaseSettings):
         default="warn", description="What happens to an image that the database could not be asked about."
     )
     accepted_vulnerabilities: list[str] = Field(default=[], description="Ids or aliases that do not block a release.")
-
-    # Signatures of images.
-    cosign_key: Path | None = Field(
-        default=None,
-        description="Private key that signs images and what is said of them, as PEM or as cosign writes it; empty: "
-        "nothing is signed.",
-    )
-    cosign_password: SecretStr = Field(default=SecretStr(""), description="Password of that key, if it has one.")
-    cosign_kms: str = Field(
-        default="",
-        description="Key of AWS KMS that signs instead of a file, as cosign names it: `awskms:///alias/NAME`.",
-    )
-    cosign_public_key: Path | None = Field(
-        default=None,
-        description="Public keys as PEM; only what one of them signed is deployed. Empty: nobody asks for signatures.",
-    )
-
-    # Signatures of models.
-    model_signing_public_key: Path | None = Field(
-        default=None,
-        description="Public keys as PEM; only a `best.pt` that one of them signed is delivered, by a `model.sig` "
-        "beside it (OpenSSF model signing). Empty: nobody asks for it.",
-    )
 
     # Evidence.
     evidence_key_file: Path | None = Field(

@@ -76,7 +76,9 @@ BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 def settings_page(settings: type[BaseModel] = Settings) -> str:
     """The whole page, as Markdown."""
-    rows = [_row(name, field) for name, field in settings.model_fields.items()]
+    own = settings.__annotations__  # What it inherits comes last.
+    ordered = sorted(settings.model_fields.items(), key=lambda one: one[0] not in own)
+    rows = [_row(name, field) for name, field in ordered]
     table = ["| variable | default | value | meaning |", "|---|---|---|---|", *rows]
     return INTRODUCTION + "\n".join(table) + "\n" + ELSEWHERE
 

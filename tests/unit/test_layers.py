@@ -20,7 +20,19 @@ LAYERS = (
     {"embedded", "export"},
     {"targets", "images", "model_registry", "evaluation", "notifications", "policies", "telemetry"},
     {"policy", "sample_data"},
-    {"settings", "setting_errors", "ports", "names", "errors", "files", "waiting", "bundle", "quoting", "secrecy"},
+    {
+        "settings",
+        "setting_groups",
+        "setting_errors",
+        "ports",
+        "names",
+        "errors",
+        "files",
+        "waiting",
+        "bundle",
+        "quoting",
+        "secrecy",
+    },
 )
 """From the top down. Packages of one layer do not know each other, but in the last, which holds single files."""
 HOMES = {

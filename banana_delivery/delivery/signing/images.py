@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from banana_delivery.delivery.signing.identities import keyless_signer, keyless_trust
 from banana_delivery.errors import BadSettingsError, GateError
 from banana_delivery.images.base import ImageStore
 from banana_delivery.images.supply_chain import kms
 from banana_delivery.images.supply_chain.attachments import AttachmentKind
-from banana_delivery.images.supply_chain.keys import Signer, signing_key, verifying_keys
-from banana_delivery.images.supply_chain.signatures import attestation, is_signed, signature, statements
+from banana_delivery.images.supply_chain.keyless.signer import FULCIO_SETTING
+from banana_delivery.images.supply_chain.keys import Signer, Verifier, signing_key, verifying_keys
+from banana_delivery.images.supply_chain.signatures import attestation, doubts, is_signed, signature, statements
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.settings import Settings
+
+_ASKING = "BANANA_COSIGN_PUBLIC_KEY or BANANA_COSIGN_CERTIFICATE_IDENTITY lets"
+_TOLD = 3
+"""Doubts in a sentence, at most."""
 
 
 @dataclass
@@ -34,17 +40,17 @@ class ImageSigner:
         """What signs.
 
         Raises:
-            BadSettingsError: if a key is named that cannot be used, or two are.
-            ImageError: if the service that has it does not answer.
+            BadSettingsError: if something is named that cannot be used, or more than one.
+            ImageError: if the service that has the key does not answer.
         """
-        file, service = self.settings.cosign_key, self.settings.cosign_kms
-        if file and service:
-            raise BadSettingsError(
-                f"BANANA_COSIGN_KEY and {kms.SETTING} name a key each; unset the one that is not to sign."
-            )
+        file, service, keyless = self.settings.cosign_key, self.settings.cosign_kms, keyless_signer(self.settings)
+        named = {"BANANA_COSIGN_KEY": file, kms.SETTING: service, FULCIO_SETTING: keyless}
+        several = [setting for setting, value in named.items() if value]
+        if len(several) > 1:
+            raise BadSettingsError(f"{' and '.join(several)} name what signs, each another; unset what is not to sign.")
         if service:
             return kms.kms_key(service)
-        return signing_key(file, self.settings.cosign_password.get_secret_value()) if file else None
+        return signing_key(file, self.settings.cosign_password.get_secret_value()) if file else keyless
 
     @property
     def name(self) -> str:
@@ -96,13 +102,30 @@ def refuse_unsigned(store: ImageStore, ref: ImageRef, settings: Settings) -> Non
         ImageError: if the store does not say.
         BadSettingsError: if their keys cannot be read.
     """
-    if settings.cosign_public_key is None:
+    believed = _believed(settings)
+    if not believed:
         return
-    keys = verifying_keys(settings.cosign_public_key)
-    if is_signed(ref, store.attached(ref, AttachmentKind.SIGNATURE), keys):
-        return
+    there, why = store.attached(ref, AttachmentKind.SIGNATURE), list[str]()
+    for by in believed:
+        told = list(doubts(ref, there, by))
+        if "" in told:
+            return
+        why += told
+    names = " or ".join(by.names for by in believed)
+    others = f" What lies beside it does not count: {'; '.join(list(dict.fromkeys(why))[:_TOLD])}." if why else ""
+    how = "--key ..." if settings.cosign_public_key else "--fulcio-url ... --timestamp-server-url ..."
     raise GateError(
-        f"The image {ref.pinned} bears no signature of {keys.names}, and BANANA_COSIGN_PUBLIC_KEY lets nothing else be "
-        "deployed. Deliver its version where BANANA_COSIGN_KEY or BANANA_COSIGN_KMS is set, or sign it if you know it: "
-        f"cosign sign --key ... --tlog-upload=false {ref.pinned}"
+        f"The image {ref.pinned} bears no signature of {names}, and {_ASKING} nothing else be deployed.{others} "
+        f"Deliver its version where BANANA_COSIGN_KEY, {kms.SETTING} or {FULCIO_SETTING} is set, or sign it if you "
+        f"know it: cosign sign {how} --tlog-upload=false {ref.pinned}"
     )
+
+
+def _believed(settings: Settings) -> list[Verifier]:
+    """Whose signatures are asked for; any of them will do, so that one can take another's place.
+
+    Raises:
+        BadSettingsError: if what the settings name cannot be used.
+    """
+    keys, identity = settings.cosign_public_key, keyless_trust(settings)
+    return [*([verifying_keys(keys)] if keys else []), *([identity] if identity else [])]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -27,8 +28,47 @@ _PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", 
 
 
 @dataclass(frozen=True)
+class Proof:
+    """What lies beside a signature.
+
+    Attributes:
+        notes: the annotations of the document that has it.
+        stamped: what a timestamp among them is over: the signature, or the envelope that it is in.
+    """
+
+    notes: Mapping[str, str] = field(default_factory=dict)
+    stamped: bytes = b""
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A signature that was made.
+
+    Attributes:
+        signature: its bytes, as cosign writes them.
+        notes: annotations by which it can be verified, beside the key.
+    """
+
+    signature: bytes
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Verifier(Protocol):
+    """Whose signatures are believed."""
+
+    def doubt(self, content: bytes, signature: bytes, proof: Proof) -> str:
+        """Why this is no signature of the content that is believed; empty if it is one."""
+        ...
+
+    @property
+    def names(self) -> str:
+        """What a person calls them."""
+        ...
+
+
+@dataclass(frozen=True)
 class VerifyingKeys:
-    """Whose signatures are believed.
+    """Keys whose signatures are believed.
 
     Attributes:
         keys: any of them will do, so that a key can be replaced.
@@ -40,6 +80,11 @@ class VerifyingKeys:
         """Whether one of the keys signed this content."""
         return any(_is_by(key, content, signature) for key in self.keys)
 
+    def doubt(self, content: bytes, signature: bytes, proof: Proof) -> str:
+        """Why this is no signature of the content by one of them; empty if it is one."""
+        del proof  # A key needs none.
+        return "" if self.verifies(content, signature) else "another key signed it, or something else"
+
     @property
     def names(self) -> str:
         """What a person calls them."""
@@ -49,16 +94,20 @@ class VerifyingKeys:
 class Signer(Protocol):
     """What signs, wherever its private half is."""
 
-    def sign(self, content: bytes) -> bytes:
-        """A signature of the content, as cosign writes it.
+    def sign(self, content: bytes, stamped: Callable[[bytes], bytes] = bytes) -> Signed:
+        """A signature of the content.
+
+        Args:
+            content: what is signed.
+            stamped: what of the signature gets a timestamp, where one is made: the bytes that it is kept in.
 
         Raises:
-            ImageError: if a service has the key and does not sign.
+            ImageError: if a service has the key, or says whose it is, and does not.
         """
         ...
 
     @property
-    def public(self) -> VerifyingKeys:
+    def public(self) -> Verifier:
         """What verifies its signatures."""
         ...
 
@@ -78,9 +127,10 @@ class SigningKey:
 
     secret: EllipticCurvePrivateKey
 
-    def sign(self, content: bytes) -> bytes:
-        """A signature of the content, as cosign writes it."""
-        return self.secret.sign(content, _ALGORITHM)
+    def sign(self, content: bytes, stamped: Callable[[bytes], bytes] = bytes) -> Signed:
+        """A signature of the content."""
+        del stamped  # A key counts as long as somebody believes it.
+        return Signed(self.secret.sign(content, _ALGORITHM))
 
     @property
     def public(self) -> VerifyingKeys:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 
 from banana_delivery.errors import BadSettingsError, ImageError
-from banana_delivery.images.supply_chain.keys import VerifyingKeys, name_of
+from banana_delivery.images.supply_chain.keys import Signed, VerifyingKeys, name_of
 
 SETTING = "BANANA_COSIGN_KMS"
 _URI = re.compile(
@@ -45,12 +45,13 @@ class KmsKey:
     key: str
     public_key: EllipticCurvePublicKey
 
-    def sign(self, content: bytes) -> bytes:
+    def sign(self, content: bytes, stamped: Callable[[bytes], bytes] = bytes) -> Signed:
         """A signature of the content; only its sha256 is sent.
 
         Raises:
             ImageError: if the service does not sign, or what it answers is no signature by this key.
         """
+        del stamped  # A key counts as long as somebody believes it.
         digest = hashlib.sha256(content).digest()
         answer = _asked(
             lambda: self.client.sign(
@@ -63,7 +64,7 @@ class KmsKey:
             raise ImageError(
                 f"What {SETTING} names answered is no signature by {self.name}; nothing is signed with it."
             )
-        return bytes(signature)
+        return Signed(bytes(signature))
 
     @property
     def public(self) -> VerifyingKeys:

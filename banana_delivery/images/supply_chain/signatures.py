@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from banana_delivery.images.supply_chain.attachments import Attachment, canonical
-from banana_delivery.images.supply_chain.keys import Signer, VerifyingKeys
+from banana_delivery.images.supply_chain.keys import Proof, Signer, Verifier
 from banana_delivery.images.supply_chain.sbom import image_name
 from banana_delivery.policy.model import ImageRef
 
@@ -37,12 +37,21 @@ def signature(ref: ImageRef, key: Signer) -> Attachment:
             "optional": None,
         }
     )
-    return Attachment(content, SIMPLE_SIGNING, {SIGNATURE: base64.b64encode(key.sign(content)).decode()})
+    signed = key.sign(content)
+    return Attachment(content, SIMPLE_SIGNING, {SIGNATURE: _text(signed.signature), **signed.notes})
 
 
-def is_signed(ref: ImageRef, parts: Iterable[Attachment], keys: VerifyingKeys) -> bool:
-    """Whether one of the documents is a signature of this very image by one of the keys."""
-    return any(_is_of(ref, part.content) and keys.verifies(part.content, _signature_of(part)) for part in parts)
+def is_signed(ref: ImageRef, parts: Iterable[Attachment], by: Verifier) -> bool:
+    """Whether one of the documents is a signature of this very image that is believed."""
+    return any(not doubt for doubt in doubts(ref, parts, by))
+
+
+def doubts(ref: ImageRef, parts: Iterable[Attachment], by: Verifier) -> Iterator[str]:
+    """Why each signature of this very image is not believed; empty for one that is."""
+    for part in parts:
+        if _is_of(ref, part.content):
+            signed = _signature_of(part)
+            yield by.doubt(part.content, signed, Proof(part.annotations, signed))
 
 
 def attestation(ref: ImageRef, kind: str, predicate: Mapping[str, Any], key: Signer) -> Attachment:
@@ -62,22 +71,29 @@ def attestation(ref: ImageRef, kind: str, predicate: Mapping[str, Any], key: Sig
             "predicate": predicate,
         }
     )
-    envelope = {
-        "payloadType": IN_TOTO,
-        "payload": base64.b64encode(statement).decode(),
-        "signatures": [{"keyid": "", "sig": base64.b64encode(key.sign(authenticated(statement))).decode()}],
-    }
-    return Attachment(canonical(envelope), DSSE, {SIGNATURE: "", "predicateType": kind})
+
+    def envelope(made: bytes) -> bytes:
+        document = {
+            "payloadType": IN_TOTO,
+            "payload": _text(statement),
+            "signatures": [{"keyid": "", "sig": _text(made)}],
+        }
+        return canonical(document)
+
+    signed = key.sign(authenticated(statement), envelope)
+    notes = {SIGNATURE: "", "predicateType": kind, **signed.notes}
+    return Attachment(envelope(signed.signature), DSSE, notes)
 
 
-def statements(ref: ImageRef, parts: Iterable[Attachment], keys: VerifyingKeys) -> Iterator[tuple[str, Any]]:
-    """Type and predicate of every statement about this very image that one of the keys signed, in their order."""
+def statements(ref: ImageRef, parts: Iterable[Attachment], by: Verifier) -> Iterator[tuple[str, Any]]:
+    """Type and predicate of every statement about this very image whose signature is believed, in their order."""
     for part in parts:
         try:
             envelope = json.loads(part.content)
             body = base64.b64decode(envelope["payload"], validate=True)
             signed = [base64.b64decode(one["sig"], validate=True) for one in envelope["signatures"]]
-            if envelope["payloadType"] != IN_TOTO or not any(keys.verifies(authenticated(body), one) for one in signed):
+            told, proof = authenticated(body), Proof(part.annotations, part.content)
+            if envelope["payloadType"] != IN_TOTO or all(by.doubt(told, one, proof) for one in signed):
                 continue
             statement = json.loads(body)
             subjects = [f"sha256:{one['digest'].get('sha256')}" for one in statement["subject"]]
@@ -95,6 +111,10 @@ def authenticated(body: bytes) -> bytes:
 def _reference(ref: ImageRef) -> str:
     """A repository as cosign names it; of a folder of images its name alone."""
     return image_name(ref) if ref.repository.startswith("/") else ref.repository
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def _is_of(ref: ImageRef, content: bytes) -> bool:

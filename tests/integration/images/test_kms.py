@@ -165,7 +165,7 @@ def test_cosign_verifies_its_signature(account: Any, tmp_path: Path) -> None:
     key = made(account, ALIAS)
     blob, signature, public = tmp_path / "blob", tmp_path / "blob.sig", public_file(account, key, tmp_path)
     blob.write_bytes(b"content")
-    signature.write_bytes(base64.b64encode(kms_key(f"awskms:///{ALIAS}").sign(b"content")))
+    signature.write_bytes(base64.b64encode(kms_key(f"awskms:///{ALIAS}").sign(b"content").signature))
 
     told = subprocess.run(
         [*["cosign", "verify-blob", "--insecure-ignore-tlog", "--key"], public, "--signature", signature, blob],
@@ -184,7 +184,7 @@ def test_an_alias_that_is_moved_between_two_questions_changes_nobodys_signature(
 
     made(account, ALIAS)
 
-    assert key.public.verifies(b"content", key.sign(b"content"))
+    assert key.public.verifies(b"content", key.sign(b"content").signature)
     assert kms_key(f"awskms:///{ALIAS}").name != key.name
 
 
@@ -302,5 +302,5 @@ def test_a_service_that_does_not_answer_is_no_fault_of_the_settings(
 def test_two_keys_are_one_too_many(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, cosign_key=key_pair(tmp_path, "ours")[0], cosign_kms=f"awskms:///{ALIAS}")
 
-    with pytest.raises(BadSettingsError, match="unset the one"):
+    with pytest.raises(BadSettingsError, match="unset what is not to sign"):
         _ = ImageSigner(FakeImages(), settings).key

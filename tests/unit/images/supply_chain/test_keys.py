@@ -57,8 +57,8 @@ def test_a_key_that_cosign_encrypted_signs_what_its_public_half_verifies(write: 
     keys = verifying_keys(FIXTURES / "cosign.pub")
 
     assert key.name == keys.names
-    assert keys.verifies(b"content", key.sign(b"content"))
-    assert not keys.verifies(b"other content", key.sign(b"content"))
+    assert keys.verifies(b"content", key.sign(b"content").signature)
+    assert not keys.verifies(b"other content", key.sign(b"content").signature)
     assert not keys.verifies(b"content", b"")
 
 
@@ -157,7 +157,7 @@ def test_several_public_keys_count_each_so_that_one_can_be_replaced(write: Write
 
     signed = {name: signing_key(write(private(key))) for name, key in {"old": old, "new": new, "other": other}.items()}
 
-    assert {name: keys.verifies(b"1", key.sign(b"1")) for name, key in signed.items()} == {
+    assert {name: keys.verifies(b"1", key.sign(b"1").signature) for name, key in signed.items()} == {
         "old": True,
         "new": True,
         "other": False,
