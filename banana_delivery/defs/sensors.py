@@ -15,6 +15,7 @@ import dagster as dg
 from banana_delivery.defs.jobs import digest_to_roll_back
 from banana_delivery.defs.staging import Looking, rest_of_delivery
 from banana_delivery.delivery.deciding.by_page import TRIGGER, ByPage, desk_of
+from banana_delivery.delivery.evidence.watched import watched_metrics
 from banana_delivery.delivery.observing.survey import refresh
 from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt, tell_what_was_not_told
 from banana_delivery.delivery.recovery import Recovery
@@ -26,6 +27,7 @@ from banana_delivery.delivery.upkeep.room import Room
 from banana_delivery.delivery.watch import act_on, assess_held, assess_production, leave_alone, traffic_with_control
 from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, TargetError
 from banana_delivery.evaluation.base import Evaluator
+from banana_delivery.evaluation.own_metrics.base import MetricSource
 from banana_delivery.images.base import ImageStore
 from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.model_registry.webhooks.bell import Bell
@@ -191,6 +193,7 @@ def production_watch(
     settings: dg.ResourceParam[Settings],
     release_target: dg.ResourceParam[ReleaseTarget],
     evaluator: dg.ResourceParam[Evaluator],
+    metric_source: dg.ResourceParam[MetricSource],
     image_store: dg.ResourceParam[ImageStore],
     clock: dg.ResourceParam[Clock],
     recorder: dg.ResourceParam[AttemptRecorder],
@@ -205,7 +208,7 @@ def production_watch(
     except TargetError as error:
         return dg.SkipReason(f"Production does not answer: {error}")
     rules = Rules.kept(production.rules)  # By which it was released, whatever the file says by now.
-    plan = rules.plan if rules else recorder.policy_file.plan_in_any_case
+    plan = rules.plan_of_limits if rules else recorder.policy_file.plan_in_any_case
     if production.phase is Phase.DRIFTED:
         held = assess_held(production, snapshot, context.cursor, plan)
         context.update_cursor(held.cursor)
@@ -213,7 +216,12 @@ def production_watch(
             recorder.publisher.notifier.send(held_version_fails(settings.model_name, production, version, reason))
         return dg.SkipReason(" ".join(held.failing.values()) or f"Production is held: {production.note}")
     assess = partial(
-        assess_production, production, cursor=context.cursor, plan=plan, warm_seconds=settings.warm_seconds
+        assess_production,
+        production,
+        cursor=context.cursor,
+        plan=plan,
+        warm_seconds=settings.warm_seconds,
+        own=watched_metrics(rules, metric_source, production),
     )
     watched = assess(snapshot)
     if watched.reason:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
+from banana_delivery.delivery.evidence.watched import WatchedMetrics
 from banana_delivery.delivery.lease import TIDIERS
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.delivery.traffic_shift import probing
@@ -15,6 +16,7 @@ from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.notifications.alarms import only_observed, rollback_failed, wrong_release
 from banana_delivery.policy.hindsight.observing import by_evidence, nobody_answers
 from banana_delivery.policy.model import Environment, RolloutRecord, StoredRecord, TrafficSnapshot
+from banana_delivery.policy.own_metrics.judging import MetricState
 from banana_delivery.policy.rollout.analysis import StepState, begin_step
 from banana_delivery.policy.rollout.decision import CONTROL_RATE, StepVerdict, assess_step
 from banana_delivery.policy.rollout.plan import DAY_SECONDS, Plan, release_steps
@@ -36,6 +38,7 @@ class _Cursor(StoredRecord):
     state: StepState | None
     failing: int = 0
     starts: int = 1
+    own: dict[str, MetricState] = Field(default_factory=dict)
 
 
 class _HeldCursor(StoredRecord):
@@ -77,7 +80,12 @@ class HeldColours:
 
 
 def assess_production(
-    record: RolloutRecord, snapshot: TrafficSnapshot, cursor: str | None, plan: Plan, warm_seconds: float = 0.0
+    record: RolloutRecord,
+    snapshot: TrafficSnapshot,
+    cursor: str | None,
+    plan: Plan,
+    warm_seconds: float = 0.0,
+    own: WatchedMetrics | None = None,
 ) -> Watched:
     """Judge the active colour as the watch step of a release does, for as long as the one before it is warm.
 
@@ -85,8 +93,9 @@ def assess_production(
         record: of production.
         snapshot: the counters now.
         cursor: what the last look returned.
-        plan: by which it was released.
+        plan: by which it was released, with what of alpha is its own limits'.
         warm_seconds: how long the release before it stays warm.
+        own: the team's own metrics; None without any.
     """
     if record.owner in TIDIERS:
         # It is theirs for seconds, and no other release serves by that: what was seen so far goes on to count.
@@ -99,18 +108,21 @@ def assess_production(
     plan = for_start(as_one_watch(plan, warm_seconds), kept.starts)
     state = kept.state or begin_step(plan, release_steps(plan)[-1], snapshot)
     judgement, state = assess_step(plan, state, snapshot, record.active, record.live.digest)
+    measured: dict[str, MetricState] = {}
+    if own:
+        judgement, measured = own.assess(judgement, state, kept.own, for_start(own.rules.plan, kept.starts))
     if judgement.verdict is StepVerdict.FAIL and not judgement.wrong_release:
-        again = kept.replace(state=None, failing=kept.failing + 1)
+        again = kept.replace(state=None, own={}, failing=kept.failing + 1)
         # A router goes on counting where there is nobody to ask, so that this looks like evidence as well.
         counted = by_evidence(judgement) and not nobody_answers(state, record.active)
         return Watched(
             again.model_dump_json(), judgement.reason, judgement.reason, failing=again.failing, by_evidence=counted
         )
     if judgement.verdict is not StepVerdict.CONTINUE:
-        anew = kept.replace(state=None, failing=0, starts=kept.starts + (not judgement.wrong_release))
+        anew = kept.replace(state=None, own={}, failing=0, starts=kept.starts + (not judgement.wrong_release))
         stranger = judgement.reason if judgement.wrong_release else ""
         return Watched(anew.model_dump_json(), "", judgement.reason, stranger)
-    return Watched(kept.replace(state=state).model_dump_json(), "", judgement.reason)
+    return Watched(kept.replace(state=state, own=measured).model_dump_json(), "", judgement.reason)
 
 
 def as_one_watch(plan: Plan, warm_seconds: float) -> Plan:

@@ -21,7 +21,7 @@ from banana_delivery.policy.gate import Approvers
 from banana_delivery.policy.hindsight.would_have import Mode
 from banana_delivery.policy.model import Model, StoredRecord
 from banana_delivery.policy.own_metrics.judging import plan_beside
-from banana_delivery.policy.own_metrics.metric import MOST_METRICS, OwnMetric
+from banana_delivery.policy.own_metrics.metric import MOST_METRICS, OwnMetric, Usual
 from banana_delivery.policy.performance import PerformanceMargins
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.rollout.plan import Plan, PolicyStamp
@@ -106,6 +106,7 @@ class Rules(StoredRecord):
         plan: the rollout plan.
         metrics: the team's own.
         mode: whether it acts by the evidence.
+        usual: how what served before stood by each metric while it had users, by name; from the promotion on.
     """
 
     run_id: str
@@ -113,6 +114,7 @@ class Rules(StoredRecord):
     plan: Plan
     metrics: tuple[OwnMetric, ...] = ()
     mode: Mode = Mode.ACT
+    usual: dict[str, Usual] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

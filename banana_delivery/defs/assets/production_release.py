@@ -175,6 +175,8 @@ class _Release:
             return
         if report.ref.digest == self.ref.digest and report.against.digest == before.live.digest:
             shift.paired, shift.tried = report.traffic.paired, report.traffic.tried
+            if shift.own:
+                shift.own.usual = {seen.name: seen.active for seen in report.traffic.own}
 
     @property
     def _plan(self) -> Plan:
@@ -201,7 +203,7 @@ class _Release:
     def _promote(self, before: RolloutRecord, shift: TrafficShift, guard: RollbackGuard) -> None:
         """The candidate becomes the active colour; the one before it stays warm for a while."""
         scale_down_at = self.clock.time() + self.run.settings.warm_seconds
-        facts = {
+        facts: dict[str, object] = {
             "active": before.idle,
             "candidate": None,
             "scale_down_at": scale_down_at,
@@ -209,6 +211,8 @@ class _Release:
             "rolled_back": "",
             "promoted_by": self.run.run_id,
         }
+        if shift.own and shift.own.metrics:
+            facts["rules"] = self.rules.replace(usual=shift.own.known_usual()).model_dump_json()
         shift.retry(lambda: self.lease.enter(Phase.PROMOTING, **facts))
         guard.disarm()
 

@@ -10,8 +10,16 @@ from dataclasses import dataclass, field
 from banana_delivery.evaluation.own_metrics.base import MetricSource
 from banana_delivery.policy.model import Colour, ImageRef, RolloutRecord
 from banana_delivery.policy.own_metrics.joining import joined
-from banana_delivery.policy.own_metrics.judging import MetricState, begun_anew, is_judged, judged, measured, threshold
-from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric
+from banana_delivery.policy.own_metrics.judging import (
+    MetricState,
+    begun_anew,
+    is_judged,
+    judged,
+    measured,
+    threshold,
+    usual_after,
+)
+from banana_delivery.policy.own_metrics.metric import UNKNOWN, Measurement, OwnMetric, Usual
 from banana_delivery.policy.rollout.analysis import StepState
 from banana_delivery.policy.rollout.decision import StepAssessment
 from banana_delivery.policy.rollout.plan import Plan
@@ -47,6 +55,7 @@ class OwnMetrics:
         names: what placeholders stand for, by colour: of the candidate first, then of the active release.
         states: of each within the step, by name.
         latest: what was answered last, by name: for whoever keeps what was looked at.
+        usual: how the active release stood by each while it had users, by name.
     """
 
     metrics: tuple[OwnMetric, ...]
@@ -55,7 +64,9 @@ class OwnMetrics:
     names: tuple[Mapping[str, str], ...]
     states: dict[str, MetricState] = field(default_factory=dict)
     latest: dict[str, Answered] = field(default_factory=dict)
+    usual: dict[str, Usual] = field(default_factory=dict)
     _asked: dict[str, _Question] = field(default_factory=dict)
+    _alone: bool = True
 
     def begin(self) -> tuple[OwnMetric, ...]:
         """A step begins, or the same one anew after a trial: what was measured before says nothing about it.
@@ -63,14 +74,23 @@ class OwnMetrics:
         Returns:
             What is asked for in it.
         """
+        self.usual = self.known_usual()
         self.states, self.latest, self._asked = {}, {}, {}
         return self.metrics
+
+    def known_usual(self) -> dict[str, Usual]:
+        """How the active release stood by each metric until now, by name."""
+        if self._alone:
+            return self.usual
+        new = {name: usual_after(state.replace(usual=self._usual_of(name))) for name, state in self.states.items()}
+        return {**self.usual, **new}
 
     def assess(self, judgement: StepAssessment, state: StepState) -> StepAssessment:
         """An assessment with what the metrics say; those that are due are asked beside it."""
         if not self.metrics:
             return judgement
         self.latest = {}
+        self._alone = state.step.weight == 100
         wanted = [one for one in self.metrics if is_judged(one, state.step, first=len(self.names) < 2)]
         for metric in wanted:
             self._ask_if_due(metric, state.whole_seconds)
@@ -111,8 +131,12 @@ class OwnMetrics:
         self.states[metric.name] = measured(metric, state.step, before, asked.seconds, ours, theirs)
 
     def _known(self, metric: OwnMetric, state: StepState) -> MetricState:
-        known, since = self.states.get(metric.name, MetricState()), state.before_seconds
+        first = MetricState(usual=self._usual_of(metric.name) if self._alone else UNKNOWN)
+        known, since = self.states.get(metric.name, first), state.before_seconds
         return known if known.since == since else begun_anew(known, since)
+
+    def _usual_of(self, name: str) -> Usual:
+        return self.usual.get(name, UNKNOWN)
 
 
 def own_metrics(
@@ -128,9 +152,10 @@ def own_metrics(
         ref: the candidate.
     """
     live = production.live
-    names = [_names(production.idle, ref), *([_names(production.idle.other, live)] if live else [])]
+    names = [names_of(production.idle, ref), *([names_of(production.idle.other, live)] if live else [])]
     return OwnMetrics(metrics, source, plan, tuple(names))
 
 
-def _names(colour: Colour, image: ImageRef) -> dict[str, str]:
+def names_of(colour: Colour, image: ImageRef) -> dict[str, str]:
+    """What placeholders stand for."""
     return {"colour": str(colour), "digest": image.digest, "version": image.version}

@@ -15,7 +15,15 @@ import math
 from enum import StrEnum
 
 from banana_delivery.policy.model import Model, StoredModel
-from banana_delivery.policy.own_metrics.metric import Measurement, MetricKind, OwnMetric, OwnSeen, usable
+from banana_delivery.policy.own_metrics.metric import (
+    UNKNOWN,
+    Measurement,
+    MetricKind,
+    OwnMetric,
+    OwnSeen,
+    Usual,
+    usable,
+)
 from banana_delivery.policy.rollout import e_values
 from banana_delivery.policy.rollout.active import Part, breaks
 from banana_delivery.policy.rollout.plan import Plan, Step, all_steps
@@ -69,6 +77,7 @@ class MetricState(StoredModel):
         streak: measurements in a row that fail.
         shared: measurements in a row that fail with the active release's.
         trouble: why the latest measurement cannot be used; empty if it can.
+        usual: how the active release stood in the steps before, where it has no users in this one.
     """
 
     ours: Measurement = Measurement()
@@ -82,6 +91,7 @@ class MetricState(StoredModel):
     streak: int = 0
     shared: int = 0
     trouble: str = ""
+    usual: Usual = UNKNOWN
 
 
 class MetricVerdict(Model):
@@ -158,6 +168,13 @@ def begun_anew(state: MetricState, since: float) -> MetricState:
     return state.replace(since=since, counted=Counted(), active=Counted(), starts=())
 
 
+def usual_after(state: MetricState) -> Usual:
+    """How the active release stood by a metric, after a step in which it had users."""
+    before, latest = state.usual, state.theirs
+    known = latest.value if not latest.trouble and usable(latest.value) else before.value
+    return Usual(bad=before.bad + state.active.bad, judged=before.judged + state.active.judged, value=known)
+
+
 def judged(
     metric: OwnMetric, state: MetricState, seconds: float, needed: float, ceiling_seconds: float
 ) -> MetricVerdict:
@@ -231,8 +248,9 @@ def _compared(metric: OwnMetric, state: MetricState) -> MetricState:
         value /= theirs
     assert value is not None
     fails = metric.fails(value)
-    excused = metric.kind is MetricKind.VALUE and not state.theirs.trouble and usable(theirs)
-    together = fails and excused and theirs is not None and metric.fails(theirs)
+    known = [None if state.theirs.trouble else theirs, state.usual.value]
+    figures = [one for one in known if one is not None and usable(one)]
+    together = fails and metric.kind is MetricKind.VALUE and any(map(metric.fails, figures))
     return state.replace(
         value=value,
         streak=state.streak + 1 if fails and not together else 0,
@@ -262,8 +280,8 @@ def _standing(metric: OwnMetric, state: MetricState, evidence: float, needed: fl
 
 def _active_breaks(metric: OwnMetric, state: MetricState) -> bool:
     rate = state.counted.bad / state.counted.judged
-    theirs = Part(bad=math.floor(state.active.bad), judged=math.ceil(state.active.judged))
-    return rate > metric.limit and breaks(theirs, metric.limit, min(rate, 1.0))
+    parts = [Part(bad=math.floor(one.bad), judged=math.ceil(one.judged)) for one in (state.active, state.usual)]
+    return rate > metric.limit and any(breaks(theirs, metric.limit, min(rate, 1.0)) for theirs in parts)
 
 
 def _evidence(metric: OwnMetric, state: MetricState) -> float:
@@ -284,7 +302,8 @@ def _verdict(
     metric: OwnMetric, state: MetricState, standing: Standing, evidence: float, needed: float, trouble: str
 ) -> MetricVerdict:
     said, share = _said(metric, state, evidence, needed)
-    seen = OwnSeen(name=metric.name, said=trouble or said, share=round(share, 3), tested=metric.counts)
+    active = usual_after(state)
+    seen = OwnSeen(name=metric.name, said=trouble or said, share=round(share, 3), tested=metric.counts, active=active)
     return MetricVerdict(standing=standing, reason=_reason(metric, standing, said, trouble), seen=seen)
 
 

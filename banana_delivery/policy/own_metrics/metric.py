@@ -186,6 +186,23 @@ class Measurement(StoredModel):
     trouble: str = ""
 
 
+class Usual(StoredModel):
+    """How the active release stood by a metric while it had users: with 100 % for the candidate it has none to tell.
+
+    Attributes:
+        bad: of counters, how much was on the wrong side.
+        judged: of so much.
+        value: otherwise its latest figure; None if there was none.
+    """
+
+    bad: float = 0.0
+    judged: float = 0.0
+    value: float | None = None
+
+
+UNKNOWN = Usual()
+
+
 class OwnSeen(StoredModel):
     """How a team's metric stood at the end of a step.
 
@@ -194,12 +211,14 @@ class OwnSeen(StoredModel):
         said: one clause with its figures.
         share: how much of what turns the candidate back was there; 1 does.
         tested: whether alpha covers it; otherwise it is a threshold.
+        active: how the active release stood by it until then.
     """
 
     name: str
     said: str
     share: float
     tested: bool
+    active: Usual = UNKNOWN
 
 
 def named(text: str, names: Mapping[str, str]) -> str:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
 import pytest
 
+from banana_delivery.delivery.evidence.watched import watched_metrics
 from banana_delivery.delivery.watch import Watched, as_one_watch, assess_production, for_start
+from banana_delivery.evaluation.own_metrics.fake import FakeMetrics
+from banana_delivery.policies.document import Rules
 from banana_delivery.policies.reading import PLANS
 from banana_delivery.policy.model import Deployment, Environment, ImageRef, Phase, RolloutRecord
+from banana_delivery.policy.own_metrics.metric import Measurement, Usual
 from banana_delivery.policy.rollout.plan import Limit, Plan, Step, alpha_share, release_steps, windows
+from tests.unit.policy.own_metrics.metrics import SHARE, metric
 from tests.unit.policy.rollout.scene import BLUE, DIGEST, GREEN, USER, Scene
 
 STANDARD = PLANS["standard"]
@@ -27,6 +33,8 @@ class Promoted:
     cursor: str | None = None
     owner: str | None = None
     rng: Random = field(default_factory=lambda: Random(4))
+    rules: Rules | None = None
+    bad: float = 0.05
 
     def look(self, failing: float = 0.001, users: int = 25) -> str:
         """Why it would be rolled back after some more requests of users; empty if it would not."""
@@ -46,9 +54,16 @@ class Promoted:
             deployments={GREEN: Deployment(image=LIVE, replicas=2)},
             scale_down_at=1.0,
         )
-        seen = assess_production(record, self.scene.snapshot(), self.cursor, STANDARD, WARM_SECONDS)
+        own = watched_metrics(self.rules, FakeMetrics(self.says), record)
+        seen = assess_production(record, self.scene.snapshot(), self.cursor, STANDARD, WARM_SECONDS, own)
         self.cursor = seen.cursor
         return seen
+
+    def says(self, name: str, names: Mapping[str, str]) -> Measurement:
+        """A counter of which a share is bad, of the release that has the users."""
+        del name
+        total = 40 * (self.scene.now - 1000) if names["colour"] == "green" else 0.0
+        return Measurement(value=self.bad * total, total=total)
 
 
 def test_it_never_begins_anew_while_the_release_before_is_warm() -> None:
@@ -109,3 +124,27 @@ def test_all_its_tests_together_spend_no_more_than_alpha(plan: Plan, warm_second
 
 def test_were_it_ever_begun_anew_all_its_starts_would_spend_two_alphas_at_most() -> None:
     assert 1.9 < sum(for_start(STANDARD, start).alpha for start in range(1, 60)) / STANDARD.alpha <= 2
+
+
+@pytest.mark.parametrize(
+    ("bad", "usual", "goes"),
+    [(0.05, None, False), (0.6, None, True), (0.6, Usual(bad=600, judged=1000), False)],
+    ids=["fine", "fails", "failed before, too"],
+)
+def test_it_goes_by_what_the_team_measures_and_excuses_what_was_so_before(
+    bad: float, usual: Usual | None, goes: bool
+) -> None:
+    one = metric(SHARE)
+    known = {one.name: usual} if usual else {}
+    rules = Rules(run_id="r", digest=DIGEST, plan=STANDARD, metrics=(one,), usual=known)
+    promoted = Promoted(rules=rules, bad=bad)
+    said = [promoted.look() for _ in range(12)]
+    assert any("The metric empty fails" in one for one in said) is goes
+    assert any(said) is goes
+
+
+def test_a_metric_that_nobody_answers_rolls_nothing_back() -> None:
+    rules = Rules(run_id="r", digest=DIGEST, plan=STANDARD, metrics=(metric(SHARE),))
+    promoted = Promoted(rules=rules)
+    promoted.says = lambda name, names: Measurement(trouble="is away")  # type: ignore[method-assign]
+    assert not any(promoted.look() for _ in range(12))

@@ -19,8 +19,9 @@ from banana_delivery.policy.own_metrics.judging import (
     measured,
     plan_beside,
     threshold,
+    usual_after,
 )
-from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric
+from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric, Usual
 from banana_delivery.policy.rollout.plan import Plan, ab_step, all_steps
 from banana_delivery.policy.rollout.trial.tried import MOST_TRIALS
 from tests.unit.policy.own_metrics.metrics import MEAN, RATIO, SHARE, VALUE, metric
@@ -177,3 +178,20 @@ def test_sound_candidates_are_turned_back_no_oftener_than_the_budget_says() -> N
             bad += sum(draw.random() < 0.2 for _ in range(20))
         turned += most >= 1
     assert turned / deliveries <= level + 3 * math.sqrt(level * (1 - level) / deliveries)
+
+
+def test_what_the_release_before_failed_while_it_had_users_is_held_against_nobody_who_has_them_all() -> None:
+    """At 100 % nobody can say how the active release stands: it has no users."""
+    share, value = metric(SHARE), metric(VALUE)
+    beside = usual_after(after(share, [(counted(0, 0), counted(0, 0)), (counted(9, 20), counted(400, 1000))]))
+    assert (beside.bad, beside.judged) == (400, 1000)
+    alone = MetricState(usual=beside)
+    for seconds, seen in ((0.0, counted(0, 0)), (10.0, counted(400, 1000))):
+        alone = measured(share, WATCH, alone, seconds, seen, counted(400, 1000))
+    assert verdict(share, alone).standing is Standing.SHARED
+    assert verdict(share, alone.replace(usual=Usual(bad=20, judged=1000))).standing is Standing.FAILS
+    for usual, standing_of in ((0.5, Standing.SHARED), (0.1, Standing.FAILS), (None, Standing.FAILS)):
+        state = MetricState(usual=Usual(value=usual))
+        for number in range(4):
+            state = measured(value, WATCH, state, 10.0 * number, figure(1), Measurement(trouble="no users"))
+        assert verdict(value, state).standing is standing_of
