@@ -109,6 +109,17 @@ def test_where_no_probe_arrives_nothing_speaks_against_what_the_users_met() -> N
     assert (action.kind, seconds) == (ActionKind.ROLL_BACK, 10)
 
 
+def test_where_only_the_active_release_answers_no_probe_the_version_is_not_blamed_for_it() -> None:
+    tried = Tried()
+    kinds = []
+    for _ in range(70):
+        tried.scene.serve(GREEN, PROBE, RATE)
+        tried.scene.serve(BLUE, USER, tried.users)
+        kinds.append(tried.look().kind)
+    assert set(kinds) == {ActionKind.WAIT}
+    assert tried.trial.crossover
+
+
 def test_a_candidate_that_gives_no_sign_of_life_any_more_is_not_tried_for_long() -> None:
     tried = Tried()
     tried.scene.digests = {"blue": "sha256:cc"}
