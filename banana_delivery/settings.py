@@ -147,10 +147,7 @@ class Settings(SignatureSettings):
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often an owner shows that it lives.")
     stale_after_seconds: float = Field(default=20.0, gt=0, description="An owner seen silent for so long is dead.")
     rival_wait_seconds: float | None = Field(
-        default=None,
-        ge=0,
-        description="How long a delivery waits while somebody else's has staging or production; "
-        "empty: as long as one by this policy may take.",
+        default=None, ge=0, description="How long a delivery waits for somebody else's; empty: as long as one may take."
     )
     ready_timeout_seconds: float = Field(default=120.0, gt=0, description="Deadline for replicas to answer.")
     warm_seconds: float = Field(

@@ -360,11 +360,7 @@ class TrafficShift:
         return f" Nobody answered some of the users, so all of them were sent to {colour}." if colour else ""
 
     def _set_weight(self, weight: int) -> bool:
-        """The candidate's percent of user traffic; before the first release there is nobody to share with.
-
-        Returns:
-            Whether it has that share now.
-        """
+        """Set the candidate's percent of users; False before the first release, when there is nobody to share with."""
         record = self.target.record(Environment.PRODUCTION)
         if record.active is None and weight < 100:
             return False

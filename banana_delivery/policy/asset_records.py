@@ -1,7 +1,4 @@
-"""What each asset records of a release: the evidence that later assets, checks and people rely on.
-
-One model an asset. ``banana_delivery.runs.records`` turns them into Dagster metadata and back.
-"""
+"""What each asset records of a release, one model an asset; ``runs.records`` turns them into metadata and back."""
 
 from __future__ import annotations
 
@@ -302,7 +299,7 @@ class AbRecord(StoredRecord):
     @property
     def whole_traffic(self) -> tuple[StepMetrics, ...]:
         """All that users met in it, in order."""
-        return (*self.before, self.traffic) if self.traffic else self.before
+        return (*self.before, self.traffic) if self.traffic else ()
 
 
 class ShiftStep(StoredModel):
