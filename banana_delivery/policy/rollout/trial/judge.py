@@ -12,7 +12,7 @@ import math
 
 from banana_delivery.policy.model import Colour, StoredModel, TrafficSnapshot, TrafficSource
 from banana_delivery.policy.rollout import e_values, reasons
-from banana_delivery.policy.rollout.active import NOBODY, Part, exceeds
+from banana_delivery.policy.rollout.active import BEYOND_CHANCE, NOBODY, Part, exceeds
 from banana_delivery.policy.rollout.analysis import (
     MAX_SILENT_POLLS,
     Finding,
@@ -25,7 +25,7 @@ from banana_delivery.policy.rollout.comparison import Paired, compare, judged_by
 from banana_delivery.policy.rollout.counters import tally
 from banana_delivery.policy.rollout.decision import Action, ActionKind, StepAssessment, StepVerdict
 from banana_delivery.policy.rollout.e_values import THETAS
-from banana_delivery.policy.rollout.plan import CROSSOVER, TRIAL, Limit, Plan, blame_threshold
+from banana_delivery.policy.rollout.plan import CROSSOVER, TRAFFIC_SOURCES, TRIAL, Limit, Plan, blame_threshold
 from banana_delivery.policy.rollout.trial.crossover import (
     BLOCKS,
     STEEPNESS,
@@ -227,15 +227,28 @@ def _shown(plan: Plan, trial: Trial, candidate: Colour) -> str:
     """Why the version is to blame: one sentence; empty while nothing shows it."""
     if trial.state.silent_polls >= MAX_SILENT_POLLS:
         return reasons.silent(trial.state, candidate)
-    paired = trial.paired
-    if paired.log_e >= blame_threshold(plan, TRIAL) and paired.ours.bad >= plan.minimum_failures:
+    paired, again = trial.paired, trial.shown or _breaks_it_again(plan, trial)
+    if again and paired.log_e >= blame_threshold(plan, TRIAL) and paired.ours.bad >= plan.minimum_failures:
         return reasons.shown_by_probes(paired, candidate, trial.seconds)
     found = worse_by_probes(plan, trial.state)
     if found and found.counts(plan):
         return reasons.worse_than_active(found, trial.state.paired, candidate)
-    if trial.crossover and trial.crossover.log_e >= blame_threshold(plan, CROSSOVER):
+    if again and trial.crossover and trial.crossover.log_e >= blame_threshold(plan, CROSSOVER):
         return reasons.shown_by_users(trial.crossover.block, candidate)
     return ""
+
+
+def _breaks_it_again(plan: Plan, trial: Trial) -> bool:
+    """Whether the candidate breaks the limit in the trial, beyond chance.
+
+    Where that was not shown before, being worse than what serves is no reason to blame a version that keeps its limits.
+    """
+    share = _share(plan, trial.limit)
+    seen = (judged_by(trial.limit, trial.state.windows[0].of(source)) for source in TRAFFIC_SOURCES)
+    return any(
+        exceeds(one, share) and e_values.log_e_too_many_errors(one.bad, one.judged - one.bad, share) >= BEYOND_CHANCE
+        for one in seen
+    )
 
 
 def _by_probes(plan: Plan, trial: Trial, candidate: Colour) -> tuple[Action, Trial]:
