@@ -1,5 +1,6 @@
 """``model_artifact``: a version's ``best.pt``, scanned, exported to ONNX, and proven to answer like the checkpoint."""
 
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -15,11 +16,13 @@ from banana_delivery.delivery.upkeep.room import Room
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.export.model_signature import require_signature
 from banana_delivery.export.parity import PARITY_IMAGES
+from banana_delivery.export.precision.cpu import MOST
 from banana_delivery.export.precision.order import order_for
 from banana_delivery.files import file_sha256
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion
 from banana_delivery.policy.asset_records import ArtifactRecord
-from banana_delivery.quoting import in_path
+from banana_delivery.policy.quality.precision import PrecisionChoice
+from banana_delivery.quoting import in_path, one_line
 from banana_delivery.targets.base import ReleaseTarget
 
 
@@ -83,7 +86,8 @@ def _made(
         known = evaluator.class_names
         judged = {"judged": known, "judged_by": evaluator.judges_by} if known else {}
         ordered = order_for(run.settings, evaluator, run.policy.quality)
-        tried = {"precision": ordered} if ordered else {}
+        gains = _gains(run, checkpoint)
+        tried = {"precision": ordered.replace(gains=gains)} if ordered else {}
         artifact = exporter(checkpoint, kept, described, images, run.say, **judged, **tried)
     return ArtifactRecord(
         version=described.version,
@@ -100,8 +104,24 @@ def _made(
         model_signed_by=signed_by,
         precision=artifact.precision.taken,
         precision_reason=artifact.precision.reason,
+        precision_gains=gains | _measured(artifact.precision),
         seconds=time.monotonic() - start,
     )
+
+
+def _gains(run: DeliveryRun, checkpoint: Path) -> dict[str, float]:
+    """What an earlier export of the same checkpoint measured, so that this one chooses the same."""
+    earlier = run.audit_log.latest(ArtifactRecord, "model_artifact", run.version)
+    if earlier is None or not earlier.precision_gains or earlier.checkpoint_sha256 != file_sha256(checkpoint):
+        return {}
+    return earlier.precision_gains
+
+
+def _measured(choice: PrecisionChoice) -> dict[str, float]:
+    """Where it was tried; the name of the CPU is that of whoever exported."""
+    if choice.gain is None or not math.isfinite(choice.gain):
+        return {}
+    return {one_line(choice.cpu, MOST): choice.gain}
 
 
 def _signer(run: DeliveryRun, registry: ModelRegistry, described: ModelVersion, checkpoint: Path) -> str:

@@ -9,7 +9,7 @@ from banana_delivery.evaluation.labelled_images import LabelledImage
 MOST = 64
 """Images; 16 gave the sample model the same quality, and each takes a forward pass that keeps every layer's output."""
 SHARE = 10
-"""One image in so many; the others judge."""
+"""One image in so many is set aside; the others judge."""
 LEAST = 8
 """With fewer to set aside all of them judge, since so few calibrate nothing."""
 
@@ -17,16 +17,18 @@ LEAST = 8
 def set_aside(images: Sequence[LabelledImage]) -> tuple[list[LabelledImage], list[LabelledImage]]:
     """Those that judge, and those that calibrate.
 
-    They are drawn by what is in the files: the same ones whatever their names and order, and never one of two equal
-    files.
+    What is in a file decides for it alone: whatever its name, and whichever others stand beside it. So an image that
+    calibrated a model that serves never judges it later, however the hold-out grows, and of two equal files neither
+    does. Of a large hold-out more are set aside than calibrate, since the first of them would be others each time.
     """
-    wanted = min(MOST, len(images) // SHARE)
-    if wanted < LEAST:
-        return list(images), []
-    edge = sorted(image.sha256 for image in images)[wanted - 1]
-    judging = [image for image in images if image.sha256 > edge]
-    aside = [image for image in images if image.sha256 <= edge]
+    aside = [image for image in images if is_set_aside(image.sha256)]
+    judging = [image for image in images if not is_set_aside(image.sha256)]
     # Of many copies of few files hardly anything would be left to judge.
-    if len(aside) > 2 * wanted or not any(len(image.classes) for image in judging):
+    if not LEAST <= len(aside) <= len(images) // 2 or not any(len(image.classes) for image in judging):
         return list(images), []
-    return judging, aside
+    return judging, sorted(aside, key=lambda image: image.sha256)[:MOST]
+
+
+def is_set_aside(sha256: str) -> bool:
+    """Whether a file never judges where something is calibrated."""
+    return int(sha256[:8], 16) % SHARE == 0

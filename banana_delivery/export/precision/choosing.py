@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from banana_delivery.errors import ExportError, RejectedModelError, UnsupportedModelError
 from banana_delivery.export import sandbox
+from banana_delivery.export.precision.cpu import kind_of_cpu
 from banana_delivery.export.precision.order import JudgingImage, PrecisionOrder
 from banana_delivery.export.precision.protocol import Beside, BesideRequest, Quantised, QuantiseRequest
 from banana_delivery.export.protocol import Detection
@@ -89,8 +90,11 @@ def _tried(
         f"Quantised {made.in_integers} of {made.convolutions} convolutions by {len(order.calibration)} images; judging "
         f"both forms by {len(order.judging):,} others"
     )
-    int8_matches, f32_matches, gain = _judged(order, model, int8, classes, scratch, limit)
-    return choose(order.asked, int8_matches, f32_matches, gain, order.margins), int8
+    int8_matches, f32_matches, measured = _judged(order, model, int8, classes, scratch, limit)
+    # Measured again, what lies at the limit would be another choice each time, and another image.
+    cpu = kind_of_cpu()
+    gain = order.gains.get(cpu, measured)
+    return choose(order.asked, int8_matches, f32_matches, gain, order.margins).replace(cpu=cpu), int8
 
 
 def _judged(

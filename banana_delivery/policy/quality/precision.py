@@ -50,12 +50,14 @@ class PrecisionChoice(Model):
         reason: one sentence that says why, with the numbers; the same for the same model and images.
         rejected: whether the version must not be delivered so, by what was asked.
         gain: how many times less CPU time a whole image took in integers where this was tried; None if it was not.
+        cpu: the kind of CPU that this was measured on.
     """
 
     taken: Precision
     reason: str
     rejected: bool = False
     gain: float | None = None
+    cpu: str = ""
 
 
 AS_ASKED = PrecisionChoice(taken=Precision.F32, reason="BANANA_PRECISION is f32.")

@@ -32,15 +32,28 @@ def names(some: list[LabelledImage]) -> set[str]:
     return {image.name for image in some}
 
 
-@pytest.mark.parametrize(
-    ("count", "aside"),
-    [(0, 0), (1, 0), (LEAST * SHARE - 1, 0), (LEAST * SHARE, LEAST), (300, 30), (3000, MOST)],
-)
-def test_a_tenth_is_set_aside_but_no_more_than_are_needed_and_not_too_few(count: int, aside: int) -> None:
+@pytest.mark.parametrize("count", [0, 1, LEAST * 2])
+def test_of_few_images_all_judge(count: int) -> None:
+    given = images(count)
+    assert set_aside(given) == (given, [])
+
+
+@pytest.mark.parametrize("count", [200, 600, 3000])
+def test_about_a_tenth_is_set_aside_and_no_more_of_them_calibrate_than_are_needed(count: int) -> None:
     judging, calibrating = set_aside(images(count))
-    assert len(calibrating) == aside
-    assert len(judging) == count - aside
+    assert count - len(judging) == pytest.approx(count / SHARE, rel=0.35)
+    assert len(calibrating) == min(MOST, count - len(judging))
     assert not names(judging) & names(calibrating)
+
+
+def test_what_calibrated_never_judges_however_the_hold_out_grows() -> None:
+    everything, calibrated = images(5000), set[str]()
+    random.Random(1).shuffle(everything)
+    for count in (150, 151, 300, 640, 650, 2000, 5000):
+        judging, calibrating = set_aside(everything[:count])
+        calibrated |= names(calibrating)
+        assert calibrating
+        assert not names(judging) & calibrated
 
 
 def test_names_and_order_decide_nothing() -> None:
@@ -51,9 +64,9 @@ def test_names_and_order_decide_nothing() -> None:
 
 
 def test_the_same_file_is_never_on_both_sides() -> None:
-    twice = [*images(100), *(replace(image, name=f"copy-{image.name}") for image in images(100))]
+    twice = [*images(200), *(replace(image, name=f"copy-{image.name}") for image in images(200))]
     judging, calibrating = set_aside(twice)
-    assert len(calibrating) >= 20
+    assert len(calibrating) % 2 == 0
     assert not {image.sha256 for image in judging} & {image.sha256 for image in calibrating}
 
 

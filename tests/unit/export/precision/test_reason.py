@@ -12,6 +12,7 @@ from banana_delivery.errors import ExportError, UnsupportedModelError
 from banana_delivery.export import sandbox
 from banana_delivery.export.precision import choosing
 from banana_delivery.export.precision.choosing import LEAST_CALIBRATION, choose_precision
+from banana_delivery.export.precision.cpu import kind_of_cpu
 from banana_delivery.export.precision.order import JudgingImage, PrecisionOrder
 from banana_delivery.export.precision.protocol import Beside, Quantised, QuantiseRequest
 from banana_delivery.export.protocol import Detection
@@ -90,3 +91,20 @@ def test_answers_that_are_none_are_no_reason_to_deliver_nothing(
     monkeypatch.setattr(sandbox, "run", run)
 
     assert "both forms of the model answered what it should not" in reason(tmp_path / "scratch")
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["this kind of CPU", "another kind"])
+def test_what_was_measured_once_of_a_checkpoint_and_a_cpu_is_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    def run(_module: str, request: Model, _answer: type, *_: object) -> Model:
+        if isinstance(request, QuantiseRequest):
+            request.to.write_bytes(b"int8")
+            return Quantised(convolutions=1, in_integers=1)
+        return Beside(f32=((), ()), int8=((), ()), f32_seconds=3.0, int8_seconds=2.0)
+
+    monkeypatch.setattr(sandbox, "run", run)
+    order = ORDER.replace(gains={kind_of_cpu() if known else "another": 1.04})
+    choice, _ = choose_precision(order, tmp_path / "model.onnx", ("spot",), tmp_path, 60.0, lambda _: None)
+
+    assert (choice.gain, choice.cpu) == (1.04 if known else 1.5, kind_of_cpu())
