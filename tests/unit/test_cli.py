@@ -39,6 +39,7 @@ ARGUMENTS = {
     "policy": ["show"],
     "backtest": ["--policy", "demo"],
     "scorecard": [],
+    "abort": ["--reason", "It is the wrong one."],
     "pause": ["--reason", "I look at it."],
     "freeze": ["--reason", "A web shop opens."],
     "unfreeze": ["--reason", "It is open."],

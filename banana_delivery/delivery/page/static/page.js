@@ -267,9 +267,9 @@ async function send(one, reason, until) {
       body: JSON.stringify({ ...about, reason, until, token: me.token }),
     });
     const told = await answer.json();
-    return told.said ?? (told.errors ? told.errors[0].message : `It was answered with ${answer.status}.`);
+    return told.errors ? { done: false, said: told.errors[0].message } : told;
   } catch {
-    return "The page's server did not answer; look what is now before you ask again, or type the command.";
+    return { done: false, said: "The page's server did not answer; look what is now before you ask again, or type the command." };
   }
 }
 
@@ -284,9 +284,11 @@ $("asking-form").addEventListener("submit", async (event) => {
   }
   $("confirm").disabled = true;
   $("asking").close();
-  $("decided").className = "warn";
+  $("decided").className = "";
   say("decided", `${one.label}: asked …`);
-  say("decided", `${one.label}: ${await send(one, reason, until)}`);
+  const told = await send(one, reason, until);
+  $("decided").className = told.done ? "" : "bad";
+  say("decided", `${one.label}: ${told.said}`);
 });
 $("asking").addEventListener("close", () => { chosen = null; });
 $("cancel").addEventListener("click", () => $("asking").close());
