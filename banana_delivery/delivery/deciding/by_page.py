@@ -137,7 +137,11 @@ class ByPage:
         return told
 
     def _post(self) -> None:
-        self.requests.post(Board(beat=self._beat, answers=self.desk.answers))
+        """Let everybody know; what is done stays done where that cannot be said now, and the next tick says it."""
+        try:
+            self.requests.post(Board(beat=self._beat, answers=self.desk.answers))
+        except Exception as error:  # noqa: BLE001 - whatever Dagster's database does, the next request is not kept waiting
+            LOG.warning("What became of the requests could not be said: %s", redacted(str(error)))
 
     def _answered(self, request: PageRequest) -> PageAnswer:
         deciders, now = self.recorder.settings.pages_deciders, self.clock.monotonic()

@@ -74,7 +74,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         pages_proxies=["127.0.0.1/32"],
         pages_deciders=[ADA],
     )
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.local_temp(str(settings.home)) as instance:
         target = shifting()
         page = Page(settings, target, AuditLog(instance, CodeLocation.of(settings)))
         parked = attempt(40, reason=f"{EVIL} too few users.").replace(outcome=Outcome.PARKED, digest=DIGEST)
@@ -129,7 +129,7 @@ def test_by_keyboard_alone_a_release_is_rolled_back_once(browser: Browser, scene
     page.keyboard.press("Enter")
     expect(page.locator("#asking")).to_be_visible()
     assert scene.asked() == [], "it has no reason yet"
-    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.id") == "why", "where it is missing"
     page.keyboard.type("It mistakes shadows.")
     page.keyboard.press("Tab")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"

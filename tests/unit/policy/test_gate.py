@@ -132,6 +132,8 @@ NAMED = ("ada@example.com", "bob@example.com")
         (Approvers(needed=2, who=NAMED), [ADA, "ada@example.com (abroad) (Kubernetes user)"], False),
         (Approvers(needed=2, who=NAMED), [ADA, "eve@example.com (Kubernetes user)"], False),
         (Approvers(needed=2, who=NAMED), [BOB, ADA], True),
+        (Approvers(needed=2), [ADA, "ada@example.com (via page)"], False),
+        (Approvers(needed=2, who=NAMED), [BOB, "ada@example.com (via page)"], True),
     ],
 )
 @pytest.mark.parametrize("kind", DecisionKind)

@@ -63,7 +63,8 @@ def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pages]:
         pages_deciders=[ADA, "bert"],
         pages_token="of the command line",
     )
-    with dg.DagsterInstance.ephemeral() as instance:
+    # In files, which two may use at once; in memory one of them finds a table locked.
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         page = Page(settings, FakeTarget(), AuditLog(instance, CodeLocation.of(settings)))
         app = guarded(page.app(), settings, page.app())
         yield Pages(settings, instance, TestClient(app, base_url=HOME, client=("127.0.0.1", 5000)))
