@@ -117,8 +117,7 @@ class Settings(SignatureSettings):
     pages_login_header: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9-]*$",
-        description="Header in which a proxy that knows who asks names him, for example `X-Forwarded-User`; empty: "
-        "nobody is asked.",
+        description="Header in which a proxy names who asks, for example `X-Forwarded-User`; empty: nobody is asked.",
     )
     pages_proxies: list[str] = Field(
         default=[],
@@ -135,9 +134,7 @@ class Settings(SignatureSettings):
 
     # Releases.
     staging_replicas: int = Field(default=1, ge=1, le=MOST_REPLICAS, description="Replicas of the embedded staging.")
-    production_replicas: int = Field(
-        default=2, ge=1, le=MOST_REPLICAS, description="Replicas of a colour, in the embedded stack."
-    )
+    production_replicas: int = Field(default=2, ge=1, le=MOST_REPLICAS, description="Replicas of an embedded colour.")
     policy: str = Field(
         default="",
         description="Release policy: `standard`, `seed`, `demo`, or the path of a [file](release-policy.md); empty: "

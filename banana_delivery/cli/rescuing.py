@@ -85,7 +85,7 @@ def abort(
         str,
         typer.Argument(help="What is delivered; without it, whatever is under way.", callback=version_if_any),
     ] = "",
-) -> None:
+) -> Answer:
     """End a delivery that waits or is under way: its users go back to what serves, and its version stays staged."""
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.deciding.aborting import say_abort
@@ -97,10 +97,7 @@ def abort(
     by = decided_by(platform(settings).user(settings))
     with audit_trail(settings) as log:
         said = say_abort(parts.release_target, log, parts.clock, by, reason, version=version)
-    console.print(
-        f"Recorded, {said.by}: the delivery of version {said.version} ends.",
-        soft_wrap=True, highlight=False, markup=False,
-    )  # fmt: skip
+    return Answer(said.model_dump(mode="json"), [f"Recorded, {said.by}: the delivery of version {said.version} ends."])
 
 
 def resume(

@@ -131,7 +131,7 @@ def test_who_may_only_look_has_no_token_and_decides_nothing(answering: Pages, pe
     ],
 )
 def test_no_other_page_decides_for_whoever_is_logged_in(answering: Pages, headers: dict[str, str], status: int) -> None:
-    assert answering.decide(**headers).status_code == status
+    assert answering.decide(None, ADA, **headers).status_code == status
     assert answering.requests.latest() == []
 
 
