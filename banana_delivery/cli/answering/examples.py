@@ -22,7 +22,6 @@ EXAMPLES = {
     "freeze": "freeze --reason 'The harvest begins.' --until 4h",
     "unfreeze": "unfreeze --reason 'It is over.'",
     "pause": "pause --reason 'I look at the pictures first.'",
-    "abort": "abort --reason 'It is the wrong version.'",
     "resume": "resume production --reason 'They are fine.'",
     "abort": "abort 7 --reason 'The wrong one was staged.'",
     "restore": "restore --environment production --dry-run",

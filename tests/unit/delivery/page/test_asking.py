@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from banana_delivery.delivery.page import asking
@@ -61,7 +62,7 @@ def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pages]:
         pages_login_header="X-Forwarded-User",
         pages_proxies=["127.0.0.1/32"],
         pages_deciders=[ADA, "bert"],
-        pages_token="of the command line",
+        pages_token=SecretStr("of the command line"),
     )
     # In files, which two may use at once; in memory one of them finds a table locked.
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
