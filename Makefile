@@ -172,7 +172,7 @@ audit: .venv/.product ## Every lock against a database of known vulnerabilities
 FETCH_TOOLS = -m pip install --quiet --require-hashes --no-deps --only-binary :all: --requirement requirements/tools.txt
 
 $(UV): requirements/tools.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "Python 3.11 to 3.14 is needed; name one: make PYTHON=python3.12")'
 	@echo "Fetching uv into .uv"
 	@$(PYTHON) -m venv .uv 2>/dev/null && .uv/bin/python $(FETCH_TOOLS) \
 	  || { rm -rf .uv; $(PYTHON) $(FETCH_TOOLS) --target .uv; }

@@ -18,41 +18,42 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 INTRODUCTION = """\
 # Settings
 
-Every setting is an environment variable. They are read once per process, so after a change: `banana-delivery down`, then
-`banana-delivery up`. A value that cannot be used is refused with one sentence that names the variable.
+Every setting is an environment variable. They are read once per process, so after a change: `banana-delivery down`,
+then `banana-delivery up`. A value that cannot be used is refused with one sentence that names the variable.
 
 Lists and objects are written as JSON. Seconds may have a fraction. A secret never appears in a log or in metadata.
 
 ## The file of a home
 
 So that they need not be the same in every shell, `banana-delivery up` writes those that it was started with into
-`settings.env` in `BANANA_HOME`, and every command of that home reads them there. A variable wins; `banana-delivery settings` shows where
-each value is from. It is `NAME='value'`, one a line, as a shell reads it, and may be written by hand; what `up` does not change in it stays as it was.
-`MLFLOW_TRACKING_URI`, `MLFLOW_REGISTRY_URI`, `KUBECONFIG` and `DOCKER_HOST` stand there too, since a command without them
-would ask somebody else than the stack does. `BANANA_HOME` cannot: it says where the file is.
+`settings.env` in `BANANA_HOME`, and every command of that home reads them there. A variable wins; `banana-delivery
+settings` shows where each value is from. It is `NAME='value'`, one a line, as a shell reads it, and may be written by
+hand; what `up` does not change in it stays as it was. `MLFLOW_TRACKING_URI`, `MLFLOW_REGISTRY_URI`, `KUBECONFIG` and
+`DOCKER_HOST` stand there too, since a command without them would ask somebody else than the stack does. `BANANA_HOME`
+cannot: it says where the file is.
 
-`up` never writes a secret, nor an address with a password in it; it names those that it left out. In another shell these are needed as
-variables, or in the file by your own hand, which only you may read (`chmod 600`):
+`up` never writes a secret, nor an address with a password in it; it names those that it left out. In another shell
+these are needed as variables, or in the file by your own hand, which only you may read (`chmod 600`):
 
 | secret | without it, in another shell |
 |---|---|
 | `BANANA_NOTIFY_URLS` | nobody is told of a rollback that is typed there; `notify-test` has nobody to try |
 | `BANANA_REGISTRY_PASSWORD` | the registry refuses `rebuild`, `prune` and `doctor`, where docker login left nothing |
-| `BANANA_SERVING_DATABASE_URL` | replicas that a command starts, as a rollback to a cold colour does, keep no common log of predictions |
+| `BANANA_SERVING_DATABASE_URL` | replicas that a command starts, as a rollback may, keep no common log of predictions |
 | `BANANA_PAGES_TOKEN` | `deliver`, `redeploy` and `approve` are refused where the pages want a login |
-| `BANANA_COSIGN_PASSWORD`, `BANANA_METRIC_TOKENS`, `BANANA_WEBHOOK_SECRET` | nothing: deliveries need them, which are the stack's |
+| `BANANA_COSIGN_PASSWORD`, `BANANA_METRIC_TOKENS`, `BANANA_WEBHOOK_SECRET` | nothing: deliveries alone need them |
 
-Only the command line reads the file. The stack's processes get each the variables that it needs from `up`, and whatever else runs
-the pipeline, such as a cluster or [a Dagster of yours](existing-dagster.md), is told by variables alone.
+Only the command line reads the file. The stack's processes get each the variables that it needs from `up`, and
+whatever else runs the pipeline, such as a cluster or [a Dagster of yours](existing-dagster.md), is told by variables
+alone.
 
 ## A second stack on one machine
 
     BANANA_HOME=~/second BANANA_PORT_OFFSET=100 banana-delivery up
     BANANA_HOME=~/second banana-delivery status
 
-The offset moves every port that no variable sets. Nothing else is shared: records, locks, sockets, databases and Dagster's
-instance belong to the home.
-
+The offset moves every port that no variable sets. Nothing else is shared: records, locks, sockets, databases and
+Dagster's instance belong to the home.
 ## All of them
 
 """

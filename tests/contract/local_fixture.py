@@ -77,8 +77,8 @@ class TinyReleases:
 class LocalFixture(TargetFixture):
     """The local target, its stack and its users."""
 
-    def __init__(self, home: Path) -> None:
-        self.settings = local_settings(home)
+    def __init__(self, home: Path, settings: Settings | None = None) -> None:
+        self.settings = settings or local_settings(home)
         self.paths = LocalPaths(self.settings.home)
         self.releases = TinyReleases(home / "releases")
         self.stack = EmbeddedStack(self.settings, [router(self.settings)])

@@ -111,3 +111,12 @@ def test_what_is_not_json_and_may_be_secret_is_not_repeated(monkeypatch: pytest.
     with pytest.raises(BadSettingsError, match="BANANA_NOTIFY_URLS must be JSON") as refusal:
         load_settings()
     assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("offset", ["5", "-10", "47010", "many"])
+def test_an_offset_by_which_stacks_would_meet_or_ports_would_end_is_refused(
+    monkeypatch: pytest.MonkeyPatch, offset: str
+) -> None:
+    monkeypatch.setenv("BANANA_PORT_OFFSET", offset)
+    with pytest.raises(BadSettingsError, match=r"^BANANA_PORT_OFFSET cannot be used: "):
+        load_settings()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,6 +69,14 @@ def test_a_workflow_may_only_read_and_ends(name: str) -> None:
     assert all(job["timeout-minutes"] > 0 for job in workflow["jobs"].values())
     checkouts = [one for one in steps() if "checkout" in one.get("uses", "")]
     assert all(one["with"]["persist-credentials"] is False for one in checkouts)
+
+
+def test_every_python_that_the_package_takes_is_tested() -> None:
+    least, most = re.findall(
+        r"3\.(\d+)", tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    )
+    tested = WORKFLOWS["ci"]["jobs"]["fast"]["strategy"]["matrix"]["python"]
+    assert tested == [f"3.{minor}" for minor in range(int(least), int(most))]
 
 
 def test_the_inputs_that_are_given_are_inputs_and_those_that_are_wanted_are_given() -> None:
