@@ -159,9 +159,7 @@ class Settings(SignatureSettings):
         description="Build a redeploy's image again if it is gone and what went into it is still the same.",
     )
     keep_versions: int = Field(default=10, ge=1, description="Images kept whatever happens.")
-    rollback_window_days: float = Field(
-        default=30.0, ge=0, description="What production served in so many days keeps its image."
-    )
+    rollback_window_days: float = Field(default=30.0, ge=0, description="What served in so many days keeps its image.")
     keep_reports: int = Field(
         default=200, ge=1, description="Reports of attempts, and outputs of runs in the embedded stack, that are kept."
     )

@@ -125,7 +125,8 @@ def play(counts: list[int]) -> dict[str, Any]:
         with mlflow_server(folder) as url:
             client = MlflowRegistry(MODEL, url)._client
             client.create_registered_model(MODEL)
-            client.create_model_version(MODEL, "mlflow-artifacts:/1/model")
+            run = client.create_run("0").info
+            client.create_model_version(MODEL, f"{run.artifact_uri}/model", run.run_id)
             for count in counts:
                 fill(folder / "mlflow.db", count)
                 report[str(count)] = measured(url, folder / f"pipeline-{count}")

@@ -32,6 +32,7 @@ ARGUMENTS = {
     "override": ["1", "--reason", "I looked."],
     "restore": ["--yes"],
     "resume": [],
+    "abort": ["--reason", "The wrong one was staged."],
     "prune": [],
     "rebuild": ["1"],
     "check": ["no-such.pt"],
