@@ -16,6 +16,9 @@ from banana_delivery.platforms import platform
 from banana_delivery.quoting import one_line
 from banana_delivery.settings import Settings, load_settings
 
+NAMES = {"mlflow": "MLflow"}
+"""As they write themselves."""
+
 
 def up(context: typer.Context, dry_run: DryRun = False) -> Answer:
     """Start the embedded stack and leave it running."""
@@ -34,7 +37,7 @@ def up(context: typer.Context, dry_run: DryRun = False) -> Answer:
     stack.up(console.print)
     _say_webhook(settings)
     written, lacking = _remember(settings, settings_file(context))
-    shown = [f"{name.capitalize():<11} {address}" for name, address in pages.items()]
+    shown = [f"{NAMES.get(name, name.capitalize()):<11} {address}" for name, address in pages.items()]
     return Answer({"pages": pages, "settings_written": written, "settings_lacking": lacking}, shown)
 
 

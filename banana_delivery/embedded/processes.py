@@ -28,6 +28,7 @@ from banana_delivery.embedded.supervisor import SEEN, Program
 from banana_delivery.errors import StackError
 from banana_delivery.files import write_once
 from banana_delivery.model_registry.webhooks.secret import make_webhook_secret
+from banana_delivery.policy import commands
 from banana_delivery.settings import Settings
 from banana_delivery.targets.metrics import ROUTER_BUCKETS
 
@@ -366,14 +367,14 @@ def limit_delivery_pool(settings: Settings) -> None:
     Raises:
         StackError: if the instance cannot be opened.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", INSTANCE_MODULE],
-        env=children_environment(settings),
-        capture_output=True,
-        text=True,
-        timeout=POOL_SECONDS,
-        check=False,
-    )
+    command, environment = [sys.executable, "-m", INSTANCE_MODULE], children_environment(settings)
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=POOL_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        late = f"Dagster's instance did not open within {POOL_SECONDS} s; is this machine busy? Type again:"
+        raise StackError(f"{late} {commands.up()}") from None
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
         raise StackError(f"Dagster's instance in {settings.home / 'dagster'} cannot be opened: {said[-1]}")

@@ -34,7 +34,7 @@ SERVICE_SECONDS = 300.0
 """A service has so long to answer; MLflow lays out its database at its first start."""
 NEWS_SECONDS = 5.0
 """Whoever waits for a service hears so often that it is waited for."""
-LONGEST_NEWS = 100
+LONGEST_NEWS = 50
 """Characters of its last line."""
 Progress = Callable[[str], None]
 

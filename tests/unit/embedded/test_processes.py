@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 import yaml
 
 from banana_delivery.embedded.paths import LocalPaths
-from banana_delivery.embedded.processes import ROUTER, ManagedProcess, code_server, router
+from banana_delivery.embedded.processes import ROUTER, ManagedProcess, code_server, limit_delivery_pool, router
+from banana_delivery.errors import StackError
 from banana_delivery.platforms import PLATFORMS
 from banana_delivery.settings import Settings
 
@@ -78,3 +80,14 @@ def test_daemon_and_pages_share_the_code_location_of_plain_dagster_commands(sett
     }
     assert "--module-name=banana_delivery.definitions" in service.program.command
     assert (settings.home / "dagster" / "dagster.yaml").exists()
+
+
+def test_an_instance_that_does_not_open_in_time_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(command: list[str], **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, 120)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    with pytest.raises(StackError, match=r"did not open within 120 s; .*: banana-delivery up$"):
+        limit_delivery_pool(Settings(home=tmp_path))
