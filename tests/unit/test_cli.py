@@ -40,7 +40,6 @@ ARGUMENTS = {
     "policy": ["show"],
     "backtest": ["--policy", "demo"],
     "scorecard": [],
-    "abort": ["--reason", "It is the wrong one."],
     "pause": ["--reason", "I look at it."],
     "freeze": ["--reason", "A web shop opens."],
     "unfreeze": ["--reason", "It is open."],
