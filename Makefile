@@ -1,7 +1,7 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
 # A target that people type says what it does behind `##`, which is what `make` shows.
 .PHONY: help demo up down wheel docs check format test test-integration test-e2e test-long chaos test-docker test-cluster test-gpu \
-        test-keyless test-cluster-dagster demo-cluster lock audit bench-image bench-serving bench-prediction-log bench-scale bench-signing simulate clean
+        test-keyless test-cluster-dagster test-upgrade demo-cluster lock audit bench-image bench-serving bench-prediction-log bench-scale bench-signing simulate clean
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -90,6 +90,10 @@ test-long: .venv/.installed ## Most of an hour: every outcome by the daemon, eac
 # breaks an invariant tells its story; .venv/bin/python -m tests.chaos --seed N plays it again.
 chaos: .venv/.installed ## The fault simulator (SEEDS=500)
 	$(BIN)/python -m tests.chaos --seeds $(SEEDS)
+
+# UPGRADE_FROM is a tag or commit; without it, the last tag.
+test-upgrade: .venv/.installed ## The version before and this one take turns with one home
+	$(BIN)/pytest tests/upgrade -m upgrade --timeout 1800 $(ARGS)
 
 test-docker: .venv/.installed ## Images by a real engine and registry (REGISTRY, BASE_IMAGE)
 	$(BIN)/pytest tests/docker -m docker --timeout 480 $(ARGS)

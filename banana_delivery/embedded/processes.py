@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -23,14 +23,16 @@ from pydantic import SecretStr
 
 from banana_delivery.bundle import INSTANCE, WORKSPACE, python_path
 from banana_delivery.embedded.paths import LocalPaths
+from banana_delivery.embedded.router.static import listens_as_before, static_configuration
 from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.supervisor import SEEN, Program
+from banana_delivery.embedded.upgrade.databases import Database
+from banana_delivery.embedded.upgrade.installation import MARK, mark
 from banana_delivery.errors import StackError
 from banana_delivery.files import write_once
 from banana_delivery.model_registry.webhooks.secret import make_webhook_secret
 from banana_delivery.policy import commands
 from banana_delivery.settings import Settings
-from banana_delivery.targets.metrics import ROUTER_BUCKETS
 
 BIN = Path(sys.executable).parent
 ROUTER = "router"
@@ -79,6 +81,7 @@ class ManagedProcess:
         ports: where it listens on 127.0.0.1, by the setting that chooses the port.
         prepare: writes what it needs before it starts; doing so again changes nothing.
         needed: whether the stack is not up without it.
+        outlasts: whether one that runs goes on as it is, though this installation would start it in another way.
     """
 
     program: Program
@@ -87,18 +90,19 @@ class ManagedProcess:
     ports: Mapping[str, int] = field(default_factory=dict)
     prepare: Callable[[], None] = lambda: None
     needed: bool = True
+    outlasts: Callable[[], bool] = lambda: False
 
 
 def managed_processes(settings: Settings) -> list[ManagedProcess]:
     """All but the router, in the order in which they start after it; they stop in the reverse order."""
-    return [
-        mlflow(settings),
-        webhooks(settings),
-        code_server(settings),
-        dagster_webserver(settings),
-        dead_man(settings),
-        dagster_daemon(settings),
-    ]
+    found = (mlflow, webhooks, code_server, dagster_webserver, dead_man, dagster_daemon)
+    return [_marked(process(settings)) for process in found]
+
+
+def _marked(process: ManagedProcess) -> ManagedProcess:
+    """One that is started again when another version of this package lies in the folder that it was started from."""
+    program = process.program
+    return replace(process, program=replace(program, environment={**program.environment, MARK: mark()}))
 
 
 def router(settings: Settings) -> ManagedProcess:
@@ -107,7 +111,7 @@ def router(settings: Settings) -> ManagedProcess:
 
     def prepare() -> None:
         paths.router_static.parent.mkdir(parents=True, exist_ok=True)
-        paths.router_static.write_text(yaml.safe_dump(_router_static(settings, paths)))
+        paths.router_static.write_text(yaml.safe_dump(static_configuration(settings, paths)))
         Router(paths, settings.router_api_port).prepare()
 
     return ManagedProcess(
@@ -121,6 +125,8 @@ def router(settings: Settings) -> ManagedProcess:
         url=f"http://127.0.0.1:{settings.router_api_port}/api/version",
         ports={name: getattr(settings, name) for name in names},
         prepare=prepare,
+        # Users are being served by it. Where it listens is what people choose; the rest waits for `down` and `up`.
+        outlasts=lambda: listens_as_before(settings, paths),
     )
 
 
@@ -268,7 +274,12 @@ def _prepare_instance(folder: Path) -> None:
 
 
 def _prepare_daemon(settings: Settings) -> None:
-    _prepare_instance(settings.home / "dagster")
+    home = settings.home / "dagster"
+    _prepare_instance(home)
+    database = Database(
+        "dagster", home / "history" / "runs" / "index.db", (str(BIN / "dagster"), "instance", "migrate")
+    )
+    database.bring_forward(children_environment(settings))
     limit_delivery_pool(settings)
 
 
@@ -276,6 +287,8 @@ def _prepare_mlflow(settings: Settings) -> None:
     """Let its readers and its writer not block each other, which SQLite remembers; and keep the key that it cannot."""
     folder = settings.home / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
+    upgrade = (str(BIN / "mlflow"), "db", "upgrade", f"sqlite:///{folder / 'mlflow.db'}")
+    Database("mlflow", folder / "mlflow.db", upgrade).bring_forward(children_environment(settings))
     with closing(sqlite3.connect(folder / "mlflow.db")) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
     write_once(_webhook_key(settings), base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
@@ -284,36 +297,6 @@ def _prepare_mlflow(settings: Settings) -> None:
 def _webhook_key(settings: Settings) -> Path:
     """Under which it keeps webhooks' secrets; by itself it makes one at each start, and cannot read what was before."""
     return settings.home / "mlflow" / "webhooks.key"
-
-
-def _router_static(settings: Settings, paths: LocalPaths) -> dict[str, object]:
-    def entry_point(port: int) -> dict[str, object]:
-        # Of two spellings of one header's name, X-Banana-Traffic and X_Banana_Traffic, only the first is let in.
-        return {"address": f"127.0.0.1:{port}", "http": {"aliasHeadersStrategy": "delete"}}
-
-    return {
-        "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
-        "log": {"level": "WARN", "noColor": True},
-        "api": {"dashboard": False},
-        "entryPoints": {
-            "production": entry_point(settings.production_port),
-            "staging": entry_point(settings.staging_port),
-            "probe": entry_point(settings.probe_port),
-            "api": entry_point(settings.router_api_port),
-        },
-        "providers": {
-            "providersThrottleDuration": "100ms",
-            "file": {"directory": str(paths.router_dynamic), "watch": True},
-        },
-        "metrics": {
-            "prometheus": {
-                "entryPoint": "api",
-                "addEntryPointsLabels": False,
-                "addServicesLabels": True,
-                "buckets": list(ROUTER_BUCKETS),
-            }
-        },
-    }
 
 
 def children_environment(settings: Settings) -> dict[str, str]:

@@ -6,6 +6,7 @@ Whether the ports that the stack wants are free, and who has them if they are no
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from banana_delivery.embedded.reserve import Reserve
 from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
 from banana_delivery.embedded.supervisord import Daemon
+from banana_delivery.embedded.upgrade.installation import started_by
 from banana_delivery.errors import StackError
 from banana_delivery.files import lock, make_private
 from banana_delivery.policy.model import Environment
@@ -173,10 +175,22 @@ class EmbeddedStack:
         running = {name for name, process in self._supervisor.processes().items() if process.pid}
         able = with_free_ports([item for item in self._processes if item.program.name not in running], progress)
         services = [item for item in self._processes if item.program.name in running or item in able]
-        self._write_services(services, lambda _: None)
+        kept = [item for item in services if item.program.name in running and item.outlasts()]
+        self._write_services([item for item in services if item not in kept], lambda _: None)
+        self._say_who_started(kept, progress)
         self._supervisor.update()
         self._supervisor.start(*(service.program.name for service in services))
         return services
+
+    def _say_who_started(self, kept: Sequence[ManagedProcess], progress: Progress) -> None:
+        """Name the folder that must not go yet: what serves goes on as another installation started it."""
+        for name in (item.program.name for item in kept):
+            folder = started_by(self._paths.programs / f"{name}.ini", name)
+            if folder and folder != Path(sys.prefix):
+                progress(
+                    f"{name} and replicas go on as {folder} started them, so that users notice nothing; "
+                    f"keep that folder until the stack was down and up again."
+                )
 
     def _write_services(self, services: Sequence[ManagedProcess], progress: Progress) -> None:
         for service in services:

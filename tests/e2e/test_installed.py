@@ -6,7 +6,6 @@ import filecmp
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,10 @@ from banana_delivery.policy.model import Environment, Outcome
 from banana_delivery.settings import Settings
 from tests import ROOT
 from tests.e2e.stack import Stack, until
+from tests.upgrade.installing import UV, checkout, install
 
 pytestmark = pytest.mark.e2e
 
-UV = ROOT / ".uv" / "bin" / "uv"
 FOREIGN = ("serving", "examples", "tests", "tools", "benchmarks", "requirements", "k8s")
 BUNDLED = {
     "Dockerfile": bundle.DOCKERFILE,
@@ -81,36 +80,11 @@ class Installed:
         )
 
 
-def checkout_without_what_git_ignores(to: Path) -> Path:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split("\0")
-    for name in filter(None, listed):
-        if os.path.lexists(ROOT / name):
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, to / name, follow_symlinks=False)
-    return to
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     """What README.md says, by the project's own uv: it shares the downloads with the checkout's environment."""
-    source = checkout_without_what_git_ignores(tmp_path_factory.mktemp("source"))
-    subprocess.run(["make", "wheel", f"UV={UV}", f"PYTHON={sys.executable}"], cwd=source, check=True, timeout=300)
-    (wheel,) = (source / "dist").glob("*.whl")
-    environment = tmp_path_factory.mktemp("environment") / "venv"
-    python = f"--python={environment}/bin/python"
-    for step in (
-        ["venv", f"--python={sys.executable}", str(environment)],
-        ["pip", "install", python, "--no-deps", "--require-hashes", "-r", str(source / "dist" / "requirements.txt")],
-        ["pip", "install", python, "--no-deps", str(wheel)],
-    ):
-        subprocess.run([UV, *step, "--quiet"], check=True, timeout=600)
-    shutil.rmtree(source)
+    source = checkout(tmp_path_factory.mktemp("source"))
+    environment = install(source, tmp_path_factory.mktemp("environment") / "venv")
     yield Installed(environment, tmp_path_factory.mktemp("person"), tmp_path_factory.mktemp("empty"))
     shutil.rmtree(environment)
 

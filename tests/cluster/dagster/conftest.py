@@ -18,7 +18,7 @@ import yaml
 
 from tests.cluster.cluster import Cluster, until
 from tests.cluster.conftest import MEASURED
-from tests.cluster.dagster.image import build_pipeline, put_runtime
+from tests.cluster.dagster.image import pipeline_for_tests, put_runtime
 from tests.cluster.dagster.installation import START_SECONDS, Installation, put_secrets
 from tests.cluster.dagster.notices import Notices, receiving
 from tests.cluster.dagster.overlay import NAMESPACE, USER, Overlay
@@ -29,7 +29,7 @@ from tests.integration.serving.postgres import Postgres, postgres
 @pytest.fixture(scope="session")
 def pipeline_image(cluster: Cluster) -> str:
     """The pipeline's own image."""
-    return build_pipeline(f"{os.environ['REGISTRY']}/cluster-tests/pipeline", os.environ["BASE_IMAGE"])
+    return pipeline_for_tests()
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,15 @@
-"""The pipeline's own image, built as docs/kubernetes.md says, once for each content; and what releases stand on."""
+"""The pipeline's own image, built as docs/kubernetes.md says, once for each content; and what releases stand on.
+
+As a program it builds the image ahead of the tests: ``python -m tests.cluster.dagster.image``.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -21,6 +26,11 @@ PARTS = (
 )
 """What docs/kubernetes.md archives; a test compares them."""
 BUILD_SECONDS = 1800
+
+
+def pipeline_for_tests() -> str:
+    """The image that the tests install, by the variables that a cluster has set; returns its name."""
+    return build_pipeline(f"{os.environ['REGISTRY']}/cluster-tests/pipeline", os.environ["BASE_IMAGE"])
 
 
 def build_pipeline(repository: str, base_image: str) -> str:
@@ -81,3 +91,7 @@ def _docker(*arguments: str, stdin: bytes | None = None) -> str:
     said = ran.stdout.decode(errors="replace"), ran.stderr.decode(errors="replace")
     assert ran.returncode == 0, f"docker {' '.join(arguments)}: {said[0][-2000:]} {said[1][-2000:]}"
     return said[0]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{pipeline_for_tests()}\n")

@@ -55,7 +55,7 @@ def referred_to(pod: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if "priorityClassName" in pod:
         yield "PriorityClass", pod["priorityClassName"]
     yield from (("Secret", secret["name"]) for secret in pod["imagePullSecrets"])
-    for source in (source for container in containers(pod) for source in container["envFrom"]):
+    for source in (source for container in containers(pod) for source in container.get("envFrom", [])):
         kind, reference = next(iter(source.items()))
         yield {"configMapRef": "ConfigMap", "secretRef": "Secret"}[kind], reference["name"]
     for volume in pod["volumes"]:

@@ -120,9 +120,13 @@ def test_a_token_is_where_the_api_server_is_asked_and_in_no_container_beside_it(
     accounts = [thing for thing in OBJECTS if thing["kind"] == "ServiceAccount"]
 
     assert {thing["automountServiceAccountToken"] for thing in accounts} == {False}
-    assert told == {("dagster-code-server", "code-server"), ("dagster-daemon", "daemon")}
-    assert whole == {"dagster-webserver", "run"}
-    assert [len(containers(every_pod[name])) for name in sorted(whole)] == [1, 1]
+    assert told == {
+        ("dagster-code-server", "code-server"),
+        ("dagster-daemon", "daemon"),
+        ("dagster-webserver", "webserver"),
+    }
+    assert whole == {"run"}
+    assert len(containers(every_pod["run"])) == 1
     for name, _ in told:
         (volume,) = [one for one in every_pod[name]["volumes"] if one["name"] == "api-access"]
         paths = [
@@ -152,11 +156,13 @@ def test_the_keys_that_sign_records_reach_only_what_delivers(every_pod: dict[str
 
     holders = {name for name, pod in every_pod.items() if has_keys(pod)}
     homes = {
-        name for name, pod in every_pod.items() if ("PersistentVolumeClaim", "banana-delivery-home") in referred_to(pod)
+        name
+        for name, pod in every_pod.items()
+        if {"name": "home", "mountPath": "/var/lib/banana-delivery"} in pod["containers"][0]["volumeMounts"]
     }
     told = (SETTINGS / "settings.env").read_text()
 
-    assert holders == {"dagster-code-server", "run"} >= homes
+    assert holders == {"dagster-code-server", "run"} == homes
     assert "BANANA_EVIDENCE_KEY_FILE=/run/evidence/keys" in told
     for name in holders:
         mounts = [mount for container in containers(every_pod[name]) for mount in container["volumeMounts"]]
@@ -180,6 +186,22 @@ def test_runs_and_the_code_server_share_everything_that_a_delivery_reads_again(
     run, server = every_pod["run"], every_pod["dagster-code-server"]
     assert shared(run) == shared(server)
     assert mounts(run) == mounts(server)
+
+
+def test_the_pages_see_what_runs_print_and_nothing_else_of_the_volume(every_pod: dict[str, dict[str, Any]]) -> None:
+    logs = INSTANCE["compute_logs"]["config"]["folder"]
+    home = next(
+        mount["mountPath"] for mount in containers(every_pod["run"])[0]["volumeMounts"] if mount["name"] == "home"
+    )
+    webserver = every_pod["dagster-webserver"]
+    (seen,) = [mount for mount in webserver["containers"][0]["volumeMounts"] if mount["name"] == "home"]
+    (first,) = webserver["initContainers"]
+
+    assert seen == {"name": "home", "mountPath": logs, "subPath": logs.removeprefix(f"{home}/"), "readOnly": True}
+    # Where retention looks, and the embedded stack's Dagster writes.
+    assert seen["subPath"] == "dagster/storage"
+    assert first["command"][-1] == f"{first['volumeMounts'][0]['mountPath']}/{seen['subPath']}"
+    assert not {"env", "envFrom"} & set(first)
 
 
 def test_no_node_autoscaler_ends_a_delivery_and_its_job_outlasts_no_day(tmp_path: Path) -> None:

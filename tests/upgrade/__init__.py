@@ -1,0 +1,1 @@
+"""Two versions of this package take turns with one home, while deliveries are under way and users ask."""
