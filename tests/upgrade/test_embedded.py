@@ -7,7 +7,7 @@ import pytest
 from banana_delivery.policy.model import Environment, Outcome, Phase
 from tests.e2e.stack import Stack, until
 from tests.support.phases import PhaseHook
-from tests.upgrade.conftest import Versions
+from tests.upgrade.conftest import DELIVERY_SECONDS, Versions
 
 pytestmark = pytest.mark.upgrade
 PHASES = (
@@ -18,7 +18,6 @@ PHASES = (
 )
 RATE = 10.0
 """Requests of users a second."""
-DELIVERY_SECONDS = 600.0
 
 
 def deliver_under(stack: Stack, hook: PhaseHook) -> None:
@@ -54,6 +53,7 @@ def test_each_takes_out_what_the_other_released(versions: Versions) -> None:
             one.command("up")
             first = one.production.live
             version = one.stage("better")
+            until(lambda: one.outcomes(version) != [], f"the end of version {version}", DELIVERY_SECONDS)  # noqa: B023
             one.until_released(version)
             other.command("up")
             other.command("rollback", version, "--reason", "It was played here.")

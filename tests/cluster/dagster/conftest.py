@@ -95,6 +95,7 @@ def installation(
         "BANANA_HOLDOUT_IMAGES": "100",
         "BANANA_KUBERNETES_ROUTER_METRICS_URL": os.environ["GATEWAY_METRICS_URL"],
         "BANANA_POLICY": "demo",
+        "BANANA_STAGING_IDLE_SECONDS": "60",
         "MLFLOW_TRACKING_URI": mlflow_server,
     }
     home = scratch / "home"

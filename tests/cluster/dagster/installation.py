@@ -54,6 +54,10 @@ query ($id: String!) {
   partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { runs { id tags { key value } } } }
 }
 """
+CAPTURED = """
+query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { ... on LogsCapturedEvent { fileKey } } } } }
+"""
+PRINTED = "query ($key: [String!]!) { capturedLogs(logKey: $key) { stdout stderr } }"
 BEGAN = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { startTime endTime } } }"
 START_SECONDS = 300.0
 DELIVERY_SECONDS = 900.0
@@ -236,6 +240,18 @@ class Installation:
     def began(self, run_id: str) -> float:
         """When a run's process began, in seconds since the epoch; 0 before."""
         return float(self.ask(BEGAN, {"id": run_id})["runOrError"]["startTime"] or 0.0)
+
+    def printed(self, run_id: str) -> str:
+        """What the pages show of what a run printed."""
+        events = self.ask(CAPTURED, {"id": run_id})["logsForRun"]["events"]
+        files = [event["fileKey"] for event in events if event.get("fileKey")]
+        shown = [self.ask(PRINTED, {"key": [run_id, "compute_logs", file]})["capturedLogs"] for file in files]
+        return "".join(one[stream] or "" for one in shown for stream in ("stdout", "stderr"))
+
+    def staging_replicas(self) -> int:
+        """How many staging is meant to have."""
+        (found,) = self.cluster.get("deployments", "-n", "staging")["items"]
+        return int(found["spec"]["replicas"])
 
     def pods_of(self, run_id: str) -> list[Json]:
         """The pods of a run."""
