@@ -39,7 +39,9 @@ OLDER_MLFLOW = """
 import sys, warnings
 warnings.simplefilter("ignore")
 import sqlalchemy
+from alembic import command
 from alembic.script import ScriptDirectory
+from mlflow.store.db import utils
 
 engine = sqlalchemy.create_engine(f"sqlite:///{sys.argv[1]}")
 utils.InitialBase.metadata.create_all(engine)

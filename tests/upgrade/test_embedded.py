@@ -30,11 +30,16 @@ def deliver_under(stack: Stack, hook: PhaseHook) -> None:
 
     until(there, str(hook), DELIVERY_SECONDS)
     stack.command("up")
-    until(lambda: stack.outcomes(version) != [], f"the end of version {version}", DELIVERY_SECONDS)
-    stack.until_released(version)
+    released(stack, version)
     live = stack.production.live
     assert live is not None and live.version == version
     assert live.digest[:19] in stack.command("status")
+
+
+def released(stack: Stack, version: str) -> None:
+    """Wait for the end of its delivery, which has to be this."""
+    until(lambda: stack.outcomes(version) != [], f"the end of version {version}", DELIVERY_SECONDS)
+    stack.until_released(version)
 
 
 @pytest.mark.parametrize("hook", PHASES, ids=str)
@@ -53,8 +58,7 @@ def test_each_takes_out_what_the_other_released(versions: Versions) -> None:
             one.command("up")
             first = one.production.live
             version = one.stage("better")
-            until(lambda: one.outcomes(version) != [], f"the end of version {version}", DELIVERY_SECONDS)  # noqa: B023
-            one.until_released(version)
+            released(one, version)
             other.command("up")
             other.command("rollback", version, "--reason", "It was played here.")
             assert other.production.live == first

@@ -55,7 +55,9 @@ query ($id: String!) {
 }
 """
 CAPTURED = """
-query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { ... on LogsCapturedEvent { fileKey } } } } }
+query ($id: ID!) {
+  logsForRun(runId: $id) { ... on EventConnection { events { ... on LogsCapturedEvent { fileKey } } } }
+}
 """
 PRINTED = "query ($key: [String!]!) { capturedLogs(logKey: $key) { stdout stderr } }"
 BEGAN = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { startTime endTime } } }"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 from dagster import Shape
 from dagster._config import process_config
 from dagster_k8s.job import DagsterK8sJobConfig
+from jsonschema import ValidationError, validate
 
 from banana_delivery.embedded.processes import variable
 from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.settings import Settings, load_settings
+from tests.unit.k8s import helm_schema
 from tests.unit.k8s.dagster_manifests import K8S, PODS, named
 
 VALUES = yaml.safe_load((K8S / "dagster/helm-values.yaml").read_text())
@@ -45,6 +48,50 @@ def test_a_value_of_a_wrong_shape_would_not_be_taken() -> None:
     context = DagsterK8sJobConfig.config_type_container_context()  # type: ignore[no-untyped-call]
     wrong = {**container_context(), "volumes": [{"nonsense": 1}]}
     assert not process_config(Shape(context), wrong).success  # type: ignore[no-untyped-call]
+
+
+def test_the_charts_schema_takes_them() -> None:
+    validate(DEPLOYMENT, helm_schema.DEPLOYMENT)
+    # The schema says no more of the other key than that it is an object.
+    assert set(VALUES) == {"dagster-user-deployments", "dagsterDaemon"}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"port": "4000"}, "is not of type 'integer'"),
+        ({"includeConfigInLaunchedRuns": True}, "is not of type 'object'"),
+        ({"image": {"repository": "banana-delivery", "pullPolicy": "Sometimes"}}, "is not one of"),
+        ({"serviceAccountName": "banana-delivery"}, "were unexpected|was unexpected"),
+        ({"env": [1]}, "is not of type 'object'"),
+    ],
+)
+def test_the_charts_schema_would_not_take_a_mistake(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        validate({**DEPLOYMENT, **change}, helm_schema.DEPLOYMENT)
+
+
+def test_kubernetes_takes_the_pod_that_the_chart_makes_of_them() -> None:
+    container = {
+        "name": DEPLOYMENT["name"],
+        "image": f"{DEPLOYMENT['image']['repository']}:{DEPLOYMENT['image']['tag']}",
+        "env": DEPLOYMENT["env"],
+        "envFrom": [{"secretRef": one} for one in DEPLOYMENT["envSecrets"]],
+        "volumeMounts": DEPLOYMENT["volumeMounts"],
+        "resources": DEPLOYMENT["resources"],
+        "securityContext": DEPLOYMENT["securityContext"],
+    }
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": DEPLOYMENT["name"]},
+        "spec": {
+            "containers": [container],
+            "volumes": DEPLOYMENT["volumes"],
+            "securityContext": DEPLOYMENT["podSecurityContext"],
+        },
+    }
+    kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
 
 
 def test_the_settings_are_settings_and_name_the_location_that_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
