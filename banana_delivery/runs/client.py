@@ -86,7 +86,8 @@ class DagsterClient:
 
     def __init__(self, url: str, location: CodeLocation | None = None, token: str = "") -> None:
         self._url = url
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        # The second is how Dagster+ wants it.
+        self._headers = {"Authorization": f"Bearer {token}", "Dagster-Cloud-Api-Token": token} if token else {}
         self._location = location or CodeLocation()
 
     def launch(self, job: str, version: str, tags: Mapping[str, str], assets: Sequence[str] = ()) -> str:

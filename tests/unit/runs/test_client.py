@@ -79,7 +79,9 @@ class Guarded(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        known = self.headers["Authorization"] == "Bearer ours"
+        # The second is how Dagster+ is told.
+        shown = [self.headers[name] for name in ("Authorization", "Dagster-Cloud-Api-Token")]
+        known = shown == ["Bearer ours", "ours"]
         data = {"runOrError": {"status": "QUEUED", "stepStats": []}}
         body = json.dumps({"data": data} if known else {"errors": [{"message": "Come by the proxy."}]}).encode()
         self.send_response(200 if known else 401)
