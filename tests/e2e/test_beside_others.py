@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from banana_delivery.errors import DagsterError
-from banana_delivery.policy.outcomes import Outcome
+from banana_delivery.policy.model import Outcome
 from banana_delivery.runs.client import FINISHED, DagsterClient
 from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.settings import Settings

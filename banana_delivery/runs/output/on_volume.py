@@ -40,12 +40,12 @@ class VolumeComputeLogs(TruncatingCloudStorageComputeLogManager[Any], Configurab
     def __init__(
         self, folder: str, copy_seconds: int = COPY_SECONDS, inst_data: ConfigurableClassData | None = None
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._inst_data = inst_data
         self._copy_seconds = copy_seconds
         self._kept = LocalComputeLogManager(folder)
         self._scratch = LocalComputeLogManager(str(Path(tempfile.gettempdir()) / "compute-logs"))
-        self._subscriptions = PollingComputeLogSubscriptionManager(self)
+        self._subscriptions = PollingComputeLogSubscriptionManager(self)  # type: ignore[no-untyped-call]
 
     @property
     @override
@@ -83,7 +83,8 @@ class VolumeComputeLogs(TruncatingCloudStorageComputeLogManager[Any], Configurab
         there = next((path for path in (self._printed(log_key, io_type), *places) if path.is_file()), None)
         if there is None:
             return None, offset
-        return self._kept.read_path(str(there), offset=offset, max_bytes=max_bytes)
+        data, end = self._kept.read_path(str(there), offset=offset, max_bytes=max_bytes)
+        return data, end
 
     @override
     def cloud_storage_has_logs(self, log_key: Sequence[str], io_type: ComputeIOType, partial: bool = False) -> bool:
@@ -115,7 +116,7 @@ class VolumeComputeLogs(TruncatingCloudStorageComputeLogManager[Any], Configurab
     @override
     def dispose(self) -> None:
         self._subscriptions.dispose()
-        super().dispose()
+        super().dispose()  # type: ignore[no-untyped-call]
 
     @override
     def _upload_file_obj(

@@ -55,7 +55,7 @@ def test_what_a_run_printed_before_it_was_killed_is_shown(
 
     for text in ("one\n", "one\ntwo\n"):
         printed.write_text(text)
-        run.on_progress(KEY)
+        run.on_progress(KEY)  # type: ignore[no-untyped-call]
         assert (shown(pages).decode(), pages.is_capture_complete(KEY)) == (text, False)
 
 
