@@ -65,7 +65,7 @@ def versions(
 ) -> Iterator[Versions]:
     """The stack, up by the version before. All versions are of one model, so none is turned back for its quality."""
     mine = {name: value for name, value in stack_environment.items() if name.startswith("BANANA_")}
-    mine |= {"BANANA_POLICY": "demo", "BANANA_HOLDOUT_IMAGES": "100"}
+    mine |= {"BANANA_POLICY": "demo"}
     environment = {**mine, "HOME": mine["BANANA_HOME"], "PATH": os.defpath, "LANG": "C.UTF-8"}
     with pytest.MonkeyPatch.context() as patched:
         for name, value in mine.items():
