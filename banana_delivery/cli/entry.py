@@ -73,6 +73,7 @@ for command in (
     rescuing.restore,
     upkeep.prune,
     upkeep.rebuild,
+    upkeep.assemble_runtime,
     judging.check,
     judging.holdout,
     scoring.scorecard,

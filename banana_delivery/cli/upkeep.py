@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -58,3 +59,22 @@ def rebuild(version: Version) -> Answer:
         return Answer(document, [f"Building {image} again gives the same in every layer and label."])
     said = "\n  ".join([f"Building {image} again gives something else:", *parity.differences])
     return Answer(document, [said], exit_code=1)
+
+
+def assemble_runtime(
+    platform: Annotated[
+        list[str] | None,
+        typer.Option(help="What it is for, for example linux/arm64; name several for an index. Default: this host's."),
+    ] = None,
+) -> Answer:
+    """Put the image of packages that releases stand on together without an engine, and write it into the registry.
+
+    Once for each serving lock and base, before the first delivery with BANANA_BUILDER=registry.
+    """
+    from banana_delivery.bundle import serving_lock
+    from banana_delivery.images.direct.store import direct_images
+
+    settings = load_settings()
+    with closing(direct_images(settings)) as images:
+        pinned = images.assemble_runtime(serving_lock(settings.serving_device), platform or [], console.print)
+    return Answer({"image": pinned}, [f"Releases with this lock and base stand on {pinned}."])

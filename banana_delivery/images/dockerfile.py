@@ -1,18 +1,25 @@
-"""Reading the Dockerfile: its two parts, what changes an image, and what its stage ``release`` says of one.
+"""Reading the Dockerfile: its parts, what changes an image, and what its last two stages say of one.
 
-The stage ``release`` only copies files and says how they are run, so it needs no engine: what it says is read here.
+The stages ``runtime`` and ``release`` only copy files and say how they are run, so they need no engine: what they say
+is read here.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
+from string import Template
 from typing import Any
 
 from banana_delivery.errors import ImageError
 from banana_delivery.images.release import LAYERS
 
+PACKAGES = "/opt/venv"
+"""Where a runtime image has its packages."""
+USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Of an image that names none, by what engines do."""
 _FROM = re.compile(r"^FROM\s+\S+\s+AS\s+(\S+)\s*$", re.IGNORECASE | re.MULTILINE)
 _CONTINUED = re.compile(r"\\[ \t]*\n")
 _OPTION = re.compile(r"--([a-z-]+)=(\S+)\s+")
@@ -74,11 +81,65 @@ def release_start(dockerfile: str) -> dict[str, Any]:
     return start
 
 
+def packages_stage(dockerfile: str) -> str:
+    """The instructions by which an engine installs the packages: what stands before the stage ``runtime``.
+
+    Raises:
+        ImageError: if there is no such stage.
+    """
+    return instructions(dockerfile[: _start_of(dockerfile, "runtime")])
+
+
+def runtime_start(dockerfile: str, base: Mapping[str, Any]) -> dict[str, Any]:
+    """What the stage ``runtime`` makes of its base's ``config``.
+
+    Args:
+        dockerfile: with the stage.
+        base: how the base is run, as its image config says.
+
+    Raises:
+        ImageError: if the stage says something that only an engine can carry out, or copies anything but the packages.
+    """
+    start = dict(base)
+    variables = dict(one.split("=", 1) for one in base.get("Env") or () if "=" in one)
+    copied = []
+    for name, said in _told(dockerfile[_start_of(dockerfile, "runtime") : _release_start(dockerfile)]):
+        if name == "COPY":
+            copied.append(said)
+        elif name == "ENV":
+            # All of one instruction see what was set before it, and not each other.
+            variables |= _pairs(said, {"PATH": USUAL_PATH, **variables})
+        elif name == "LABEL":
+            start["Labels"] = {**(start.get("Labels") or {}), **_pairs(said, variables)}
+        elif name == "USER" and "$" not in said:
+            start["User"] = said
+        elif name == "WORKDIR" and said.startswith("/") and "$" not in said:
+            start["WorkingDir"] = said
+        else:
+            raise _needs_engine(f"{name} {said}", "runtime")
+    if copied != [f"--from=packages {PACKAGES} {PACKAGES}"]:
+        raise _needs_engine(f"COPY {', '.join(copied)}", "runtime")
+    return {**start, "Env": [f"{name}={value}" for name, value in variables.items()]}
+
+
+def _pairs(said: str, variables: Mapping[str, str]) -> dict[str, str]:
+    """``NAME=value ...`` with the values of variables put in."""
+    try:
+        pairs = [one.split("=", 1) for one in shlex.split(said)]
+        return {name: Template(value).substitute(variables) for name, value in pairs}
+    except (ValueError, KeyError):
+        raise _needs_engine(said, "runtime") from None
+
+
 def _release_start(dockerfile: str) -> int:
+    return _start_of(dockerfile, "release")
+
+
+def _start_of(dockerfile: str, wanted: str) -> int:
     for stage in _FROM.finditer(dockerfile):
-        if stage[1] == "release":
+        if stage[1] == wanted:
             return stage.start()
-    raise ImageError("The Dockerfile has no stage named release; restore it from the repository.")
+    raise ImageError(f"The Dockerfile has no stage named {wanted}; restore it from the repository.")
 
 
 def _told(stage: str) -> Iterator[tuple[str, str]]:
@@ -115,8 +176,8 @@ def _healthcheck(said: str) -> dict[str, Any]:
     return {"Test": ["CMD", *_words(command.strip())], **check}
 
 
-def _needs_engine(said: str) -> ImageError:
+def _needs_engine(said: str, stage: str = "release") -> ImageError:
     return ImageError(
-        f"The Dockerfile's stage release says {said!r}, which cannot be carried out without an engine; set "
+        f"The Dockerfile's stage {stage} says {said!r}, which cannot be carried out without an engine; set "
         "BANANA_BUILDER=docker, or take it out."
     )

@@ -24,8 +24,8 @@ _OCI_TYPES = {
     f"{LAYER_TYPE}+zstd": f"{LAYER_TYPE}+zstd",
 }
 """Layers of a runtime image, by what its builder calls them. Those that lie elsewhere, as Windows' do, are not here."""
-_CREATED = "1980-01-01T00:00:00Z"
-_KEPT = (*START, "Labels")
+CREATED = "1980-01-01T00:00:00Z"
+KEPT = (*START, "Labels")
 """Of a runtime's config; engines note more there, of the container that they built it in."""
 
 
@@ -67,7 +67,7 @@ def config_of(
     theirs = runtime.config
     try:
         its_platform = f"{theirs['os']}/{theirs['architecture']}"
-        config = {name: theirs["config"][name] for name in _KEPT if theirs["config"].get(name)}
+        config = {name: theirs["config"][name] for name in KEPT if theirs["config"].get(name)}
         below = [diff_id for diff_id, _ in zip(theirs["rootfs"]["diff_ids"], runtime.layers, strict=True)]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ImageError(f"{runtime.pinned} is no runtime image ({error!r}); build it again.") from error
@@ -77,11 +77,11 @@ def config_of(
     config["ExposedPorts"] = {**(theirs["config"].get("ExposedPorts") or {}), **start.get("ExposedPorts", {})}
     its_own = {name: _line(text) for name, text in labels.items()}
     config["Labels"] = {**(theirs["config"].get("Labels") or {}), **its_own}
-    history = [{"created": _CREATED, "created_by": f"COPY {layer}/ /"} for layer in LAYERS]
+    history = [{"created": CREATED, "created_by": f"COPY {layer}/ /"} for layer in LAYERS]
     return canonical(
         {
             **{name: theirs[name] for name in ("architecture", "os", "variant") if theirs.get(name)},
-            "created": _CREATED,
+            "created": CREATED,
             "config": {name: value for name, value in config.items() if value},
             "rootfs": {"type": "layers", "diff_ids": [*below, *diff_ids]},
             "history": [*(theirs.get("history") or []), *history],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from banana_delivery.errors import ImageError
 from banana_delivery.files import file_digest
+from banana_delivery.images.assembled.image import RuntimeAssembly
 from banana_delivery.images.base import BuildContext, ImageKey, Parity, Progress
 from banana_delivery.images.direct.compose import Runtime, config_of, manifest_of
 from banana_delivery.images.direct.layering import content_digest
@@ -81,6 +82,16 @@ class DirectImages(RegistryStore):
         super().__init__(repository, **others)
         self._host_platform = platform or host_platform()
         self._folder = unpacked
+
+    def assemble_runtime(self, lock: Path, platforms: Sequence[str], progress: Progress) -> str:
+        """Put the runtime image for a lock together, unless it is there; returns its full name, by digest.
+
+        Raises:
+            ImageError: if it cannot be put together, or the registry refuses.
+        """
+        with closing(self._client_of(Repository.of_image(self._base))) as base:
+            assembly = RuntimeAssembly(self._base, base, self._runtime_client, self._instructions, lock, self._clock)
+            return self._runtimes.pinned(assembly.put(platforms or [self._platform], progress))
 
     @override
     def rebuild(self, context: BuildContext, ref: ImageRef, progress: Progress) -> Parity:
@@ -212,9 +223,10 @@ class DirectImages(RegistryStore):
         if manifest is None:
             lock = context.lock_file.name
             raise ImageError(
-                f"The runtime image {self._runtime_repository.name}:{tag} is not there; build it once, in a checkout "
-                f"of this version and wherever there is an engine: tar -c Dockerfile requirements/{lock} | docker "
-                f"buildx build --push --platform {platform} --target runtime --build-arg BASE_IMAGE={self._base} --tag "
+                f"The runtime image {self._runtime_repository.name}:{tag} is not there; put it together once, wherever "
+                "pip reaches an index: `banana-delivery assemble-runtime`. Or build it, in a checkout of this version "
+                f"and wherever there is an engine: tar -c Dockerfile requirements/{lock} | docker buildx build --push "
+                f"--platform {platform} --target runtime --build-arg BASE_IMAGE={self._base} --tag "
                 f"{self._runtime_repository.name}:{tag} --build-arg LOCK={lock} -"
             )
         try:

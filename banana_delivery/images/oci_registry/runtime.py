@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from banana_delivery.errors import ImageError
@@ -17,13 +18,28 @@ from banana_delivery.images.base import Progress
 from banana_delivery.images.dockerfile import instructions, runtime_stages
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.manifest import Manifest
-from banana_delivery.names import LOCK_TAG_PREFIX
+from banana_delivery.names import LOCK_TAG_PREFIX, MADE_TAG_PREFIX
 
 
 def runtime_tag(dockerfile: str, lock: Path, base: str, platform: str) -> str:
     """The tag under which the runtime image for a lock and base is found, whoever built it."""
     identity = "\n".join([instructions(runtime_stages(dockerfile)), file_sha256(lock), base, platform])
     return f"{LOCK_TAG_PREFIX}{text_sha256(identity)[:32]}"
+
+
+def made_tag(seconds: float) -> str:
+    """The tag that says when a runtime image was written whose config does not.
+
+    Args:
+        seconds: since the epoch.
+    """
+    return f"{MADE_TAG_PREFIX}{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H-%M-%SZ}"
+
+
+def _made_at(tag: str) -> str:
+    """The date in such a tag, as a config has it; empty: it is another tag."""
+    day, _, time = tag.removeprefix(MADE_TAG_PREFIX).partition("T") if tag.startswith(MADE_TAG_PREFIX) else ("", "", "")
+    return f"{day}T{time.replace('-', ':')}" if time else ""
 
 
 @dataclass(frozen=True)
@@ -113,7 +129,8 @@ class RuntimeRepository:
         for tag in self.client.tags():
             if manifest := self.client.manifest(tag, indexes=True):
                 images = list(self._images(manifest))
-                created[manifest.digest] = max((self._created(image) for image in images), default="")
+                dates = [created.get(manifest.digest, ""), _made_at(tag), *map(self._created, images)]
+                created[manifest.digest] = max(dates)
                 parts[manifest.digest] = [image.digest for image in images]
         newest = max(created, key=lambda digest: created[digest], default="")
         # By digest: a release that was copied from another place names its runtime as it was called there.

@@ -4,7 +4,9 @@ import pytest
 
 from banana_delivery.bundle import DOCKERFILE
 from banana_delivery.errors import ImageError
-from banana_delivery.images.dockerfile import release_start
+from banana_delivery.files import text_sha256
+from banana_delivery.images.assembled.image import STAGE_SHA256
+from banana_delivery.images.dockerfile import USUAL_PATH, packages_stage, release_start, runtime_start
 
 COPIES = "COPY code/ /\nCOPY model/ /\nCOPY version/ /\n"
 
@@ -60,3 +62,33 @@ def test_what_only_an_engine_can_carry_out_is_refused_with_what_to_do(said: str)
 def test_layers_that_would_be_others_than_an_engine_makes_are_refused(copies: str) -> None:
     with pytest.raises(ImageError, match="without an engine"):
         release_start(stage("EXPOSE 8000", copies))
+
+
+RUNTIME = "FROM x AS runtime\nCOPY --from=packages /opt/venv /opt/venv\n{said}\nFROM y AS release\n"
+
+
+def test_the_real_dockerfile_says_how_a_runtime_is_run_on_a_base_without_a_path() -> None:
+    start = runtime_start(DOCKERFILE.read_text(), {"Env": ["PIP_CERT=/a"], "Cmd": ["python3"], "Labels": {"a": "b"}})
+
+    assert start["Env"][:2] == ["PIP_CERT=/a", f"PATH=/opt/venv/bin:{USUAL_PATH}"]
+    assert (start["User"], start["WorkingDir"], start["Cmd"]) == ("10001:10001", "/app", ["python3"])
+    assert start["Labels"] == {"a": "b", "org.opencontainers.image.licenses": "AGPL-3.0-or-later"}
+
+
+def test_variables_of_one_instruction_see_what_was_set_before_it_and_not_each_other() -> None:
+    said = RUNTIME.format(said='ENV A=1\nENV A=2 B=$A C="x y"')
+
+    assert runtime_start(said, {})["Env"] == ["A=2", "B=1", "C=x y"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["RUN true", "ENV A=$UNKNOWN", "ENV A", 'ENV A="', "USER $ME", "WORKDIR app", "COPY a b", "VOLUME /x"],
+)
+def test_a_runtime_that_only_an_engine_can_make_is_refused(said: str) -> None:
+    with pytest.raises(ImageError, match="stage runtime says"):
+        runtime_start(RUNTIME.format(said=said), {})
+
+
+def test_the_stage_of_the_packages_is_the_one_that_is_carried_out_without_an_engine() -> None:
+    assert text_sha256(packages_stage(DOCKERFILE.read_text())) == STAGE_SHA256
