@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from banana_delivery.delivery.deciding.decisions import claimed_by
 from banana_delivery.delivery.ending.ended import Ended
-from banana_delivery.delivery.ending.remote import checked_server, follow, launch
+from banana_delivery.delivery.ending.remote import checked_server, cloud_token, follow, launch
 from banana_delivery.delivery.live.following import Following, Steps, steps_of
 from banana_delivery.errors import BadSettingsError, BananaDeliveryError
 from banana_delivery.names import ACTOR_TAG, TRIGGER_TAG
@@ -85,7 +86,8 @@ def deliver_one(settings: Settings, version: str, asked: Asked, console: Console
         settings.dagster_url if wish.server is None else checked_server(wish.server),
         CodeLocation.of(settings),
     )
-    client = DagsterClient(server, location, settings.pages_token.get_secret_value())
+    cloud = "" if wish.server is None else cloud_token(server, os.environ)
+    client = DagsterClient(server, location, settings.pages_token.get_secret_value(), cloud_token=cloud)
     if wish.server is None:
         with open_instance(settings) as instance:
             ensure_partition(instance, version, location)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import httpx
@@ -16,6 +18,7 @@ from banana_delivery.runs.records import RECORD_KEY
 
 REFUSED = {401, 403}
 """By the guard of the pages: for want of a login or a name, and not because they are away."""
+CLOUD_HEADER = "Dagster-Cloud-Api-Token"
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 LAUNCH_RUN = """
@@ -82,12 +85,16 @@ class DagsterClient:
         url: of the webserver, without a trailing slash.
         location: what of that Dagster is ours.
         token: shows pages that want a login who asks; empty where they want none.
+        cloud_token: shows Dagster+ who asks, in the place of that; empty: the pages are somebody's own.
     """
 
-    def __init__(self, url: str, location: CodeLocation | None = None, token: str = "") -> None:
+    def __init__(
+        self, url: str, location: CodeLocation | None = None, token: str = "", *, cloud_token: str = ""
+    ) -> None:
         self._url = url
-        # The second is how Dagster+ wants it.
-        self._headers = {"Authorization": f"Bearer {token}", "Dagster-Cloud-Api-Token": token} if token else {}
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if cloud_token:
+            self._headers = {CLOUD_HEADER: cloud_token}
         self._location = location or CodeLocation()
 
     def launch(self, job: str, version: str, tags: Mapping[str, str], assets: Sequence[str] = ()) -> str:
@@ -184,6 +191,11 @@ class DagsterClient:
             locations = " and ".join(sorted(one["location"]["name"] for one in shared["repositories"]))
             raise DagsterError(shared_key("/".join(shared["assetKey"]["path"]), f"the code locations {locations}"))
 
+    @cached_property
+    def _trusted(self) -> ssl.SSLContext:
+        """Whose certificates count; reading them takes longer than most of what is asked."""
+        return httpx.create_ssl_context()
+
     def _ask(self, query: str, variables: Mapping[str, object]) -> dict[str, Any]:
         try:
             response = httpx.post(
@@ -192,6 +204,8 @@ class DagsterClient:
                 headers=self._headers,
                 timeout=60.0,
                 trust_env=False,
+                # It knows ``SSL_CERT_FILE``; a proxy of the environment is not meant here.
+                verify=self._trusted,
             )
             if response.status_code in REFUSED:
                 raise DagsterError(f"Dagster's pages at {self._url} refused: {_refusal(response)}")

@@ -24,6 +24,10 @@ AWAY_SECONDS = 300.0
 """How long the pages may be away while somebody waits: a restart, a node that is drained, a network."""
 LOGGED_SECONDS = 90.0
 """How long after a run its line may take: of one that no longer could, a sensor writes it within half a minute."""
+_CLOUD_HOST = "dagster.cloud"
+_CLOUD_URL = "DAGSTER_CLOUD_URL"
+_CLOUD_TOKEN = "DAGSTER_CLOUD_API_TOKEN"  # noqa: S105 -- the name of a variable
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 WORDS = {"IN_PROGRESS": "begins", "SUCCESS": "done", "FAILURE": "failed", "SKIPPED": "skipped"}
 
 
@@ -39,6 +43,33 @@ def checked_server(url: str) -> str:
     if "@" in parts.netloc:
         raise BadSettingsError("--server must not hold a login; put the pages' token into BANANA_PAGES_TOKEN.")
     return url.rstrip("/")
+
+
+def cloud_token(server: str, environment: Mapping[str, str]) -> str:
+    """Dagster+'s token for an address; empty if that is none of Dagster+'s.
+
+    It goes to Dagster+'s own hosts, to the one that ``DAGSTER_CLOUD_URL`` names, and to nobody else.
+
+    Args:
+        server: the address of the pages.
+        environment: with the variables that Dagster+'s own command line reads.
+
+    Raises:
+        BadSettingsError: if others could read it on its way, or it is none.
+    """
+    parts, own = urlsplit(server), urlsplit(environment.get(_CLOUD_URL, ""))
+    token, host = environment.get(_CLOUD_TOKEN, "").strip(), parts.hostname or ""
+    is_cloud = host == _CLOUD_HOST or host.endswith(f".{_CLOUD_HOST}")
+    is_named = bool(own.hostname) and (own.scheme, own.netloc) == (parts.scheme, parts.netloc)
+    if not (is_cloud or is_named):
+        return ""
+    if not token:
+        raise BadSettingsError(f"{host} is Dagster+ and wants a token; set {_CLOUD_TOKEN}.")
+    if parts.scheme != "https" and host not in _LOOPBACK:
+        raise BadSettingsError(f"{_CLOUD_TOKEN} is sent to no address that begins with http://; write https://{host}.")
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise BadSettingsError(f"{_CLOUD_TOKEN} holds something that is no token; copy it once more.")
+    return token
 
 
 def launch(

@@ -79,9 +79,9 @@ class Guarded(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        # The second is how Dagster+ is told.
-        shown = [self.headers[name] for name in ("Authorization", "Dagster-Cloud-Api-Token")]
-        known = shown == ["Bearer ours", "ours"]
+        # The second is how Dagster+ is told, and for nobody else.
+        shown = (self.headers["Authorization"], self.headers["Dagster-Cloud-Api-Token"])
+        known = shown in {("Bearer ours", None), (None, "of Dagster+")}
         data = {"runOrError": {"status": "QUEUED", "stepStats": []}}
         body = json.dumps({"data": data} if known else {"errors": [{"message": "Come by the proxy."}]}).encode()
         self.send_response(200 if known else 401)
@@ -100,4 +100,5 @@ def test_the_token_lets_the_command_line_in_and_a_refusal_is_told_as_one() -> No
         with pytest.raises(DagsterError, match=r"refused: Come by the proxy\.$"):
             DagsterClient(url).steps("1")
         assert DagsterClient(url, token="ours").steps("1") == ("QUEUED", {})
+        assert DagsterClient(url, token="ours", cloud_token="of Dagster+").steps("1") == ("QUEUED", {})
         server.shutdown()
