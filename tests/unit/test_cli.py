@@ -35,6 +35,7 @@ ARGUMENTS = {
     "abort": ["--reason", "The wrong one was staged."],
     "prune": [],
     "rebuild": ["1"],
+    "assemble-runtime": [],
     "check": ["no-such.pt"],
     "holdout": ["check"],
     "policy": ["show"],

@@ -27,6 +27,7 @@ EXAMPLES = {
     "restore": "restore --environment production --dry-run",
     "prune": "prune --delete",
     "rebuild": "rebuild 7",
+    "assemble-runtime": "assemble-runtime --platform linux/amd64 --platform linux/arm64",
     "check": "check best.pt --holdout data.yaml --beside production.pt",
     "holdout": "holdout check data.yaml#test",
     "scorecard": "scorecard --since 30d",

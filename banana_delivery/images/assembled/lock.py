@@ -13,7 +13,7 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from banana_delivery.errors import ImageError
+from banana_delivery.errors import ImageError, redacted
 from banana_delivery.images.assembled.base_python import BasePython
 
 _ENTRY = re.compile(r"\n(?=\S)")
@@ -96,6 +96,6 @@ def _download(wanted: Path, into: Path, python: BasePython, lock: str) -> None:
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip said nothing"]
         raise ImageError(
-            f"The wheels of {lock} for Python {python.version} on {python.machine} cannot be had: {said[-1][:300]} See "
+            f"The wheels of {lock} for Python {python.version} on {python.machine} cannot be had: {redacted(said[-1][:300])} See "
             "whether pip reaches its index here (PIP_INDEX_URL), or build the image where there is an engine."
         )

@@ -99,7 +99,7 @@ class RegistryStore(ImageStore):
         """
         if not settings.registry_repository:
             raise ImageError(
-                "BANANA_TARGET is kubernetes but BANANA_REGISTRY_REPOSITORY is empty; set it to host/path."
+                "BANANA_REGISTRY_REPOSITORY is empty; set it to host/path, where the images of releases go."
             )
         return cls(
             settings.registry_repository,
