@@ -95,7 +95,8 @@ def _download(wanted: Path, into: Path, python: BasePython, lock: str) -> None:
         ) from error
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip said nothing"]
+        why = redacted(said[-1][:300])
         raise ImageError(
-            f"The wheels of {lock} for Python {python.version} on {python.machine} cannot be had: {redacted(said[-1][:300])} See "
+            f"The wheels of {lock} for Python {python.version} on {python.machine} cannot be had: {why} See "
             "whether pip reaches its index here (PIP_INDEX_URL), or build the image where there is an engine."
         )
