@@ -64,8 +64,8 @@ def test_an_engine_runs_it_as_it_runs_its_own(store: DirectImages, small: Path, 
     Transfer(engine, runtimes, Credentials(), Retries()).pull(pinned, quiet)
     code = "import idna, os, sys; print(sys.prefix, os.getcwd(), os.getuid(), idna.__name__, os.environ['MODEL_PATH'])"
 
-    done = engine.run(pinned, ["python", "-c", code], {}, 60.0)
+    done = engine.run(pinned, ["python", "-c", code], {}, 60)
 
     assert (done.exit_code, done.output.split()) == (0, ["/opt/venv", "/app", "10001", "idna", "/model/model.onnx"])
-    script = engine.run(pinned, ["sh", "-c", "test -x /opt/venv/bin/idna && head -n 1 /opt/venv/bin/idna"], {}, 60.0)
+    script = engine.run(pinned, ["sh", "-c", "test -x /opt/venv/bin/idna && head -n 1 /opt/venv/bin/idna"], {}, 60)
     assert script.output.strip() == "#!/opt/venv/bin/python"
