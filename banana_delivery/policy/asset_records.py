@@ -193,8 +193,7 @@ class QualityRecord(StoredModel):
     Attributes:
         absolute: the release alone, against the minimum.
         comparison: beside production; None when there is nothing to compare with.
-        waived: whether the comparison was recorded but not held against it: a redeploy, or one that a person wants
-            although production does not answer.
+        waived: whether the comparison was recorded but not held against it: a redeploy, or wanted by a person.
         unanswered: images that production did not answer. They count as images in which it found nothing, unless
             earlier answers of its image were taken.
         kept: whether such were taken.
