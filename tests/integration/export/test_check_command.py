@@ -89,7 +89,7 @@ def test_a_file_that_is_not_there_is_no_verdict(tmp_path: Path) -> None:
     done = check(tmp_path / "best.pt")
 
     assert done.exit_code == 2
-    assert "does not exist" in " ".join(done.stderr.split())
+    assert "does not exist" in " ".join(done.stderr.replace("│", " ").split())
 
 
 def test_a_disk_that_is_full_or_gone_is_named_and_not_blamed_on_the_home(
