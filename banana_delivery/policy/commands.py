@@ -24,6 +24,11 @@ def status() -> str:
     return f"{PROGRAM} status"
 
 
+def assemble_runtime() -> str:
+    """Puts the image of packages together that releases stand on."""
+    return f"{PROGRAM} assemble-runtime"
+
+
 def deliver(version: str) -> str:
     """Delivers a version as a whole."""
     return f"{PROGRAM} deliver {shlex.quote(version)}"

@@ -33,6 +33,7 @@ from banana_delivery.images.release import Contents, compare, host_platform, lab
 from banana_delivery.images.selftest import TIMEOUT_SECONDS, read_result
 from banana_delivery.images.supply_chain.installed import READER, Installed, read_installed
 from banana_delivery.names import RUNTIME_LABEL
+from banana_delivery.policy import commands
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.settings import Settings
 
@@ -224,7 +225,7 @@ class DirectImages(RegistryStore):
             lock = context.lock_file.name
             raise ImageError(
                 f"The runtime image {self._runtime_repository.name}:{tag} is not there; put it together once, wherever "
-                "pip reaches an index: `banana-delivery assemble-runtime`. Or build it, in a checkout of this version "
+                f"pip reaches an index: `{commands.assemble_runtime()}`. Or build it, in a checkout of this version "
                 f"and wherever there is an engine: tar -c Dockerfile requirements/{lock} | docker buildx build --push "
                 f"--platform {platform} --target runtime --build-arg BASE_IMAGE={self._base} --tag "
                 f"{self._runtime_repository.name}:{tag} --build-arg LOCK={lock} -"

@@ -22,8 +22,8 @@ from banana_delivery.settings import Settings
 
 NEVER_REAPS = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", *sys.argv[1:]])
-print(child.pid, flush=True)
+says_that_it_runs = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", says_that_it_runs, *sys.argv[1:]])
 time.sleep(600)
 """
 
@@ -36,9 +36,11 @@ def child_of_one_that_never_looks(*words: str, **environment: str) -> Iterator[p
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
         assert parent.stdout
         child = psutil.Process(int(parent.stdout.readline()))
-        yield child
-        for process in (child, parent):
-            process.kill()
+        try:
+            yield child
+        finally:
+            for process in (child, parent):
+                process.kill()
 
 
 @pytest.fixture
