@@ -18,6 +18,7 @@ ODD = "7; rm -rf $HOME 'x'"
 TEXTS = [
     commands.up(),
     commands.status(),
+    commands.assemble_runtime(),
     commands.deliver("7"),
     commands.redeploy("7", "5"),
     commands.adopt_records(),
