@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import getpass
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,11 @@ from banana_delivery.cli.answering.answer import Answer
 from banana_delivery.cli.common import DryRun, Reason, audit_trail, console, version_if_any
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
 from banana_delivery.settings import load_settings
+
+if TYPE_CHECKING:
+    from banana_delivery.runs.audit_log import AuditLog
+    from banana_delivery.targets.base import ReleaseTarget
+    from banana_delivery.waiting import Clock
 
 
 def rollback(
@@ -87,16 +93,10 @@ def abort(
     ] = "",
 ) -> Answer:
     """End a delivery that waits or is under way: its users go back to what serves, and its version stays staged."""
-    from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.deciding.aborting import say_abort
-    from banana_delivery.delivery.deciding.decisions import decided_by
-    from banana_delivery.platforms import platform
 
-    settings = load_settings()
-    parts = build_resources(settings)
-    by = decided_by(platform(settings).user(settings))
-    with audit_trail(settings) as log:
-        said = say_abort(parts.release_target, log, parts.clock, by, reason, version=version)
+    with _deciding() as (target, log, clock, by):
+        said = say_abort(target, log, clock, by, reason, version=version)
     return Answer(said.model_dump(mode="json"), [f"Recorded, {said.by}: the delivery of version {said.version} ends."])
 
 
@@ -116,17 +116,25 @@ def resume(
     return Answer({"environment": environment.value}, [f"{environment.capitalize()} is the pipeline's again."])
 
 
-def _say_pause(reason: str, *, paused: bool) -> Answer:
+@contextmanager
+def _deciding() -> Iterator[tuple[ReleaseTarget, AuditLog, Clock, str]]:
+    """What a decision about the delivery under way takes: the target, the audit trail, the clock, and who decides."""
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.deciding.decisions import decided_by
-    from banana_delivery.delivery.live.pausing import say_pause
     from banana_delivery.platforms import platform
 
     settings = load_settings()
     parts = build_resources(settings)
     by = decided_by(platform(settings).user(settings))
     with audit_trail(settings) as log:
-        said = say_pause(parts.release_target, log, parts.clock, by, reason, paused=paused)
+        yield parts.release_target, log, parts.clock, by
+
+
+def _say_pause(reason: str, *, paused: bool) -> Answer:
+    from banana_delivery.delivery.live.pausing import say_pause
+
+    with _deciding() as (target, log, clock, by):
+        said = say_pause(target, log, clock, by, reason, paused=paused)
     what = "stays at its weight, watched" if paused else "goes on"
     return Answer(said.model_dump(mode="json"), [f"Recorded, {said.by}: version {said.version} {what}."])
 

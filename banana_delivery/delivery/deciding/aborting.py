@@ -7,6 +7,7 @@ from banana_delivery.policy import commands
 from banana_delivery.policy.holds import AbortRecord
 from banana_delivery.policy.model import Environment
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.evidence.reasons import stated
 from banana_delivery.runs.lifecycle import Run, Runs
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
@@ -31,11 +32,10 @@ def say_abort(
         EvidenceError: if there is no key to sign it with.
         TargetError: if the environments cannot be seen, and it is not said which delivery is meant.
     """
-    if not reason.strip():
-        raise GateError("It needs a reason, which the audit trail keeps; say why: --reason '...'")
+    why = stated(reason)
     run = _meant(target, log, version, run_id)
     its = log.location.version_of(run)
-    said = AbortRecord(run_id=run.run_id, version=its, by=by, reason=reason.strip(), at=clock.time())
+    said = AbortRecord(run_id=run.run_id, version=its, by=by, reason=why, at=clock.time())
     log.record_abort(said)
     Runs(log.instance, log.location).cancel(run.run_id)
     return said

@@ -16,6 +16,7 @@ from banana_delivery.policy.holds import FreezeRecord
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.evidence.reasons import stated
 from banana_delivery.runs.instance import open_instance
 from banana_delivery.settings import Settings
 from banana_delivery.waiting import Clock
@@ -147,13 +148,12 @@ def freeze_as_shown(
 
 
 def _freeze(clock: Clock, by: str, reason: str, until: str, *, frozen: bool) -> FreezeRecord:
-    if not reason.strip():
-        raise GateError("It needs a reason, which the audit trail keeps; say why: --reason '...'")
+    why = stated(reason)
     try:
         end = moment(until, clock.time()) if until.strip() else None
     except ValueError as error:
         raise GateError(str(error)) from None
-    return FreezeRecord(frozen=frozen, by=by, reason=reason.strip(), at=clock.time(), until=end)
+    return FreezeRecord(frozen=frozen, by=by, reason=why, at=clock.time(), until=end)
 
 
 def _freeze_on_record(log: AuditLog, said: FreezeRecord) -> FreezeRecord:

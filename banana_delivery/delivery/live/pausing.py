@@ -13,6 +13,7 @@ from banana_delivery.policy import commands
 from banana_delivery.policy.holds import PauseRecord
 from banana_delivery.policy.model import Environment
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.evidence.reasons import stated
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
@@ -96,9 +97,8 @@ def say_pause(
     run_id = str(record.owner)
     if not paused and log.pause(run_id) is None:
         raise GateError("The delivery in production is not paused.")
-    if not reason.strip():
-        raise GateError("It needs a reason, which the audit trail keeps; say why: --reason '...'")
+    why = stated(reason)
     version = record.candidate.version if record.candidate else ""
-    said = PauseRecord(run_id=run_id, version=version, paused=paused, by=by, reason=reason.strip(), at=clock.time())
+    said = PauseRecord(run_id=run_id, version=version, paused=paused, by=by, reason=why, at=clock.time())
     log.record_pause(said)
     return said
