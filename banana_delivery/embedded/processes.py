@@ -208,6 +208,7 @@ def code_server(settings: Settings) -> ManagedProcess:
         priority=250,
         start_seconds=3,
         stop_seconds=20,
+        leaves_work=True,
     )
 
     def prepare() -> None:

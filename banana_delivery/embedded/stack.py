@@ -143,6 +143,8 @@ class EmbeddedStack:
             if others:
                 progress(f"stopping {', '.join(others)}")
                 self._supervisor.stop(*others, wait=True)
+            if count := self._daemon.end_orphans():
+                progress(f"ended {count} processes that went on when what had launched them was started again")
             if len(others) < len(self._processes):
                 progress("stopping the router and the replicas")
                 self._supervisor.stop(ROUTER, wait=True)
@@ -178,7 +180,7 @@ class EmbeddedStack:
         kept = [item for item in services if item.program.name in running and item.outlasts()]
         self._write_services([item for item in services if item not in kept], lambda _: None)
         self._say_who_started(kept, progress)
-        self._supervisor.update()
+        self._supervisor.update(alone={item.program.name for item in services if item.program.leaves_work})
         self._supervisor.start(*(service.program.name for service in services))
         return services
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import shlex
+import signal
 import socket
 import sys
 import xmlrpc.client
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import not_
 from pathlib import Path
@@ -79,6 +82,8 @@ class Program:
         start_retries: how often a failed start is tried again.
         stop_seconds: after SIGTERM it has so long before SIGKILL.
         whole_group: whether signals go to all processes that it started, too.
+        leaves_work: whether what it launched is to go on when it is started again. supervisord's own way kills the
+            whole group of one that does not stop in time.
     """
 
     name: str
@@ -92,6 +97,7 @@ class Program:
     start_retries: int = 3
     stop_seconds: int = 15
     whole_group: bool = False
+    leaves_work: bool = False
 
     @property
     def _command(self) -> tuple[str, ...]:
@@ -240,14 +246,18 @@ class Supervisor:
         for name in names:
             self._call("removeProcessGroup", name, tolerate=(_BAD_NAME, _STILL_RUNNING))
 
-    def update(self) -> None:
+    def update(self, alone: Collection[str] = ()) -> None:
         """Make what runs follow the configuration files: new programs start, changed ones restart, others stop.
+
+        Args:
+            alone: programs that end without what they launched, which goes on.
 
         Raises:
             TargetError: if supervisord does not answer.
         """
         added, changed, removed = self._call("reloadConfig")[0]
         gone = [*changed, *removed]
+        self._end_alone([name for name in gone if name in alone])
         self.stop(*gone, wait=True)
         self.remove(*gone)
         self.start(*added, *changed)
@@ -259,6 +269,16 @@ class Supervisor:
             TargetError: if supervisord does not answer.
         """
         self._call("shutdown")
+
+    def _end_alone(self, names: Collection[str]) -> None:
+        """End these processes themselves; what supervisord then starts in their place has launched nothing yet.
+
+        As they wait for what they launched before they end, they are not asked to.
+        """
+        for process in self.processes().values():
+            if process.name in names and process.pid:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
 
     def _stopping(self, name: str) -> bool:
         process = self.processes().get(name)

@@ -84,7 +84,10 @@ class Daemon:
             )
 
     def end_orphans(self) -> int:
-        """End what a supervisord that was killed has left running, and say how many processes that were."""
+        """End what runs beside supervisord, and say how many processes that were.
+
+        One that was killed leaves everything; what a restarted program had launched goes on without it.
+        """
         orphans = self._orphans()
         for process in orphans:
             with suppress(psutil.NoSuchProcess):
@@ -101,9 +104,12 @@ class Daemon:
         return self._paths.logs / "supervisord.log"
 
     def _orphans(self) -> list[psutil.Process]:
-        """Processes that carry this supervisord's mark in their environment; we may be one of them."""
+        """Processes that carry this supervisord's mark and are not below it; we may be one of them."""
         mark = f"unix://{self._paths.socket}"
         ourselves = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+        if daemon := self.process:
+            with suppress(psutil.NoSuchProcess):
+                ourselves |= {daemon.pid, *(child.pid for child in daemon.children(recursive=True))}
         found = []
         for process in psutil.process_iter():
             try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from banana_delivery.embedded.processes import ManagedProcess, router
@@ -16,6 +18,7 @@ from banana_delivery.embedded.supervisor import Program
 from banana_delivery.embedded.supervisord import Daemon
 from banana_delivery.errors import StackError, TargetError
 from banana_delivery.policy.model import Colour, Environment
+from banana_delivery.waiting import wait_until
 from tests.contract.local_fixture import LocalFixture
 from tests.contract.release_target_contract import bring_up, wait_until_ready
 
@@ -113,6 +116,47 @@ def test_a_service_that_was_reconfigured_is_restarted_and_the_replicas_are_not(
 
     after = {item.name: item.pid for item in stack("2000").status()}
     assert {name for name in before if before[name] != after[name]} == {"sleeper"}
+
+
+WAITS_FOR_ITS_WORK = """
+import signal, subprocess, sys
+from pathlib import Path
+work = Path(sys.argv[1])
+if not work.exists():
+    process = subprocess.Popen(["sleep", "1000"])
+    signal.signal(signal.SIGTERM, lambda *_: process.wait())
+    work.with_suffix(".part").write_text(str(process.pid))
+    work.with_suffix(".part").rename(work)
+while True:
+    signal.pause()
+"""
+
+
+def test_what_a_service_launched_goes_on_when_the_service_is_started_again(
+    fixture: LocalFixture, tmp_path: Path
+) -> None:
+    """As a run of the code server, which does not end before its runs have, whatever it is sent."""
+    program, work = tmp_path / "launcher.py", tmp_path / "work"
+    program.write_text(WAITS_FOR_ITS_WORK)
+
+    def stack(setting: str) -> EmbeddedStack:
+        command = (sys.executable, str(program), str(work), setting)
+        launcher = Program(name="launcher", command=command, directory=tmp_path, stop_seconds=1, leaves_work=True)
+        return EmbeddedStack(fixture.settings, [router(fixture.settings), ManagedProcess(launcher)])
+
+    stack("before").up(print)
+    wait_until(work.exists, 10.0, lambda _: AssertionError("nothing was launched"))
+    launched = psutil.Process(int(work.read_text()))
+    before = {item.name: item.pid for item in stack("before").status()}["launcher"]
+
+    stack("after").up(print)
+
+    after = {item.name: item.pid for item in stack("after").status()}["launcher"]
+    assert after not in {0, before}
+    assert launched.status() != psutil.STATUS_ZOMBIE
+    assert "after" in psutil.Process(after).cmdline()
+    fixture.stack.down(print)
+    assert not launched.is_running() or launched.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_service_that_cannot_start_is_named_with_the_last_it_said(fixture: LocalFixture, tmp_path: Path) -> None:
