@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -32,8 +33,8 @@ def up(context: typer.Context, dry_run: DryRun = False) -> Answer:
     stack = EmbeddedStack(settings, platform(settings).processes(settings))
     pages = _pages(settings)
     if dry_run:
-        starts = stack.would_start()
-        return Answer({"would": {"start": starts}, "pages": pages}, [f"Would start: {', '.join(starts) or 'nothing'}."])
+        plan = stack.would_start()
+        return Answer({"would": asdict(plan), "pages": pages}, plan.lines())
     stack.up(console.print)
     _say_webhook(settings)
     written, lacking = _remember(settings, settings_file(context))

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from banana_delivery.bundle import INSTANCE, WORKSPACE, python_path
 from banana_delivery.embedded.paths import LocalPaths
-from banana_delivery.embedded.router.static import listens_as_before, static_configuration
+from banana_delivery.embedded.router.static import LISTENS, PORTS, listens, listens_as_before, static_configuration
 from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.supervisor import SEEN, Program
 from banana_delivery.embedded.upgrade.databases import Database
@@ -82,6 +82,7 @@ class ManagedProcess:
         prepare: writes what it needs before it starts; doing so again changes nothing.
         needed: whether the stack is not up without it.
         outlasts: whether one that runs goes on as it is, though this installation would start it in another way.
+        database: what is brought to the form of this installation before it starts; None if it has none.
     """
 
     program: Program
@@ -91,6 +92,7 @@ class ManagedProcess:
     prepare: Callable[[], None] = lambda: None
     needed: bool = True
     outlasts: Callable[[], bool] = lambda: False
+    database: Database | None = None
 
 
 def managed_processes(settings: Settings) -> list[ManagedProcess]:
@@ -107,7 +109,7 @@ def _marked(process: ManagedProcess) -> ManagedProcess:
 
 def router(settings: Settings) -> ManagedProcess:
     """Traefik: the users' entry points, the probe's, and its own API and metrics."""
-    paths, names = LocalPaths(settings.home), ("production_port", "staging_port", "probe_port", "router_api_port")
+    paths = LocalPaths(settings.home)
 
     def prepare() -> None:
         paths.router_static.parent.mkdir(parents=True, exist_ok=True)
@@ -120,10 +122,12 @@ def router(settings: Settings) -> ManagedProcess:
             inherits=INHERITED[ROUTER],
             command=(str(BIN / "traefik"), f"--configFile={paths.router_static}"),
             directory=paths.router_static.parent,
+            # It reads where to listen from a file, once; here supervisord sees that it is to listen elsewhere.
+            environment={LISTENS: listens(settings)},
             priority=100,
         ),
         url=f"http://127.0.0.1:{settings.router_api_port}/api/version",
-        ports={name: getattr(settings, name) for name in names},
+        ports={name: getattr(settings, name) for name in PORTS},
         prepare=prepare,
         # Users are being served by it. Where it listens is what people choose; the rest waits for `down` and `up`.
         outlasts=lambda: listens_as_before(settings, paths),
@@ -159,6 +163,7 @@ def mlflow(settings: Settings) -> ManagedProcess:
         url=f"{settings.mlflow_url}/health",
         ports={"mlflow_port": settings.mlflow_port},
         prepare=lambda: _prepare_mlflow(settings),
+        database=mlflow_database(settings),
     )
 
 
@@ -235,6 +240,7 @@ def dagster_daemon(settings: Settings) -> ManagedProcess:
     return ManagedProcess(
         program=_dagster(settings, "dagster-daemon", str(BIN / "dagster-daemon"), "run", priority=400),
         prepare=lambda: _prepare_daemon(settings),
+        database=dagster_database(settings),
     )
 
 
@@ -275,21 +281,29 @@ def _prepare_instance(folder: Path) -> None:
 
 
 def _prepare_daemon(settings: Settings) -> None:
-    home = settings.home / "dagster"
-    _prepare_instance(home)
-    database = Database(
-        "dagster", home / "history" / "runs" / "index.db", (str(BIN / "dagster"), "instance", "migrate")
-    )
-    database.bring_forward(children_environment(settings))
+    _prepare_instance(settings.home / "dagster")
+    dagster_database(settings).bring_forward(children_environment(settings))
     limit_delivery_pool(settings)
+
+
+def dagster_database(settings: Settings) -> Database:
+    """Its runs, their events and the cursors of its sensors; each run has a file of its own."""
+    files = ("history/*.db", "history/runs/*.db", "schedules/*.db")
+    return Database("dagster", settings.home / "dagster", files, (str(BIN / "dagster"), "instance", "migrate"))
+
+
+def mlflow_database(settings: Settings) -> Database:
+    """Registry and tracking."""
+    folder = settings.home / "mlflow"
+    upgrade = (str(BIN / "mlflow"), "db", "upgrade", f"sqlite:///{folder / 'mlflow.db'}")
+    return Database("mlflow", folder, ("mlflow.db",), upgrade)
 
 
 def _prepare_mlflow(settings: Settings) -> None:
     """Let its readers and its writer not block each other, which SQLite remembers; and keep the key that it cannot."""
     folder = settings.home / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
-    upgrade = (str(BIN / "mlflow"), "db", "upgrade", f"sqlite:///{folder / 'mlflow.db'}")
-    Database("mlflow", folder / "mlflow.db", upgrade).bring_forward(children_environment(settings))
+    mlflow_database(settings).bring_forward(children_environment(settings))
     with closing(sqlite3.connect(folder / "mlflow.db")) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
     write_once(_webhook_key(settings), base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())

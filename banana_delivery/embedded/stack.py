@@ -25,6 +25,7 @@ from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.supervisor import Process, Supervisor, last_line, log_of
 from banana_delivery.embedded.supervisord import Daemon
 from banana_delivery.embedded.upgrade.installation import started_by
+from banana_delivery.embedded.upgrade.plan import Plan
 from banana_delivery.errors import StackError
 from banana_delivery.files import lock, make_private
 from banana_delivery.policy.model import Environment
@@ -117,16 +118,25 @@ class EmbeddedStack:
                 self._await(service, progress)
         self._await_replicas(progress)
 
-    def would_start(self) -> list[str]:
-        """The processes that ``up`` would start; nothing is changed.
+    def would_start(self) -> Plan:
+        """What ``up`` would do; nothing is changed.
 
         Raises:
-            StackError: if a port that one of them needs is taken.
+            StackError: if a port that a process needs is taken.
         """
-        off = {one.name for one in self.status() if not one.pid}
-        able = with_free_ports([one for one in self._processes if one.program.name in off], lambda _: None)
-        replicas = [replica.name for _, replica in self._all_replicas() if replica.name in off]
-        return [*(one.program.name for one in able), *replicas]
+        running = {one.name for one in self.status() if one.pid}
+        able = with_free_ports([one for one in self._processes if one.program.name not in running], lambda _: None)
+        replicas = [replica.name for _, replica in self._all_replicas() if replica.name not in running]
+        again = [
+            one
+            for one in self._processes
+            if one.program.name in running and not one.outlasts() and not self._supervisor.has(one.program)
+        ]
+        return Plan(
+            start=[*(one.program.name for one in able), *replicas],
+            again=[one.program.name for one in again],
+            migrate=[one.database.package for one in [*able, *again] if one.database and one.database.is_behind],
+        )
 
     def down(self, progress: Progress) -> None:
         """Stop everything: first what launches work, serving last. What it knows stays.

@@ -203,6 +203,13 @@ class Supervisor:
         self._paths.logs.mkdir(parents=True, exist_ok=True)
         write_atomically(self._file(program.name), program.render(self._paths.logs))
 
+    def has(self, program: Program) -> bool:
+        """Whether the configuration has it just as it is."""
+        try:
+            return self._file(program.name).read_text() == program.render(self._paths.logs)
+        except FileNotFoundError:
+            return False
+
     def forget(self, name: str) -> None:
         """Take a program out of the configuration; it is not started again once it ended."""
         self._file(name).unlink(missing_ok=True)

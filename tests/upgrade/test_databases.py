@@ -67,14 +67,14 @@ def test_mlflow_starts_on_a_database_of_the_step_before(tmp_path: Path) -> None:
     mlflow(Settings(home=tmp_path)).prepare()
 
     assert revision(file) == newest
-    assert revision(file.with_name(f"mlflow.db.before-{metadata.version('mlflow')}")) == before
+    assert revision(file.parent / f"before-{metadata.version('mlflow')}" / file.name) == before
 
 
 def test_dagster_opens_an_instance_of_the_step_before(tmp_path: Path) -> None:
     file = tmp_path / "dagster" / "history" / "runs" / "index.db"
     daemon = dagster_daemon(Settings(home=tmp_path))
     daemon.prepare()
-    file.with_name(f"{file.name}.version").write_text("1.0.0")
+    (tmp_path / "dagster" / "dagster.version").write_text("1.0.0")
     config = get_alembic_config(
         sqlite_run_storage.__file__, script_location="dagster:_core/storage/alembic", config_path="alembic/alembic.ini"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -9,6 +10,11 @@ import yaml
 from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.settings import Settings
 from banana_delivery.targets.metrics import ROUTER_BUCKETS
+
+LISTENS = "ROUTER_LISTENS"
+"""The variable that says where a router that was started listens."""
+PORTS = ("production_port", "staging_port", "probe_port", "router_api_port")
+"""The settings that choose it."""
 
 
 def static_configuration(settings: Settings, paths: LocalPaths) -> dict[str, object]:
@@ -43,9 +49,18 @@ def static_configuration(settings: Settings, paths: LocalPaths) -> dict[str, obj
     }
 
 
+def listens(settings: Settings) -> str:
+    """Where it listens, as one word."""
+    return ",".join(str(getattr(settings, name)) for name in PORTS)
+
+
 def listens_as_before(settings: Settings, paths: LocalPaths) -> bool:
     """Whether the router that was started last listens where one that starts now would."""
+    program = paths.programs / "router.ini"
     try:
+        if program.is_file() and (told := re.search(rf"{LISTENS}=\W?([\d,]+)", program.read_text())):
+            return told[1] == listens(settings)
+        # An older version started it, which did not say so there.
         before: Any = yaml.safe_load(paths.router_static.read_text())
         return _addresses(before) == _addresses(static_configuration(settings, paths))
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError):

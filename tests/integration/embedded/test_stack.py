@@ -12,14 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from banana_delivery.embedded.paths import is_free
 from banana_delivery.embedded.processes import ManagedProcess, router
 from banana_delivery.embedded.stack import EmbeddedStack
 from banana_delivery.embedded.supervisor import Program
 from banana_delivery.embedded.supervisord import Daemon
+from banana_delivery.embedded.upgrade.plan import Plan
 from banana_delivery.errors import StackError, TargetError
 from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.waiting import wait_until
-from tests.contract.local_fixture import LocalFixture
+from tests.contract.local_fixture import LocalFixture, free_ports
 from tests.contract.release_target_contract import bring_up, wait_until_ready
 
 PRODUCTION, BLUE, GREEN = Environment.PRODUCTION, Colour.BLUE, Colour.GREEN
@@ -109,13 +111,29 @@ def test_a_service_that_was_reconfigured_is_restarted_and_the_replicas_are_not(
         sleeper = Program(name="sleeper", command=("sleep", seconds), directory=tmp_path)
         return EmbeddedStack(fixture.settings, [router(fixture.settings), ManagedProcess(sleeper)])
 
+    assert stack("1000").would_start() == Plan(start=["sleeper"], again=[], migrate=[])
     stack("1000").up(print)
     before = {item.name: item.pid for item in stack("1000").status()}
+    assert stack("2000").would_start() == Plan(start=[], again=["sleeper"], migrate=[])
 
     stack("2000").up(print)
 
     after = {item.name: item.pid for item in stack("2000").status()}
     assert {name for name in before if before[name] != after[name]} == {"sleeper"}
+
+
+def test_a_router_that_is_to_listen_elsewhere_moves_at_once(fixture: LocalFixture) -> None:
+    production, api = free_ports(2)
+    elsewhere = fixture.settings.model_copy(update={"production_port": production, "router_api_port": api})
+    stack = EmbeddedStack(elsewhere, [router(elsewhere)])
+
+    assert stack.would_start().again == ["router"]
+    stack.up(print)
+
+    for port in (production, api):
+        assert not is_free(port)
+    assert stack.would_start() == Plan(start=[], again=[], migrate=[])
+    assert is_free(fixture.settings.production_port)
 
 
 WAITS_FOR_ITS_WORK = """
