@@ -41,7 +41,8 @@ INSTANCE_MODULE = "banana_delivery.runs.instance"
 PAGES_MODULE = "banana_delivery.delivery.page"
 DEAD_MAN_MODULE = "banana_delivery.delivery.rescue.deadman"
 WEBHOOKS_MODULE = "banana_delivery.model_registry.webhooks"
-"""The same, all three."""
+CODE_SERVER_MODULE = "banana_delivery.embedded.upgrade.code_server"
+"""The same, all four."""
 POOL_SECONDS = 120
 WEBHOOK_ENVIRONMENT = {
     # By default MLflow speaks to public addresses alone, and by https; the receiver is on this machine.
@@ -202,9 +203,9 @@ def code_server(settings: Settings) -> ManagedProcess:
         name="code-server",
         inherits=INHERITED["code-server"],
         command=(
-            str(BIN / "dagster"),
-            "api",
-            "grpc",
+            sys.executable,
+            "-m",
+            CODE_SERVER_MODULE,
             f"--socket={paths.code_server_socket}",
             f"--module-name={location['module_name']}",
             f"--location-name={location['location_name']}",

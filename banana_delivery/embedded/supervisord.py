@@ -104,7 +104,10 @@ class Daemon:
         return self._paths.logs / "supervisord.log"
 
     def _orphans(self) -> list[psutil.Process]:
-        """Processes that carry this supervisord's mark and are not below it; we may be one of them."""
+        """Processes that carry this supervisord's mark and are not below it, with all that they started.
+
+        We may be one of them.
+        """
         mark = f"unix://{self._paths.socket}"
         ourselves = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
         if daemon := self.process:
@@ -114,10 +117,10 @@ class Daemon:
         for process in psutil.process_iter():
             try:
                 if process.pid not in ourselves and process.environ().get("SUPERVISOR_SERVER_URL") == mark:
-                    found.append(process)
+                    found += [process, *process.children(recursive=True)]
             except psutil.Error:
                 continue
-        return found
+        return [process for process in dict.fromkeys(found) if process.pid not in ourselves]
 
     def _make_folders(self) -> None:
         make_private(self._paths.home)

@@ -9,12 +9,12 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from banana_delivery.bundle import PACKAGE
 from banana_delivery.files import file_sha256, text_sha256
 
 MARK = "STACK_INSTALLATION"
 """The variable by which a process that another version started is told from one of ours, so that `up` replaces it."""
 _PACKAGE = "banana-delivery"
-_CODE = Path(__file__).parents[2]
 
 
 @cache
@@ -28,7 +28,7 @@ def mark() -> str:
     except metadata.PackageNotFoundError:
         return ""
     beside = sorted(each.name for each in Path(str(ours.locate_file(""))).glob("*.dist-info"))
-    code = sorted(_CODE.rglob("*.py")) if _is_checkout(ours) else []
+    code = sorted(PACKAGE.rglob("*.py")) if _is_checkout(ours) else []
     parts = [ours.read_text("RECORD") or "", *beside, *(f"{file} {file_sha256(file)}" for file in code)]
     return text_sha256("\n".join(parts))[:12]
 

@@ -65,7 +65,7 @@ def test_what_a_router_was_started_with_counts_whatever_was_prepared_since(tmp_p
 def test_code_that_is_pulled_into_a_checkout_is_another_installation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(installation, "_CODE", tmp_path)
+    monkeypatch.setattr(installation, "PACKAGE", tmp_path)
     marks = []
     for code in ("x = 1", "x = 2"):
         (tmp_path / "module.py").write_text(code)
