@@ -65,7 +65,7 @@ def release_start(dockerfile: str) -> dict[str, Any]:
     """
     start: dict[str, Any] = {}
     copied = []
-    for name, said in _told(dockerfile[_release_start(dockerfile) :]):
+    for name, said in _told(dockerfile[_release_start(dockerfile) :], "${RUNTIME_IMAGE}", "release"):
         if name == "COPY":
             copied.append(said)
         elif name == "CMD":
@@ -103,7 +103,8 @@ def runtime_start(dockerfile: str, base: Mapping[str, Any]) -> dict[str, Any]:
     start = dict(base)
     variables = dict(one.split("=", 1) for one in base.get("Env") or () if "=" in one)
     copied = []
-    for name, said in _told(dockerfile[_start_of(dockerfile, "runtime") : _release_start(dockerfile)]):
+    stage = dockerfile[_start_of(dockerfile, "runtime") : _release_start(dockerfile)]
+    for name, said in _told(stage, "${BASE_IMAGE}", "runtime"):
         if name == "COPY":
             copied.append(said)
         elif name == "ENV":
@@ -142,9 +143,16 @@ def _start_of(dockerfile: str, wanted: str) -> int:
     raise ImageError(f"The Dockerfile has no stage named {wanted}; restore it from the repository.")
 
 
-def _told(stage: str) -> Iterator[tuple[str, str]]:
-    """The instructions of a stage after its ``FROM``: name and the rest."""
-    for line in _CONTINUED.sub("", instructions(stage)).splitlines()[1:]:
+def _told(stage: str, below: str, name_of_it: str) -> Iterator[tuple[str, str]]:
+    """The instructions of a stage after its ``FROM``: name and the rest.
+
+    Raises:
+        ImageError: if the stage stands on something else.
+    """
+    first, *lines = _CONTINUED.sub("", instructions(stage)).splitlines()
+    if first.split()[1] != below:
+        raise _needs_engine(first, name_of_it)
+    for line in lines:
         name, _, said = line.strip().partition(" ")
         yield name.upper(), said.strip()
 

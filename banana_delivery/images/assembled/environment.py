@@ -21,6 +21,8 @@ from banana_delivery.images.dockerfile import PACKAGES
 
 _UNUSED = {"tests", "include"}
 """Folders of packages that serving never touches, as in the Dockerfile."""
+_HEADERS = "headers"
+"""Of C, which pip puts where they are compiled against."""
 _PICKLES = (".pkl", ".pickle", ".pt")
 _ANY_PYTHON = b"#!python"
 _REFERENCE = re.compile(r"(?P<module>[\w.]+)\s*:\s*(?P<name>[A-Za-z_][\w.]*)\s*(?:\[.*\])?")
@@ -47,6 +49,10 @@ def environment_of(wheels: list[Path], python: BasePython) -> Iterator[dict[Pure
                 found.update(_files(opened, root, python))
             except (OSError, ValueError, zipfile.BadZipFile, configparser.Error) as error:
                 raise ImageError(f"{wheel.name} cannot be laid out: {error}") from error
+        if both := sorted(found.keys() & {folder for path in found for folder in path.parents}):
+            raise ImageError(
+                f"In the packages {both[0]} is a file or link, and a folder of others; neither can be kept."
+            )
         if pickles := [str(path) for path in found if path.suffix in _PICKLES]:
             raise ImageError(f"Pickles in the packages: {', '.join(sorted(pickles)[:5])}; none may be inside.")
         yield found
@@ -74,19 +80,23 @@ def _files(wheel: zipfile.ZipFile, root: PurePosixPath, python: BasePython) -> I
         if info.is_dir():
             continue
         place = site / path
-        if path.parts[0].endswith(".data"):
-            if path.parts[1] not in schemes:
-                continue  # C headers.
+        is_data = path.parts[0].endswith(".data")
+        if is_data:
+            if len(path.parts) < 3 or path.parts[1] not in {*schemes, _HEADERS}:
+                raise ValueError(f"where {info.filename!r} belongs is not known")
+            if path.parts[1] == _HEADERS:
+                continue
             place = schemes[path.parts[1]].joinpath(*path.parts[2:])
         if place.is_relative_to(site) and _UNUSED.intersection(place.relative_to(site).parts[:-1]):
             continue
-        if path.parts[0].endswith(".data") and path.parts[1] == "scripts":
+        if is_data and path.parts[1] == "scripts":
             yield place, _program(wheel.read(info), root)
         else:
             # What may be run is noted in the upper half, as Unix does.
             runs = bool(info.external_attr >> 16 & 0o111)
             yield place, Entry.stream(info.file_size, partial(wheel.open, info), runs=runs)
-        if path.name == "entry_points.txt" and path.parent.suffix == ".dist-info":
+        # The wheel's own; what it has copied of other packages asks for no commands.
+        if len(path.parts) == 2 and path.name == "entry_points.txt" and path.parent.suffix == ".dist-info":
             yield from _scripts(wheel.read(info).decode(), root)
 
 
@@ -102,9 +112,10 @@ def _scripts(entry_points: str, root: PurePosixPath) -> Iterator[tuple[PurePosix
     told = configparser.ConfigParser(delimiters=("=",), interpolation=None)
     told.optionxform = str  # type: ignore[assignment,method-assign]
     told.read_string(entry_points)
-    for name, said in told.items("console_scripts") if told.has_section("console_scripts") else ():
+    sections = [section for section in ("console_scripts", "gui_scripts") if told.has_section(section)]
+    for name, said in (item for section in sections for item in told.items(section)):
         reference = _REFERENCE.fullmatch(said.strip())
-        if reference is None or "/" in name:
+        if reference is None or "/" in name or name in {".", ".."}:
             raise ValueError(f"its command {name} is not known how to start ({said!r})")
         first = reference["name"].partition(".")[0]
         text = _SCRIPT.format(python=root / "bin/python", first=first, **reference.groupdict())

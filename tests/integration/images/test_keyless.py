@@ -290,6 +290,16 @@ def test_an_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch, ours:
         signer.sign(b"content")
 
 
+def test_no_proxy_of_the_environment_reads_a_token_that_stays_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, ours: Authorities
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert is_signed(REF, [signature(REF, ours.signer())], ours.trust.towards(US))
+
+
 def test_an_answer_without_end_is_not_read(ours: Authorities) -> None:
     ours.answers.broken[CERTIFICATES] = b" " * 300_000
 

@@ -12,7 +12,8 @@ COPIES = "COPY code/ /\nCOPY model/ /\nCOPY version/ /\n"
 
 
 def stage(said: str, copies: str = COPIES) -> str:
-    return f"FROM x AS runtime\nRUN anything\nFROM y AS release\n# A comment.\n{said}\n{copies}"
+    before = "FROM ${BASE_IMAGE} AS runtime\nRUN anything\nFROM ${RUNTIME_IMAGE} AS release\n"
+    return f"{before}# A comment.\n{said}\n{copies}"
 
 
 def test_the_real_dockerfile_says_how_a_release_is_run_as_an_engine_notes_it() -> None:
@@ -64,7 +65,10 @@ def test_layers_that_would_be_others_than_an_engine_makes_are_refused(copies: st
         release_start(stage("EXPOSE 8000", copies))
 
 
-RUNTIME = "FROM x AS runtime\nCOPY --from=packages /opt/venv /opt/venv\n{said}\nFROM y AS release\n"
+RUNTIME = (
+    "FROM ${{BASE_IMAGE}} AS runtime\nCOPY --from=packages /opt/venv /opt/venv\n{said}\n"
+    "FROM ${{RUNTIME_IMAGE}} AS release\n"
+)
 
 
 def test_the_real_dockerfile_says_how_a_runtime_is_run_on_a_base_without_a_path() -> None:
@@ -92,3 +96,12 @@ def test_a_runtime_that_only_an_engine_can_make_is_refused(said: str) -> None:
 
 def test_the_stage_of_the_packages_is_the_one_that_is_carried_out_without_an_engine() -> None:
     assert text_sha256(packages_stage(DOCKERFILE.read_text())) == STAGE_SHA256
+
+
+def test_a_stage_on_something_else_is_another_image_and_refused() -> None:
+    """An engine would build on it, and both images would have one tag."""
+    elsewhere = RUNTIME.format(said="USER 1").replace("${BASE_IMAGE}", "nvidia/cuda:12-base")
+    with pytest.raises(ImageError, match="nvidia/cuda"):
+        runtime_start(elsewhere, {})
+    with pytest.raises(ImageError, match="FROM busybox AS release"):
+        release_start(stage("CMD []").replace("${RUNTIME_IMAGE}", "busybox"))

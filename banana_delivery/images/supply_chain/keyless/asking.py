@@ -8,6 +8,7 @@ from ssl import SSLContext
 import httpx
 
 from banana_delivery.errors import ImageError, PassingError
+from banana_delivery.images.oci_registry.reference import LOOPBACK
 from banana_delivery.quoting import cited
 from banana_delivery.waiting import Deadline, retry_after
 
@@ -32,8 +33,12 @@ def post(url: str, body: bytes, headers: dict[str, str], what: str) -> bytes:
     """
     deadline, content = Deadline(ANSWER_SECONDS), bytearray()
     try:
+        # On this machine nothing is encrypted, and no proxy of the environment is to read along.
+        proxies = httpx.URL(url).host not in LOOPBACK
         with (
-            httpx.Client(timeout=ANSWER_SECONDS, verify=_trusted(), follow_redirects=False) as client,
+            httpx.Client(
+                timeout=ANSWER_SECONDS, verify=_trusted(), follow_redirects=False, trust_env=proxies
+            ) as client,
             client.stream("POST", url, content=body, headers=headers) as answer,
         ):
             for piece in answer.iter_bytes():

@@ -107,6 +107,44 @@ def test_a_command_that_is_none_is_refused(tmp_path: Path, command: str) -> None
         tar_of(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["one-1.0.data/mystery/one.py", "one-1.0.data/one.py", "one.data", "x.data/purelib"])
+def test_what_belongs_nowhere_that_is_known_is_refused_as_pip_does(tmp_path: Path, name: str) -> None:
+    write_wheel(tmp_path, "one", "py3-none-any", {name: b""})
+
+    with pytest.raises(ImageError, match="belongs is not known"):
+        tar_of(tmp_path)
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_command_that_names_a_folder_is_refused(tmp_path: Path, name: str) -> None:
+    points = f"[console_scripts]\n{name} = one:main\n".encode()
+    write_wheel(tmp_path, "one", "py3-none-any", {"one-1.0.dist-info/entry_points.txt": points})
+
+    with pytest.raises(ImageError, match="not known how to start"):
+        tar_of(tmp_path)
+
+
+def test_commands_with_a_window_are_commands_and_those_of_copied_packages_are_none(tmp_path: Path) -> None:
+    files = {
+        "one-1.0.dist-info/entry_points.txt": b"[gui_scripts]\nshow = one:main\n",
+        "one/_vendor/wheel-0.1.dist-info/entry_points.txt": b"[console_scripts]\nwheel = wheel:main\n",
+    }
+    write_wheel(tmp_path, "one", "py3-none-any", files)
+    layer = layer_of(tmp_path)
+
+    assert "opt/venv/bin/show" in layer
+    assert "opt/venv/bin/wheel" not in layer
+
+
+@pytest.mark.parametrize("below", ["one/two.py", "one-1.0.data/data/lib64/two.py", "one-1.0.data/scripts/python/x"])
+def test_what_is_a_file_and_a_folder_is_refused_in_one_wheel_and_across(tmp_path: Path, below: str) -> None:
+    write_wheel(tmp_path, "first", "py3-none-any", {"one": b""})
+    write_wheel(tmp_path, "one", "py3-none-any", {below: b""})
+
+    with pytest.raises(ImageError, match="a file or link, and a folder"):
+        tar_of(tmp_path)
+
+
 def test_a_pickle_among_the_packages_is_refused(tmp_path: Path) -> None:
     write_wheel(tmp_path, "one", "py3-none-any", {"one/weights.pt": b""})
 
