@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import sys
+from types import FrameType
 
 
 def serve() -> None:
-    """Serve until asked to end; what Python would do at its end is left out, as it waits for the children there."""
+    """Serve until asked to end. Whoever asks it something in that moment asks again."""
+    # Dagster does at SIGTERM what is done at SIGINT.
+    signal.signal(signal.SIGINT, _end)
     sys.argv[1:1] = ["api", "grpc"]
-    try:
-        runpy.run_module("dagster", run_name="__main__")
-    except SystemExit as ended:
-        if isinstance(ended.code, str):
-            sys.stderr.write(f"{ended.code}\n")
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+    runpy.run_module("dagster", run_name="__main__")
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    """Without what Python does at its end, where it waits for the children as well."""
+    os._exit(0)
 
 
 if __name__ == "__main__":

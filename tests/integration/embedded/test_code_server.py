@@ -1,59 +1,60 @@
-"""The end of Dagster's code server while a run, its child, goes on."""
+"""The end of Dagster's code server while a run, its child, goes on: a real server, and a real run."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
-import pytest
+import yaml
 
+from banana_delivery.waiting import wait_until
 from tests import ROOT
 
-PLAYED = """
-import multiprocessing, os, sys, time
+JOBS = """
+import os, time
 from pathlib import Path
+import dagster as dg
 
-def run(said):
-    Path(said).write_text(str(os.getpid()))
+@dg.op
+def wait():
+    Path({pid!r}).write_text(str(os.getpid()))
     time.sleep(600)
 
-def main():
-    from dagster._utils.interrupts import setup_interrupt_handlers
-    setup_interrupt_handlers()
-    multiprocessing.get_context("spawn").Process(target=run, args=(sys.argv[4],)).start()
-    while not Path(sys.argv[4]).exists():
-        time.sleep(0.05)
-    print("serves", sys.argv[1:4], flush=True)
-    try:
-        time.sleep(600)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_CODE)
+@dg.job(executor_def=dg.in_process_executor)
+def waiting():
+    wait()
 
-if __name__ == "__main__":
-    from banana_delivery.embedded.upgrade import code_server
-    import dagster._cli
-    dagster._cli.main = main
-    code_server.serve()
+defs = dg.Definitions(jobs=[waiting])
 """
-"""As Dagster's own: a run is a child that Python waits for at its end, and SIGTERM interrupts."""
 
 
-@pytest.mark.parametrize(("exit_code", "ends_with"), [(None, 0), (3, 3), ("It broke.", 1)])
-def test_it_ends_without_its_runs_and_says_how(tmp_path: Path, exit_code: object, ends_with: int) -> None:
-    program, said = tmp_path / "server.py", tmp_path / "run.pid"
-    program.write_text(PLAYED.replace("EXIT_CODE", repr(exit_code)))
-    with subprocess.Popen(
-        [sys.executable, str(program), "--socket=here", str(said)], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ) as server:
-        assert server.stdout
-        assert server.stdout.readline() == "serves ['api', 'grpc', '--socket=here']\n"
-        run = psutil.Process(int(said.read_text()))
+INSTANCE = {"run_coordinator": {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}}
+"""Whoever launches a run has the code server start it at once."""
+
+
+def test_it_ends_when_asked_and_its_run_goes_on(tmp_path: Path) -> None:
+    pid, socket, workspace = tmp_path / "run.pid", tmp_path / "code.sock", tmp_path / "workspace.yaml"
+    (tmp_path / "played.py").write_text(JOBS.format(pid=str(pid)))
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(INSTANCE))
+    location = {"grpc_server": {"socket": str(socket), "location_name": "played"}}
+    workspace.write_text(yaml.safe_dump({"load_from": [location]}))
+    python = [sys.executable, "-m"]
+    serve = [*python, "banana_delivery.embedded.upgrade.code_server", f"--socket={socket}", "--module-name=played"]
+    launch = [*python, "dagster", "job", "launch", "-w", str(workspace), "-j", "waiting"]
+    environment = {**os.environ, "DAGSTER_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([*serve, "--location-name=played"], cwd=tmp_path, env=environment) as server:
         try:
-            server.send_signal(signal.SIGTERM)
-            assert server.wait(timeout=60) == ends_with
-            assert run.status() != psutil.STATUS_ZOMBIE
+            wait_until(socket.exists, 60.0, lambda _: AssertionError("it does not serve"))
+            subprocess.run(launch, cwd=tmp_path, env=environment, check=True, timeout=60)
+            wait_until(pid.exists, 60.0, lambda _: AssertionError("no run"))
+            server.terminate()
+            assert server.wait(timeout=10) == 0
+            assert psutil.Process(int(pid.read_text())).status() != psutil.STATUS_ZOMBIE
         finally:
-            run.kill()
+            server.kill()
+            if pid.exists():
+                os.kill(int(pid.read_text()), signal.SIGKILL)
