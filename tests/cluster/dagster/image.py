@@ -38,6 +38,8 @@ def build_pipeline(repository: str, base_image: str) -> str:
 
     It is not pushed: the nodes of a cluster that a test may break run on the engine that built it, and it has 8 GB.
     """
+    # An engine that was asked for nothing but releases without it, or tidied up, has it no more.
+    _docker("pull", "--quiet", base_image)
     base = _docker("image", "inspect", "--format", "{{index .RepoDigests 0}}", base_image).strip()
     context = _context()
     name = f"{repository}:{hashlib.sha256(base.encode() + context).hexdigest()[:16]}"
