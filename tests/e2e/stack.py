@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dagster as dg
@@ -60,8 +60,10 @@ class Stack:
         return publish(checkpoint, metrics=metrics, params=params, tracking_uri=self.resources.settings.mlflow_url)
 
     def clients(self, rate: float) -> Probe:
-        """Users of production, so many requests a second."""
-        images = HttpEvaluator(self.resources.settings).images
+        """Users of production, so many requests a second, with photos of their own."""
+        images = [
+            replace(image, jpeg=image.encoded, path=None) for image in HttpEvaluator(self.resources.settings).images
+        ]
         return Probe(self.resources.release_target.url(Environment.PRODUCTION), images, rate=rate)
 
     @property
