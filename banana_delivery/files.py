@@ -8,6 +8,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,8 +20,13 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 
 from banana_delivery.errors import BananaDeliveryError, FileLockedError
+from banana_delivery.quoting import one_line
 
 LOG = logging.getLogger(__name__)
+LOG_TAIL = 4096
+"""Bytes of what a process printed that are read."""
+SAID = 300
+"""Characters of its last line."""
 STOPPED_SECONDS = 0.4
 """Between two looks at whoever holds a lock: most hold it for milliseconds, and users may be waiting."""
 
@@ -118,6 +126,46 @@ def temporary_file(directory: Path, prefix: str) -> Iterator[Path]:
         yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def read_plain(file: Path, most: int) -> bytes:
+    """The content of a file in a folder to which somebody writes who is not believed.
+
+    Raises:
+        OSError: if it is a link, something else than a file, or larger than ``most`` bytes.
+    """
+    with _plain(file, most) as content:
+        return content.read(most)
+
+
+def last_line(log: Path) -> str:
+    """The last line of what such a process printed, as a part of a sentence."""
+    try:
+        with _plain(log, sys.maxsize) as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - LOG_TAIL, 0))
+            lines = file.read(LOG_TAIL).decode(errors="replace").strip().splitlines()
+    except OSError:  # It put something else there.
+        lines = []
+    return one_line(lines[-1], SAID) if lines else "no output"
+
+
+def copy_plain(file: Path, to: Path, most: int) -> None:
+    """Copy such a file.
+
+    Raises:
+        OSError: as ``read_plain`` does, or if it cannot be written.
+    """
+    with _plain(file, most) as content, to.open("wb") as copy:
+        shutil.copyfileobj(content, copy)
+
+
+def _plain(file: Path, most: int) -> BinaryIO:
+    handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode) or about.st_size > most:
+        os.close(handle)
+        raise OSError(f"{file.name} is no file of at most {most:,} bytes")
+    return os.fdopen(handle, "rb")
 
 
 def sync(file: BinaryIO) -> None:

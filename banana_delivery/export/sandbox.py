@@ -10,16 +10,14 @@ import json
 import logging
 import os
 import select
-import shutil
 import signal
-import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from banana_delivery.bundle import python_path
 from banana_delivery.errors import (
@@ -34,6 +32,7 @@ from banana_delivery.errors import (
 )
 from banana_delivery.export.jail.confine import confine
 from banana_delivery.export.protocol import Rejection
+from banana_delivery.files import last_line, read_plain
 from banana_delivery.policy.model import Model
 from banana_delivery.quoting import one_line
 
@@ -60,7 +59,6 @@ REJECTIONS: dict[str, type[RejectedModelError]] = {
 """By name, as they travel from a subprocess."""
 
 UNCONFINED = "This process is not confined by: "
-LOG_TAIL = 4096
 LOG = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer", bound=Model)
@@ -137,35 +135,6 @@ def understood(module: str, code: int, answer: type[Answer], answered: Path, log
             "it stays so, do not trust this model."
         ) from None
     raise error(one_line(rejection.message, MAX_SENTENCE))
-
-
-def read_plain(file: Path, most: int) -> bytes:
-    """The content of a file that a confined process was to write.
-
-    Raises:
-        OSError: if it is a link, something else than a file, or larger than ``most`` bytes.
-    """
-    with _plain(file, most) as content:
-        return content.read(most)
-
-
-def copy_plain(file: Path, to: Path, most: int) -> None:
-    """Copy such a file.
-
-    Raises:
-        OSError: as ``read_plain`` does, or if it cannot be written.
-    """
-    with _plain(file, most) as content, to.open("wb") as copy:
-        shutil.copyfileobj(content, copy)
-
-
-def _plain(file: Path, most: int) -> BinaryIO:
-    handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    about = os.fstat(handle)
-    if not stat.S_ISREG(about.st_mode) or about.st_size > most:
-        os.close(handle)
-        raise OSError(f"{file.name} is no file of at most {most:,} bytes")
-    return os.fdopen(handle, "rb")
 
 
 def serve(arguments: list[str], request: type[Request], work: Callable[[Request], Model]) -> int:
@@ -288,19 +257,7 @@ def _death(module: str, code: int, log: Path, limits: Limits) -> str:
         return (
             f"The process {name} was killed, most likely for want of memory: give the machine more of it, or try again."
         )
-    lines = _tail(log).decode(errors="replace").strip().splitlines()
-    said = one_line(lines[-1], 300) if lines else "no output"
-    return f"The process {name} failed with exit code {code} ({said})."
-
-
-def _tail(log: Path) -> bytes:
-    """The end of what a process printed, unless it put something else there."""
-    try:
-        with _plain(log, sys.maxsize) as file:
-            file.seek(max(os.fstat(file.fileno()).st_size - LOG_TAIL, 0))
-            return file.read(LOG_TAIL)
-    except OSError:
-        return b""
+    return f"The process {name} failed with exit code {code} ({last_line(log)})."
 
 
 def _short(module: str) -> str:

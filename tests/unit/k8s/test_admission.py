@@ -15,7 +15,8 @@ import cel
 import pytest
 import yaml
 
-from banana_delivery.export.apart.job import job_from
+from banana_delivery.export.apart.job import exporting
+from banana_delivery.targets.kubernetes.jobs.templates import job_of
 from tests.unit.k8s.dagster_manifests import K8S, OBJECTS
 
 Json = dict[str, Any]
@@ -74,7 +75,8 @@ def export_job() -> Json:
     (template,) = [one for one in OBJECTS if one["kind"] == "PodTemplate"]
     home = Path("/home/banana")
     shared = home / "artifacts" / "detector" / "7" / ".exporting-abc"
-    job = job_from(copy.deepcopy(template["template"]), "banana-export-1", ["order", "answer"], shared, home, 60.0)
+    pod = exporting(copy.deepcopy(template["template"]), ["order", "answer"], shared, home)
+    job = job_of(pod, "banana-export-1", 60.0)
     assert sys.executable in str(job)
     return job
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from banana_delivery.export.apart.job import CONTAINER, VOLUME
+from banana_delivery.export.apart.job import EXPORT
+from banana_delivery.targets.kubernetes.jobs.templates import VOLUME
 from tests.unit.k8s.dagster_manifests import INSTANCE, K8S, OBJECTS, SETTINGS
 from tests.unit.k8s.test_readme_of_manifests import quantity
 
@@ -20,7 +21,7 @@ def test_it_has_an_account_that_may_nothing_and_no_token_secret_or_setting() -> 
     (only,) = POD["containers"]
     bound = [subject["name"] for thing in OBJECTS if thing["kind"] == "RoleBinding" for subject in thing["subjects"]]
 
-    assert (only["name"], POD["automountServiceAccountToken"], POD["enableServiceLinks"]) == (CONTAINER, False, False)
+    assert (only["name"], POD["automountServiceAccountToken"], POD["enableServiceLinks"]) == (EXPORT.container, False, False)
     assert POD["serviceAccountName"] not in {"default", *bound}
     assert not {"env", "envFrom"} & set(only)
     assert {name for volume in POD["volumes"] for name in volume} == {"name", "emptyDir", "persistentVolumeClaim"}

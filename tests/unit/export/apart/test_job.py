@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from banana_delivery.errors import ExportError, UnsafeModelError
-from banana_delivery.export.apart.job import GONE_SECONDS, START_SECONDS, ExportJobs, exporter_for
+from banana_delivery.export.apart.job import ExportJobs, exporter_for
 from banana_delivery.export.apart.order import Made, Order
 from banana_delivery.export.export import LIMIT_SECONDS, SCAN_SECONDS, Artifact, export_model
 from banana_delivery.export.parity import Agreement, Parity
@@ -24,6 +24,7 @@ from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.precision import Asked, Precision, PrecisionChoice
 from banana_delivery.settings import Settings
+from banana_delivery.targets.kubernetes.jobs.templates import GONE_SECONDS, START_SECONDS
 from tests import ROOT
 from tests.support.clock import HandClock
 
