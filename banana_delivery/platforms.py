@@ -88,6 +88,21 @@ def registry_images(settings: Settings) -> RegistryStore:
             f"BANANA_PRECISION={settings.precision} weighs integers by what they save a CPU, and it is not known "
             "whether a GPU answers as that does, or else is not used; leave out that or BANANA_SERVING_DEVICE=cuda."
         )
+    if settings.publisher_template:
+        if settings.builder != "registry":
+            raise BadSettingsError(
+                "BANANA_PUBLISHER_TEMPLATE has images written without an engine, and BANANA_BUILDER=docker asks one; "
+                "set BANANA_BUILDER=registry, or leave the template out."
+            )
+        if settings.cosign_key or settings.cosign_kms or settings.cosign_fulcio_url:
+            raise BadSettingsError(
+                "With BANANA_PUBLISHER_TEMPLATE images are signed by the Job that writes them: take BANANA_COSIGN_KEY, "
+                "BANANA_COSIGN_KMS and BANANA_COSIGN_FULCIO_URL from here, and set them in its Secret "
+                "banana-delivery-publisher."
+            )
+        from banana_delivery.publishing.store import apart_images
+
+        return apart_images(settings)
     if settings.builder == "registry":
         from banana_delivery.images.direct.store import direct_images
 

@@ -205,6 +205,11 @@ class Settings(SignatureSettings):
         default="",
         description="PodTemplate, in the delivery's own namespace, of the Job that exports; empty: its own pod does.",
     )
+    publisher_template: str = Field(
+        default="",
+        description="The same of the Job that writes into the registry, whose login and key the delivery then needs no "
+        "more; with `BANANA_BUILDER=registry`.",
+    )
 
     # What a team measures itself.
     metric_tokens: dict[str, SecretStr] = Field(

@@ -15,15 +15,17 @@ from typing import Any
 from banana_delivery import bundle
 from banana_delivery.delivery.signing.foundations import moved_base, vouched_runtime
 from banana_delivery.delivery.signing.images import ImageSigner, refuse_unsigned
-from banana_delivery.delivery.signing.statements import PROVENANCE, SBOM, provenance
+from banana_delivery.delivery.signing.publication import publish
+from banana_delivery.delivery.signing.statements import PROVENANCE, provenance
 from banana_delivery.delivery.upkeep.home import prune_home
 from banana_delivery.errors import GateError, ImageError, SelfTestFailedError, TargetError
 from banana_delivery.files import bytes_digest, file_sha256
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageStore, Parity, Progress
 from banana_delivery.images.release import release_tags, stranger
 from banana_delivery.images.scanning import Audit, OtherLock, scan
-from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
+from banana_delivery.images.supply_chain.attachments import Attachment
 from banana_delivery.images.supply_chain.installed import Installed
+from banana_delivery.images.supply_chain.publication import Publication, Published
 from banana_delivery.images.supply_chain.sbom import sbom
 from banana_delivery.images.supply_chain.system_audit import SystemScan, audit_system, together
 from banana_delivery.names import CHECKPOINT_SHA256_LABEL, LOCK_SHA256_LABEL, MLFLOW_RUN_LABEL, OCI_SOURCE_LABEL
@@ -81,9 +83,10 @@ class ImageBuild:
         # It may have moved since: what it is, the record says, and the store where.
         earlier = earlier.replace(ref=earlier.ref.replace(repository=there.repository))
         self.say(f"Redeploy: taking the original image {earlier.ref.digest}")
-        self._adopt(earlier.ref)
+        # Our own signed record has it, from a time before images were signed, perhaps.
+        signed = publish(self.store, self.settings, Publication(ref=earlier.ref, sign=True))
         reused = earlier.layers_new + earlier.layers_reused
-        earlier = earlier.replace(signed_by=self._signer.name or earlier.signed_by)
+        earlier = earlier.replace(signed_by=signed.signed_by or earlier.signed_by)
         if earlier.audit == Audit.UNKNOWN and self.settings.unaudited == "reject":
             # The database may answer by now, and nothing but asking it would ever let the image through again. Where a
             # warning is enough, a way back waits for no database, and none may close it.
@@ -111,7 +114,10 @@ class ImageBuild:
         inside, bill_trouble = self._look_inside(built.ref)
         audit, audit_detail = self._audit(built.ref, inside)
         bill, bill_trouble = self._bill_of_materials(built.ref, inside, bill_trouble)
-        self._sign(artifact, built.ref, began, bill, made=made)
+        published = self._publish(artifact, built.ref, began, bill, made=made)
+        if bill_trouble := bill_trouble or published.bill_trouble:
+            self.say(f"The image has no bill of materials: {bill_trouble}")
+            bill = None
         pruned, prune_trouble = self._make_room(built.ref)
         return ImageRecord(
             ref=built.ref,
@@ -128,7 +134,7 @@ class ImageBuild:
             sbom=bytes_digest(bill.content) if bill else "",
             sbom_components=len(json.loads(bill.content)["components"]) if bill else 0,
             sbom_trouble=bill_trouble,
-            signed_by=self._signer.name,
+            signed_by=published.signed_by,
             base_moved=base_moved,
             lock_difference=self.store.lock_difference(built.ref, self._lock),
             precision=artifact.precision,
@@ -205,32 +211,26 @@ class ImageBuild:
     def _bill_of_materials(
         self, ref: ImageRef, inside: Installed | None, trouble: str
     ) -> tuple[Attachment | None, str]:
-        """What lies beside the image now, or why nothing does, which never stops a delivery."""
+        """What is to lie beside the image, or why nothing is, which never stops a delivery."""
         if inside is None:
-            self.say(f"The image has no bill of materials: {trouble}")
             return None, trouble
         try:
-            bill = sbom(ref, self.store.labels(ref), inside, self.settings.model_name)
-            self.store.attach(ref, AttachmentKind.SBOM, [bill])
+            return sbom(ref, self.store.labels(ref), inside, self.settings.model_name), ""
         except ImageError as error:
-            self.say(f"The image has no bill of materials: {error}")
             return None, str(error)
-        return bill, ""
 
     @cached_property
     def _signer(self) -> ImageSigner:
         return ImageSigner(self.store, self.settings)
 
-    def _sign(
+    def _publish(
         self, artifact: ArtifactRecord, ref: ImageRef, began: float, bill: Attachment | None, *, made: bool
-    ) -> None:
-        """Sign what is ours, and say how it was made if it was made by this run.
+    ) -> Published:
+        """Keep its bill of materials, sign what is ours, and say how it was made if it was made by this run.
 
         Raises:
             ImageError: if no signature can be kept.
         """
-        if self._signer.has_signed(ref):
-            return
         said: dict[str, dict[str, Any]] = {}
         if made:
             labels, now, commit = self.store.labels(ref), self.clock.time(), git_revision(length=40)
@@ -238,10 +238,8 @@ class ImageBuild:
             said[PROVENANCE] = provenance(
                 artifact, labels, lock=lock, model=model, run_id=run_id, commit=commit, start=began, end=now
             )
-        if bill:
-            said[SBOM] = json.loads(bill.content)
-        self._signer.say(ref, said)
-        self._signer.sign(ref)  # Last: what is signed is complete.
+        text = bill.content.decode() if bill else ""
+        return publish(self.store, self.settings, Publication(ref=ref, bill=text, said=said, sign=True))
 
     def _prove(self, context: BuildContext, found: BuiltImage) -> tuple[bool, BuiltImage]:
         """Whether an image that was found was made again, since neither our signature nor a record of ours has it.
@@ -272,11 +270,6 @@ class ImageBuild:
                 f"({parity.differences[0]}); it is not signed. Find out who put it there, and remove it."
             )
         return True, found
-
-    def _adopt(self, ref: ImageRef) -> None:
-        """Sign an image that our own signed record has, from a time before images were signed."""
-        if not self._signer.has_signed(ref):
-            self._signer.sign(ref)
 
     def _on_record(self, ref: ImageRef) -> bool:
         return any(one.ref.digest == ref.digest for one in self.audit_log.all(ImageRecord, "image", ref.version))

@@ -11,6 +11,7 @@ from typing import ClassVar
 from banana_delivery.files import text_sha256
 from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
 from banana_delivery.images.supply_chain.installed import Installed
+from banana_delivery.images.supply_chain.publication import Publication, Published
 from banana_delivery.policy.model import ImageRef, Model
 
 Progress = Callable[[str], None]
@@ -163,7 +164,11 @@ class ImageStore(ABC):
 
     @abstractmethod
     def resolve(self, reference: str) -> ImageRef | None:
-        """The image behind a tag or a digest; None if there is none."""
+        """The image behind a tag or a digest, which is not removed for a while now; None if there is none."""
+
+    def look(self, reference: str) -> ImageRef | None:
+        """The same for whoever only wants to know of it: nothing is written for him."""
+        return self.resolve(reference)
 
     @abstractmethod
     def tag(self, ref: ImageRef, tags: Collection[str]) -> None:
@@ -216,6 +221,14 @@ class ImageStore(ABC):
         Raises:
             ImageError: if they cannot be read, or are not what their digests say.
         """
+
+    def publish_elsewhere(self, publication: Publication) -> Published | None:  # noqa: ARG002
+        """Have somebody put something beside an image who alone may; None: whoever asks does it by ``attach``.
+
+        Raises:
+            ImageError: if it cannot be done.
+        """
+        return None
 
     @abstractmethod
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:

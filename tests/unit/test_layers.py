@@ -17,7 +17,7 @@ LAYERS = (
     {"delivery"},
     {"reports"},
     {"runs", "platforms"},
-    {"embedded", "export"},
+    {"embedded", "export", "publishing"},
     {"targets", "images", "model_registry", "evaluation", "notifications", "policies", "telemetry"},
     {"policy", "sample_data"},
     {

@@ -14,12 +14,14 @@ from banana_delivery.delivery.readiness import wait_until_ready
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rollback import let_rollback_finish, rollback_on_exit
 from banana_delivery.delivery.signing.images import ImageSigner
+from banana_delivery.delivery.signing.publication import publish
 from banana_delivery.delivery.signing.statements import VERDICT, verdict
 from banana_delivery.delivery.traffic_shift import TrafficShift, probing
 from banana_delivery.errors import BananaDeliveryError, GateError, TargetError
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.evaluation.own_metrics.base import MetricSource
 from banana_delivery.images.base import ImageStore
+from banana_delivery.images.supply_chain.publication import Publication
 from banana_delivery.policy.asset_records import AbRecord, AbVerdict, ImageRecord, ShiftStep, StagingRecord, Verdict
 from banana_delivery.policy.gate import GateStatus, ab_verdict, standing_block
 from banana_delivery.policy.model import Environment, ImageRef, Phase
@@ -53,7 +55,7 @@ def ab_report(
         let_rollback_finish(release_target, clock)
         with run.lease(release_target, Environment.PRODUCTION) as lease:
             record = _report(run.fresh(), release_target, evaluator, metric_source, clock, lease, image.ref)
-        _attest(run, image_store, record)
+        _attest(run, image_store, image, record)
     return dg.MaterializeResult(
         value=record,
         metadata={"verdict_of_report": record.verdict.verdict.value, "reason": record.verdict.reason},
@@ -97,13 +99,13 @@ def _report(
     )
 
 
-def _attest(run: DeliveryRun, store: ImageStore, report: AbRecord) -> None:
+def _attest(run: DeliveryRun, store: ImageStore, image: ImageRecord, report: AbRecord) -> None:
     """Say the verdict of the image under our signature, where there is a key; the record counts without it."""
-    signer = ImageSigner(store, run.settings)
     try:
-        if signer.key:
+        if image.signed_by or ImageSigner(store, run.settings).key:
             staging = run.audit_log.latest(StagingRecord, "staging_release", run.version)
-            signer.say(report.ref, {VERDICT: verdict(report, staging, run.policy, run.run_id)})
+            said = {VERDICT: verdict(report, staging, run.policy, run.run_id)}
+            publish(store, run.settings, Publication(ref=report.ref, said=said))
     except BananaDeliveryError as error:
         run.say(f"The verdict does not lie beside the image: {error}")
 

@@ -119,6 +119,12 @@ def manifest_of(runtime: Runtime, config: Blob, layers: Sequence[Blob], again: s
     )
 
 
+def again_of(manifest: Manifest) -> str:
+    """The text that gave a release another digest; empty if none did."""
+    notes = manifest.document.get("annotations")
+    return str(notes.get(AGAIN_ANNOTATION, "")) if isinstance(notes, dict) else ""
+
+
 def _layer_type(runtime: Runtime, layer: dict[str, Any]) -> str:
     told = str(layer.get("mediaType", ""))
     if told in _OCI_TYPES:

@@ -26,6 +26,7 @@ from banana_delivery.images.dockerfile import release_start
 from banana_delivery.images.oci_registry import blobs
 from banana_delivery.images.oci_registry.blobs import Blob
 from banana_delivery.images.oci_registry.images import RemoteImage, layer_names
+from banana_delivery.images.oci_registry.manifest import Manifest
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.oci_registry.runtime import runtime_tag
 from banana_delivery.images.oci_registry.store import RegistryStore
@@ -60,6 +61,11 @@ class Release:
         stored = [*self.runtime.layers, *(blob for _, blob in self.layers.values())]
         diff_ids = json.loads(self.config)["rootfs"]["diff_ids"]
         return {blob.digest: diff_id for blob, diff_id in zip(stored, diff_ids, strict=True)}
+
+    def manifest(self, again: str = "") -> Manifest:
+        """Its manifest; see ``manifest_of``."""
+        layers = [blob for _, blob in self.layers.values()]
+        return manifest_of(self.runtime, blobs.described(self.config), layers, again)
 
     @property
     def contents(self) -> Contents:
@@ -180,9 +186,8 @@ class DirectImages(RegistryStore):
                     new = blobs.send(self._client, blob, content)
                 progress(f"{name}: {blob.digest[:19]}, {blob.size:,} bytes, {'sent' if new else 'there already'}")
                 sent |= {blob.digest.removeprefix("sha256:")[:12]} if new else set()
-            config, layers = blobs.described(release.config), [blob for _, blob in release.layers.values()]
-            blobs.send(self._client, config, BytesIO(release.config))
-            manifest = self._images.put(key.sha256, lambda again: manifest_of(release.runtime, config, layers, again))
+            blobs.send(self._client, blobs.described(release.config), BytesIO(release.config))
+            manifest = self._images.put(key.sha256, release.manifest)
         return manifest.digest, sent
 
     def _take_over(self, blob: Blob, progress: Progress) -> None:

@@ -14,6 +14,8 @@ from banana_delivery.images.oci_registry.reference import DOCKER_HUB, LOOPBACK
 
 _REFUSED = (httpx.codes.BAD_REQUEST, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND)
 """What is said of a repository; 401 is said of the login."""
+EVERYTHING, READING = "pull,push,delete", "pull"
+"""What a token is asked for, in the words of registries."""
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -31,6 +33,7 @@ def authorization(
     registry: str,
     token_hosts: Collection[str] = (),
     reads: Collection[str] = (),
+    actions: str = EVERYTHING,
 ) -> str | None:
     """The ``Authorization`` header that answers a challenge; None if we have nothing to answer it with.
 
@@ -42,6 +45,7 @@ def authorization(
         registry: where the challenge came from, a URL.
         token_hosts: hosts with their ports that may issue tokens beside the registry's own.
         reads: paths of other repositories there that are read.
+        actions: what is to be done in ours.
 
     Raises:
         ImageError: if the login would go to another host, or over a network without TLS, or no token comes.
@@ -53,7 +57,7 @@ def authorization(
     if scheme != "bearer" or "realm" not in challenge:
         return None
     _check_issuer(challenge["realm"], registry, token_hosts)
-    scopes = [f"repository:{path}:pull,push,delete", *(f"repository:{other}:pull" for other in reads)]
+    scopes = [f"repository:{path}:{actions}", *(f"repository:{other}:pull" for other in reads)]
     try:
         token = _exchange(client, challenge, credentials, scopes)
     except httpx.HTTPStatusError as error:

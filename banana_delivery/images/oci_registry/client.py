@@ -19,7 +19,7 @@ from banana_delivery.images.base import Progress
 from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.docker.errors import failure
 from banana_delivery.images.oci_registry import blobs
-from banana_delivery.images.oci_registry.auth import authorization
+from banana_delivery.images.oci_registry.auth import EVERYTHING, authorization
 from banana_delivery.images.oci_registry.manifest import DIGEST, INDEX_TYPES, MANIFEST_TYPES, Manifest
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.waiting import Retries, retry_after
@@ -56,6 +56,7 @@ class RegistryClient:
         timeout: seconds that one request may take.
         token_hosts: hosts that may issue tokens beside the registry's own.
         reads: paths of other repositories of the registry that blobs are taken over from.
+        actions: what its login is asked for.
     """
 
     def __init__(
@@ -67,11 +68,10 @@ class RegistryClient:
         timeout: float = 30.0,
         token_hosts: Collection[str] = (),
         reads: Collection[str] = (),
+        actions: str = EVERYTHING,
     ) -> None:
-        self._repository = repository
-        self._reads = tuple(reads)
-        self._token_hosts = tuple(token_hosts)
-        self._credentials = credentials
+        self._repository, self._credentials = repository, credentials
+        self._token_hosts, self._reads, self._actions = tuple(token_hosts), tuple(reads), actions
         self._retries = retries
         self._progress = progress
         self._http = httpx.Client(timeout=timeout, follow_redirects=True, verify=_trusted())
@@ -290,6 +290,7 @@ class RegistryClient:
                     self._repository.url,
                     self._token_hosts,
                     self._reads,
+                    self._actions,
                 )
                 answer = self._send(method, path, headers or {}, content, most, into)
         except httpx.HTTPStatusError as error:

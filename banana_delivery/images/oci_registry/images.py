@@ -87,6 +87,7 @@ class RegistryImages:
         lease_seconds: how long an image that was built or asked for is safe from retention.
         clock: seconds since the epoch.
         kept: what was read before and cannot change.
+        lend: has somebody else lease an image, by its digest, and says whether it may be had; default: it is done here.
     """
 
     def __init__(
@@ -96,8 +97,10 @@ class RegistryImages:
         lease_seconds: float,
         clock: Callable[[], float],
         kept: KeptContent | None = None,
+        lend: Callable[[str], bool] | None = None,
     ) -> None:
         self._client = client
+        self._lend = lend
         self._repository = repository
         self._lease_seconds = lease_seconds
         self._clock = clock
@@ -123,6 +126,8 @@ class RegistryImages:
     def pin(self, image: RemoteImage) -> RemoteImage | None:
         """Lease an image for whoever asked for it; None if it is about to be removed. The order of steps matters."""
         digest, now = image.ref.digest, self._clock()
+        if self._lend:
+            return image if self._lend(digest) else None
         before = set(self._own(self._client.tags(), digest))
         if not before and self._client.digest_of(digest) is None:
             return None

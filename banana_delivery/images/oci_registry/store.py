@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from typing_extensions import override
 
@@ -20,6 +20,7 @@ from banana_delivery.files import text_sha256
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageKey, ImageStore, Progress, PruneDecision
 from banana_delivery.images.docker.credentials import Credentials, credentials_for
 from banana_delivery.images.dockerfile import instructions
+from banana_delivery.images.oci_registry.auth import EVERYTHING
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.images import RegistryImages, RemoteImage, layer_names
 from banana_delivery.images.oci_registry.kept import KeptContent
@@ -56,6 +57,8 @@ class RegistryStore(ImageStore):
     """
 
     brings_packages = True
+    actions: ClassVar[str] = EVERYTHING
+    """What its login is asked for."""
 
     def __init__(
         self,
@@ -166,6 +169,11 @@ class RegistryStore(ImageStore):
         return image.ref if image else None
 
     @override
+    def look(self, reference: str) -> ImageRef | None:
+        image = self._images.read(reference)
+        return image.ref if image else None
+
+    @override
     def tag(self, ref: ImageRef, tags: Collection[str]) -> None:
         """Nothing is pulled or pushed for it."""
         self._images.tag(ref.digest, checked_tags(tags))
@@ -247,12 +255,18 @@ class RegistryStore(ImageStore):
             _log.warning,
             token_hosts=self._token_hosts,
             reads=reads,
+            actions=self.actions,
         )
+
+    @property
+    def _lend(self) -> Callable[[str], bool] | None:
+        """Who leases images, by their digest, and says whether they may be had; None: this store does."""
+        return None
 
     @cached_property
     def _images(self) -> RegistryImages:
         kept = KeptContent(self._kept / self._repository.name.replace("/", "_") if self._kept else None)
-        return RegistryImages(self._client, self._repository, self._lease_seconds, self._clock, kept)
+        return RegistryImages(self._client, self._repository, self._lease_seconds, self._clock, kept, self._lend)
 
     @cached_property
     def _runtime_client(self) -> RegistryClient:

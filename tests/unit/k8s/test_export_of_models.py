@@ -21,7 +21,11 @@ def test_it_has_an_account_that_may_nothing_and_no_token_secret_or_setting() -> 
     (only,) = POD["containers"]
     bound = [subject["name"] for thing in OBJECTS if thing["kind"] == "RoleBinding" for subject in thing["subjects"]]
 
-    assert (only["name"], POD["automountServiceAccountToken"], POD["enableServiceLinks"]) == (EXPORT.container, False, False)
+    assert (only["name"], POD["automountServiceAccountToken"], POD["enableServiceLinks"]) == (
+        EXPORT.container,
+        False,
+        False,
+    )
     assert POD["serviceAccountName"] not in {"default", *bound}
     assert not {"env", "envFrom"} & set(only)
     assert {name for volume in POD["volumes"] for name in volume} == {"name", "emptyDir", "persistentVolumeClaim"}

@@ -95,9 +95,7 @@ class TemplateJobs:
             progress(f"Job {name} {self.kind.does}")
             return self._code(name, seconds)
         except TargetError as error:
-            raise self.kind.failure(
-                f"The Job that {self.kind.does} could not be made or looked at: {error}"
-            ) from error
+            raise self.kind.failure(f"The Job that {self.kind.does} could not be made or looked at: {error}") from error
 
     def _create(self, work: Callable[[Json], Json], seconds: float) -> str:
         found = self.api.get(f"/api/v1/namespaces/{self.namespace}/podtemplates/{self.template}")

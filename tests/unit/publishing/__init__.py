@@ -1,0 +1,1 @@
+"""Writing into the registry by a Job of its own."""
