@@ -29,7 +29,7 @@ from tests.unit.k8s.dagster_manifests import (
     referred_to,
 )
 
-MAY_NOTHING = {"banana-delivery-export"}
+MAY_NOTHING = {"banana-delivery-export", "banana-delivery-publisher"}
 VERSIONS = ("1.30", "1.33", kubernetes_validate.latest_version())
 
 

@@ -221,6 +221,24 @@ def test_the_pages_reach_no_release_and_the_deliveries_reach_what_they_need() ->
 
 
 @needs_kustomize
+def test_what_writes_into_the_registry_reaches_that_and_no_release() -> None:
+    (template,) = [one for one in example("PodTemplate") if one["metadata"]["name"] == "banana-delivery-publisher"]
+    publisher = Peer("banana-delivery", template["template"]["metadata"]["labels"])
+    registry, database, api_server = (Peer(address=one) for one in ("198.51.100.9", "198.51.100.5", "192.0.2.3"))
+    others = [
+        (INTERNET, 443),
+        (database, 5432),
+        (api_server, 6443),
+        (Peer("mlflow"), 5000),
+        (replica("production"), 8000),
+    ]
+
+    assert may(publisher, registry, 443) and may(publisher, Peer("kube-system"), 53)
+    assert not [peer for peer, port in others if may(publisher, peer, port)]
+    assert not [one for one in (run(), dagster("dagster-webserver"), *STRANGERS) if may(one, publisher, 8000)]
+
+
+@needs_kustomize
 def test_no_rule_of_the_example_is_for_everybody() -> None:
     policies = example("NetworkPolicy")
     rules = [

@@ -102,13 +102,13 @@ def test_the_pages_and_the_sensors_may_end_a_run_and_nothing_else(account: str, 
     assert needed == granted_to(account)
 
 
-def test_a_run_may_have_its_model_exported_and_do_nothing_to_other_runs() -> None:
+def test_a_run_may_have_its_model_exported_and_its_image_written_and_do_nothing_to_other_runs() -> None:
     assert granted_to("banana-delivery") == {
         ("", "podtemplates", "get"),
         ("batch", "jobs", "create"),
         ("", "pods", "list"),
     }
-    assert granted_to("banana-delivery-export") == set()
+    assert granted_to("banana-delivery-export") == granted_to("banana-delivery-publisher") == set()
 
 
 def test_the_sensors_release_by_what_lets_runs_release() -> None:
