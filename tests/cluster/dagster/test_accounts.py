@@ -29,9 +29,10 @@ MAY: dict[str, set[Asked]] = {
     "dagster-daemon": START | END,
     "dagster-webserver": END,
     "dagster-code-server": RELEASE | END,
-    # A run makes the Job of its export, and ends none.
+    # A run makes the Jobs of its export and its image, and ends none.
     "banana-delivery": RELEASE | START,
     "banana-delivery-export": set(),
+    "banana-delivery-publisher": set(),
 }
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 HOLDERS = {

@@ -158,6 +158,9 @@ def of_the_publisher(job: Json) -> str:
 
 def test_what_writes_into_the_registry_is_let_in_as_the_delivery_makes_it() -> None:
     assert of_the_publisher(publisher_job()) == ""
+    asked = publisher_job()
+    asked["spec"]["template"]["metadata"]["labels"] |= {"job-name": "banana-publish-1", "controller-uid": "0"}
+    assert of_the_publisher(asked) == "", "as a server has made it when it asks"
     assert says("banana-delivery-exports", publisher_job()) == ""
     assert of_the_publisher(export_job()) == "", "for which there is another policy"
 
@@ -186,6 +189,10 @@ STOLEN: dict[str, Callable[[Json], object]] = {
     "another volume": lambda job: pod(job)["volumes"].append({"name": "s", "secret": {"secretName": "keys"}}),
     "another claim by the same name": lambda job: pod(job)["volumes"][1].update(
         persistentVolumeClaim={"claimName": "mine"}
+    ),
+    "another label": lambda job: job["spec"]["template"]["metadata"]["labels"].update({"app": "dagster"}),
+    "the label of a run": lambda job: job["spec"]["template"]["metadata"]["labels"].update(
+        {"app.kubernetes.io/name": "banana-delivery-run"}
     ),
     "no labels": lambda job: job["spec"]["template"].pop("metadata"),
     "the whole home": lambda job: container(job)["volumeMounts"][-1].pop("subPath"),

@@ -24,7 +24,7 @@ def named() -> list[dict[str, Any]]:
 def renamed(text: str) -> str:
     """The example as it would be with the other names, whatever else is called staging or production in it."""
     for old, new in NAMES.items():
-        for before in (f'"namespace": "{old}"', f".{old}.svc"):
+        for before in (f'"namespace": "{old}"', f'"values": ["{old}"]', f".{old}.svc"):
             text = text.replace(before, before.replace(old, new))
     return text.replace(
         '"values": ["staging", "production"]', f'"values": ["{NAMES["staging"]}", "{NAMES["production"]}"]'
@@ -63,7 +63,8 @@ def test_the_rights_are_where_the_replicas_are_and_the_settings_say_the_same() -
         kind: {
             one["metadata"]["namespace"]
             for one in named()
-            if one["kind"] == kind and "export" not in one["metadata"]["name"]
+            if one["kind"] == kind
+            and not one["metadata"]["name"].startswith(("banana-delivery-export", "banana-delivery-publisher"))
         }
         for kind in ("Role", "PodTemplate")
     }
