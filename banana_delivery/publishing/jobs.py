@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from banana_delivery.errors import ImageError
 from banana_delivery.files import last_line, read_plain
@@ -15,7 +16,7 @@ from banana_delivery.publishing.order import ANSWER_FILE, AT, FOLDER_PREFIX, LOG
 from banana_delivery.quoting import in_path, one_line
 from banana_delivery.settings import Settings
 from banana_delivery.targets.kubernetes.api import Json
-from banana_delivery.targets.kubernetes.jobs.templates import Kind, TemplateJobs, container_in, see
+from banana_delivery.targets.kubernetes.jobs.templates import START_SECONDS, Kind, TemplateJobs, container_in, see
 
 PUBLISH = Kind(
     does="writes into the registry",
@@ -23,8 +24,19 @@ PUBLISH = Kind(
     setting="BANANA_PUBLISHER_TEMPLATE",
     failure=ImageError,
 )
-WORK_SECONDS = 1800.0
+
+
+class Patience(NamedTuple):
+    """Seconds that a Job may take: until its pod runs, and from then on."""
+
+    start: float
+    work: float
+
+
+PATIENT = Patience(START_SECONDS, 1800.0)
 """A model is sent again and again where the registry does not take it; an image is built in seconds."""
+SHORT = Patience(120.0, 60.0)
+"""For what people like to have while others wait for the environment."""
 MOST_ANSWER = 2**20
 """Bytes; what is said of each step, and a digest for each image that was removed."""
 
@@ -43,13 +55,14 @@ class PublisherJobs:
     home: Path
     folder: Path
 
-    def do(self, order: Order, progress: Progress, files: Sequence[Path] = ()) -> Done:
+    def do(self, order: Order, progress: Progress, files: Sequence[Path] = (), patience: Patience = PATIENT) -> Done:
         """Have an order carried out.
 
         Args:
             order: what to do.
             progress: told about each step, once all are done.
             files: what lies beside the order, by their own names.
+            patience: how long it is waited for.
 
         Raises:
             ImageError: if it could not be carried out.
@@ -61,7 +74,7 @@ class PublisherJobs:
                 for file in files:
                     shutil.copy(file, shared / file.name)
                 (shared / ORDER_FILE).write_text(order.model_dump_json())
-                code = self.jobs.run(lambda pod: self._with(pod, shared), WORK_SECONDS, progress)
+                code = self.jobs.run(lambda pod: self._with(pod, shared), patience.work, progress, patience.start)
                 done = _answer(shared, code)
         except OSError as error:
             raise ImageError(

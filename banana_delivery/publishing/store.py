@@ -19,7 +19,7 @@ from banana_delivery.images.release import checked_tags
 from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
 from banana_delivery.images.supply_chain.publication import Publication, Published
 from banana_delivery.policy.model import ImageRef
-from banana_delivery.publishing.jobs import PublisherJobs, publisher_jobs
+from banana_delivery.publishing.jobs import SHORT, PublisherJobs, publisher_jobs
 from banana_delivery.publishing.order import MODEL_FILES, BuildOrder, Order, PruneOrder
 from banana_delivery.settings import Settings
 
@@ -53,7 +53,8 @@ class ApartImages(DirectImages):
         """Tags that point there are left alone: what builds an image has named it."""
         missing = checked_tags(tags) - self.tags(ref)
         if missing:
-            self.publish_elsewhere(Publication(ref=ref, tags=tuple(sorted(missing))))
+            order = Order(publish=Publication(ref=ref, tags=tuple(sorted(missing))))
+            self._publisher.do(order, _log.info, patience=SHORT)
 
     @override
     def attach(self, ref: ImageRef, kind: AttachmentKind, parts: Sequence[Attachment]) -> None:

@@ -266,3 +266,13 @@ def test_the_digest_of_what_was_doomed_is_another_and_is_known(scene: Scene) -> 
     again = scene.store.build(replace(scene.context, anew=True), quiet).ref
 
     assert again.digest != ref.digest == digest(scene.registry.manifests[ref.digest])
+
+
+def test_a_name_for_people_is_waited_for_shortly_since_others_wait_for_production(scene: Scene) -> None:
+    ref = scene.store.build(scene.context, quiet).ref
+    scene.pod.looks = {"phase": "Pending", "conditions": [{"message": "no room"}]}
+
+    with pytest.raises(ImageError, match=r"within 120 s \(no room\)"):
+        scene.store.tag(ref, {"stable"})
+    with pytest.raises(ImageError, match=r"within 1200 s \(no room\)"):
+        publish(scene.store, scene.settings, Publication(ref=ref, sign=True))

@@ -79,21 +79,28 @@ class TemplateJobs:
                 f"{self.kind.setting} is for deliveries that run in a cluster; for this one set it to nothing."
             ) from error
 
-    def run(self, work: Callable[[Json], Json], seconds: float, progress: Callable[[str], object]) -> int:
+    def run(
+        self,
+        work: Callable[[Json], Json],
+        seconds: float,
+        progress: Callable[[str], object],
+        start_seconds: float = START_SECONDS,
+    ) -> int:
         """Have one do its work; returns its program's exit code, minus the signal where one ended it.
 
         Args:
             work: adds to a copy of the PodTemplate's pod what this Job is to do.
             seconds: what the work may take once its pod runs.
             progress: told the Job's name.
+            start_seconds: what it may take until its pod runs.
 
         Raises:
             BananaDeliveryError: of the kind's failures, if there is no such code.
         """
         try:
-            name = self._create(work, seconds)
+            name = self._create(work, start_seconds + seconds)
             progress(f"Job {name} {self.kind.does}")
-            return self._code(name, seconds)
+            return self._code(name, start_seconds, seconds)
         except TargetError as error:
             raise self.kind.failure(f"The Job that {self.kind.does} could not be made or looked at: {error}") from error
 
@@ -109,8 +116,8 @@ class TemplateJobs:
         self.api.create(f"/apis/batch/v1/namespaces/{self.namespace}/jobs", body)
         return name
 
-    def _code(self, name: str, seconds: float) -> int:
-        seen, waiting, working = Deadline(GONE_SECONDS, self.clock), Deadline(START_SECONDS, self.clock), None
+    def _code(self, name: str, start_seconds: float, seconds: float) -> int:
+        seen, waiting, working = Deadline(GONE_SECONDS, self.clock), Deadline(start_seconds, self.clock), None
         while True:
             pod = self._pod(name)
             if pod is None and seen.passed:
@@ -124,7 +131,7 @@ class TemplateJobs:
                 if working is None and pod.get("status", {}).get("phase") == "Running":
                     working = Deadline(seconds, self.clock)
             if (working or waiting).passed:
-                raise self.kind.failure(self._late(pod, seconds if working else None))
+                raise self.kind.failure(self._late(pod, start_seconds, seconds if working else None))
             self.clock.sleep(LOOK_SECONDS)
 
     def _pod(self, name: str) -> Json | None:
@@ -148,18 +155,24 @@ class TemplateJobs:
             raise self.kind.failure(f"The pod that {self.kind.does} was ended ({why}): try again.")
         return None
 
-    def _late(self, pod: Json | None, seconds: float | None) -> str:
+    def _late(self, pod: Json | None, start_seconds: float, seconds: float | None) -> str:
         if seconds:
             return (
                 f"The Job that {self.kind.does} did not end within {seconds:.0f} s: try again when its node is less "
                 f"busy{self.kind.more_time}."
             )
-        conditions: Iterable[Json] = (pod or {}).get("status", {}).get("conditions", [])
-        why = next((one["message"] for one in conditions if one.get("message")), "no reason given")
         return (
-            f"The pod that {self.kind.does} did not start within {START_SECONDS:.0f} s ({why}): give it room, and try "
-            "again."
+            f"The pod that {self.kind.does} did not start within {start_seconds:.0f} s ({_why(pod)}): give it room, "
+            "or what it lacks, and try again."
         )
+
+
+def _why(pod: Json | None) -> str:
+    """Why a pod does not start: what a container waits for, a Secret for example, or else what the pod does."""
+    status = (pod or {}).get("status", {})
+    containers = [one.get("state", {}).get("waiting") or {} for one in status.get("containerStatuses", [])]
+    told: Iterable[Json] = [*containers, *status.get("conditions", [])]
+    return next((str(one["message"]) for one in told if one.get("message")), "no reason given")
 
 
 def container_in(pod: Json, kind: Kind) -> Json:
@@ -187,7 +200,7 @@ def job_of(pod: Json, name: str, seconds: float) -> Json:
     Args:
         pod: metadata and spec.
         name: the Job's.
-        seconds: what its work may take.
+        seconds: after which it is ended.
     """
     pod["spec"] |= {"restartPolicy": "Never"}
     return {
@@ -196,7 +209,7 @@ def job_of(pod: Json, name: str, seconds: float) -> Json:
         "metadata": {"name": name, "labels": pod.get("metadata", {}).get("labels", {})},
         "spec": {
             "backoffLimit": 0,
-            "activeDeadlineSeconds": int(START_SECONDS + seconds),
+            "activeDeadlineSeconds": int(seconds),
             "ttlSecondsAfterFinished": KEPT_SECONDS,
             "template": pod,
         },

@@ -57,6 +57,9 @@ MADE = Made(
 DONE = {"phase": "Succeeded", "containerStatuses": [{"name": "export", "state": {"terminated": {"exitCode": 0}}}]}
 
 
+WAITS = {"name": "export", "state": {"waiting": {"reason": "CreateContainerConfigError", "message": "no Secret x"}}}
+
+
 def exited(code: int) -> dict[str, Any]:
     return {"containerStatuses": [{"name": "export", "state": {"terminated": {"exitCode": code}}}]}
 
@@ -191,6 +194,7 @@ def complains(order: Order, answered: Path) -> None:
         (does_nothing, [{"phase": "Running"}, None], "ended by somebody"),
         (does_nothing, [{"phase": "Running"}], f"did not end within {WORK_SECONDS:.0f} s"),
         (does_nothing, [{"conditions": [{"message": "0/3 nodes"}]}], r"did not start within 1200 s \(0/3 nodes\)"),
+        (does_nothing, [{"containerStatuses": [WAITS], "conditions": [{"message": "not ready"}]}], r"\(no Secret x\)"),
     ],
 )
 def test_however_else_the_job_ends_the_delivery_is_an_error_that_says_why(
