@@ -6,6 +6,8 @@ types and no tags of the registry's bookkeeping. The delivery looks at what was 
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from banana_delivery.images.supply_chain.publication import Publication, Published
 from banana_delivery.policy.model import Model
 
@@ -16,6 +18,10 @@ FOLDER_PREFIX = "tmp-publishing-"
 """Of the folder of an order. The admission policy knows it too; what begins with tmp is tidied up where it is left."""
 AT = "/order"
 """Where the pod sees that folder."""
+
+
+DIGEST_OR_NOTHING = r"^(sha256:[0-9a-f]{64})?$"
+"""It becomes a part of an address."""
 
 
 class BuildOrder(Model):
@@ -30,7 +36,7 @@ class BuildOrder(Model):
 
     version: str
     labels: dict[str, str]
-    vouched: str | None = None
+    vouched: str | None = Field(default=None, pattern=r"^([^@\s]+@sha256:[0-9a-f]{64})?$")
 
 
 class PruneOrder(Model):
@@ -41,7 +47,7 @@ class PruneOrder(Model):
         in_use: digests that stay, whatever their age.
     """
 
-    keep_versions: int
+    keep_versions: int = Field(ge=1)
     in_use: tuple[str, ...]
 
 
@@ -56,7 +62,7 @@ class Order(Model):
     """
 
     build: BuildOrder | None = None
-    lend: str = ""
+    lend: str = Field(default="", pattern=DIGEST_OR_NOTHING)
     publish: Publication | None = None
     prune: PruneOrder | None = None
 
@@ -72,7 +78,7 @@ class Done(Model):
         said: lines about each step.
     """
 
-    digest: str = ""
+    digest: str = Field(default="", pattern=DIGEST_OR_NOTHING)
     sent: tuple[str, ...] = ()
     published: Published | None = None
     removed: tuple[str, ...] = ()

@@ -15,7 +15,6 @@ from contextlib import closing
 from pathlib import Path
 
 from banana_delivery import bundle
-from banana_delivery.delivery.image_build import git_revision
 from banana_delivery.delivery.signing.publication import publish
 from banana_delivery.delivery.signing.statements import PROVENANCE, SBOM, VERDICT
 from banana_delivery.errors import BananaDeliveryError, ImageError
@@ -85,7 +84,7 @@ def _build(order: BuildOrder, folder: Path, store: DirectImages, settings: Setti
         )
         built = store.build(context, say)
     # What was made of these files just now may be named; what was merely found might be another's.
-    store.tag(built.ref, release_tags(order.version, git_revision()))
+    store.tag(built.ref, release_tags(order.version, revision=""))
     return Done(digest=built.ref.digest, sent=built.layers_new)
 
 

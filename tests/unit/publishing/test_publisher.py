@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,3 +121,31 @@ def test_nothing_of_a_model_stays_with_the_pod(scene: Scene, tmp_path: Path, mon
 def test_every_label_that_a_delivery_gives_is_taken(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, source_url="https://source.test")
     assert set(build_context(artifact_record(tmp_path, "7"), settings).labels) == set(publisher.LABELS)
+
+
+ELSEWHERE = f"../../other/manifests/{'a' * 64}"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        {"lend": ELSEWHERE},
+        {"lend": "latest"},
+        {"build": {"version": "7", "labels": {}, "vouched": f"r.test/runtime@{ELSEWHERE}"}},
+        {"prune": {"keep_versions": 0, "in_use": []}},
+        {"also": "this"},
+    ],
+)
+def test_what_leads_elsewhere_or_is_no_order_is_refused_before_anybody_is_asked(
+    scene: Scene, tmp_path: Path, order: dict[str, object]
+) -> None:
+    folder, asked = given(tmp_path / "order"), scene.registry.asked.total()
+    (folder / "order.json").write_text(json.dumps(order))
+    assert scene.pod.work(folder) == 1
+    assert scene.registry.asked.total() == asked
+
+
+def test_the_program_loads_neither_the_framework_nor_a_client_of_the_cluster() -> None:
+    seen = "import sys, banana_delivery.delivery.signing.publisher; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"dagster", "kubernetes", "mlflow", "torch"} & set(loaded)
