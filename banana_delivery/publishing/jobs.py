@@ -16,9 +16,9 @@ from banana_delivery.publishing.order import ANSWER_FILE, AT, FOLDER_PREFIX, LOG
 from banana_delivery.quoting import in_path, one_line
 from banana_delivery.settings import Settings
 from banana_delivery.targets.kubernetes.api import Json
-from banana_delivery.targets.kubernetes.jobs.templates import START_SECONDS, Kind, TemplateJobs, container_in, see
+from banana_delivery.targets.kubernetes.jobs.templates import START_SECONDS, JobKind, TemplateJobs, container_in, see
 
-PUBLISH = Kind(
+PUBLISH = JobKind(
     does="writes into the registry",
     container="publish",
     setting="BANANA_PUBLISHER_TEMPLATE",
@@ -69,7 +69,8 @@ class PublisherJobs:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, dir=self.folder) as name:
+            # What cannot be removed is tidied up with what runs that died have left.
+            with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, dir=self.folder, ignore_cleanup_errors=True) as name:
                 shared = Path(name)
                 for file in files:
                     shutil.copy(file, shared / file.name)

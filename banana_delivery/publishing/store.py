@@ -83,18 +83,18 @@ class ApartImages(DirectImages):
         files = [context.model_directory / name for name in MODEL_FILES]
         done = self._publisher.do(Order(build=order), progress, files)
         on_the_same = None if vouched is None else lambda _: vouched
-        self._refuse_another(done.digest, replace(context, vouched=on_the_same), key, progress)
+        self._refuse_another(done.digest, replace(context, vouched=on_the_same), key)
         names = layer_names(self._read(done.digest).diff_ids)
         return done.digest, {names[name].removeprefix("sha256:")[:12] for name in done.sent if name in names}
 
-    def _refuse_another(self, digest: str, context: BuildContext, key: ImageKey, progress: Progress) -> None:
-        """Equal inputs give equal digests.
+    def _refuse_another(self, digest: str, context: BuildContext, key: ImageKey) -> None:
+        """Equal inputs give equal digests. What there is to say of putting it together, the Job has said.
 
         Raises:
             ImageError: if what was written is another image.
         """
         manifest = self._read(digest).manifest
-        with self._composed(context, key, progress) as release:
+        with self._composed(context, key, lambda _: None) as release:
             if release.manifest(again_of(manifest)).digest != manifest.digest:
                 raise ImageError(
                     f"{self._repository.name}@{digest} is not what its inputs give, and is not released. Find out who "

@@ -31,12 +31,12 @@ from banana_delivery.files import copy_plain, file_sha256
 from banana_delivery.model_registry.base import ModelVersion
 from banana_delivery.settings import Settings
 from banana_delivery.targets.kubernetes.api import Json, KubernetesApi
-from banana_delivery.targets.kubernetes.jobs.templates import ACCOUNT, Kind, TemplateJobs, container_in, see
+from banana_delivery.targets.kubernetes.jobs.templates import ACCOUNT, JobKind, TemplateJobs, container_in, see
 from banana_delivery.waiting import SYSTEM_CLOCK, Clock
 
 STEPS, STEPS_IN_F32 = 4, 2
 """That may take as long as an export: it and comparing it; without f32 alone, quantising it and judging that."""
-EXPORT = Kind(
+EXPORT = JobKind(
     does="exports",
     container="export",
     setting="BANANA_EXPORT_TEMPLATE",

@@ -29,7 +29,7 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 @dataclass(frozen=True)
-class Kind:
+class JobKind:
     """What some Jobs are for.
 
     Attributes:
@@ -59,7 +59,7 @@ class TemplateJobs:
         clock: tells how long one takes.
     """
 
-    kind: Kind
+    kind: JobKind
     template: str
     api: KubernetesApi = field(default_factory=KubernetesApi)
     account: Path = ACCOUNT
@@ -175,7 +175,7 @@ def _why(pod: Json | None) -> str:
     return next((str(one["message"]) for one in told if one.get("message")), "no reason given")
 
 
-def container_in(pod: Json, kind: Kind) -> Json:
+def container_in(pod: Json, kind: JobKind) -> Json:
     """The container of a pod whose program does the work."""
     found: Json = next(one for one in pod["spec"]["containers"] if one["name"] == kind.container)
     return found
