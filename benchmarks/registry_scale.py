@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -60,13 +61,13 @@ def mlflow_server(folder: Path) -> Iterator[str]:
 
 
 def fill(database: Path, versions: int) -> None:
-    """Let the model have so many versions, a few of them staged; each with the tags of a delivery."""
+    """Let the model have so many versions, a few of them staged; each with a time and the tags of a delivery."""
     with closing(sqlite3.connect(database)) as connection:
         cursor = connection.execute("SELECT * FROM model_versions WHERE name = ? AND version = 1", (MODEL,))
         names = [column[0] for column in cursor.description]
         first = dict(zip(names, cursor.fetchone(), strict=True))
         (last,) = connection.execute("SELECT MAX(version) FROM model_versions WHERE name = ?", (MODEL,)).fetchone()
-        rows = [first | {"version": number} for number in range(last + 1, versions + 1)]
+        rows = [first | {"version": number, **_times(first, number)} for number in range(last + 1, versions + 1)]
         marks = ", ".join(f":{name}" for name in names)
         connection.executemany(f"INSERT INTO model_versions VALUES ({marks})", rows)
         tags = [
@@ -82,19 +83,64 @@ def fill(database: Path, versions: int) -> None:
         connection.commit()
 
 
+def _times(first: dict[str, Any], number: int) -> dict[str, int]:
+    """One version an hour, up to yesterday."""
+    at = first["creation_time"] - (max(LIMITS_SECONDS) + 24 - number) * 3_600_000
+    return {"creation_time": at, "last_updated_time": at}
+
+
 def measured(url: str, folder: Path) -> dict[str, Any]:
-    """Seconds of what the sensor asks and of a whole tick of it, and what MLflow was asked for that."""
+    """Seconds of what the sensor asks and of a whole tick of it, and how often MLflow was asked for that.
+
+    The first look of a process is told by itself: what it finds is remembered. ``staged_anew`` are looks that each find
+    one version more, and ``none_staged`` is the first look of a process that finds nothing.
+    """
     registry = MlflowRegistry(MODEL, url)
-    seconds = []
-    for _ in range(TRIES):
-        start = time.perf_counter()
-        staged = registry.staged()
-        seconds.append(time.perf_counter() - start)
-    assert len(staged) == STAGED, staged
+    first, calls_first = _look(url, registry)
+    looked = [_look(url, registry)[0] for _ in range(TRIES)]
+    assert len(registry.staged()) == STAGED
+    anew = []
+    for number in range(10, 10 + TRIES):
+        _stage(url, number, "Staging")
+        anew.append(_look(url, registry)[0])
+        assert str(number) in {one.version for one in registry.staged()}
+        _stage(url, number, "None")
+    ticks = _ticks(registry, folder)
+    staged = [int(one.version) for one in registry.staged()]
+    for number in staged:
+        _stage(url, number, "None")
+    nothing, calls_nothing = _look(url, MlflowRegistry(MODEL, url))
+    for number in staged:
+        _stage(url, number, "Staging")
+    return {
+        "first_look_seconds": round(first, 3),
+        "first_look_calls": calls_first,
+        "staged_seconds": round(median(looked), 3),
+        "calls": _look(url, registry)[1],
+        "staged_anew_seconds": round(median(anew), 3),
+        "none_staged_seconds": round(nothing, 3),
+        "none_staged_calls": calls_nothing,
+        "ticks_seconds": ticks,
+    }
+
+
+def _look(url: str, registry: MlflowRegistry) -> tuple[float, int]:
+    """Seconds that one look takes, and the calls of another one like it, which is counted on its way."""
+    remembered = dict(registry._stages._known)
+    start = time.perf_counter()
+    registry.staged()
+    seconds = time.perf_counter() - start
     with fault_proxy(url) as proxy:
-        MlflowRegistry(MODEL, proxy.url).staged()
-        asked = list(proxy.asked)
-    return {"staged_seconds": round(median(seconds), 3), "calls": len(asked), "ticks_seconds": _ticks(registry, folder)}
+        counted = MlflowRegistry(MODEL, proxy.url)
+        counted._stages._known = remembered
+        counted.staged()
+    return seconds, len(proxy.asked)
+
+
+def _stage(url: str, number: int, stage: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        MlflowRegistry(MODEL, url)._client.transition_model_version_stage(MODEL, str(number), stage)
 
 
 def _ticks(registry: MlflowRegistry, folder: Path) -> list[float]:
@@ -126,7 +172,7 @@ def play(counts: list[int]) -> dict[str, Any]:
             client = MlflowRegistry(MODEL, url)._client
             client.create_registered_model(MODEL)
             run = client.create_run("0").info
-            client.create_model_version(MODEL, f"{run.artifact_uri}/model", run.run_id)
+            client.create_model_version(MODEL, f"{run.artifact_uri}/model", run.run_id, await_creation_for=0)
             for count in counts:
                 fill(folder / "mlflow.db", count)
                 report[str(count)] = measured(url, folder / f"pipeline-{count}")

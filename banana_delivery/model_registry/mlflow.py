@@ -41,7 +41,9 @@ from banana_delivery.model_registry.client import (
     plain_reason,
     without_credentials,
 )
+from banana_delivery.model_registry.stages import Stages
 from banana_delivery.model_registry.transitions import (
+    SERVING,
     STAGED,
     DropAlias,
     SetAlias,
@@ -60,9 +62,13 @@ from banana_delivery.policy.staged_versions import Wish
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+    from mlflow.entities.model_registry import RegisteredModel
 
-PAGE = 1000
-"""Versions asked for in one call."""
+PAGE = 200
+"""Versions asked for in one call: a server that is busy takes 5 ms for each, and is given up after five seconds."""
+FEW = 25
+"""The same where most often the first one says that there is nothing more to know."""
+BY_NUMBER, BY_CHANGE = "version_number DESC", "last_updated_timestamp DESC"
 NEWEST = 10
 """Versions that a message names."""
 MOST_LOOKS = 3
@@ -74,7 +80,9 @@ PLAIN_NAME = re.compile(r"[\w .,()%+@-]+", re.ASCII)
 class MlflowRegistry(ModelRegistry):
     """One registered model of an MLflow server.
 
-    ``staged`` costs one call for the aliases and one for each 1,000 versions of the model.
+    ``staged`` costs one call where no version is in stage "Staging"; else one more for each 25 versions that were
+    changed since the last look, and one for each version that is staged. All versions are read where that does not
+    tell. ``mark`` looks likewise for the versions in stage "Production".
 
     Args:
         model_name: the registered model.
@@ -95,6 +103,9 @@ class MlflowRegistry(ModelRegistry):
         self._place = without_credentials(tracking_uri)
         self._clock = clock
         self._artifact_roots = tuple(artifact_roots)
+        self._stages = Stages(
+            everything=lambda: self._found(PAGE), last_changed=lambda: self._found(FEW, BY_CHANGE), one=self._if_there
+        )
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -105,15 +116,14 @@ class MlflowRegistry(ModelRegistry):
         """A model that nobody has registered yet has no staged versions."""
         try:
             with self._speaking():
-                aliases, versions = self._aliases(), list(self._found(PAGE))
+                model = self._client.get_registered_model(self.model_name)
+                by_alias = {version for alias, version in _aliases(model).items() if is_staged_alias(alias)}
+                by_stage = self._stages.versions(STAGED, model)
+                others = [self._if_there(number) for number in by_alias - by_stage.keys()]
         except UnknownVersionError:
             return []
-        by_alias = {version for alias, version in aliases.items() if is_staged_alias(alias)}
-        staged = [
-            _staged(version, by_alias=str(version.version) in by_alias)
-            for version in versions
-            if version.current_stage == STAGED or str(version.version) in by_alias
-        ]
+        versions = [*by_stage.values(), *filter(None, others)]
+        staged = [_staged(version, by_alias=str(version.version) in by_alias) for version in versions]
         return sorted(staged, key=lambda one: (one.staged_at, int(one.version)))
 
     @override
@@ -167,12 +177,15 @@ class MlflowRegistry(ModelRegistry):
     def _mark_what_exists(self, version: str, mark: RegistryMark) -> set[str]:
         """Write a mark, and say which versions there are."""
         for look in range(1, MOST_LOOKS + 1):
-            found = {str(one.version): one for one in self._found(PAGE)}
+            model = self._client.get_registered_model(self.model_name)
+            found = self._stages.versions(SERVING, model)
+            asked = {one: self._if_there(one) for one in {version, mark.serving} if one and one.isdecimal()}
+            found = {**found, **{number: one for number, one in asked.items() if one}}
             stages = {number: str(one.current_stage) for number, one in found.items()}
             try:
                 if version in found:
                     self._write_tags(found[version], mark)
-                for step in steps(stages, self._aliases(), version, mark):
+                for step in steps(stages, _aliases(model), version, mark):
                     self._apply(step)
                 break
             except failures() as error:
@@ -202,6 +215,15 @@ class MlflowRegistry(ModelRegistry):
             raise self._unknown(version)
         return self._client.get_model_version(self.model_name, version)
 
+    def _if_there(self, number: str) -> MlflowVersion | None:
+        """A version that was there a moment ago, unless somebody deleted it."""
+        try:
+            return self._client.get_model_version(self.model_name, number)
+        except failures() as error:
+            if is_missing(error):
+                return None
+            raise
+
     def _latest(self) -> MlflowVersion:
         newest = next(self._found(1), None)
         if newest is None:
@@ -209,26 +231,24 @@ class MlflowRegistry(ModelRegistry):
         # Searching does not tell aliases; asking for the one version does.
         return self._client.get_model_version(self.model_name, str(newest.version))
 
-    def _found(self, size: int) -> Iterator[MlflowVersion]:
-        """The model's versions, the highest number first, asked for ``size`` at a time."""
+    def _found(self, size: int, order: str = BY_NUMBER) -> Iterator[MlflowVersion]:
+        """The model's versions, asked for ``size`` at a time.
+
+        By number, pages stay the same while a version is changed between two calls; by change, it comes twice or not.
+        """
         exact = PLAIN_NAME.fullmatch(self.model_name) is not None
         token = None
         while True:
-            # By number, since pages ordered by time would shift under a change between two calls.
             page = self._client.search_model_versions(
                 name_filter(self.model_name),
                 max_results=size if exact else PAGE,
-                order_by=["version_number DESC"],
+                order_by=[order],
                 page_token=token,
             )
             yield from (one for one in page if one.name == self.model_name)
             token = page.token
             if not token:
                 return
-
-    def _aliases(self) -> dict[str, str]:
-        model = self._client.get_registered_model(self.model_name)
-        return {str(alias): str(version) for alias, version in model.aliases.items()}
 
     def _metrics(self, run_id: str | None) -> dict[str, float]:
         if not run_id:
@@ -254,7 +274,7 @@ class MlflowRegistry(ModelRegistry):
             case DropAlias(alias, version):
                 # Somebody may have moved it to the next version meanwhile. MLflow cannot remove an alias on
                 # condition, so the moment between these two calls remains.
-                if self._aliases().get(alias) == version:
+                if _aliases(self._client.get_registered_model(self.model_name)).get(alias) == version:
                     self._client.delete_registered_model_alias(self.model_name, alias)
             case SetStage(version, stage):
                 with warnings.catch_warnings():
@@ -311,6 +331,10 @@ def name_filter(name: str) -> str:
     if PLAIN_NAME.fullmatch(name):
         return f"name = '{name}'"
     return f"name LIKE '{re.sub('[^A-Za-z0-9 .-]', '_', name)}'"
+
+
+def _aliases(model: RegisteredModel) -> dict[str, str]:
+    return {str(alias): str(version) for alias, version in model.aliases.items()}
 
 
 def _staged(version: MlflowVersion, *, by_alias: bool) -> StagedVersion:
