@@ -62,7 +62,8 @@ class CodeLocation:
         named = settings.evidence_key_file
         evidence = EvidenceKeys(named or settings.home / NAME, named=named is not None)
         theirs = settings.pages_key_file
-        asking = EvidenceKeys(theirs or settings.home / PAGES_NAME, theirs is not None, "BANANA_PAGES_KEY_FILE")
+        variable = "BANANA_PAGES_KEY_FILE"
+        asking = EvidenceKeys(theirs or settings.home / PAGES_NAME, theirs is not None, variable, apart_from=evidence)
         return cls(settings.dagster_location, prefix, settings.dagster_pool, settings.model_name, evidence, asking)
 
     def called(self, name: str | None) -> Self:

@@ -115,7 +115,12 @@ class ByPage:
     _beat: str = field(default="", init=False)
 
     def begin(self) -> None:
-        """Show that somebody is here."""
+        """Show that somebody is here.
+
+        Raises:
+            EvidenceError: if the page asks by a key that signs records, too: then nobody is.
+        """
+        self.log.location.asking.refuse_shared()
         if not self.desk.answers:
             self.desk.answers.update(self.requests.board().answers)
         self._beat = self.desk.beat(self.clock.monotonic())

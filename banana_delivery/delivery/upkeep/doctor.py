@@ -128,7 +128,9 @@ class Doctor:
         return f"{free:,} MiB are free; a delivery takes about {needed:,}."
 
     def _keys(self) -> str:
-        evidence = CodeLocation.of(self.settings).evidence
+        here = CodeLocation.of(self.settings)
+        here.asking.refuse_shared()
+        evidence = here.evidence
         if evidence.file and not evidence.named and not evidence.file.exists():
             return "No key signs records yet; the first record makes one."
         return f"{len(evidence.accepted())} key(s) whose records are believed."

@@ -49,11 +49,13 @@ class EvidenceKeys:
         file: holds them; None: a key that ends with this process.
         named: whether a setting names the file, so that it is somebody's to make.
         variable: that names it.
+        apart_from: keys of which these may be none, since they are worth more; None if there are none such.
     """
 
     file: Path | None = None
     named: bool = False
     variable: str = "BANANA_EVIDENCE_KEY_FILE"
+    apart_from: EvidenceKeys | None = None
 
     def signing(self) -> Key:
         """The key that signs; made at its first use, unless a setting names its file.
@@ -77,8 +79,32 @@ class EvidenceKeys:
         """Every key whose signatures are believed, the signing one first.
 
         Raises:
-            EvidenceError: if there is none, or the file cannot be used.
+            EvidenceError: if there is none, the file cannot be used, or a key of it is one that it may not be.
         """
+        self.refuse_shared()
+        return self._read()
+
+    def refuse_shared(self) -> None:
+        """Look whether one of these keys signs what is worth more; who has but one of the two files cannot tell.
+
+        Raises:
+            EvidenceError: if it does.
+        """
+        if self.apart_from is None:
+            return
+        try:
+            shared = {key.secret for key in self._read()} & {key.secret for key in self.apart_from._read()}
+        except EvidenceError:
+            return
+        if shared:
+            files = " and ".join(sorted({str(self.file), str(self.apart_from.file)}))
+            raise EvidenceError(
+                f"The page of deliveries asks by a key that signs records, too ({files}), so whoever takes the page "
+                f"over could forge them: give it a file of its own ({self.variable}), with another key made by: "
+                f"openssl rand -hex {KEY_BYTES}"
+            )
+
+    def _read(self) -> list[Key]:
         if self.file is None:
             return [Key(_OF_THIS_PROCESS)]
         try:

@@ -11,6 +11,7 @@ import pytest
 
 from banana_delivery.delivery.deciding import by_page
 from banana_delivery.delivery.deciding.by_page import COUNTS_SECONDS
+from banana_delivery.errors import EvidenceError
 from banana_delivery.policy.asset_records import DecisionKind
 from banana_delivery.policy.holds import Act, FreezeRecord, PageAnswer, PageRequest
 from banana_delivery.policy.model import Environment, Outcome
@@ -101,6 +102,17 @@ def under_way(pipeline: PipelineHarness, version: str) -> dg.DagsterRun:
 
 def test_where_nobody_may_decide_there_is_no_sensor_for_it(pipeline: PipelineHarness) -> None:
     assert "page_decisions" not in {one.name for one in pipeline.defs.sensors or ()}
+
+
+def test_where_the_page_asks_by_a_key_that_signs_records_nobody_does_what_it_asks(desk: Desk) -> None:
+    home = desk.pipeline.resources.settings.home
+    beat = desk.requests.board().beat
+    (home / "pages.keys").unlink(missing_ok=True)
+    (home / "pages.keys").hardlink_to(home / "evidence.keys")
+    for asks in (desk.tick, lambda: desk.ask(Act.FREEZE)):
+        with pytest.raises(EvidenceError, match="BANANA_PAGES_KEY_FILE"):
+            asks()
+    assert desk.requests.board().beat == beat, "the page says that nobody is there"
 
 
 def test_an_approval_is_signed_and_lets_the_rest_of_the_delivery_go_on(desk: Desk) -> None:

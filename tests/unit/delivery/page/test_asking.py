@@ -216,5 +216,7 @@ def test_pages_that_only_show_let_nobody_decide(tmp_path: Path) -> None:
 
 def test_the_keys_of_the_page_and_of_records_are_two(tmp_path: Path) -> None:
     location = CodeLocation.of(Settings(home=tmp_path, pages_key_file=tmp_path / "own"))
-    assert location.asking == EvidenceKeys(tmp_path / "own", True, "BANANA_PAGES_KEY_FILE")
+    assert location.asking == EvidenceKeys(
+        tmp_path / "own", True, "BANANA_PAGES_KEY_FILE", apart_from=location.evidence
+    )
     assert location.evidence.file != location.asking.file

@@ -13,6 +13,7 @@ from banana_delivery.errors import RegistryError
 from banana_delivery.images.fake import FakeImages
 from banana_delivery.model_registry.fake import FakeRegistry
 from banana_delivery.notifications.notifier import Notifier
+from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.settings import Settings
 from banana_delivery.targets.fake import FakeTarget
 
@@ -62,6 +63,13 @@ def with_half_a_key(doctor: Doctor) -> Doctor:
     return doctor
 
 
+def with_one_key_for_two(doctor: Doctor) -> Doctor:
+    location = CodeLocation.of(doctor.settings)
+    location.evidence.signing()
+    (doctor.settings.home / "pages.keys").hardlink_to(doctor.settings.home / "evidence.keys")
+    return doctor
+
+
 def with_a_channel_that_is_none(doctor: Doctor) -> Doctor:
     return replace(doctor, notifier=Notifier(doctor.settings.home / "notifications.jsonl", ["nonsense"]))
 
@@ -73,6 +81,7 @@ def with_a_channel_that_is_none(doctor: Doctor) -> Doctor:
         (without_room, "disk", "banana-delivery prune"),
         (without_registry, "mlflow", "start it"),
         (with_half_a_key, "keys", "openssl rand"),
+        (with_one_key_for_two, "keys", "BANANA_PAGES_KEY_FILE"),
         (with_a_channel_that_is_none, "people", "write it as its documentation says"),
     ],
 )

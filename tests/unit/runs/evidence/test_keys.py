@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -69,3 +70,43 @@ def test_a_file_without_a_whole_key_is_one_sentence_that_repeats_nothing_of_it(t
         EvidenceKeys(file).signing()
     assert "abcd" not in str(refusal.value)
     assert "hexadecimal at all" not in str(refusal.value)
+
+
+def same_file(home: Path) -> Settings:
+    CodeLocation.of(Settings(home=home)).evidence.signing()
+    return Settings(home=home, pages_key_file=home / "evidence.keys")
+
+
+def a_link_to_it(home: Path) -> Settings:
+    same_file(home)
+    (home / "pages.keys").hardlink_to(home / "evidence.keys")
+    return Settings(home=home)
+
+
+def one_key_of_several(home: Path) -> Settings:
+    (home / "evidence.keys").write_text(f"{'a1' * 32}\n{'b2' * 32}\n")
+    (home / "pages.keys").write_text(f"{'c3' * 32}\n# an old one\n{'B2' * 32}\n")
+    for file in home.iterdir():
+        file.chmod(0o600)
+    return Settings(home=home)
+
+
+@pytest.mark.parametrize("share", [same_file, a_link_to_it, one_key_of_several])
+def test_the_page_asks_by_no_key_that_signs_records(tmp_path: Path, share: Callable[[Path], Settings]) -> None:
+    location = CodeLocation.of(share(tmp_path))
+    for load in (location.asking.signing, location.asking.accepted, location.asking.refuse_shared):
+        with pytest.raises(
+            EvidenceError, match=r"could forge them: .*\(BANANA_PAGES_KEY_FILE\).*openssl rand"
+        ) as refusal:
+            load()
+        assert "\n" not in str(refusal.value)
+        assert "b2b2" not in str(refusal.value).lower()
+    assert location.evidence.accepted(), "records go on being believed, so that everybody can be brought back"
+
+
+def test_who_cannot_read_the_keys_of_records_asks_all_the_same(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, evidence_key_file=tmp_path / "elsewhere")
+    asking = CodeLocation.of(settings).asking
+    asking.refuse_shared()
+    key = asking.signing()
+    assert asking.accepted() == [key]
