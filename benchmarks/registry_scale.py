@@ -57,7 +57,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         yield url
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
 def fill(database: Path, versions: int) -> None:

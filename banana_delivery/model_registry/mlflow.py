@@ -116,7 +116,7 @@ class MlflowRegistry(ModelRegistry):
         """A model that nobody has registered yet has no staged versions."""
         try:
             with self._speaking():
-                model = self._client.get_registered_model(self.model_name)
+                model = self._model()
                 by_alias = {version for alias, version in _aliases(model).items() if is_staged_alias(alias)}
                 by_stage = self._stages.versions(STAGED, model)
                 others = [self._if_there(number) for number in by_alias - by_stage.keys()]
@@ -177,7 +177,7 @@ class MlflowRegistry(ModelRegistry):
     def _mark_what_exists(self, version: str, mark: RegistryMark) -> set[str]:
         """Write a mark, and say which versions there are."""
         for look in range(1, MOST_LOOKS + 1):
-            model = self._client.get_registered_model(self.model_name)
+            model = self._model()
             found = self._stages.versions(SERVING, model)
             asked = {one: self._if_there(one) for one in {version, mark.serving} if one and one.isdecimal()}
             found = {**found, **{number: one for number, one in asked.items() if one}}
@@ -214,6 +214,17 @@ class MlflowRegistry(ModelRegistry):
         if not version.isdecimal():
             raise self._unknown(version)
         return self._client.get_model_version(self.model_name, version)
+
+    def _model(self) -> RegisteredModel:
+        """The model with its aliases, and of each stage the version with the highest number.
+
+        Searched for, since a server that is asked for one model reads all of its versions to tell that.
+        """
+        if PLAIN_NAME.fullmatch(self.model_name):
+            for one in self._client.search_registered_models(name_filter(self.model_name), max_results=1):
+                if one.name == self.model_name:
+                    return one
+        return self._client.get_registered_model(self.model_name)
 
     def _if_there(self, number: str) -> MlflowVersion | None:
         """A version that was there a moment ago, unless somebody deleted it."""
@@ -274,7 +285,7 @@ class MlflowRegistry(ModelRegistry):
             case DropAlias(alias, version):
                 # Somebody may have moved it to the next version meanwhile. MLflow cannot remove an alias on
                 # condition, so the moment between these two calls remains.
-                if _aliases(self._client.get_registered_model(self.model_name)).get(alias) == version:
+                if _aliases(self._model()).get(alias) == version:
                     self._client.delete_registered_model_alias(self.model_name, alias)
             case SetStage(version, stage):
                 with warnings.catch_warnings():

@@ -2,7 +2,7 @@
 
 MLflow has no way to ask for a stage (its search knows names, numbers, runs, sources and tags), and tells all versions,
 at about a millisecond each. What it tells at once, however many there are, is of each stage the one with the highest
-number. So where nothing is in a stage, that is known exactly from one call. Where something is, a version of a lower one
+number. So where nothing is in a stage, that is known exactly from one call. Where something is, one with a lower one
 may be there beside it: what was there at the last look is asked for one by one, and the rest is among the versions that
 were changed since then, since setting a stage moves a version's time.
 
