@@ -48,6 +48,11 @@ def checked_versions(typed: list[str]) -> list[str]:
     return [checked_version(one) for one in typed]
 
 
+def recorded(*, dry_run: bool) -> str:
+    """How a sentence begins that tells what a person said, or what would be told of it."""
+    return "Would record" if dry_run else "Recorded"
+
+
 def settings_file(context: typer.Context) -> SettingsFile:
     """The settings file that this command was started with."""
     found = context.find_object(SettingsFile)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from banana_delivery.cli.answering.answer import Answer
-from banana_delivery.cli.common import DryRun, Reason, audit_trail, console, version_if_any
+from banana_delivery.cli.common import DryRun, Reason, audit_trail, console, recorded, version_if_any
 from banana_delivery.policy.model import Colour, Environment, ImageRef, Phase
 from banana_delivery.settings import load_settings
 
 if TYPE_CHECKING:
+    from banana_delivery.policy.holds import AbortRecord, PauseRecord
     from banana_delivery.runs.audit_log import AuditLog
     from banana_delivery.targets.base import ReleaseTarget
     from banana_delivery.waiting import Clock
@@ -80,9 +81,9 @@ def _sides(bad: ImageRef, good: ImageRef | None) -> dict[str, object]:
     }
 
 
-def pause(reason: Reason) -> Answer:
+def pause(reason: Reason, dry_run: DryRun = False) -> Answer:
     """Keep the delivery in production at its weight: a fault still turns it back, and nothing moves it forward."""
-    return _say_pause(reason, paused=True)
+    return _say_pause(reason, paused=True, dry_run=dry_run)
 
 
 def abort(
@@ -91,18 +92,20 @@ def abort(
         str,
         typer.Argument(help="What is delivered; without it, whatever is under way.", callback=version_if_any),
     ] = "",
+    dry_run: DryRun = False,
 ) -> Answer:
     """End a delivery that waits or is under way: its users go back to what serves, and its version stays staged."""
     from banana_delivery.delivery.deciding.aborting import say_abort
 
     with _deciding() as (target, log, clock, by):
-        said = say_abort(target, log, clock, by, reason, version=version)
-    return Answer(said.model_dump(mode="json"), [f"Recorded, {said.by}: the delivery of version {said.version} ends."])
+        said = say_abort(target, log, clock, by, reason, version=version, dry_run=dry_run)
+    return _told(said, f"{said.by}: the delivery of version {said.version} ends", dry_run=dry_run)
 
 
 def resume(
     environment: Annotated[Environment, typer.Argument()] = Environment.PRODUCTION,
     reason: Annotated[str, typer.Option(help="Why a paused delivery goes on; it goes into the audit trail.")] = "",
+    dry_run: DryRun = False,
 ) -> Answer:
     """Let a paused delivery go on; or end the hold after a hand edit, with all traffic on the active colour."""
     from banana_delivery.defs.build import build_resources
@@ -111,7 +114,12 @@ def resume(
     resources = build_resources(load_settings())
     held = resources.release_target.record(environment).phase is Phase.DRIFTED
     if environment is Environment.PRODUCTION and not held:
-        return _say_pause(reason, paused=False)
+        return _say_pause(reason, paused=False, dry_run=dry_run)
+    if dry_run:
+        record = recovery.held(resources.release_target, environment)
+        would = {"environment": environment.value, "active": record.active, "note": record.note}
+        what = f"all traffic to {record.active}" if record.active else "no traffic to anybody"
+        return Answer({"would": would}, [f"Would end the hold of {environment} ({record.note}), and give {what}."])
     recovery.resume(resources.release_target, environment, getpass.getuser(), resources.clock)
     return Answer({"environment": environment.value}, [f"{environment.capitalize()} is the pipeline's again."])
 
@@ -130,13 +138,18 @@ def _deciding() -> Iterator[tuple[ReleaseTarget, AuditLog, Clock, str]]:
         yield parts.release_target, log, parts.clock, by
 
 
-def _say_pause(reason: str, *, paused: bool) -> Answer:
+def _told(said: PauseRecord | AbortRecord, what: str, *, dry_run: bool) -> Answer:
+    document = said.model_dump(mode="json")
+    return Answer({"would": document} if dry_run else document, [f"{recorded(dry_run=dry_run)}, {what}."])
+
+
+def _say_pause(reason: str, *, paused: bool, dry_run: bool) -> Answer:
     from banana_delivery.delivery.live.pausing import say_pause
 
     with _deciding() as (target, log, clock, by):
-        said = say_pause(target, log, clock, by, reason, paused=paused)
+        said = say_pause(target, log, clock, by, reason, paused=paused, dry_run=dry_run)
     what = "stays at its weight, watched" if paused else "goes on"
-    return Answer(said.model_dump(mode="json"), [f"Recorded, {said.by}: version {said.version} {what}."])
+    return _told(said, f"{said.by}: version {said.version} {what}", dry_run=dry_run)
 
 
 def restore(

@@ -88,6 +88,18 @@ def is_unsettled(record: RolloutRecord) -> bool:
     return split and record.environment is Environment.PRODUCTION and record.phase is Phase.IDLE
 
 
+def held(target: ReleaseTarget, environment: Environment) -> RolloutRecord:
+    """The record of an environment that is held after a hand edit.
+
+    Raises:
+        TargetError: if it is not held, or the target cannot be reached.
+    """
+    record = target.record(environment)
+    if record.phase is not Phase.DRIFTED:
+        raise TargetError(f"{environment.capitalize()} is not held, so there is nothing to resume.")
+    return record
+
+
 def resume(target: ReleaseTarget, environment: Environment, owner: str, clock: Clock) -> None:
     """End the hold after a hand edit: the active colour runs as recorded and has all traffic, and work may go on.
 
@@ -95,9 +107,7 @@ def resume(target: ReleaseTarget, environment: Environment, owner: str, clock: C
         TargetError: if the environment is not held, somebody does the same at this moment, the target cannot be
             reached, or the active colour does not answer; then it stays held.
     """
-    record = target.record(environment)
-    if record.phase is not Phase.DRIFTED:
-        raise TargetError(f"{environment.capitalize()} is not held, so there is nothing to resume.")
+    record = held(target, environment)
     claim = target.claim(environment, owner, seen=record, takeover=Takeover.ANYBODY)
     deployment = record.deployments.get(record.active) if record.active else None
     if record.active and deployment:

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 import dagster as dg
 
+from banana_delivery.delivery.deciding.rehearsing import gate_inputs
 from banana_delivery.delivery.lease import Lease, Patience, refuse_if_held
 from banana_delivery.delivery.live.pausing import pause_watch
 from banana_delivery.delivery.record_attempt import AttemptRecorder
@@ -24,7 +25,6 @@ from banana_delivery.errors import (
     UnknownVersionError,
     redacted,
 )
-from banana_delivery.policies.calendar import frozen
 from banana_delivery.policies.document import ReleasePolicy, Rules
 from banana_delivery.policies.lasting import wait_for_another
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
@@ -155,18 +155,8 @@ class DeliveryRun:
     @property
     def gate_inputs(self) -> GateInputs:
         """What a gate goes by beside the evidence."""
-        closed = frozen(
-            by_setting=self.settings.freeze,
-            said=self.audit_log.freeze(),
-            windows=self.policy.freeze,
-            now=self.recorder.clock.time(),
-        )
-        return GateInputs(
-            history=self.attempts,
-            decisions=self.decisions,
-            frozen=bool(closed),
-            freeze=closed,
-            approvers=self.policy.approvers,
+        return gate_inputs(
+            self.settings, self.policy, self.audit_log, self.recorder.clock, self.attempts, self.decisions
         )
 
     def rules(self, production: RolloutRecord) -> Rules:

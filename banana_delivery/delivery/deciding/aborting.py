@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from banana_delivery.delivery.deciding.rehearsing import on_record
 from banana_delivery.errors import GateError
 from banana_delivery.policy import commands
 from banana_delivery.policy.holds import AbortRecord
@@ -14,7 +15,15 @@ from banana_delivery.waiting import Clock
 
 
 def say_abort(
-    target: ReleaseTarget, log: AuditLog, clock: Clock, by: str, reason: str, *, version: str = "", run_id: str = ""
+    target: ReleaseTarget,
+    log: AuditLog,
+    clock: Clock,
+    by: str,
+    reason: str,
+    *,
+    version: str = "",
+    run_id: str = "",
+    dry_run: bool = False,
 ) -> AbortRecord:
     """Put on record that a delivery is to end, and end it, whether it waits or has begun.
 
@@ -26,6 +35,7 @@ def say_abort(
         reason: why, in one sentence.
         version: the version that is delivered; empty for whichever is under way.
         run_id: the delivery itself; empty for whichever it is.
+        dry_run: whether nothing is put on record and nothing ended.
 
     Raises:
         GateError: if there is no reason, no such delivery, or several.
@@ -36,8 +46,9 @@ def say_abort(
     run = _meant(target, log, version, run_id)
     its = log.location.version_of(run)
     said = AbortRecord(run_id=run.run_id, version=its, by=by, reason=why, at=clock.time())
-    log.record_abort(said)
-    Runs(log.instance, log.location).cancel(run.run_id)
+    on_record(log, log.record_abort, said, dry_run=dry_run)
+    if not dry_run:
+        Runs(log.instance, log.location).cancel(run.run_id)
     return said
 
 

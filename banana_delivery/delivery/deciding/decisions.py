@@ -6,6 +6,7 @@ import getpass
 import os
 import socket
 
+from banana_delivery.delivery.deciding.rehearsing import on_record
 from banana_delivery.errors import GateError
 from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.policies.calendar import moment, outlasts, until_words
@@ -56,6 +57,8 @@ def decide(
     digest: str,
     reason: str,
     by: str = "",
+    *,
+    dry_run: bool = False,
 ) -> ManualDecision:
     """Put a person's decision about one image of an existing version on record.
 
@@ -68,6 +71,7 @@ def decide(
         digest: the beginning of the image's digest; empty for the version's latest image.
         reason: why, in one sentence.
         by: who says it; empty for whom this machine says.
+        dry_run: whether nothing is put on record.
 
     Raises:
         GateError: if there is no reason, or no such image.
@@ -79,11 +83,19 @@ def decide(
     with open_instance(settings) as instance:
         log = AuditLog(instance, CodeLocation.of(settings))
         version = registry.describe(version).version
-        return put_on_record(log, clock, kind, version, digest, reason, by or claimed_by())
+        return put_on_record(log, clock, kind, version, digest, reason, by or claimed_by(), dry_run=dry_run)
 
 
 def put_on_record(
-    log: AuditLog, clock: Clock, kind: DecisionKind, version: str, digest: str, reason: str, by: str
+    log: AuditLog,
+    clock: Clock,
+    kind: DecisionKind,
+    version: str,
+    digest: str,
+    reason: str,
+    by: str,
+    *,
+    dry_run: bool = False,
 ) -> ManualDecision:
     """The same for a version that exists, in an audit trail that is open.
 
@@ -99,11 +111,12 @@ def put_on_record(
         reason=reason.strip(),
         at=clock.time(),
     )
-    log.record_decision(decision)
-    return decision
+    return on_record(log, log.record_decision, decision, dry_run=dry_run)
 
 
-def say_freeze(settings: Settings, clock: Clock, by: str, reason: str, until: str, *, frozen: bool) -> FreezeRecord:
+def say_freeze(
+    settings: Settings, clock: Clock, by: str, reason: str, until: str, *, frozen: bool, dry_run: bool = False
+) -> FreezeRecord:
     """Put on record that nothing is to enter production any more, or that deliveries may again; it counts at once.
 
     Args:
@@ -113,6 +126,7 @@ def say_freeze(settings: Settings, clock: Clock, by: str, reason: str, until: st
         reason: why, in one sentence.
         until: when it ends by itself, as typed; empty for never.
         frozen: which of the two.
+        dry_run: whether nothing is put on record.
 
     Raises:
         GateError: if there is no reason, or no such time.
@@ -120,7 +134,7 @@ def say_freeze(settings: Settings, clock: Clock, by: str, reason: str, until: st
     """
     said = _freeze(clock, by, reason, until, frozen=frozen)
     with open_instance(settings) as instance:
-        return _freeze_on_record(AuditLog(instance, CodeLocation.of(settings)), said)
+        return _freeze_on_record(AuditLog(instance, CodeLocation.of(settings)), said, dry_run=dry_run)
 
 
 def freeze_as_shown(
@@ -156,15 +170,14 @@ def _freeze(clock: Clock, by: str, reason: str, until: str, *, frozen: bool) -> 
     return FreezeRecord(frozen=frozen, by=by, reason=why, at=clock.time(), until=end)
 
 
-def _freeze_on_record(log: AuditLog, said: FreezeRecord) -> FreezeRecord:
+def _freeze_on_record(log: AuditLog, said: FreezeRecord, *, dry_run: bool = False) -> FreezeRecord:
     before = log.freeze()
     if before and outlasts(before, said):
         raise GateError(
             f"{before.by} froze deliveries{until_words(before.until)} already, which lasts longer; to end that "
             f"first, type: {commands.unfreeze()}"
         )
-    log.record_freeze(said)
-    return said
+    return on_record(log, log.record_freeze, said, dry_run=dry_run)
 
 
 def _decided(log: AuditLog, version: str, digest: str) -> ImageRef:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from banana_delivery.delivery.deciding.rehearsing import on_record
 from banana_delivery.delivery.live.beside import Beside
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import GateError
@@ -68,7 +69,15 @@ def pause_watch(log: AuditLog, recorder: AttemptRecorder, run_id: str) -> PauseW
 
 
 def say_pause(
-    target: ReleaseTarget, log: AuditLog, clock: Clock, by: str, reason: str, *, paused: bool, run_id: str = ""
+    target: ReleaseTarget,
+    log: AuditLog,
+    clock: Clock,
+    by: str,
+    reason: str,
+    *,
+    paused: bool,
+    run_id: str = "",
+    dry_run: bool = False,
 ) -> PauseRecord:
     """Put on record that the delivery in production is to stay where it is, or to go on; it counts at its next look.
 
@@ -80,6 +89,7 @@ def say_pause(
         reason: why, in one sentence.
         paused: which of the two.
         run_id: the delivery that is meant; empty for whichever it is.
+        dry_run: whether nothing is put on record.
 
     Raises:
         GateError: if there is no reason, no delivery, another one, or nothing that could go on.
@@ -100,5 +110,4 @@ def say_pause(
     why = stated(reason)
     version = record.candidate.version if record.candidate else ""
     said = PauseRecord(run_id=run_id, version=version, paused=paused, by=by, reason=why, at=clock.time())
-    log.record_pause(said)
-    return said
+    return on_record(log, log.record_pause, said, dry_run=dry_run)

@@ -131,7 +131,7 @@ class Doctor:
         here = CodeLocation.of(self.settings)
         here.asking.refuse_shared()
         evidence = here.evidence
-        if evidence.file and not evidence.named and not evidence.file.exists():
+        if evidence.to_be_made:
             return "No key signs records yet; the first record makes one."
         return f"{len(evidence.accepted())} key(s) whose records are believed."
 

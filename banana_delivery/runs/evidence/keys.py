@@ -63,9 +63,23 @@ class EvidenceKeys:
         Raises:
             EvidenceError: if it cannot be had.
         """
-        if self.file and not self.named and not self.file.exists():
+        if self.file and self.to_be_made:
             _make(self.file)
         return self.accepted()[0]
+
+    @property
+    def to_be_made(self) -> bool:
+        """Whether the first record makes the first key."""
+        return self.file is not None and not self.named and not self.file.exists()
+
+    def refuse_unusable(self) -> None:
+        """Look whether something could be signed, and make nothing.
+
+        Raises:
+            EvidenceError: if it could not.
+        """
+        if not self.to_be_made:
+            self.accepted()
 
     @property
     def identity(self) -> str:

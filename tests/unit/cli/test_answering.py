@@ -31,6 +31,13 @@ CHANGES = {
     "rollback": ["--reason", "It looks wrong."],
     "adopt-records": [],
     "restore": [],
+    "approve": ["1", "--reason", "I looked."],
+    "override": ["1", "--reason", "I looked."],
+    "freeze": ["--reason", "A web shop opens."],
+    "unfreeze": ["--reason", "It is open."],
+    "pause": ["--reason", "I look at it."],
+    "resume": ["staging"],
+    "abort": ["--reason", "The wrong one was staged."],
 }
 
 
