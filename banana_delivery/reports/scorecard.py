@@ -56,6 +56,12 @@ def scorecard_json(card: Scorecard) -> dict[str, object]:
     }
 
 
+def scorecard_rows(card: Scorecard) -> dict[str, object]:
+    """For a page that sets text: a sentence, the figures in words, each with its standing, and what else is to know."""
+    rows = [{"cells": _row(measure), "standing": str(measure.standing)} for measure in card.measures]
+    return {"said": _headline(card), "rows": rows, "notes": _footnotes(card)}
+
+
 def scorecard_view(card: Scorecard) -> Group:
     """For a terminal."""
     table = Table()

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from banana_delivery.delivery.live.looking import look_again, look_around
 from banana_delivery.delivery.page.asking import Asking
 from banana_delivery.delivery.page.feed import Feed
+from banana_delivery.delivery.page.scores import Scores
 from banana_delivery.delivery.record_attempt import report_file
 from banana_delivery.errors import EvidenceError, RefusedError
 from banana_delivery.names import SCORECARD_PAGE
@@ -68,6 +69,7 @@ class Page:
 
     def app(self) -> Starlette:
         """As an application below ``/delivery``."""
+        kept_scores = Scores(self.log)
         asking = Asking(Requests(self.log.instance, self.log.location), self.settings.pages_deciders)
 
         def around() -> Overview:
@@ -88,6 +90,9 @@ class Page:
                 raise RefusedError(400, "An offset is a number.")
             return JSONResponse(await asyncio.to_thread(self._history, int(offset)), headers=HEADERS)
 
+        async def scores(_: Request) -> Response:
+            return JSONResponse(await asyncio.to_thread(kept_scores.told), headers=HEADERS)
+
         async def who(request: Request) -> Response:
             return JSONResponse(asking.who(request.scope.get(PERSON, "")), headers=HEADERS)
 
@@ -106,6 +111,7 @@ class Page:
                 Route("/delivery/events", events),
                 Route("/delivery/now", now),
                 Route("/delivery/history", history),
+                Route("/delivery/scores", scores),
                 Route("/delivery/who", who),
                 Route(DECIDE, decide, methods=["POST"]),
             ],

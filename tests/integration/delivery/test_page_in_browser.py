@@ -77,7 +77,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with dg.DagsterInstance.ephemeral() as instance:
         page = Page(settings, shifting(), AuditLog(instance, CodeLocation.of(settings)))
         for number in range(60):
-            one = attempt(number, reason=f"{EVIL} and {'long ' * 40}")
+            one = attempt(number, reason=f"{EVIL} and {'long ' * 40}").replace(at=time.time() - 60 * (60 - number))
             page.log.log(one, report_file(settings, one))
         with served(page) as url:
             yield url
@@ -90,6 +90,7 @@ def shown(browser: Browser, address: str, request: pytest.FixtureRequest) -> Ite
     page.goto(address)
     expect(page.locator("#step-title")).to_contain_text("40 %")
     expect(page.locator("#attempts tr")).to_have_count(50)
+    expect(page.locator("#figures tr").first).to_contain_text("Releases", timeout=30_000)
     yield page
     page.close()
 
@@ -102,6 +103,17 @@ def test_it_is_as_wide_as_the_screen_and_a_strangers_words_are_words(shown: Show
     assert overflow(shown) <= 0
     assert shown.locator("#attempts img").count() == 0
     expect(shown.locator("#attempts")).to_contain_text("onerror=alert(1)")
+
+
+def test_the_scorecard_tells_each_figure_beside_what_is_promised(shown: Shown) -> None:
+    expect(shown.locator("#scored")).to_contain_text("60 deliveries in 90 days")
+    lead = shown.locator("#figures tr", has_text="Lead time")
+    expect(lead).to_contain_text("under 15.0 min")
+    right = shown.locator("#figures tr", has_text="did right")
+    expect(right.locator(".warn")).to_have_text("too little to say")
+    figure = right.locator("td").first
+    expect(figure).to_have_text("100 %")
+    assert figure.bounding_box()["width"] > 0  # type: ignore[index]
 
 
 def test_by_keyboard_alone_the_first_stop_leads_past_the_head_and_every_stop_is_seen(shown: Shown) -> None:

@@ -149,7 +149,31 @@ function show(now) {
   if (now.latest !== latest) {
     latest = now.latest;
     history();
+    scorecard();
   }
+}
+
+const STANDINGS = { kept: "good", broken: "bad", unsure: "warn", unknown: "warn" };
+const COLUMNS = ["", "", "95 % sure", "Promised", "", "Of", ""];
+async function scorecard() {
+  const answer = await fetch("/delivery/scores");
+  if (!answer.ok) {
+    say("scored", "It cannot be counted now; type: banana-delivery scorecard");
+    return;
+  }
+  const told = await answer.json();
+  say("scored", told.said);
+  $("figures").replaceChildren(...told.rows.map((one) => {
+    const row = made("tr");
+    one.cells.forEach((text, number) => {
+      const cell = made(number ? "td" : "th", text, number === 4 ? STANDINGS[one.standing] ?? "" : "");
+      if (!number) cell.scope = "row";
+      if (COLUMNS[number] && text !== "") cell.dataset.label = COLUMNS[number];
+      row.append(cell);
+    });
+    return row;
+  }));
+  $("notes").replaceChildren(...(told.notes ?? []).map((one) => made("li", one)));
 }
 
 let latest = null;
