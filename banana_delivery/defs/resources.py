@@ -19,6 +19,7 @@ from banana_delivery.notifications.notifier import Notifier
 from banana_delivery.policies.reading import PolicyFile
 from banana_delivery.reports.plots import Plots
 from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
+from banana_delivery.runs.evidence.invitations import inviting
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
@@ -75,6 +76,7 @@ class Resources:
             dagster_url=self.settings.pages_url,
             log_asset="/".join(CodeLocation.of(self.settings).key(ROLLOUT_LOG).path),
             reports=self.settings.home / "reports",
+            invite=inviting(self.settings),
         )
 
     @property

@@ -65,6 +65,7 @@ class OutcomePublisher:
         dagster_url: where the pages are, for links; empty for none.
         log_asset: key of the audit trail there.
         reports: folder of the reports, which go with the messages; None where there are none.
+        invite: gives the address under which people decide about an attempt that waits; None for nowhere.
     """
 
     registry: ModelRegistry
@@ -75,6 +76,7 @@ class OutcomePublisher:
     dagster_url: str
     log_asset: str = "rollout_log"
     reports: Path | None = None
+    invite: Callable[[AttemptRecord], str] | None = None
 
     def publish(self, attempt: AttemptRecord, made: Made = anything) -> bool:
         """Mark the version and tell people; what is away now is only logged, ``catch_up`` comes back to it.
@@ -86,9 +88,8 @@ class OutcomePublisher:
             if trouble := self._not_marked(attempt, made):
                 LOG.warning("The registry was not told yet how version %s ended: %s", attempt.version, trouble)
             now = self._production_now(attempt, made)
-            self.notifier.send(
-                notice(self.model, attempt, self.dagster_url, now, self.log_asset, self._report(attempt))
-            )
+            report, decide = self._report(attempt), self.invite(attempt) if self.invite else ""
+            self.notifier.send(notice(self.model, attempt, self.dagster_url, now, self.log_asset, report, decide))
         except OSError as error:
             LOG.warning(
                 "It could not be written down how version %s ended, nor that it was told: %s", attempt.version, error

@@ -140,6 +140,7 @@ def notice(
     production: ProductionNow | None = None,
     log_asset: str = "rollout_log",
     report: str = "",
+    decide: str = "",
 ) -> Notice:
     """The message about an attempt, true about what users get now.
 
@@ -150,10 +151,13 @@ def notice(
         production: what users get, observed after the attempt ended; None if only the attempt is known.
         log_asset: key of the audit trail, for the link to it.
         report: the file that tells the whole of it; empty if there is none.
+        decide: where a person decides about it; empty for nowhere. It goes with what asks somebody, and nothing else.
     """
     trouble = _trouble(attempt, production) if production else ""
     headline = HEADLINES[attempt.outcome]
-    links = _links(attempt, dagster_url, log_asset, report)
+    urgency = Urgency.URGENT if trouble else CONSEQUENCES[attempt.outcome].urgency
+    asks = [("Decide", decide)] if decide and urgency is Urgency.ASKS else []
+    links = (*asks, *_links(attempt, dagster_url, log_asset, report))
     lines = [
         attempt.reason,
         *_users(attempt),
@@ -166,7 +170,7 @@ def notice(
         key=key_of(attempt),
         title=f"{model} version {attempt.version} {headline}{f', {trouble}' if trouble else ''}",
         body=body_of(lines),
-        urgency=Urgency.URGENT if trouble else CONSEQUENCES[attempt.outcome].urgency,
+        urgency=urgency,
         tone=Tone.FAILURE if trouble else Tone.WARNING if attempt.observed else TONES[attempt.outcome],
         at=attempt.at,
         links=links,

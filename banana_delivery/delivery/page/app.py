@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -24,10 +25,12 @@ from banana_delivery.errors import EvidenceError, RefusedError
 from banana_delivery.names import SCORECARD_PAGE
 from banana_delivery.notifications.messages import report_path
 from banana_delivery.platforms import platform
+from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.model import Outcome
 from banana_delivery.reports.overview import Json, Overview
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.evidence.expiry import HOUR_SECONDS
+from banana_delivery.runs.evidence.invitations import PARAMETER, Invitation, read, waits
 from banana_delivery.runs.evidence.requests import Requests
 from banana_delivery.runs.pages.guard import DECIDE, PERSON
 from banana_delivery.settings import Settings
@@ -90,6 +93,14 @@ class Page:
                 raise RefusedError(400, "An offset is a number.")
             return JSONResponse(await asyncio.to_thread(self._history, int(offset)), headers=HEADERS)
 
+        async def invited(request: Request) -> Response:
+            text = request.query_params.get(PARAMETER, "")
+            try:
+                answer = await asyncio.to_thread(self._invited, read(text, self.log.location))
+            except RefusedError as refused:
+                answer = {"said": str(refused)}
+            return JSONResponse(answer, headers=HEADERS)
+
         async def scores(_: Request) -> Response:
             return JSONResponse(await asyncio.to_thread(kept_scores.told), headers=HEADERS)
 
@@ -112,6 +123,7 @@ class Page:
                 Route("/delivery/now", now),
                 Route("/delivery/history", history),
                 Route("/delivery/scores", scores),
+                Route("/delivery/invited", invited),
                 Route("/delivery/who", who),
                 Route(DECIDE, decide, methods=["POST"]),
             ],
@@ -135,13 +147,28 @@ class Page:
         page = list(islice(self._attempts(), offset, offset + AT_ONCE + 1))
         return {"attempts": [self._told(one) for one in page[:AT_ONCE]], "more": len(page) > AT_ONCE}
 
-    def _attempts(self) -> Iterator[AttemptRecord]:
+    def _invited(self, to: Invitation) -> Json:
+        """What a link of ours is about, while that waits; else why there is nothing to decide.
+
+        How old it is, is told by two clocks: it only closes what the page's own button leaves open.
+        """
+        version = to.version
+        latest = next(self._attempts(version), None)
+        if latest is None or not waits(latest) or Invitation.about(latest) != to:
+            how = f" Its latest attempt: {latest.outcome.replace('_', ' ')}." if latest else ""
+            return {"said": f"What this link asked about version {version} waits no more.{how}"}
+        hours = self.settings.decision_hours
+        if time.time() - to.at > hours * HOUR_SECONDS:
+            return {"said": f"This link is older than {hours:g} h; look whether version {version} should still go on."}
+        return {"said": "", "version": version, "digest": to.digest, "type": commands.approve(version)}
+
+    def _attempts(self, version: str | None = None) -> Iterator[AttemptRecord]:
         """The signed ones; all, where nobody can tell which those are, since they are looked at and decide nothing."""
         try:
             self.log.location.evidence.accepted()
         except EvidenceError:
-            return self.log.said_attempts(readable=True)
-        return self.log.each_readable()
+            return self.log.said_attempts(version, readable=True)
+        return self.log.each_readable(version)
 
     def _told(self, attempt: AttemptRecord) -> Json:
         shown = attempt.model_dump(mode="json", include=_SHOWN)
@@ -157,7 +184,7 @@ def asks_for(attempts: Sequence[AttemptRecord]) -> list[Json]:
     latest: dict[str, AttemptRecord] = {}
     for attempt in attempts:
         latest.setdefault(attempt.version, attempt)
-    waiting = [one for one in latest.values() if one.outcome is Outcome.PARKED and one.digest]
+    waiting = [one for one in latest.values() if waits(one)]
     return [{"version": one.version, "digest": one.digest, "reason": one.reason} for one in waiting]
 
 

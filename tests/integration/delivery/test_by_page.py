@@ -15,7 +15,9 @@ from banana_delivery.errors import EvidenceError
 from banana_delivery.policy.asset_records import DecisionKind
 from banana_delivery.policy.holds import Act, FreezeRecord, PageAnswer, PageRequest
 from banana_delivery.policy.model import Environment, Outcome
+from banana_delivery.policy.outcomes import Urgency
 from banana_delivery.runs.code_location import REQUESTS
+from banana_delivery.runs.evidence.invitations import Invitation, read
 from banana_delivery.runs.evidence.requests import Requests
 from tests.integration.delivery.serving import FIRST
 from tests.support.pipeline import PipelineHarness
@@ -130,6 +132,18 @@ def test_an_approval_is_signed_and_lets_the_rest_of_the_delivery_go_on(desk: Des
     pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
     attempt = pipeline.attempts(version)[0]
     assert (attempt.outcome, attempt.basis, attempt.trigger) == (Outcome.RELEASED, "approval", "page")
+
+
+def test_who_is_asked_by_a_message_finds_the_attempt_by_its_link(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    settings = pipeline.resources.settings
+    pipeline.change(settings=settings.model_copy(update={"dagster_public_url": "https://pages.example.com"}))
+    version = parked(pipeline)
+    (asking,) = [one for one in pipeline.sent if one.urgency is Urgency.ASKS]
+    label, address = asking.links[0]
+    page, _, text = address.partition("?asks=")
+    assert (label, page) == ("Decide", "https://pages.example.com/delivery")
+    assert read(text, pipeline.location) == Invitation.about(pipeline.attempts(version)[0])
 
 
 def test_a_rollback_takes_out_what_was_shown_and_twice_is_once(desk: Desk) -> None:

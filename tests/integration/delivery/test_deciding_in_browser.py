@@ -19,6 +19,7 @@ from banana_delivery.policy.holds import FreezeRecord, PageAnswer, PageRequest
 from banana_delivery.policy.model import Environment, Outcome
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.evidence.invitations import Invitation, written
 from banana_delivery.runs.evidence.requests import Board, Requests
 from banana_delivery.runs.pages.app import guarded
 from banana_delivery.settings import Settings
@@ -77,7 +78,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with dg.DagsterInstance.local_temp(str(settings.home)) as instance:
         target = shifting()
         page = Page(settings, target, AuditLog(instance, CodeLocation.of(settings)))
-        parked = attempt(40, reason=f"{EVIL} too few users.").replace(outcome=Outcome.PARKED, digest=DIGEST)
+        parked = attempt(40, reason=f"{EVIL} too few users.").replace(
+            outcome=Outcome.PARKED, digest=DIGEST, at=time.time()
+        )
         page.log.log(parked, report_file(settings, parked))
         requests = Requests(instance, CodeLocation.of(settings))
         app = page.app()
@@ -181,6 +184,38 @@ def test_an_approval_names_the_image_that_was_shown_and_a_freeze_its_end(browser
     expect(page.locator("#decided")).to_contain_text("unfreeze is done")
     assert scene.asked()[-1].seen == said.at
     page.close()
+
+
+def followed(browser: Browser, scene: Scene, text: str, person: str = ADA) -> Shown:
+    page = browser.new_page(extra_http_headers={"X-Forwarded-User": person})
+    page.goto(f"{scene.address}?asks={text}")
+    expect(page.locator("#step-title")).to_contain_text("40 %")
+    return page
+
+
+def test_a_link_from_a_message_opens_the_question_and_decides_nothing_by_itself(browser: Browser, scene: Scene) -> None:
+    (parked,) = scene.log.attempts("40")
+    text = written(Invitation.about(parked), scene.log.location)
+    page = followed(browser, scene, text)
+    expect(page.locator("#asking-title")).to_have_text("Approve version 40", timeout=15_000)
+    assert page.evaluate("document.activeElement.id") == "why"
+    assert "asks=" not in page.url, "whoever looks over a shoulder, or at a history, has none"
+    assert scene.asked() == []
+    page.locator("#why").fill("I looked at it.")
+    page.locator("#confirm").click()
+    expect(page.locator("#decided")).to_contain_text("approve is done")
+    (asked,) = scene.asked()
+    assert (asked.act, asked.by, asked.version, asked.digest) == ("approve", ADA, "40", DIGEST)
+    page.close()
+    looking = followed(browser, scene, text, person="eve")
+    expect(looking.locator("#invited")).to_contain_text("banana-delivery approve 40", timeout=15_000)
+    assert not looking.locator("#asking").is_visible()
+    looking.close()
+    scene.log.log(parked.replace(outcome=Outcome.RELEASED, run_id="later"), report_file(Settings(), parked))
+    late = followed(browser, scene, text)
+    expect(late.locator("#invited")).to_contain_text("waits no more", timeout=15_000)
+    assert len(scene.asked()) == 1
+    late.close()
 
 
 def test_who_may_only_look_sees_no_button_and_what_to_type(browser: Browser, scene: Scene) -> None:

@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 
 from banana_delivery.notifications.alarms import registry_trouble, rollback_failed
+from banana_delivery.notifications.forms import Form, worded
 from banana_delivery.notifications.messages import HEADLINES, ProductionNow, deleted_version, notice
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Colour, Outcome
@@ -146,6 +147,18 @@ def test_where_the_pages_are_unknown_a_notice_has_no_link() -> None:
     body = notice("leaves", attempt, "").body
     assert "://" not in body and "Run: abc" in body
     assert "://" not in rollback_failed("leaves", "abc", "", "").body
+
+
+@pytest.mark.parametrize("form", Form)
+def test_where_somebody_is_asked_a_link_leads_to_the_question_first_of_all(form: Form) -> None:
+    where = f"https://pages.example.com/delivery?asks={'aZ09_-' * 100}"
+    asks = notice("leaves", attempt(Outcome.PARKED), "https://pages.example.com", decide=where)
+    assert asks.links[0] == ("Decide", where)
+    assert where in worded(asks, form)
+    for other in (Outcome.ERROR, Outcome.RELEASED, Outcome.REJECTED):
+        assert where not in notice("leaves", attempt(other), "https://pages.example.com", decide=where).body
+    failing = ProductionNow(version=OLD, shares={OLD: 100}, failing=0.5)
+    assert where not in notice("leaves", attempt(Outcome.PARKED), "", failing, decide=where).body
 
 
 def test_the_link_to_the_audit_trail_has_the_prefix_of_its_key() -> None:

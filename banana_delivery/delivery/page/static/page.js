@@ -143,6 +143,7 @@ function show(now) {
       made("li", `${one.kind} of version ${one.version}, ${one.by}: ${one.reason}`)));
   }
   showActs(now);
+  answerInvitation();
   say("model", now.model);
   say("may", now.may);
   $("scores").hidden = !now.scorecard;
@@ -242,6 +243,28 @@ function actsOf(now) {
   return acts;
 }
 
+// A link from a message leads to what waits; it opens the question, and nothing more.
+const invitation = new URLSearchParams(location.search).get("asks");
+let invited = null;
+async function invite() {
+  if (invitation === null) return;
+  window.history.replaceState(null, "", location.pathname + location.hash);
+  const answer = await fetch(`/delivery/invited?asks=${encodeURIComponent(invitation)}`);
+  invited = answer.ok ? await answer.json() : { said: "What this link asks cannot be looked up now; look what waits here." };
+}
+
+function answerInvitation() {
+  if (invited === null || !introduced || $("asking").open) return;
+  const about = invited;
+  invited = null;
+  const one = acts.find((act) => act.act === "approve" && act.version === about.version && act.digest === about.digest);
+  if (about.said) say("invited", about.said);
+  else if (!me.may) say("invited", `Version ${about.version} waits for somebody who may decide. You may not here; who may, types: ${about.type}`);
+  else if (one) ask(one);
+  else say("invited", `Version ${about.version} waits, and is not among the latest attempts; type: ${about.type}`);
+}
+
+let introduced = false;
 let me = { may: false };
 let acts = [];
 let chosen = null;
@@ -323,8 +346,10 @@ async function introduce() {
   me = await answer.json();
   $("decide").hidden = !me.may;
   say("who", me.may ? `You are ${me.who}; what you decide is on record under this name.` : "");
+  introduced = true;
 }
 introduce();
+invite();
 
 const events = new EventSource("/delivery/events");
 events.addEventListener("message", (event) => {

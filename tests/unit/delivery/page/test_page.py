@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -20,6 +21,7 @@ from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.evidence.invitations import Invitation, written
 from banana_delivery.settings import Settings
 from banana_delivery.targets.fake import FakeTarget
 
@@ -127,6 +129,42 @@ def test_a_report_is_linked_where_the_pages_serve_it_if_it_is_there(page: Page, 
     file.write_text("<h1>So it was</h1>")
     told = {one["version"]: one["report"] for one in browser.get("/delivery/history").json()["attempts"]}
     assert told == {"7": report_path(attempt(7)), "8": ""}
+
+
+def invited(page: Page, browser: TestClient, to: AttemptRecord) -> dict[str, str]:
+    text = written(Invitation.about(to), page.log.location)
+    answer = browser.get("/delivery/invited", params={"asks": text})
+    assert answer.status_code == 200
+    told: dict[str, str] = answer.json()
+    return told
+
+
+def test_a_link_of_a_message_holds_while_its_attempt_is_the_latest_and_waits(page: Page, browser: TestClient) -> None:
+    now = time.time()
+    parked = attempt(7).replace(outcome=Outcome.PARKED, digest="sha256:7", at=now)
+    assert "waits no more" in invited(page, browser, parked)["said"], "nobody knows of it"
+    for one in (parked, attempt(8)):
+        record(page, one)
+    told = invited(page, browser, parked)
+    assert (told["said"], told["version"], told["digest"]) == ("", "7", "sha256:7")
+    assert invited(page, browser, parked.replace(digest="sha256:8"))["said"], "another image"
+    record(page, parked.replace(run_id="again", at=now + 1))
+    assert "parked" in invited(page, browser, parked)["said"], "it was tried again since"
+    record(page, parked.replace(outcome=Outcome.ROLLED_BACK, run_id="third", at=now + 2))
+    assert "rolled back" in invited(page, browser, parked)["said"]
+
+
+def test_a_link_is_older_than_a_decision_would_count_for_no_more(page: Page, browser: TestClient) -> None:
+    old = attempt(7).replace(outcome=Outcome.PARKED, digest="sha256:7", at=time.time() - 73 * 3600)
+    record(page, old)
+    assert "older than 72 h" in invited(page, browser, old)["said"]
+
+
+@pytest.mark.parametrize("text", ["", "x", "e30"])
+def test_what_is_no_link_of_ours_is_answered_in_a_sentence(browser: TestClient, text: str) -> None:
+    answer = browser.get("/delivery/invited", params={"asks": text})
+    assert "not whole" in answer.json()["said"]
+    assert browser.get("/delivery", params={"asks": text}).status_code == 200
 
 
 def test_programs_may_ask_once_for_what_is(page: Page, browser: TestClient) -> None:
