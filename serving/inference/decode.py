@@ -17,7 +17,10 @@ import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image, UnidentifiedImageError
 
 from serving.errors import corrupt_image, too_large
-from serving.inference.formats import Outline, orientation_of, outline
+from serving.inference.containers import colours
+from serving.inference.containers.exif import ORIENTATION_TAG, orientation_of
+from serving.inference.containers.png import Canvas
+from serving.inference.formats import Outline, outline
 from serving.inference.preprocess import Pixels
 
 logger = logging.getLogger("serving")
@@ -78,11 +81,11 @@ def decode_with_pillow(data: bytes, kind: str, known: Outline, max_pixels: int) 
     """
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
-            check_pixels(image.width, image.height, max_pixels)
-            exif = _exif_block(image) if known.exif is None else known.exif
-            image.load()
-            # Pillow turns a TIFF itself, as it loads.
-            return displayed(_pixels_of(image), 1 if kind == "TIFF" else orientation_of(exif))
+            whole = known.canvas or image
+            check_pixels(whole.width, whole.height, max_pixels)
+            orientation = known.orientation or _orientation(image, kind)
+            pixels = _pixels_of(image, kind, data)
+            return displayed(_on(known.canvas, pixels) if known.canvas else pixels, orientation)
     except UnidentifiedImageError:
         raise corrupt_image(f"The bytes begin like {kind}, but what follows is not.") from None
     except DECODER_ERRORS as error:  # RequestError passes
@@ -114,25 +117,59 @@ def _decode_jpeg(data: bytes, known: Outline, max_pixels: int) -> Decoded:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         if colours not in {"CMYK", "YCCK"}:
             check_pixels(width, height, max_pixels)
-            return displayed(simplejpeg.decode_jpeg(data, "RGBX"), orientation_of(known.exif or b""))
+            return displayed(simplejpeg.decode_jpeg(data, "RGBX"), known.orientation or 1)
     except ValueError as error:
         # It refuses whatever libjpeg warns about, and layouts of chroma without a name. Pillow's verdict counts.
         logger.debug("simplejpeg: %s", error)
     return decode_with_pillow(data, "JPEG", known, max_pixels)
 
 
-def _exif_block(image: Image.Image) -> bytes:
-    """The raw block of the container; `getexif` would also believe XMP, which OpenCV and browsers do not."""
+def _orientation(image: Image.Image, kind: str) -> int:
+    """The orientation of an image that Pillow has opened and not yet unpacked."""
+    if kind == "TIFF":
+        return 1  # Pillow turns it itself, as it unpacks it.
+    if kind == "AVIF":
+        # `predict` has Pillow open it, who believes the container first, then Exif, then XMP.
+        found = image.getexif().get(ORIENTATION_TAG, 1)
+        return found if isinstance(found, int) and 1 <= found <= 8 else 1
+    # Elsewhere `getexif` would also believe XMP, which OpenCV and browsers do not.
     block = image.info.get("exif", b"")
-    return block.removeprefix(b"Exif\x00\x00") if isinstance(block, bytes) else b""
+    return orientation_of(block if isinstance(block, bytes) else b"") or 1
 
 
-def _pixels_of(image: Image.Image) -> Pixels:
+def _on(canvas: Canvas, pixels: Pixels) -> Pixels:
+    whole = np.zeros((canvas.height, canvas.width, 4), np.uint8)
+    whole[canvas.top : canvas.top + len(pixels), canvas.left : canvas.left + pixels.shape[1]] = pixels
+    return whole
+
+
+def _pixels_of(image: Image.Image, kind: str, data: bytes) -> Pixels:
+    masks = colours.bits_kept(image)
+    if kind == "TIFF":
+        colours.keep_alpha_as_stored(image)
+    image.load()
+    shown = _channels(image, kind, data)
+    if shown is not None:
+        return np.asarray(Image.fromarray(shown).convert("RGBX"))
     if image.mode in FOUR_BYTES:
         return np.asarray(image)
+    # Alpha is left out; Pillow would warn of what it leaves out of a palette.
+    image.info.pop("transparency", None)
     shallow = _eight_bits(image) if image.mode.startswith("I") else image
     coloured = shallow if shallow.mode == "RGB" else shallow.convert("RGB")
-    return np.asarray(coloured.convert("RGBX"))
+    pixels = np.asarray(coloured.convert("RGBX"))
+    return colours.masked(pixels, masks) if masks else pixels
+
+
+def _channels(image: Image.Image, kind: str, data: bytes) -> colours.Channels | None:
+    """Colours that OpenCV makes otherwise than Pillow; None where they agree."""
+    if image.mode == "CMYK":
+        return colours.from_print(image)
+    if kind == "GIF":
+        return colours.on_background(image, data)
+    if kind == "TIFF" and image.mode == "RGBA":
+        return colours.of_alpha(image)
+    return None
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -4,19 +4,16 @@ Only headers are read, a bounded number of them, so that this is safe to do besi
 """
 
 import struct
-import zlib
 from dataclasses import dataclass
 
-from PIL import Image
-
 from serving.errors import corrupt_image, unsupported_media
+from serving.inference.containers import png
+from serving.inference.containers.exif import orientation_of
 
-ORIENTATION_TAG = 0x0112
 EXIF_PREFIX = b"Exif\x00\x00"
 
-MAX_PARTS = 4000
-"""Segments of a JPEG or chunks of a PNG that are looked at here: 16 MiB in the 8 KiB pieces that libpng writes are half
-of it."""
+MAX_SEGMENTS = 4000
+"""Of a JPEG, that are looked at here."""
 MAX_SCANS = 64
 """Scans of a progressive JPEG, each of which touches every block; encoders write about ten."""
 
@@ -50,11 +47,13 @@ class Outline:
 
     Attributes:
         is_plain: nothing in it is repeated as no camera or program repeats it.
-        exif: the Exif block, without its prefix; empty if there is none, None if the decoder knows better.
+        orientation: as Exif asks for, 1 to 8; None if the decoder knows better.
+        canvas: where the first picture of an animation lies, if it is not the whole.
     """
 
     is_plain: bool
-    exif: bytes | None = b""
+    orientation: int | None = 1
+    canvas: png.Canvas | None = None
 
 
 def outline(data: bytes) -> tuple[str, bytes, Outline]:
@@ -67,8 +66,9 @@ def outline(data: bytes) -> tuple[str, bytes, Outline]:
     if kind == "JPEG":
         return kind, data, outline_jpeg(data)
     if kind == "PNG":
-        return (kind, *strip_png(data))
-    return kind, data, outline_webp(data) if kind == "WEBP" else Outline(is_plain=False, exif=None)
+        found = png.shown(data)
+        return kind, found.data, Outline(found.is_plain, found.orientation, found.canvas)
+    return kind, data, outline_webp(data) if kind == "WEBP" else Outline(is_plain=False, orientation=None)
 
 
 def sniff(data: bytes) -> str:
@@ -109,59 +109,22 @@ def _sniff_brand(data: bytes) -> str:
     raise unsupported_media(f"The bytes are a video or another kind of media; send {SUPPORTED}.")
 
 
-def orientation_of(exif: bytes) -> int:
-    """Returns the orientation that an Exif block asks for, 1 to 8; 1 if it cannot be read, as viewers do."""
-    if not exif:
-        return 1
-    tags = Image.Exif()
-    try:
-        tags.load(exif)
-        value = tags.get(ORIENTATION_TAG, 1)
-    except Exception:  # noqa: BLE001 - whatever Pillow raises on a broken block, the pixels are whole
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
 def outline_jpeg(data: bytes) -> Outline:
     """Walks the segments up to the first scan and counts the scans."""
-    at, exif = 2, b""
-    for _ in range(MAX_PARTS):
+    at, orientation = 2, None
+    for _ in range(MAX_SEGMENTS):
         at = data.find(b"\xff", at)
         marker = data[at + 1 : at + 2] if at >= 0 else b""
         if marker in {b"", b"\xda", b"\xd9"}:
-            return Outline(at < 0 or data.count(b"\xff\xda", at) <= MAX_SCANS, exif)
+            return Outline(at < 0 or data.count(b"\xff\xda", at) <= MAX_SCANS, orientation or 1)
         if marker in {b"\xff", b"\x00", b"\x01"} or b"\xd0" <= marker <= b"\xd8":
             at += 1  # padding between segments, and markers without a length
             continue
         length = int.from_bytes(data[at + 2 : at + 4])
-        if marker == b"\xe1" and not exif and data.startswith(EXIF_PREFIX, at + 4):
-            exif = data[at + 4 + len(EXIF_PREFIX) : at + 2 + length]
+        if marker == b"\xe1" and orientation is None and data.startswith(EXIF_PREFIX, at + 4):
+            orientation = orientation_of(data[at + 4 + len(EXIF_PREFIX) : at + 2 + length])
         at += 2 + max(length, 2)
-    return Outline(is_plain=False, exif=exif)
-
-
-def strip_png(data: bytes) -> tuple[bytes, Outline]:
-    """Returns the PNG with the chunks that pixels need, and its outline.
-
-    What is left out could be a profile that unpacks to a thousand times its size, or a text that is damaged while all
-    pixels are whole. Of an animation the first picture stays.
-    """
-    kept, exif, at = [data[:8]], b"", 8
-    for _ in range(MAX_PARTS):
-        if at >= len(data):
-            break
-        length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
-        chunk = data[at : at + 12 + length]
-        if kind in {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}:
-            kept.append(chunk)
-        elif kind == b"eXIf" and zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:]):
-            exif = chunk[8:-4]
-        at += 12 + length
-        if kind == b"IEND":
-            break
-    else:
-        return data, Outline(is_plain=False)
-    return b"".join(kept), Outline(is_plain=True, exif=exif)
+    return Outline(is_plain=False, orientation=orientation or 1)
 
 
 def outline_webp(data: bytes) -> Outline:
@@ -174,4 +137,4 @@ def outline_webp(data: bytes) -> Outline:
         width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     else:
         width, height = (int.from_bytes(body[at : at + 2], "little") & 0x3FFF for at in (6, 8))
-    return Outline(width * height <= PLAIN_WEBP_PIXELS, exif=None)
+    return Outline(width * height <= PLAIN_WEBP_PIXELS, orientation=None)

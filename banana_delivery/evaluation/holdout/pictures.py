@@ -103,13 +103,17 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image, kind: str) -> int:
-    """As the container's own block says it; Pillow would also believe XMP, which OpenCV and browsers do not."""
+    """As OpenCV, and so training, takes it; Pillow would also believe XMP, which only in an AVIF somebody asks for."""
     tags = Image.Exif()
     try:
-        if kind == "TIFF":
+        if kind in {"TIFF", "AVIF"}:
             return int(image.getexif().get(ORIENTATION, 1))
         block = image.info.get("exif", b"")
-        tags.load(block.removeprefix(b"Exif\x00\x00"))
+        prefix = b"Exif\x00\x00"
+        # In a WebP nothing may stand before the block, and in an animation of PNG nobody looks at it.
+        if (kind == "WEBP" and block.startswith(prefix)) or (kind == "PNG" and getattr(image, "is_animated", False)):
+            return 1
+        tags.load(block.removeprefix(prefix))
         return int(tags.get(ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - a broken block leaves the picture as it lies
         return 1
