@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.quality --deliveries 100`` makes up labelled images of three classes, of which one has 3 % of the
 objects, and pairs of models of known quality; it counts how often each pair is passed, parked and turned back, at 300,
-1,000 and 3,000 images, how often the 90 % interval of mAP50 covers the truth, and writes the same as JSON.
+1,000 and 3,000 images, asked about by stages, how often the 90 % interval of mAP50 covers the truth, and writes the same
+as JSON.
 
 Objects of one image are alike (an image is easy or hard for both models), siblings miss mostly the same objects, and a
 model trained anew misses others: that is what makes intervals of real models wider than counting objects would.
@@ -39,11 +40,11 @@ from banana_delivery.policy.quality.matching import (
     Integers,
     Labelled,
     Matches,
-    Objects,
-    Placed,
     Truth,
     match_answers,
 )
+from banana_delivery.policy.quality.stages.looks import looks
+from banana_delivery.policy.quality.stages.parts import chosen, joined
 
 CLASSES = ("streak", "lesion", "rare")
 SHARES = (0.60, 0.37, 0.03)
@@ -155,6 +156,7 @@ PAIRS = {
 }
 """Candidate and production of each kind of delivery."""
 EQUALS = ("equal, a sibling", "equal, trained anew")
+ASKED = "images asked about, mean"
 GROSS = ("scores x 0.3", "boxes moved by a third")
 """What needs no hundred trials: a tenth of the deliveries are of these."""
 
@@ -198,35 +200,9 @@ def pool() -> dict[str, Matches]:
 
 
 def _both(one: Matches, other: Matches) -> tuple[Matches, Matches]:
-    return _joined(one, other), _joined(other, one)
-
-
-def _joined(one: Matches, other: Matches) -> Matches:
-    """The answers of one model to all images, and behind them those of another to the same."""
-    if one.placed is None or other.placed is None:
-        raise ValueError("The answers have no places.")
-    first, second = one.placed, other.placed
-    found = np.where(second.found >= 0, second.found + len(first.objects.image), -1)
-    return replace(
-        one,
-        names=(*one.names, *(f"again-{name}" for name in other.names)),
-        truths=np.concatenate([one.truths, other.truths]),
-        image=np.concatenate([one.image, other.image + len(one.names)]),
-        klass=np.concatenate([one.klass, other.klass]),
-        score=np.concatenate([one.score, other.score]),
-        hit=np.concatenate([one.hit, other.hit]),
-        placed=Placed(
-            np.concatenate([first.boxes, second.boxes]),
-            np.concatenate([first.found, found]),
-            np.concatenate([first.hits, second.hits]),
-            Objects(
-                np.concatenate([first.objects.image, second.objects.image + len(one.names)]),
-                np.concatenate([first.objects.klass, second.objects.klass]),
-                np.concatenate([first.objects.boxes, second.objects.boxes]),
-                np.concatenate([first.objects.side, second.objects.side]),
-            ),
-        ),
-    )
+    """The answers of each to all images, and behind them those of the other to the same."""
+    again = [replace(each, names=tuple(f"again-{name}" for name in each.names)) for each in (one, other)]
+    return joined(one, again[1]), joined(other, again[0])
 
 
 def answering(pair: str) -> tuple[Matches, Matches]:
@@ -246,46 +222,19 @@ def true_losses(pair: str) -> Floats:
 
 def drawn(whole: Matches, images: Integers) -> Matches:
     """The same answers for a hold-out of these images of the pool, of which some come twice."""
-    placed = whole.placed
-    if placed is None:
-        raise ValueError("The answers have no places.")
-    rows, image, _ = _rows(whole.image, images)
-    objects, shown, moved = _rows(placed.objects.image, images)
-    found = placed.found[rows]
-    old = placed.objects
-    return replace(
-        whole,
-        names=tuple(f"{number}" for number in range(len(images))),
-        truths=whole.truths[images],
-        image=image,
-        klass=whole.klass[rows],
-        score=whole.score[rows],
-        hit=whole.hit[rows],
-        placed=replace(
-            placed,
-            boxes=placed.boxes[rows],
-            found=np.where(found >= 0, found + moved[image], -1),
-            hits=placed.hits[rows],
-            objects=Objects(shown, old.klass[objects], old.boxes[objects], old.side[objects]),
-        ),
-    )
-
-
-def _rows(of: Integers, images: Integers) -> tuple[Integers, Integers, Integers]:
-    """Rows of these images, of which image each is then, and by how much the rows of each image were moved."""
-    starts = np.searchsorted(of, np.arange(2 * POOL + 1))
-    counts = np.diff(starts)[images]
-    image = np.repeat(np.arange(len(images)), counts)
-    moved = np.cumsum(counts) - counts - starts[images]
-    return np.arange(counts.sum()) - moved[image], image, moved
+    return replace(chosen(whole, images), names=tuple(f"{number}" for number in range(len(images))))
 
 
 def deliver(work: tuple[str, int, int, int]) -> dict[str, object]:
     """One comparison: the pair, the number of images, of resamples, and of the delivery."""
     pair, images, resamples, seed = work
     candidate, production = answering(pair)
-    chosen = np.random.default_rng([seed, images]).integers(len(candidate.names), size=images)
-    found = compare(drawn(candidate, chosen), drawn(production, chosen), resample_count=resamples)
+    holdout = np.random.default_rng([seed, images]).integers(len(candidate.names), size=images)
+    for look in looks(images, MARGINS.stages):
+        shown = holdout[: look.images]
+        found = compare(drawn(candidate, shown), drawn(production, shown), resample_count=resamples, look=look)
+        if found.verdict is not QualityVerdict.INCONCLUSIVE:
+            break
     weights = np.array([one.weight for one in found.per_class.values()])
     truth = -float((true_losses(pair) * weights).sum() / weights.sum())
     stopped = [gate.metric for gate in found.gates if gate.verdict is not QualityVerdict.NOT_WORSE]
@@ -294,6 +243,7 @@ def deliver(work: tuple[str, int, int, int]) -> dict[str, object]:
         "covers": found.quantile_5 <= truth <= found.quantile_95,
         "missable": found.gates[0].missable,
         "gates": sorted(set(stopped)),
+        "asked": found.images,
     }
 
 
@@ -310,6 +260,7 @@ def row(pair: str, images: int, found: Sequence[dict[str, object]]) -> dict[str,
         **{verdict.value: round(verdicts.count(verdict.value) / len(found), 3) for verdict in QualityVerdict},
         "covers": round(float(np.mean([bool(one["covers"]) for one in found])), 3),
         "could be missed, median": round(float(np.median([cast("float", one["missable"]) for one in found])), 4),
+        ASKED: round(float(np.mean([cast("int", one["asked"]) for one in found]))),
         "stopped by": {gate: named.count(gate) for gate in sorted(set(named))},
     }
 
@@ -334,9 +285,20 @@ def main(
                 rows.append(row(pair, images, list(processes.map(deliver, work))))
                 console.print(json.dumps(rows[-1]))
                 _keep(out, rows, resamples)
-    table = Table("images", "candidate", "passed", "parked", "turned back", "interval covers", "could be missed")
+    titles = (
+        "images",
+        "candidate",
+        "passed",
+        "parked",
+        "turned back",
+        "interval covers",
+        "could be missed",
+        "asked about",
+    )
+    verdicts = (QualityVerdict.NOT_WORSE, QualityVerdict.INCONCLUSIVE, QualityVerdict.WORSE)
+    keys = ("images", "candidate", *verdicts, "covers", "could be missed, median", ASKED)
+    table = Table(*titles)
     for one in rows:
-        keys = ("images", "candidate", "not_worse", "inconclusive", "worse", "covers", "could be missed, median")
         table.add_row(*(str(one[key]) for key in keys))
     console.print(table)
 

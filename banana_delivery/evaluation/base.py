@@ -105,22 +105,29 @@ class Evaluator(ABC):
         del candidate, production, margins, log
         return []
 
+    def image_count(self) -> int:
+        """How many labelled images there are; 0 where nobody can ask about some of them alone."""
+        return 0
+
     @abstractmethod
-    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
-        """A release's answers to all labelled images, matched with the labels.
+    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0) -> Matches:
+        """A release's answers to labelled images, matched with the labels.
 
         Args:
             release: what must answer, and where.
             log: told how far it is.
             fresh: ask in any case. Otherwise earlier answers of the same digest to the same images will do, since
                 equal images give equal answers.
+            first: about so many images, which are always the same ones; 0 for all.
 
         Raises:
             EvaluationError: if other digests answered than were meant, or too many questions got no answer.
         """
 
     @abstractmethod
-    def production_answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> ProductionAnswers:
+    def production_answers(
+        self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0
+    ) -> ProductionAnswers:
         """The same of the release that serves, which may be what has to be mended: that it fails ends nothing.
 
         Args:
@@ -128,6 +135,7 @@ class Evaluator(ABC):
             log: told how far it is.
             fresh: as for ``answers``. Where it leaves more images unanswered than ``TOLERATED_UNANSWERED``, earlier
                 answers of its digest are taken all the same, if there are any.
+            first: as for ``answers``.
 
         Raises:
             EvaluationError: if another digest answered than was meant.

@@ -67,14 +67,16 @@ class FakeEvaluator(Evaluator):
         return [TestRow(name="answers", passed=not detail, detail=detail or "as it should", seconds=0.1)]
 
     @override
-    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
+    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0) -> Matches:
         """One object an image, found or not; other versions miss other images."""
         if fresh:
             self.asked.append(release.ref.version)
         return self._matches(release, log, fresh=fresh)
 
     @override
-    def production_answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> ProductionAnswers:
+    def production_answers(
+        self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0
+    ) -> ProductionAnswers:
         """Earlier ones are there, unless ``kept`` says otherwise."""
         fresh = fresh or not self.kept
         whole = self.answers(release, log, fresh=fresh)

@@ -29,6 +29,7 @@ from banana_delivery.policy.performance import PerformanceMargins
 from banana_delivery.policy.quality.assessment import TOLERATED_UNANSWERED
 from banana_delivery.policy.quality.comparison import QualityComparison
 from banana_delivery.policy.quality.matching import Matches
+from banana_delivery.policy.quality.stages.parts import joined, named
 from banana_delivery.quoting import cited
 from banana_delivery.settings import Settings
 
@@ -176,41 +177,63 @@ class HttpEvaluator(Evaluator):
         return [row]
 
     @override
-    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
+    def image_count(self) -> int:
+        return len(self.images)
+
+    @override
+    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0) -> Matches:
+        wanted = self._first(first)
         known = None if fresh else self._kept(release, log)
-        if known:
-            return known
-        answers = self._ask(release, log)
+        missing = _not_among(wanted, known, release, log)
+        if not missing:
+            return _of(wanted, known)
+        answers = self._ask(release, missing, log)
         if answers.broken:
             name, why = next(iter(answers.broken.items()))
             raise BrokenAnswerError(
-                f"Version {release.ref.version} gave {len(answers.broken):,} of {len(self.images):,} labelled images "
+                f"Version {release.ref.version} gave {len(answers.broken):,} of {len(missing):,} labelled images "
                 f"{why}, {cited(name)} first; look at how it was trained and exported, then register another version."
             )
         try:
-            found = matches(self.images, answers)
+            found = matches(missing, answers)
         except AskingError as error:
             raise EvaluationError(str(error)) from error
-        self._cache.put(release.ref.digest, found)
-        return found
+        return self._put(release, wanted, known, found)
 
     @override
-    def production_answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> ProductionAnswers:
+    def production_answers(
+        self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0
+    ) -> ProductionAnswers:
+        wanted = self._first(first)
         known = None if fresh else self._kept(release, log)
-        if known:
-            return ProductionAnswers(known)
-        answers = self._ask(release, log, may_fail=True)
-        unanswered = len(self.images) - len(answers.detections)
+        missing = _not_among(wanted, known, release, log)
+        if not missing:
+            return ProductionAnswers(_of(wanted, known))
+        answers = self._ask(release, missing, log, may_fail=True)
+        unanswered = len(missing) - len(answers.detections)
         if not unanswered:
-            found = matches(self.images, answers)
-            self._cache.put(release.ref.digest, found)
-            return ProductionAnswers(found)
+            return ProductionAnswers(self._put(release, wanted, known, matches(missing, answers)))
         why = next(iter(answers.failures.values()))
-        log(f"Production left {unanswered:,} of {len(self.images):,} labelled images unanswered: {why}")
-        broken = unanswered > TOLERATED_UNANSWERED * len(self.images)
+        log(f"Production left {unanswered:,} of {len(missing):,} labelled images unanswered: {why}")
+        broken = unanswered > TOLERATED_UNANSWERED * len(missing)
         kept = self._kept(release, log, whole=False) if broken else None
-        found = kept or matches_with_misses(self.images, answers)
-        return ProductionAnswers(found, unanswered, why, kept=kept is not None)
+        if kept and not _not_among(wanted, kept, release, log):
+            return ProductionAnswers(_of(wanted, kept), unanswered, why, kept=True)
+        found = matches_with_misses(missing, answers)
+        return ProductionAnswers(_of(wanted, joined(known, found) if known else found), unanswered, why)
+
+    def _first(self, count: int) -> Sequence[LabelledImage]:
+        """So many images, told by what is in their files, so that their order in a folder is none of the evidence's."""
+        if not 0 < count < len(self.images):
+            return self.images
+        return sorted(self.images, key=lambda image: (image.sha256, image.name))[:count]
+
+    def _put(
+        self, release: ReleaseEndpoint, wanted: Sequence[LabelledImage], known: Matches | None, found: Matches
+    ) -> Matches:
+        whole = joined(known, found) if known else found
+        self._cache.put(release.ref.digest, whole)
+        return _of(wanted, whole)
 
     def _kept(self, release: ReleaseEndpoint, log: Log, *, whole: bool = True) -> Matches | None:
         known = self._cache.get(release.ref.digest, whole=whole)
@@ -219,12 +242,12 @@ class HttpEvaluator(Evaluator):
                 f"Version {release.ref.version} answered other labelled images before ({before}); the hold-out is "
                 f"{self.labelled.digest[:19]} now, so it is asked again."
             )
-        if known:
-            log(f"Version {release.ref.version} answered these images before; its image is the same.")
         return known
 
-    def _ask(self, release: ReleaseEndpoint, log: Log, *, may_fail: bool = False) -> Answers:
-        quarter = max(1, len(self.images) // 4)
+    def _ask(
+        self, release: ReleaseEndpoint, images: Sequence[LabelledImage], log: Log, *, may_fail: bool = False
+    ) -> Answers:
+        quarter = max(1, len(images) // 4)
 
         def progress(done: int, total: int) -> None:
             if done % quarter == 0:
@@ -232,7 +255,7 @@ class HttpEvaluator(Evaluator):
 
         digest = release.ref.digest
         try:
-            return ask(release.url, self.images, expected_digest=digest, progress=progress, may_fail=may_fail)
+            return ask(release.url, images, expected_digest=digest, progress=progress, may_fail=may_fail)
         except AskingError as error:
             raise EvaluationError(str(error)) from error
 
@@ -283,3 +306,22 @@ class HttpEvaluator(Evaluator):
             for name in ("_directory", "_split", "images", "_cache"):
                 self.__dict__.pop(name, None)
             LOG.info("The hold-out has %s images now.", f"{len(self.images):,}")
+
+
+def _not_among(
+    wanted: Sequence[LabelledImage], known: Matches | None, release: ReleaseEndpoint, log: Log
+) -> Sequence[LabelledImage]:
+    """Images to which nobody kept a release's answers."""
+    names = set(known.names) if known else set()
+    missing = [image for image in wanted if image.name not in names]
+    if not missing:
+        log(f"Version {release.ref.version} answered these images before; its image is the same.")
+    return missing
+
+
+def _of(wanted: Sequence[LabelledImage], known: Matches | None) -> Matches:
+    """The answers to these images among those known, which have them all."""
+    found = named(known, [image.name for image in wanted]) if known else None
+    if found is None:
+        raise EvaluationError("Answers that were just kept are gone; deliver again.")
+    return found

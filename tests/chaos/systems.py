@@ -119,7 +119,7 @@ class SimulatedEvaluator(FakeEvaluator):
         with self._call(f"tests {release.ref.version}"):
             return super().tests(release, log)
 
-    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool) -> Matches:
+    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0) -> Matches:
         with self._call(f"answers {release.ref.version}"):
             return _answers()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from banana_delivery.defs.assets._run import DeliveryRun
 from banana_delivery.errors import EvaluationError
 from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
@@ -9,6 +11,8 @@ from banana_delivery.policy.asset_records import ArtifactRecord, QualityRecord
 from banana_delivery.policy.gate import somebody
 from banana_delivery.policy.model import Environment, ImageRef
 from banana_delivery.policy.quality.assessment import assess_quality, cannot_be_compared
+from banana_delivery.policy.quality.gates import QualityVerdict
+from banana_delivery.policy.quality.stages.looks import Look, looks
 from banana_delivery.targets.base import ReleaseTarget
 
 
@@ -31,14 +35,56 @@ def measure_quality(
         fresh: whose answers are asked for in any case; earlier ones of the same digest will do for the other. For a
             redeploy they will do for both: its image was judged by them, and a comparison decides nothing.
     """
-    live, waived = target.record(Environment.PRODUCTION).live, run.redeploying
+    live = target.record(Environment.PRODUCTION).live
+    images = evaluator.image_count()
+    plan = looks(images, run.policy.quality.stages) if live else (Look(images, images),)
+    for number, look in enumerate(plan):
+        # What a later look has of the earlier ones was asked for just now.
+        asked = fresh if not number and not run.redeploying else None
+        record, keep = _measured(run, target, evaluator, ref, asked, live, look if images else None)
+        if look.is_last or _is_decided(record):
+            break
+        run.say(f"{look.images:,} of {look.of:,} labelled images do not decide; asking about more. {record.reason}")
+    run.say(record.reason)
+    keep()
+    return record
+
+
+def _is_decided(record: QualityRecord) -> bool:
+    """Whether no more images are asked about; one below the minimum may be above it on more of them."""
+    comparison = record.comparison
+    if comparison is None or comparison.verdict is QualityVerdict.INCONCLUSIVE:
+        return False
+    return record.absolute.passed or comparison.verdict is QualityVerdict.WORSE
+
+
+def _measured(
+    run: DeliveryRun,
+    target: ReleaseTarget,
+    evaluator: Evaluator,
+    ref: ImageRef,
+    fresh: Environment | None,
+    live: ImageRef | None,
+    look: Look | None,
+) -> tuple[QualityRecord, Callable[[], None]]:
+    """One look, and what keeps its worst images for the report.
+
+    Args:
+        run: the delivery under way.
+        target: says where both answer.
+        evaluator: asks them.
+        ref: the image that runs in staging.
+        fresh: whose answers are asked for in any case; None: nobody's.
+        live: what serves.
+        look: after how many images; None for all of them.
+    """
+    first = {"first": look.images} if look and not look.is_last else {}
     staged = ReleaseEndpoint(target.url(Environment.STAGING), ref)
-    candidate = evaluator.answers(staged, run.say, fresh=fresh is Environment.STAGING and not waived)
+    candidate = evaluator.answers(staged, run.say, fresh=fresh is Environment.STAGING, **first)
     production = None
     if live:
         serving = ReleaseEndpoint(target.url(Environment.PRODUCTION), live)
-        asked = fresh is Environment.PRODUCTION and not waived
-        production = evaluator.production_answers(serving, run.say, fresh=asked)
+        production = evaluator.production_answers(serving, run.say, fresh=fresh is Environment.PRODUCTION, **first)
     override = run.override(ref)
     common = _classes_of(run, live.version) if live else ()
     if production and (why := cannot_be_compared(candidate, common)):
@@ -47,7 +93,7 @@ def measure_quality(
         candidate,
         production.matches if production else None,
         minimum_map50=run.settings.minimum_map50,
-        waived=waived,
+        waived=run.redeploying,
         resamples=evaluator.resamples,
         unanswered=production.unanswered if production else 0,
         kept=production.kept if production else False,
@@ -55,8 +101,11 @@ def measure_quality(
         margins=run.policy.quality,
         common=common,
         holdout=evaluator.holdout,
+        look=look,
     )
-    run.say(record.reason)
-    if record.comparison and production:
-        evaluator.keep_worst(ref, record.comparison, candidate, production.matches, run.say)
-    return record
+
+    def keep() -> None:
+        if record.comparison and production:
+            evaluator.keep_worst(ref, record.comparison, candidate, production.matches, run.say)
+
+    return record, keep

@@ -8,6 +8,7 @@ from banana_delivery.policy.asset_records import QualityRecord
 from banana_delivery.policy.quality.comparison import absolute_quality, compare
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.matching import Matches
+from banana_delivery.policy.quality.stages.looks import Look
 
 TOLERATED_UNANSWERED = 0.05
 """Share of the images that production may leave unanswered before its earlier answers are the better comparison."""
@@ -37,6 +38,7 @@ def assess_quality(
     margins: QualityMargins | None = None,
     common: Sequence[str] = (),
     holdout: str = "",
+    look: Look | None = None,
 ) -> QualityRecord:
     """Judge the candidate alone, and beside production if there is one.
 
@@ -53,6 +55,7 @@ def assess_quality(
         margins: what it may lose beside production; None: what nobody would notice.
         common: classes that both models know, on which they are compared; empty: all of them.
         holdout: digest of the labelled images.
+        look: which look at the comparison this is; None: the only one.
     """
     ours, theirs = candidate, production
     if production and any(name in common for name in candidate.class_names):
@@ -60,7 +63,7 @@ def assess_quality(
     broken = unanswered > TOLERATED_UNANSWERED * len(candidate.names)
     return QualityRecord(
         absolute=absolute_quality(candidate, minimum_map50),
-        comparison=compare(ours, theirs, margins=margins, resample_count=resamples) if theirs else None,
+        comparison=compare(ours, theirs, margins=margins, resample_count=resamples, look=look) if theirs else None,
         waived=waived or (broken and bool(overridden_by)),
         unanswered=unanswered,
         kept=kept,

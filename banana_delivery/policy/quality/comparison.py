@@ -15,16 +15,16 @@ from banana_delivery.policy.quality.average_precision import average_precisions,
 from banana_delivery.policy.quality.disagreements import Disagreement, disagreements
 from banana_delivery.policy.quality.estimates import class_weights, mean_precision
 from banana_delivery.policy.quality.gates import (
-    ONE_SIDED,
     QualityGate,
     QualityVerdict,
+    decided,
     deciding_gates,
     images_needed,
-    together,
     watching_gates,
 )
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.matching import Floats, Matches
+from banana_delivery.policy.quality.stages.looks import ONE_SIDED, Look
 
 RESAMPLES = 2000
 HISTOGRAM_BINS = 40
@@ -66,6 +66,7 @@ class QualityComparison(StoredModel):
             their weight.
         quantile_95: 95 % quantile of the same.
         images: how many labelled images.
+        of: how many there are; 0 in what earlier versions recorded, which asked about all of them.
         resamples: how many bootstrap resamples.
         differences: the bootstrapped differences, for the plot.
         disagreements: the images on which they differ most, worst first.
@@ -88,6 +89,7 @@ class QualityComparison(StoredModel):
     reason: str
     gates: tuple[QualityGate, ...] = ()
     class_names: tuple[str, ...] = ()
+    of: int = 0
 
     @property
     def margin(self) -> float:
@@ -146,6 +148,7 @@ def compare(
     minimum_images: int | None = None,
     resample_count: int = RESAMPLES,
     seed: int = 0,
+    look: Look | None = None,
 ) -> QualityComparison:
     """Compare two models by a paired bootstrap: both are weighed on the same resample of the images.
 
@@ -156,6 +159,7 @@ def compare(
         minimum_images: with fewer the verdict is inconclusive, whatever the figures; None: the margins' own.
         resample_count: bootstrap resamples.
         seed: of the resamples; the same answers always get the same verdict.
+        look: which look at the comparison this is; None: the only one.
 
     Raises:
         ValueError: the two did not answer the same images, or no image shows any object.
@@ -164,6 +168,7 @@ def compare(
         raise ValueError("Candidate and production must have answered the same labelled images in the same order.")
     margins = margins or QualityMargins()
     least = margins.least_images if minimum_images is None else minimum_images
+    look = look or Look(len(candidate.names), len(candidate.names))
     counts = resamples(len(candidate.names), resample_count, seed)
     precisions = average_precisions(candidate), average_precisions(production)
     resampled = average_precisions(candidate, counts), average_precisions(production, counts)
@@ -171,10 +176,11 @@ def compare(
     estimate, differences = mean_precision(precisions, resampled, candidate.truths, margins.enough_objects)
     quantiles = float(np.quantile(differences, 0.05)), float(np.quantile(differences, 0.95))
     # Of three objects that both models find, nobody learns that the next one is found as well.
-    unseen = ONE_SIDED * (estimate.error - float(differences.std(ddof=1)))
+    unseen = look.standard_errors * (estimate.error - float(differences.std(ddof=1)))
+    low, high = bounds = _bounds(quantiles, -estimate.loss, look)
     gates = [
-        *deciding_gates(candidate, production, estimate, (quantiles[0] - unseen, quantiles[1]), margins, least),
-        *watching_gates(candidate, production, precisions, resampled, counts, margins),
+        *deciding_gates(candidate, production, estimate, (low - unseen, high), margins, least, look),
+        *watching_gates(candidate, production, precisions, resampled, counts, margins, look),
     ]
     found = QualityComparison(
         candidate_map50=map50[0],
@@ -186,22 +192,41 @@ def compare(
         resamples=resample_count,
         differences=_histogram(differences),
         disagreements=disagreements(candidate, production),
-        verdict=together(gates),
+        verdict=decided(gates, look),
         reason="",
         gates=tuple(gates),
         class_names=candidate.class_names,
+        of=look.of,
     )
-    return found.replace(reason=_reason(gates, found, margins, least))
+    return found.replace(reason=_reason(gates, found, margins, least, bounds, look))
 
 
-def _reason(gates: Sequence[QualityGate], found: QualityComparison, margins: QualityMargins, least: int) -> str:
+def _bounds(quantiles: tuple[float, float], centre: float, look: Look) -> tuple[float, float]:
+    """The bootstrap's 5 % and 95 % quantiles, brought to what the look has to be sure of.
+
+    Its own quantiles would be those of a handful of resamples where a look may hardly ever be wrong.
+    """
+    wider = look.standard_errors / ONE_SIDED
+    low, high = (centre + wider * (quantile - centre) for quantile in quantiles)
+    return (low, high) if wider != 1 else quantiles
+
+
+def _reason(
+    gates: Sequence[QualityGate],
+    found: QualityComparison,
+    margins: QualityMargins,
+    least: int,
+    bounds: tuple[float, float],
+    look: Look,
+) -> str:
     first, *others = gates
+    asked = f"{found.images:,}" if look.is_last else f"{found.images:,} of {look.of:,}"
     weighed = any(one.weight < 1 for one in found.per_class.values() if one.objects)
     metrics = (
-        f"mAP50 {found.candidate_map50:.3f} against {found.production_map50:.3f} of production on {found.images:,} "
+        f"mAP50 {found.candidate_map50:.3f} against {found.production_map50:.3f} of production on {asked} "
         f"labelled images: a difference of {0 - first.loss:+.3f}"
         f"{f', classes with fewer than {margins.enough_objects:,} objects counting for less,' if weighed else ','} "
-        f"with 90 % confidence between {found.quantile_5:+.3f} and {found.quantile_95:+.3f}"
+        f"with {100 * look.confidence:.3g} % confidence between {bounds[0]:+.3f} and {bounds[1]:+.3f}"
     )
     few = found.images < least
     enough = f"about {images_needed(first, found.images):,} images like these"

@@ -21,9 +21,8 @@ from banana_delivery.policy.quality import estimates
 from banana_delivery.policy.quality.estimates import Estimate
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.matching import Floats, Integers, Matches
+from banana_delivery.policy.quality.stages.looks import ONE_SIDED, Look
 
-ONE_SIDED = 1.645
-"""Standard errors between an estimate and its 95 % bound."""
 NO_LOSS_SHOWN = 2.0
 """Standard errors up to which a loss may be chance: of equal models, three gates at once stay below in 93 of 100
 deliveries."""
@@ -100,6 +99,7 @@ def watching_gates(
     resampled: Sequence[Floats],
     counts: Integers,
     margins: QualityMargins,
+    look: Look,
 ) -> list[QualityGate]:
     """The gates that watch.
 
@@ -110,6 +110,7 @@ def watching_gates(
         resampled: the same under each resample, of both.
         counts: the resamples.
         margins: the policy's.
+        look: how much of what they may get wrong is for this look.
     """
     few = counts[:, :RESAMPLES_OF_ALL_OVERLAPS]
     found: list[tuple[str, str, Estimate | None]] = [
@@ -120,7 +121,7 @@ def watching_gates(
         *_by_class(candidate, production, precisions, resampled, margins.confidence),
     ]
     measured = [(metric, name, estimate) for metric, name, estimate in found if estimate]
-    standard_errors = NormalDist().inv_cdf(1 - margins.family_error / max(len(measured), 1))
+    standard_errors = NormalDist().inv_cdf(1 - margins.family_error * look.share / max(len(measured), 1))
     return [_watching(one, standard_errors, margins) for one in measured]
 
 
@@ -131,6 +132,7 @@ def deciding_gates(
     quantiles: tuple[float, float],
     margins: QualityMargins,
     least_images: int,
+    look: Look,
 ) -> list[QualityGate]:
     """The gates that have to be shown to hold.
 
@@ -138,10 +140,12 @@ def deciding_gates(
         candidate: its answers, matched.
         production: production's answers to the same images, matched.
         map50: the loss of mAP50.
-        quantiles: the 5 % and the 95 % quantile of the difference candidate - production.
+        quantiles: the bounds of the difference candidate - production.
         margins: the policy's.
         least_images: with fewer none of them is shown to hold.
+        look: how sure it has to be; only the last lets a gate pass that is not shown to hold.
     """
+    margins = margins if look.is_last else margins.replace(missable=1.0)
     enough = len(candidate.names) >= least_images
     gates = [_deciding(("map50", "", map50), quantiles, margins, enough=enough)]
     for metric, estimate in (
@@ -149,7 +153,7 @@ def deciding_gates(
         ("false_boxes", estimates.false_boxes(candidate, production, margins.confidence)),
     ):
         if estimate:
-            around = ONE_SIDED * estimate.error
+            around = look.standard_errors * estimate.error
             gates.append(
                 _deciding(
                     (metric, "", estimate), (-estimate.loss - around, -estimate.loss + around), margins, enough=enough
@@ -176,6 +180,20 @@ def together(gates: Sequence[QualityGate]) -> QualityVerdict:
         if verdict in verdicts:
             return verdict
     return QualityVerdict.NOT_WORSE
+
+
+def decided(gates: Sequence[QualityGate], look: Look) -> QualityVerdict:
+    """What a look says: before the last one, nothing unless each gate is shown to hold, or one to be failed.
+
+    A rare class that collapses shows on many images alone; so few that decide mAP50 let nobody pass by themselves.
+    """
+    verdict = together(gates)
+    if look.is_last or verdict is not QualityVerdict.NOT_WORSE:
+        return verdict
+    bounds = (gate.loss + look.standard_errors * gate.error for gate in gates if not gate.decides)
+    asked = (gate.asked for gate in gates if not gate.decides)
+    shown = all(bound <= margin for bound, margin in zip(bounds, asked, strict=True))
+    return verdict if shown else QualityVerdict.INCONCLUSIVE
 
 
 def tolerable(loss: float, error: float, missable: float, margin: float, times: float) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict, Field
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, field_validator
 
 from banana_delivery.policy.model import Model
 
@@ -35,6 +38,8 @@ class QualityMargins(Model):
         small_side: pixels, once the longer side of the image is 640.
         least_images: with fewer nothing is shown to hold.
         family_error: how often equal models may be turned back by the gates that watch for losses, all together.
+        stages: after so many labelled images it is looked whether they decide; all of them are asked about only if
+            they do not. One of more than half of the images is left out.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -55,3 +60,11 @@ class QualityMargins(Model):
     small_side: float = Field(default=32.0, gt=0, le=640)
     least_images: int = Field(default=50, ge=1, le=1_000_000)
     family_error: float = Field(default=0.02, gt=0, le=0.5)
+    stages: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(default=(300, 1000, 3000), max_length=10)
+
+    @field_validator("stages")
+    @classmethod
+    def _rises(cls, stages: tuple[int, ...]) -> tuple[int, ...]:
+        if any(later <= earlier for earlier, later in pairwise(stages)):
+            raise ValueError("each stage has more images than the one before")
+        return stages

@@ -1,0 +1,5 @@
+"""Labelled images by stages: a comparison that a few of them decide asks about no more.
+
+Here: after how many it is looked at, what each look may get wrong, and answers to some of the images. Not: what is
+compared.
+"""

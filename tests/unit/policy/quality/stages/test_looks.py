@@ -1,0 +1,106 @@
+"""Labelled images are asked about by stages, and looking often makes nobody wrong more often."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from banana_delivery.policy.quality.comparison import compare
+from banana_delivery.policy.quality.gates import QualityVerdict
+from banana_delivery.policy.quality.margins import QualityMargins
+from banana_delivery.policy.quality.matching import Matches
+from banana_delivery.policy.quality.stages.looks import EARLY_SHARE, Look, looks
+from banana_delivery.policy.quality.stages.parts import chosen
+from tests.unit.policy.quality.random_leaves import random_answers
+
+STAGES = QualityMargins().stages
+
+
+@pytest.mark.parametrize("images", [1, 50, 300, 301, 599])
+def test_few_images_are_looked_at_once_and_as_ever(images: int) -> None:
+    (only,) = looks(images, STAGES)
+    assert (only.images, only.is_last, only.share, only.standard_errors) == (images, True, 1.0, 1.645)
+    assert only.confidence == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (600, [300, 600]),
+        (1000, [300, 1000]),
+        (2000, [300, 1000, 2000]),
+        (3000, [300, 1000, 3000]),
+        (10_000, [300, 1000, 3000, 10_000]),
+    ],
+)
+def test_many_images_are_looked_at_by_stages(images: int, expected: list[int]) -> None:
+    plan = looks(images, STAGES)
+    assert [look.images for look in plan] == expected
+    assert [look.is_last for look in plan] == [False] * (len(plan) - 1) + [True]
+    assert sum(look.share for look in plan) == pytest.approx(1.0)
+    assert plan[-1].share == 1 - EARLY_SHARE
+
+
+def test_no_stages_are_one_look() -> None:
+    assert looks(10_000, ()) == (Look(10_000, 10_000),)
+
+
+@pytest.mark.parametrize("stages", [[300, 300], [1000, 300], [0]])
+def test_stages_rise(stages: list[int]) -> None:
+    with pytest.raises(ValidationError):
+        QualityMargins.model_validate({"stages": stages})
+
+
+def test_looks_together_are_wrong_no_more_often_than_one() -> None:
+    """A loss that is just as large as the margin: how often any look shows it to be smaller."""
+    rng, plan, wrong = np.random.default_rng(8), looks(3000, STAGES), 0
+    for _ in range(4000):
+        losses = rng.normal(0.02, 0.3, 3000)
+        bounds = [losses[: look.images].mean() + look.standard_errors * 0.3 / np.sqrt(look.images) for look in plan]
+        wrong += any(bound < 0.02 for bound in bounds)
+    assert wrong / 4000 < 0.055
+
+
+def sibling(images: int, noise: float = 1.0) -> Matches:
+    return random_answers(images, seed=1, noise=noise, model_seed=1)
+
+
+@pytest.fixture(scope="module")
+def production() -> Matches:
+    return random_answers(600, seed=1, noise=1.0)
+
+
+def early(candidate: Matches, production: Matches, **margins: float) -> QualityVerdict:
+    some = np.arange(300)
+    found = compare(
+        chosen(candidate, some),
+        chosen(production, some),
+        resample_count=100,
+        look=looks(600, STAGES)[0],
+        margins=QualityMargins.model_validate(margins),
+    )
+    assert (found.images, found.of) == (300, 600)
+    assert "on 300 of 600 labelled images" in found.reason
+    assert "with 98 % confidence" in found.reason
+    return found.verdict
+
+
+def test_a_clear_loss_is_told_after_the_first_stage(production: Matches) -> None:
+    assert early(sibling(600, noise=9.0), production) is QualityVerdict.WORSE
+
+
+def test_the_first_stage_lets_nobody_pass_whom_only_the_policys_patience_lets_pass(production: Matches) -> None:
+    candidate = sibling(600)
+    assert compare(candidate, production, resample_count=100).verdict is QualityVerdict.NOT_WORSE
+    assert early(candidate, production) is QualityVerdict.INCONCLUSIVE
+
+
+def test_the_first_stage_lets_pass_what_every_gate_shows(production: Matches) -> None:
+    wide = dict.fromkeys(("map50", "recall", "map50_95", "class_ap50", "class_recall", "flips", "displacement"), 0.5)
+    false_boxes = {"false_boxes": 2.0, "class_false_boxes": 5.0}
+    assert early(sibling(600), production, **wide, **false_boxes) is QualityVerdict.NOT_WORSE
+
+
+def test_a_gate_that_only_watches_keeps_the_first_stage_from_passing(production: Matches) -> None:
+    wide = dict.fromkeys(("map50", "recall", "map50_95", "class_ap50", "flips", "displacement"), 0.5)
+    few = {"false_boxes": 2.0, "class_false_boxes": 5.0, "class_recall": 0.001}
+    assert early(sibling(600), production, **wide, **few) is QualityVerdict.INCONCLUSIVE
