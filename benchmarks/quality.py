@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.quality --deliveries 100`` makes up labelled images of three classes, of which one has 3 % of the
 objects, and pairs of models of known quality; it counts how often each pair is passed, parked and turned back, at 300,
-1,000 and 3,000 images, asked about by stages, how often the 90 % interval of mAP50 covers the truth, and writes the same
-as JSON.
+1,000 and 3,000 images, asked about by stages, how often the 90 % interval of mAP50 covers the truth, and writes the
+same as JSON.
 
 Objects of one image are alike (an image is easy or hard for both models), siblings miss mostly the same objects, and a
 model trained anew misses others: that is what makes intervals of real models wider than counting objects would.
