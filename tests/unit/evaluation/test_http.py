@@ -236,3 +236,28 @@ def test_production_that_is_down_is_compared_by_what_an_earlier_version_of_ours_
     assert (found.kept, found.unanswered, found.matches.placed) == (True, 20, None)
     service.always = None
     assert evidence.production_answers(production, print, fresh=False).matches.placed is not None
+
+
+def test_a_few_images_are_asked_about_first_and_later_only_the_others(
+    evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint
+) -> None:
+    few = evidence.answers(production, print, fresh=True, first=5)
+    assert (len(few.names), service.asked) == (5, 5)
+    by_content = sorted(evidence.images, key=lambda image: (image.sha256, image.name))
+    assert few.names == tuple(image.name for image in by_content[:5])
+    whole = evidence.answers(production, print, fresh=False)
+    assert (whole.names, service.asked) == (tuple(image.name for image in evidence.images), 20)
+    assert evidence.answers(production, print, fresh=False, first=5).names == few.names
+    assert evidence.production_answers(production, print, fresh=False, first=7).matches.names[:5] == few.names
+    assert service.asked == 20
+
+
+def test_what_production_leaves_unanswered_of_later_images_is_its_miss(
+    evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint
+) -> None:
+    evidence.production_answers(production, print, fresh=True, first=5)
+    service.always = 500
+    found = evidence.production_answers(production, print, fresh=False)
+    assert (found.kept, found.unanswered, len(found.matches.names)) == (False, 15, 20)
+    assert found.matches.unanswered is not None
+    assert int(found.matches.unanswered.sum()) == 15
