@@ -150,3 +150,29 @@ def test_artifact_image_and_attempt_say_what_the_model_computes_in_and_why(pipel
         assert record
         assert (record.precision, record.precision_reason) == ("int8", choice.reason)
     assert pipeline.attempts(version)[0].outcome is Outcome.RELEASED
+
+
+def test_a_second_delivery_of_a_checkpoint_gets_what_the_first_measured_on_each_kind_of_cpu(
+    pipeline: PipelineHarness,
+) -> None:
+    choice = PrecisionChoice(taken=Precision.INT8, reason="int8 is served: it loses nothing.", gain=1.5, cpu="EPYC")
+    export, orders = pipeline.resources.exporter, list[PrecisionOrder]()
+
+    def chooses(*arguments: object, precision: PrecisionOrder, **named: object) -> Artifact:
+        orders.append(precision)
+        # Nothing is measured anew where the kind of CPU is known.
+        measured = choice if len(orders) == 1 else choice.replace(gain=precision.gains.get("EPYC"))
+        return export(*arguments, **named).replace(precision=measured)
+
+    settings = pipeline.resources.settings.model_copy(update={"precision": "auto"})
+    pipeline.change(exporter=chooses, settings=settings)
+    version = pipeline.stage(BETTER)
+    pipeline.evaluator.broken[version] = "no answer within 10 s"
+    pipeline.run(version)
+    pipeline.evaluator.broken.clear()
+    pipeline.run(version)
+    assert [order.gains for order in orders] == [{}, {"EPYC": 1.5}]
+    artifact = pipeline.audit_log.latest(ArtifactRecord, "model_artifact", version)
+    assert artifact is not None
+    assert (artifact.precision, artifact.precision_gains) == ("int8", {"EPYC": 1.5})
+    assert pipeline.attempts(version)[0].outcome is Outcome.RELEASED
