@@ -100,7 +100,11 @@ def commands(port: int, folder: Path) -> dict[str, list[str]]:
     granian = [sys.executable, "-m", "granian", "--interface", "asgi", "--no-ws", "--http", "1", app]
     granian += ["--http1-header-read-timeout", str(1000 * LIMIT_SECONDS), "--http1-buffer-size", str(64 * 1024)]
     granian += ["--workers-kill-timeout", "3", "--host", "127.0.0.1", "--port", str(port)]
-    settings = {"keep_alive_timeout": LIMIT_SECONDS, "read_timeout": LIMIT_SECONDS, "graceful_timeout": 3}
+    settings: dict[str, Any] = {
+        "keep_alive_timeout": LIMIT_SECONDS,
+        "read_timeout": LIMIT_SECONDS,
+        "graceful_timeout": 3,
+    }
     settings |= {"bind": [f"127.0.0.1:{port}"], "worker_class": "uvloop", "keep_alive_max_requests": 10**9}
     file = folder / "hypercorn.toml"
     file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,8 @@ def of(images: Sequence[Labelled]) -> Matches:
 def same(one: Matches, other: Matches) -> bool:
     if (one.placed is None) != (other.placed is None):
         return False
-    mine = [one, *([one.placed, one.placed.objects] if one.placed else [])]
-    theirs = [other, *([other.placed, other.placed.objects] if other.placed else [])]
+    mine: list[Any] = [one, *([one.placed, one.placed.objects] if one.placed else [])]
+    theirs: list[Any] = [other, *([other.placed, other.placed.objects] if other.placed else [])]
     return (
         all(
             np.array_equal(
