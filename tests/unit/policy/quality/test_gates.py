@@ -8,7 +8,6 @@ import pytest
 from banana_delivery.policy.quality.comparison import QualityComparison, compare
 from banana_delivery.policy.quality.estimates import mean_precision
 from banana_delivery.policy.quality.gates import (
-    ONE_SIDED,
     RESOLUTION,
     QualityGate,
     QualityVerdict,
@@ -17,6 +16,7 @@ from banana_delivery.policy.quality.gates import (
 )
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.matching import Detections, Labelled, Matches, Truth, match_answers
+from banana_delivery.policy.quality.stages.looks import ONE_SIDED
 from tests.unit.policy.quality.random_leaves import CLASSES, random_images
 
 IMAGES, NOISE = 300, 2.0
