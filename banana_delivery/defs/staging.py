@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from banana_delivery.delivery.deciding.going_on import request_of
 from banana_delivery.delivery.deciding.wishes import TRIGGER, Wishes
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import RegistryError
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
-from banana_delivery.names import ACTOR_TAG, STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
+from banana_delivery.names import ACTOR_TAG, REQUEST_TAG, STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
 from banana_delivery.notifications.alarms import registry_trouble
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
 from banana_delivery.policy.model import Outcome
@@ -122,10 +123,10 @@ class _RegistryWatch:
 def rest_of_delivery(here: CodeLocation, approval: ManualDecision, trigger: str) -> dg.RunRequest:
     """What is left of a delivery that waited for an approval."""
     return dg.RunRequest(
-        run_key=f"{approval.version} approved at {approval.at}",
+        run_key=request_of(approval),
         partition_key=approval.version,
         asset_selection=[here.key("production_release")],
-        tags={TRIGGER_TAG: trigger, ACTOR_TAG: approval.by},
+        tags={TRIGGER_TAG: trigger, ACTOR_TAG: approval.by, REQUEST_TAG: request_of(approval)},
     )
 
 

@@ -337,6 +337,7 @@ class AttemptRecord(StoredRecord):
         failed: of these, failed as the router saw it.
         rollback_seconds: from verdict to all traffic on the old colour; None without a rollback.
         basis: what opened the gate.
+        frozen: whether it is parked by a freeze, which no approval lifts.
         trigger: ``sensor``, ``manual``, ``backfill`` or ``cli``.
         actor: who or what did it.
         run_id: the Dagster run; empty if a person acted without one.
@@ -365,6 +366,7 @@ class AttemptRecord(StoredRecord):
     failed: int = 0
     rollback_seconds: float | None = None
     basis: str = ""
+    frozen: bool = False
     trigger: str = ""
     actor: str = ""
     run_id: str = ""

@@ -45,11 +45,13 @@ class GateDecision(Model):
         basis: what opened it: ``verdict``, ``observed``, ``redeploy``, ``approval`` or ``override``; empty
             if it is not open.
         reason: one sentence for a person.
+        frozen: whether a freeze keeps it shut, which no approval opens.
     """
 
     status: GateStatus
     basis: str
     reason: str
+    frozen: bool = False
 
 
 class Approvers(Model):
@@ -178,7 +180,7 @@ def standing_block(
             f"A freeze window is open{f' ({freeze})' if freeze else ''}; version {version} waits. "
             f"When it is over, type: {commands.deliver(version)}; "
             f"if it cannot wait, type before that: {commands.override(version)}{so_far}"
-        )
+        ).replace(frozen=True)
     return None
 
 
@@ -198,6 +200,18 @@ def standing_override(
         approvers: whose word counts.
     """
     return _decision(decisions, DecisionKind.OVERRIDE, digest, _settled(history), approvers)
+
+
+def awaits_approval(latest: AttemptRecord | None, digest: str = "") -> bool:
+    """Whether an approval is what a version waits for, by what became of it last.
+
+    Args:
+        latest: the last attempt at the version; None if there was none.
+        digest: the image that would be let in; empty for whichever it is.
+    """
+    if latest is None or latest.outcome is not Outcome.PARKED or latest.frozen:
+        return False
+    return bool(latest.digest) and digest in {"", latest.digest}
 
 
 def is_spent(decision: ManualDecision, history: Sequence[AttemptRecord]) -> bool:

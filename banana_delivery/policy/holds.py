@@ -100,7 +100,7 @@ class PageRequest(StoredRecord):
         act: what is to be done.
         by: who asks, by the word of the proxy where people log in.
         reason: why.
-        beat: that the page had read last; it tells how old the request is, whatever the clocks say.
+        beat: that was shown last to who asks; it tells how old is what he saw, whatever the clocks say.
         version: which one it is about; empty for none.
         digest: the image of that version.
         run_id: the delivery that it is about; empty for none.
@@ -153,7 +153,7 @@ def why_not(asked: PageRequest, deciders: Collection[str], beats: Collection[str
     if not may_decide(asked.by, deciders):
         return f"{asked.by or 'Nobody'} may not decide here; BANANA_PAGES_DECIDERS names who may."
     if asked.beat not in beats:
-        return "It was asked too long ago, or the pipeline was started since; look what is now, and ask again."
+        return "What was shown is too old, or the pipeline was started since; look what is now, and ask again."
     if not asked.reason.strip():
         return "It needs a reason, which the audit trail keeps."
     return ""

@@ -37,6 +37,7 @@ class Overview:
         freeze: which policy judges, and whether anything keeps deliveries out.
         hold: who said last that nothing is to enter production, while that stands.
         ticks: when each sensor ticked last, seconds since the epoch; None if never.
+        beat: the page's word for how new this is; empty where nobody decides on it.
     """
 
     at: float
@@ -50,6 +51,7 @@ class Overview:
     freeze: Text = field(default_factory=Text)
     hold: FreezeRecord | None = None
     ticks: Mapping[str, float | None] = field(default_factory=dict)
+    beat: str = ""
 
     def view(self) -> Group:
         """For a terminal."""

@@ -155,6 +155,10 @@ class Runs:
         except (KeyError, ValueError):
             return None
 
+    def has_tag(self, name: str, value: str) -> bool:
+        """Whether there is a run of ours with a tag, ended or not."""
+        return any(self.location.runs(self.instance, dg.RunsFilter(), {name: value}))
+
     def latest_unfinished(self, job: str) -> str:
         """The run of a job that was created last among those that have not ended; empty if there is none."""
         runs = self.location.runs(self.instance, dg.RunsFilter(job_name=job, statuses=UNFINISHED))

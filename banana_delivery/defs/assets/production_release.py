@@ -55,7 +55,7 @@ def production_release(
     with run.records_failure(release_target):
         decision = _pass_gate(run, image.ref)
         if decision.status is GateStatus.PARKED:
-            run.end(Outcome.PARKED, decision.reason, digest=image.ref.digest)
+            _park(run, image.ref, decision)
             return
         refuse_stranger(run.audit_log, image_store, image.ref, run.version, run.settings)
         let_rollback_finish(release_target, clock)
@@ -64,7 +64,7 @@ def production_release(
             run = run.fresh()
             decision = _pass_gate(run, image.ref)
             if decision.status is GateStatus.PARKED:
-                run.end(Outcome.PARKED, decision.reason, digest=image.ref.digest)
+                _park(run, image.ref, decision)
                 return
             if lease.waited:
                 _check_that_report_is_about(run, release_target, image.ref)
@@ -98,6 +98,10 @@ def _pass_gate(run: DeliveryRun, ref: ImageRef) -> GateDecision:
     if decision.status is GateStatus.REFUSED:
         raise GateError(decision.reason)
     return decision
+
+
+def _park(run: DeliveryRun, ref: ImageRef, decision: GateDecision) -> None:
+    run.end(Outcome.PARKED, decision.reason, digest=ref.digest, frozen=decision.frozen)
 
 
 def _check_that_report_is_about(run: DeliveryRun, target: ReleaseTarget, ref: ImageRef) -> None:

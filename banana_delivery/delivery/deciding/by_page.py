@@ -13,18 +13,23 @@ from dataclasses import dataclass, field
 
 from banana_delivery.delivery.deciding.aborting import say_abort
 from banana_delivery.delivery.deciding.decisions import freeze_as_shown, put_on_record
+from banana_delivery.delivery.deciding.going_on import Approved, GoingOn
 from banana_delivery.delivery.live.pausing import say_pause
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.errors import BananaDeliveryError, GateError, redacted
 from banana_delivery.policies.calendar import until_words
 from banana_delivery.policy.asset_records import DecisionKind, ManualDecision
+from banana_delivery.policy.gate import awaits_approval, counts
 from banana_delivery.policy.holds import Act, PageAnswer, PageRequest, why_not
 from banana_delivery.quoting import one_line
+from banana_delivery.reports.freezing import closed
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.evidence.expiry import LOOKED_AT, unexpired
 from banana_delivery.runs.evidence.requests import Board, Requests
 from banana_delivery.runs.lifecycle import Runs
+from banana_delivery.targets.sightings import sightings
 from banana_delivery.waiting import Clock
 
 LOG = logging.getLogger(__name__)
@@ -33,7 +38,7 @@ COUNTS_SECONDS = 30.0
 KEPT = 50
 """So many answers stand on the board."""
 REMEMBERED = 1000
-TRIGGER = "page"
+TRIGGER, VIA = "page", " (via page)"
 
 
 @dataclass
@@ -47,12 +52,15 @@ class Desk:
         taken: ids of the requests that were taken up, the oldest first.
         newest: the place of the last request that was looked at.
         answers: what became of the latest ones.
+        approved: versions that somebody approved and that may not have gone on yet; None before the audit trail was
+            asked, which knows also of those that an earlier process heard of.
     """
 
     beats: dict[str, float] = field(default_factory=dict)
     taken: dict[str, None] = field(default_factory=dict)
     newest: int = -1
     answers: dict[str, PageAnswer] = field(default_factory=dict)
+    approved: set[str] | None = None
 
     def beat(self, now: float) -> str:
         """A new one; those that are too old count no more."""
@@ -102,7 +110,7 @@ class ByPage:
         rollback: takes releases out of production.
         clock: dates decisions and times requests.
         desk: what this process remembers.
-        approved: what lets a delivery go on that waits for nothing else.
+        approved: the approvals whose deliveries are to go on now.
     """
 
     recorder: AttemptRecorder
@@ -113,6 +121,7 @@ class ByPage:
     desk: Desk
     approved: list[ManualDecision] = field(default_factory=list, init=False)
     _beat: str = field(default="", init=False)
+    _looked: bool = field(default=False, init=False)
 
     def begin(self) -> None:
         """Show that somebody is here.
@@ -127,7 +136,17 @@ class ByPage:
         self._post()
 
     def look(self) -> list[str]:
-        """Do what was asked since the last look, rollbacks first, and say what became of it."""
+        """Do what was asked since the last look, rollbacks first, and say what became of it.
+
+        Then see which versions go on that were approved: at the first look, and whenever something was asked.
+        """
+        told = self._do_what_was_asked()
+        if told or not self._looked:
+            self._looked = True
+            self._see_to_approved()
+        return told
+
+    def _do_what_was_asked(self) -> list[str]:
         newest = self.requests.newest()
         if newest == self.desk.newest:
             return []
@@ -153,7 +172,7 @@ class ByPage:
         if refused := why_not(request, deciders, self.desk.counting(now)):
             return PageAnswer(done=False, said=refused)
         try:
-            done = _ACTS[request.act](self, request, f"{request.by} (via page)")
+            done = _ACTS[request.act](self, request, f"{request.by}{VIA}")
             return PageAnswer(done=True, said=one_line(redacted(done)))
         except BananaDeliveryError as error:
             return PageAnswer(done=False, said=one_line(redacted(str(error))))
@@ -165,13 +184,52 @@ class ByPage:
     def _approve(self, request: PageRequest, by: str) -> str:
         if not request.digest:
             raise GateError("An approval is about one image, and none was named.")
-        said = put_on_record(
-            self.log, self.clock, DecisionKind.APPROVAL, request.version, request.digest, request.reason, by
-        )
-        runs = Runs(self.log.instance, self.log.location).unfinished()
-        if not any(self.log.location.version_of(run) == said.version for run in runs):
+        version, digest = request.version, request.digest
+        if not awaits_approval(next(self.log.each_attempt(version), None), digest):
+            raise GateError(
+                f"Version {version} as {digest[:19]} does not wait for an approval any more; look what is now."
+            )
+        windows, now = self.recorder.policy_file.policy.freeze, self.clock.time()
+        if shut := closed(self.recorder.settings, windows, self.log.freeze(), now):
+            raise GateError(f"Approved now, version {version} would only wait again. {shut}")
+        approved = self._versions()
+        said = put_on_record(self.log, self.clock, DecisionKind.APPROVAL, version, digest, request.reason, by)
+        approved.add(said.version)
+        waits = " It goes on once its delivery under way has ended." if self._follows.under_way(said.version) else ""
+        return f"Version {said.version} is approved as {said.digest[:19]}, on record as {said.by}.{waits}"
+
+    @property
+    def _follows(self) -> GoingOn:
+        return GoingOn(self.log, Runs(self.log.instance, self.log.location))
+
+    def _versions(self) -> set[str]:
+        """Those that somebody approved here and that may not have gone on yet."""
+        if self.desk.approved is None:
+            self.desk.approved = {one.version for one in self.log.decisions(latest=LOOKED_AT) if _is_ours(one)}
+        return self.desk.approved
+
+    def _see_to_approved(self) -> None:
+        """Find out who goes on; what cannot be found out now is seen to at the next tick, and keeps nobody else."""
+        try:
+            for version in sorted(self._versions()):
+                self._see_to(version)
+        except Exception as error:  # noqa: BLE001 - a rollback that is asked for meanwhile has to be heard
+            LOG.warning("Which versions go on that were approved is not known: %s", redacted(str(error)))
+
+    def _see_to(self, version: str) -> None:
+        said = next((one for one in self.log.decisions(version) if _is_ours(one)), None)
+        follows = self._follows.of(said) if said and self._stands(said) else Approved.OVER
+        if follows is Approved.OVER:
+            self._versions().discard(version)
+        elif said and follows is Approved.DUE:
             self.approved.append(said)
-        return f"Version {said.version} is approved as {said.digest[:19]}, on record as {said.by}."
+
+    def _stands(self, said: ManualDecision) -> bool:
+        """Whether an approval still lets its image in: it has not expired, and no report came after it."""
+        settings = self.recorder.settings
+        if not unexpired([said], sightings(settings, self.clock), settings):
+            return False
+        return counts(said, said.digest, [], self.log.verdicts(said.version))
 
     def _pause(self, request: PageRequest, by: str) -> str:
         paused = request.act is Act.PAUSE
@@ -200,6 +258,11 @@ class ByPage:
         )
         what = "Nothing enters production" if frozen else "Deliveries may enter production"
         return f"{what}{until_words(said.until)}."
+
+
+def _is_ours(said: ManualDecision) -> bool:
+    """Whether it is an approval by page: others start what follows from theirs by themselves."""
+    return said.kind is DecisionKind.APPROVAL and said.by.endswith(VIA)
 
 
 _ACTS: Mapping[Act, Callable[[ByPage, PageRequest, str], str]] = {

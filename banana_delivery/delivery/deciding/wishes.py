@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from banana_delivery.delivery.deciding.decisions import put_on_record
+from banana_delivery.delivery.deciding.going_on import Approved, GoingOn
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import GateError, redacted
 from banana_delivery.files import text_sha256
@@ -102,7 +103,8 @@ class Wishes:
     def _decide(self, version: str, wish: Wish, reason: str, *, again: bool) -> str:
         """It is on record at one look and answered at the next, and its run is asked for at both, under one key.
 
-        So nothing is lost and nothing is done twice, whenever this process ends.
+        So nothing is lost and nothing is done twice, whenever this process ends. While a delivery of the version is
+        under way, which may not see it any more, nothing is asked for and nothing answered.
         """
         kind = DECIDES[wish]
         known = self._known(kind, version, reason, again=again)
@@ -110,9 +112,10 @@ class Wishes:
             said = known or put_on_record(self.log, self.clock, kind, version, "", reason, BY)
         except GateError as error:
             return str(error)
-        if kind is DecisionKind.APPROVAL and not self._under_way(version):
+        follows = GoingOn(self.log, self.runs).of(said) if kind is DecisionKind.APPROVAL else Approved.OVER
+        if follows is Approved.DUE:
             self.approved.append(said)
-        if known is None:
+        if known is None or follows is Approved.WAITS:
             return ""
         return f"on record as {said.kind} of {said.digest[:19]}, {BY}: {one_line(said.reason)}"
 

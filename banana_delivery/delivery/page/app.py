@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from itertools import islice
 
@@ -27,10 +27,11 @@ from banana_delivery.notifications.messages import report_path
 from banana_delivery.platforms import platform
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.gate import awaits_approval
 from banana_delivery.reports.overview import Json, Overview
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.evidence.expiry import HOUR_SECONDS
-from banana_delivery.runs.evidence.invitations import PARAMETER, Invitation, read, waits
+from banana_delivery.runs.evidence.invitations import PARAMETER, Invitation, read
 from banana_delivery.runs.evidence.requests import Requests
 from banana_delivery.runs.pages.guard import DECIDE, PERSON
 from banana_delivery.settings import Settings
@@ -76,8 +77,8 @@ class Page:
         asking = Asking(Requests(self.log.instance, self.log.location), self.settings.pages_deciders)
 
         def around() -> Overview:
-            asking.look()
-            return self._around()
+            beat = asking.look()
+            return replace(self._around(), beat=beat)
 
         feed = Feed(around, lambda before: look_again(before, self.target), self._more)
 
@@ -141,6 +142,7 @@ class Page:
             "scorecard": (self.settings.home / "reports" / SCORECARD_PAGE).is_file(),
             "latest": f"{latest.run_id} {latest.at}" if latest else "",
             "asks": asks_for(seen.attempts),
+            "beat": seen.beat,
         }
 
     def _history(self, offset: int) -> Json:
@@ -154,7 +156,7 @@ class Page:
         """
         version = to.version
         latest = next(self._attempts(version), None)
-        if latest is None or not waits(latest) or Invitation.about(latest) != to:
+        if latest is None or not awaits_approval(latest) or Invitation.about(latest) != to:
             how = f" Its latest attempt: {latest.outcome.replace('_', ' ')}." if latest else ""
             return {"said": f"What this link asked about version {version} waits no more.{how}"}
         hours = self.settings.decision_hours
@@ -184,7 +186,7 @@ def asks_for(attempts: Sequence[AttemptRecord]) -> list[Json]:
     latest: dict[str, AttemptRecord] = {}
     for attempt in attempts:
         latest.setdefault(attempt.version, attempt)
-    waiting = [one for one in latest.values() if waits(one)]
+    waiting = [one for one in latest.values() if awaits_approval(one)]
     return [{"version": one.version, "digest": one.digest, "reason": one.reason} for one in waiting]
 
 

@@ -33,7 +33,7 @@ MOST_WAITING = 20
 MOST_CHARACTERS = 500
 """Of a reason and of every name."""
 NOT_YET = "It was asked, and nobody answered yet; it may still be done within half a minute. Look what is now."
-_FROM_THE_PAGE = ("act", "reason", "version", "digest", "run_id", "until", "seen")
+_FROM_THE_PAGE = ("act", "reason", "beat", "version", "digest", "run_id", "until", "seen")
 
 
 @dataclass
@@ -98,8 +98,8 @@ class Asking:
 
     async def _passed_on(self, person: str, told: Mapping[str, object]) -> tuple[int, Json]:
         try:
-            board = await asyncio.to_thread(self.requests.board)
-            request = _request(person, told, self._living(board))
+            self._refuse_if_nobody_reads(await asyncio.to_thread(self.requests.board))
+            request = _request(person, told)
             await asyncio.to_thread(self.requests.ask, request)
             LOG.info("%a asks: %s of version %a, delivery %a", person, request.act, request.version, request.run_id)
             answer = await self._answer(request.id)
@@ -115,11 +115,11 @@ class Asking:
             return 202, {"done": False, "said": NOT_YET}
         return 200, answer.model_dump(mode="json")
 
-    def _living(self, board: Board) -> str:
-        """The beat of a reader who is there.
+    def _refuse_if_nobody_reads(self, board: Board) -> None:
+        """Let nobody ask where there is no reader.
 
         Raises:
-            RefusedError: if none is.
+            RefusedError: if so.
         """
         if board.beat != self._beat:
             self._beat, self._since = board.beat, self.clock()
@@ -127,12 +127,17 @@ class Asking:
             raise RefusedError(
                 503, "Nobody is there who could do it: the sensor page_decisions does not tick. Type the command."
             )
-        return board.beat
 
-    def look(self) -> None:
-        """See whether a reader is there; whoever shows the page does so now and then."""
-        if self.deciders and (beat := self.requests.board().beat) != self._beat:
+    def look(self) -> str:
+        """See whether a reader is there; whoever shows the page does so now and then, before he looks at anything else.
+
+        Returns:
+            The reader's beat. Shown with what is, it comes back with what is asked, and tells how old that was.
+        """
+        beat = self.requests.board().beat if self.deciders else ""
+        if beat != self._beat:
             self._beat, self._since = beat, self.clock()
+        return beat
 
     async def _answer(self, request_id: str) -> PageAnswer | None:
         end = self.clock() + ANSWER_SECONDS
@@ -144,7 +149,7 @@ class Asking:
         return None
 
 
-def _request(person: str, told: Mapping[str, object], beat: str) -> PageRequest:
+def _request(person: str, told: Mapping[str, object]) -> PageRequest:
     """What the page sent as a request.
 
     Raises:
@@ -158,6 +163,6 @@ def _request(person: str, told: Mapping[str, object], beat: str) -> PageRequest:
     if sent.get("act") not in {str(act) for act in Act}:
         raise RefusedError(400, f"What can be decided here: {', '.join(Act)}.")
     try:
-        return PageRequest.model_validate({**sent, "id": secrets.token_hex(16), "by": person, "beat": beat})
+        return PageRequest.model_validate({"beat": "", **sent, "id": secrets.token_hex(16), "by": person})
     except ValidationError as error:
         raise RefusedError(400, f"This is no decision: {error.errors()[0]['msg']}.") from error

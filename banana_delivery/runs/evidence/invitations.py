@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from banana_delivery.errors import EvidenceError, RefusedError
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.model import Environment, Model, Outcome
+from banana_delivery.policy.gate import awaits_approval
+from banana_delivery.policy.model import Environment, Model
 from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
 from banana_delivery.runs.evidence.signing import Origin, canonical, doubt_about, sign
 from banana_delivery.settings import Settings
@@ -50,11 +51,6 @@ class Invitation(Model):
         return cls(version=attempt.version, digest=attempt.digest, run_id=attempt.run_id, at=attempt.at)
 
 
-def waits(attempt: AttemptRecord) -> bool:
-    """Whether an attempt ended so that a person may let its image in on the page."""
-    return attempt.outcome is Outcome.PARKED and bool(attempt.digest)
-
-
 def inviting(settings: Settings) -> Callable[[AttemptRecord], str] | None:
     """What gives the address under which people decide about an attempt; None where nobody decides on the page.
 
@@ -65,7 +61,7 @@ def inviting(settings: Settings) -> Callable[[AttemptRecord], str] | None:
     location = CodeLocation.of(settings)
 
     def address(attempt: AttemptRecord) -> str:
-        if not waits(attempt):
+        if not awaits_approval(attempt):
             return ""
         try:
             return f"{settings.pages_url}/delivery?{PARAMETER}={written(Invitation.about(attempt), location)}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from banana_delivery.delivery.deciding import by_page
 from banana_delivery.delivery.deciding.by_page import COUNTS_SECONDS
+from banana_delivery.delivery.page.app import asks_for
 from banana_delivery.errors import EvidenceError
 from banana_delivery.policy.asset_records import DecisionKind
 from banana_delivery.policy.holds import Act, FreezeRecord, PageAnswer, PageRequest
@@ -125,13 +127,97 @@ def test_an_approval_is_signed_and_lets_the_rest_of_the_delivery_go_on(desk: Des
         assert not desk.asked(Act.APPROVE, version=version, digest=digest).done, "it was not shown"
     asked = desk.ask(Act.APPROVE, version=version, digest=digest_of(pipeline, version))
     (request,) = desk.tick()
-    assert desk.tick() == []
+    assert [one.run_key for one in desk.tick()] == [request.run_key], "Dagster makes one run of a key"
     assert desk.answer(asked).done
     (said,) = pipeline.audit_log.decisions(version)
     assert (said.kind, said.by, said.reason) == (DecisionKind.APPROVAL, BY, WHY)
     pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
     attempt = pipeline.attempts(version)[0]
     assert (attempt.outcome, attempt.basis, attempt.trigger) == (Outcome.RELEASED, "approval", "page")
+    assert desk.tick() == []
+
+
+def test_a_stale_approval_puts_nothing_over_what_was_released_since(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    old = parked(pipeline)
+    digest = digest_of(pipeline, old)
+    desk.tick()
+    desk.ask(Act.APPROVE, version=old, digest=digest)
+    (request,) = desk.tick()
+    pipeline.run(old, assets=("production_release",), tags=dict(request.tags or {}))
+    _, newer = released(pipeline)
+    desk.tick()
+    stale = desk.ask(Act.APPROVE, version=old, digest=digest, reason="I pressed it yesterday.")
+    assert desk.tick() == []
+    told = desk.answer(stale)
+    assert (told.done, pipeline.serving) == (False, newer)
+    assert "does not wait for an approval any more" in told.said
+    assert [one.reason for one in pipeline.audit_log.decisions(old)] == [WHY]
+
+
+def test_what_a_freeze_keeps_out_no_approval_lets_in(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    undecided = parked(pipeline)
+    desk.tick()
+    assert desk.asked(Act.FREEZE).done
+    told = desk.asked(Act.APPROVE, version=undecided, digest=digest_of(pipeline, undecided))
+    assert not told.done
+    assert "only wait again" in told.said
+    good = pipeline.stage(0.95)
+    pipeline.run(good)
+    kept_out = pipeline.attempts(good)[0]
+    assert (kept_out.outcome, kept_out.frozen) == (Outcome.PARKED, True)
+    assert [one["version"] for one in asks_for([kept_out, pipeline.attempts(undecided)[0]])] == [undecided]
+    assert desk.asked(Act.UNFREEZE, seen=getattr(pipeline.audit_log.freeze(), "at", None)).done
+    assert not desk.asked(Act.APPROVE, version=good, digest=kept_out.digest).done
+    assert pipeline.audit_log.decisions() == []
+
+
+def test_an_approval_that_meets_a_run_which_is_just_ending_starts_what_follows(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    version = parked(pipeline)
+    run = under_way(pipeline, version)
+    pipeline.audit_log.log(pipeline.attempts(version)[0].replace(run_id=run.run_id), Path("report"))
+    desk.tick()
+    desk.ask(Act.APPROVE, version=version, digest=digest_of(pipeline, version))
+    assert [one.partition_key for one in desk.tick()] == [version]
+
+
+def test_an_approval_waits_for_the_delivery_under_way_and_is_not_lost_with_the_process(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    version = parked(pipeline)
+    run = under_way(pipeline, version)
+    desk.tick()
+    asked = desk.ask(Act.APPROVE, version=version, digest=digest_of(pipeline, version))
+    assert desk.tick() == []
+    assert "under way" in desk.answer(asked).said
+    by_page._DESKS.clear()  # As a process that was started anew.
+    assert desk.tick() == []
+    pipeline.audit_log.log(pipeline.attempts(version)[0].replace(run_id=run.run_id), Path("report"))
+    (request,) = desk.tick()
+    by_page._DESKS.clear()  # It died before Dagster heard of it.
+    assert [one.run_key for one in desk.tick()] == [request.run_key]
+    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    by_page._DESKS.clear()
+    assert desk.tick() == []
+    assert pipeline.serving == version
+
+
+@pytest.mark.parametrize("later", ["a new report", "it expired"])
+def test_an_approval_that_counts_no_more_starts_nothing(desk: Desk, later: str) -> None:
+    pipeline = desk.pipeline
+    version = parked(pipeline)
+    run = under_way(pipeline, version)
+    desk.tick()
+    assert desk.asked(Act.APPROVE, version=version, digest=digest_of(pipeline, version)).done
+    pipeline.instance.report_run_canceled(run)
+    pipeline.audit_log.log(pipeline.attempts(version)[0].replace(run_id=run.run_id), Path("report"))
+    if later == "it expired":
+        pipeline.clock.now += 3600 * pipeline.resources.settings.decision_hours + 1
+    else:
+        pipeline.run(version)
+        assert pipeline.attempts(version)[0].outcome is Outcome.PARKED
+    assert desk.tick() == []
 
 
 def test_who_is_asked_by_a_message_finds_the_attempt_by_its_link(desk: Desk) -> None:
@@ -233,11 +319,11 @@ def test_what_was_asked_while_nobody_was_there_is_never_done(desk: Desk) -> None
     late = desk.ask(Act.FREEZE)
     desk.pipeline.clock.now += COUNTS_SECONDS + 1
     desk.tick()
-    assert "too long ago" in desk.answer(late).said
+    assert "too old" in desk.answer(late).said
     before = desk.ask(Act.FREEZE)
     by_page._DESKS.clear()  # As a process that was started anew.
     desk.tick()
-    assert "too long ago" in desk.answer(before).said
+    assert "too old" in desk.answer(before).said
     assert desk.pipeline.audit_log.freeze() is None
 
 

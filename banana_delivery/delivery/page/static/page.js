@@ -268,9 +268,12 @@ let introduced = false;
 let me = { may: false };
 let acts = [];
 let chosen = null;
+let live = false;
+let beat = "";
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 function showActs(now) {
+  beat = now.beat;
   if (!me.may) return;
   const fresh = actsOf(now);
   if (!same(fresh, acts)) {
@@ -288,7 +291,13 @@ function showActs(now) {
   }
   const still = chosen === null || acts.some((one) => same(one, chosen));
   say("asking-changed", still ? "" : "What this is about has changed since; close this and look what is now.");
-  if (!still) $("confirm").disabled = true;
+  hold(!still);
+}
+
+// Nobody decides about what may be old: what stands here is what was, until the next event.
+function hold(changed) {
+  for (const button of $("acts").children) button.disabled = !live;
+  $("confirm").disabled = changed || !live;
 }
 
 function ask(one) {
@@ -297,7 +306,7 @@ function ask(one) {
   say("asking-what", one.what);
   say("asking-changed", "");
   say("confirm", one.label);
-  $("confirm").disabled = false;
+  hold(false);
   $("why").value = "";
   $("until").value = "";
   $("until-part").hidden = one.act !== "freeze";
@@ -311,7 +320,7 @@ async function send(one, reason, until) {
     me = await (await fetch("/delivery/who")).json();
     const answer = await fetch("/delivery/decide", {
       method: "POST", headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ ...about, reason, until, token: me.token }),
+      body: JSON.stringify({ ...about, reason, until, beat, token: me.token }),
     });
     const told = await answer.json();
     return told.errors ? { done: false, said: told.errors[0].message } : told;
@@ -355,9 +364,13 @@ const events = new EventSource("/delivery/events");
 events.addEventListener("message", (event) => {
   $("link").className = "";
   say("link", "Live.");
+  live = true;
   show(JSON.parse(event.data));
 });
 events.addEventListener("error", () => {
+  live = false;
+  hold(false);
+  if (chosen) say("asking-changed", "Not connected; what is shown may be old. Wait, or type the command.");
   $("link").className = "lost";
   say("link", "Not connected; what is shown may be old. Trying again …");
 });
