@@ -98,8 +98,11 @@ def abort(
     from banana_delivery.delivery.deciding.aborting import say_abort
 
     with _deciding() as (target, log, clock, by):
-        said = say_abort(target, log, clock, by, reason, version=version, dry_run=dry_run)
-    return _told(said, f"{said.by}: the delivery of version {said.version} ends", dry_run=dry_run)
+        done = say_abort(target, log, clock, by, reason, version=version, dry_run=dry_run)
+    if dry_run:
+        return _told(done.said, f"{done.said.by}: the delivery of version {done.said.version} ends", dry_run=True)
+    document = {**done.said.model_dump(mode="json"), "told": done.told}
+    return Answer(document, [f"Recorded, {done.said.by}: {done.sentence}."])
 
 
 def resume(

@@ -96,6 +96,7 @@ class Lease:
         takeover: Takeover | None = None,
         is_silent: Callable[[RolloutRecord], bool] = lambda _: False,
         patience: Patience | None = None,
+        ends: Callable[[], object] = lambda: None,
     ) -> None:
         """Claim nothing yet.
 
@@ -108,6 +109,7 @@ class Lease:
             takeover: from whom it may be taken if ``seen`` names an owner.
             is_silent: whether the owner in a record is dead.
             patience: how to wait for an owner who lives; None: not at all.
+            ends: raises once whoever claims it is to end; called by ``check``.
         """
         self._target = target
         self._environment = environment
@@ -117,6 +119,7 @@ class Lease:
         self._takeover = takeover
         self._is_silent = is_silent
         self._patience = patience
+        self._ends = ends
         self.waited = False
         self._stop, self._due = threading.Event(), threading.Event()
         self._look: str | None = None
@@ -204,11 +207,21 @@ class Lease:
             self._due.set()
 
     def check(self) -> None:
-        """Stop here if somebody else has taken the environment over.
+        """Stop here if somebody else has taken the environment over, or if whoever holds it is to end.
 
         Raises:
-            FencedError: if so.
+            FencedError: if it was taken over.
             TargetError: if the heart does not beat any more for a reason that nobody thought of.
+        """
+        self.check_claim()
+        self._ends()
+
+    def check_claim(self) -> None:
+        """The same for the way back, which nobody ends who ends a delivery.
+
+        Raises:
+            FencedError: see ``check``.
+            TargetError: likewise.
         """
         if self._lost:
             raise self._lost

@@ -19,7 +19,7 @@ from banana_delivery.policies.document import Rules
 from banana_delivery.policies.reading import PolicyFile
 from banana_delivery.policy.asset_records import AbRecord, ArtifactRecord, AttemptRecord, ImageRecord, StagingRecord
 from banana_delivery.policy.gate import somebody
-from banana_delivery.policy.model import Environment
+from banana_delivery.policy.model import Environment, Outcome
 from banana_delivery.policy.outcomes import RunStatus, outcome_of_run
 from banana_delivery.policy.rollout.plan import PolicyStamp
 from banana_delivery.policy.tracing.spans import Known, trace_of
@@ -163,10 +163,13 @@ class AttemptRecorder:
         digest = image.ref.digest if image else ""
         serves = bool(digest) and runs.in_production(run.run_id) and self._is_serving(run, digest)
         end, facts = end_of(log.instance, run), {"digest": digest}
-        if end.status is RunStatus.CANCELED and (said := log.abort(run.run_id)):
-            end, facts["actor"] = end.replace(aborted=f"{somebody(said.by)} aborted it: {said.reason}"), said.by
+        said = log.abort(run.run_id) if end.status is RunStatus.CANCELED else None
+        if said:
+            end = end.replace(aborted=f"{somebody(said.by)} aborted it: {said.reason}")
         if ended := outcome_of_run(end, serves=serves):
             outcome, reason = ended
+            if said and outcome is Outcome.CANCELLED:  # What was promoted before he was heard is not his doing.
+                facts["actor"] = said.by
             self.record(log, runs.attempt(run, now, outcome, reason, **facts))
 
     def _completed(self, log: AuditLog, attempt: AttemptRecord) -> AttemptRecord:

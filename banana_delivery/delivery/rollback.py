@@ -179,7 +179,7 @@ def _go_back_undisturbed(target: ReleaseTarget, lease: Lease) -> float:
 
 def _go_back(target: ReleaseTarget, lease: Lease) -> float:
     retry(lambda: lease.enter(Phase.ROLLING_BACK), RESTORE_SECONDS)
-    seconds = restore_traffic(target, lease.claim, ready_seconds=RESTORE_SECONDS, check=lease.check)
+    seconds = restore_traffic(target, lease.claim, ready_seconds=RESTORE_SECONDS, check=lease.check_claim)
     scale_down_idle_if_possible(target, lease.claim)
     retry(lambda: lease.enter(Phase.ROLLING_BACK, candidate=None), RESTORE_SECONDS)
     return seconds

@@ -8,6 +8,7 @@ start moves with the clock. The Kubernetes launcher watches the pods of its runs
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ from banana_delivery.runs.code_location import ROLLBACK, SCORE, CodeLocation
 from banana_delivery.targets.sightings import Sightings
 from banana_delivery.waiting import boot_id
 
+LOG = logging.getLogger(__name__)
 Run = dg.DagsterRun
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -46,6 +48,7 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
 ]
 
+_CANCELLED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 WHY_CHARACTERS = 240
 """Of a reason in a tag, which is for the list of runs; the whole of it is in the run's log and in the audit trail."""
 SIGN_IN_SECONDS = 120.0
@@ -181,9 +184,29 @@ class Runs:
         self.instance.add_run_tags(run_id, {SUPERSEDED_TAG: by})
         self.cancel(run_id)
 
-    def cancel(self, run_id: str) -> None:
-        """End a delivery as its button in the pages does."""
-        self.instance.run_coordinator.cancel_run(run_id)
+    def cancel(self, run_id: str) -> bool:
+        """End a delivery as its button in the pages does.
+
+        Returns:
+            Whether its process was told. A code server that did not start it cannot tell it, as after an upgrade; then
+            it hears of it by ``is_to_end``.
+        """
+        try:
+            return bool(self.instance.run_coordinator.cancel_run(run_id))
+        except Exception as error:  # noqa: BLE001 - a code server that is gone, a cluster that refuses
+            LOG.warning("The process of run %s could not be told to end: %s", run_id, redacted(str(error)))
+            return False
+
+    def is_to_end(self, run_id: str) -> bool:
+        """Whether somebody cancelled a run: Dagster notes that before it tells the process, which it may not reach."""
+        run = self.instance.get_run_by_id(run_id)
+        return run is not None and run.status in _CANCELLED
+
+    def note_cancel(self, run_id: str) -> None:
+        """Have a run end CANCELED once its process does; a start that overlapped may have wiped that out."""
+        run = self.instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished and run.status not in _CANCELLED:
+            self.instance.report_run_canceling(run)
 
     def staging_of(self, run_id: str) -> str:
         """For which staging the sensor started a run, in the registry's time; empty if it did not, or nobody knows."""

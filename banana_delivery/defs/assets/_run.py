@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from inspect import isclass
-from typing import Any, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
 import dagster as dg
 
 from banana_delivery.delivery.deciding.rehearsing import gate_inputs
 from banana_delivery.delivery.lease import Lease, Patience, refuse_if_held
+from banana_delivery.delivery.live.ending import EndWatch, is_to_end
 from banana_delivery.delivery.live.pausing import pause_watch
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import (
@@ -190,6 +191,7 @@ class DeliveryRun:
             heartbeat_seconds=self.settings.heartbeat_seconds,
             is_silent=watch.is_silent,
             patience=self.patience,
+            ends=self.ends,
         )
 
     @property
@@ -198,12 +200,23 @@ class DeliveryRun:
         return pause_watch(self.audit_log, self.recorder, self.run_id)
 
     @property
+    def ends(self) -> Callable[[], object]:
+        """Asks whether somebody ended this delivery, and ends it as a cancel does, which restores the traffic."""
+        return EndWatch(lambda: is_to_end(self.audit_log, self.run_id), _end)
+
+    @property
     def patience(self) -> Patience:
         """How this run waits for others."""
         settings = self.settings
         known = settings.rival_wait_seconds
         seconds = wait_for_another(self.policy.plan) if known is None else known
-        return Patience(seconds, settings.stale_after_seconds, self.recorder.clock.sleep, self.say)
+        ends = self.ends
+
+        def sleep(seconds: float) -> None:
+            ends()
+            self.recorder.clock.sleep(seconds)
+
+        return Patience(seconds, settings.stale_after_seconds, sleep, self.say)
 
     def already_live(self, target: ReleaseTarget, ref: ImageRef, basis: str = "") -> AttemptRecord | None:
         """The attempt that ends because production serves this digest; None if it does not, or is not at rest.
@@ -306,6 +319,11 @@ class DeliveryRun:
             raise DagsterError(shared_key(asset, f"the code location {other}, too"))
 
 
+def _end() -> NoReturn:
+    """End a run as Dagster's own signal does."""
+    raise dg.DagsterExecutionInterruptedError("Somebody ended this delivery.")
+
+
 def _fit_to_show(error: BaseException) -> BaseException | None:
     """The error, whose whole chain Dagster stores and shows, or None if there is a secret anywhere in it."""
     one: BaseException | None = error
@@ -321,6 +339,8 @@ def start_run(context: dg.AssetExecutionContext, recorder: AttemptRecorder) -> D
     location = CodeLocation.of(recorder.settings).called(location_of(context.run))
     Runs(context.instance, location).sign_in(context.run.run_id)
     audit_log, version = AuditLog(context.instance, location), str(context.partition_key)
+    if is_to_end(audit_log, context.run.run_id):
+        _end()
     return DeliveryRun(
         version=version,
         run_id=context.run.run_id,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from banana_delivery.delivery.deciding.rehearsing import on_record
 from banana_delivery.errors import GateError
 from banana_delivery.policy import commands
@@ -14,6 +16,23 @@ from banana_delivery.targets.base import ReleaseTarget
 from banana_delivery.waiting import Clock
 
 
+class Aborted(NamedTuple):
+    """What was said, and whether the delivery's process was told at once; else it hears of it at its next look."""
+
+    said: AbortRecord
+    told: bool
+
+    @property
+    def sentence(self) -> str:
+        """What becomes of the delivery, for people."""
+        if self.told:
+            return f"the delivery of version {self.said.version} ends, and its users go back to what serves"
+        return (
+            f"the delivery of version {self.said.version} is to end; Dagster could not tell its process, which looks "
+            f"by itself every second while it has users: see {commands.status()}"
+        )
+
+
 def say_abort(
     target: ReleaseTarget,
     log: AuditLog,
@@ -24,7 +43,7 @@ def say_abort(
     version: str = "",
     run_id: str = "",
     dry_run: bool = False,
-) -> AbortRecord:
+) -> Aborted:
     """Put on record that a delivery is to end, and end it, whether it waits or has begun.
 
     Args:
@@ -47,9 +66,7 @@ def say_abort(
     its = log.location.version_of(run)
     said = AbortRecord(run_id=run.run_id, version=its, by=by, reason=why, at=clock.time())
     on_record(log, log.record_abort, said, dry_run=dry_run)
-    if not dry_run:
-        Runs(log.instance, log.location).cancel(run.run_id)
-    return said
+    return Aborted(said, not dry_run and Runs(log.instance, log.location).cancel(run.run_id))
 
 
 def _meant(target: ReleaseTarget, log: AuditLog, version: str, run_id: str) -> Run:

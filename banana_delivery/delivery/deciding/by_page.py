@@ -241,8 +241,8 @@ class ByPage:
     def _abort(self, request: PageRequest, by: str) -> str:
         if not request.run_id:
             raise GateError("It was not said which delivery is to end.")
-        said = say_abort(self.rollback.target, self.log, self.clock, by, request.reason, run_id=request.run_id)
-        return f"The delivery of version {said.version} ends, and its users go back to what serves."
+        done = say_abort(self.rollback.target, self.log, self.clock, by, request.reason, run_id=request.run_id)
+        return f"On record as {done.said.by}: {done.sentence}."
 
     def _roll_back(self, request: PageRequest, by: str) -> str:
         if not request.digest:

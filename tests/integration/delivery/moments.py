@@ -57,14 +57,15 @@ def kill_at(hook: PhaseHook, pipeline: PipelineHarness, version: str) -> None:
     put_outside(pipeline, handover.read_bytes())
 
 
-def cancel_at(hook: PhaseHook, pipeline: PipelineHarness, version: str) -> None:
-    """Let somebody press Terminate at a moment of a delivery: Dagster notes it and interrupts the run."""
+def cancel_at(hook: PhaseHook, pipeline: PipelineHarness, version: str, *, told: bool = True) -> None:
+    """Let somebody press Terminate at a moment of a delivery: Dagster notes it and interrupts the run, if it can."""
 
     def cancel() -> None:
         filters = dg.RunsFilter(tags={PARTITION_TAG: version}, statuses=[dg.DagsterRunStatus.STARTED])
         (run,) = pipeline.instance.get_runs(filters=filters)
         pipeline.instance.report_run_canceling(run)
-        signal.raise_signal(signal.SIGINT)
+        if told:
+            signal.raise_signal(signal.SIGINT)
 
     pipeline.target.at[hook] = cancel
 
