@@ -164,11 +164,11 @@ class ImageStore(ABC):
 
     @abstractmethod
     def resolve(self, reference: str) -> ImageRef | None:
-        """The image behind a tag or a digest, which is not removed for a while now; None if there is none."""
+        """The image behind a tag or a digest, kept from retention for a while; None if there is none."""
 
-    def look(self, reference: str) -> ImageRef | None:
-        """The same for whoever only wants to know of it: nothing is written for him."""
-        return self.resolve(reference)
+    @abstractmethod
+    def peek(self, reference: str) -> ImageRef | None:
+        """The same for who only looks: nothing is written, and retention may take it at any moment."""
 
     @abstractmethod
     def tag(self, ref: ImageRef, tags: Collection[str]) -> None:

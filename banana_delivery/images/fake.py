@@ -113,6 +113,11 @@ class FakeImages(ImageStore):
         return self._lend(lambda image: reference == image.ref.digest or reference in image.tags)
 
     @override
+    def peek(self, reference: str) -> ImageRef | None:
+        image = self._newest(lambda image: reference == image.ref.digest or reference in image.tags)
+        return image.ref.replace(repository=self.repository) if image else None
+
+    @override
     def tag(self, ref: ImageRef, tags: Collection[str]) -> None:
         wanted = checked_tags(tags)
         self._image(ref)
@@ -164,9 +169,12 @@ class FakeImages(ImageStore):
                 found += pickles_in(tar)
         return tuple(found)
 
-    def _lend(self, wanted: Callable[[_Image], bool]) -> ImageRef | None:
+    def _newest(self, wanted: Callable[[_Image], bool]) -> _Image | None:
         newest_first = sorted(self._images.values(), key=lambda image: -image.built_at)
-        image = next((image for image in newest_first if not image.doomed and wanted(image)), None)
+        return next((image for image in newest_first if not image.doomed and wanted(image)), None)
+
+    def _lend(self, wanted: Callable[[_Image], bool]) -> ImageRef | None:
+        image = self._newest(wanted)
         if image is None:
             return None
         image.used_at = self.clock()

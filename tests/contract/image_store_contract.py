@@ -260,6 +260,19 @@ class ImageStoreContract:
         assert found is not None
         assert store.resolve(found.digest) == found
 
+    def test_who_only_looks_keeps_nothing_from_retention(
+        self, store: ImageStore, sources: Sources, clock: Clock
+    ) -> None:
+        assert store.peek("latest") is None
+        old, new = self.versions(store, sources, 2)
+        store.tag(new, {"latest"})
+        clock.now += 2 * HOUR
+
+        assert [store.peek(one) for one in (old.digest, new.digest, "latest", "none")] == [old, new, new, None]
+
+        assert [decision.keep for decision in store.prune(1, nobody, dry_run=False)] == [True, False]
+        assert store.peek(old.digest) is None
+
     def test_an_image_asked_for_while_retention_decides_is_withheld_or_kept(
         self, store: ImageStore, sources: Sources, clock: Clock
     ) -> None:

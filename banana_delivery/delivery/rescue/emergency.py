@@ -55,6 +55,7 @@ from banana_delivery.targets.sightings import sightings
 from banana_delivery.waiting import retry
 
 LOG = logging.getLogger(__name__)
+Find = Callable[[str], ImageRef | None]
 CLAIM_SECONDS = 30.0
 """How long production may go on changing between a look at it and the claim; each try looks and judges anew."""
 
@@ -115,11 +116,11 @@ class EmergencyRollback:
             NothingToRollBackError: as ``roll_back`` does.
             TargetError: if production cannot be seen.
         """
-        return self._judged(self.target.record(Environment.PRODUCTION), version, "", to)
+        return self._judged(self.target.record(Environment.PRODUCTION), version, "", to, rehearsed=True)
 
-    def _judged(self, before: RolloutRecord, version: str, digest: str, to: str) -> Sides:
+    def _judged(self, before: RolloutRecord, version: str, digest: str, to: str, *, rehearsed: bool = False) -> Sides:
         sides = choose_sides(before, self._history, version=version, digest=digest, to=to, standing=self._standing)
-        return sides._replace(good=self._checked(before, sides.good))
+        return sides._replace(good=self._checked(before, sides.good, rehearsed=rehearsed))
 
     def _carry_out(
         self, judge: Callable[[], tuple[RolloutRecord, Sides]], actor: str, reason: str, run_id: str, seconds: float
@@ -269,7 +270,7 @@ class EmergencyRollback:
         settings = self.recorder.settings
         return unexpired(decisions, sightings(settings, self.recorder.clock), settings)
 
-    def _checked(self, production: RolloutRecord, good: ImageRef | None) -> ImageRef | None:
+    def _checked(self, production: RolloutRecord, good: ImageRef | None, *, rehearsed: bool = False) -> ImageRef | None:
         """What only the history knows is looked at before it is started; the record of production is believed.
 
         It may have moved since, or the repository of releases: what it is, the record says by its digest, and the store
@@ -286,7 +287,8 @@ class EmergencyRollback:
         if audit_log is None:
             return good
         try:
-            return _proven(audit_log, self.images, good, self.recorder.settings)
+            at_home = self.images.peek if rehearsed else self.images.resolve
+            return _proven(audit_log, self.images, good, self.recorder.settings, at_home)
         except (BadSettingsError, GateError, ImageError) as error:
             raise NothingToRollBackError(f"{error} Nothing was changed.") from error
 
@@ -301,8 +303,8 @@ class EmergencyRollback:
         return self.target.default_replicas(Environment.PRODUCTION)
 
 
-def _proven(audit_log: AuditLog, images: ImageStore, good: ImageRef, settings: Settings) -> ImageRef:
-    """The release itself, where it is now.
+def _proven(audit_log: AuditLog, images: ImageStore, good: ImageRef, settings: Settings, at_home: Find) -> ImageRef:
+    """The release itself, where it is now; ``at_home`` finds it where releases are kept.
 
     Raises:
         BadSettingsError: see ``refuse_stranger``.
@@ -315,18 +317,17 @@ def _proven(audit_log: AuditLog, images: ImageStore, good: ImageRef, settings: S
         raise  # Whoever waits for a way back does not wait for the same silence twice.
     except ImageError:
         # Not where it was: asking for it elsewhere leases it, for which an account may not suffice that reads.
-        good = _at_home(images, good)
+        good = _moved(at_home(good.digest), good)
         refuse_stranger(audit_log, images, good, good.version, settings)
     return good
 
 
-def _at_home(images: ImageStore, good: ImageRef) -> ImageRef:
-    """An image where releases are kept now.
+def _moved(there: ImageRef | None, good: ImageRef) -> ImageRef:
+    """An image where releases are kept now, as it was found there.
 
     Raises:
         ImageError: if it is not there.
     """
-    there = images.resolve(good.digest)
     if there is None:
         raise ImageError(
             f"The image of version {good.version}, {good.digest}, was released from {good.repository} and is not where "

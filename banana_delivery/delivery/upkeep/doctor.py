@@ -152,7 +152,7 @@ class Doctor:
         return f"It answers; staged versions of {self.settings.model_name}: {named}."
 
     def _images(self) -> str:
-        stable = self.image_store.look(STABLE_TAG)
+        stable = self.image_store.peek(STABLE_TAG)
         return f"They can be reached; stable is {stable.digest[:19] if stable else 'no image yet'}."
 
     def _environment(self, environment: Environment) -> str:

@@ -43,6 +43,10 @@ class Entry(Model):
     tags: frozenset[str] = frozenset()
     doomed_at: float | None = None
 
+    def is_named(self, reference: str) -> bool:
+        """Whether a tag or digest is this image's."""
+        return reference == self.digest or reference in self.tags
+
     def is_doomed(self, now: float) -> bool:
         """Whether it is about to be removed, so that nobody may be given it."""
         return self.doomed_at is not None and self.doomed_at >= void_before(now)
@@ -157,11 +161,13 @@ class LayoutIndex:
 
     def pin(self, wanted: Callable[[Entry], bool], now: float) -> Entry | None:
         """The newest image that is wanted, marked as used now; None if there is none."""
-        entry = next((entry for entry in self.entries() if not entry.is_doomed(now) and wanted(entry)), None)
-        if entry is None:
-            return None
-        self.put(entry.replace(used_at=now))
+        if entry := self.newest(wanted, now):
+            self.put(entry.replace(used_at=now))
         return entry
+
+    def newest(self, wanted: Callable[[Entry], bool], now: float) -> Entry | None:
+        """The newest image that is wanted and not about to be removed; None if there is none."""
+        return next((entry for entry in self.entries() if not entry.is_doomed(now) and wanted(entry)), None)
 
     def attachments(self) -> list[str]:
         """The manifests of all documents beside images."""

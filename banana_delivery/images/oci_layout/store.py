@@ -119,7 +119,12 @@ class OciLayoutImages(ImageStore):
 
     @override
     def resolve(self, reference: str) -> ImageRef | None:
-        return self._lend(lambda entry: reference == entry.digest or reference in entry.tags)
+        return self._lend(lambda entry: entry.is_named(reference))
+
+    @override
+    def peek(self, reference: str) -> ImageRef | None:
+        entry = self._index.newest(lambda entry: entry.is_named(reference), self._clock())
+        return self._ref(entry) if entry else None
 
     @override
     def tag(self, ref: ImageRef, tags: Collection[str]) -> None:

@@ -118,6 +118,14 @@ class RegistryImages:
         image = self.read(reference)
         return self.pin(image) if image else None
 
+    def peek(self, reference: str) -> RemoteImage | None:
+        """The same without a lease, for who only looks."""
+        image = self.read(reference)
+        if image is None:
+            return None
+        doomed = leases.standing_marks(self._client.tags(), image.ref.digest, void_before(self._clock()))
+        return None if doomed else image
+
     def read(self, reference: str) -> RemoteImage | None:
         """The image behind a tag or digest as it is now, not leased; None if there is none, or it is not a release."""
         manifest = self._client.manifest(reference)

@@ -169,8 +169,8 @@ class RegistryStore(ImageStore):
         return image.ref if image else None
 
     @override
-    def look(self, reference: str) -> ImageRef | None:
-        image = self._images.read(reference)
+    def peek(self, reference: str) -> ImageRef | None:
+        image = self._images.peek(reference)
         return image.ref if image else None
 
     @override

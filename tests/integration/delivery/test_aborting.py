@@ -1,4 +1,4 @@
-"""A delivery that somebody ends hears of it by itself where Dagster cannot tell its process, and says whose doing it was."""
+"""A delivery that somebody ends hears of it by itself where Dagster cannot tell it, and says whose doing it was."""
 
 from __future__ import annotations
 

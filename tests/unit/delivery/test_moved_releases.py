@@ -39,11 +39,11 @@ class Past:
     def all(self, *_: object) -> Iterator[ArtifactRecord]:
         return iter([self.artifact])
 
-    def found(self) -> ImageRef | None:
+    def found(self, *, rehearsed: bool = False) -> ImageRef | None:
         """What a way back to it would start."""
         recorder = cast(AttemptRecorder, SimpleNamespace(settings=self.settings))
         rescue = EmergencyRollback(FakeTarget(), recorder, cast(AuditLog, self), print, self.store)
-        return rescue._checked(RolloutRecord(environment=Environment.PRODUCTION), self.ref)
+        return rescue._checked(RolloutRecord(environment=Environment.PRODUCTION), self.ref, rehearsed=rehearsed)
 
 
 @pytest.fixture
@@ -65,6 +65,15 @@ def test_a_release_is_found_where_releases_were_moved_to(past: Past) -> None:
     found = past.found()
 
     assert found == past.ref.replace(repository=NEW)
+
+
+def test_a_rehearsal_finds_it_there_without_keeping_it_from_anybody(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past.store.repository = NEW
+    monkeypatch.setattr(past.store, "resolve", lambda _: pytest.fail("That writes a lease."))
+
+    assert past.found(rehearsed=True) == past.ref.replace(repository=NEW)
 
 
 def test_a_release_that_was_not_moved_along_is_named_with_what_to_do(past: Past) -> None:
