@@ -126,8 +126,9 @@ def demo(
     gateway: Annotated[
         str, typer.Option(help="Where the cluster's Gateway answers, with BANANA_TARGET=kubernetes.")
     ] = "",
-) -> None:
+) -> Answer:
     """Play deliveries of real models through the stack, under client load."""
     from banana_delivery.demo.runner import run_demo
 
-    raise typer.Exit(0 if run_demo(load_settings(), console, summary, gateway) else 1)
+    seen, as_told = run_demo(load_settings(), console, summary, gateway)
+    return Answer({**seen.model_dump(mode="json"), "as_told": as_told}, exit_code=0 if as_told else 1)

@@ -44,7 +44,9 @@ CLIENT_RATE = 20.0
 """Client requests a second on production; two cores also build, test and measure meanwhile."""
 
 
-def run_demo(settings: Settings, console: Console, summary_file: Path | None, gateway: str = "") -> bool:
+def run_demo(
+    settings: Settings, console: Console, summary_file: Path | None, gateway: str = ""
+) -> tuple[Summary, bool]:
     """Play all acts in a folder of their own, on the configured ports or on a cluster.
 
     Args:
@@ -54,7 +56,8 @@ def run_demo(settings: Settings, console: Console, summary_file: Path | None, ga
         gateway: where a cluster's Gateway answers.
 
     Returns:
-        Whether every act ended as told and no client request failed outside a deliberately broken release.
+        The figures, and whether every act ended as told and no client request failed outside a deliberately broken
+        release.
     """
     shown = demo_settings(settings)
     resources = build_resources(shown)
@@ -75,7 +78,7 @@ def run_demo(settings: Settings, console: Console, summary_file: Path | None, ga
     )
     if summary_file:
         write(summary, summary_file)
-    return all(ending.as_told for ending in endings) and summary.failed_outside_faulty_colour == 0
+    return summary, all(ending.as_told for ending in endings) and summary.failed_outside_faulty_colour == 0
 
 
 def _run_scenarios(resources: Resources, console: Console) -> tuple[list[Ending], Summary]:

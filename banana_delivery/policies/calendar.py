@@ -134,27 +134,28 @@ def outlasts(before: FreezeRecord, said: FreezeRecord) -> bool:
     return before.until is None or (said.at < before.until and said.until < before.until)
 
 
-def until_words(until: float | None) -> str:
-    """Until when, where there is an end."""
-    return f" until {datetime.fromtimestamp(until).astimezone():%Y-%m-%d %H:%M %Z}" if until else ""
+def until_words(until: float | None, zone: str = "") -> str:
+    """Until when, where there is an end; by the wall of a zone, or of this machine."""
+    return f" until {datetime.fromtimestamp(until, _zone(zone)).astimezone(_zone(zone)):%Y-%m-%d %H:%M %Z}" if until else ""
 
 
-def moment(typed: str, now: float) -> float:
-    """What somebody typed as the end of a freeze: ``90m``, ``4h``, ``2d``, or a date and a time on this machine's wall.
+def moment(typed: str, now: float, zone: str = "") -> float:
+    """What somebody typed as the end of a freeze: ``90m``, ``4h``, ``2d``, or a date and a time on the wall.
 
     Args:
-        typed: as it was typed.
+        typed: as it was typed; a date may name its own offset from UTC.
         now: seconds since the epoch.
+        zone: of the wall of whoever typed it, such as Europe/Berlin; empty for this machine's.
 
     Returns:
         Seconds since the epoch.
 
     Raises:
-        ValueError: if it is none of these, has passed, or is more than a year away.
+        ValueError: if it is none of these, has passed, or is more than a year away, or if there is no such zone.
     """
-    span = _SPAN.fullmatch(typed.strip())
+    span, place = _SPAN.fullmatch(typed.strip()), _zone(zone)
     try:
-        until = now + float(span[1]) * _SECONDS[span[2]] if span else datetime.fromisoformat(typed.strip()).timestamp()
+        until = now + float(span[1]) * _SECONDS[span[2]] if span else _on_wall(typed.strip(), place)
     except (ValueError, OverflowError):
         raise ValueError(
             f"{cited(typed)} is no end of a freeze; allowed are 90m, 4h, 2d, or 2026-12-01 08:00."
@@ -162,6 +163,23 @@ def moment(typed: str, now: float) -> float:
     if not now < until <= now + LONGEST_SECONDS:
         raise ValueError(f"{cited(typed)} is no end of a freeze: it has to lie ahead, within a year.")
     return until
+
+
+def _zone(name: str) -> ZoneInfo | None:
+    """A time zone; None for this machine's.
+
+    Raises:
+        ValueError: if there is none of this name here.
+    """
+    if name and not _is_zone(name):
+        raise ValueError(f"{cited(name)} is no time zone here; write the time as 4h, or with its offset: +02:00.")
+    return ZoneInfo(name) if name else None
+
+
+def _on_wall(typed: str, zone: ZoneInfo | None) -> float:
+    """A date and time; where it does not name its offset itself, by the wall of a zone."""
+    at = datetime.fromisoformat(typed)
+    return (at if at.tzinfo else at.replace(tzinfo=zone)).timestamp()
 
 
 def _is_zone(name: str) -> bool:

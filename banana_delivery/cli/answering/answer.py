@@ -1,7 +1,8 @@
 """``--json`` for every command: one document on standard output, whatever people would be told goes beside it.
 
-A command returns an ``Answer``, which is printed either as its sentence or as its document. One that returns nothing is
-told by the lines that it printed. Commands that document a form of their own take ``as_json`` themselves.
+A command returns an ``Answer``, which is printed either as its sentence or as its document. One that returns nothing,
+or leaves with an exit code, is told by the lines that it printed. What it asks, it asks beside the document. Commands
+that document a form of their own take ``as_json`` themselves.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Annotated, Any, get_type_hints
 
@@ -59,8 +60,8 @@ def answering(name: str, command: Callable[..., Answer | None]) -> Callable[...,
             _end(command(*arguments, **options), _show)
             return
         with _beside() as said:
-            answer = command(*arguments, **options)
-        found = answer or Answer({"said": said.getvalue().splitlines()})
+            answer, code = _answered(command, *arguments, **options)
+        found = answer or Answer({"said": said.getvalue().splitlines()}, exit_code=code)
         _end(found, lambda one: typer.echo(json.dumps({"form": FORM, "command": name, **one.document}, indent=2)))
 
     if not own:
@@ -69,6 +70,14 @@ def answering(name: str, command: Callable[..., Answer | None]) -> Callable[...,
         told.__signature__ = inspect.Signature([*parameters, option])  # type: ignore[attr-defined]
         told.__annotations__ = {**get_type_hints(command, include_extras=True), "as_json": WHILE_JSON, "return": None}
     return told
+
+
+def _answered(command: Callable[..., Answer | None], *arguments: Any, **options: Any) -> tuple[Answer | None, int]:
+    """What a command returns, or with which code it leaves without a word."""
+    try:
+        return command(*arguments, **options), 0
+    except typer.Exit as left:
+        return None, left.exit_code
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
@@ -108,11 +117,12 @@ class _Both(io.StringIO):
 
 @contextmanager
 def _beside() -> Iterator[io.StringIO]:
-    """Let what people are told meanwhile go to standard error, and keep it."""
+    """Let what people are told and asked meanwhile go to standard error, and keep what they are told."""
     said, wrapped = _Both(), console.soft_wrap
     console.file, console.soft_wrap = said, True
     try:
-        yield said
+        with redirect_stdout(sys.stderr):
+            yield said
     finally:
         # Whatever standard output is by then.
         console.file, console.soft_wrap = None, wrapped  # type: ignore[assignment]

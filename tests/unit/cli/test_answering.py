@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -17,6 +18,7 @@ from banana_delivery import cli
 from banana_delivery.cli.answering.answer import Answer, answering, wants_json
 from banana_delivery.cli.answering.examples import EXAMPLES, help_below
 from banana_delivery.cli.common import console
+from banana_delivery.demo.summary import Summary
 from tests.unit.test_cli import ARGUMENTS, NOWHERE
 
 COMMANDS: Mapping[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
@@ -119,6 +121,52 @@ def test_a_command_fails_for_a_program_as_it_does_for_people() -> None:
     app = typer.Typer()
     app.command()(answering("failing", failing))
     assert [typer.main.get_command(app)(typed, standalone_mode=False) for typed in ([], ["--json"])] == [1, 1]
+
+
+@pytest.mark.parametrize("said_no", [False, True])
+def test_what_a_command_asks_stands_beside_the_document(
+    said_no: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def asking() -> Answer:
+        """Ask."""
+        typer.confirm("Is it so?", abort=True)
+        print("It may be printed by any library.")  # noqa: T201 -- as libraries do
+        return Answer({"so": True})
+
+    app = typer.Typer()
+    app.command()(answering("asking", asking))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n" if said_no else "y\n"))
+    if said_no:
+        with pytest.raises(typer.Abort):
+            typer.main.get_command(app)(["--json"], standalone_mode=False)
+    else:
+        typer.main.get_command(app)(["--json"], standalone_mode=False)
+    said, beside = capfd.readouterr()
+    assert "Is it so?" in beside
+    assert said == "" if said_no else json.loads(said)["so"]
+
+
+def test_a_command_that_leaves_with_a_code_is_told_by_what_it_said(capfd: pytest.CaptureFixture[str]) -> None:
+    def leaving() -> None:
+        """Leave."""
+        console.print("It went wrong.")
+        raise typer.Exit(1)
+
+    app = typer.Typer()
+    app.command()(answering("leaving", leaving))
+    assert typer.main.get_command(app)(["--json"], standalone_mode=False) == 1
+    assert json.loads(capfd.readouterr().out)["said"] == ["It went wrong."]
+
+
+@pytest.mark.parametrize("as_told", [True, False])
+def test_a_demonstration_is_one_document_and_its_code_says_whether_it_ended_as_told(
+    as_told: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    summary = Summary(deliveries=(), requests=7, failed_outside_faulty_colour=0)
+    monkeypatch.setattr("banana_delivery.demo.runner.run_demo", lambda *_: (summary, as_told))
+    code, said, _ = run(monkeypatch, capfd, "demo", "--json")
+    told = json.loads(said)
+    assert (code, told["requests"], told["as_told"]) == (0 if as_told else 1, 7, as_told)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
