@@ -136,7 +136,11 @@ def outlasts(before: FreezeRecord, said: FreezeRecord) -> bool:
 
 def until_words(until: float | None, zone: str = "") -> str:
     """Until when, where there is an end; by the wall of a zone, or of this machine."""
-    return f" until {datetime.fromtimestamp(until, _zone(zone)).astimezone(_zone(zone)):%Y-%m-%d %H:%M %Z}" if until else ""
+    return (
+        f" until {datetime.fromtimestamp(until, _zone(zone)).astimezone(_zone(zone)):%Y-%m-%d %H:%M %Z}"
+        if until
+        else ""
+    )
 
 
 def moment(typed: str, now: float, zone: str = "") -> float:

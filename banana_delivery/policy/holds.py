@@ -105,7 +105,8 @@ class PageRequest(StoredRecord):
         digest: the image of that version.
         run_id: the delivery that it is about; empty for none.
         until: when a freeze ends by itself, as typed.
-        seen: when the freeze was said that is to be ended, seconds since the epoch.
+        zone: of the clock of whoever typed that, such as Europe/Berlin.
+        seen: when the freeze or the pause was said that is to be ended, seconds since the epoch.
     """
 
     id: str
@@ -117,6 +118,7 @@ class PageRequest(StoredRecord):
     digest: str = ""
     run_id: str = ""
     until: str = ""
+    zone: str = ""
     seen: float | None = None
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
 from banana_delivery.policy.drift import Observed, find_drift
-from banana_delivery.policy.holds import FreezeRecord
+from banana_delivery.policy.holds import FreezeRecord, PauseRecord
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, RolloutRecord
 from banana_delivery.policy.rollout.live import live_of
 from banana_delivery.quoting import in_terminal
@@ -37,6 +37,7 @@ class Overview:
         freeze: which policy judges, and whether anything keeps deliveries out.
         hold: who said last that nothing is to enter production, while that stands.
         ticks: when each sensor ticked last, seconds since the epoch; None if never.
+        pause: who keeps the delivery in production where it is; None if nobody does, or nobody asked.
         beat: the page's word for how new this is; empty where nobody decides on it.
     """
 
@@ -51,6 +52,7 @@ class Overview:
     freeze: Text = field(default_factory=Text)
     hold: FreezeRecord | None = None
     ticks: Mapping[str, float | None] = field(default_factory=dict)
+    pause: PauseRecord | None = None
     beat: str = ""
 
     def view(self) -> Group:

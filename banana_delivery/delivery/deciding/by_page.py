@@ -232,10 +232,12 @@ class ByPage:
         return counts(said, said.digest, [], self.log.verdicts(said.version))
 
     def _pause(self, request: PageRequest, by: str) -> str:
-        paused = request.act is Act.PAUSE
-        said = say_pause(
-            self.rollback.target, self.log, self.clock, by, request.reason, paused=paused, run_id=request.run_id
-        )
+        target, paused = self.rollback.target, request.act is Act.PAUSE
+        if not request.run_id:
+            raise GateError("It was not said which delivery is meant.")
+        if not paused and getattr(self.log.pause(request.run_id), "at", None) != request.seen:
+            raise GateError("The pause that was shown is not the one that stands; look what is now, and ask again.")
+        said = say_pause(target, self.log, self.clock, by, request.reason, paused=paused, run_id=request.run_id)
         return f"Version {said.version} {'stays at its weight, watched' if paused else 'goes on'}."
 
     def _abort(self, request: PageRequest, by: str) -> str:
@@ -253,11 +255,12 @@ class ByPage:
 
     def _freeze(self, request: PageRequest, by: str) -> str:
         frozen = request.act is Act.FREEZE
+        until, zone = request.until, request.zone
         said = freeze_as_shown(
-            self.log, self.clock, by, request.reason, request.until, frozen=frozen, seen=request.seen
+            self.log, self.clock, by, request.reason, until, frozen=frozen, seen=request.seen, zone=zone
         )
         what = "Nothing enters production" if frozen else "Deliveries may enter production"
-        return f"{what}{until_words(said.until)}."
+        return f"{what}{until_words(said.until, zone)}."
 
 
 def _is_ours(said: ManualDecision) -> bool:

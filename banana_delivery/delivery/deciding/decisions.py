@@ -138,7 +138,7 @@ def say_freeze(
 
 
 def freeze_as_shown(
-    log: AuditLog, clock: Clock, by: str, reason: str, until: str, *, frozen: bool, seen: float | None
+    log: AuditLog, clock: Clock, by: str, reason: str, until: str, *, frozen: bool, seen: float | None, zone: str = ""
 ) -> FreezeRecord:
     """The same in an audit trail that is open; what is lifted has to be the freeze that a person saw.
 
@@ -150,21 +150,22 @@ def freeze_as_shown(
         until: when it ends by itself, as typed; empty for never.
         frozen: which of the two.
         seen: when the freeze was said that is to be lifted; None if there was none.
+        zone: of the clock by which ``until`` was typed; empty for this machine's.
 
     Raises:
         GateError: if there is no reason, no such time, or another freeze than the one that was seen.
         EvidenceError: if there is no key to sign it with.
     """
-    said, stands = _freeze(clock, by, reason, until, frozen=frozen), log.freeze()
+    said, stands = _freeze(clock, by, reason, until, frozen=frozen, zone=zone), log.freeze()
     if not frozen and (stands is None or not stands.frozen or stands.at != seen):
         raise GateError("The freeze that was shown is not the one that stands; look what is now, and ask again.")
     return _freeze_on_record(log, said)
 
 
-def _freeze(clock: Clock, by: str, reason: str, until: str, *, frozen: bool) -> FreezeRecord:
+def _freeze(clock: Clock, by: str, reason: str, until: str, *, frozen: bool, zone: str = "") -> FreezeRecord:
     why = stated(reason)
     try:
-        end = moment(until, clock.time()) if until.strip() else None
+        end = moment(until, clock.time(), zone) if until.strip() else None
     except ValueError as error:
         raise GateError(str(error)) from None
     return FreezeRecord(frozen=frozen, by=by, reason=why, at=clock.time(), until=end)

@@ -28,6 +28,7 @@ from banana_delivery.platforms import platform
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.gate import awaits_approval
+from banana_delivery.policy.model import Environment
 from banana_delivery.reports.overview import Json, Overview
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.evidence.expiry import HOUR_SECONDS
@@ -77,8 +78,9 @@ class Page:
         asking = Asking(Requests(self.log.instance, self.log.location), self.settings.pages_deciders)
 
         def around() -> Overview:
-            beat = asking.look()
-            return replace(self._around(), beat=beat)
+            beat, seen = asking.look(), self._around()
+            owner = next((one.owner for one in seen.records if one.environment is Environment.PRODUCTION), None)
+            return replace(seen, beat=beat, pause=self.log.pause(owner) if owner else None)
 
         feed = Feed(around, lambda before: look_again(before, self.target), self._more)
 
@@ -136,6 +138,7 @@ class Page:
 
     def _more(self, seen: Overview) -> Json:
         latest = seen.attempts[0] if seen.attempts else None
+        pause = seen.pause and seen.pause.model_dump(mode="json", include={"run_id", "by", "reason", "at"})
         return {
             "model": self.settings.model_name,
             "may": MAY,
@@ -143,6 +146,7 @@ class Page:
             "latest": f"{latest.run_id} {latest.at}" if latest else "",
             "asks": asks_for(seen.attempts),
             "beat": seen.beat,
+            "pause": pause,
         }
 
     def _history(self, offset: int) -> Json:

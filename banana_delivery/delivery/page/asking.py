@@ -33,7 +33,7 @@ MOST_WAITING = 20
 MOST_CHARACTERS = 500
 """Of a reason and of every name."""
 NOT_YET = "It was asked, and nobody answered yet; it may still be done within half a minute. Look what is now."
-_FROM_THE_PAGE = ("act", "reason", "beat", "version", "digest", "run_id", "until", "seen")
+_FROM_THE_PAGE = ("act", "reason", "beat", "version", "digest", "run_id", "until", "zone", "seen")
 
 
 @dataclass

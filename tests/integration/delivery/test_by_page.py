@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import count
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -267,16 +269,23 @@ def test_a_delivery_is_paused_goes_on_and_is_ended_if_it_is_the_one_that_was_sho
     cancelled: list[str] = []
     monkeypatch.setattr(pipeline.instance.run_coordinator, "cancel_run", cancelled.append)
 
-    for act in (Act.PAUSE, Act.ABORT):
+    for act in (Act.PAUSE, Act.RESUME, Act.ABORT):
         assert not desk.asked(act, run_id="another").done
+        assert "which delivery" in desk.asked(act).said, "whichever is there is none that was shown"
     assert pipeline.audit_log.pause(run.run_id) is None
     assert desk.asked(Act.PAUSE, run_id=run.run_id).done
     standing = pipeline.audit_log.pause(run.run_id)
     assert standing is not None
     assert standing.by == BY
-    assert desk.asked(Act.RESUME, run_id=run.run_id).done
+    berts = standing.replace(by="Bert", reason="Wait for me.", at=standing.at + 1)
+    pipeline.audit_log.record_pause(berts)
+    for seen in (None, standing.at):
+        assert "is not the one that stands" in desk.asked(Act.RESUME, run_id=run.run_id, seen=seen).said
+    assert pipeline.audit_log.pause(run.run_id) == berts
+    assert desk.asked(Act.RESUME, run_id=run.run_id, seen=berts.at).done
     assert pipeline.audit_log.pause(run.run_id) is None
-    assert desk.asked(Act.ABORT, run_id=run.run_id).done
+    told = desk.asked(Act.ABORT, run_id=run.run_id)
+    assert (told.done, "could not tell its process" in told.said) == (True, True)
     assert cancelled == [run.run_id]
     pipeline.target.release(claim)
     pipeline.instance.report_run_canceled(run)
@@ -300,6 +309,17 @@ def test_a_freeze_ends_by_whoever_saw_that_very_freeze(desk: Desk) -> None:
     lifted = pipeline.audit_log.freeze()
     assert lifted is not None
     assert not lifted.frozen
+
+
+def test_the_end_of_a_freeze_is_told_by_the_clock_of_who_typed_it(desk: Desk) -> None:
+    zone = ZoneInfo("Asia/Kathmandu")
+    tomorrow = datetime.fromtimestamp(desk.pipeline.clock.time() + 86_400, zone).replace(second=0, microsecond=0)
+    told = desk.asked(Act.FREEZE, until=f"{tomorrow:%Y-%m-%d %H:%M}", zone=zone.key)
+    stands = desk.pipeline.audit_log.freeze()
+    assert stands is not None
+    assert (told.done, stands.until) == (True, tomorrow.timestamp())
+    assert f"until {tomorrow:%Y-%m-%d %H:%M} +0545" in told.said
+    assert "no time zone" in desk.asked(Act.FREEZE, until="3d", zone="Mars/Olympus").said
 
 
 def test_a_time_that_is_none_is_answered_with_a_sentence(desk: Desk) -> None:

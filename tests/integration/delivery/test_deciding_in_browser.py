@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +32,14 @@ from tests.unit.delivery.page.test_page import EVIL, attempt
 
 __all__ = ["browser"]
 ADA = "ada@example.com"
+KEEP_EVENTS = """
+const Real = EventSource;
+window.EventSource = class extends Real { constructor(to) { super(to); window.told = this; } };
+"""
+TELL_ONCE = """
+fetch("/delivery/now").then((answer) => answer.text())
+  .then((data) => told.dispatchEvent(new MessageEvent("message", { data })))
+"""
 DIGEST = f"sha256:{41:0>64}"
 
 
@@ -216,6 +225,40 @@ def test_a_link_from_a_message_opens_the_question_and_decides_nothing_by_itself(
     expect(late.locator("#invited")).to_contain_text("waits no more", timeout=15_000)
     assert len(scene.asked()) == 1
     late.close()
+
+
+def test_who_is_not_connected_decides_nothing_until_he_is_again(browser: Browser, scene: Scene) -> None:
+    page = browser.new_page(extra_http_headers={"X-Forwarded-User": ADA})
+    page.add_init_script(KEEP_EVENTS)
+    page.goto(scene.address)
+    press(page, "Pause")
+    page.locator("#why").fill("Lunch.")
+    page.evaluate("window.told.close(); window.told.dispatchEvent(new Event('error'))")
+    expect(page.locator("#asking-changed")).to_contain_text("Not connected")
+    assert page.locator("#confirm").is_disabled()
+    page.locator("#why").press("Control+Enter")
+    assert scene.asked() == []
+    page.locator("#cancel").click()
+    assert page.locator("#acts button:enabled").count() == 0
+    page.evaluate(TELL_ONCE)
+    expect(page.locator("#acts button:disabled")).to_have_count(0)
+    page.close()
+
+
+def test_a_request_names_the_beat_that_was_shown_and_the_clock_of_who_asks(browser: Browser, scene: Scene) -> None:
+    page = browser.new_page(extra_http_headers={"X-Forwarded-User": ADA}, timezone_id="Asia/Kathmandu")
+    page.goto(scene.address)
+    press(page, "Freeze")
+    expect(page.locator("#zone")).to_have_text("Asia/Kathmandu")
+    shown: list[str] = []
+    page.on("request", lambda one: shown.append(one.post_data or "") if one.url.endswith("/decide") else None)
+    page.locator("#why").fill("A demo.")
+    page.locator("#confirm").click()
+    expect(page.locator("#decided")).to_contain_text("freeze is done")
+    (asked,) = scene.asked()
+    assert (asked.zone, asked.beat) == ("Asia/Kathmandu", json.loads(shown[0])["beat"])
+    assert asked.beat
+    page.close()
 
 
 def test_who_may_only_look_sees_no_button_and_what_to_type(browser: Browser, scene: Scene) -> None:

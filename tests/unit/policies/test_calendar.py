@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from banana_delivery.errors import BadSettingsError
-from banana_delivery.policies.calendar import DAYS, FreezeWindow, frozen, moment
+from banana_delivery.policies.calendar import DAYS, FreezeWindow, frozen, moment, until_words
 from banana_delivery.policies.reading import load_policy
 from banana_delivery.policy.holds import FreezeRecord
 
@@ -125,6 +125,16 @@ def test_a_calendar_is_part_of_the_policy_and_of_its_text(tmp_path: Path) -> Non
 
     assert policy.freeze == (WEEKEND,)
     assert load_policy(str(tmp_path / "again.yaml")) == policy
+
+
+def test_the_end_of_a_freeze_is_by_the_clock_of_who_typed_it_and_shown_by_it() -> None:
+    for zone in ("Asia/Kathmandu", "America/New_York"):
+        end = datetime(2026, 12, 1, 8, tzinfo=ZoneInfo(zone)).timestamp()
+        assert moment("2026-12-01 08:00", NOON, zone) == end
+        assert until_words(end, zone).startswith(" until 2026-12-01 08:00 ")
+    assert moment("2026-12-01T08:00+01:00", NOON, "Asia/Kathmandu") == at("2026-12-01 08:00")
+    with pytest.raises(ValueError, match="no time zone"):
+        moment("2026-12-01 08:00", NOON, "../etc/passwd")
 
 
 def test_the_end_of_a_freeze_is_typed_as_a_span_or_a_moment() -> None:

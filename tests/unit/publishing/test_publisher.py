@@ -72,7 +72,7 @@ def test_labels_that_the_registry_is_searched_by_are_not_taken_from_an_order(sce
     folder = given(tmp_path / "order")
     assert run(scene, folder, Order(build=BuildOrder(version="7", labels=labels))) == 0
 
-    ref = scene.store.look("7")
+    ref = scene.store.peek("7")
     assert ref
     its = scene.store.labels(ref)
     assert its[MLFLOW_RUN_LABEL] == "r"

@@ -134,7 +134,7 @@ def test_an_image_is_written_and_named_by_the_job_and_read_by_the_delivery(scene
     scene.store.tag(built.ref, {"7", "latest"})
     assert scene.orders == 1, "it points there already"
     scene.store.tag(built.ref, {"stable"})
-    assert scene.store.look("stable") == built.ref
+    assert scene.store.peek("stable") == built.ref
     assert scene.orders == 2
     assert not list(scene.pod.home.rglob("order.json")), "nothing of an order stays in the home"
 
@@ -155,7 +155,7 @@ def test_what_is_found_is_leased_by_the_job(scene: Scene) -> None:
 
     assert scene.store.find(scene.store.key(scene.context)) == ref
     assert pins.pinned_at(scene.registry.tags) > before
-    assert scene.store.look("7") == ref
+    assert scene.store.peek("7") == ref
     assert scene.orders == 2, "looking orders nothing"
 
 
@@ -188,8 +188,8 @@ def test_old_images_go_by_the_job_and_what_is_in_use_stays(scene: Scene, tmp_pat
     assert scene.orders == orders
     gone = scene.store.prune(1, lambda: [refs[0].digest], dry_run=False)
     assert [one.ref.version for one in gone if not one.keep] == ["8"]
-    assert scene.store.look(refs[1].digest) is None
-    assert scene.store.look(refs[0].digest) == refs[0]
+    assert scene.store.peek(refs[1].digest) is None
+    assert scene.store.peek(refs[0].digest) == refs[0]
 
 
 def put_other_code(scene: Scene) -> str:

@@ -137,7 +137,8 @@ function show(now) {
     $("environments").replaceChildren(
       showEnvironment("Production", production), showEnvironment("Staging", now.environments.staging));
     say("waiting", now.waiting.length ? `Waiting: ${now.waiting.join(", ")}` : "No delivery waits.");
-    say("freeze", now.freeze);
+    const end = now.frozen && now.frozen.until;
+    say("freeze", end ? `${now.freeze} By your clock until ${new Date(end * 1000).toLocaleString([], { timeZoneName: "short" })}.` : now.freeze);
     const standing = now.decisions.filter((one) => one.seconds_left > 0 && !one.spent);
     $("decisions").replaceChildren(...standing.map((one) =>
       made("li", `${one.kind} of version ${one.version}, ${one.by}: ${one.reason}`)));
@@ -225,8 +226,9 @@ function actsOf(now) {
   if (!production.unseen && production.owner && production.candidate) {
     const about = { run_id: production.owner, version: production.candidate.version };
     const which = named(production.candidate);
-    acts.push(production.step && production.step.paused
-      ? { ...about, act: "resume", label: "Go on", what: `Let ${which} go on from its weight.` }
+    const pause = now.pause && now.pause.run_id === production.owner ? now.pause : null;
+    acts.push(pause
+      ? { ...about, act: "resume", label: "Go on", seen: pause.at, what: `Let ${which} go on from its weight. Paused by ${pause.by}: ${pause.reason}` }
       : { ...about, act: "pause", label: "Pause", what: `Keep ${which} at its weight: a fault still turns it back, and nothing moves it forward.` });
     acts.push({ ...about, act: "abort", label: "Abort", what: `End the delivery of ${which}: its users go back to what serves. It stays staged.` });
   }
@@ -270,6 +272,8 @@ let acts = [];
 let chosen = null;
 let live = false;
 let beat = "";
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
+say("zone", zone || "the pipeline's machine");
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 function showActs(now) {
@@ -320,7 +324,7 @@ async function send(one, reason, until) {
     me = await (await fetch("/delivery/who")).json();
     const answer = await fetch("/delivery/decide", {
       method: "POST", headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ ...about, reason, until, beat, token: me.token }),
+      body: JSON.stringify({ ...about, reason, until, zone, beat, token: me.token }),
     });
     const told = await answer.json();
     return told.errors ? { done: false, said: told.errors[0].message } : told;

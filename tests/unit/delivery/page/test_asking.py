@@ -93,7 +93,14 @@ def test_who_may_decide_gets_a_token_and_the_answer(answering: Pages) -> None:
     answer = answering.decide()
     assert (answer.status_code, answer.json()) == (200, {"done": True, "said": f"freeze of {ADA}"})
     (asked,) = answering.requests.latest()
-    assert (asked.by, asked.reason, asked.beat) == (ADA, FREEZE["reason"], "b")
+    assert (asked.by, asked.reason) == (ADA, FREEZE["reason"])
+
+
+def test_what_was_shown_tells_its_age_by_the_beat_that_came_with_it_and_no_newer_one(answering: Pages) -> None:
+    assert answering.client.get("/delivery/now", headers=answering.named(ADA)).json()["beat"] == "b"
+    for sent in ({"beat": "of this morning"}, {}):
+        answering.decide({"token": answering.token(), **FREEZE, **sent})
+    assert [one.beat for one in answering.requests.latest()] == ["of this morning", ""]
 
 
 def test_the_page_has_a_key_of_its_own_and_makes_none_of_records(answering: Pages) -> None:
