@@ -26,11 +26,11 @@ Lists and objects are written as JSON. Seconds may have a fraction. A secret nev
 ## The file of a home
 
 So that they need not be the same in every shell, `banana-delivery up` writes those that it was started with into
-`settings.env` in `BANANA_HOME`, and every command of that home reads them there. A variable wins; `banana-delivery
-settings` shows where each value is from. It is `NAME='value'`, one a line, as a shell reads it, and may be written by
-hand; what `up` does not change in it stays as it was. `MLFLOW_TRACKING_URI`, `MLFLOW_REGISTRY_URI`, `KUBECONFIG` and
-`DOCKER_HOST` stand there too, since a command without them would ask somebody else than the stack does. `BANANA_HOME`
-cannot: it says where the file is.
+`settings.env` in `BANANA_HOME`, and every command of that home reads them there. A variable wins, also an empty one,
+which stands for the default; `banana-delivery settings` shows where each value is from. It is `NAME='value'`, one a
+line, as a shell reads it, and may be written by hand; what `up` does not change in it stays as it was.
+`MLFLOW_TRACKING_URI`, `MLFLOW_REGISTRY_URI`, `KUBECONFIG` and `DOCKER_HOST` stand there too, since a command without
+them would ask somebody else than the stack does. `BANANA_HOME` cannot: it says where the file is.
 
 `up` never writes a secret, nor an address with a password in it; it names those that it left out. In another shell
 these are needed as variables, or in the file by your own hand, which only you may read (`chmod 600`):

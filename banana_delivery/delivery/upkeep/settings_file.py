@@ -27,7 +27,7 @@ STEERING = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "KUBECONFIG", "DOCKER_
 """Variables of other programs without which a command in another shell would ask somebody else than the stack does."""
 LARGEST_BYTES = 1_000_000
 BEGINNING = """\
-# Settings of this home. Each banana-delivery command in it reads them, and a variable of the same name wins.
+# Settings of this home. Each banana-delivery command in it reads them; a variable of the same name wins, if empty too.
 # `banana-delivery up` adds what it was started with, and never a secret: write those here yourself if commands in other
 # shells need them, as NAME='value'. After a change: banana-delivery down, then up.
 """
@@ -74,7 +74,7 @@ class SettingsFile:
             return cls(Path(NAME))
         path = home / NAME
         lines = dict(_lines(path))
-        used = {name: line for name, line in lines.items() if not environment.get(name)}
+        used = {name: line for name, line in lines.items() if name not in environment}
         return cls(path, lines, used)
 
     def apply(self, environment: MutableMapping[str, str]) -> Callable[[], None]:
@@ -127,7 +127,8 @@ class SettingsFile:
         Raises:
             OSError: if it cannot be written.
         """
-        said = {name for name in environment if environment[name] and name not in self.used} - {HOME}
+        # An empty one says something only where the file says otherwise: it takes that back.
+        said = {name for name in environment if environment[name] or name in self.lines} - {*self.used, HOME}
         in_force = settings_environment(settings)
         hidden = {variable(name) for name, about in Settings.model_fields.items() if is_secret(about)}
         wanted = {name: in_force.get(name, environment[name]) for name in sorted(said & {*in_force, *STEERING})}

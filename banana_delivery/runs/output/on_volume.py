@@ -1,7 +1,8 @@
 """Dagster's compute logs on a volume that outlives the pods: runs write there, the pages only read.
 
 A run prints into its own scratch space, and a copy follows every few seconds and at its end. Printing straight into the
-volume would let one that hangs stop a delivery in the middle of a shift; a copy that cannot be written costs the copy.
+volume would let one that hangs stop a delivery in the middle of a shift; a copy that cannot be written, or does not
+come to an end, costs the copy.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +28,8 @@ from typing_extensions import override
 
 LOG = logging.getLogger(__name__)
 COPY_SECONDS = 10
+LAST_SECONDS = 30.0
+"""A run waits so long for its last copy, which has 50 MB at most; then it ends without, and gives its slot back."""
 
 
 class VolumeComputeLogs(TruncatingCloudStorageComputeLogManager[Any], ConfigurableClass):
@@ -117,6 +121,23 @@ class VolumeComputeLogs(TruncatingCloudStorageComputeLogManager[Any], Configurab
     def dispose(self) -> None:
         self._subscriptions.dispose()
         super().dispose()  # type: ignore[no-untyped-call]
+
+    @override
+    def upload_to_cloud_storage(self, log_key: Sequence[str], io_type: ComputeIOType, partial: bool = False) -> None:
+        """The last copy is made also where an earlier one was cut off: the pages know by it that a step is over."""
+        if not partial:
+            self._truncated.discard((tuple(log_key), io_type))
+        super().upload_to_cloud_storage(log_key, io_type, partial)
+
+    @override
+    def _on_capture_complete(self, log_key: Sequence[str]) -> None:
+        copying = threading.Thread(target=super()._on_capture_complete, args=(log_key,), name="last-copy", daemon=True)
+        copying.start()
+        copying.join(LAST_SECONDS)
+        if copying.is_alive():
+            LOG.warning(
+                "The volume takes no copy of what this step prints within %.0f s; the run ends without.", LAST_SECONDS
+            )
 
     @override
     def _upload_file_obj(

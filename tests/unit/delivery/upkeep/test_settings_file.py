@@ -28,12 +28,27 @@ def opened(home: Path, text: str | bytes | None, **variables: str) -> tuple[Sett
 
 def test_what_the_file_says_counts_where_no_variable_does(tmp_path: Path) -> None:
     text = "# mine\nBANANA_POLICY=demo\nexport BANANA_KEEP_VERSIONS='5'\n"
-    file, environment = opened(tmp_path, text, BANANA_POLICY="seed", BANANA_KEEP_VERSIONS="")
+    file, environment = opened(tmp_path, text, BANANA_POLICY="seed")
     undo = file.apply(environment)
     assert (environment["BANANA_POLICY"], environment["BANANA_KEEP_VERSIONS"]) == ("seed", "5")
     assert (file.origin("BANANA_POLICY"), file.origin("BANANA_KEEP_VERSIONS")) == ("variable", "file")
     undo()
-    assert environment == {"BANANA_HOME": str(tmp_path), "BANANA_POLICY": "seed", "BANANA_KEEP_VERSIONS": ""}
+    assert environment == {"BANANA_HOME": str(tmp_path), "BANANA_POLICY": "seed"}
+
+
+def test_an_empty_variable_takes_a_line_back_and_up_keeps_that_for_other_shells(tmp_path: Path) -> None:
+    text = "BANANA_NOTIFY_URLS='[\"json://host\"]'\nBANANA_POLICY=demo\nBANANA_REGISTRY_REPOSITORY=r.test/a\n"
+    empty = dict.fromkeys(("BANANA_NOTIFY_URLS", "BANANA_REGISTRY_REPOSITORY", "BANANA_OSV_URL"), "")
+    file, environment = opened(tmp_path, text, **empty)
+    file.apply(environment)
+    assert (environment["BANANA_NOTIFY_URLS"], file.origin("BANANA_NOTIFY_URLS")) == ("", "variable")
+    assert file.remember(Settings(home=tmp_path), environment) == (["BANANA_REGISTRY_REPOSITORY"], [])
+    lines = opened(tmp_path, None)[0].lines
+    assert {name: line.value for name, line in lines.items()} == {
+        "BANANA_NOTIFY_URLS": '["json://host"]',  # A secret is for whoever wrote it.
+        "BANANA_POLICY": "demo",
+        "BANANA_REGISTRY_REPOSITORY": "",
+    }
 
 
 def test_without_a_file_nothing_changes_and_nothing_is_made(tmp_path: Path) -> None:
