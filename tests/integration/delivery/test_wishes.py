@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
@@ -91,6 +93,41 @@ def test_an_approval_lets_the_rest_of_the_delivery_go_on_once(pipeline: Pipeline
     pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
     released = pipeline.attempts(version)[0]
     assert (released.outcome, released.basis, released.trigger) == (Outcome.RELEASED, "approval", "registry")
+
+
+def test_an_approval_that_nothing_waits_for_puts_no_old_version_back(pipeline: PipelineHarness, looks: Looks) -> None:
+    let(pipeline, Wish.APPROVE)
+    newer = pipeline.stage(0.95)
+    looks.look()
+    pipeline.run(newer)
+    pipeline.registry.write(FIRST, "banana.approve", REASON)
+    pipeline.registry.stage(FIRST)
+
+    asked = [request for _ in range(3) for request in looks.look()]
+    assert [request.asset_selection for request in asked] == [None], "its staging alone is delivered, as a whole"
+    assert pipeline.serving == newer
+
+
+def test_an_approval_waits_for_the_delivery_under_way_and_is_answered_when_it_goes_on(
+    pipeline: PipelineHarness, looks: Looks
+) -> None:
+    let(pipeline, Wish.APPROVE)
+    version = parked(pipeline, looks)
+    run = pipeline.instance.create_run_for_job(
+        pipeline.defs.resolve_job_def("deliver"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": version, **pipeline.location.tags},
+    )
+    pipeline.registry.write(version, "banana.approve", REASON)
+    assert [looks.look() for _ in range(3)] == [[]] * 3
+    assert answer(pipeline, version) == ""
+    pipeline.audit_log.log(pipeline.attempts(version)[0].replace(run_id=run.run_id), Path("report"))
+
+    (request,) = looks.look()
+    assert request.asset_selection == [pipeline.location.key("production_release")]
+    assert REASON in answer(pipeline, version)
+    assert looks.look() == []
+    assert len(pipeline.audit_log.decisions(version)) == 1
 
 
 def test_an_override_of_a_revoked_version_is_there_before_its_delivery_and_is_spent_with_it(
