@@ -336,14 +336,12 @@ class AttemptRecord(StoredRecord):
         requests: requests that users and probes sent while it was under way.
         failed: of these, failed as the router saw it.
         rollback_seconds: from verdict to all traffic on the old colour; None without a rollback.
-        basis: what opened the gate.
-        frozen: whether it is parked by a freeze, which no approval lifts.
+        basis: what opened the gate; ``frozen``: whether a freeze kept it shut, which no approval lifts.
         trigger: ``sensor``, ``manual``, ``backfill`` or ``cli``.
         actor: who or what did it.
         run_id: the Dagster run; empty if a person acted without one.
         at: seconds since the epoch.
-        asked_at: when it was asked for, seconds since the epoch: of a staging by the registry's clock, else when its
-            run was made. None where there was no delivery, and in records of earlier versions.
+        asked_at: when it was staged, by the registry's clock, or its run made; None without one, or in early records.
         seconds: wall-clock time of the whole delivery.
         revoked: whether this took the version out of service for being bad.
         revokes: the run whose release it took out, if that is known: what that run says later counts no more.
