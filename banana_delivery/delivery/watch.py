@@ -112,7 +112,8 @@ def assess_production(
     if own:
         judgement, measured = own.assess(judgement, state, kept.own, for_start(own.rules.plan, kept.starts))
     if judgement.verdict is StepVerdict.FAIL and not judgement.wrong_release:
-        again = kept.replace(state=None, own={}, failing=kept.failing + 1)
+        # The evidence stays until the release is gone: who rolls back may be away, and tries again at the next look.
+        again = kept.replace(state=state, own=measured, failing=kept.failing + 1)
         # A router goes on counting where there is nobody to ask, so that this looks like evidence as well.
         counted = by_evidence(judgement) and not nobody_answers(state, record.active)
         return Watched(

@@ -12,7 +12,9 @@ from banana_delivery.policy.model import Colour, ImageRef, RolloutRecord
 from banana_delivery.policy.own_metrics.joining import joined
 from banana_delivery.policy.own_metrics.judging import (
     MetricState,
+    begun,
     begun_anew,
+    is_compared,
     is_judged,
     judged,
     measured,
@@ -22,7 +24,7 @@ from banana_delivery.policy.own_metrics.judging import (
 from banana_delivery.policy.own_metrics.metric import UNKNOWN, Measurement, OwnMetric, Usual
 from banana_delivery.policy.rollout.analysis import StepState
 from banana_delivery.policy.rollout.decision import StepAssessment
-from banana_delivery.policy.rollout.plan import Plan
+from banana_delivery.policy.rollout.plan import Plan, Step
 
 PATIENCE_SECONDS = 0.5
 """How long a look waits for all of them together; what answers later counts at the next one."""
@@ -93,7 +95,7 @@ class OwnMetrics:
         self._alone = state.step.weight == 100
         wanted = [one for one in self.metrics if is_judged(one, state.step, first=len(self.names) < 2)]
         for metric in wanted:
-            self._ask_if_due(metric, state.whole_seconds)
+            self._ask_if_due(metric, state)
         until = time.monotonic() + PATIENCE_SECONDS
         for metric in wanted:
             self._take_up(metric, state, until)
@@ -104,17 +106,17 @@ class OwnMetrics:
         ]
         return joined(judgement, state, verdicts)
 
-    def _ask_if_due(self, metric: OwnMetric, seconds: float) -> None:
+    def _ask_if_due(self, metric: OwnMetric, state: StepState) -> None:
         """Begin to ask, unless it is too early or the answer to the question before is still awaited."""
-        before = self._asked.get(metric.name)
+        seconds, before = state.whole_seconds, self._asked.get(metric.name)
         if before and (not before.done.is_set() or seconds < before.seconds + metric.interval_seconds):
             return
         asked = self._asked[metric.name] = _Question(seconds)
-        threading.Thread(target=self._answer, args=(metric, asked), name=metric.name, daemon=True).start()
+        threading.Thread(target=self._answer, args=(metric, asked, state.step), name=metric.name, daemon=True).start()
 
-    def _answer(self, metric: OwnMetric, asked: _Question) -> None:
+    def _answer(self, metric: OwnMetric, asked: _Question, step: Step) -> None:
         try:
-            of = self.names if metric.tells_colours else self.names[:1]
+            of = self.names if is_compared(metric, step) else self.names[:1]
             ours, *theirs = [self.source.measure(metric, names) for names in of]
             asked.answer = ours, theirs[0] if theirs else None
         finally:
@@ -131,7 +133,7 @@ class OwnMetrics:
         self.states[metric.name] = measured(metric, state.step, before, asked.seconds, ours, theirs)
 
     def _known(self, metric: OwnMetric, state: StepState) -> MetricState:
-        first = MetricState(usual=self._usual_of(metric.name) if self._alone else UNKNOWN)
+        first = begun(state.step, self._usual_of(metric.name))
         known, since = self.states.get(metric.name, first), state.before_seconds
         return known if known.since == since else begun_anew(known, since)
 

@@ -11,12 +11,20 @@ from banana_delivery.delivery.evidence.own import Answered, names_of
 from banana_delivery.evaluation.own_metrics.base import MetricSource
 from banana_delivery.policies.document import Rules
 from banana_delivery.policy.model import RolloutRecord
-from banana_delivery.policy.own_metrics.judging import MetricState, is_judged, judged, measured, threshold
+from banana_delivery.policy.own_metrics.judging import (
+    MetricState,
+    begun,
+    is_compared,
+    is_judged,
+    judged,
+    measured,
+    threshold,
+)
 from banana_delivery.policy.own_metrics.metric import UNKNOWN, OwnMetric
 from banana_delivery.policy.own_metrics.watching import with_metrics
 from banana_delivery.policy.rollout.analysis import StepState
 from banana_delivery.policy.rollout.decision import StepAssessment
-from banana_delivery.policy.rollout.plan import Plan
+from banana_delivery.policy.rollout.plan import Plan, Step
 
 PATIENCE_SECONDS = 2.0
 """How long a tick waits for all of them together: others wait for the sensor. What answers later is asked anew."""
@@ -50,9 +58,10 @@ class WatchedMetrics:
         """
         metrics, step, seconds = self.rules.metrics, state.step, state.whole_seconds
         wanted = [one for one in metrics if is_judged(one, step, first=False)]
-        states = {one.name: known.get(one.name) or self._first(one) for one in wanted}
+        usual = self.rules.usual
+        states = {one.name: known.get(one.name) or begun(step, usual.get(one.name, UNKNOWN)) for one in wanted}
         if self._answers is None:
-            self._answers = self._asked([one for one in wanted if _is_due(one, states[one.name], seconds)])
+            self._answers = self._asked([one for one in wanted if _is_due(one, states[one.name], seconds)], step)
         for metric in wanted:
             if metric.name in self._answers:
                 ours, theirs = self._answers[metric.name]
@@ -61,15 +70,12 @@ class WatchedMetrics:
         verdicts = [judged(one, states[one.name], seconds, needed, step.ceiling_seconds) for one in wanted]
         return with_metrics(judgement, verdicts), states
 
-    def _first(self, metric: OwnMetric) -> MetricState:
-        return MetricState(usual=self.rules.usual.get(metric.name, UNKNOWN))
-
-    def _asked(self, metrics: list[OwnMetric]) -> dict[str, Answered]:
+    def _asked(self, metrics: list[OwnMetric], step: Step) -> dict[str, Answered]:
         """What is answered in time, by name."""
         found: dict[str, Answered] = {}
 
         def ask(metric: OwnMetric) -> None:
-            of = self.names if metric.tells_colours else self.names[:1]
+            of = self.names if is_compared(metric, step) else self.names[:1]
             ours, *theirs = [self.source.measure(metric, names) for names in of]
             found[metric.name] = ours, theirs[0] if theirs else None
 

@@ -132,6 +132,25 @@ def is_judged(metric: OwnMetric, step: Step, *, first: bool) -> bool:
     return metric.kind is not MetricKind.RATIO or (not first and step.weight < 100)
 
 
+def is_compared(metric: OwnMetric, step: Step) -> bool:
+    """Whether the active release is asked about in a step.
+
+    Once the candidate has all users, a figure of the other one is of nobody: without orders there are none that fail,
+    and none a second. Counters say so themselves, by not growing.
+    """
+    return metric.tells_colours and (metric.counts or step.weight < 100)
+
+
+def begun(step: Step, usual: Usual) -> MetricState:
+    """A metric as a step begins.
+
+    Args:
+        step: which one.
+        usual: how the active release stood while it had users; that counts where it has none any more.
+    """
+    return MetricState(usual=usual if step.weight == 100 else UNKNOWN)
+
+
 def measured(
     metric: OwnMetric, step: Step, before: MetricState, seconds: float, ours: Measurement, theirs: Measurement | None
 ) -> MetricState:
@@ -143,7 +162,7 @@ def measured(
         before: its state until then.
         seconds: since the step began.
         ours: what was answered about the candidate.
-        theirs: what was answered about the active release; None where it is not asked about.
+        theirs: what was answered about the active release; None where it is not asked about (``is_compared``).
     """
     state = before.replace(at=seconds, trouble=_unusable(metric, ours), theirs=theirs or Measurement())
     if seconds < metric.initial_delay_seconds:
@@ -153,7 +172,7 @@ def measured(
         return state.replace(ours=Measurement(), value=None, streak=0, shared=0)
     if metric.counts:
         return _counted(metric, step, before, state.replace(ours=ours))
-    return _compared(metric, state.replace(ours=ours))
+    return _compared(metric, step, state.replace(ours=ours))
 
 
 def begun_anew(state: MetricState, since: float) -> MetricState:
@@ -237,7 +256,7 @@ def _increase(metric: OwnMetric, older: Measurement, newer: Measurement) -> tupl
     return Counted(bad=bad, judged=total), ""
 
 
-def _compared(metric: OwnMetric, state: MetricState) -> MetricState:
+def _compared(metric: OwnMetric, step: Step, state: MetricState) -> MetricState:
     """With one more figure against its conditions."""
     value, theirs = state.ours.value, state.theirs.value
     if metric.kind is MetricKind.RATIO:
@@ -248,9 +267,12 @@ def _compared(metric: OwnMetric, state: MetricState) -> MetricState:
         value /= theirs
     assert value is not None
     fails = metric.fails(value)
-    known = [None if state.theirs.trouble else theirs, state.usual.value]
-    figures = [one for one in known if one is not None and usable(one)]
-    together = fails and metric.kind is MetricKind.VALUE and any(map(metric.fails, figures))
+    if step.weight == 100:
+        theirs = state.usual.value
+    elif state.theirs.trouble:
+        theirs = None
+    excused = theirs is not None and usable(theirs) and metric.fails(theirs)
+    together = fails and metric.kind is MetricKind.VALUE and excused
     return state.replace(
         value=value,
         streak=state.streak + 1 if fails and not together else 0,

@@ -17,12 +17,13 @@ from banana_delivery.policies.reading import PLANS
 from banana_delivery.policy.model import Deployment, Environment, ImageRef, Phase, RolloutRecord
 from banana_delivery.policy.own_metrics.metric import Measurement, Usual
 from banana_delivery.policy.rollout.plan import Limit, Plan, Step, alpha_share, release_steps, windows
-from tests.unit.policy.own_metrics.metrics import SHARE, metric
+from tests.unit.policy.own_metrics.metrics import SHARE, VALUE, metric
 from tests.unit.policy.rollout.scene import BLUE, DIGEST, GREEN, USER, Scene
 
 STANDARD = PLANS["standard"]
 WARM_SECONDS = 1800.0
 LIVE = ImageRef(repository="fake", digest=DIGEST, version="2", key="key")
+BEFORE = ImageRef(repository="fake", digest=f"sha256:{'b' * 64}", version="1", key="key")
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Promoted:
             owner=self.owner,
             active=GREEN,
             weights={GREEN: 100, BLUE: 0},
-            deployments={GREEN: Deployment(image=LIVE, replicas=2)},
+            deployments={GREEN: Deployment(image=LIVE, replicas=2), BLUE: Deployment(image=BEFORE, replicas=2)},
             scale_down_at=1.0,
         )
         own = watched_metrics(self.rules, FakeMetrics(self.says), record)
@@ -148,3 +149,37 @@ def test_a_metric_that_nobody_answers_rolls_nothing_back() -> None:
     promoted = Promoted(rules=rules)
     promoted.says = lambda name, names: Measurement(trouble="is away")  # type: ignore[method-assign]
     assert not any(promoted.look() for _ in range(12))
+
+
+@pytest.mark.parametrize(("before", "goes"), [(50.0, True), (0.5, False)])
+def test_a_figure_of_the_release_that_has_no_users_any_more_excuses_nobody(before: float, goes: bool) -> None:
+    """Orders a second: the release before takes none while it is kept warm, and once took many, or few as well."""
+    orders = metric(VALUE, failure_condition="< 1", interval_seconds=5)
+    rules = Rules(run_id="r", digest=DIGEST, plan=STANDARD, metrics=(orders,), usual={orders.name: Usual(value=before)})
+    promoted = Promoted(rules=rules)
+    promoted.says = lambda name, names: Measurement(value=0.0)  # type: ignore[method-assign]
+    assert any(promoted.look() for _ in range(6)) is goes
+
+
+@pytest.mark.parametrize("by", ["metric", "requests"])
+def test_a_rollback_that_failed_is_tried_at_the_next_look_by_the_same_evidence(by: str) -> None:
+    """Whoever has to roll back may be away for longer than he is waited for."""
+    slow = metric(VALUE, failure_condition="< 1", interval_seconds=10, initial_delay_seconds=600)
+    rules = Rules(run_id="r", digest=DIGEST, plan=STANDARD, metrics=(slow,)) if by == "metric" else None
+    promoted = Promoted(rules=rules)
+    promoted.says = lambda name, names: Measurement(value=0.0)  # type: ignore[method-assign]
+    looks, failing = (300, 0.0) if by == "metric" else (80, 0.12)
+    first = next(seen for seen in (promoted.seen(failing) for _ in range(looks)) if seen.reason)
+    again = [promoted.seen(failing) for _ in range(5)]
+    assert all(seen.reason for seen in again)
+    assert [seen.failing for seen in [first, *again]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_evidence_of_what_is_over_turns_nothing_back_any_more() -> None:
+    orders = metric(VALUE, failure_condition="< 1", interval_seconds=5)
+    promoted = Promoted(rules=Rules(run_id="r", digest=DIGEST, plan=STANDARD, metrics=(orders,)))
+    promoted.says = lambda name, names: Measurement(value=0.0)  # type: ignore[method-assign]
+    assert any(promoted.look(0.0) for _ in range(6))
+    promoted.says = lambda name, names: Measurement(value=50.0)  # type: ignore[method-assign]
+    promoted.look(0.0)
+    assert not any(promoted.look(0.0) for _ in range(6))

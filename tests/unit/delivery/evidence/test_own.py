@@ -59,8 +59,12 @@ def test_both_releases_are_asked_about_at_each_interval(source: Source) -> None:
     metrics = OwnMetrics((metric(VALUE, interval_seconds=5),), source, QUICK, (GREENS, BLUES))
     looked(Scene(), metrics, 6)
     assert source.asked == [("empty", "green"), ("empty", "blue")] * 2
-    looked(Scene(WATCH), metrics, 1)
-    assert len(source.asked) == 6
+
+
+def test_no_figure_of_a_release_without_users_is_asked_for(source: Source) -> None:
+    both = metric(VALUE, name="figure"), metric(SHARE, name="counters")
+    looked(Scene(WATCH), OwnMetrics(both, source, QUICK, (GREENS, BLUES)), 1)
+    assert sorted(source.asked) == [("counters", "blue"), ("counters", "green"), ("figure", "green")]
 
 
 def test_a_step_that_begins_again_after_a_trial_is_measured_anew(source: Source) -> None:

@@ -14,6 +14,8 @@ from banana_delivery.policy.own_metrics.judging import (
     MetricState,
     MetricVerdict,
     Standing,
+    begun,
+    is_compared,
     is_judged,
     judged,
     measured,
@@ -22,10 +24,10 @@ from banana_delivery.policy.own_metrics.judging import (
     usual_after,
 )
 from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric, Usual
-from banana_delivery.policy.rollout.plan import Plan, ab_step, all_steps
+from banana_delivery.policy.rollout.plan import Plan, Step, ab_step, all_steps
 from banana_delivery.policy.rollout.trial.tried import MOST_TRIALS
 from tests.unit.policy.own_metrics.metrics import MEAN, RATIO, SHARE, VALUE, metric
-from tests.unit.policy.rollout.scene import QUICK, SHIFT_20, WATCH
+from tests.unit.policy.rollout.scene import QUICK, SHIFT_20, SHIFT_100, WATCH
 
 NEEDED = threshold(QUICK, (metric(SHARE),))
 Answers = Iterable[tuple[Measurement, Measurement | None]]
@@ -195,3 +197,37 @@ def test_what_the_release_before_failed_while_it_had_users_is_held_against_nobod
         for number in range(4):
             state = measured(value, WATCH, state, 10.0 * number, figure(1), Measurement(trouble="no users"))
         assert verdict(value, state).standing is standing_of
+
+
+@pytest.mark.parametrize(
+    ("usual", "standing_of"), [(50.0, Standing.FAILS), (0.5, Standing.SHARED), (None, Standing.FAILS)]
+)
+@pytest.mark.parametrize("step", [SHIFT_100, WATCH])
+def test_a_figure_of_a_release_without_users_excuses_nobody(
+    step: Step, usual: float | None, standing_of: Standing
+) -> None:
+    """Orders a second: the release before takes none any more, whatever becomes of those of the new one."""
+    orders = metric(VALUE, failure_condition="< 1")
+    state = begun(step, Usual(value=usual))
+    for number in range(4):
+        state = measured(orders, step, state, 10.0 * number, figure(0), figure(0))
+    assert verdict(orders, state).standing is standing_of
+
+
+def test_how_it_stood_before_counts_only_where_it_has_no_users_any_more() -> None:
+    assert begun(SHIFT_20, Usual(value=0.5)) == MetricState()
+    assert begun(WATCH, Usual(value=0.5)).usual == Usual(value=0.5)
+
+
+@pytest.mark.parametrize(
+    ("one", "step", "compared"),
+    [
+        (metric(VALUE), SHIFT_20, True),
+        (metric(VALUE), WATCH, False),
+        (metric(SHARE), SHIFT_20, True),
+        (metric(SHARE), WATCH, True),
+        (metric(SHARE, query="sum(a)", total="sum(b)"), SHIFT_20, False),
+    ],
+)
+def test_a_release_without_users_has_counters_but_no_figures(one: OwnMetric, step: Step, compared: bool) -> None:
+    assert is_compared(one, step) is compared
