@@ -284,13 +284,12 @@ class TrafficShift:
 
     def _poll_until_decided(self, state: StepState) -> tuple[Action, StepAssessment, StepState]:
         seen, said, telling = EvidenceSeen(), 0.0, Beside("telling how a step goes on")
+        assess = partial(assess_step, overridden=self.overridden, first=self.control is None)
         paused = before = ""
         while True:
             self.lease.check()
             snapshot = self.retry(self._poll)
-            judgement, state = assess_step(
-                self.plan, state, snapshot, self.candidate, self.image.digest, overridden=self.overridden
-            )
+            judgement, state = assess(self.plan, state, snapshot, self.candidate, self.image.digest)
             if self.own:
                 judgement = self.own.assess(judgement, state)
             seen.add(state.whole_seconds, judgement.against)

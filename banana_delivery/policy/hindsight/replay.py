@@ -158,7 +158,13 @@ def _step(under: _Replaying, kept: KeptStep) -> None:
     own, before, said = _Own(under, kept), False, None
     for look, snapshot in kept.snapshots():
         counted, state = assess_step(
-            plan, state, snapshot, header.candidate, header.digest, overridden=header.overridden
+            plan,
+            state,
+            snapshot,
+            header.candidate,
+            header.digest,
+            overridden=header.overridden,
+            first=header.first,
         )
         if said is None:
             found = own.assess(counted, state, look.own)

@@ -109,6 +109,7 @@ def assess_step(
     digest: str,
     *,
     overridden: bool = False,
+    first: bool = False,
 ) -> tuple[StepAssessment, StepState]:
     """Judge a step by the newest counters.
 
@@ -119,6 +120,8 @@ def assess_step(
         candidate: the production colour that is assessed.
         digest: the image digest that is meant to run there.
         overridden: whether a person wants it out whatever production does. The candidate's own faults count as ever.
+        first: whether nothing serves yet, so that its users have nowhere else to go, and no trial has what to compare
+            it with.
 
     Returns:
         The assessment, and the state for the next poll.
@@ -151,7 +154,14 @@ def assess_step(
     trouble = None if overridden else _holding(plan, state, against)
     misled = "" if overridden else _misled(state, candidate)
     verdict, reason, over = _unless_bad(
-        plan, state, candidate, identified=reported is not None, doubtful=doubtful, trouble=trouble, misled=misled
+        plan,
+        state,
+        candidate,
+        identified=reported is not None,
+        doubtful=doubtful,
+        trouble=trouble,
+        misled=misled,
+        first=first,
     )
     if over:
         return seen(verdict=verdict, reason=reason, limit=over.limit, source=over.source), state
@@ -261,17 +271,18 @@ def _unless_bad(
     doubtful: bool,
     trouble: Trouble | None,
     misled: str,
+    first: bool,
 ) -> tuple[StepVerdict, str, Excess | None]:
     """The verdict on a candidate that nothing turns back; and what it is to be tried for, if the step ends by that."""
     step = state.step
     sampled = [seen for seen in map(state.windows[0].of, TRAFFIC_SOURCES) if sample(seen) >= plan.minimum_sample]
     may_pass = identified and bool(sampled) and state.seconds >= step.minimum_seconds and not trouble
     over = over_limit(plan, state)
-    may_pass = may_pass and not misled and not over
-    if may_pass and not doubtful and all(is_healthy(plan, seen) for seen in sampled):
+    may_pass = may_pass and not misled
+    if may_pass and not over and not doubtful and all(is_healthy(plan, seen) for seen in sampled):
         return StepVerdict.PASS, reasons.healthy(state, candidate), None
-    if may_pass and state.seconds >= step.ceiling_seconds:
-        return StepVerdict.PASS, reasons.no_evidence(state, candidate), None
+    if may_pass and (not over or first) and state.seconds >= step.ceiling_seconds:
+        return StepVerdict.PASS, reasons.no_evidence(plan, state, candidate, over), None
     waited = state.seconds >= step.ceiling_seconds * state.ceilings
     if trouble:
         verdict = StepVerdict.TROUBLED if waited else StepVerdict.CONTINUE

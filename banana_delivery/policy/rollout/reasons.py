@@ -58,18 +58,25 @@ def healthy(state: StepState, candidate: Colour) -> str:
     return f"{_counts(state, candidate)}: healthy, so the step ended early.{_trials(state)}"
 
 
-def no_evidence(state: StepState, candidate: Colour) -> str:
-    """The ceiling came, the sample is there, and nothing speaks against the candidate."""
-    return f"{_counts(state, candidate)}: no evidence against it when the step's time was over.{_trials(state)}"
+def no_evidence(plan: Plan, state: StepState, candidate: Colour, over: Excess | None) -> str:
+    """The ceiling came, the sample is there, and nothing speaks against the candidate, or nothing beyond chance."""
+    said = f"{_counts(state, candidate)}: no evidence against it when the step's time was over.{_trials(state)}"
+    if over is None:
+        return said
+    return f"{said} It {_over(plan, state, over)}; look after it, as nothing else serves that its users could go to."
 
 
 def over_limit(plan: Plan, state: StepState, candidate: Colour, over: Excess) -> str:
     """The ceiling came, and one source's share of bad requests is over a limit, though that may be chance."""
+    said = f"{candidate.capitalize()} {_over(plan, state, over)}"
+    return f"{said}. The step does not end well before that share is kept."
+
+
+def _over(plan: Plan, state: StepState, over: Excess) -> str:
     deed, _ = _deed(plan, over.limit)
     return (
-        f"{candidate.capitalize()} {deed} {over.part.bad} of {over.part.judged} {over.source} requests at "
-        f"{state.step.weight} % in {state.seconds:.0f} s: more than the {_percent(over.allowed)} allowed, which may be "
-        "chance. The step does not end well before that share is kept."
+        f"{deed} {over.part.bad} of {over.part.judged} {over.source} requests at {state.step.weight} % in "
+        f"{state.seconds:.0f} s: more than the {_percent(over.allowed)} allowed, which may be chance"
     )
 
 

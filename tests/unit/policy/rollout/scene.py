@@ -50,6 +50,7 @@ class Scene:
     digests: dict[str, str] = field(default_factory=lambda: {"green": DIGEST})
     meter: str = ""
     overridden: bool = False
+    first: bool = False
     paired: Paired = NOT_COMPARED
     tried: Tried = NOTHING_TRIED
     split: Split | None = None
@@ -72,7 +73,7 @@ class Scene:
     def look(self, seconds: float = 1.0) -> StepAssessment:
         self.now += seconds
         judgement, self.state = assess_step(
-            self.plan, self.state, self.snapshot(), GREEN, DIGEST, overridden=self.overridden
+            self.plan, self.state, self.snapshot(), GREEN, DIGEST, overridden=self.overridden, first=self.first
         )
         self.judgements.append(judgement)
         return judgement

@@ -128,3 +128,19 @@ def test_after_a_trial_what_users_meet_anyway_is_allowed() -> None:
     assert weak(Scene(tried=known)).judgements[-1].verdict is StepVerdict.PASS
     # At 100 % all of it falls to the candidate, and no more than all of it.
     assert weak(Scene(step=SHIFT_100, tried=known)).judgements[-1].verdict is StepVerdict.INCONCLUSIVE
+
+
+def test_a_first_release_is_not_taken_from_its_users_by_what_may_be_chance() -> None:
+    """No trial can tell, and nobody else would answer them; its step lasts to its ceiling, and people are told."""
+    scene = weak(Scene(step=SHIFT_100, first=True))
+    last = scene.judgements[-1]
+    assert (last.verdict, last.limit, scene.state.seconds) == (StepVerdict.PASS, None, CEILING)
+    assert (
+        "no evidence against it when the step's time was over. It failed 8 of 60 user requests at 100 % in 40 s: more "
+        "than the 5 % allowed, which may be chance; look after it" in last.reason
+    )
+
+
+def test_a_first_release_that_is_worse_beyond_chance_goes_all_the_same() -> None:
+    scene = weak(Scene(step=SHIFT_100, first=True), failed=30)
+    assert scene.judgements[-1].verdict is StepVerdict.FAIL
