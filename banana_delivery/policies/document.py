@@ -120,9 +120,11 @@ class Rules(StoredRecord):
     @classmethod
     def _as_it_is(cls, data: Any) -> Any:
         """What an earlier version is not to see, in its place."""
-        if isinstance(data, Mapping) and OBSERVED in data:
-            return {**{name: value for name, value in data.items() if name != OBSERVED}, **data[OBSERVED]}
-        return data
+        if not isinstance(data, Mapping) or OBSERVED not in data:
+            return data
+        if not isinstance(data[OBSERVED], Mapping):
+            raise ValueError(f"{OBSERVED} holds a plan and metrics")
+        return {**{name: value for name, value in data.items() if name != OBSERVED}, **data[OBSERVED]}
 
     @model_serializer(mode="wrap")
     def _as_earlier_versions_may_read_it(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

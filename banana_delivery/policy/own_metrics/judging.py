@@ -35,6 +35,8 @@ STARTS = 24
 """Of the tests within a step, beside the one of the whole step, which gets half of what the step may spend."""
 DOUBT = math.log(20)
 """With so much evidence a step does not end before its ceiling."""
+MOST_COUNTED = 2.0**53
+"""Of a counter: beyond it one more makes no other number, and sums have no end."""
 GRACE_SECONDS = 15.0
 """How long an answer may be late before there is none."""
 
@@ -225,8 +227,11 @@ def _unusable(metric: OwnMetric, seen: Measurement) -> str:
     """Why a measurement is none, as a clause; empty if it is one."""
     if seen.trouble:
         return seen.trouble
-    if not usable(seen.value) or (metric.counts and not usable(seen.total)):
+    figures = [seen.value, *([seen.total] if metric.counts else [])]
+    if not all(map(usable, figures)):
         return "what it gives is no number"
+    if metric.counts and any(abs(one or 0.0) > MOST_COUNTED for one in figures):
+        return "it counts more than can be told apart"
     return ""
 
 

@@ -195,9 +195,17 @@ class Usual(StoredModel):
         value: otherwise its latest figure; None if there was none.
     """
 
-    bad: float = 0.0
-    judged: float = 0.0
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    bad: float = Field(default=0.0, ge=0)
+    judged: float = Field(default=0.0, ge=0)
     value: float | None = None
+
+    @model_validator(mode="after")
+    def _is_a_share(self) -> Self:
+        if self.bad > self.judged:
+            raise ValueError(f"{self.bad:g} on the wrong side of {self.judged:g} cannot be")
+        return self
 
 
 UNKNOWN = Usual()

@@ -83,6 +83,8 @@ def test_a_late_fault_is_found_behind_a_long_good_past() -> None:
         (counted(math.nan, 10), "no number"),
         (counted(10, math.inf), "no number"),
         (Measurement(value=3.0), "no number"),
+        (counted(1e300, 1.7e308), "told apart"),
+        (counted(-1.7e308, 1200), "told apart"),
         (counted(3, 1010), "began anew"),
         (counted(5, 900), "began anew"),
         (counted(100, 1050), "cannot be"),
