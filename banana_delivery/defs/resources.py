@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
+from banana_delivery.delivery.evidence.asking import Questions
 from banana_delivery.delivery.publish_outcome import OutcomePublisher, PendingMarks
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.evaluation.base import Evaluator
@@ -44,6 +45,7 @@ class Resources:
         plots: how pictures are drawn.
         clock: how time passes between two polls of a rollout.
         metric_source: knows the figures of the team's own metrics.
+        metric_questions: for these, in the watch: one goes on from a sensor's tick to the next.
         bell: rings when the registry may have something new.
     """
 
@@ -57,6 +59,7 @@ class Resources:
     plots: Plots
     clock: Clock
     metric_source: MetricSource = field(default_factory=HttpMetrics)
+    metric_questions: Questions = field(default_factory=Questions)
     bell: Bell = field(default_factory=NoBell)
 
     @cached_property

@@ -15,6 +15,7 @@ import dagster as dg
 from banana_delivery.defs.jobs import digest_to_roll_back
 from banana_delivery.defs.staging import Looking, rest_of_delivery
 from banana_delivery.delivery.deciding.by_page import TRIGGER, ByPage, desk_of
+from banana_delivery.delivery.evidence.asking import Questions
 from banana_delivery.delivery.evidence.watched import watched_metrics
 from banana_delivery.delivery.observing.survey import refresh
 from banana_delivery.delivery.record_attempt import AttemptRecorder, runs_without_attempt, tell_what_was_not_told
@@ -194,6 +195,7 @@ def production_watch(
     release_target: dg.ResourceParam[ReleaseTarget],
     evaluator: dg.ResourceParam[Evaluator],
     metric_source: dg.ResourceParam[MetricSource],
+    metric_questions: dg.ResourceParam[Questions],
     image_store: dg.ResourceParam[ImageStore],
     clock: dg.ResourceParam[Clock],
     recorder: dg.ResourceParam[AttemptRecorder],
@@ -221,7 +223,7 @@ def production_watch(
         cursor=context.cursor,
         plan=plan,
         warm_seconds=settings.warm_seconds,
-        own=watched_metrics(rules, metric_source, production),
+        own=watched_metrics(rules, metric_source, metric_questions, production),
     )
     watched = assess(snapshot)
     if watched.reason:

@@ -122,9 +122,10 @@ class Rules(StoredRecord):
         """What an earlier version is not to see, in its place."""
         if not isinstance(data, Mapping) or OBSERVED not in data:
             return data
-        if not isinstance(data[OBSERVED], Mapping):
-            raise ValueError(f"{OBSERVED} holds a plan and metrics")
-        return {**{name: value for name, value in data.items() if name != OBSERVED}, **data[OBSERVED]}
+        hidden = data[OBSERVED]
+        if isinstance(hidden, Mapping):
+            return {**{name: value for name, value in data.items() if name != OBSERVED}, **hidden}
+        raise ValueError(f"{OBSERVED} holds a plan and metrics")
 
     @model_serializer(mode="wrap")
     def _as_earlier_versions_may_read_it(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from banana_delivery.delivery.evidence.asking import Answered, Questions
 from banana_delivery.evaluation.own_metrics.base import MetricSource
 from banana_delivery.policy.model import Colour, ImageRef, RolloutRecord
 from banana_delivery.policy.own_metrics.joining import joined
@@ -21,29 +20,10 @@ from banana_delivery.policy.own_metrics.judging import (
     threshold,
     usual_after,
 )
-from banana_delivery.policy.own_metrics.metric import UNKNOWN, Measurement, OwnMetric, Usual
+from banana_delivery.policy.own_metrics.metric import UNKNOWN, OwnMetric, Usual
 from banana_delivery.policy.rollout.analysis import StepState
 from banana_delivery.policy.rollout.decision import StepAssessment
-from banana_delivery.policy.rollout.plan import Plan, Step
-
-PATIENCE_SECONDS = 0.5
-"""How long a look waits for all of them together; what answers later counts at the next one."""
-Answered = tuple[Measurement, Measurement | None]
-"""Of the candidate, and of the active release where it is asked about."""
-
-
-@dataclass
-class _Question:
-    """One metric that is being asked for.
-
-    Attributes:
-        seconds: of the step, when it was asked.
-        answer: once there is one.
-    """
-
-    seconds: float
-    answer: Answered | None = None
-    done: threading.Event = field(default_factory=threading.Event)
+from banana_delivery.policy.rollout.plan import Plan
 
 
 @dataclass
@@ -67,7 +47,7 @@ class OwnMetrics:
     states: dict[str, MetricState] = field(default_factory=dict)
     latest: dict[str, Answered] = field(default_factory=dict)
     usual: dict[str, Usual] = field(default_factory=dict)
-    _asked: dict[str, _Question] = field(default_factory=dict)
+    _questions: Questions = field(default_factory=Questions)
     _alone: bool = True
 
     def begin(self) -> tuple[OwnMetric, ...]:
@@ -77,7 +57,7 @@ class OwnMetrics:
             What is asked for in it.
         """
         self.usual = self.known_usual()
-        self.states, self.latest, self._asked = {}, {}, {}
+        self.states, self.latest, self._questions = {}, {}, Questions()
         return self.metrics
 
     def known_usual(self) -> dict[str, Usual]:
@@ -95,42 +75,19 @@ class OwnMetrics:
         self._alone = state.step.weight == 100
         wanted = [one for one in self.metrics if is_judged(one, state.step, first=len(self.names) < 2)]
         for metric in wanted:
-            self._ask_if_due(metric, state)
-        until = time.monotonic() + PATIENCE_SECONDS
-        for metric in wanted:
-            self._take_up(metric, state, until)
+            of = self.names if is_compared(metric, state.step) else self.names[:1]
+            self._questions.ask_if_due(self.source, metric, of, state.whole_seconds, self._known(metric, state).at)
+        by_name = {one.name: one for one in wanted}
+        for name, asked, answer in self._questions.news({one.name: self._known(one, state).at for one in wanted}):
+            before = self._known(by_name[name], state)
+            self.latest[name] = answer
+            self.states[name] = measured(by_name[name], state.step, before, asked, *answer)
         needed = threshold(self.plan, self.metrics)
         verdicts = [
             judged(one, self._known(one, state), state.whole_seconds, needed, state.step.ceiling_seconds)
             for one in wanted
         ]
         return joined(judgement, state, verdicts)
-
-    def _ask_if_due(self, metric: OwnMetric, state: StepState) -> None:
-        """Begin to ask, unless it is too early or the answer to the question before is still awaited."""
-        seconds, before = state.whole_seconds, self._asked.get(metric.name)
-        if before and (not before.done.is_set() or seconds < before.seconds + metric.interval_seconds):
-            return
-        asked = self._asked[metric.name] = _Question(seconds)
-        threading.Thread(target=self._answer, args=(metric, asked, state.step), name=metric.name, daemon=True).start()
-
-    def _answer(self, metric: OwnMetric, asked: _Question, step: Step) -> None:
-        try:
-            of = self.names if is_compared(metric, step) else self.names[:1]
-            ours, *theirs = [self.source.measure(metric, names) for names in of]
-            asked.answer = ours, theirs[0] if theirs else None
-        finally:
-            asked.done.set()
-
-    def _take_up(self, metric: OwnMetric, state: StepState, until: float) -> None:
-        """Count an answer once it is there."""
-        asked = self._asked[metric.name]
-        if not asked.done.wait(max(until - time.monotonic(), 0.0)) or asked.answer is None:
-            return
-        (ours, theirs), asked.answer = asked.answer, None
-        self.latest[metric.name] = ours, theirs
-        before = self._known(metric, state)
-        self.states[metric.name] = measured(metric, state.step, before, asked.seconds, ours, theirs)
 
     def _known(self, metric: OwnMetric, state: StepState) -> MetricState:
         first = begun(state.step, self._usual_of(metric.name))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from banana_delivery.delivery.evidence.own import Answered, names_of
+from banana_delivery.delivery.evidence.asking import Answered, Questions
+from banana_delivery.delivery.evidence.own import names_of
 from banana_delivery.evaluation.own_metrics.base import MetricSource
 from banana_delivery.policies.document import Rules
 from banana_delivery.policy.model import RolloutRecord
@@ -24,10 +23,7 @@ from banana_delivery.policy.own_metrics.metric import UNKNOWN, OwnMetric
 from banana_delivery.policy.own_metrics.watching import with_metrics
 from banana_delivery.policy.rollout.analysis import StepState
 from banana_delivery.policy.rollout.decision import StepAssessment
-from banana_delivery.policy.rollout.plan import Plan, Step
-
-PATIENCE_SECONDS = 2.0
-"""How long a tick waits for all of them together: others wait for the sensor. What answers later is asked anew."""
+from banana_delivery.policy.rollout.plan import Plan
 
 
 @dataclass
@@ -37,13 +33,15 @@ class WatchedMetrics:
     Attributes:
         rules: that it was released by.
         source: is asked.
+        questions: under way, of this process; they go on between ticks.
         names: what placeholders stand for: of the release that serves first, then of the one before it.
     """
 
     rules: Rules
     source: MetricSource
+    questions: Questions
     names: tuple[Mapping[str, str], ...]
-    _answers: dict[str, Answered] | None = field(default=None, init=False)
+    _news: list[tuple[str, float, Answered]] | None = field(default=None, init=False)
 
     def assess(
         self, judgement: StepAssessment, state: StepState, known: Mapping[str, MetricState], plan: Plan
@@ -56,48 +54,39 @@ class WatchedMetrics:
             known: what the metrics said until the last tick, by name.
             plan: with the alpha of the watch.
         """
-        metrics, step, seconds = self.rules.metrics, state.step, state.whole_seconds
-        wanted = [one for one in metrics if is_judged(one, step, first=False)]
-        usual = self.rules.usual
-        states = {one.name: known.get(one.name) or begun(step, usual.get(one.name, UNKNOWN)) for one in wanted}
-        if self._answers is None:
-            self._answers = self._asked([one for one in wanted if _is_due(one, states[one.name], seconds)], step)
-        for metric in wanted:
-            if metric.name in self._answers:
-                ours, theirs = self._answers[metric.name]
-                states[metric.name] = measured(metric, step, states[metric.name], seconds, ours, theirs)
+        metrics, step, usual = self.rules.metrics, state.step, self.rules.usual
+        wanted = {one.name: one for one in metrics if is_judged(one, step, first=False)}
+        states = {name: known.get(name) or begun(step, usual.get(name, UNKNOWN)) for name in wanted}
+        if self._news is None:
+            self._news = self._asked(wanted.values(), state, {name: one.at for name, one in states.items()})
+        for name, asked, answer in self._news:
+            states[name] = measured(wanted[name], step, states[name], asked, *answer)
         needed = threshold(plan, metrics)
-        verdicts = [judged(one, states[one.name], seconds, needed, step.ceiling_seconds) for one in wanted]
+        verdicts = [
+            judged(one, states[name], state.whole_seconds, needed, step.ceiling_seconds) for name, one in wanted.items()
+        ]
         return with_metrics(judgement, verdicts), states
 
-    def _asked(self, metrics: list[OwnMetric], step: Step) -> dict[str, Answered]:
-        """What is answered in time, by name."""
-        found: dict[str, Answered] = {}
-
-        def ask(metric: OwnMetric) -> None:
-            of = self.names if is_compared(metric, step) else self.names[:1]
-            ours, *theirs = [self.source.measure(metric, names) for names in of]
-            found[metric.name] = ours, theirs[0] if theirs else None
-
-        asking = [threading.Thread(target=ask, args=(one,), name=one.name, daemon=True) for one in metrics]
-        for thread in asking:
-            thread.start()
-        until = time.monotonic() + PATIENCE_SECONDS
-        for thread in asking:
-            thread.join(max(until - time.monotonic(), 0.0))
-        return dict(found)
+    def _asked(
+        self, metrics: Iterable[OwnMetric], state: StepState, counted: Mapping[str, float | None]
+    ) -> list[tuple[str, float, Answered]]:
+        """Ask for those that are due; what is answered by now, whenever it was asked."""
+        self.questions.begin(f"{self.names[0]['digest']} since {state.started_at}")
+        for metric in metrics:
+            of = self.names if is_compared(metric, state.step) else self.names[:1]
+            self.questions.ask_if_due(self.source, metric, of, state.whole_seconds, counted[metric.name])
+        return list(self.questions.news(counted))
 
 
-def _is_due(metric: OwnMetric, state: MetricState, seconds: float) -> bool:
-    return state.at is None or seconds >= state.at + metric.interval_seconds
-
-
-def watched_metrics(rules: Rules | None, source: MetricSource, production: RolloutRecord) -> WatchedMetrics | None:
+def watched_metrics(
+    rules: Rules | None, source: MetricSource, questions: Questions, production: RolloutRecord
+) -> WatchedMetrics | None:
     """The metrics of what production serves; None without any.
 
     Args:
         rules: that it was released by.
         source: is asked.
+        questions: under way, of this process.
         production: at rest.
     """
     live, active = production.live, production.active
@@ -105,4 +94,4 @@ def watched_metrics(rules: Rules | None, source: MetricSource, production: Rollo
         return None
     before = production.deployments.get(active.other)
     names = [names_of(active, live), *([names_of(active.other, before.image)] if before else [])]
-    return WatchedMetrics(rules, source, tuple(names))
+    return WatchedMetrics(rules, source, questions, tuple(names))

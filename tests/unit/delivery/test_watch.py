@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
 import pytest
 
+from banana_delivery.delivery.evidence import asking
+from banana_delivery.delivery.evidence.asking import Questions
 from banana_delivery.delivery.evidence.watched import watched_metrics
 from banana_delivery.delivery.watch import Watched, as_one_watch, assess_production, for_start
 from banana_delivery.evaluation.own_metrics.fake import FakeMetrics
@@ -36,6 +40,7 @@ class Promoted:
     rng: Random = field(default_factory=lambda: Random(4))
     rules: Rules | None = None
     bad: float = 0.05
+    questions: Questions = field(default_factory=Questions)
 
     def look(self, failing: float = 0.001, users: int = 25) -> str:
         """Why it would be rolled back after some more requests of users; empty if it would not."""
@@ -55,7 +60,7 @@ class Promoted:
             deployments={GREEN: Deployment(image=LIVE, replicas=2), BLUE: Deployment(image=BEFORE, replicas=2)},
             scale_down_at=1.0,
         )
-        own = watched_metrics(self.rules, FakeMetrics(self.says), record)
+        own = watched_metrics(self.rules, FakeMetrics(self.says), self.questions, record)
         seen = assess_production(record, self.scene.snapshot(), self.cursor, STANDARD, WARM_SECONDS, own)
         self.cursor = seen.cursor
         return seen
@@ -183,3 +188,44 @@ def test_evidence_of_what_is_over_turns_nothing_back_any_more() -> None:
     promoted.says = lambda name, names: Measurement(value=50.0)  # type: ignore[method-assign]
     promoted.look(0.0)
     assert not any(promoted.look(0.0) for _ in range(6))
+
+
+def test_a_metrics_server_that_is_slower_than_a_tick_is_heard_at_the_next_and_asked_no_oftener(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A slow one is asked at its interval, and what it says three times in a row turns the release back."""
+    monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.0)
+    orders = metric(VALUE, failure_condition="< 1", interval_seconds=60)
+    promoted = Promoted(rules=Rules(run_id="r", digest=DIGEST, plan=STANDARD, metrics=(orders,)))
+    may, asked = threading.Event(), list[float]()
+
+    def says(name: str, names: Mapping[str, str]) -> Measurement:
+        del name, names
+        asked.append(promoted.scene.now)
+        may.wait(10)
+        return Measurement(value=0.0)
+
+    promoted.says = says  # type: ignore[method-assign]
+    said = []
+    for _ in range(30):
+        said.append(promoted.look(0.0))
+        if len(said) % 12 == 6:
+            may.set()  # Half a minute after it was asked.
+            promoted.questions._latest[orders.name].wait(time.monotonic() + 10)
+            may.clear()
+    assert [one - asked[0] for one in asked] == [0, 60, 120]
+    assert [bool(one) for one in said] == [False] * 30
+    may.set()
+    promoted.questions._latest[orders.name].wait(time.monotonic() + 10)
+    assert promoted.look(0.0).startswith("The metric empty fails")
+
+
+def test_people_see_that_nothing_is_watched_by_a_metric_that_nobody_answers() -> None:
+    rules = Rules(run_id="r", digest=DIGEST, plan=STANDARD, metrics=(metric(SHARE), metric(VALUE, name="orders")))
+    promoted = Promoted(rules=rules)
+    promoted.says = lambda name, names: (  # type: ignore[method-assign]
+        Measurement(trouble="it answers 500") if name == "empty" else Measurement(value=0.0)
+    )
+    said = [promoted.seen(0.0).detail for _ in range(3)][-1]
+    assert "The metric empty is not heard, so that nothing is watched by it: it answers 500." in said
+    assert "orders" not in said
