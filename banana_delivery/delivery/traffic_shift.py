@@ -156,10 +156,10 @@ class TrafficShift:
         snapshot = self.retry(lambda: self.target.traffic(Environment.PRODUCTION))
         self.retry(lambda: self.lease.enter(PHASES[step.kind], baseline=snapshot))
         state = begin_step(self.plan, step, snapshot, paired=self.paired, tried=self.tried, split=split)
-        asked = self.own.begin() if self.own else ()
+        asked = self.own.begin() if self.own else ((), {})
         if self.looks:
             self.looks.begin(
-                state, self.candidate, self.image.digest, asked, overridden=self.overridden, first=not self.control
+                state, self.candidate, self.image.digest, *asked, overridden=self.overridden, first=not self.control
             )
         action, judgement, state = self._poll_until_decided(state)
         self.last, self.paired = state, state.paired

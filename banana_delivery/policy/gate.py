@@ -21,6 +21,7 @@ from banana_delivery.policy.asset_records import (
     ShiftStep,
     Verdict,
 )
+from banana_delivery.policy.hindsight.would_have import TRY
 from banana_delivery.policy.model import Model, Outcome
 from banana_delivery.policy.outcomes import decisive, is_redeploy, is_revoked
 from banana_delivery.policy.rollout.decision import ActionKind
@@ -322,7 +323,7 @@ def ab_verdict(step: ShiftStep | None, quality: QualityRecord, block: GateDecisi
         decision, reason = step.observed.what, step.observed.reason
     if decision == ActionKind.ROLL_BACK:
         return Verdict.FAIL, reason
-    if decision in {ActionKind.PARK, ActionKind.STAND_BACK}:
+    if decision in {ActionKind.PARK, ActionKind.STAND_BACK, TRY}:
         return Verdict.INCONCLUSIVE, reason
     if quality.verdict is Verdict.INCONCLUSIVE:
         return Verdict.INCONCLUSIVE, quality.reason

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from banana_delivery.policy.hindsight.looks import (
     steps_in,
 )
 from banana_delivery.policy.model import Colour, TrafficSnapshot
-from banana_delivery.policy.own_metrics.metric import OwnMetric
+from banana_delivery.policy.own_metrics.metric import OwnMetric, Usual
 from banana_delivery.policy.rollout.analysis import StepState
 from banana_delivery.policy.rollout.decision import Action, StepVerdict
 from banana_delivery.quoting import in_path
@@ -66,6 +66,7 @@ class LookBook:
         candidate: Colour,
         digest: str,
         metrics: tuple[OwnMetric, ...],
+        usual: Mapping[str, Usual],
         *,
         overridden: bool,
         first: bool,
@@ -77,6 +78,7 @@ class LookBook:
             candidate: the colour that is judged.
             digest: what is meant to run there.
             metrics: the team's own.
+            usual: how the active release stood by each in the steps before, by name.
             overridden: whether a person wants it out whatever production does.
             first: whether nothing serves yet.
         """
@@ -92,6 +94,7 @@ class LookBook:
             tried=state.tried,
             split=state.split,
             metrics=metrics,
+            usual=usual,
         )
         self._add(line_of(header))
 

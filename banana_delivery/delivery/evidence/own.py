@@ -50,15 +50,15 @@ class OwnMetrics:
     _questions: Questions = field(default_factory=Questions)
     _alone: bool = True
 
-    def begin(self) -> tuple[OwnMetric, ...]:
+    def begin(self) -> tuple[tuple[OwnMetric, ...], dict[str, Usual]]:
         """A step begins, or the same one anew after a trial: what was measured before says nothing about it.
 
         Returns:
-            What is asked for in it.
+            What is asked for in it, and how the active release stood by that until now.
         """
         self.usual = self.known_usual()
         self.states, self.latest, self._questions = {}, {}, Questions()
-        return self.metrics
+        return self.metrics, self.usual
 
     def known_usual(self) -> dict[str, Usual]:
         """How the active release stood by each metric until now, by name."""

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import from_json, to_json
 
 from banana_delivery.policy.model import Colour, Counters, Model, StoredModel, StoredRecord, TrafficSnapshot
-from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric
+from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric, Usual
 from banana_delivery.policy.rollout.comparison import NOT_COMPARED, Paired
 from banana_delivery.policy.rollout.decision import Action, StepVerdict
 from banana_delivery.policy.rollout.plan import Step
@@ -36,6 +36,7 @@ class StepHeader(StoredRecord):
         tried: what trials had found until then.
         split: how users were meant to be shared out; None if nobody knew.
         metrics: the team's own that are asked for.
+        usual: how the active release stood by each of them in the steps before, by name.
     """
 
     step: Step
@@ -48,6 +49,7 @@ class StepHeader(StoredRecord):
     tried: Tried = NOTHING_TRIED
     split: Split | None = None
     metrics: tuple[OwnMetric, ...] = ()
+    usual: dict[str, Usual] = Field(default_factory=dict)
 
 
 class StepLook(StoredModel):

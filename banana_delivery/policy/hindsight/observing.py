@@ -6,12 +6,13 @@ that nobody says what answers.
 
 from __future__ import annotations
 
-from banana_delivery.policy.hindsight.would_have import WouldHave
+from banana_delivery.policy.hindsight.would_have import TRY, WouldHave
 from banana_delivery.policy.model import Colour
 from banana_delivery.policy.rollout import reasons
 from banana_delivery.policy.rollout.analysis import MAX_SILENT_POLLS, StepState
 from banana_delivery.policy.rollout.decision import Action, ActionKind, StepAssessment, StepVerdict, next_action
 from banana_delivery.policy.rollout.plan import Plan, Step, StepKind
+from banana_delivery.policy.rollout.trial.judge import needs_trial
 
 NAMES = {StepKind.AB: "the A/B", StepKind.SHIFT: "the shift", StepKind.WATCH: "the watch"}
 ENDS = {ActionKind.ROLL_BACK, ActionKind.PARK, ActionKind.STAND_BACK}
@@ -49,8 +50,12 @@ def let_go_on(
     """
     if action.kind not in ENDS or _must_act(state, judgement, candidate):
         return action, None
+    is_tried = action.kind is ActionKind.PARK and needs_trial(judgement)
     would = WouldHave(
-        what=action.kind.value, where=place_of(state.step), seconds=round(state.whole_seconds, 1), reason=action.reason
+        what=TRY if is_tried else action.kind.value,
+        where=place_of(state.step),
+        seconds=round(state.whole_seconds, 1),
+        reason=action.reason,
     )
     lasts = max(state.step.ceiling_seconds, state.step.minimum_seconds)
     known = candidate in state.seen.digests

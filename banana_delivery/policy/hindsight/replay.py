@@ -12,6 +12,7 @@ from banana_delivery.policy.model import Colour, Model, TrafficSource
 from banana_delivery.policy.own_metrics.joining import joined
 from banana_delivery.policy.own_metrics.judging import (
     MetricState,
+    begun,
     begun_anew,
     is_judged,
     judged,
@@ -19,7 +20,7 @@ from banana_delivery.policy.own_metrics.judging import (
     plan_beside,
     threshold,
 )
-from banana_delivery.policy.own_metrics.metric import OwnMetric
+from banana_delivery.policy.own_metrics.metric import UNKNOWN, OwnMetric
 from banana_delivery.policy.rollout.analysis import StepState, begin_step
 from banana_delivery.policy.rollout.counters import tally
 from banana_delivery.policy.rollout.decision import ActionKind, StepAssessment, StepVerdict, around_pause, assess_step
@@ -256,7 +257,7 @@ class _Own:
 
     def __init__(self, under: _Replaying, kept: KeptStep) -> None:
         called = {_question(metric): metric.name for metric in kept.header.metrics}
-        self._under, self._first = under, kept.header.first
+        self._under, self._first, self._usual = under, kept.header.first, kept.header.usual
         self._asked = [(metric, called[_question(metric)]) for metric in under.metrics if _question(metric) in called]
         self._states: dict[str, MetricState] = {}  # By the policy's own names: two of it may ask the same.
 
@@ -266,7 +267,7 @@ class _Own:
         for metric, name in self._asked:
             if not is_judged(metric, state.step, first=self._first):
                 continue
-            before = self._states.get(metric.name, MetricState())
+            before = self._states.get(metric.name) or begun(state.step, self._usual.get(name, UNKNOWN))
             if before.since != state.before_seconds:
                 before = self._states[metric.name] = begun_anew(before, state.before_seconds)
             if name in own:

@@ -7,9 +7,12 @@ from enum import StrEnum
 
 from banana_delivery.policy.model import StoredModel
 
+TRY = "try"
+"""What ends a step only for now."""
 DEEDS = {
     "roll_back": "sent its users back",
     "park": "parked it",
+    TRY: "sent its users back and tried it",
     "stand_back": "ended with an error",
     "reject": "rejected it",
     "wait": "waited",

@@ -3,8 +3,12 @@ from __future__ import annotations
 import pytest
 
 from banana_delivery.policy.asset_records import AbVerdict, AttemptRecord, DecisionKind, ManualDecision, Verdict
-from banana_delivery.policy.gate import Approvers, GateDecision, GateStatus, counts, evaluate_gate
+from banana_delivery.policy.gate import Approvers, GateDecision, GateStatus, ab_verdict, counts, evaluate_gate
+from banana_delivery.policy.hindsight.would_have import TRY, WouldHave
 from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.rollout.decision import ActionKind
+from banana_delivery.policy.rollout.plan import StepKind
+from tests.unit.reports.scenes import quality, step
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
@@ -188,3 +192,21 @@ def test_a_decision_counts_for_its_image_until_a_later_report_or_until_it_is_spe
     one: ManualDecision, standing: bool
 ) -> None:
     assert counts(one, DIGEST, [RELEASED, REVOKED], [verdict(Verdict.INCONCLUSIVE)]) is standing
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (ActionKind.ROLL_BACK, Verdict.FAIL),
+        (ActionKind.PARK, Verdict.INCONCLUSIVE),
+        (ActionKind.STAND_BACK, Verdict.INCONCLUSIVE),
+        (TRY, Verdict.INCONCLUSIVE),
+        ("wait", Verdict.PASS),
+    ],
+)
+def test_a_report_by_a_policy_that_only_observes_says_what_the_users_met(what: str, said: Verdict) -> None:
+    would = WouldHave(what=what, where="the A/B", reason="So it was.")
+    went_on = step(10, 30.0, ActionKind.SET_WEIGHT, kind=StepKind.AB).replace(observed=would)
+    found, reason = ab_verdict(went_on, quality(3.0), None)
+    assert found is said
+    assert (reason == would.reason) is (said is not Verdict.PASS)

@@ -15,7 +15,7 @@ from tests.unit.policy.rollout.scene import DIGEST, GREEN, USER, Scene
 
 def step(home: Path, looks: int, run: str = "run-1") -> None:
     scene, book = Scene(), look_book(home, run)
-    book.begin(scene.state, GREEN, DIGEST, (), overridden=False, first=False)
+    book.begin(scene.state, GREEN, DIGEST, (), {}, overridden=False, first=False)
     for number in range(looks):
         scene.serve(GREEN, USER, 10)
         scene.look()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from banana_delivery.policy.hindsight.looks import KeptStep, Own, StepHeader, StepLook, end_of, look_since
-from banana_delivery.policy.own_metrics.metric import OwnMetric
+from banana_delivery.policy.own_metrics.metric import OwnMetric, Usual
 from banana_delivery.policy.rollout.decision import Action, ActionKind
 from banana_delivery.policy.rollout.plan import Step
 from tests.unit.policy.rollout.scene import DIGEST, GREEN, QUICK, SHIFT_20, Scene
@@ -18,6 +18,8 @@ def recorded(
     looks: int = 200,
     metrics: tuple[OwnMetric, ...] = (),
     own: Mapping[int, Own] | None = None,
+    usual: Mapping[str, Usual] | None = None,
+    first: bool = False,
 ) -> KeptStep:
     """A step under ``QUICK`` that ends as that says, or after so many looks by a person's word.
 
@@ -27,9 +29,19 @@ def recorded(
         looks: how many at most.
         metrics: the team's.
         own: what these were answered with, by look.
+        usual: how the active release stood by these before.
+        first: whether nothing serves yet.
     """
-    scene = Scene(step)
-    header = StepHeader(step=step, candidate=GREEN, digest=DIGEST, snapshot=scene.state.seen, metrics=metrics)
+    scene = Scene(step, first=first)
+    header = StepHeader(
+        step=step,
+        candidate=GREEN,
+        digest=DIGEST,
+        snapshot=scene.state.seen,
+        metrics=metrics,
+        usual=usual or {},
+        first=first,
+    )
     kept: list[StepLook] = []
     action = Action(kind=ActionKind.WAIT, weight=0, reason="")
     while action.kind is ActionKind.WAIT and len(kept) < looks:

@@ -109,3 +109,17 @@ def test_the_summary_names_what_would_have_ended_it_first() -> None:
     assert summary([waits, back, back]) == (
         "The policy only observes; it would have sent its users back at the watch after 3 s: It fails (and 1 more)."
     )
+
+
+@pytest.mark.parametrize(("bad", "what"), [(8, "try"), (0, None)])
+def test_a_share_over_a_limit_would_have_been_tried_and_not_parked(bad: int, what: str | None) -> None:
+    scene = Scene()
+    scene.serve(GREEN, USER, 60, failed=bad)
+    woulds = []
+    for _ in range(80):
+        scene.serve(GREEN, PROBE, 15)
+        scene.serve(BLUE, PROBE, 5)
+        woulds.append(observed(scene)[1])
+    assert {one.what for one in woulds if one} == ({what} if what else set())
+    if would := woulds[-1]:
+        assert would.sentence.startswith("have sent its users back and tried it at the shift with 20 % of the users")

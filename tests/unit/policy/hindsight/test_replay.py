@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from pydantic_core import from_json, to_json
 
 from banana_delivery.policy.hindsight.looks import StepHeader, line_of, steps_in
 from banana_delivery.policy.hindsight.replay import Ended, replay
-from banana_delivery.policy.own_metrics.metric import Measurement
+from banana_delivery.policy.own_metrics.metric import Measurement, Usual
 from banana_delivery.policy.rollout.decision import ActionKind
 from banana_delivery.policy.rollout.plan import ab_step
 from tests.unit.policy.hindsight.kept import recorded
 from tests.unit.policy.own_metrics.metrics import VALUE, metric
-from tests.unit.policy.rollout.scene import BLUE, GREEN, QUICK, SHIFT_20, USER, WATCH, Scene
+from tests.unit.policy.rollout.scene import BLUE, GREEN, PROBE, QUICK, SHIFT_20, SHIFT_100, USER, WATCH, Scene
 
 LAX, STRICT = QUICK.replace(latency_share=0.6), QUICK.replace(error_threshold=0.001)
 
@@ -137,3 +138,45 @@ def test_half_a_step_is_what_is_there() -> None:
     header: StepHeader = BAD.header
     [kept] = steps_in([line_of(header), line_of(BAD.looks[0])])
     assert (kept.end, len(kept.looks)) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("usual", "ended"), [({"old": Usual(value=1.0)}, Ended.UNKNOWN), ({}, Ended.TURNED_BACK)], ids=["so before", "new"]
+)
+def test_what_was_so_before_excuses_the_candidate_in_hindsight_too(usual: dict[str, Usual], ended: Ended) -> None:
+    """At 100 % nobody else can tell; the step had been left to a person, who ended it."""
+    one = metric(VALUE)
+    answers = {look: {"old": (Measurement(value=1.0), None)} for look in range(30)}
+    kept = recorded(
+        serving(),  # type: ignore[arg-type]
+        WATCH,
+        looks=8,
+        metrics=(one.replace(name="old"),),
+        own=answers,
+        usual=usual,
+    )
+    assert replay(QUICK, (one,), [kept]).replayed.ended is ended
+
+
+def test_a_share_over_a_limit_ends_a_first_release_in_hindsight_as_it_did() -> None:
+    def few(scene: Scene) -> None:
+        scene.serve(GREEN, PROBE, 15)
+        if not scene.judgements:
+            scene.serve(GREEN, USER, 60, failed=8)
+
+    for first, ended in ((True, Ended.WENT_ON), (False, Ended.PARKED)):
+        kept = recorded(few, SHIFT_100, first=first)
+        assert kept.end is not None
+        found = replay(QUICK, (), [kept])
+        assert found.recorded.ended is ended
+        # Where an active release serves, a trial follows; this one was recorded without.
+        assert found.replayed.ended is (Ended.WENT_ON if first else Ended.TURNED_BACK)
+
+
+def test_what_earlier_versions_kept_is_read() -> None:
+    line = line_of(GOOD.header)
+    older = from_json(line)
+    del older[1]["usual"]
+    older[1]["schema"] = 4
+    [kept] = steps_in([to_json(older)])
+    assert kept.header == GOOD.header
