@@ -93,7 +93,7 @@ class Questions:
             counted: when the question was asked whose answer counted last: another process may have asked it.
         """
         before = self._latest.get(metric.name)
-        asked = [one for one in (counted, before and before.seconds) if one is not None]
+        asked = [one for one in (counted, before.seconds if before else None) if one is not None]
         if (before and before.is_open) or any(seconds < one + metric.interval_seconds for one in asked):
             return
         self._latest[metric.name] = Question(source, metric, of, seconds)

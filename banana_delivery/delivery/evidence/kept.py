@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,7 +66,7 @@ class LookBook:
         candidate: Colour,
         digest: str,
         metrics: tuple[OwnMetric, ...],
-        usual: Mapping[str, Usual],
+        usual: dict[str, Usual],
         *,
         overridden: bool,
         first: bool,

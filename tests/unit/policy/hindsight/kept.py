@@ -18,7 +18,7 @@ def recorded(
     looks: int = 200,
     metrics: tuple[OwnMetric, ...] = (),
     own: Mapping[int, Own] | None = None,
-    usual: Mapping[str, Usual] | None = None,
+    usual: dict[str, Usual] | None = None,
     first: bool = False,
 ) -> KeptStep:
     """A step under ``QUICK`` that ends as that says, or after so many looks by a person's word.

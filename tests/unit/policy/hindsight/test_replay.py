@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic_core import from_json, to_json
 
-from banana_delivery.policy.hindsight.looks import StepHeader, line_of, steps_in
+from banana_delivery.policy.hindsight.looks import Own, StepHeader, line_of, steps_in
 from banana_delivery.policy.hindsight.replay import Ended, replay
 from banana_delivery.policy.own_metrics.metric import Measurement, Usual
 from banana_delivery.policy.rollout.decision import ActionKind
@@ -146,7 +146,7 @@ def test_half_a_step_is_what_is_there() -> None:
 def test_what_was_so_before_excuses_the_candidate_in_hindsight_too(usual: dict[str, Usual], ended: Ended) -> None:
     """At 100 % nobody else can tell; the step had been left to a person, who ended it."""
     one = metric(VALUE)
-    answers = {look: {"old": (Measurement(value=1.0), None)} for look in range(30)}
+    answers: dict[int, Own] = {look: {"old": (Measurement(value=1.0), None)} for look in range(30)}
     kept = recorded(
         serving(),  # type: ignore[arg-type]
         WATCH,
