@@ -1,7 +1,7 @@
 # The front door. Every target builds what it needs first; nothing but git, make and python3 >= 3.11 must be there.
 # A target that people type says what it does behind `##`, which is what `make` shows.
 .PHONY: help demo up down wheel docs check format test test-integration test-e2e test-long chaos test-docker test-cluster test-gpu \
-        test-keyless test-cluster-dagster test-upgrade demo-cluster lock audit bench-image bench-serving bench-prediction-log bench-scale bench-signing simulate clean
+        test-keyless test-cluster-dagster test-cluster-dagster-short test-upgrade demo-cluster lock audit bench-image bench-serving bench-prediction-log bench-scale bench-signing simulate clean
 
 SHELL := /bin/sh
 PYTHON ?= python3
