@@ -194,5 +194,5 @@ def simulated_system(code: Path) -> Iterator[None]:
         undo.enter_context(mock.patch.dict(NAMED, {PLAN.name: NAMED[PLAN.name].replace(plan=PLAN)}))
         undo.enter_context(mock.patch.object(image_build, "SERVING_CODE", code))
         undo.enter_context(mock.patch.object(bundle, "SERVING_LOCK", code / "lock.txt"))
-        undo.enter_context(mock.patch.object(image_build, "git_revision", lambda: "simulated"))
+        undo.enter_context(mock.patch.object(image_build, "git_revision", lambda length=12: "simulated"))
         yield
