@@ -206,7 +206,9 @@ def _gate(decision: GateDecision) -> Json:
     return {"passage": decision.status.value, "basis": decision.basis, "reason": decision.reason}
 
 
-NOT_YET = {"steps", "schema_number", "revokes", "policy", "asked_at", "observed", "precision", "precision_reason"}
+NOT_YET = {
+    *("steps", "schema_number", "revokes", "policy", "asked_at", "observed", "frozen", "precision", "precision_reason"),
+}
 
 
 def _attempt(attempt: AttemptRecord) -> Json:
@@ -214,6 +216,7 @@ def _attempt(attempt: AttemptRecord) -> Json:
     assert not attempt.revokes, "that version did not know whose release a rollback takes out"
     assert attempt.asked_at is None, "nor when somebody asked for it"
     assert not attempt.observed, "and its policies acted"
+    assert not attempt.frozen, "and did not tell what a freeze keeps out"
     assert not attempt.precision + attempt.precision_reason, "and all of it computed in f32"
     whole = attempt.model_dump(mode="json", exclude=NOT_YET)
     return {**whole, "steps": [[step.metrics.weight, step.decision] for step in attempt.steps]}

@@ -130,7 +130,8 @@ def test_a_proxy_that_knows_no_mlflow_never_makes_a_version_unknown(
     pipeline: MlflowWorld, proxy: FaultProxy, through: MlflowRegistry, tmp_path: Path, fault: Fault
 ) -> None:
     version = pipeline.publish(CONTENT)
-    proxy.fail(lambda path: "model-versions/get" in path or "registered-models/get" in path, fault)
+    asked = ("model-versions/get", "registered-models/get", "registered-models/search")
+    proxy.fail(lambda path: any(one in path for one in asked), fault)
     mark = RegistryMark(outcome=Outcome.ERROR, reason="x")
     for ask in (
         through.staged,
