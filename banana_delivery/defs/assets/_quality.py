@@ -16,6 +16,10 @@ from banana_delivery.policy.quality.stages.looks import Look, looks
 from banana_delivery.targets.base import ReleaseTarget
 
 
+class _TooFewError(EvaluationError):
+    """The images of an early look show nothing by which two models could be compared; more of them may."""
+
+
 def _classes_of(run: DeliveryRun, version: str) -> tuple[str, ...]:
     """What a version knows by the record of its export; empty if there is none."""
     artifact = run.audit_log.latest(ArtifactRecord, "model_artifact", version)
@@ -38,10 +42,12 @@ def measure_quality(
     live = target.record(Environment.PRODUCTION).live
     images = evaluator.image_count()
     plan = looks(images, run.policy.quality.stages) if live else (Look(images, images),)
-    for number, look in enumerate(plan):
-        # What a later look has of the earlier ones was asked for just now.
-        asked = fresh if not number and not run.redeploying else None
-        record, keep = _measured(run, target, evaluator, ref, asked, live, look if images else None)
+    for look in plan:
+        asked = None if run.redeploying else fresh
+        try:
+            record, keep = _measured(run, target, evaluator, ref, asked, live, look if images else None)
+        except _TooFewError:
+            continue
         if look.is_last or _is_decided(record):
             break
         run.say(f"{look.images:,} of {look.of:,} labelled images do not decide; asking about more. {record.reason}")
@@ -53,9 +59,7 @@ def measure_quality(
 def _is_decided(record: QualityRecord) -> bool:
     """Whether no more images are asked about; one below the minimum may be above it on more of them."""
     comparison = record.comparison
-    if comparison is None or comparison.verdict is QualityVerdict.INCONCLUSIVE:
-        return False
-    return record.absolute.passed or comparison.verdict is QualityVerdict.WORSE
+    return comparison is not None and comparison.verdict is QualityVerdict.WORSE
 
 
 def _measured(
@@ -88,7 +92,7 @@ def _measured(
     override = run.override(ref)
     common = _classes_of(run, live.version) if live else ()
     if production and (why := cannot_be_compared(candidate, common)):
-        raise EvaluationError(why)
+        raise _TooFewError(why) if look and not look.is_last else EvaluationError(why)
     record = assess_quality(
         candidate,
         production.matches if production else None,

@@ -183,17 +183,12 @@ def together(gates: Sequence[QualityGate]) -> QualityVerdict:
 
 
 def decided(gates: Sequence[QualityGate], look: Look) -> QualityVerdict:
-    """What a look says: before the last one, nothing unless each gate is shown to hold, or one to be failed.
+    """What a look says: before the last one, that a gate is failed, or nothing.
 
-    A rare class that collapses shows on many images alone; so few that decide mAP50 let nobody pass by themselves.
+    Nobody passes by a few images: a class that none of them shows has no gate yet, and may have collapsed.
     """
     verdict = together(gates)
-    if look.is_last or verdict is not QualityVerdict.NOT_WORSE:
-        return verdict
-    bounds = (gate.loss + look.standard_errors * gate.error for gate in gates if not gate.decides)
-    asked = (gate.asked for gate in gates if not gate.decides)
-    shown = all(bound <= margin for bound, margin in zip(bounds, asked, strict=True))
-    return verdict if shown else QualityVerdict.INCONCLUSIVE
+    return QualityVerdict.INCONCLUSIVE if verdict is QualityVerdict.NOT_WORSE and not look.is_last else verdict
 
 
 def tolerable(loss: float, error: float, missable: float, margin: float, times: float) -> bool:

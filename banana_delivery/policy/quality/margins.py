@@ -38,8 +38,8 @@ class QualityMargins(Model):
         small_side: pixels, once the longer side of the image is 640.
         least_images: with fewer nothing is shown to hold.
         family_error: how often equal models may be turned back by the gates that watch for losses, all together.
-        stages: after so many labelled images it is looked whether they decide; all of them are asked about only if
-            they do not. One of more than half of the images is left out.
+        stages: after so many labelled images it is looked whether a gate is failed; all of them are asked about only if
+            not. One of more than half of the images is left out.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)

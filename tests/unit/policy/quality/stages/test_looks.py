@@ -94,13 +94,8 @@ def test_the_first_stage_lets_nobody_pass_whom_only_the_policys_patience_lets_pa
     assert early(candidate, production) is QualityVerdict.INCONCLUSIVE
 
 
-def test_the_first_stage_lets_pass_what_every_gate_shows(production: Matches) -> None:
+def test_the_first_stage_lets_nobody_pass_whatever_every_gate_shows(production: Matches) -> None:
+    """A class that none of its images shows has no gate there."""
     wide = dict.fromkeys(("map50", "recall", "map50_95", "class_ap50", "class_recall", "flips", "displacement"), 0.5)
     false_boxes = {"false_boxes": 2.0, "class_false_boxes": 5.0}
-    assert early(sibling(600), production, **wide, **false_boxes) is QualityVerdict.NOT_WORSE
-
-
-def test_a_gate_that_only_watches_keeps_the_first_stage_from_passing(production: Matches) -> None:
-    wide = dict.fromkeys(("map50", "recall", "map50_95", "class_ap50", "flips", "displacement"), 0.5)
-    few = {"false_boxes": 2.0, "class_false_boxes": 5.0, "class_recall": 0.001}
-    assert early(sibling(600), production, **wide, **few) is QualityVerdict.INCONCLUSIVE
+    assert early(sibling(600), production, **wide, **false_boxes) is QualityVerdict.INCONCLUSIVE
