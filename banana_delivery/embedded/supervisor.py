@@ -61,6 +61,8 @@ BASIC = (
 )
 """What every program may know: where things are and how people write. No secret stands there."""
 _ONLY = Path(__file__).with_name("only.py")
+_ENDED = frozenset({"STOPPED", "FATAL"})
+"""States of which supervisord starts nothing by itself."""
 MEANT_TO_RUN = frozenset({"STARTING", "RUNNING", "BACKOFF", "EXITED", "FATAL"})
 """States of a process that nobody stopped, whether it succeeds or not; a hand that stops it makes it STOPPED."""
 
@@ -282,10 +284,23 @@ class Supervisor:
 
         As they wait for what they launched before they end, they are not asked to.
         """
-        for process in self.processes().values():
-            if process.name in names and process.pid:
-                with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)
+        killed = {one.name: one.pid for one in self.processes().values() if one.name in names and one.pid}
+        for pid in killed.values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+        def still_to_come() -> list[str]:
+            """Those that supervisord has not begun anew: asked to stop in between, it would begin them all the same."""
+            seen = self.processes()
+            running = {name: seen[name].pid for name in killed if name in seen and seen[name].state not in _ENDED}
+            return [name for name, pid in running.items() if pid in {0, killed[name]}]
+
+        wait_until(
+            still_to_come,
+            STOP_SECONDS,
+            lambda late: TargetError(f"{', '.join(late)} did not start again; see {self._paths.logs}."),
+            done=not_,
+        )
 
     def _stopping(self, name: str) -> bool:
         process = self.processes().get(name)
