@@ -1,10 +1,11 @@
 """After how many labelled images a comparison is looked at, and how often each look may be wrong.
 
-Who looks several times and stops at the first that decides is wrong more often than one look says. So the looks share
-what one may get wrong: whatever is spent early the last one lacks. By Bonferroni's inequality the sum bounds all of
-them together, however much they depend on each other, which they do: a later look has the images of the earlier ones.
-That is the alpha spending of K. K. G. Lan and D. L. DeMets, "Discrete sequential boundaries for clinical trials",
-Biometrika 70 (1983), 659-663, without the gain of their joint distribution, of which nobody knows enough here.
+Who looks several times and turns back by the first that is failed is wrong more often than one look says; by a part of
+the images nobody passes. So the looks share what one may get wrong: whatever is spent early the last one lacks. By
+Bonferroni's inequality the sum bounds all of them together, however much they depend on each other, which they do: a
+later look has the images of the earlier ones. That is the alpha spending of K. K. G. Lan and D. L. DeMets, "Discrete
+sequential boundaries for clinical trials", Biometrika 70 (1983), 659-663, without the gain of their joint distribution,
+of which nobody knows enough here.
 """
 
 from __future__ import annotations
