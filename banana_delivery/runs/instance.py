@@ -17,10 +17,12 @@ import dagster as dg
 import yaml
 from dagster._core.instance.config import PoolGranularity
 from dagster._core.scheduler.instigation import InstigatorType, SensorInstigatorData
+from sqlalchemy.exc import OperationalError
 
 from banana_delivery.errors import DagsterError
 from banana_delivery.policy import commands
 from banana_delivery.settings import Settings, load_settings
+from banana_delivery.waiting import retry
 
 LOG = logging.getLogger(__name__)
 POOL_LIMIT = 1
@@ -33,6 +35,8 @@ CONFIGURATION = "dagster.yaml"
 """In the folder of an instance."""
 DATABASE = Path("history") / "runs" / "index.db"
 """There as well, unless its configuration says that it is elsewhere."""
+LOCKED_SECONDS = 20.0
+"""How long a locked database is asked again: the disk may be slow for the process that writes to it."""
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -50,8 +54,12 @@ def another_home(settings: Settings) -> str:
 
 
 @contextmanager
-def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+def open_instance(settings: Settings, patience: float = LOCKED_SECONDS) -> Iterator[dg.DagsterInstance]:
     """The instance, opened for the block.
+
+    Args:
+        settings: of the home that it is in.
+        patience: seconds for which its database may be locked by another process.
 
     Raises:
         DagsterError: if there is none, or it cannot be opened.
@@ -63,7 +71,14 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         raise DagsterError(f"There is no Dagster instance in {home} yet; start the stack: {commands.up()}")
     with ExitStack() as stack:
         try:
-            instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
+            instance = stack.enter_context(
+                retry(
+                    lambda: dg.DagsterInstance.from_config(str(home)),
+                    patience,
+                    on=(OperationalError,),
+                    meanwhile=_unless_locked,
+                )
+            )
         except Exception as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DagsterError(f"Dagster's instance in {home} cannot be opened: {first}") from error
@@ -80,11 +95,16 @@ def open_instance_if_it_answers(settings: Settings) -> Iterator[dg.DagsterInstan
     with ExitStack() as stack:
         try:
             _refuse_without_database(dagster_home(settings))
-            instance = stack.enter_context(open_instance(settings))
+            instance = stack.enter_context(open_instance(settings, patience=0))
         except (DagsterError, OSError) as error:
             LOG.warning("%s", error)
             instance = None
         yield instance
+
+
+def _unless_locked(error: OperationalError) -> None:
+    if "database is locked" not in str(error.orig):
+        raise error
 
 
 def _refuse_without_database(home: Path) -> None:
