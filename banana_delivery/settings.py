@@ -29,6 +29,7 @@ POLICY_NAMES = ("standard", "seed", "demo")
 FILES_THAT_MAY_BE = (
     "evidence_key_file", "webhook_secret_file", "pages_key_file", "model_signing_public_key", "cosign_key",
     "cosign_public_key", "cosign_identity_token", "cosign_certificate_chain", "cosign_timestamp_chain",
+    "cosign_ct_keys",
 )  # fmt: skip
 
 

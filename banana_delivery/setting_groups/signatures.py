@@ -55,6 +55,11 @@ class SignatureSettings(BaseSettings):
     cosign_timestamp_chain: Path | None = Field(
         default=None, description="Certificates of the timestamp authority as PEM, its own first and its root last."
     )
+    cosign_ct_keys: Path | None = Field(
+        default=None,
+        description="Public keys of certificate transparency logs as PEM; only a certificate counts that one of them "
+        "has promised to publish. Empty: no promise is asked for.",
+    )
     cosign_certificate_identity: str = Field(
         default="",
         description="E-mail address or URI in the certificates; only what this identity signed is deployed. "

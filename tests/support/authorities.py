@@ -6,6 +6,7 @@ The real Fulcio's server and the real timestamp authority's are asked by ``tests
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import subprocess
 import threading
@@ -18,8 +19,14 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from typing_extensions import override
 
@@ -33,6 +40,7 @@ NAME = "https://kubernetes.io/namespaces/banana-delivery/serviceaccounts/banana-
 CERTIFICATES = "/api/v2/signingCert"
 STAMPS = "/api/v1/timestamp"
 _ISSUER_BEFORE, _ISSUER = ObjectIdentifier("1.3.6.1.4.1.57264.1.1"), ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
+_PROMISES = ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
 _YEARS = timedelta(days=3650)
 
 
@@ -126,6 +134,7 @@ class Answers:
         broken: what is answered instead, by path.
         passing: how many answers fail first.
         stamps: whose timestamps; None: the test's own authority.
+        log: who promises to publish certificates; None: nobody does.
     """
 
     name: str = NAME
@@ -139,6 +148,45 @@ class Answers:
     passing: int = 0
     stamps: Stamps | None = None
     old_issuer: bool = False
+    log: Log | None = None
+
+
+@dataclass
+class Log:
+    """A certificate transparency log that promises, and publishes nothing.
+
+    Attributes:
+        key: ECDSA's or RSA's.
+        about: what is promised to be published instead of the certificate, if not empty.
+    """
+
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = field(
+        default_factory=lambda: ec.generate_private_key(ec.SECP256R1())
+    )
+    about: bytes = b""
+
+    @property
+    def pem(self) -> str:
+        return self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+    def promise(self, entry: bytes, issuer: ec.EllipticCurvePublicKey) -> bytes:
+        """What stands in a certificate (RFC 6962, section 3.3), as an extension's value."""
+        digests = [
+            hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+            for key in (self.key.public_key(), issuer)
+        ]
+        moment = (1_790_000_000_123).to_bytes(8)
+        content = self.about or entry
+        signed = b"\0\0" + moment + b"\0\1" + digests[1] + len(content).to_bytes(3) + content + b"\0\0"
+        if isinstance(self.key, rsa.RSAPrivateKey):
+            kind, signature = b"\4\1", self.key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
+        else:
+            kind, signature = b"\4\3", self.key.sign(signed, ec.ECDSA(hashes.SHA256()))
+        one = b"\0" + digests[0] + moment + b"\0\0" + kind + len(signature).to_bytes(2) + signature
+        listed = len(one).to_bytes(2) + one
+        told = len(listed).to_bytes(2) + listed
+        length = bytes([len(told)]) if len(told) < 128 else b"\x82" + len(told).to_bytes(2)
+        return b"\x04" + length + told
 
 
 @dataclass
@@ -233,6 +281,10 @@ class Authorities:
             builder = builder.add_extension(
                 x509.UnrecognizedExtension(_ISSUER, b"\x0c" + length + text), critical=False
             )
+        if told.log:
+            entry = builder.sign(self.chain.key, hashes.SHA256()).tbs_certificate_bytes
+            promise = told.log.promise(entry, self.chain.key.public_key())
+            builder = builder.add_extension(x509.UnrecognizedExtension(_PROMISES, promise), critical=False)
         return builder.sign(self.chain.key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
     def answer(self, path: str, body: bytes) -> tuple[int, bytes]:

@@ -53,7 +53,8 @@ def _trust(settings: Settings, needed: dict[str, object], why: str) -> KeylessTr
     missing = [name for name, value in needed.items() if not value]
     if missing or chain is None or stamps is None:
         raise BadSettingsError(f"{why} set {', '.join(missing)} too: docs/images.md says what each is.")
-    return KeylessTrust.of(chain, stamps, Identity(*map(str, identity.values())) if all(identity.values()) else None)
+    named = Identity(*map(str, identity.values())) if all(identity.values()) else None
+    return KeylessTrust.of(chain, stamps, named, settings.cosign_ct_keys)
 
 
 def _identity(settings: Settings) -> dict[str, object]:

@@ -38,6 +38,7 @@ from tests.support.authorities import (
     STAMPS,
     Authorities,
     Chain,
+    Log,
     Stamps,
     authorities,
     served,
@@ -401,6 +402,22 @@ def test_a_key_and_an_identity_may_take_each_others_place(ours: Authorities, tmp
         refuse_unsigned(store, ref, asking_for(ours))
     ImageSigner(store, settings(ours)).sign(ref)
     refuse_unsigned(store, ref, asking_for(ours))
+
+
+def test_where_a_log_is_named_only_a_published_certificate_signs_or_counts(ours: Authorities, tmp_path: Path) -> None:
+    store, log = FakeImages(), Log()
+    ref = built(store, tmp_path)
+    (tmp_path / "logs.pem").write_text(log.pem)
+    demanding = asking_for(ours, cosign_ct_keys=tmp_path / "logs.pem")
+    ImageSigner(store, settings(ours)).sign(ref)
+
+    with pytest.raises(GateError, match="no log has promised to publish it"):
+        refuse_unsigned(store, ref, demanding)
+    with pytest.raises(ImageError, match="is not taken: no log has promised to publish it"):
+        ImageSigner(store, demanding).sign(ref)
+    ours.answers.log = log
+    ImageSigner(store, demanding).sign(ref)
+    refuse_unsigned(store, ref, demanding)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ class KeylessSigner:
         """
         certificate, above = self.retries.call(lambda: self.fulcio.certified(key), _quiet)
         start = certificate.certificate.not_valid_before_utc
-        why = certificate.counts_at(start, self.trust.roots)
+        why = self.trust.doubt_of(certificate, start)
         if not why and self.trust.identity not in (None, certificate.identity):
             why = f"it is for {certificate.identity}, and who signs here has to be {self.trust.names}"
         if why:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -16,6 +17,7 @@ from banana_delivery.images.supply_chain.keyless.certificates import (
     certificates,
 )
 from banana_delivery.images.supply_chain.keyless.timestamps import StampAuthorities
+from banana_delivery.images.supply_chain.keyless.transparency import Logs
 from banana_delivery.images.supply_chain.keys import Proof
 from banana_delivery.quoting import one_line
 
@@ -34,20 +36,23 @@ class KeylessTrust:
         roots: who may issue certificates, each of them.
         stamps: who may say when.
         identity: who has to have signed; None: not said yet, and nobody is believed.
+        logs: who has to have promised that everybody can see a certificate.
     """
 
     roots: Certificates
     stamps: StampAuthorities
     identity: Identity | None = None
+    logs: Logs = field(default_factory=Logs)
 
     @classmethod
-    def of(cls, chain: Path, stamps: Path, identity: Identity | None = None) -> KeylessTrust:
-        """The authorities in two files.
+    def of(cls, chain: Path, stamps: Path, identity: Identity | None = None, logs: Path | None = None) -> KeylessTrust:
+        """The authorities in their files.
 
         Raises:
             BadSettingsError: if one of them cannot be used.
         """
-        return cls(certificates(chain, CHAIN_SETTING), StampAuthorities.of(stamps), identity)
+        known = Logs.of(logs) if logs else Logs()
+        return cls(certificates(chain, CHAIN_SETTING), StampAuthorities.of(stamps), identity, known)
 
     def towards(self, identity: Identity) -> KeylessTrust:
         """The same authorities, about one identity."""
@@ -65,11 +70,15 @@ class KeylessTrust:
             return "another key than its certificate's signed it, or something else"
         except ValueError as error:
             return one_line(f"its certificate or timestamp does not count: {error}")
-        if why := certificate.counts_at(moment, self.roots):
+        if why := self.doubt_of(certificate, moment):
             return one_line(f"its certificate does not count: {why}")
         if certificate.identity != self.identity:
             return one_line(f"{certificate.identity} signed it")
         return ""
+
+    def doubt_of(self, certificate: SigningCertificate, moment: datetime) -> str:
+        """Why a certificate did not count at a moment, whoever it names; empty if it did."""
+        return certificate.counts_at(moment, self.roots) or self.logs.doubt(certificate.certificate, self.roots)
 
     @property
     def names(self) -> str:
