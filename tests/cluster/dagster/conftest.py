@@ -106,9 +106,10 @@ def installation(
         overlay = Overlay(pipeline_image, settings, home, {})
         names = _services(cluster, overlay.write(scratch / "services"))
         overlay = Overlay(pipeline_image, settings, home, names)
-        cluster.kubectl("apply", "-k", str(overlay.write(scratch / "overlay")))
+        folder = overlay.write(scratch / "overlay")
+        cluster.kubectl("apply", "-k", str(folder))
         with forwarded(cluster, port):
-            made = Installation(cluster, pages, mlflow_server, notices, server)
+            made = Installation(cluster, pages, mlflow_server, notices, server, overlay, folder)
             until(made.are_ready, "three Deployments ready", START_SECONDS)
             MEASURED.append(f"dagster: Deployments ready {time.monotonic() - began:.0f} s after they were applied")
             yield made

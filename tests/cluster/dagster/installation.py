@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,7 +24,7 @@ from banana_delivery.targets.kubernetes.api import Json
 from banana_delivery.targets.kubernetes.target import KubernetesTarget
 from tests.cluster.cluster import PRODUCTION, Cluster, until
 from tests.cluster.dagster.notices import Notices
-from tests.cluster.dagster.overlay import DEPLOYMENTS, NAMESPACE
+from tests.cluster.dagster.overlay import DEPLOYMENTS, NAMESPACE, Overlay
 from tests.integration.serving.postgres import Postgres
 
 MODEL = "better"
@@ -85,6 +86,8 @@ class Installation:
         mlflow: address of the registry of models.
         notices: who is told.
         database: where Dagster keeps what it knows.
+        overlay: what was applied.
+        folder: where that is written down.
         proven: a version that was compared and found good, and that production does not serve; empty if there is none.
     """
 
@@ -93,6 +96,8 @@ class Installation:
     mlflow: str
     notices: Notices
     database: Postgres
+    overlay: Overlay
+    folder: Path
 
     def __post_init__(self) -> None:
         self.client = DagsterClient(self.pages)

@@ -1,0 +1,22 @@
+"""What the Job of a new version does, ``python -m banana_delivery.runs.schema migrate``, and its pods wait for, ``wait``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from banana_delivery.errors import BananaDeliveryError
+from banana_delivery.runs.schema.migration import bring_forward, own_storage, wait_until_forward
+
+DOES = {"migrate": bring_forward, "wait": wait_until_forward}
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # Alembic says which dialect it speaks.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if len(sys.argv) != 2 or sys.argv[1] not in DOES:
+        sys.exit(f"Say one of these: {', '.join(DOES)}")
+    try:
+        DOES[sys.argv[1]](own_storage())
+    except BananaDeliveryError as error:
+        sys.exit(str(error))

@@ -1,0 +1,200 @@
+"""Dagster's PostgreSQL database, brought to the form that the installed version reads: once, whoever else tries it.
+
+A newer form is left alone. It is what a way back finds, and Dagster's steps add to what older versions read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from importlib import metadata
+
+import dagster as dg
+import sqlalchemy as sa
+import yaml
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from dagster._core.instance.ref import InstanceRef
+from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.run_storage import run_storage
+from dagster_postgres.utils import DagsterPostgresException, pg_alembic_config
+from sqlalchemy.engine import Connection
+
+from banana_delivery.errors import DagsterError, redacted
+from banana_delivery.quoting import one_line
+from banana_delivery.waiting import SYSTEM_CLOCK, Clock
+
+LOG = logging.getLogger(__name__)
+JOB = "dagster-migrate"
+"""As k8s/base/dagster/migrate.yaml calls it."""
+LOCK = int.from_bytes(b"banana")
+"""Ours among the numbers of a database's advisory locks."""
+TABLES = {"runs", "event_logs", "jobs"}
+"""One of each of Dagster's three storages, which are made one after the other."""
+LOOK_SECONDS = 2.0
+SAY_SECONDS = 60.0
+
+
+class Form(Enum):
+    """How a database stands to the installed version of Dagster."""
+
+    EMPTY = "has no tables yet"
+    OLDER = "is of an older form"
+    OURS = "is of this version's form"
+    NEWER = "is of a newer form"
+
+
+def form_of(tables: Collection[str], revision: str | None, ours: str, known: Collection[str]) -> Form:
+    """How a database stands to a version.
+
+    Args:
+        tables: that it has.
+        revision: as which it is stamped; None if it is not, as very old ones are not.
+        ours: the newest that the version knows.
+        known: every one that it knows.
+    """
+    if not set(tables) >= TABLES:
+        return Form.EMPTY
+    if revision == ours:
+        return Form.OURS
+    return Form.OLDER if revision is None or revision in known else Form.NEWER
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The database of an instance.
+
+    Attributes:
+        home: the instance's folder, with its ``dagster.yaml``.
+        postgres: opened so that it makes no tables.
+    """
+
+    home: str
+    postgres: DagsterPostgresStorage
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        url = sa.engine.make_url(self.postgres.postgres_url)
+        return f"Dagster's database {url.database} on {url.host}:{url.port or 5432}"
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """A connection, which commits each statement.
+
+        Raises:
+            DagsterError: if there is none, or something about it fails.
+        """
+        try:
+            with self.postgres.run_storage.connect() as connection:
+                yield connection
+        except (sa.exc.SQLAlchemyError, DagsterPostgresException) as error:
+            raise DagsterError(f"{self.name} cannot be asked: {_why(error)}") from error
+
+    def form(self) -> Form:
+        """How it stands to the installed version.
+
+        Raises:
+            DagsterError: if it cannot be asked.
+        """
+        scripts = ScriptDirectory.from_config(pg_alembic_config(run_storage.__file__))
+        with self.connected() as connection:
+            tables = sa.inspect(connection).get_table_names()
+            revision = MigrationContext.configure(connection).get_current_revision()
+        known = {step.revision for step in scripts.walk_revisions()}
+        return form_of(tables, revision, str(scripts.get_current_head()), known)
+
+
+def own_storage() -> Storage:
+    """That of the instance in DAGSTER_HOME.
+
+    Raises:
+        DagsterError: if there is none, or it is no PostgreSQL.
+    """
+    home = os.environ.get("DAGSTER_HOME", "")
+    try:
+        named = InstanceRef.from_dir(home).storage_data
+        if named is None or named.class_name != DagsterPostgresStorage.__name__:
+            raise DagsterError("it names no PostgreSQL as its storage")
+        told = {**(yaml.safe_load(named.config_yaml) or {}), "should_autocreate_tables": False}
+        opened = named._replace(config_yaml=yaml.safe_dump(told)).rehydrate(as_type=DagsterPostgresStorage)
+    except Exception as error:
+        raise DagsterError(f"The dagster.yaml in DAGSTER_HOME={home} does not do: {_why(error)}.") from error
+    return Storage(home, opened)
+
+
+def bring_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
+    """Make the tables, or bring them to this version's form, while nobody else does.
+
+    Every step looks for what it would add, so one that was cut short is done again from its beginning.
+
+    Raises:
+        DagsterError: if it cannot be done; what was running reads the database as before.
+    """
+    with _alone(storage, clock):
+        found = storage.form()
+        if found is Form.NEWER:
+            LOG.info("%s %s than Dagster %s knows; it is left as it is.", storage.name, found.value, _version())
+            return
+        try:
+            with dg.DagsterInstance.from_config(storage.home) as instance:
+                instance.upgrade()
+        except Exception as error:
+            raise DagsterError(
+                f"{storage.name} {found.value} and cannot be brought to that of Dagster {_version()}: {_why(error)}. "
+                "What runs is as it was. Mend this, then start the Job again: docs/kubernetes.md, \"Another version\"."
+            ) from error
+        LOG.info("%s %s, Dagster %s; it %s before.", storage.name, Form.OURS.value, _version(), found.value)
+
+
+def wait_until_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
+    """Return once the database is of this version's form or a newer one, and say meanwhile what is waited for."""
+    said, since = "", 0.0
+    while True:
+        try:
+            found = storage.form()
+            if found in {Form.OURS, Form.NEWER}:
+                return
+            why = (
+                f"{storage.name} {found.value}. Job {JOB} brings it to that of Dagster {_version()}, and this pod waits "
+                'for it. If it fails, or there is none: docs/kubernetes.md, "Another version".'
+            )
+        except DagsterError as error:
+            why = str(error)
+        if why != said or clock.monotonic() - since >= SAY_SECONDS:
+            LOG.info("%s", why)
+            said, since = why, clock.monotonic()
+        clock.sleep(LOOK_SECONDS)
+
+
+@contextmanager
+def _alone(storage: Storage, clock: Clock) -> Iterator[None]:
+    """For the block nobody else brings this database forward; waits for whoever does."""
+    with storage.connected() as connection:
+        # A transaction's lock, which a pool of connections between here and the server keeps as well.
+        connection.execution_options(isolation_level="READ COMMITTED")
+        # It ends with its holder's node, too, and not because nothing is said in it for the hour that steps may take.
+        for setting, value in (("tcp_keepalives_idle", 30), ("tcp_keepalives_interval", 10), ("tcp_keepalives_count", 3)):
+            connection.execute(sa.text(f"SET LOCAL {setting} = {value}"))
+        connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        taken = sa.text("SELECT pg_try_advisory_xact_lock(:lock)")
+        if not connection.execute(taken, {"lock": LOCK}).scalar():
+            LOG.info("%s is being brought forward by another pod, which is waited for.", storage.name)
+            while not connection.execute(taken, {"lock": LOCK}).scalar():
+                clock.sleep(LOOK_SECONDS)
+        yield
+
+
+def _version() -> str:
+    return metadata.version("dagster")
+
+
+def _why(error: BaseException) -> str:
+    """The first line of what was at the bottom of it, without a full stop."""
+    cause = error.__cause__ if isinstance(error, DagsterPostgresException) and error.__cause__ else error
+    first = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+    return redacted(one_line(first)).rstrip(".")

@@ -1,0 +1,154 @@
+"""Dagster's own steps on a real PostgreSQL: once for each version, whoever else tries, and as it was where they fail."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+import yaml
+from dagster._core.storage.sql import run_alembic_downgrade
+from dagster_postgres.run_storage import run_storage
+from dagster_postgres.utils import pg_alembic_config
+
+from banana_delivery.errors import DagsterError
+from banana_delivery.runs.schema.migration import JOB, Form, Storage, bring_forward, own_storage, wait_until_forward
+from tests.integration.serving.postgres import Postgres, postgres
+from tests.support.clock import HandClock
+
+STEP_BEFORE = "6b7fb194ff9c"
+"""Of Dagster's, behind which ``concurrency_limits`` has a column more."""
+ADDED = ("concurrency_limits", "using_default_limit")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    with postgres(tmp_path_factory.mktemp("postgres") / "server") as running:
+        yield running
+
+
+@pytest.fixture
+def storage(server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """An instance with a database of its own, which is empty."""
+    name = f"dagster_{secrets.token_hex(4)}"
+    _run(server.url, f"CREATE DATABASE {name}")
+    url = server.url.removesuffix("postgres") + name
+    instance = {
+        "storage": {"postgres": {"postgres_url": url.replace("postgresql:", "postgresql+psycopg2:")}},
+        "telemetry": {"enabled": False},
+    }
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(instance))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    return own_storage()
+
+
+def _run(url: str, statement: str) -> None:
+    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg2:"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(statement))
+    engine.dispose()
+
+
+def step_back(storage: Storage) -> None:
+    """As the version before left it."""
+    with storage.connected() as connection:
+        run_alembic_downgrade(pg_alembic_config(run_storage.__file__), connection, STEP_BEFORE)
+
+
+def has_column(storage: Storage) -> bool:
+    table, column = ADDED
+    with storage.connected() as connection:
+        return column in {one["name"] for one in sa.inspect(connection).get_columns(table)}
+
+
+def test_several_that_begin_at_once_make_the_tables_once_and_the_next_one_changes_nothing(storage: Storage) -> None:
+    assert storage.form() is Form.EMPTY
+    with ThreadPoolExecutor(3) as several:
+        for done in [several.submit(bring_forward, own_storage()) for _ in range(3)]:
+            done.result(timeout=60)
+    assert storage.form() is Form.OURS
+    bring_forward(storage)
+
+
+def test_pods_wait_for_what_brings_an_older_form_forward_and_say_so(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    bring_forward(storage)
+    step_back(storage)
+    assert (storage.form(), has_column(storage)) == (Form.OLDER, False)
+
+    class Clock(HandClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if len(self.slept) == 2:
+                bring_forward(storage)
+
+    clock = Clock()
+    with caplog.at_level(logging.INFO):
+        wait_until_forward(storage, clock)
+
+    assert len(clock.slept) == 2
+    assert (storage.form(), has_column(storage)) == (Form.OURS, True)
+    assert sum(f"Job {JOB}" in said for said in caplog.messages) == 1
+
+
+def test_a_step_that_was_cut_short_is_done_again(storage: Storage) -> None:
+    bring_forward(storage)
+    with storage.connected() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :to"), {"to": STEP_BEFORE})
+    assert (storage.form(), has_column(storage)) == (Form.OLDER, True)
+
+    bring_forward(storage)
+    assert storage.form() is Form.OURS
+
+
+def test_what_is_in_use_is_changed_within_its_time_or_not_at_all(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_forward(storage)
+    step_back(storage)
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=200ms")
+    with storage.connected() as used:
+        used.execute(sa.text("BEGIN"))
+        used.execute(sa.text(f"SELECT * FROM {ADDED[0]}"))
+        with pytest.raises(DagsterError, match="is of an older form .*lock timeout.*What runs is as it was"):
+            bring_forward(own_storage())
+        used.execute(sa.text("ROLLBACK"))
+    assert storage.form() is Form.OLDER
+
+    bring_forward(own_storage())
+    assert storage.form() is Form.OURS
+
+
+def test_a_newer_form_is_left_alone_and_waited_for_by_nobody(storage: Storage) -> None:
+    bring_forward(storage)
+    with storage.connected() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'of another time'"))
+
+    bring_forward(storage)
+    wait_until_forward(storage)
+    assert storage.form() is Form.NEWER
+
+
+def test_a_server_that_is_away_or_refuses_is_named_without_the_password(
+    server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"postgresql+psycopg2://nobody:secret-of-ours@127.0.0.1:{server.port}/missing"
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"storage": {"postgres": {"postgres_url": url}}}))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setattr("time.sleep", lambda _: None)
+
+    with pytest.raises(DagsterError, match=f"missing on 127.0.0.1:{server.port} cannot be asked") as refused:
+        bring_forward(own_storage())
+    assert "secret-of-ours" not in str(refused.value)
+
+
+def test_an_instance_of_another_kind_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with pytest.raises(DagsterError, match="names no PostgreSQL"):
+        own_storage()
