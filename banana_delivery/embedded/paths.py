@@ -30,6 +30,11 @@ class LocalPaths:
         return self.home / "logs"
 
     @property
+    def runs_log(self) -> Path:
+        """What runs print beside their steps, whose output Dagster keeps; they outlive the code server."""
+        return self.logs / "runs.log"
+
+    @property
     def supervisor_conf(self) -> Path:
         """The configuration of supervisord itself."""
         return self.home / "supervisor" / "supervisord.conf"

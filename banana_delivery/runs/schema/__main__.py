@@ -1,4 +1,4 @@
-"""What the Job of a new version does, ``python -m banana_delivery.runs.schema migrate``, and its pods wait for, ``wait``."""
+"""What a new version's Job does, ``python -m banana_delivery.runs.schema migrate``, and its pods do first: ``wait``."""
 
 from __future__ import annotations
 

@@ -35,6 +35,11 @@ LOCK = int.from_bytes(b"banana")
 """Ours among the numbers of a database's advisory locks."""
 TABLES = {"runs", "event_logs", "jobs"}
 """One of each of Dagster's three storages, which are made one after the other."""
+SETTINGS = (
+    *("tcp_keepalives_idle = 30", "tcp_keepalives_interval = 10", "tcp_keepalives_count = 3"),
+    "idle_in_transaction_session_timeout = 0",
+)
+"""Of the connection with the lock: it ends with its holder's node, and not while a step takes its hour."""
 LOOK_SECONDS = 2.0
 SAY_SECONDS = 60.0
 
@@ -118,13 +123,15 @@ def own_storage() -> Storage:
     home = os.environ.get("DAGSTER_HOME", "")
     try:
         named = InstanceRef.from_dir(home).storage_data
-        if named is None or named.class_name != DagsterPostgresStorage.__name__:
-            raise DagsterError("it names no PostgreSQL as its storage")
-        told = {**(yaml.safe_load(named.config_yaml) or {}), "should_autocreate_tables": False}
-        opened = named._replace(config_yaml=yaml.safe_dump(told)).rehydrate(as_type=DagsterPostgresStorage)
+        if named is not None and named.class_name == DagsterPostgresStorage.__name__:
+            told = {**(yaml.safe_load(named.config_yaml) or {}), "should_autocreate_tables": False}
+            opened = named._replace(config_yaml=yaml.safe_dump(told)).rehydrate(as_type=DagsterPostgresStorage)
+            return Storage(home, opened)
     except Exception as error:
-        raise DagsterError(f"The dagster.yaml in DAGSTER_HOME={home} does not do: {_why(error)}.") from error
-    return Storage(home, opened)
+        raise DagsterError(f"The dagster.yaml in DAGSTER_HOME={home} cannot be followed: {_why(error)}.") from error
+    raise DagsterError(
+        f"The dagster.yaml in DAGSTER_HOME={home} names no PostgreSQL; storage.postgres is where it does."
+    )
 
 
 def bring_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -146,7 +153,7 @@ def bring_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
         except Exception as error:
             raise DagsterError(
                 f"{storage.name} {found.value} and cannot be brought to that of Dagster {_version()}: {_why(error)}. "
-                "What runs is as it was. Mend this, then start the Job again: docs/kubernetes.md, \"Another version\"."
+                'What runs is as it was. Mend this, then start the Job again: docs/kubernetes.md, "Another version".'
             ) from error
         LOG.info("%s %s, Dagster %s; it %s before.", storage.name, Form.OURS.value, _version(), found.value)
 
@@ -160,8 +167,8 @@ def wait_until_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
             if found in {Form.OURS, Form.NEWER}:
                 return
             why = (
-                f"{storage.name} {found.value}. Job {JOB} brings it to that of Dagster {_version()}, and this pod waits "
-                'for it. If it fails, or there is none: docs/kubernetes.md, "Another version".'
+                f"{storage.name} {found.value}. Job {JOB} brings it to that of Dagster {_version()}, and this pod "
+                'waits for it. If it fails, or there is none: docs/kubernetes.md, "Another version".'
             )
         except DagsterError as error:
             why = str(error)
@@ -177,10 +184,8 @@ def _alone(storage: Storage, clock: Clock) -> Iterator[None]:
     with storage.connected() as connection:
         # A transaction's lock, which a pool of connections between here and the server keeps as well.
         connection.execution_options(isolation_level="READ COMMITTED")
-        # It ends with its holder's node, too, and not because nothing is said in it for the hour that steps may take.
-        for setting, value in (("tcp_keepalives_idle", 30), ("tcp_keepalives_interval", 10), ("tcp_keepalives_count", 3)):
-            connection.execute(sa.text(f"SET LOCAL {setting} = {value}"))
-        connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        for setting in SETTINGS:
+            connection.execute(sa.text(f"SET LOCAL {setting}"))
         taken = sa.text("SELECT pg_try_advisory_xact_lock(:lock)")
         if not connection.execute(taken, {"lock": LOCK}).scalar():
             LOG.info("%s is being brought forward by another pod, which is waited for.", storage.name)

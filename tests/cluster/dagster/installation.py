@@ -161,6 +161,14 @@ class Installation:
         assert not said.get("errors"), said
         return dict(said["data"])
 
+    def answers(self) -> bool:
+        """Whether the pages do, as they do not while what leads there still leads to a pod that has gone."""
+        try:
+            self.ask("query { version }")
+        except httpx.HTTPError:
+            return False
+        return True
+
     def status(self, run_id: str) -> str:
         """A run's, by Dagster's name; empty while the pages are away, as they are when their database is."""
         try:

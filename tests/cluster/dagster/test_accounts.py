@@ -33,6 +33,7 @@ MAY: dict[str, set[Asked]] = {
     "banana-delivery": RELEASE | START,
     "banana-delivery-export": set(),
     "banana-delivery-publisher": set(),
+    "dagster-migrate": set(),
 }
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 HOLDERS = {

@@ -31,6 +31,8 @@ def objects_in(folder: Path) -> list[dict[str, Any]]:
 OBJECTS = objects_in(BASE)
 DEPLOYMENTS = {thing["metadata"]["name"]: thing for thing in OBJECTS if thing["kind"] == "Deployment"}
 PODS = {name: thing["spec"]["template"]["spec"] for name, thing in DEPLOYMENTS.items()}
+MIGRATE = "dagster-migrate"
+(MIGRATION,) = [thing for thing in OBJECTS if thing["kind"] == "Job"]
 INSTANCE = yaml.safe_load((BASE / "dagster.yaml").read_text())
 
 
@@ -92,5 +94,9 @@ def job_of_a_run(launcher: K8sRunLauncher, **tags: str) -> dict[str, Any]:
 
 
 def all_pods(scratch: Path) -> dict[str, dict[str, Any]]:
-    """The pods of the Deployments and of a run, as they are to be created."""
-    return {**PODS, "run": job_of_a_run(launcher(scratch))["spec"]["template"]["spec"]}
+    """The pods of the Deployments, of the Job that goes before them and of a run, as they are to be created."""
+    return {
+        **PODS,
+        MIGRATE: MIGRATION["spec"]["template"]["spec"],
+        "run": job_of_a_run(launcher(scratch))["spec"]["template"]["spec"],
+    }

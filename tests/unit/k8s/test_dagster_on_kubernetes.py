@@ -15,7 +15,6 @@ from tests.unit.k8s import test_readme_of_manifests as sizes
 from tests.unit.k8s.dagster_manifests import (
     BASE,
     CLUSTER_WIDE,
-    DEPLOYMENTS,
     INSTANCE,
     K8S,
     NAMESPACE,
@@ -29,7 +28,7 @@ from tests.unit.k8s.dagster_manifests import (
     referred_to,
 )
 
-MAY_NOTHING = {"banana-delivery-export", "banana-delivery-publisher"}
+MAY_NOTHING = {"banana-delivery-export", "banana-delivery-publisher", "dagster-migrate"}
 VERSIONS = ("1.30", "1.33", kubernetes_validate.latest_version())
 
 
@@ -101,7 +100,7 @@ def test_secrets_reach_only_what_delivers(every_pod: dict[str, dict[str, Any]]) 
 
     assert holders == {"dagster-code-server", "run"}
     # Each kind of pod is somebody else; test_rights_of_dagster.py says which two of them may release.
-    assert accounts == {name: name if name in DEPLOYMENTS else "banana-delivery" for name in every_pod}
+    assert accounts == {name: "banana-delivery" if name == "run" else name for name in every_pod}
 
 
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -195,7 +194,7 @@ def test_the_pages_see_what_runs_print_and_nothing_else_of_the_volume(every_pod:
     )
     webserver = every_pod["dagster-webserver"]
     (seen,) = [mount for mount in webserver["containers"][0]["volumeMounts"] if mount["name"] == "home"]
-    (first,) = webserver["initContainers"]
+    (first,) = [one for one in webserver["initContainers"] if one["name"] == "folder"]
 
     assert seen == {"name": "home", "mountPath": logs, "subPath": logs.removeprefix(f"{home}/"), "readOnly": True}
     # Where retention looks, and the embedded stack's Dagster writes.

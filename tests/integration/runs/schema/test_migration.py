@@ -1,4 +1,4 @@
-"""Dagster's own steps on a real PostgreSQL: once for each version, whoever else tries, and as it was where they fail."""
+"""Dagster's own steps on a real PostgreSQL: once for each version, whoever else tries, and whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 import yaml
-from dagster._core.storage.sql import run_alembic_downgrade
-from dagster_postgres.run_storage import run_storage
-from dagster_postgres.utils import pg_alembic_config
 
 from banana_delivery.errors import DagsterError
 from banana_delivery.runs.schema.migration import JOB, Form, Storage, bring_forward, own_storage, wait_until_forward
 from tests.integration.serving.postgres import Postgres, postgres
 from tests.support.clock import HandClock
+from tests.support.dagster_database import STEP_BEFORE, connected, has_newest_step, in_use, step_back
 
-STEP_BEFORE = "6b7fb194ff9c"
-"""Of Dagster's, behind which ``concurrency_limits`` has a column more."""
-ADDED = ("concurrency_limits", "using_default_limit")
+IN_USE = "is of an older form .*lock timeout.*What runs is as it was"
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +31,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 def storage(server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
     """An instance with a database of its own, which is empty."""
     name = f"dagster_{secrets.token_hex(4)}"
-    _run(server.url, f"CREATE DATABASE {name}")
+    with connected(server.url) as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
     url = server.url.removesuffix("postgres") + name
     instance = {
         "storage": {"postgres": {"postgres_url": url.replace("postgresql:", "postgresql+psycopg2:")}},
@@ -44,25 +41,6 @@ def storage(server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(instance))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     return own_storage()
-
-
-def _run(url: str, statement: str) -> None:
-    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg2:"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(statement))
-    engine.dispose()
-
-
-def step_back(storage: Storage) -> None:
-    """As the version before left it."""
-    with storage.connected() as connection:
-        run_alembic_downgrade(pg_alembic_config(run_storage.__file__), connection, STEP_BEFORE)
-
-
-def has_column(storage: Storage) -> bool:
-    table, column = ADDED
-    with storage.connected() as connection:
-        return column in {one["name"] for one in sa.inspect(connection).get_columns(table)}
 
 
 def test_several_that_begin_at_once_make_the_tables_once_and_the_next_one_changes_nothing(storage: Storage) -> None:
@@ -78,8 +56,8 @@ def test_pods_wait_for_what_brings_an_older_form_forward_and_say_so(
     storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
     bring_forward(storage)
-    step_back(storage)
-    assert (storage.form(), has_column(storage)) == (Form.OLDER, False)
+    step_back(storage.postgres.postgres_url)
+    assert (storage.form(), has_newest_step(storage.postgres.postgres_url)) == (Form.OLDER, False)
 
     class Clock(HandClock):
         def sleep(self, seconds: float) -> None:
@@ -92,7 +70,7 @@ def test_pods_wait_for_what_brings_an_older_form_forward_and_say_so(
         wait_until_forward(storage, clock)
 
     assert len(clock.slept) == 2
-    assert (storage.form(), has_column(storage)) == (Form.OURS, True)
+    assert (storage.form(), has_newest_step(storage.postgres.postgres_url)) == (Form.OURS, True)
     assert sum(f"Job {JOB}" in said for said in caplog.messages) == 1
 
 
@@ -100,7 +78,7 @@ def test_a_step_that_was_cut_short_is_done_again(storage: Storage) -> None:
     bring_forward(storage)
     with storage.connected() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = :to"), {"to": STEP_BEFORE})
-    assert (storage.form(), has_column(storage)) == (Form.OLDER, True)
+    assert (storage.form(), has_newest_step(storage.postgres.postgres_url)) == (Form.OLDER, True)
 
     bring_forward(storage)
     assert storage.form() is Form.OURS
@@ -110,14 +88,10 @@ def test_what_is_in_use_is_changed_within_its_time_or_not_at_all(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bring_forward(storage)
-    step_back(storage)
+    step_back(storage.postgres.postgres_url)
     monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=200ms")
-    with storage.connected() as used:
-        used.execute(sa.text("BEGIN"))
-        used.execute(sa.text(f"SELECT * FROM {ADDED[0]}"))
-        with pytest.raises(DagsterError, match="is of an older form .*lock timeout.*What runs is as it was"):
-            bring_forward(own_storage())
-        used.execute(sa.text("ROLLBACK"))
+    with in_use(storage.postgres.postgres_url), pytest.raises(DagsterError, match=IN_USE):
+        bring_forward(own_storage())
     assert storage.form() is Form.OLDER
 
     bring_forward(own_storage())
