@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
+from typing import cast
 
 import dagster as dg
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ import yaml
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from dagster._core.instance.ref import InstanceRef
-from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres import DagsterPostgresStorage, PostgresRunStorage
 from dagster_postgres.run_storage import run_storage
 from dagster_postgres.utils import DagsterPostgresException, pg_alembic_config
 from sqlalchemy.engine import Connection
@@ -95,7 +96,8 @@ class Storage:
             DagsterError: if there is none, or something about it fails.
         """
         try:
-            with self.postgres.run_storage.connect() as connection:
+            # The three storages are one database.
+            with cast(PostgresRunStorage, self.postgres.run_storage).connect() as connection:
                 yield connection
         except (sa.exc.SQLAlchemyError, DagsterPostgresException) as error:
             raise DagsterError(f"{self.name} cannot be asked: {_why(error)}") from error

@@ -65,6 +65,7 @@ class Overlay:
             "patches": [
                 *({"patch": yaml.safe_dump(self._deployment(name))} for name in DEPLOYMENTS),
                 {"patch": yaml.safe_dump(_claim())},
+                {"patch": yaml.safe_dump(_publisher())},
             ],
         }
 
@@ -101,6 +102,16 @@ def _claim() -> dict[str, Any]:
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": "banana-delivery-home", "namespace": NAMESPACE},
         "spec": {"storageClassName": "", "volumeName": "banana-delivery-home"},
+    }
+
+
+def _publisher() -> dict[str, Any]:
+    """What writes into the registry, which is its node's ``localhost`` for it as well."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PodTemplate",
+        "metadata": {"name": "banana-delivery-publisher", "namespace": NAMESPACE},
+        "template": {"spec": {"hostNetwork": True, "dnsPolicy": "Default"}},
     }
 
 

@@ -1,0 +1,107 @@
+"""Deliveries whose every write into the registry is a Job's: whole, cut short, and answered by a stranger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from banana_delivery.policy.model import Outcome
+from banana_delivery.publishing.order import ANSWER_FILE
+from banana_delivery.targets.kubernetes.api import Json
+from tests.cluster.cluster import until
+from tests.cluster.dagster.installation import DELIVERY_SECONDS, Installation
+from tests.cluster.dagster.overlay import NAMESPACE
+
+pytestmark = pytest.mark.long
+PUBLISHER = "banana-delivery-publisher"
+BY_NAME = ("-n", NAMESPACE, "-l", f"app.kubernetes.io/name={PUBLISHER}")
+
+
+@pytest.fixture(scope="module")
+def apart(installation: Installation) -> Iterator[Installation]:
+    """Runs have Jobs write; the registry of these tests asks nobody for a login."""
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": PUBLISHER,
+            "namespace": NAMESPACE,
+            "labels": {"app.kubernetes.io/part-of": "banana-delivery"},
+        },
+        "stringData": {},
+    }
+    installation.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(secret))
+    before = installation.overlay
+    settings = {**before.settings, "BANANA_PUBLISHER_TEMPLATE": PUBLISHER}
+    apply(installation, replace(before, settings=settings).write(installation.folder))
+    yield installation
+    apply(installation, before.write(installation.folder))
+
+
+def apply(installation: Installation, folder: object) -> None:
+    """A changed setting reaches the next run by itself."""
+    installation.cluster.kubectl("apply", "-k", str(folder))
+
+
+def published(installation: Installation) -> dict[str, Json]:
+    """The pods that wrote, or are at it, by their Jobs' names."""
+    found = installation.cluster.get("pods", *BY_NAME)["items"]
+    return {pod["metadata"]["labels"]["job-name"]: pod for pod in found}
+
+
+def test_a_delivery_whose_job_is_ended_half_way_is_an_error_and_the_next_one_releases_by_jobs_alone(
+    apart: Installation, measured: list[str]
+) -> None:
+    before = set(published(apart))
+    version = apart.publish()
+    run_id = apart.launch(version)
+
+    def at_work() -> set[str]:
+        found = published(apart)
+        return {name for name in found.keys() - before if found[name]["status"]["phase"] == "Running"}
+
+    until(lambda: bool(at_work()), "a Job that writes", DELIVERY_SECONDS)
+    (job,) = at_work()
+    live = apart.production.live
+    apart.cluster.kubectl("delete", "job", job, "-n", NAMESPACE, "--grace-period=0", "--force")
+    said = apart.ends(run_id, version, Outcome.ERROR)
+    assert "was ended by somebody" in said.reason or "exit code" in said.reason, said
+    assert apart.production.live == live
+
+    before = set(published(apart))
+    again = apart.launch(version)
+    ended = apart.ends(again, version, Outcome.RELEASED)
+    assert apart.serves(version)
+    written = [pod for name, pod in published(apart).items() if name not in before]
+    # The image, its documents, and `stable`.
+    assert len(written) >= 3
+    assert {pod["status"]["phase"] for pod in written} == {"Succeeded"}
+    assert {pod["spec"]["serviceAccountName"] for pod in written} == {PUBLISHER}
+    measured.append(f"written by {len(written)} Jobs, {ended.seconds:.0f} s: {ended.reason}")
+
+
+def test_what_a_stranger_answers_is_not_released(apart: Installation) -> None:
+    """He names a release of ours that is in the registry, and is not what was ordered."""
+    live = apart.production.live
+    assert live is not None
+    answer = json.dumps({"digest": live.digest})
+    kind = ("podtemplate", PUBLISHER, "-n", NAMESPACE)
+    at, says = "/template/spec/containers/0", f"echo '{answer}' >{ANSWER_FILE}"
+    patch = [
+        {"op": "replace", "path": f"{at}/command", "value": ["sh", "-c"]},
+        {"op": "add", "path": f"{at}/args", "value": [says]},
+    ]
+    ours = apart.cluster.get(*kind)
+    apart.cluster.kubectl("patch", *kind, "--type=json", "-p", json.dumps(patch))
+    try:
+        version = apart.publish()
+        said = apart.ends(apart.launch(version), version, Outcome.ERROR)
+    finally:
+        metadata = {"name": PUBLISHER, "namespace": NAMESPACE, "labels": ours["metadata"]["labels"]}
+        back = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": metadata, "template": ours["template"]}
+        apart.cluster.kubectl("replace", "-f", "-", stdin=json.dumps(back))
+    assert "is not what its inputs give, and is not released" in said.reason
+    assert (apart.production.live, apart.production.owner) == (live, None)
