@@ -19,7 +19,7 @@ from banana_delivery.policy.model import COLOURS, Environment, ImageRef
 from banana_delivery.targets.kubernetes.gateway import PROBE_ROUTE, USER_ROUTE
 from banana_delivery.targets.kubernetes.objects import EnvironmentNamespace, container_of, metrics_ports
 from banana_delivery.targets.kubernetes.record_copy import NAME as COPY_NAME
-from tests.unit.k8s.dagster_manifests import INSTANCE, K8S
+from tests.unit.k8s.dagster_manifests import INSTANCE, K8S, MIGRATE
 from tests.unit.k8s.test_dagster_on_kubernetes import VERSIONS
 
 NAMESPACES = ("staging", "production", "banana-delivery")
@@ -218,6 +218,17 @@ def test_the_pages_reach_no_release_and_the_deliveries_reach_what_they_need() ->
     for one in (pages, server, daemon, run()):
         assert may(one, Peer("kube-system"), 53) and may(one, Peer(address="198.51.100.5"), 5432)
         assert may(one, Peer(address="192.0.2.3"), 6443)
+
+
+@needs_kustomize
+def test_what_brings_the_database_forward_reaches_that_and_nothing_else() -> None:
+    (job,) = [one for one in example("Job") if one["metadata"]["name"] == MIGRATE]
+    migrating = Peer("banana-delivery", job["spec"]["template"]["metadata"]["labels"])
+    others = [(INTERNET, 443), (Peer(address="192.0.2.3"), 6443), (dagster("dagster-code-server"), 4000)]
+
+    assert may(migrating, Peer("kube-system"), 53) and may(migrating, Peer(address="198.51.100.5"), 5432)
+    assert not [peer for peer, port in others if may(migrating, peer, port)]
+    assert not [one for one in (run(), dagster("dagster-webserver"), *STRANGERS) if may(one, migrating, 8000)]
 
 
 @needs_kustomize

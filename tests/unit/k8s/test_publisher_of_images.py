@@ -8,7 +8,7 @@ from banana_delivery.publishing.jobs import PUBLISH
 from banana_delivery.publishing.order import AT, LOG_FILE
 from banana_delivery.settings import Settings
 from banana_delivery.targets.kubernetes.jobs.templates import VOLUME
-from tests.unit.k8s.dagster_manifests import OBJECTS, PODS, SETTINGS, all_pods, referred_to
+from tests.unit.k8s.dagster_manifests import OBJECTS, SETTINGS, all_pods, referred_to
 from tests.unit.k8s.test_export_of_models import POD as EXPORT
 from tests.unit.publishing.pod import TEMPLATE
 
@@ -36,7 +36,7 @@ def test_the_login_and_the_key_are_with_it_and_with_nobody_else(tmp_path: Path) 
     }
 
     assert secrets == {*ITS_OWN, "registry-pull"}
-    assert {name: known & ITS_OWN for name, known in others.items()} == {name: set() for name in (*PODS, "run")}
+    assert {name: known & ITS_OWN for name, known in others.items()} == {name: set() for name in others}
     assert not ITS_OWN & {name for kind, name in referred_to(EXPORT) if kind == "Secret"}
 
 
