@@ -116,7 +116,7 @@ def played(tmp_path: Path) -> Iterator[Played]:
         daemon.end_orphans()
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("by", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
 def test_it_ends_when_asked_or_killed_and_its_run_goes_on_and_prints(played: Played, by: signal.Signals) -> None:
     run, server = played.launch(), played.pid
     os.kill(server, by)
