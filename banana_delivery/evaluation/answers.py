@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from banana_delivery.errors import DigestMismatchError, UnansweredError
 from banana_delivery.evaluation.client import UNREACHED, Prediction, is_overload, timed_upload
 from banana_delivery.evaluation.labelled_images import LabelledImage
-from banana_delivery.files import replacing
+from banana_delivery.files import lock, replacing
 from banana_delivery.policy.quality.matching import (
     MAX_DETECTIONS,
     Detections,
@@ -30,6 +30,7 @@ from banana_delivery.policy.quality.matching import (
     Placed,
     match_answers,
 )
+from banana_delivery.policy.quality.stages.parts import merged
 
 TRIES = 8
 """For one image: a service may be overloaded, or its router start again."""
@@ -252,6 +253,8 @@ def _pause(response: httpx.Response) -> float:
         return 1.0
 
 
+LOCK_SECONDS = 10.0
+"""Others hold it while they write one file."""
 ARRAYS = ("truths", "image", "klass", "score", "hit")
 PLACES = ("boxes", "found", "hits")
 OBJECTS = ("image", "klass", "boxes", "side")
@@ -265,7 +268,7 @@ def _placed(kept: Mapping[str, NDArray[Any]]) -> Placed:
 
 
 class AnswerCache:
-    """One file a digest; a file that cannot be read counts as missing.
+    """One file a digest; a file that cannot be read counts as missing, and what is kept once stays kept.
 
     Args:
         directory: of one set of labelled images.
@@ -282,14 +285,15 @@ class AnswerCache:
             whole: whether what earlier versions kept counts as missing; without places it is too little for some gates.
         """
         try:
-            with np.load(self._file(digest), allow_pickle=False) as kept:
+            # NumPy itself would leave a file that it cannot read open.
+            with self._file(digest).open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 return Matches(
                     names=tuple(kept["names"].tolist()),
                     class_names=tuple(kept["class_names"].tolist()),
                     **{name: kept[name] for name in ARRAYS},
                     placed=_placed(kept) if whole or "placed_found" in kept else None,
                 )
-        except (OSError, KeyError, ValueError):
+        except Exception:  # noqa: BLE001 - whatever NumPy and zipfile raise on a file that is cut off or damaged
             return None
 
     def elsewhere(self, digest: str) -> str:
@@ -299,8 +303,15 @@ class AnswerCache:
         return ", ".join(sorted(set(others) - {self._directory.name}))
 
     def put(self, digest: str, matches: Matches) -> None:
-        """Keep the answers of a digest; a reader never sees half a file."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        """Keep the answers of a digest beside those to other images that are kept; a reader never sees half a file.
+
+        Raises:
+            OSError: if they cannot be kept; what was kept before stays.
+        """
+        with lock(self._directory / ".lock", LOCK_SECONDS, f"What {digest} answered"):
+            self._write(digest, merged(matches, self.get(digest) or self.get(digest, whole=False)))
+
+    def _write(self, digest: str, matches: Matches) -> None:
         arrays = {name: getattr(matches, name) for name in ARRAYS}
         if matches.placed:
             arrays |= {f"placed_{name}": getattr(matches.placed, name) for name in PLACES}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
 
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.policy.asset_records import TestRow
@@ -15,6 +17,7 @@ from banana_delivery.policy.model import ImageRef
 from banana_delivery.policy.performance import PerformanceMargins
 from banana_delivery.policy.quality.comparison import RESAMPLES, QualityComparison
 from banana_delivery.policy.quality.matching import Matches
+from banana_delivery.policy.quality.stages.parts import chosen
 
 Log = Callable[[str], None]
 
@@ -42,6 +45,13 @@ class ProductionAnswers:
     unanswered: int = 0
     why: str = ""
     kept: bool = False
+
+    @property
+    def said(self) -> Matches | None:
+        """What it answered now, without what it left unanswered; None if these are earlier answers."""
+        if self.kept or self.matches.unanswered is None:
+            return None if self.kept else self.matches
+        return replace(chosen(self.matches, np.flatnonzero(~self.matches.unanswered)), unanswered=None)
 
 
 class Load(Protocol):
@@ -110,7 +120,9 @@ class Evaluator(ABC):
         return 0
 
     @abstractmethod
-    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0) -> Matches:
+    def answers(
+        self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0, said: Matches | None = None
+    ) -> Matches:
         """A release's answers to labelled images, matched with the labels.
 
         Args:
@@ -119,6 +131,7 @@ class Evaluator(ABC):
             fresh: ask in any case. Otherwise earlier answers of the same digest to the same images will do, since
                 equal images give equal answers.
             first: about so many images, which are always the same ones; 0 for all.
+            said: what it answered in this comparison already; about these images it is not asked again.
 
         Raises:
             EvaluationError: if other digests answered than were meant, or too many questions got no answer.
@@ -126,7 +139,7 @@ class Evaluator(ABC):
 
     @abstractmethod
     def production_answers(
-        self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0
+        self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0, said: Matches | None = None
     ) -> ProductionAnswers:
         """The same of the release that serves, which may be what has to be mended: that it fails ends nothing.
 
@@ -136,6 +149,7 @@ class Evaluator(ABC):
             fresh: as for ``answers``. Where it leaves more images unanswered than ``TOLERATED_UNANSWERED``, earlier
                 answers of its digest are taken all the same, if there are any.
             first: as for ``answers``.
+            said: as for ``answers``.
 
         Raises:
             EvaluationError: if another digest answered than was meant.

@@ -67,7 +67,9 @@ class FakeEvaluator(Evaluator):
         return [TestRow(name="answers", passed=not detail, detail=detail or "as it should", seconds=0.1)]
 
     @override
-    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0) -> Matches:
+    def answers(
+        self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0, said: Matches | None = None
+    ) -> Matches:
         """One object an image, found or not; other versions miss other images."""
         if fresh:
             self.asked.append(release.ref.version)
@@ -75,7 +77,7 @@ class FakeEvaluator(Evaluator):
 
     @override
     def production_answers(
-        self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0
+        self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0, said: Matches | None = None
     ) -> ProductionAnswers:
         """Earlier ones are there, unless ``kept`` says otherwise."""
         fresh = fresh or not self.kept

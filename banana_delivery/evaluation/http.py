@@ -29,7 +29,7 @@ from banana_delivery.policy.performance import PerformanceMargins
 from banana_delivery.policy.quality.assessment import TOLERATED_UNANSWERED
 from banana_delivery.policy.quality.comparison import QualityComparison
 from banana_delivery.policy.quality.matching import Matches
-from banana_delivery.policy.quality.stages.parts import joined, named
+from banana_delivery.policy.quality.stages.parts import merged, named
 from banana_delivery.quoting import cited
 from banana_delivery.settings import Settings
 
@@ -181,9 +181,11 @@ class HttpEvaluator(Evaluator):
         return len(self.images)
 
     @override
-    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0) -> Matches:
-        wanted = self._first(first)
-        known = None if fresh else self._kept(release, log)
+    def answers(
+        self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0, said: Matches | None = None
+    ) -> Matches:
+        cache, wanted = self._cache, self._first(first)
+        known = self._known(cache, release, log, said, fresh=fresh)
         missing = _not_among(wanted, known, release, log)
         if not missing:
             return _of(wanted, known)
@@ -198,29 +200,31 @@ class HttpEvaluator(Evaluator):
             found = matches(missing, answers)
         except AskingError as error:
             raise EvaluationError(str(error)) from error
-        return self._put(release, wanted, known, found)
+        _keep(cache, release, found, log)
+        return _of(wanted, merged(found, known))
 
     @override
     def production_answers(
-        self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0
+        self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0, said: Matches | None = None
     ) -> ProductionAnswers:
-        wanted = self._first(first)
-        known = None if fresh else self._kept(release, log)
+        cache, wanted = self._cache, self._first(first)
+        known = self._known(cache, release, log, said, fresh=fresh)
         missing = _not_among(wanted, known, release, log)
         if not missing:
             return ProductionAnswers(_of(wanted, known))
         answers = self._ask(release, missing, log, may_fail=True)
         unanswered = len(missing) - len(answers.detections)
         if not unanswered:
-            return ProductionAnswers(self._put(release, wanted, known, matches(missing, answers)))
+            found = matches(missing, answers)
+            _keep(cache, release, found, log)
+            return ProductionAnswers(_of(wanted, merged(found, known)))
         why = next(iter(answers.failures.values()))
         log(f"Production left {unanswered:,} of {len(missing):,} labelled images unanswered: {why}")
         broken = unanswered > TOLERATED_UNANSWERED * len(missing)
-        kept = self._kept(release, log, whole=False) if broken else None
+        kept = self._kept(cache, release, log, whole=False) if broken else None
         if kept and not _not_among(wanted, kept, release, log):
             return ProductionAnswers(_of(wanted, kept), unanswered, why, kept=True)
-        found = matches_with_misses(missing, answers)
-        return ProductionAnswers(_of(wanted, joined(known, found) if known else found), unanswered, why)
+        return ProductionAnswers(_of(wanted, merged(matches_with_misses(missing, answers), known)), unanswered, why)
 
     def _first(self, count: int) -> Sequence[LabelledImage]:
         """So many images, told by what is in their files, so that their order in a folder is none of the evidence's."""
@@ -228,16 +232,15 @@ class HttpEvaluator(Evaluator):
             return self.images
         return sorted(self.images, key=lambda image: (image.sha256, image.name))[:count]
 
-    def _put(
-        self, release: ReleaseEndpoint, wanted: Sequence[LabelledImage], known: Matches | None, found: Matches
-    ) -> Matches:
-        whole = joined(known, found) if known else found
-        self._cache.put(release.ref.digest, whole)
-        return _of(wanted, whole)
+    def _known(
+        self, cache: AnswerCache, release: ReleaseEndpoint, log: Log, said: Matches | None, *, fresh: bool
+    ) -> Matches | None:
+        kept = None if fresh else self._kept(cache, release, log)
+        return merged(said, kept) if said else kept
 
-    def _kept(self, release: ReleaseEndpoint, log: Log, *, whole: bool = True) -> Matches | None:
-        known = self._cache.get(release.ref.digest, whole=whole)
-        if known is None and (before := self._cache.elsewhere(release.ref.digest)):
+    def _kept(self, cache: AnswerCache, release: ReleaseEndpoint, log: Log, *, whole: bool = True) -> Matches | None:
+        known = cache.get(release.ref.digest, whole=whole)
+        if known is None and (before := cache.elsewhere(release.ref.digest)):
             log(
                 f"Version {release.ref.version} answered other labelled images before ({before}); the hold-out is "
                 f"{self.labelled.digest[:19]} now, so it is asked again."
@@ -308,6 +311,14 @@ class HttpEvaluator(Evaluator):
             LOG.info("The hold-out has %s images now.", f"{len(self.images):,}")
 
 
+def _keep(cache: AnswerCache, release: ReleaseEndpoint, found: Matches, log: Log) -> None:
+    """Keep answers for later; that it fails costs whoever wants them then the asking, and this delivery nothing."""
+    try:
+        cache.put(release.ref.digest, found)
+    except OSError as error:
+        log(f"What version {release.ref.version} answered could not be kept, so it will be asked again: {error}")
+
+
 def _not_among(
     wanted: Sequence[LabelledImage], known: Matches | None, release: ReleaseEndpoint, log: Log
 ) -> Sequence[LabelledImage]:
@@ -322,6 +333,5 @@ def _not_among(
 def _of(wanted: Sequence[LabelledImage], known: Matches | None) -> Matches:
     """The answers to these images among those known, which have them all."""
     found = named(known, [image.name for image in wanted]) if known else None
-    if found is None:
-        raise EvaluationError("Answers that were just kept are gone; deliver again.")
+    assert found is not None
     return found

@@ -119,7 +119,9 @@ class SimulatedEvaluator(FakeEvaluator):
         with self._call(f"tests {release.ref.version}"):
             return super().tests(release, log)
 
-    def answers(self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0) -> Matches:
+    def answers(
+        self, release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0, said: Matches | None = None
+    ) -> Matches:
         with self._call(f"answers {release.ref.version}"):
             return _answers()
 

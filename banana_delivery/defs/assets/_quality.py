@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from banana_delivery.defs.assets._run import DeliveryRun
 from banana_delivery.errors import EvaluationError
-from banana_delivery.evaluation.base import Evaluator, ReleaseEndpoint
+from banana_delivery.evaluation.base import Evaluator, ProductionAnswers, ReleaseEndpoint
 from banana_delivery.policy.asset_records import ArtifactRecord, QualityRecord
 from banana_delivery.policy.gate import somebody
 from banana_delivery.policy.model import Environment, ImageRef
 from banana_delivery.policy.quality.assessment import assess_quality, cannot_be_compared
 from banana_delivery.policy.quality.gates import QualityVerdict
+from banana_delivery.policy.quality.matching import Matches
 from banana_delivery.policy.quality.stages.looks import Look, looks
 from banana_delivery.targets.base import ReleaseTarget
 
 
 class _TooFewError(EvaluationError):
     """The images of an early look show nothing by which two models could be compared; more of them may."""
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What both said of the labelled images up to now."""
+
+    candidate: Matches | None = None
+    production: ProductionAnswers | None = None
 
 
 def _classes_of(run: DeliveryRun, version: str) -> tuple[str, ...]:
@@ -36,23 +45,26 @@ def measure_quality(
         target: says where both answer.
         evaluator: asks them.
         ref: the image that runs in staging.
-        fresh: whose answers are asked for in any case; earlier ones of the same digest will do for the other. For a
-            redeploy they will do for both: its image was judged by them, and a comparison decides nothing.
+        fresh: whose answers are asked for in any case, once about each image; earlier ones of the same digest will do
+            for the other. For a redeploy they will do for both: its image was judged by them, and a comparison decides
+            nothing.
     """
     live = target.record(Environment.PRODUCTION).live
     images = evaluator.image_count()
     plan = looks(images, run.policy.quality.stages) if live else (Look(images, images),)
+    asked, said = None if run.redeploying else fresh, _Said()
     for look in plan:
-        asked = None if run.redeploying else fresh
+        said = _ask(run, target, evaluator, ref, asked, live, look, said)
         try:
-            record, keep = _measured(run, target, evaluator, ref, asked, live, look if images else None)
+            record = _judged(run, evaluator, ref, live, look if images else None, said)
         except _TooFewError:
             continue
         if look.is_last or _is_decided(record):
             break
         run.say(f"{look.images:,} of {look.of:,} labelled images do not decide; asking about more. {record.reason}")
     run.say(record.reason)
-    keep()
+    if record.comparison and said.candidate and said.production:
+        evaluator.keep_worst(ref, record.comparison, said.candidate, said.production.matches, run.say)
     return record
 
 
@@ -62,16 +74,17 @@ def _is_decided(record: QualityRecord) -> bool:
     return comparison is not None and comparison.verdict is QualityVerdict.WORSE
 
 
-def _measured(
+def _ask(
     run: DeliveryRun,
     target: ReleaseTarget,
     evaluator: Evaluator,
     ref: ImageRef,
     fresh: Environment | None,
     live: ImageRef | None,
-    look: Look | None,
-) -> tuple[QualityRecord, Callable[[], None]]:
-    """One look, and what keeps its worst images for the report.
+    look: Look,
+    said: _Said,
+) -> _Said:
+    """What both say of the images of one look.
 
     Args:
         run: the delivery under way.
@@ -80,20 +93,35 @@ def _measured(
         ref: the image that runs in staging.
         fresh: whose answers are asked for in any case; None: nobody's.
         live: what serves.
-        look: after how many images; None for all of them.
+        look: after how many images.
+        said: what they said at the look before.
     """
-    first = {"first": look.images} if look and not look.is_last else {}
+    first = 0 if look.is_last else look.images
     staged = ReleaseEndpoint(target.url(Environment.STAGING), ref)
-    candidate = evaluator.answers(staged, run.say, fresh=fresh is Environment.STAGING, **first)
-    production = None
-    if live:
-        serving = ReleaseEndpoint(target.url(Environment.PRODUCTION), live)
-        production = evaluator.production_answers(serving, run.say, fresh=fresh is Environment.PRODUCTION, **first)
+    candidate = evaluator.answers(staged, run.say, fresh=fresh is Environment.STAGING, first=first, said=said.candidate)
+    if not live:
+        return _Said(candidate)
+    serving = ReleaseEndpoint(target.url(Environment.PRODUCTION), live)
+    production = evaluator.production_answers(
+        serving,
+        run.say,
+        fresh=fresh is Environment.PRODUCTION,
+        first=first,
+        said=said.production.said if said.production else None,
+    )
+    return _Said(candidate, production)
+
+
+def _judged(
+    run: DeliveryRun, evaluator: Evaluator, ref: ImageRef, live: ImageRef | None, look: Look | None, said: _Said
+) -> QualityRecord:
+    candidate, production = said.candidate, said.production
+    assert candidate is not None
     override = run.override(ref)
     common = _classes_of(run, live.version) if live else ()
     if production and (why := cannot_be_compared(candidate, common)):
         raise _TooFewError(why) if look and not look.is_last else EvaluationError(why)
-    record = assess_quality(
+    return assess_quality(
         candidate,
         production.matches if production else None,
         minimum_map50=run.settings.minimum_map50,
@@ -107,9 +135,3 @@ def _measured(
         holdout=evaluator.holdout,
         look=look,
     )
-
-    def keep() -> None:
-        if record.comparison and production:
-            evaluator.keep_worst(ref, record.comparison, candidate, production.matches, run.say)
-
-    return record, keep

@@ -20,9 +20,10 @@ BETTER, WORSE = 0.999, 0.7
 
 @dataclass
 class Stages:
-    """What was asked of whom: version, whether afresh, and about how many images."""
+    """What was asked of whom: version, whether afresh, and about how many images; how many were answered before."""
 
     asked: list[tuple[str, bool, int]] = field(default_factory=list)
+    said: list[int] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -30,12 +31,17 @@ def stages(pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch) -> Stages
     """The pipeline's evaluator, which can be asked about some of its images now."""
     seen, whole = Stages(), pipeline.evaluator.answers
 
-    def answers(release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0) -> Matches:
+    def answers(
+        release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0, said: Matches | None = None
+    ) -> Matches:
         seen.asked.append((release.ref.version, fresh, first or IMAGES))
+        seen.said.append(len(said.names) if said else 0)
         return chosen(whole(release, log, fresh=fresh), np.arange(first or IMAGES))
 
-    def production(release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0) -> ProductionAnswers:
-        return ProductionAnswers(answers(release, log, fresh=fresh, first=first))
+    def production(
+        release: ReleaseEndpoint, log: Log, *, fresh: bool, first: int = 0, said: Matches | None = None
+    ) -> ProductionAnswers:
+        return ProductionAnswers(answers(release, log, fresh=fresh, first=first, said=said))
 
     monkeypatch.setattr(pipeline.evaluator, "image_count", lambda: IMAGES)
     monkeypatch.setattr(pipeline.evaluator, "answers", answers)
@@ -66,3 +72,5 @@ def test_a_sibling_passes_on_all_images_at_the_latest(pipeline: PipelineHarness,
     in_staging = stages.asked[: stages.asked.index((version, True, IMAGES)) + 2]
     assert [count for _, _, count in in_staging] == [300, 300, IMAGES, IMAGES]
     assert [fresh for _, fresh, _ in in_staging] == [True, False, True, False]
+    assert stages.said[:4] == [0, 0, 300, 300]
+    assert stages.said[4:] == [0, 0, 300, 300], "the A/B asks afresh, and once"

@@ -261,3 +261,65 @@ def test_what_production_leaves_unanswered_of_later_images_is_its_miss(
     assert (found.kept, found.unanswered, len(found.matches.names)) == (False, 15, 20)
     assert found.matches.unanswered is not None
     assert int(found.matches.unanswered.sum()) == 15
+
+
+def test_a_few_fresh_answers_take_none_of_those_kept_of_production(
+    evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint
+) -> None:
+    before = evidence.production_answers(production, print, fresh=True).matches
+    few = evidence.production_answers(production, print, fresh=True, first=5)
+    assert (len(few.matches.names), service.asked) == (5, 25)
+    service.always = 500
+    found = evidence.production_answers(production, print, fresh=True)
+    assert (found.kept, found.matches.names) == (True, before.names)
+
+
+def test_what_was_answered_in_a_comparison_is_not_asked_again_in_it_however_fresh_it_has_to_be(
+    evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint
+) -> None:
+    evidence.answers(production, print, fresh=True)
+    few = evidence.answers(production, print, fresh=True, first=5)
+    assert service.asked == 25
+    assert len(evidence.answers(production, print, fresh=True, said=few).names) == 20
+    assert service.asked == 40
+
+
+def test_what_production_left_unanswered_in_a_comparison_is_asked_again_in_it(
+    evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "TRIES_IF_BROKEN", 1)
+    service.statuses = [500]
+    few = evidence.production_answers(production, print, fresh=True, first=5)
+    assert (few.unanswered, service.asked) == (1, 5)
+    whole = evidence.production_answers(production, print, fresh=True, said=few.said)
+    assert (whole.unanswered, service.asked) == (0, 21)
+    assert whole.matches.names == tuple(image.name for image in evidence.images)
+
+
+def test_earlier_answers_of_production_are_none_of_this_comparison(
+    evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint
+) -> None:
+    evidence.production_answers(production, print, fresh=True)
+    service.always = 500
+    few = evidence.production_answers(production, print, fresh=True, first=5)
+    assert (few.kept, few.said) == (True, None)
+
+
+def test_answers_that_cannot_be_kept_are_evidence_all_the_same(
+    evidence: HttpEvaluator, production: ReleaseEndpoint, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    (tmp_path / "answers").touch()
+    assert len(evidence.answers(production, said.append, fresh=True).names) == 20
+    assert any("could not be kept, so it will be asked again" in line for line in said)
+
+
+def test_answers_to_a_holdout_that_is_read_anew_meanwhile_are_kept_as_answers_to_the_one_before(
+    evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint, tmp_path: Path
+) -> None:
+    def read_anew(_: str) -> None:
+        evidence.__dict__["_cache"] = answers.AnswerCache(tmp_path / "another")
+
+    evidence.answers(production, read_anew, fresh=True)
+    assert not (tmp_path / "another").exists()
+    assert answers.AnswerCache(tmp_path / "answers").get(DIGEST) is not None

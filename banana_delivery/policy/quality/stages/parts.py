@@ -64,6 +64,18 @@ def joined(first: Matches, second: Matches) -> Matches:
     )
 
 
+def merged(newer: Matches, older: Matches | None) -> Matches:
+    """What two lists of one model's answers say together; of an image in both, what the newer one says.
+
+    Answers that were matched with other classes are of other labels, so nothing of them is taken.
+    """
+    if older is None or older.class_names != newer.class_names:
+        return newer
+    answered = set(newer.names)
+    others = [number for number, name in enumerate(older.names) if name not in answered]
+    return joined(newer, chosen(older, np.array(others, np.int64))) if others else newer
+
+
 def _placed(first: Placed, second: Placed, images: int) -> Placed:
     before, behind = first.objects, second.objects
     return Placed(
