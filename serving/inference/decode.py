@@ -17,7 +17,7 @@ import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image, UnidentifiedImageError
 
 from serving.errors import corrupt_image, too_large
-from serving.inference.containers import colours
+from serving.inference.containers import colours, jpeg
 from serving.inference.containers.exif import ORIENTATION_TAG, orientation_of
 from serving.inference.containers.png import Canvas
 from serving.inference.formats import Outline, outline
@@ -79,6 +79,8 @@ def decode_with_pillow(data: bytes, kind: str, known: Outline, max_pixels: int) 
     Raises:
         RequestError: 413 or 422.
     """
+    # What is left out stays known: the orientation comes from the outline.
+    data = jpeg.bare(data) if kind == "JPEG" else data
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             whole = known.canvas or image

@@ -7,13 +7,9 @@ import struct
 from dataclasses import dataclass
 
 from serving.errors import corrupt_image, unsupported_media
-from serving.inference.containers import png
-from serving.inference.containers.exif import orientation_of
+from serving.inference.containers import jpeg, png
+from serving.inference.containers.exif import Search
 
-EXIF_PREFIX = b"Exif\x00\x00"
-
-MAX_SEGMENTS = 4000
-"""Of a JPEG, that are looked at here."""
 MAX_SCANS = 64
 """Scans of a progressive JPEG, each of which touches every block; encoders write about ten."""
 
@@ -111,20 +107,13 @@ def _sniff_brand(data: bytes) -> str:
 
 def outline_jpeg(data: bytes) -> Outline:
     """Walks the segments up to the first scan and counts the scans."""
-    at, orientation = 2, None
-    for _ in range(MAX_SEGMENTS):
-        at = data.find(b"\xff", at)
-        marker = data[at + 1 : at + 2] if at >= 0 else b""
-        if marker in {b"", b"\xda", b"\xd9"}:
-            return Outline(at < 0 or data.count(b"\xff\xda", at) <= MAX_SCANS, orientation or 1)
-        if marker in {b"\xff", b"\x00", b"\x01"} or b"\xd0" <= marker <= b"\xd8":
-            at += 1  # padding between segments, and markers without a length
-            continue
-        length = int.from_bytes(data[at + 2 : at + 4])
-        if marker == b"\xe1" and orientation is None and data.startswith(EXIF_PREFIX, at + 4):
-            orientation = orientation_of(data[at + 4 + len(EXIF_PREFIX) : at + 2 + length])
-        at += 2 + max(length, 2)
-    return Outline(is_plain=False, orientation=orientation or 1)
+    search = Search()
+    for marker, at, end in jpeg.segments(data):
+        if marker in {jpeg.SCAN, jpeg.END}:
+            return Outline(data.count(b"\xff\xda", at) <= MAX_SCANS, search.orientation or 1)
+        if marker == jpeg.APP1:
+            jpeg.orientation_at(data, at, end, search)
+    return Outline(is_plain=False, orientation=search.orientation or 1)
 
 
 def outline_webp(data: bytes) -> Outline:

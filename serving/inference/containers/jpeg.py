@@ -1,0 +1,52 @@
+"""The segments of a JPEG before its first scan."""
+
+from collections.abc import Iterator
+
+from serving.inference.containers.exif import Search
+
+EXIF_PREFIX = b"Exif\x00\x00"
+MAX_SEGMENTS = 4000
+"""That are looked at here."""
+APP1, SCAN, END = 0xE1, 0xDA, 0xD9
+LEFT_OUT = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})
+"""Applications' segments and comments, but for those of JFIF and Adobe, which say what the colours are."""
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker of each segment, where it begins and where it ends; the last is the first scan or the file's end.
+
+    One that has too many ends without.
+    """
+    at = 2
+    for _ in range(MAX_SEGMENTS):
+        at = data.find(b"\xff", at)
+        marker = data[at + 1] if 0 <= at < len(data) - 1 else END
+        if marker in {SCAN, END}:
+            yield marker, at if at >= 0 else len(data), len(data)
+            return
+        if marker in {0xFF, 0x00, 0x01} or 0xD0 <= marker <= 0xD8:
+            at += 1  # padding between segments, and markers without a length
+            continue
+        end = at + 2 + max(int.from_bytes(data[at + 2 : at + 4]), 2)
+        yield marker, at, end
+        at = end
+
+
+def orientation_at(data: bytes, at: int, end: int, search: Search) -> None:
+    """Looks for an orientation in an application's segment, if it is Exif and none was found before."""
+    if search.goes_on and data.startswith(EXIF_PREFIX, at + 4):
+        search.take(data[at + 4 + len(EXIF_PREFIX) : end])
+
+
+def bare(data: bytes) -> bytes:
+    """The file without what its pixels do not need: profiles, thumbnails, remarks.
+
+    Pillow puts Exif blocks together one by one and reads all that they name, which takes minutes and gigabytes where
+    somebody means it.
+    """
+    kept, done = [], 0
+    for marker, at, end in segments(data):
+        if marker in LEFT_OUT:
+            kept.append(data[done:at])
+            done = end
+    return b"".join([*kept, data[done:]]) if done else data
