@@ -176,7 +176,7 @@ def compare(
     estimate, differences = mean_precision(precisions, resampled, candidate.truths, margins.enough_objects)
     quantiles = float(np.quantile(differences, 0.05)), float(np.quantile(differences, 0.95))
     # Of three objects that both models find, nobody learns that the next one is found as well.
-    unseen = look.standard_errors * (estimate.error - float(differences.std(ddof=1)))
+    unseen = look.passing_errors * (estimate.error - float(differences.std(ddof=1)))
     low, high = bounds = _bounds(quantiles, -estimate.loss, look)
     gates = [
         *deciding_gates(candidate, production, estimate, (low - unseen, high), margins, least, look),
@@ -206,9 +206,12 @@ def _bounds(quantiles: tuple[float, float], centre: float, look: Look) -> tuple[
 
     Its own quantiles would be those of a handful of resamples where a look may hardly ever be wrong.
     """
-    wider = look.standard_errors / ONE_SIDED
-    low, high = (centre + wider * (quantile - centre) for quantile in quantiles)
-    return (low, high) if wider != 1 else quantiles
+    errors = look.passing_errors, look.turning_errors
+    low, high = (
+        quantile if each == ONE_SIDED else centre + each / ONE_SIDED * (quantile - centre)
+        for quantile, each in zip(quantiles, errors, strict=True)
+    )
+    return low, high
 
 
 def _reason(

@@ -153,12 +153,9 @@ def deciding_gates(
         ("false_boxes", estimates.false_boxes(candidate, production, margins.confidence)),
     ):
         if estimate:
-            around = look.standard_errors * estimate.error
-            gates.append(
-                _deciding(
-                    (metric, "", estimate), (-estimate.loss - around, -estimate.loss + around), margins, enough=enough
-                )
-            )
+            low = -estimate.loss - look.passing_errors * estimate.error
+            high = -estimate.loss + look.turning_errors * estimate.error
+            gates.append(_deciding((metric, "", estimate), (low, high), margins, enough=enough))
     return gates
 
 

@@ -1,11 +1,16 @@
 """After how many labelled images a comparison is looked at, and how often each look may be wrong.
 
-Who looks several times and turns back by the first that is failed is wrong more often than one look says; by a part of
-the images nobody passes. So the looks share what one may get wrong: whatever is spent early the last one lacks. By
-Bonferroni's inequality the sum bounds all of them together, however much they depend on each other, which they do: a
-later look has the images of the earlier ones. That is the alpha spending of K. K. G. Lan and D. L. DeMets, "Discrete
-sequential boundaries for clinical trials", Biometrika 70 (1983), 659-663, without the gain of their joint distribution,
-of which nobody knows enough here.
+Two errors are bounded, each by itself:
+
+- A candidate that loses more than the margin passes. Nobody passes by a part of the images, so that happens at the last
+  look or not at all, and whatever the early looks do makes it rarer, since they only turn back. The bound by which
+  somebody passes is therefore as wide as if there were no stages.
+- A candidate that keeps the margin is turned back. Any look may do that, and who turns back by the first that is failed
+  is wrong more often than one look says. So the looks share that error: what is spent early the last one lacks. By
+  Bonferroni's inequality the sum bounds all of them together, however much they depend on each other, which they do: a
+  later look has the images of the earlier ones. That is the alpha spending of K. K. G. Lan and D. L. DeMets, "Discrete
+  sequential boundaries for clinical trials", Biometrika 70 (1983), 659-663, without the gain of their joint
+  distribution, of which nobody knows enough here.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ ERROR = 0.05
 ONE_SIDED = 1.645
 """Standard errors between an estimate and its 95 % bound."""
 EARLY_SHARE = 0.2
-"""Of what a comparison may get wrong, for all looks before the last: its bounds are 6 % wider for it."""
+"""Of how often one may be turned back wrongly, for all looks before the last: its bound lies 6 % farther out for it."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Look:
     Attributes:
         images: after so many labelled images.
         of: so many there are.
-        share: of what the whole comparison may get wrong.
+        share: of how often the whole comparison may turn back wrongly.
     """
 
     images: int
@@ -42,14 +47,19 @@ class Look:
         return self.images == self.of
 
     @property
-    def standard_errors(self) -> float:
-        """Between an estimate and its bound."""
+    def turning_errors(self) -> float:
+        """Standard errors between an estimate and the bound beyond the margin that turns back."""
         return ONE_SIDED if self.share == 1 else NormalDist().inv_cdf(1 - ERROR * self.share)
+
+    @property
+    def passing_errors(self) -> float:
+        """The same of the bound within the margin that lets pass; before the last look it is only told."""
+        return ONE_SIDED if self.is_last else self.turning_errors
 
     @property
     def confidence(self) -> float:
         """Of the interval between both bounds."""
-        return 1 - 2 * ERROR * self.share
+        return 1 - ERROR * (self.share + (1 if self.is_last else self.share))
 
 
 def looks(images: int, stages: Sequence[int]) -> tuple[Look, ...]:

@@ -18,7 +18,8 @@ STAGES = QualityMargins().stages
 @pytest.mark.parametrize("images", [1, 50, 300, 301, 599])
 def test_few_images_are_looked_at_once_and_as_ever(images: int) -> None:
     (only,) = looks(images, STAGES)
-    assert (only.images, only.is_last, only.share, only.standard_errors) == (images, True, 1.0, 1.645)
+    assert (only.images, only.is_last, only.share) == (images, True, 1.0)
+    assert only.passing_errors == only.turning_errors == 1.645
     assert only.confidence == pytest.approx(0.9)
 
 
@@ -50,14 +51,53 @@ def test_stages_rise(stages: list[int]) -> None:
         QualityMargins.model_validate({"stages": stages})
 
 
-def test_looks_together_are_wrong_no_more_often_than_one() -> None:
-    """A loss that is just as large as the margin: how often any look shows it to be smaller."""
-    rng, plan, wrong = np.random.default_rng(8), looks(3000, STAGES), 0
-    for _ in range(4000):
-        losses = rng.normal(0.02, 0.3, 3000)
-        bounds = [losses[: look.images].mean() + look.standard_errors * 0.3 / np.sqrt(look.images) for look in plan]
-        wrong += any(bound < 0.02 for bound in bounds)
-    assert wrong / 4000 < 0.055
+TRIALS, SPREAD, MARGIN = 40_000, 0.3, 0.02
+
+
+def tried(loss: float) -> tuple[float, float, float]:
+    """How often 3,000 images let pass and turn back, and how often one look at them would let pass.
+
+    Args:
+        loss: that is true; sums over images are drawn instead of the images.
+    """
+    rng, before, lost = np.random.default_rng(8), 0, np.zeros(TRIALS)
+    turned = np.zeros(TRIALS, np.bool_)
+    for look in looks(3000, STAGES):
+        more, before = look.images - before, look.images
+        lost += rng.normal(loss * more, SPREAD * np.sqrt(more), TRIALS)
+        mean, error = lost / look.images, SPREAD / np.sqrt(look.images)
+        turned |= mean - look.turning_errors * error > MARGIN
+    passes, alone = (mean + errors * error < MARGIN for errors in (look.passing_errors, 1.645))
+    return float((passes & ~turned).mean()), float(turned.mean()), float(alone.mean())
+
+
+def test_a_loss_as_large_as_the_margin_passes_no_more_often_than_by_one_look() -> None:
+    passed, _, alone = tried(MARGIN)
+    assert 0.045 < passed <= alone < 0.053
+
+
+def test_looks_together_turn_a_candidate_that_keeps_the_margin_back_no_more_often_than_one() -> None:
+    _, turned, _ = tried(MARGIN)
+    assert 0.035 < turned < 0.05
+
+
+def test_an_equal_candidate_passes_as_often_as_without_stages() -> None:
+    passed, turned, alone = tried(0.0)
+    assert passed == pytest.approx(alone, abs=0.002)
+    assert turned < 0.002
+
+
+def test_the_last_look_lets_pass_by_the_bounds_of_a_single_one_and_turns_back_by_wider_ones(
+    production: Matches,
+) -> None:
+    staged, single = (
+        compare(sibling(600), production, resample_count=100, look=look)
+        for look in (looks(600, STAGES)[-1], looks(600, ())[-1])
+    )
+    deciding = [gate for gate in staged.gates if gate.decides]
+    assert deciding == [gate for gate in single.gates if gate.decides]
+    assert "with 91 % confidence" in staged.reason
+    assert "with 90 % confidence" in single.reason
 
 
 def sibling(images: int, noise: float = 1.0) -> Matches:
