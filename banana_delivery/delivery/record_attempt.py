@@ -163,7 +163,7 @@ class AttemptRecorder:
         digest = image.ref.digest if image else ""
         serves = bool(digest) and runs.in_production(run.run_id) and self._is_serving(run, digest)
         end, facts = end_of(log.instance, run), {"digest": digest}
-        said = log.abort(run.run_id) if end.status is RunStatus.CANCELED else None
+        said = None if end.status is RunStatus.SUCCESS else log.abort(run.run_id)
         if said:
             end = end.replace(aborted=f"{somebody(said.by)} aborted it: {said.reason}")
         if ended := outcome_of_run(end, serves=serves):

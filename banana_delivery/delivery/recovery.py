@@ -7,13 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from banana_delivery.delivery.lease import RECONCILER, Lease
+from banana_delivery.delivery.live.ending import is_to_end
 from banana_delivery.delivery.rollback import restore_traffic, scale_down_idle_if_possible
 from banana_delivery.errors import FencedError, LostRecordError, TargetError
 from banana_delivery.policy import commands
 from banana_delivery.policy.drift import Observed, find_drift, is_as_recorded, refuge
 from banana_delivery.policy.model import COLOURS, Colour, Environment, Phase, RolloutRecord
+from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import SCORE
-from banana_delivery.runs.lifecycle import Run, Runs
+from banana_delivery.runs.lifecycle import Run, Runs, superseded_by
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import Claim, ReleaseTarget, Takeover
 from banana_delivery.targets.sightings import owner_watch
@@ -70,8 +72,11 @@ class Recovery:
         _settle(self.target, claim, self.clock)
 
     def fail(self, run: Run) -> None:
-        """End a dead run and free its slot."""
-        version = self.runs.location.version_of(run)
+        """End a dead run and free its slot; a delivery that somebody had ended before it died, as he ended it."""
+        version, log = self.runs.location.version_of(run), AuditLog(self.runs.instance, self.runs.location)
+        if version and (superseded_by(run.tags) or is_to_end(log, run.run_id)):
+            self.runs.end_as_cancelled(run, "The process of this run died after somebody had ended it.")
+            return
         others = commands.scorecard() if run.job_name == SCORE else commands.rollback()
         again = commands.deliver(version) if version else others
         self.runs.fail(

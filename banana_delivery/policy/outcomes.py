@@ -156,6 +156,7 @@ class RunEnd(Model):
         superseded_by: the version that was staged later; empty if none ended it.
         aborted: who ended it and why, as a sentence; empty if nobody said so.
         refused: what a blocking check said that failed; empty if none did.
+        cancelled: whether somebody cancelled it before it failed.
         stopped: whether its process was told to go although nobody cancelled the run.
         failure: the last thing that was said about a failure.
     """
@@ -164,6 +165,7 @@ class RunEnd(Model):
     superseded_by: str = ""
     aborted: str = ""
     refused: str = ""
+    cancelled: bool = False
     stopped: bool = False
     failure: str = SILENT
 
@@ -177,14 +179,16 @@ def outcome_of_run(end: RunEnd, *, serves: bool) -> tuple[Outcome, str] | None:
     """
     if serves:
         return Outcome.RELEASED, "The run ended right after the promotion; production serves the release."
+    # Who was to end and died of something else first was ended all the same.
+    ended = end.status is RunStatus.CANCELED or bool(end.superseded_by or end.aborted or end.cancelled)
     match end.status:
-        case RunStatus.CANCELED if end.superseded_by:
-            return Outcome.SUPERSEDED, f"Version {end.superseded_by} was staged later."
-        case RunStatus.CANCELED:
-            return Outcome.CANCELLED, end.aborted or "A person cancelled the run; the traffic is where it was."
         case RunStatus.FAILURE if end.refused:
             return Outcome.REJECTED, end.refused
-        case RunStatus.FAILURE:
+        case RunStatus.CANCELED | RunStatus.FAILURE if end.superseded_by:
+            return Outcome.SUPERSEDED, f"Version {end.superseded_by} was staged later."
+        case RunStatus.CANCELED | RunStatus.FAILURE if ended:
+            return Outcome.CANCELLED, end.aborted or "A person cancelled the run; the traffic is where it was."
+        case RunStatus.CANCELED | RunStatus.FAILURE:
             return Outcome.ERROR, STOPPED if end.stopped else end.failure
         case RunStatus.SUCCESS:
             return None

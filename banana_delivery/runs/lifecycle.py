@@ -113,6 +113,14 @@ class Runs:
     def fail(self, run: Run, why: str) -> None:
         """End a dead run and free its slot; the failure sensor records its attempt and tells people."""
         self.instance.report_run_failed(run, why)
+        self._free(run)
+
+    def end_as_cancelled(self, run: Run, why: str) -> None:
+        """The same for one that somebody had cancelled; its attempt is recorded as that."""
+        self.instance.report_run_canceled(run, why)
+        self._free(run)
+
+    def _free(self, run: Run) -> None:
         self.instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
     def say_end(self, attempt: AttemptRecord) -> None:

@@ -17,7 +17,19 @@ def end_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunEnd:
         return RunEnd(status=status, superseded_by=superseded_by(run.tags))
     stopped, failure = _failure(instance, run.run_id)
     refused = _failed_blocking_checks(instance, run.run_id)
-    return RunEnd(status=status, refused=refused, stopped=stopped, failure=failure)
+    return RunEnd(
+        status=status,
+        superseded_by=superseded_by(run.tags),
+        refused=refused,
+        cancelled=_was_cancelled(instance, run.run_id),
+        stopped=stopped,
+        failure=failure,
+    )
+
+
+def _was_cancelled(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether somebody cancelled a run, whatever it ended by."""
+    return bool(instance.get_records_for_run(run_id, of_type=DagsterEventType.RUN_CANCELING, limit=1).records)
 
 
 def _failed_blocking_checks(instance: dg.DagsterInstance, run_id: str) -> str:

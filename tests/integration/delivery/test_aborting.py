@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import dagster as dg
+import psutil
 import pytest
 
 from banana_delivery.delivery.deciding.aborting import Aborted, say_abort
+from banana_delivery.names import PARTITION_TAG, SUPERSEDED_TAG, TRIGGER_TAG, WORKER_TAG
 from banana_delivery.policy.holds import AbortRecord
 from banana_delivery.policy.model import Environment, Outcome, Phase
+from banana_delivery.runs.lifecycle import identity
 from tests.integration.delivery.moments import PROMOTED, cancel_at, is_at_rest
 from tests.integration.delivery.serving import FIRST
 from tests.support.phases import PhaseHook
@@ -77,6 +82,68 @@ def test_whatever_cancels_a_run_is_heard_without_a_signal(pipeline: PipelineHarn
     is_at_rest(pipeline, version if hook == PROMOTED else FIRST)
     attempt = pipeline.attempts(version)[0]
     assert attempt.outcome is (Outcome.RELEASED if hook == PROMOTED else Outcome.CANCELLED)
+
+
+def dead(pipeline: PipelineHarness, version: str, **tags: str) -> dg.DagsterRun:
+    """A delivery whose process is gone."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        run = pipeline.instance.create_run_for_job(
+            pipeline.defs.resolve_job_def("deliver"),
+            status=dg.DagsterRunStatus.STARTED,
+            tags={PARTITION_TAG: version, **pipeline.location.tags, **tags},
+        )
+        worker = {WORKER_TAG: identity(run.run_id, psutil.Process(process.pid))}
+        pipeline.instance.add_run_tags(run.run_id, worker)
+    return pipeline.run_of(run.run_id)
+
+
+@pytest.mark.parametrize("unheard", [another_code_server, no_code_server])
+def test_what_was_aborted_and_died_before_it_could_say_so_is_cancelled_by_who_aborted_it(
+    pipeline: PipelineHarness,
+    monkeypatch: pytest.MonkeyPatch,
+    unheard: Callable[[PipelineHarness, pytest.MonkeyPatch], None],
+) -> None:
+    unheard(pipeline, monkeypatch)
+    version = pipeline.stage(0.95)
+    run = dead(pipeline, version)
+    say_abort(pipeline.target, pipeline.audit_log, pipeline.clock, "Ada", "The wrong one.")
+    pipeline.tick("reconcile")
+    pipeline.after(pipeline.run_of(run.run_id))
+    (attempt,) = pipeline.attempts(version)
+    assert (attempt.outcome, attempt.actor, attempt.reason) == (
+        Outcome.CANCELLED,
+        "Ada",
+        "Ada aborted it: The wrong one.",
+    )
+    assert pipeline.run_of(run.run_id).status is dg.DagsterRunStatus.CANCELED
+
+
+def test_what_dagster_fails_after_an_abort_is_cancelled_by_who_aborted_it(pipeline: PipelineHarness) -> None:
+    version = pipeline.stage(0.95)
+    run = dead(pipeline, version)
+    pipeline.audit_log.record_abort(AbortRecord(run_id=run.run_id, by="Ada", reason="The wrong one.", at=1.0))
+    pipeline.instance.report_run_failed(run, "Its pod is gone.")
+    pipeline.after(pipeline.run_of(run.run_id))
+    (attempt,) = pipeline.attempts(version)
+    assert (attempt.outcome, attempt.actor) == (Outcome.CANCELLED, "Ada")
+
+
+def test_what_a_button_of_dagster_cancelled_and_then_died_is_cancelled(pipeline: PipelineHarness) -> None:
+    version = pipeline.stage(0.95)
+    run = dead(pipeline, version)
+    pipeline.instance.report_run_canceling(run)
+    pipeline.instance.report_run_failed(pipeline.run_of(run.run_id), "Its pod is gone.")
+    pipeline.after(pipeline.run_of(run.run_id))
+    assert [one.outcome for one in pipeline.attempts(version)] == [Outcome.CANCELLED]
+
+
+def test_what_was_superseded_and_then_died_is_superseded(pipeline: PipelineHarness) -> None:
+    version = pipeline.stage(0.95)
+    run = dead(pipeline, version, **{TRIGGER_TAG: "sensor", SUPERSEDED_TAG: "9"})
+    pipeline.tick("reconcile")
+    pipeline.after(pipeline.run_of(run.run_id))
+    (attempt,) = pipeline.attempts(version)
+    assert (attempt.outcome, attempt.reason) == (Outcome.SUPERSEDED, "Version 9 was staged later.")
 
 
 def test_what_was_promoted_before_the_abort_was_heard_is_not_the_doing_of_who_aborted(
