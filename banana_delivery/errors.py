@@ -165,6 +165,10 @@ class RegistryError(BananaDeliveryError):
     """The registry cannot be reached or did not answer as it should; worth another try later."""
 
 
+class RegistryUnreadError(RegistryError):
+    """The registry answers, and not all that it holds is read yet; the next look goes on where this one ended."""
+
+
 class WebhookRefusedError(RegistryError):
     """A delivery of a webhook is none that counts.
 

@@ -11,7 +11,7 @@ from banana_delivery.delivery.deciding.going_on import request_of
 from banana_delivery.delivery.deciding.wishes import TRIGGER, Wishes
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.record_attempt import AttemptRecorder
-from banana_delivery.errors import RegistryError
+from banana_delivery.errors import RegistryError, RegistryUnreadError
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import ACTOR_TAG, REQUEST_TAG, STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
 from banana_delivery.notifications.alarms import registry_trouble
@@ -31,6 +31,7 @@ from banana_delivery.policy.staged_versions import (
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.lifecycle import Runs
+from banana_delivery.runs.registry_memory import KeptMemory
 from banana_delivery.waiting import Clock
 
 LOG = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class Looking:
         self._here = here
         self._audit_log, self._runs = AuditLog(context.instance, self._here), Runs(context.instance, self._here)
         self._wishes = Wishes(registry, recorder, self._audit_log, self._runs, clock, met=dict(self.cursor.wishes))
+        self._kept = KeptMemory(context.instance, here)
+        registry.recall(self._kept.text())
         # Before anything is asked, tell what could not be told when it happened.
         if (refused := recorder.publisher.catch_up(self._audit_log.made)) is not None:
             self._watch.tried(Trouble.REFUSED, refused)
@@ -66,11 +69,17 @@ class Looking:
         parsed = self.cursor
         try:
             staged = self._registry.staged()
+        except RegistryUnreadError as error:
+            self._watch.tried(Trouble.UNREACHABLE, "")
+            self._kept.keep(self._registry.memory)
+            self.cursor = self._known(parsed)
+            return dg.SkipReason(str(error))
         except RegistryError as error:
             self._watch.tried(Trouble.UNREACHABLE, str(error))
             self.cursor = self._known(parsed)
             return dg.SkipReason(f"The registry does not answer, nothing is lost, the next tick asks again: {error}")
         self._watch.tried(Trouble.UNREACHABLE, "")
+        self._kept.keep(self._registry.memory)
         rejected = self._wishes.act_on(staged)
         now = [_staging(one) for one in staged]
         self.cursor, triggers = look(self._known(parsed), now, self._clock.time())
@@ -82,7 +91,8 @@ class Looking:
         if not deliver and not approved:
             return dg.SkipReason(f"{len(now)} versions are staged, none of them newly.")
         for one in overtaken:
-            self._recorder.record(self._audit_log, _never_started(one, self._clock.time()))
+            # What is delivered instead does not wait for the registry to be written.
+            self._recorder.record(self._audit_log, _never_started(one, self._clock.time()), mark_later=True)
         for first in deliver[:1]:
             for run in superseded(self._runs.under_way(), first):
                 self._runs.supersede(run.run_id, first.version)

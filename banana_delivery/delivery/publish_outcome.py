@@ -8,6 +8,7 @@ again and again.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ from banana_delivery.targets.base import ReleaseTarget
 
 LOG = logging.getLogger(__name__)
 MOST_AT_ONCE = 5
+CATCHING_UP_SECONDS = 1.0
+"""After that the registry is told no other attempt at this tick: where it has 10,000 versions, one takes seconds."""
 MOST_MARKS = 5
 """Of one attempt, while production changes under them."""
 Made = Callable[[ImageRef], bool]
@@ -78,14 +81,21 @@ class OutcomePublisher:
     reports: Path | None = None
     invite: Callable[[AttemptRecord], str] | None = None
 
-    def publish(self, attempt: AttemptRecord, made: Made = anything) -> bool:
+    def publish(self, attempt: AttemptRecord, made: Made = anything, *, mark_later: bool = False) -> bool:
         """Mark the version and tell people; what is away now is only logged, ``catch_up`` comes back to it.
+
+        Args:
+            attempt: how it ended.
+            made: whether this pipeline made an image.
+            mark_later: leave the registry to ``catch_up``, since something else is urgent.
 
         Returns:
             Whether what there is to tell was told, or is kept to be told.
         """
         try:
-            if trouble := self._not_marked(attempt, made):
+            if mark_later:
+                self.pending.remember(attempt)
+            elif trouble := self._not_marked(attempt, made):
                 LOG.warning("The registry was not told yet how version %s ended: %s", attempt.version, trouble)
             now = self._production_now(attempt, made)
             report, decide = self._report(attempt), self.invite(attempt) if self.invite else ""
@@ -122,9 +132,11 @@ class OutcomePublisher:
         Returns:
             Why the registry refuses to be written; empty if it was written; None if that was not tried.
         """
-        refused = None
+        refused, started = None, time.monotonic()
         try:
             for attempt in self.pending.attempts()[:MOST_AT_ONCE]:
+                if time.monotonic() - started > CATCHING_UP_SECONDS:
+                    break
                 if trouble := self._not_marked(attempt, made):
                     refused = str(trouble) if isinstance(trouble, RegistryRefusedError) else None
                     break  # The others would wait for the same registry; this one is the last in turn now.

@@ -109,8 +109,13 @@ class AttemptRecorder:
     clock: Clock
     policy_file: PolicyFile
 
-    def record(self, log: AuditLog, attempt: AttemptRecord) -> bool:
+    def record(self, log: AuditLog, attempt: AttemptRecord, *, mark_later: bool = False) -> bool:
         """Put an attempt on record unless it is known, draw its report, and let everybody know, with the report.
+
+        Args:
+            log: where.
+            attempt: how it ended.
+            mark_later: tell the registry at a later tick, since something else is urgent.
 
         Returns:
             Whether people were told; also if the attempt is known, since then whoever recorded it has told them.
@@ -122,7 +127,7 @@ class AttemptRecorder:
         self._say_in_run(log, attempt)
         self._write_report(log, attempt)
         keep_beside(report_file(self.settings, attempt), self.settings.home, attempt.run_id)
-        told = self.publisher.publish(attempt, log.made)
+        told = self.publisher.publish(attempt, log.made, mark_later=mark_later)
         self._trace(log, attempt)
         return told
 

@@ -63,8 +63,17 @@ class ModelRegistry(ABC):
         """The versions that somebody wants delivered, oldest staging first; a bounded number of calls.
 
         Raises:
+            RegistryUnreadError: if it takes more looks to know them; this one told nothing, the next one goes on.
             RegistryError: if the registry cannot be reached.
         """
+
+    @property
+    def memory(self) -> str:
+        """What the looks for staged versions learned, for ``recall`` of another process; empty for nothing."""
+        return ""
+
+    def recall(self, memory: str) -> None:  # noqa: B027 - most have nothing to recall
+        """Go on where another process ended, however long ago, unless this one looked already."""
 
     @abstractmethod
     def describe(self, version: str) -> ModelVersion:

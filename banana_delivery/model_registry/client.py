@@ -6,10 +6,13 @@ Nothing here imports MLflow before it is needed: that takes seconds, and loading
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
+
+from typing_extensions import override
 
 from banana_delivery.errors import redacted
 
@@ -30,6 +33,8 @@ CLIENT_ENVIRONMENT = {
 ARTIFACT_TIMEOUT = "60"
 """Seconds to an artifact's next byte. A server that keeps artifacts in a bucket fetches the whole file from there
 before it sends the first byte, which takes longer than any answer about versions."""
+PLAIN_NAME = re.compile(r"[\w .,()%+@-]+", re.ASCII)
+"""Names that need no care between quotes."""
 REFUSALS = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
 
 
@@ -39,7 +44,14 @@ def open_client(tracking_uri: str) -> MlflowClient:
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=tracking_uri)
+    class Client(MlflowClient):
+        """Does not ask before each write whether the model is a prompt: the server reads all versions to tell that."""
+
+        @override
+        def _raise_if_prompt(self, name: str) -> None:
+            pass
+
+    return Client(tracking_uri=tracking_uri)
 
 
 @contextmanager
@@ -110,3 +122,19 @@ def without_credentials(uri: str) -> str:
     """The URI without user, password and query, any of which may be a secret."""
     parts = urlsplit(uri)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def name_filter(name: str) -> str:
+    """MLflow's search expression that finds the versions of a model, and perhaps those of others with a like name.
+
+    MLflow's parser knows no way to write both kinds of quotes, nor a backslash before one, so that whatever is not
+    plain is written as the wildcard for one character.
+
+    >>> name_filter("banana_sigatoka_detector")
+    "name = 'banana_sigatoka_detector'"
+    >>> name_filter("Anna's detector")
+    "name LIKE 'Anna_s detector'"
+    """
+    if PLAIN_NAME.fullmatch(name):
+        return f"name = '{name}'"
+    return f"name LIKE '{re.sub('[^A-Za-z0-9 .-]', '_', name)}'"

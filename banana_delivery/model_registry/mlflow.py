@@ -16,11 +16,10 @@ Nothing here imports MLflow before it is needed: that takes seconds, and loading
 
 from __future__ import annotations
 
-import re
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
@@ -28,21 +27,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from pydantic import ValidationError
 from typing_extensions import override
 
 from banana_delivery.errors import RegistryError, RegistryRefusedError, UnknownVersionError, redacted
 from banana_delivery.model_registry import artifacts
 from banana_delivery.model_registry.base import ModelRegistry, ModelVersion, StagedVersion
 from banana_delivery.model_registry.client import (
+    PLAIN_NAME,
     failures,
     is_missing,
     is_refused,
+    name_filter,
     open_client,
     plain_reason,
     without_credentials,
 )
-from banana_delivery.model_registry.stages import Stages
+from banana_delivery.model_registry.stages import PART, Memory, Stages
 from banana_delivery.model_registry.transitions import (
+    ARCHIVED,
     SERVING,
     STAGED,
     DropAlias,
@@ -64,25 +67,20 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
     from mlflow.entities.model_registry import RegisteredModel
 
-PAGE = 200
-"""Versions asked for in one call: a server that is busy takes 5 ms for each, and is given up after five seconds."""
 FEW = 25
-"""The same where most often the first one says that there is nothing more to know."""
+"""Versions asked for in one call where most often the first one says that there is nothing more to know; else as many
+as ``stages`` reads at once."""
 BY_NUMBER, BY_CHANGE = "version_number DESC", "last_updated_timestamp DESC"
-NEWEST = 10
-"""Versions that a message names."""
+NEWEST = 10  # Versions that a message names.
 MOST_LOOKS = 3
 """Looks at what exists while somebody deletes it."""
-PLAIN_NAME = re.compile(r"[\w .,()%+@-]+", re.ASCII)
-"""Names that need no care between quotes."""
 
 
 class MlflowRegistry(ModelRegistry):
     """One registered model of an MLflow server.
 
-    ``staged`` costs one call where no version is in stage "Staging"; else one more for each 25 versions that were
-    changed since the last look, and one for each version that is staged. All versions are read where that does not
-    tell. ``mark`` looks likewise for the versions in stage "Production".
+    ``staged`` costs one call where no version is in stage "Staging"; else one more for the few that were changed since
+    the last look, and one for each that is staged. All are read, in parts, where that does not tell.
 
     Args:
         model_name: the registered model.
@@ -104,7 +102,10 @@ class MlflowRegistry(ModelRegistry):
         self._clock = clock
         self._artifact_roots = tuple(artifact_roots)
         self._stages = Stages(
-            everything=lambda: self._found(PAGE), last_changed=lambda: self._found(FEW, BY_CHANGE), one=self._if_there
+            between=self._between,
+            last_changed=lambda: self._found(FEW, BY_CHANGE),
+            one=self._if_there,
+            highest=lambda: max((int(one.version) for one in islice(self._found(1), 1)), default=0),
         )
 
     @cached_property
@@ -118,13 +119,24 @@ class MlflowRegistry(ModelRegistry):
             with self._speaking():
                 model = self._model()
                 by_alias = {version for alias, version in _aliases(model).items() if is_staged_alias(alias)}
-                by_stage = self._stages.versions(STAGED, model)
+                by_stage = self._stages.staged(model)
                 others = [self._if_there(number) for number in by_alias - by_stage.keys()]
         except UnknownVersionError:
             return []
         versions = [*by_stage.values(), *filter(None, others)]
         staged = [_staged(version, by_alias=str(version.version) in by_alias) for version in versions]
         return sorted(staged, key=lambda one: (one.staged_at, int(one.version)))
+
+    @property
+    @override
+    def memory(self) -> str:
+        return self._stages.memory.model_dump_json() if self._stages.memory else ""
+
+    @override
+    def recall(self, memory: str) -> None:
+        if self._stages.memory is None and memory:
+            with suppress(ValidationError):
+                self._stages.memory = Memory.model_validate_json(memory)
 
     @override
     def describe(self, version: str) -> ModelVersion:
@@ -175,23 +187,40 @@ class MlflowRegistry(ModelRegistry):
                     raise self._unknown(one)
 
     def _mark_what_exists(self, version: str, mark: RegistryMark) -> set[str]:
-        """Write a mark, and say which versions there are."""
-        for look in range(1, MOST_LOOKS + 1):
+        """Write a mark, and say which versions of the two there are.
+
+        Of each stage MLflow tells one version, so that after one that kept saying that it serves the next one shows.
+        """
+        looks = MOST_LOOKS
+        while True:
             model = self._model()
-            found = self._stages.versions(SERVING, model)
             asked = {one: self._if_there(one) for one in {version, mark.serving} if one and one.isdecimal()}
-            found = {**found, **{number: one for number, one in asked.items() if one}}
-            stages = {number: str(one.current_stage) for number, one in found.items()}
+            found = {number: one for number, one in asked.items() if one}
+            told = {str(one.version): one for one in model.latest_versions or () if str(one.version) not in asked}
+            stages = {number: str(one.current_stage) for number, one in {**told, **found}.items()}
+            todo = steps(stages, _aliases(model), version, mark)
             try:
                 if version in found:
                     self._write_tags(found[version], mark)
-                for step in steps(stages, _aliases(model), version, mark):
+                for step in todo:
                     self._apply(step)
-                break
+                if not any(isinstance(step, SetStage) and step.stage == ARCHIVED for step in todo):
+                    self._archive_hidden(mark.serving)
+                    return set(found)
             except failures() as error:
-                if look == MOST_LOOKS or not is_missing(error):
+                looks -= 1
+                if not looks or not is_missing(error):
                     raise
-        return set(found)
+
+    def _archive_hidden(self, serving: str | None) -> None:
+        """Archive those in stage "Production" that the serving one hides, since its number is higher.
+
+        There can be one only if anything of the model was changed after the serving version was.
+        """
+        if serving is None or not serving.isdecimal() or (one := self._if_there(serving)) is None:
+            return
+        if one.current_stage == SERVING and one.last_updated_timestamp != self._model().last_updated_timestamp:
+            self._apply(SetStage(serving, SERVING))
 
     @override
     def answer(self, version: str, wish: Wish, sentence: str) -> None:
@@ -242,8 +271,12 @@ class MlflowRegistry(ModelRegistry):
         # Searching does not tell aliases; asking for the one version does.
         return self._client.get_model_version(self.model_name, str(newest.version))
 
-    def _found(self, size: int, order: str = BY_NUMBER) -> Iterator[MlflowVersion]:
-        """The model's versions, asked for ``size`` at a time.
+    def _between(self, above: int, upto: int) -> Iterator[MlflowVersion]:
+        """The versions with the numbers of one part: where others come and go, it stays the same."""
+        return self._found(PART, where=f" and version_number > {above} and version_number <= {upto}")
+
+    def _found(self, size: int, order: str = BY_NUMBER, where: str = "") -> Iterator[MlflowVersion]:
+        """The model's versions, asked for ``size`` at first.
 
         By number, pages stay the same while a version is changed between two calls; by change, it comes twice or not.
         """
@@ -251,8 +284,8 @@ class MlflowRegistry(ModelRegistry):
         token = None
         while True:
             page = self._client.search_model_versions(
-                name_filter(self.model_name),
-                max_results=size if exact else PAGE,
+                name_filter(self.model_name) + where,
+                max_results=size if exact and token is None else PART,
                 order_by=[order],
                 page_token=token,
             )
@@ -275,7 +308,8 @@ class MlflowRegistry(ModelRegistry):
         tags = mark_tags(mark)
         if all(version.tags.get(name) == value for name, value in tags.items()):
             return
-        for name, value in {TIME_TAG: _timestamp(self._clock()), **tags}.items():
+        now = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")
+        for name, value in {TIME_TAG: now, **tags}.items():
             self._client.set_model_version_tag(self.model_name, str(version.version), name, value)
 
     def _apply(self, step: Step) -> None:
@@ -293,7 +327,9 @@ class MlflowRegistry(ModelRegistry):
                     warnings.filterwarnings(
                         "ignore", r".*transition_model_version_stage`` is deprecated", FutureWarning
                     )
-                    self._client.transition_model_version_stage(self.model_name, version, stage)
+                    self._client.transition_model_version_stage(
+                        self.model_name, version, stage, archive_existing_versions=stage == SERVING
+                    )
 
     @contextmanager
     def _speaking(self, version: str = "") -> Iterator[None]:
@@ -328,22 +364,6 @@ class MlflowRegistry(ModelRegistry):
         )
 
 
-def name_filter(name: str) -> str:
-    """MLflow's search expression that finds the versions of a model, and perhaps those of others with a like name.
-
-    MLflow's parser knows no way to write both kinds of quotes, nor a backslash before one, so that whatever is not
-    plain is written as the wildcard for one character.
-
-    >>> name_filter("banana_sigatoka_detector")
-    "name = 'banana_sigatoka_detector'"
-    >>> name_filter("Anna's detector")
-    "name LIKE 'Anna_s detector'"
-    """
-    if PLAIN_NAME.fullmatch(name):
-        return f"name = '{name}'"
-    return f"name LIKE '{re.sub('[^A-Za-z0-9 .-]', '_', name)}'"
-
-
 def _aliases(model: RegisteredModel) -> dict[str, str]:
     return {str(alias): str(version) for alias, version in model.aliases.items()}
 
@@ -358,7 +378,3 @@ def _staged(version: MlflowVersion, *, by_alias: bool) -> StagedVersion:
         by_alias=by_alias,
         wishes=wishes(version.tags),
     )
-
-
-def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

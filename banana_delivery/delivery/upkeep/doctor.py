@@ -15,7 +15,7 @@ from banana_delivery.delivery.rescue.ticks import Ticks
 from banana_delivery.delivery.upkeep.room import Room
 from banana_delivery.delivery.upkeep.variables import unknown_variables
 from banana_delivery.embedded.stack import EmbeddedStack, check_free
-from banana_delivery.errors import BananaDeliveryError, UnfitError
+from banana_delivery.errors import BananaDeliveryError, RegistryUnreadError, UnfitError
 from banana_delivery.images.base import ImageStore
 from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.names import STABLE_TAG
@@ -147,7 +147,10 @@ class Doctor:
         raise UnfitError(f"Of the stack {', '.join(down)} does not run; see its log, then type: {commands.up()}")
 
     def _mlflow(self) -> str:
-        staged = self.model_registry.staged()
+        try:
+            staged = self.model_registry.staged()
+        except RegistryUnreadError as unread:
+            return f"It answers: {unread}"
         named = ", ".join(one.version for one in staged) or "none"
         return f"It answers; staged versions of {self.settings.model_name}: {named}."
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from banana_delivery.errors import MissingCheckpointError, RegistryError
-from banana_delivery.model_registry import mlflow as adapter
+from banana_delivery.model_registry import stages
 from banana_delivery.model_registry.mlflow import MlflowRegistry
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import RegistryMark
@@ -48,12 +48,13 @@ def test_a_version_travels_from_staging_to_production_over_http(pipeline: Mlflow
     assert pipeline.registry.staged() == []
 
 
-def test_stagings_beyond_one_page_are_found(pipeline: MlflowWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stagings_beyond_one_part_are_found(pipeline: MlflowWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = [pipeline.register("s3://models/unread") for _ in range(5)]
     pipeline.stage(versions[0])
     pipeline.alias(versions[1], "STAGING")
-    monkeypatch.setattr(adapter, "PAGE", 2)
-    assert {one.version for one in pipeline.registry.staged()} == set(versions[:2])
+    pipeline.stage(versions[4])
+    monkeypatch.setattr(stages, "PART", 2)
+    assert {one.version for one in pipeline.registry.staged()} == {*versions[:2], versions[4]}
 
 
 @pytest.mark.parametrize("source", ["{run}", "{run}/weights", "{run}/weights/best.pt", "{run}/weights/"])

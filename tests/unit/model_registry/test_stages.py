@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from banana_delivery.errors import RegistryUnreadError
 from banana_delivery.model_registry.stages import (
+    ALL_SECONDS,
     MOST_ASKED,
     OVERLAP_MILLISECONDS,
-    READ_ALL_SECONDS,
+    PART,
+    READING_SECONDS,
+    Memory,
     Stages,
 )
 
@@ -30,6 +35,7 @@ class Version:
 class Model:
     latest_versions: list[Version]
     last_updated_timestamp: int | None
+    creation_timestamp: int = START
 
 
 @dataclass
@@ -41,14 +47,24 @@ class Server:
     changed: int | None = START
     seconds: float = 0.0
     tells_stages: bool = True
-    read_all: int = 0
+    seconds_a_part: float = 0.0
+    created: int = START
+    parts: int = 0
     asked: int = 0
     read: int = 0
 
     def __post_init__(self) -> None:
+        self.start_anew(None)
+
+    def start_anew(self, memory: Memory | None) -> None:
         self.watch = Stages(
-            cast(Any, self._everything), cast(Any, self._last_changed), cast(Any, self._one), lambda: self.seconds
+            cast(Any, self._between),
+            cast(Any, self._last_changed),
+            cast(Any, self._one),
+            lambda: max(self.versions, default=0),
+            lambda: self.seconds,
         )
+        self.watch.memory = memory
 
     def publish(self, count: int = 1) -> None:
         for number in range(len(self.versions) + 1, len(self.versions) + 1 + count):
@@ -59,22 +75,20 @@ class Server:
         self.versions[number] = Version(number, stage, at or self.now)
         self.changed = at or self.now
 
-    def look(self, stage: str = "Staging") -> set[int]:
+    def look(self) -> set[int]:
         highest = {one.current_stage: one for one in sorted(self.versions.values(), key=lambda one: one.version)}
         told = [*highest.values()] if self.tells_stages else []
-        self.read_all = self.asked = self.read = 0
-        return {int(number) for number in self.watch.versions(stage, cast(Any, Model(told, self.changed)))}
+        self.parts = self.asked = self.read = 0
+        return {int(number) for number in self.watch.staged(cast(Any, Model(told, self.changed, self.created)))}
 
     @property
     def truth(self) -> set[int]:
-        return self.true("Staging")
+        return {one.version for one in self.versions.values() if one.current_stage == "Staging"}
 
-    def true(self, stage: str) -> set[int]:
-        return {one.version for one in self.versions.values() if one.current_stage == stage}
-
-    def _everything(self) -> list[Version]:
-        self.read_all += 1
-        return [*self.versions.values()]
+    def _between(self, above: int, upto: int) -> list[Version]:
+        self.parts += 1
+        self.seconds += self.seconds_a_part
+        return [one for number, one in self.versions.items() if above < number <= upto]
 
     def _last_changed(self) -> Iterator[Version]:
         for one in sorted(self.versions.values(), key=lambda one: -(one.last_updated_timestamp or 1 << 60)):
@@ -99,7 +113,7 @@ def test_where_nothing_is_staged_nothing_is_asked_for() -> None:
     server = served()
     for _ in range(3):
         assert server.look() == set()
-        assert (server.read_all, server.read, server.asked) == (0, 0, 0)
+        assert (server.parts, server.read, server.asked) == (0, 0, 0)
 
 
 def test_one_more_is_found_by_reading_what_was_changed_since_the_last_look() -> None:
@@ -108,13 +122,13 @@ def test_one_more_is_found_by_reading_what_was_changed_since_the_last_look() -> 
     for number in (100, 3, 190):
         server.move(number, "Staging")
         assert server.look() == server.truth
-        assert (server.read_all, server.asked) == (0, 0)
+        assert (server.parts, server.asked) == (0, 0)
         assert server.read <= 5
     server.now += 2 * OVERLAP_MILLISECONDS
     server.move(1, "Archived")
     assert server.look() == {100, 3, 190}
     server.look()
-    assert (server.read_all, server.read, server.asked) == (0, 2, 3), "what is remembered, and one that is too old"
+    assert (server.parts, server.read, server.asked) == (0, 2, 3), "what is remembered, and one that is too old"
 
 
 def test_the_first_look_reads_all_if_something_is_staged_and_no_later_one_does() -> None:
@@ -122,9 +136,9 @@ def test_the_first_look_reads_all_if_something_is_staged_and_no_later_one_does()
     server.move(7, "Staging")
     server.move(199, "Staging")
     assert server.look() == {7, 199}
-    assert server.read_all == 1
+    assert server.parts == 1
     server.look()
-    assert server.read_all == 0
+    assert server.parts == 0
 
 
 def test_what_left_or_was_deleted_is_not_staged_any_more() -> None:
@@ -149,17 +163,85 @@ def test_a_clock_that_was_set_back_and_another_servers_that_is_behind_hide_nothi
 
 
 def test_what_was_missed_all_the_same_is_found_within_the_hour() -> None:
-    server = served()
-    server.move(199, "Staging")
+    server = served(10 * PART)
+    server.move(10 * PART, "Staging")
     server.look()
     server.move(7, "Staging", at=START)
     server.move(9, "None")
-    assert server.look() == {199}, "behind by more than anybody's clock is"
-    server.seconds = READ_ALL_SECONDS + 1
-    assert server.look() == {7, 199}
-    server.seconds += 10
+    assert server.look() == {10 * PART}, "behind by more than anybody's clock is"
+    looks = 0
+    while server.look() != server.truth:
+        assert server.parts <= 1
+        server.seconds, looks = server.seconds + 5, looks + 1
+    assert looks * 5 <= ALL_SECONDS
+    server.seconds += 5
     server.look()
-    assert server.read_all == 0
+    assert server.parts == 0
+
+
+def test_many_versions_are_read_at_several_looks_and_nothing_is_said_before_all_are() -> None:
+    server = served(20 * PART)
+    server.seconds_a_part = 0.4
+    for number in (3, 20 * PART):
+        server.move(number, "Staging")
+    looks = 1
+    with pytest.raises(RegistryUnreadError, match="up to 4,000"):
+        server.look()
+    server.move(5, "Staging")  # Read or unread by now, it is found.
+    server.move(20 * PART - 5, "Staging")
+    while True:
+        try:
+            found = server.look()
+            break
+        except RegistryUnreadError:
+            looks += 1
+            assert server.parts <= 1 + READING_SECONDS / server.seconds_a_part
+    assert found == server.truth
+    assert looks == 6
+    server.look()
+    assert server.parts == 0
+
+
+def test_a_look_that_failed_goes_on_where_it_ended() -> None:
+    server = served(4 * PART)
+    server.move(4 * PART, "Staging")
+    server.move(3, "Staging")
+    between, server.seconds_a_part = server._between, 2 * READING_SECONDS
+    with pytest.raises(RegistryUnreadError):
+        server.look()
+    server.watch._between = cast(Any, fail)
+    with pytest.raises(ConnectionError):
+        server.look()
+    server.watch._between, server.seconds_a_part = cast(Any, between), 0.0
+    assert server.look() == server.truth
+    assert server.parts == 3
+
+
+def fail(*_: int) -> list[Version]:
+    raise ConnectionError
+
+
+def test_another_process_goes_on_with_what_was_remembered_however_late() -> None:
+    server = served(4 * PART)
+    server.move(4 * PART, "Staging")
+    server.move(3, "Staging")
+    server.look()
+    memory = server.watch.memory
+    server.move(5, "Staging")
+    server.now += 5 * OVERLAP_MILLISECONDS
+    server.move(3, "None")
+    server.start_anew(memory)
+    assert server.look() == server.truth == {5, 4 * PART}
+    assert server.parts == 0
+
+
+def test_what_was_remembered_of_another_model_of_the_name_counts_for_nothing() -> None:
+    server = served(3)
+    server.move(3, "Staging")
+    server.look()
+    server.created += 1
+    server.versions[1] = Version(1, "Staging", START)
+    assert server.look() == {1, 3}
 
 
 def test_a_store_that_does_not_tell_when_a_model_was_changed_is_read_whole() -> None:
@@ -168,17 +250,17 @@ def test_a_store_that_does_not_tell_when_a_model_was_changed_is_read_whole() -> 
     server.changed = None
     for _ in range(2):
         assert server.look() == {2}
-        assert server.read_all == 1
+        assert server.parts == 1
 
 
 def test_one_that_does_not_tell_what_is_in_a_stage_is_read_whole_at_first() -> None:
     server = replace(served(5), tells_stages=False)
     server.move(2, "Staging")
     assert server.look() == {2}
-    assert server.read_all == 1
+    assert server.parts == 1
     server.move(3, "Staging")
     assert server.look() == {2, 3}
-    assert server.read_all == 0
+    assert server.parts == 0
 
 
 def test_what_bears_no_time_is_looked_at_all_the_same() -> None:
@@ -190,29 +272,33 @@ def test_what_bears_no_time_is_looked_at_all_the_same() -> None:
 
 
 def test_as_many_as_are_staged_are_not_asked_for_one_by_one() -> None:
-    server = served(MOST_ASKED * 3)
-    for number in range(1, MOST_ASKED + 3):
+    server = served(2 * PART)
+    for number in range(1, MOST_ASKED + 2):
         server.move(number, "Staging")
+    server.move(2 * PART, "Staging")
     server.look()
+    server.now += 2 * OVERLAP_MILLISECONDS
+    server.move(PART, "None")
     server.look()
-    assert (server.read_all, server.asked) == (1, 0)
+    assert server.look() == server.truth
+    assert (server.parts, server.asked) == (1, 1)
 
 
-def test_reading_all_for_one_stage_tells_of_the_other() -> None:
+def test_one_that_left_while_it_was_looked_for_has_nothing_read_again() -> None:
     server = served()
-    server.move(7, "Production")
-    server.move(9, "Staging")
-    assert server.look() == {9}
-    assert server.read_all == 1
-    assert server.look("Production") == {7}
-    assert server.read_all == 0
+    server.move(7, "Staging")
+    server.look()
+    server.watch._one = cast(Any, lambda number: Version(int(number), "None", server.now))
+    server.watch._last_changed = cast(Any, lambda: iter([]))
+    assert server.look() == set()
+    assert server.parts == 0
 
 
 moves = st.tuples(
     st.integers(1, 6),
     st.sampled_from(["None", "Staging", "Production", "Archived"]),
     st.integers(0, 2),
-    st.sampled_from(["", "Staging", "Production"]),
+    st.sampled_from(["", "look", "another process"]),
 )
 
 
@@ -224,6 +310,8 @@ def test_every_look_finds_the_truth(told: list[tuple[int, str, int, str]]) -> No
     for number, stage, minutes, looks in told:
         server.now += minutes * OVERLAP_MILLISECONDS
         server.move(number, stage)
+        if looks == "another process":
+            server.start_anew(server.watch.memory)
         if looks:
-            assert server.look(looks) == server.true(looks)
+            assert server.look() == server.truth
     assert server.look() == server.truth
