@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from ultralytics import __version__
 from ultralytics.models import RTDETR, YOLO
 from ultralytics.nn import tasks
-from ultralytics.utils import loss, tal
+from ultralytics.utils import loss, patches, tal
 from ultralytics.utils.checks import check_imgsz
 
 from banana_delivery.errors import (
@@ -24,6 +25,10 @@ from banana_delivery.errors import (
 )
 from banana_delivery.export.protocol import Frame
 from banana_delivery.quoting import cited
+
+# Theirs wants to install a reader of HEIC for whatever Pillow cannot open: where it must not, a file that is no image
+# ends in a missing module, `pi_heif`, instead of in its own fault.
+Image.open = patches._image_open
 
 STRIDE = 32
 """Least step of a frame's sides, whatever the model's: ultralytics' own."""

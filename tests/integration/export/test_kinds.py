@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image, UnidentifiedImageError
 from ultralytics.models import YOLO
 from ultralytics.nn import tasks
 from ultralytics.utils import loss
@@ -26,6 +27,7 @@ from banana_delivery.errors import (
 from banana_delivery.export import export_worker, serving_worker
 from banana_delivery.export.checkpoint_scan import scan
 from banana_delivery.export.detector import loading
+from banana_delivery.export.detector.reference import _read
 from banana_delivery.export.export import write_version_file
 from banana_delivery.export.parity import Agreement, compare
 from banana_delivery.export.precision.beside_worker import answer
@@ -323,6 +325,16 @@ def test_a_checkpoint_loads_in_whatever_state_a_training_left_it(
     scan(checkpoint, tmp_path / "checked.pt")
     monkeypatch.setattr(tasks, "SAFE_LOAD", True)
     assert loading.load(tmp_path / "checked.pt").classes == ("class 0", "class 1", "class 2")
+
+
+@pytest.mark.parametrize("start", [b"", b"GIF89a", b"\x00\x00\x00\x18ftypheic", b"\xff\xd8\xff no photo"])
+def test_a_file_that_is_no_image_is_called_so_where_checkpoints_are_loaded(tmp_path: Path, start: bytes) -> None:
+    """Ultralytics would look for a reader of HEIC first, which is not there."""
+    (tmp_path / "photo.avif").write_bytes(start)
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(tmp_path / "photo.avif")
+    with pytest.raises(OSError, match="is not an image that OpenCV can read"):
+        _read(tmp_path / "photo.avif")
 
 
 def test_every_sentence_is_a_rejection() -> None:
