@@ -239,7 +239,7 @@ def _walk(place: Path, named_in: Path) -> Iterator[Path]:
             )
         if path.is_dir():
             yield from _walk(path, named_in)
-        else:
+        elif not path.name.startswith("._"):  # A Mac's notes about a file, beside it on other disks and in archives.
             yield path
 
 
@@ -282,6 +282,10 @@ def _labelled(
         seen = picture(folder, path)
         labels = _label_file(path)
         missing += not labels.exists()
+        if not labels.exists() and path.with_suffix(".txt").exists():
+            raise fault(
+                path.with_suffix(".txt"), f"labels lie beside their image, where they are not read; move to {labels}"
+            )
         result.append(_one(folder, seen, labels, names, keypoints))
     if missing == len(images):
         raise fault(
@@ -299,7 +303,8 @@ def _label_file(image: Path) -> Path:
         if parts[index] == "images":
             parts[index] = "labels"
             break
-    return Path(*parts).with_suffix(".txt")
+    found = [Path(*parts).with_suffix(suffix) for suffix in (".txt", ".TXT")]
+    return next((path for path in found if path.exists()), found[0])
 
 
 def _one(folder: Folder, seen: Picture, labels: Path, names: tuple[str, ...], keypoints: int) -> LabelledImage:

@@ -116,3 +116,21 @@ def test_a_list_of_images_whose_labels_are_kept_secret_says_how_to_choose_anothe
     assert "none of the 1 images has a label file" in said
     assert said.endswith("or choose another split with BANANA_HOLDOUT_SPLIT.")
     assert len(read(root, "val").images) == 3
+
+
+def test_what_a_mac_notes_beside_a_file_is_no_image(tmp_path: Path) -> None:
+    root = layouts.coco128(tmp_path)
+    (root / "images" / "val" / "._a.jpg").write_bytes(b"\x00\x05\x16\x07")
+    assert [image.path.name for image in read(root).images if image.path] == ["a.jpg", "b.png", "empty.jpg"]
+
+
+def test_labels_whose_ending_is_in_capitals_are_not_taken_for_an_image_without_objects(tmp_path: Path) -> None:
+    root = layouts.coco128(tmp_path)
+    (root / "labels" / "val" / "a.txt").rename(root / "labels" / "val" / "a.TXT")
+    assert read(root).images[0].boxes.tolist() == [BOX]
+
+
+def test_labels_beside_one_image_are_told_rather_than_overlooked(tmp_path: Path) -> None:
+    root = layouts.coco128(tmp_path)
+    (root / "labels" / "val" / "a.txt").rename(root / "images" / "val" / "a.txt")
+    assert "images/val/a.txt: labels lie beside their image, where they are not read; move to" in complaint(root)
