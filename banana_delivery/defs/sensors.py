@@ -26,7 +26,7 @@ from banana_delivery.delivery.rescue.ticks import noted
 from banana_delivery.delivery.scale_down import scale_down_if_due, scale_staging_down_if_due
 from banana_delivery.delivery.upkeep.room import Room
 from banana_delivery.delivery.watch import act_on, assess_held, assess_production, leave_alone, traffic_with_control
-from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, TargetError
+from banana_delivery.errors import BananaDeliveryError, ClaimRefusedError, TargetError, redacted
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.evaluation.own_metrics.base import MetricSource
 from banana_delivery.images.base import ImageStore
@@ -172,16 +172,25 @@ def reconcile(
         done.append(f"a rollback could not be finished: {error}")
     unexpired(audit_log.decisions(latest=LOOKED_AT), sightings(recorder.settings, clock), recorder.settings)
     for run in runs.dead(sightings(recorder.settings, clock)):
-        recovery.fail(run)
-        done.append(f"run {run.run_id[:8]} had died")
+        done.append(_done(f"run {run.run_id[:8]} had died", partial(recovery.fail, run)))
     for run in runs_without_attempt(audit_log, sightings(recorder.settings, clock)):
-        recorder.record_run(audit_log, run, clock.time())
-        done.append(f"run {run.run_id[:8]} had no line in the audit trail")
+        record = partial(recorder.record_run, audit_log, run, clock.time())
+        done.append(_done(f"run {run.run_id[:8]} had no line in the audit trail", record))
     for attempt in tell_what_was_not_told(audit_log, recorder.publisher):
         done.append(f"people were told late how version {attempt.version} ended")
     refresh(recorder.settings.home, audit_log, release_target)
     done += filter(None, [Room(recorder.settings).look(recorder.publisher.tell)])
     return dg.SkipReason("; ".join(done) or "No orphaned environment or run.")
+
+
+def _done(what: str, do: Callable[[], object]) -> str:
+    """Do something about one of several, which keeps none of those behind it; the next tick finds it again."""
+    try:
+        do()
+    except Exception as error:
+        LOG.exception("Nothing could be done about it: %s.", what)
+        return f"{what}, and nothing could be done about it now: {redacted(str(error) or type(error).__name__)}"
+    return what
 
 
 @_sensor(

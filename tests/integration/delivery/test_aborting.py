@@ -137,6 +137,24 @@ def test_what_a_button_of_dagster_cancelled_and_then_died_is_cancelled(pipeline:
     assert [one.outcome for one in pipeline.attempts(version)] == [Outcome.CANCELLED]
 
 
+def test_one_dead_run_that_cannot_be_ended_keeps_no_other_and_is_told(
+    pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [dead(pipeline, pipeline.stage(0.95)) for _ in range(2)]
+    stuck, fail = runs[1], pipeline.instance.report_run_failed
+
+    def report(run: dg.DagsterRun, *said: str) -> object:
+        if run.run_id == stuck.run_id:
+            raise ValueError("This row cannot be written.")
+        return fail(run, *said)
+
+    monkeypatch.setattr(pipeline.instance, "report_run_failed", report)
+    found = pipeline.tick("reconcile")
+    assert isinstance(found, dg.SkipReason)
+    assert "This row cannot be written" in str(found.skip_message)
+    assert pipeline.run_of(runs[0].run_id).status is dg.DagsterRunStatus.FAILURE
+
+
 def test_what_was_superseded_and_then_died_is_superseded(pipeline: PipelineHarness) -> None:
     version = pipeline.stage(0.95)
     run = dead(pipeline, version, **{TRIGGER_TAG: "sensor", SUPERSEDED_TAG: "9"})
