@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from banana_delivery.delivery.deciding.going_on import request_of
+from banana_delivery.delivery.deciding.going_on import Due, GoingOn
 from banana_delivery.delivery.deciding.wishes import TRIGGER, Wishes
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
 from banana_delivery.delivery.record_attempt import AttemptRecorder
@@ -15,7 +15,7 @@ from banana_delivery.errors import RegistryError, RegistryUnreadError
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import ACTOR_TAG, REQUEST_TAG, STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
 from banana_delivery.notifications.alarms import registry_trouble
-from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
+from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outages import Outage, Trouble, Word, assess
 from banana_delivery.policy.staged_versions import (
@@ -60,6 +60,7 @@ class Looking:
         self._wishes = Wishes(registry, recorder, self._audit_log, self._runs, clock, met=dict(self.cursor.wishes))
         self._kept = KeptMemory(context.instance, here)
         registry.recall(self._kept.text())
+        self._looked_back = False
         # Before anything is asked, tell what could not be told when it happened.
         if (refused := recorder.publisher.catch_up(self._audit_log.made)) is not None:
             self._watch.tried(Trouble.REFUSED, refused)
@@ -86,10 +87,12 @@ class Looking:
         if not parsed.looked:
             triggers = [one for one in triggers if not _tried_before(self._audit_log, self._runs, one)]
         deliver, overtaken = choose([one for one in triggers if one.version not in rejected])
-        approved = [rest_of_delivery(self._here, one, TRIGGER) for one in self._wishes.approved]
+        kept_out, unknown = self._kept_out()
+        due = {one.request: one for one in (*self._wishes.approved, *kept_out)}
+        approved = [rest_of_delivery(self._here, one, TRIGGER) for one in due.values()]
         self._wishes.approved.clear()
         if not deliver and not approved:
-            return dg.SkipReason(f"{len(now)} versions are staged, none of them newly.")
+            return dg.SkipReason(" ".join([f"{len(now)} versions are staged, none of them newly.", *unknown]))
         for one in overtaken:
             # What is delivered instead does not wait for the registry to be written.
             self._recorder.record(self._audit_log, _never_started(one, self._clock.time()), mark_later=True)
@@ -103,6 +106,16 @@ class Looking:
             ],
             cursor=self.cursor.model_dump_json(),
         )
+
+    def _kept_out(self) -> tuple[list[Due], list[str]]:
+        """What goes on after a freeze, once in a tick: its end is no moment that anybody waits for."""
+        if self._looked_back:
+            return [], []
+        self._looked_back = True
+        due, unknown = GoingOn(self._recorder, self._audit_log, self._runs).kept_out()
+        for said in unknown:
+            LOG.warning("%s", said)
+        return due, unknown
 
     def _known(self, cursor: Cursor) -> Cursor:
         return cursor.replace(outages=dict(self._watch.outages), wishes=dict(self._wishes.met))
@@ -130,13 +143,13 @@ class _RegistryWatch:
             LOG.warning("Nobody could be told that %s: %s", told.title, error)
 
 
-def rest_of_delivery(here: CodeLocation, approval: ManualDecision, trigger: str) -> dg.RunRequest:
+def rest_of_delivery(here: CodeLocation, due: Due, trigger: str) -> dg.RunRequest:
     """What is left of a delivery that waited for an approval."""
     return dg.RunRequest(
-        run_key=request_of(approval),
-        partition_key=approval.version,
+        run_key=due.request,
+        partition_key=due.approval.version,
         asset_selection=[here.key("production_release")],
-        tags={TRIGGER_TAG: trigger, ACTOR_TAG: approval.by, REQUEST_TAG: request_of(approval)},
+        tags={TRIGGER_TAG: trigger, ACTOR_TAG: due.approval.by, REQUEST_TAG: due.request},
     )
 
 

@@ -242,7 +242,7 @@ def _shares(production: ProductionNow) -> str:
 
 
 def _next_step(attempt: AttemptRecord, production: ProductionNow | None, trouble: str) -> str:
-    usual = _usual_step(attempt.outcome, attempt.version)
+    usual = _usual_step(attempt)
     if not trouble:
         return usual
     steps = [f"look at production first: {commands.status()}."]
@@ -280,7 +280,11 @@ def deleted_version(model: str, attempt: AttemptRecord, why: str) -> Notice:
     )
 
 
-def _usual_step(outcome: Outcome, version: str) -> str:
+def _usual_step(attempt: AttemptRecord) -> str:
+    version = attempt.version
+    if attempt.outcome is Outcome.ERROR and attempt.basis == "approval":
+        # Delivered as a whole it would get another report, for which the approval does not count.
+        return f"When the cause is gone, approve it again: {commands.approve(version)}"
     return {
         Outcome.RELEASED: f"Should it misbehave: {commands.rollback(version)}",
         Outcome.REJECTED: "Nothing to do; train a better one and stage it.",
@@ -291,7 +295,7 @@ def _usual_step(outcome: Outcome, version: str) -> str:
         Outcome.SUPERSEDED: "Nothing to do; a later staging is on its way.",
         Outcome.CANCELLED: f"To deliver it after all: {commands.deliver(version)}",
         Outcome.ERROR: f"When the cause is gone: {commands.deliver(version)}",
-    }[outcome]
+    }[attempt.outcome]
 
 
 def _links(attempt: AttemptRecord, pages: str, log_asset: str, report: str) -> tuple[tuple[str, str], ...]:

@@ -124,6 +124,10 @@ def evaluate_gate(
     closed = standing_block(
         version, digest, history=history, decisions=decisions, frozen=frozen, freeze=freeze, approvers=approvers
     )
+    after = latest.order if latest else None
+    approval = _decision(decisions, DecisionKind.APPROVAL, digest, after, approvers)
+    if closed and closed.frozen and approval and latest and latest.verdict is not Verdict.FAIL:
+        return closed.replace(reason=_approved_and_frozen(version, approval, freeze))
     if closed:
         return closed
     if is_redeploy(history) and digest in {one.digest for one in history if one.outcome is Outcome.RELEASED}:
@@ -132,8 +136,6 @@ def evaluate_gate(
         return _open("verdict", latest.reason)
     if latest and latest.observed and observing:
         return _open("observed", f"The policy only observes; the A/B report says {latest.verdict}: {latest.reason}")
-    after = latest.order if latest else None
-    approval = _decision(decisions, DecisionKind.APPROVAL, digest, after, approvers)
     if approval and latest and latest.verdict is Verdict.INCONCLUSIVE:
         return _open("approval", f"{somebody(approval.by)} approved an inconclusive report: {approval.reason}")
     if latest and latest.verdict is Verdict.INCONCLUSIVE:
@@ -215,6 +217,46 @@ def awaits_approval(latest: AttemptRecord | None, digest: str = "") -> bool:
     return bool(latest.digest) and digest in {"", latest.digest}
 
 
+class GoesOn(StrEnum):
+    """What an approval still asks for, by what became of its version."""
+
+    NOTHING = "nothing"
+    """It went on, or another delivery has said more of it since."""
+    FIRST = "first"
+    """The delivery that follows from it: the version waits for an approval, or the one beside it failed."""
+    AGAIN = "again"
+    """Another one, since a freeze kept out what was approved."""
+
+
+def goes_on(approval: ManualDecision, history: Sequence[AttemptRecord]) -> GoesOn:
+    """What an approval asks for; whether it still lets its image in is for the gate to say.
+
+    An error is nothing that the version did: where it met a delivery that was under way already, the one that follows
+    from the approval was never made. A freeze ends by itself, so what it kept out goes on then.
+
+    Args:
+        approval: as it stands in the audit trail.
+        history: all attempts at the version, in any order.
+    """
+    latest = _last(history)
+    if latest is None or approval.digest not in {"", latest.digest}:
+        return GoesOn.NOTHING
+    if awaits_approval(latest, approval.digest):
+        return GoesOn.FIRST
+    if was_kept_out(approval, latest):
+        return GoesOn.AGAIN
+    before = _last([one for one in history if one.order < approval.order])
+    failed = latest.outcome is Outcome.ERROR and latest.order > approval.order
+    return GoesOn.FIRST if failed and awaits_approval(before, approval.digest) else GoesOn.NOTHING
+
+
+def was_kept_out(approval: ManualDecision, latest: AttemptRecord | None) -> bool:
+    """Whether a freeze kept out what was approved: an approval that was given after that was not about it."""
+    if latest is None or latest.outcome is not Outcome.PARKED or not latest.frozen:
+        return False
+    return approval.digest in {"", latest.digest} and latest.order > approval.order
+
+
 def is_spent(decision: ManualDecision, history: Sequence[AttemptRecord]) -> bool:
     """Whether production took the version in or threw it out after a decision, which counts no more then."""
     settled = _settled(history)
@@ -247,6 +289,10 @@ def somebody(by: str) -> str:
 def named(by: str) -> str:
     """The name of who decided, whoever vouches for it: one person by two ways is one person."""
     return by.rpartition(" (")[0] or by
+
+
+def _last(history: Sequence[AttemptRecord]) -> AttemptRecord | None:
+    return max(history, key=lambda attempt: attempt.order, default=None)
 
 
 def _settled(history: Sequence[AttemptRecord]) -> int | None:
@@ -299,6 +345,16 @@ def _parked(reason: str) -> GateDecision:
 
 def _refused(reason: str) -> GateDecision:
     return GateDecision(status=GateStatus.REFUSED, basis="", reason=reason)
+
+
+def _approved_and_frozen(version: str, approval: ManualDecision, freeze: str) -> str:
+    """A delivery as a whole would make another report, for which the approval does not count."""
+    return (
+        f"A freeze window is open{f' ({freeze})' if freeze else ''}; version {version} waits, which "
+        f"{somebody(approval.by)} approved. Once it is over, the version goes on by itself while that counts; later, "
+        f"type: {commands.approve(version)}; if it cannot wait, type: {commands.override(version)}, and then: "
+        f"{commands.deliver(version)}"
+    )
 
 
 def ab_verdict(step: ShiftStep | None, quality: QualityRecord, block: GateDecision | None) -> tuple[Verdict, str]:

@@ -167,11 +167,16 @@ class AuditLog:
     def decisions(self, version: str | None = None, *, latest: int | None = None) -> list[ManualDecision]:
         """What people said about a version, or about any, newest first.
 
+        Of all versions, one that cannot be read is passed over: it holds up none of the others, and where its own
+        version is asked about it is still met.
+
         Args:
             version: which one; None for all.
             latest: search only so many observations, for who wants to know of the new ones alone.
         """
-        lines = self._reader.lines(ManualDecision, ROLLOUT_LOG, version, observed=True, latest=latest)
+        lines = self._reader.lines(
+            ManualDecision, ROLLOUT_LOG, version, observed=True, latest=latest, readable=not version
+        )
         return [line.record.replace(order=line.event) for line in lines if line.record and not line.doubt]
 
     def log(self, attempt: AttemptRecord, report: Path) -> None:

@@ -260,7 +260,7 @@ class DeliveryRun:
         return attempt
 
     @contextmanager
-    def records_failure(self, target: ReleaseTarget | None = None) -> Iterator[None]:
+    def records_failure(self, target: ReleaseTarget | None = None) -> Iterator[dict[str, object]]:
         """Put on record how the block fails before the op raises, and raise what Dagster shows as one sentence.
 
         Three ends are left to the status sensor, once the run has really ended: a cancel, an environment that was
@@ -269,12 +269,16 @@ class DeliveryRun:
 
         Args:
             target: where the block may release; None if it releases nothing.
+
+        Yields:
+            What is on record of a failure besides; empty until the block fills it.
         """
+        facts: dict[str, object] = {}
         try:
             self._refuse_strange_version()
             self._refuse_company()
             KeptPolicies(self.audit_log.instance).keep(self.policy.text)
-            yield
+            yield facts
         except dg.Failure:
             raise
         except FencedError as lost:
@@ -285,7 +289,7 @@ class DeliveryRun:
         except Exception as error:  # noqa: BLE001 -- it is raised again, as one sentence
             said = redacted(str(error) or repr(error))
             if target is None or not self._may_be_out(target):
-                self.end(Outcome.ERROR, said)
+                self.end(Outcome.ERROR, said, **facts)
             raise dg.Failure(said, allow_retries=False) from _fit_to_show(error)
 
     def _may_be_out(self, target: ReleaseTarget) -> bool:

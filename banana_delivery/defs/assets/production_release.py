@@ -52,7 +52,7 @@ def production_release(
 ) -> Iterator[dg.MaterializeResult[AttemptRecord]]:
     """Re-check the gate, shift, watch, promote or roll back. A parked release yields nothing and succeeds."""
     run = start_run(context, recorder)
-    with run.records_failure(release_target):
+    with run.records_failure(release_target) as facts:
         decision = _pass_gate(run, image.ref)
         if decision.status is GateStatus.PARKED:
             _park(run, image.ref, decision)
@@ -66,6 +66,7 @@ def production_release(
             if decision.status is GateStatus.PARKED:
                 _park(run, image.ref, decision)
                 return
+            facts["basis"] = decision.basis
             if lease.waited:
                 _check_that_report_is_about(run, release_target, image.ref)
             release = _Release(

@@ -13,23 +13,21 @@ from dataclasses import dataclass, field
 
 from banana_delivery.delivery.deciding.aborting import say_abort
 from banana_delivery.delivery.deciding.decisions import freeze_as_shown, put_on_record
-from banana_delivery.delivery.deciding.going_on import Approved, GoingOn
+from banana_delivery.delivery.deciding.going_on import VIA_PAGE, Approved, Due, GoingOn
 from banana_delivery.delivery.live.pausing import say_pause
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.errors import BananaDeliveryError, GateError, redacted
 from banana_delivery.policies.calendar import until_words
 from banana_delivery.policy.asset_records import DecisionKind, ManualDecision
-from banana_delivery.policy.gate import awaits_approval, counts
+from banana_delivery.policy.gate import awaits_approval
 from banana_delivery.policy.holds import Act, PageAnswer, PageRequest, why_not
 from banana_delivery.quoting import one_line
-from banana_delivery.reports.freezing import closed
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
-from banana_delivery.runs.evidence.expiry import LOOKED_AT, unexpired
+from banana_delivery.runs.evidence.expiry import LOOKED_AT
 from banana_delivery.runs.evidence.requests import Board, Requests
 from banana_delivery.runs.lifecycle import Runs
-from banana_delivery.targets.sightings import sightings
 from banana_delivery.waiting import Clock
 
 LOG = logging.getLogger(__name__)
@@ -38,7 +36,7 @@ COUNTS_SECONDS = 30.0
 KEPT = 50
 """So many answers stand on the board."""
 REMEMBERED = 1000
-TRIGGER, VIA = "page", " (via page)"
+TRIGGER = "page"
 
 
 @dataclass
@@ -110,7 +108,7 @@ class ByPage:
         rollback: takes releases out of production.
         clock: dates decisions and times requests.
         desk: what this process remembers.
-        approved: the approvals whose deliveries are to go on now.
+        approved: the deliveries that are to go on now.
     """
 
     recorder: AttemptRecorder
@@ -119,7 +117,7 @@ class ByPage:
     rollback: EmergencyRollback
     clock: Clock
     desk: Desk
-    approved: list[ManualDecision] = field(default_factory=list, init=False)
+    approved: list[Due] = field(default_factory=list, init=False)
     _beat: str = field(default="", init=False)
     _looked: bool = field(default=False, init=False)
 
@@ -143,7 +141,7 @@ class ByPage:
         told = self._do_what_was_asked()
         if told or not self._looked:
             self._looked = True
-            self._see_to_approved()
+            told += self._see_to_approved()
         return told
 
     def _do_what_was_asked(self) -> list[str]:
@@ -172,7 +170,7 @@ class ByPage:
         if refused := why_not(request, deciders, self.desk.counting(now)):
             return PageAnswer(done=False, said=refused)
         try:
-            done = _ACTS[request.act](self, request, f"{request.by}{VIA}")
+            done = _ACTS[request.act](self, request, f"{request.by}{VIA_PAGE}")
             return PageAnswer(done=True, said=one_line(redacted(done)))
         except BananaDeliveryError as error:
             return PageAnswer(done=False, said=one_line(redacted(str(error))))
@@ -189,18 +187,18 @@ class ByPage:
             raise GateError(
                 f"Version {version} as {digest[:19]} does not wait for an approval any more; look what is now."
             )
-        windows, now = self.recorder.policy_file.policy.freeze, self.clock.time()
-        if shut := closed(self.recorder.settings, windows, self.log.freeze(), now):
-            raise GateError(f"Approved now, version {version} would only wait again. {shut}")
+        self._follows.refuse_while_closed(version)
         approved = self._versions()
         said = put_on_record(self.log, self.clock, DecisionKind.APPROVAL, version, digest, request.reason, by)
         approved.add(said.version)
-        waits = " It goes on once its delivery under way has ended." if self._follows.under_way(said.version) else ""
-        return f"Version {said.version} is approved as {said.digest[:19]}, on record as {said.by}.{waits}"
+        follows = self._follows.of(said)
+        waits = "It goes on once its delivery under way has ended." if follows.state is Approved.WAITS else ""
+        done = f"Version {said.version} is approved as {said.digest[:19]}, on record as {said.by}."
+        return " ".join(filter(None, [done, waits, follows.why_not]))
 
     @property
     def _follows(self) -> GoingOn:
-        return GoingOn(self.log, Runs(self.log.instance, self.log.location))
+        return GoingOn(self.recorder, self.log, Runs(self.log.instance, self.log.location))
 
     def _versions(self) -> set[str]:
         """Those that somebody approved here and that may not have gone on yet."""
@@ -208,28 +206,30 @@ class ByPage:
             self.desk.approved = {one.version for one in self.log.decisions(latest=LOOKED_AT) if _is_ours(one)}
         return self.desk.approved
 
-    def _see_to_approved(self) -> None:
-        """Find out who goes on; what cannot be found out now is seen to at the next tick, and keeps nobody else."""
+    def _see_to_approved(self) -> list[str]:
+        """Find out who goes on, and say of whom that is not known; it is seen to at the next tick, and keeps no other.
+
+        Whatever goes wrong, a rollback that is asked for meanwhile has to be heard.
+        """
+        told = []
         try:
-            for version in sorted(self._versions()):
+            versions = sorted(self._versions())
+        except Exception as error:  # noqa: BLE001 - see above
+            return [_unknown("Which versions go on that were approved", error)]
+        for version in versions:
+            try:
                 self._see_to(version)
-        except Exception as error:  # noqa: BLE001 - a rollback that is asked for meanwhile has to be heard
-            LOG.warning("Which versions go on that were approved is not known: %s", redacted(str(error)))
+            except Exception as error:  # noqa: BLE001 - see above
+                told.append(_unknown(f"Whether version {version} goes on, which was approved,", error))
+        return told
 
     def _see_to(self, version: str) -> None:
         said = next((one for one in self.log.decisions(version) if _is_ours(one)), None)
-        follows = self._follows.of(said) if said and self._stands(said) else Approved.OVER
-        if follows is Approved.OVER:
+        follows = self._follows.of(said) if said else None
+        if follows is None or follows.state is Approved.OVER:
             self._versions().discard(version)
-        elif said and follows is Approved.DUE:
-            self.approved.append(said)
-
-    def _stands(self, said: ManualDecision) -> bool:
-        """Whether an approval still lets its image in: it has not expired, and no report came after it."""
-        settings = self.recorder.settings
-        if not unexpired([said], sightings(settings, self.clock), settings):
-            return False
-        return counts(said, said.digest, [], self.log.verdicts(said.version))
+        elif follows.due:
+            self.approved.append(follows.due)
 
     def _pause(self, request: PageRequest, by: str) -> str:
         target, paused = self.rollback.target, request.act is Act.PAUSE
@@ -263,9 +263,15 @@ class ByPage:
         return f"{what}{until_words(said.until, zone)}."
 
 
+def _unknown(what: str, error: Exception) -> str:
+    said = f"{what} is not known now: {one_line(redacted(str(error) or type(error).__name__))}"
+    LOG.warning("%s", said)
+    return said
+
+
 def _is_ours(said: ManualDecision) -> bool:
     """Whether it is an approval by page: others start what follows from theirs by themselves."""
-    return said.kind is DecisionKind.APPROVAL and said.by.endswith(VIA)
+    return said.kind is DecisionKind.APPROVAL and said.by.endswith(VIA_PAGE)
 
 
 _ACTS: Mapping[Act, Callable[[ByPage, PageRequest, str], str]] = {

@@ -1,33 +1,83 @@
 """A version that was approved goes on, whenever its approval was heard and whoever ended before he could start it.
 
 What is to be done is read from the audit trail and from Dagster each time: what this process remembers decides nothing.
+Each approval starts one delivery, and one more after each freeze that kept it out. A delivery of its own that failed is
+not tried again by itself: whatever failed is told with what to type.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
+from banana_delivery.delivery.deciding.rehearsing import gate_about, gate_inputs
+from banana_delivery.delivery.record_attempt import AttemptRecorder
+from banana_delivery.errors import GateError, redacted
 from banana_delivery.names import REQUEST_TAG
-from banana_delivery.policy.asset_records import ManualDecision
-from banana_delivery.policy.gate import awaits_approval
+from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
+from banana_delivery.policy.gate import GateStatus, GoesOn, counts, goes_on, was_kept_out
+from banana_delivery.reports.freezing import closed
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.evidence.expiry import LOOKED_AT, unexpired
 from banana_delivery.runs.lifecycle import Run, Runs
+from banana_delivery.targets.sightings import sightings
+
+VIA_PAGE = " (via page)"
+"""Behind the name of who decided on the page of deliveries."""
+KEPT_OUT = ", kept out in "
+COUNTS_NO_MORE = (
+    "It counts no more: a report came after it, or its time is over. Look at what is now, and approve that."
+)
 
 
 class Approved(Enum):
     """What becomes of a version that was approved."""
 
     WAITS = auto()
-    """Until the delivery under way has ended, which may have seen the approval or not."""
+    """Until the delivery under way, which may have seen the approval or not, or a freeze has ended."""
     DUE = auto()
+    UNDER_WAY = auto()
+    """What follows from the approval was begun and has not ended."""
     OVER = auto()
-    """It went on, or another delivery has said more of it since."""
+    """It went on, or another delivery has said more of it since, or the approval lets nothing in."""
 
 
-def request_of(approval: ManualDecision) -> str:
-    """By which the delivery that follows from an approval is known: there is one of each."""
-    return f"{approval.version} approved at {approval.at}"
+class Due(NamedTuple):
+    """A delivery that follows from an approval.
+
+    Attributes:
+        approval: whose.
+        request: by which the delivery is known: there is one of each.
+    """
+
+    approval: ManualDecision
+    request: str
+
+
+class Follows(NamedTuple):
+    """What follows from an approval now.
+
+    Attributes:
+        state: what becomes of its version.
+        due: the delivery that is to be asked for; None if none is.
+        why_not: why it lets nothing in, as a sentence; empty if it does, or if that was not asked.
+    """
+
+    state: Approved
+    due: Due | None = None
+    why_not: str = ""
+
+
+def request_of(approval: ManualDecision, kept_out: str = "") -> str:
+    """By which the delivery that follows from an approval is known.
+
+    Args:
+        approval: whose.
+        kept_out: the run before it, which a freeze kept out; empty for the first.
+    """
+    return f"{approval.version} approved at {approval.at}{f'{KEPT_OUT}{kept_out}' if kept_out else ''}"
 
 
 @dataclass(frozen=True)
@@ -35,10 +85,12 @@ class GoingOn:
     """What follows from approvals.
 
     Attributes:
+        recorder: has the settings, the policy and the clock.
         log: the audit trail.
         runs: the deliveries.
     """
 
+    recorder: AttemptRecorder
     log: AuditLog
     runs: Runs
 
@@ -47,11 +99,73 @@ class GoingOn:
         runs = [run for run in self.runs.unfinished() if self.log.location.version_of(run) == version]
         return [run for run in runs if self.log.attempt_of(run.run_id, version) is None]
 
-    def of(self, approval: ManualDecision) -> Approved:
-        """What becomes of a version by an approval that stands."""
-        if self.runs.has_tag(REQUEST_TAG, request_of(approval)):
-            return Approved.OVER
-        if self.under_way(approval.version):
-            return Approved.WAITS
-        latest = next(self.log.each_attempt(approval.version), None)
-        return Approved.DUE if awaits_approval(latest, approval.digest) else Approved.OVER
+    def refuse_while_closed(self, version: str) -> None:
+        """Spare people an approval that a freeze would only keep waiting.
+
+        Raises:
+            GateError: if nothing enters production now; one sentence with what ends that.
+        """
+        windows, now = self.recorder.policy_file.policy.freeze, self.recorder.clock.time()
+        if shut := closed(self.recorder.settings, windows, self.log.freeze(), now):
+            raise GateError(f"Approved now, version {version} would only wait again. {shut}")
+
+    def of(self, said: ManualDecision) -> Follows:
+        """What becomes of a version by an approval.
+
+        Args:
+            said: the approval, read from the audit trail or just written there.
+        """
+        # Its time runs from when it is looked at first, also while it waits.
+        settings, decisions = self.recorder.settings, self.log.decisions(said.version)
+        still = unexpired(decisions, sightings(settings, self.recorder.clock), settings)
+        if under_way := self.under_way(said.version):
+            its = any(run.tags.get(REQUEST_TAG, "").partition(KEPT_OUT)[0] == request_of(said) for run in under_way)
+            return Follows(Approved.UNDER_WAY if its else Approved.WAITS)
+        approval = next((one for one in decisions if one.replace(order=said.order) == said), None)
+        attempts = self.log.attempts(said.version)
+        asks = goes_on(approval, attempts) if approval else GoesOn.NOTHING
+        if approval is None or asks is GoesOn.NOTHING:
+            return Follows(Approved.OVER)
+        due = Due(approval, request_of(approval, attempts[0].run_id if asks is GoesOn.AGAIN else ""))
+        if self.runs.has_tag(REQUEST_TAG, due.request):
+            return Follows(Approved.OVER)
+        return self._at_the_gate(due, still, attempts)
+
+    def _at_the_gate(self, due: Due, still: Sequence[ManualDecision], attempts: Sequence[AttemptRecord]) -> Follows:
+        """A delivery that the gate would only turn away again is not begun."""
+        approval, recorder = due.approval, self.recorder
+        verdicts, policy = self.log.verdicts(approval.version), recorder.policy_file.policy
+        if approval not in still or not counts(approval, approval.digest, [], verdicts):
+            return Follows(Approved.OVER, why_not=COUNTS_NO_MORE)
+        inputs = gate_inputs(recorder.settings, policy, self.log, recorder.clock, attempts, still)
+        gate = gate_about(approval, policy, verdicts, inputs)
+        if gate.frozen:
+            return Follows(Approved.WAITS)
+        if gate.status is not GateStatus.OPEN:
+            return Follows(Approved.OVER, why_not=gate.reason)
+        return Follows(Approved.DUE, due)
+
+    def kept_out(self) -> tuple[list[Due], list[str]]:
+        """What a freeze kept out that is over, whoever approved it; the page sees to what was approved there.
+
+        Returns:
+            The deliveries that are to be asked for, and of which versions that is not known, as sentences.
+        """
+        latest: dict[str, ManualDecision] = {}
+        for one in self.log.decisions(latest=LOOKED_AT):
+            if one.kind is DecisionKind.APPROVAL and not one.by.endswith(VIA_PAGE):
+                latest.setdefault(one.version, one)
+        due: list[Due] = []
+        told: list[str] = []
+        for version, approval in latest.items():
+            try:
+                due += filter(None, [self._kept_out(approval)])
+            except Exception as error:  # noqa: BLE001 - whatever it is, the deliveries of others go on
+                said = redacted(str(error) or type(error).__name__)
+                told.append(f"Whether version {version} goes on, which was approved, is not known now: {said}")
+        return due, told
+
+    def _kept_out(self, approval: ManualDecision) -> Due | None:
+        if not was_kept_out(approval, next(self.log.each_attempt(approval.version), None)):
+            return None
+        return self.of(approval).due

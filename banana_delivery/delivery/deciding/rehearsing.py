@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from banana_delivery.policies.calendar import frozen
 from banana_delivery.policies.document import ReleasePolicy
-from banana_delivery.policy.asset_records import AttemptRecord, ManualDecision
+from banana_delivery.policy.asset_records import AbVerdict, AttemptRecord, ManualDecision
 from banana_delivery.policy.gate import GateDecision, GateInputs, evaluate_gate
 from banana_delivery.policy.hindsight.would_have import Mode
 from banana_delivery.policy.model import StoredRecord
@@ -80,5 +80,12 @@ def gate_after(
     orders = [*(one.order for one in attempts), *(one.order for one in verdicts), *(one.order for one in before)]
     last = said.replace(order=max(orders, default=0) + 1)
     inputs = gate_inputs(settings, policy, log, clock, attempts, [last, *before])
+    return gate_about(said, policy, verdicts, inputs)
+
+
+def gate_about(
+    said: ManualDecision, policy: ReleasePolicy, verdicts: Sequence[AbVerdict], inputs: GateInputs
+) -> GateDecision:
+    """What the gate says of the image that a decision is about."""
     observing = policy.mode is Mode.OBSERVE
     return evaluate_gate(said.version, said.digest, verdicts=verdicts, observing=observing, **inputs)

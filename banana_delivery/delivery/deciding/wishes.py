@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from banana_delivery.delivery.deciding.decisions import put_on_record
-from banana_delivery.delivery.deciding.going_on import Approved, GoingOn
+from banana_delivery.delivery.deciding.going_on import Approved, Due, GoingOn
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import GateError, redacted
 from banana_delivery.files import text_sha256
@@ -46,7 +46,7 @@ class Wishes:
         clock: dates decisions.
         met: what was acted on and could not be taken away beside its version yet: hashes of the reasons by version and
             wish. It is not a second wish, whatever became of the first.
-        approved: decisions that were put on record and let a version go on that waits for nothing else.
+        approved: the deliveries that are to go on now.
     """
 
     registry: ModelRegistry
@@ -55,7 +55,7 @@ class Wishes:
     runs: Runs
     clock: Clock
     met: dict[str, str] = field(default_factory=dict)
-    approved: list[ManualDecision] = field(default_factory=list, init=False)
+    approved: list[Due] = field(default_factory=list, init=False)
 
     def act_on(self, staged: Sequence[StagedVersion]) -> set[str]:
         """Act on every wish once, and return the versions that are not to be delivered."""
@@ -109,15 +109,22 @@ class Wishes:
         kind = DECIDES[wish]
         known = self._known(kind, version, reason, again=again)
         try:
+            if known is None and kind is DecisionKind.APPROVAL:
+                self._follows.refuse_while_closed(version)
             said = known or put_on_record(self.log, self.clock, kind, version, "", reason, BY)
         except GateError as error:
             return str(error)
-        follows = GoingOn(self.log, self.runs).of(said) if kind is DecisionKind.APPROVAL else Approved.OVER
-        if follows is Approved.DUE:
-            self.approved.append(said)
-        if known is None or follows is Approved.WAITS:
+        follows = self._follows.of(said) if kind is DecisionKind.APPROVAL else None
+        if follows and follows.due:
+            self.approved.append(follows.due)
+        if known is None or (follows and follows.state is Approved.WAITS):
             return ""
-        return f"on record as {said.kind} of {said.digest[:19]}, {BY}: {one_line(said.reason)}"
+        done = f"on record as {said.kind} of {said.digest[:19]}, {BY}: {one_line(said.reason)}"
+        return f"{done}. {one_line(follows.why_not)}" if follows and follows.why_not else done
+
+    @property
+    def _follows(self) -> GoingOn:
+        return GoingOn(self.recorder, self.log, self.runs)
 
     def _known(self, kind: DecisionKind, version: str, reason: str, *, again: bool) -> ManualDecision | None:
         """The decision that a wish became already; the same words of another day, which count no more, are not it."""

@@ -14,12 +14,15 @@ import pytest
 
 from banana_delivery.delivery.deciding import by_page
 from banana_delivery.delivery.deciding.by_page import COUNTS_SECONDS
+from banana_delivery.delivery.deciding.going_on import request_of
 from banana_delivery.delivery.page.app import asks_for
 from banana_delivery.errors import EvidenceError
-from banana_delivery.policy.asset_records import DecisionKind
+from banana_delivery.names import REQUEST_TAG
+from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind
 from banana_delivery.policy.holds import Act, FreezeRecord, PageAnswer, PageRequest
 from banana_delivery.policy.model import Environment, Outcome
 from banana_delivery.policy.outcomes import Urgency
+from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import REQUESTS
 from banana_delivery.runs.evidence.invitations import Invitation, read
 from banana_delivery.runs.evidence.requests import Requests
@@ -219,6 +222,52 @@ def test_an_approval_that_counts_no_more_starts_nothing(desk: Desk, later: str) 
     else:
         pipeline.run(version)
         assert pipeline.attempts(version)[0].outcome is Outcome.PARKED
+    assert desk.tick() == []
+
+
+def test_one_approved_version_that_cannot_be_read_keeps_no_other_waiting_and_is_told(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = desk.pipeline
+    versions = [parked(pipeline) for _ in range(2)]
+    desk.tick()
+    for version in versions:
+        desk.ask(Act.APPROVE, version=version, digest=digest_of(pipeline, version))
+    desk.tick()
+    read = AuditLog.attempts
+
+    def unreadable(log: AuditLog, version: str | None = None) -> list[AttemptRecord]:
+        if version == min(versions):
+            raise ValueError("A line cannot be read.")
+        return read(log, version)
+
+    monkeypatch.setattr(AuditLog, "attempts", unreadable)
+    assert [one.partition_key for one in desk.tick()] == [max(versions)]
+    tags = {REQUEST_TAG: request_of(next(iter(pipeline.audit_log.decisions(max(versions)))))}
+    pipeline.cancelled(max(versions), tags)
+    found = pipeline.tick("page_decisions")
+    assert isinstance(found, dg.SkipReason)
+    assert f"version {min(versions)} goes on, which was approved, is not known now" in str(found.skip_message)
+
+
+def test_what_was_approved_on_the_page_and_met_a_freeze_goes_on_once_when_that_is_over(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    version = parked(pipeline)
+    desk.tick()
+    desk.ask(Act.APPROVE, version=version, digest=digest_of(pipeline, version))
+    (request,) = desk.tick()
+    assert desk.asked(Act.FREEZE).done
+    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    assert pipeline.attempts(version)[0].frozen
+    assert desk.tick() == []
+    by_page._DESKS.clear()  # As a process that was started anew.
+    assert desk.tick() == []
+    assert desk.asked(Act.UNFREEZE, seen=getattr(pipeline.audit_log.freeze(), "at", None)).done
+    (again,) = desk.tick()
+    assert again.run_key != request.run_key
+    assert isinstance(pipeline.tick("staged_versions"), dg.SkipReason), "each sees to its own"
+    pipeline.run(version, assets=("production_release",), tags=dict(again.tags or {}))
+    assert pipeline.serving == version
     assert desk.tick() == []
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from banana_delivery.errors import RegistryRefusedError
+from banana_delivery.delivery.deciding.decisions import put_on_record
+from banana_delivery.errors import RegistryRefusedError, TargetError
 from banana_delivery.names import ANSWER_TAG
-from banana_delivery.policy.asset_records import DecisionKind
+from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind
 from banana_delivery.policy.gate import CLAIMED
-from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.holds import FreezeRecord
+from banana_delivery.policy.model import Environment, Outcome, Phase
 from banana_delivery.policy.staged_versions import Wish
+from banana_delivery.runs.audit_log import AuditLog
 from tests.integration.delivery.serving import FIRST
+from tests.support.phases import PhaseHook
 from tests.support.pipeline import PipelineHarness
 
 UNDECIDED = 0.88
@@ -61,6 +66,25 @@ def parked(pipeline: PipelineHarness, looks: Looks) -> str:
     pipeline.run(version)
     assert pipeline.attempts(version)[0].outcome is Outcome.PARKED
     return version
+
+
+def under_way(pipeline: PipelineHarness, version: str) -> dg.DagsterRun:
+    return pipeline.instance.create_run_for_job(
+        pipeline.defs.resolve_job_def("deliver"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": version, **pipeline.location.tags},
+    )
+
+
+def unreadable(read: Callable[..., Iterator[AttemptRecord]], version: str) -> Callable[..., Iterator[AttemptRecord]]:
+    """As the audit trail of one version is that holds a line which cannot be read."""
+
+    def reads(log: AuditLog, asked: str | None = None) -> Iterator[AttemptRecord]:
+        if asked == version:
+            raise ValueError("A line cannot be read.")
+        return read(log, asked)
+
+    return reads
 
 
 def answer(pipeline: PipelineHarness, version: str) -> str:
@@ -113,11 +137,7 @@ def test_an_approval_waits_for_the_delivery_under_way_and_is_answered_when_it_go
 ) -> None:
     let(pipeline, Wish.APPROVE)
     version = parked(pipeline, looks)
-    run = pipeline.instance.create_run_for_job(
-        pipeline.defs.resolve_job_def("deliver"),
-        status=dg.DagsterRunStatus.STARTED,
-        tags={"dagster/partition": version, **pipeline.location.tags},
-    )
+    run = under_way(pipeline, version)
     pipeline.registry.write(version, "banana.approve", REASON)
     assert [looks.look() for _ in range(3)] == [[]] * 3
     assert answer(pipeline, version) == ""
@@ -128,6 +148,135 @@ def test_an_approval_waits_for_the_delivery_under_way_and_is_answered_when_it_go
     assert REASON in answer(pipeline, version)
     assert looks.look() == []
     assert len(pipeline.audit_log.decisions(version)) == 1
+
+
+def test_an_approval_from_before_its_report_starts_nothing_and_is_answered_with_that(
+    pipeline: PipelineHarness, looks: Looks
+) -> None:
+    let(pipeline, Wish.APPROVE)
+    version = parked(pipeline, looks)
+    run = under_way(pipeline, version)
+    pipeline.registry.write(version, "banana.approve", REASON)
+    assert looks.look() == []
+    pipeline.instance.report_run_canceled(run)
+    pipeline.audit_log.log(pipeline.attempts(version)[0].replace(run_id=run.run_id), Path("report"))
+    pipeline.run(version)  # Its report is one that nobody has seen.
+    assert pipeline.attempts(version)[0].outcome is Outcome.PARKED
+    assert [looks.look() for _ in range(3)] == [[]] * 3
+    assert "counts no more" in answer(pipeline, version)
+
+
+def test_one_of_two_people_starts_nothing_and_is_told_who_is_missing(pipeline: PipelineHarness, looks: Looks) -> None:
+    let(pipeline, Wish.APPROVE)
+    file = pipeline.resources.settings.home / "policy.yaml"
+    file.write_text("approvers: {needed: 2}\n")
+    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"policy": str(file)}))
+    version = parked(pipeline, looks)
+    pipeline.registry.write(version, "banana.approve", REASON)
+    assert [looks.look() for _ in range(3)] == [[]] * 3
+    assert "2 people have to; so far" in answer(pipeline, version)
+
+
+def freeze(pipeline: PipelineHarness, *, frozen: bool) -> None:
+    said = FreezeRecord(frozen=frozen, by="Bert", reason="The fair.", at=pipeline.clock.time())
+    pipeline.audit_log.record_freeze(said)
+
+
+def test_while_frozen_an_approval_is_answered_with_what_ends_the_freeze(
+    pipeline: PipelineHarness, looks: Looks
+) -> None:
+    let(pipeline, Wish.APPROVE)
+    version = parked(pipeline, looks)
+    freeze(pipeline, frozen=True)
+    pipeline.registry.write(version, "banana.approve", REASON)
+    assert looks.look() == []
+    assert pipeline.audit_log.decisions(version) == []
+    assert "unfreeze" in answer(pipeline, version)
+
+
+@pytest.mark.parametrize("by", ["a tag", "a command"])
+def test_what_was_approved_and_met_a_freeze_goes_on_once_when_that_is_over(
+    pipeline: PipelineHarness, looks: Looks, by: str
+) -> None:
+    let(pipeline, Wish.APPROVE)
+    version = parked(pipeline, looks)
+    if by == "a tag":
+        pipeline.registry.write(version, "banana.approve", REASON)
+        (request,) = looks.look()
+        tags = dict(request.tags or {})
+    else:
+        put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", REASON, "Ada")
+        tags = {}
+    freeze(pipeline, frozen=True)
+    pipeline.run(version, assets=("production_release",), tags=tags)
+    kept_out = pipeline.attempts(version)[0]
+    assert (kept_out.outcome, kept_out.frozen) == (Outcome.PARKED, True)
+    assert "goes on by itself" in kept_out.reason
+    assert [looks.look() for _ in range(2)] == [[]] * 2
+
+    freeze(pipeline, frozen=False)
+    (again,) = looks.look()
+    assert again.asset_selection == [pipeline.location.key("production_release")]
+    pipeline.run(version, assets=("production_release",), tags=dict(again.tags or {}))
+    released = pipeline.attempts(version)[0]
+    assert (released.outcome, released.basis) == (Outcome.RELEASED, "approval")
+    assert looks.look() == []
+
+
+def test_what_a_freeze_kept_out_before_it_was_approved_does_not_go_on_by_itself(
+    pipeline: PipelineHarness, looks: Looks
+) -> None:
+    let(pipeline, Wish.APPROVE)
+    version = pipeline.stage(UNDECIDED)
+    looks.look()
+    freeze(pipeline, frozen=True)
+    pipeline.run(version)
+    freeze(pipeline, frozen=False)
+    pipeline.registry.write(version, "banana.approve", REASON)
+    assert [looks.look() for _ in range(3)] == [[]] * 3
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_an_error_beside_an_approval_costs_it_nothing_and_its_own_is_told_with_what_to_type(
+    pipeline: PipelineHarness, looks: Looks, beside: bool
+) -> None:
+    let(pipeline, Wish.APPROVE)
+    version = parked(pipeline, looks)
+    waits = pipeline.attempts(version)[0]
+    run = under_way(pipeline, version) if beside else None
+    pipeline.registry.write(version, "banana.approve", REASON)
+    first = looks.look()
+    if run:
+        assert first == []
+        pipeline.instance.report_run_failed(run)
+        error = waits.replace(run_id=run.run_id, outcome=Outcome.ERROR, reason="The disk is full.")
+        pipeline.audit_log.log(error, Path("report"))
+        first = looks.look()
+    (request,) = first
+    pipeline.target.at[PhaseHook(Environment.PRODUCTION, Phase.SCALING)] = broken
+    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    failed = pipeline.attempts(version)[0]
+    assert (failed.outcome, failed.basis) == (Outcome.ERROR, "approval")
+    assert f"banana-delivery approve {version}" in pipeline.sent[-1].body
+    assert [looks.look() for _ in range(3)] == [[]] * 3, "what failed is not tried again by itself"
+
+
+def broken() -> None:
+    raise TargetError("The cluster does not answer.")
+
+
+def test_one_version_that_cannot_be_read_keeps_no_other_waiting(
+    pipeline: PipelineHarness, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = [parked(pipeline, looks) for _ in range(2)]
+    for version in versions:
+        put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", REASON, "Ada")
+    freeze(pipeline, frozen=True)
+    for version in versions:
+        pipeline.run(version, assets=("production_release",))
+    freeze(pipeline, frozen=False)
+    monkeypatch.setattr(AuditLog, "each_attempt", unreadable(AuditLog.each_attempt, versions[1]))
+    assert [one.partition_key for one in looks.look()] == [versions[0]]
 
 
 def test_an_override_of_a_revoked_version_is_there_before_its_delivery_and_is_spent_with_it(

@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 
 from banana_delivery.policy.asset_records import AbVerdict, AttemptRecord, DecisionKind, ManualDecision, Verdict
-from banana_delivery.policy.gate import Approvers, GateDecision, GateStatus, ab_verdict, counts, evaluate_gate
+from banana_delivery.policy.gate import (
+    Approvers,
+    GateDecision,
+    GateStatus,
+    GoesOn,
+    ab_verdict,
+    counts,
+    evaluate_gate,
+    goes_on,
+)
 from banana_delivery.policy.hindsight.would_have import TRY, WouldHave
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.rollout.decision import ActionKind
@@ -210,3 +219,50 @@ def test_a_report_by_a_policy_that_only_observes_says_what_the_users_met(what: s
     found, reason = ab_verdict(went_on, quality(3.0), None)
     assert found is said
     assert (reason == would.reason) is (said is not Verdict.PASS)
+
+
+PARKED = attempt(Outcome.PARKED, 10.0)
+FROZEN = PARKED.replace(frozen=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "asks"),
+    [
+        ([], [], GoesOn.NOTHING),
+        ([PARKED], [], GoesOn.FIRST),
+        ([FROZEN], [], GoesOn.NOTHING),
+        ([PARKED], [PARKED], GoesOn.FIRST),
+        ([PARKED], [FROZEN], GoesOn.AGAIN),
+        ([FROZEN], [FROZEN], GoesOn.AGAIN),
+        ([PARKED], [attempt(Outcome.ERROR, 12.0)], GoesOn.FIRST),
+        ([RELEASED], [attempt(Outcome.ERROR, 12.0)], GoesOn.NOTHING),
+        ([PARKED.replace(order=9), attempt(Outcome.ERROR, 10.0)], [], GoesOn.NOTHING),
+        ([PARKED], [FROZEN.replace(digest=OTHER)], GoesOn.NOTHING),
+        *(
+            ([PARKED], [attempt(ended, 12.0)], GoesOn.NOTHING)
+            for ended in Outcome
+            if ended not in {Outcome.PARKED, Outcome.ERROR}
+        ),
+    ],
+)
+def test_an_approval_asks_for_a_delivery_until_something_else_has_said_more(
+    before: list[AttemptRecord], after: list[AttemptRecord], asks: GoesOn
+) -> None:
+    approval = decision(DecisionKind.APPROVAL, 11.0, DIGEST)
+    history = [*before, *(one.replace(order=12) for one in after)]
+    assert goes_on(approval, history) is asks
+    assert goes_on(approval, history[::-1]) is asks
+
+
+@pytest.mark.parametrize("verdict_", [Verdict.INCONCLUSIVE, Verdict.FAIL])
+def test_of_what_is_approved_and_frozen_it_is_said_that_it_goes_on_by_itself(verdict_: Verdict) -> None:
+    kept_out = evaluate_gate(
+        "7",
+        DIGEST,
+        verdicts=[verdict(verdict_)],
+        history=[PARKED],
+        decisions=[decision(DecisionKind.APPROVAL, 11.0)],
+        frozen=True,
+    )
+    assert (kept_out.status, kept_out.frozen) == (GateStatus.PARKED, True)
+    assert ("goes on by itself" in kept_out.reason) == (verdict_ is Verdict.INCONCLUSIVE)
