@@ -229,24 +229,21 @@ class GoesOn(StrEnum):
 
 
 def goes_on(approval: ManualDecision, history: Sequence[AttemptRecord]) -> GoesOn:
-    """What an approval asks for; whether it still lets its image in is for the gate to say.
+    """What an approval asks for, by all attempts at its version; the gate says whether it still lets its image in.
 
     An error is nothing that the version did: where it met a delivery that was under way already, the one that follows
     from the approval was never made. A freeze ends by itself, so what it kept out goes on then.
-
-    Args:
-        approval: as it stands in the audit trail.
-        history: all attempts at the version, in any order.
     """
-    latest = _last(history)
+    in_order = sorted(history, key=lambda attempt: attempt.order)
+    latest = in_order[-1] if in_order else None
     if latest is None or approval.digest not in {"", latest.digest}:
         return GoesOn.NOTHING
     if awaits_approval(latest, approval.digest):
         return GoesOn.FIRST
     if was_kept_out(approval, latest):
         return GoesOn.AGAIN
-    before = _last([one for one in history if one.order < approval.order])
-    failed = latest.outcome is Outcome.ERROR and latest.order > approval.order
+    before = next((one for one in reversed(in_order) if one.order < approval.order), None)
+    failed = latest.outcome is Outcome.ERROR and latest is not before
     return GoesOn.FIRST if failed and awaits_approval(before, approval.digest) else GoesOn.NOTHING
 
 
@@ -289,10 +286,6 @@ def somebody(by: str) -> str:
 def named(by: str) -> str:
     """The name of who decided, whoever vouches for it: one person by two ways is one person."""
     return by.rpartition(" (")[0] or by
-
-
-def _last(history: Sequence[AttemptRecord]) -> AttemptRecord | None:
-    return max(history, key=lambda attempt: attempt.order, default=None)
 
 
 def _settled(history: Sequence[AttemptRecord]) -> int | None:

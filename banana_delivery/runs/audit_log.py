@@ -167,16 +167,12 @@ class AuditLog:
     def decisions(self, version: str | None = None, *, latest: int | None = None) -> list[ManualDecision]:
         """What people said about a version, or about any, newest first.
 
-        Of all versions, one that cannot be read is passed over: it holds up none of the others, and where its own
-        version is asked about it is still met.
-
         Args:
-            version: which one; None for all.
+            version: which one; None for all: then one that cannot be read is passed over, and holds up no other.
             latest: search only so many observations, for who wants to know of the new ones alone.
         """
-        lines = self._reader.lines(
-            ManualDecision, ROLLOUT_LOG, version, observed=True, latest=latest, readable=not version
-        )
+        every = version is None
+        lines = self._reader.lines(ManualDecision, ROLLOUT_LOG, version, observed=True, latest=latest, readable=every)
         return [line.record.replace(order=line.event) for line in lines if line.record and not line.doubt]
 
     def log(self, attempt: AttemptRecord, report: Path) -> None:

@@ -143,10 +143,10 @@ def test_one_dead_run_that_cannot_be_ended_keeps_no_other_and_is_told(
     runs = [dead(pipeline, pipeline.stage(0.95)) for _ in range(2)]
     stuck, fail = runs[1], pipeline.instance.report_run_failed
 
-    def report(run: dg.DagsterRun, *said: str) -> object:
+    def report(run: dg.DagsterRun, said: str) -> object:
         if run.run_id == stuck.run_id:
             raise ValueError("This row cannot be written.")
-        return fail(run, *said)
+        return fail(run, said)
 
     monkeypatch.setattr(pipeline.instance, "report_run_failed", report)
     found = pipeline.tick("reconcile")
