@@ -18,16 +18,19 @@ from banana_delivery.settings import POLICY_NAMES, Settings
 from examples import publish
 from examples.train import RECIPES
 from tests import ROOT
+from tests.e2e.typing import typed_in
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 BLOCK = re.compile(r"^(?: {4}|\t)[^\n]*$|^```.*?^```", re.MULTILINE | re.DOTALL)
+SHOWN = re.compile(r"^```text$.*?^```$", re.MULTILINE | re.DOTALL)
+"""What a command prints."""
 OURS = re.compile(r"^(?:\S*/)?banana-delivery$")
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 
 def typed(document: Path) -> Iterator[list[str]]:
     """The words of every command in the blocks of a document."""
-    for block in BLOCK.findall(document.read_text()):
+    for block in BLOCK.findall(SHOWN.sub("", document.read_text())):
         for line in block.replace("\\\n", " ").splitlines():
             lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|")
             lexer.commenters, lexer.whitespace_split = "#", True
@@ -109,6 +112,11 @@ class TestTheTutorial:
     def test_every_line_is_of_a_kind_that_is_held_against_something(self) -> None:
         known = {"banana-delivery", "make", "export", "python", "curl"}
         assert {words[0] for words in TUTORIAL_LINES} == known
+
+    def test_whoever_watches_is_told_what_he_waits_for(self) -> None:
+        watched = [one for one in typed_in(TUTORIAL.read_text()) if one.is_watched]
+        assert len(watched) == 3
+        assert all(one.shown and one.missing("") for one in watched)
 
     def test_its_models_can_be_published_and_looked_at(self) -> None:
         published = [words[3:] for words in TUTORIAL_LINES if words[:3] == ["python", "-m", "examples.publish"]]
