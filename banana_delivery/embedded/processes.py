@@ -204,9 +204,7 @@ def code_server(settings: Settings) -> ManagedProcess:
         name="code-server",
         inherits=INHERITED["code-server"],
         command=(
-            sys.executable,
-            "-m",
-            CODE_SERVER_MODULE,
+            *(sys.executable, "-m", CODE_SERVER_MODULE),
             f"--socket={paths.code_server_socket}",
             f"--module-name={location['module_name']}",
             f"--location-name={location['location_name']}",
