@@ -133,6 +133,7 @@ bench-signing: .venv/.installed ## What signing costs
 
 # What a thousand deliveries leave behind, and what is asked of them; fails where something takes over 0.3 s.
 bench-scale: .venv/.installed ## What a thousand deliveries leave behind, and what is asked of them
+	$(BIN)/python -m benchmarks.registry_scale
 	$(BIN)/python -m benchmarks.scale
 
 # How the rollout decides, by the functions that decide: false alarms under dependent requests, and time to the verdict.

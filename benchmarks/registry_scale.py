@@ -40,6 +40,8 @@ MODEL = "leaves"
 STAGED = 3
 """So many versions are staged, the oldest among them."""
 TRIES = 5
+MOST_LOOKS = 100
+"""So many find whatever is staged, or the figures are told without."""
 
 
 @contextmanager
@@ -93,11 +95,17 @@ def _times(first: dict[str, Any], number: int) -> dict[str, int]:
 def measured(url: str, folder: Path) -> dict[str, Any]:
     """Seconds of what the sensor asks and of a whole tick of it, and how often MLflow was asked for that.
 
-    The first look of a process is told by itself: what it finds is remembered. ``staged_anew`` are looks that each find
-    one version more, and ``none_staged`` is the first look of a process that finds nothing.
+    The first looks of all are told one by one, until all is read; ``restarted`` is the first look of a process after
+    another one. ``staged_anew`` are looks that each find one version more, and ``none_staged`` is the first look of a
+    process that finds nothing. The ticks begin with the first of all, and go on until the staged are known.
     """
     registry = MlflowRegistry(MODEL, url)
-    first, calls_first = _look(url, registry)
+    first = [_look(url, registry)]
+    while len(first) < MOST_LOOKS and not _whole(registry):
+        first.append(_look(url, registry))
+    anew_process = MlflowRegistry(MODEL, url)
+    anew_process.recall(registry.memory)
+    restarted, calls_restarted = _look(url, anew_process)
     looked = [_look(url, registry)[0] for _ in range(TRIES)]
     assert len(registry.staged()) == STAGED
     anew = []
@@ -106,7 +114,7 @@ def measured(url: str, folder: Path) -> dict[str, Any]:
         anew.append(_look(url, registry)[0])
         assert str(number) in {one.version for one in registry.staged()}
         _stage(url, number, "None")
-    ticks = _ticks(registry, folder)
+    ticks = _ticks(MlflowRegistry(MODEL, url), folder)
     staged = [int(one.version) for one in registry.staged()]
     for number in staged:
         _stage(url, number, "None")
@@ -114,8 +122,10 @@ def measured(url: str, folder: Path) -> dict[str, Any]:
     for number in staged:
         _stage(url, number, "Staging")
     return {
-        "first_look_seconds": round(first, 3),
-        "first_look_calls": calls_first,
+        "first_looks_seconds": [round(seconds, 3) for seconds, _ in first],
+        "first_looks_calls": [calls for _, calls in first],
+        "restarted_seconds": round(restarted, 3),
+        "restarted_calls": calls_restarted,
         "staged_seconds": round(median(looked), 3),
         "calls": _look(url, registry)[1],
         "staged_anew_seconds": round(median(anew), 3),
@@ -123,6 +133,10 @@ def measured(url: str, folder: Path) -> dict[str, Any]:
         "none_staged_calls": calls_nothing,
         "ticks_seconds": ticks,
     }
+
+
+def _whole(registry: MlflowRegistry) -> bool:
+    return '"whole":true' in registry.memory
 
 
 def _look(url: str, registry: MlflowRegistry) -> tuple[float, int]:
@@ -148,11 +162,12 @@ def _stage(url: str, number: int, stage: str) -> None:
 
 def _ticks(registry: MlflowRegistry, folder: Path) -> list[float]:
     """Seconds of some ticks of the sensor one after the other."""
-    seconds = []
+    seconds: list[float] = []
     with open_pipeline(folder) as pipeline:
         pipeline.change(model_registry=registry)
         cursor: str | None = None
-        for _ in range(TRIES):
+        tries = 0
+        while tries < TRIES and len(seconds) < MOST_LOOKS:
             context = dg.build_sensor_context(
                 instance=pipeline.instance,
                 cursor=cursor,
@@ -163,6 +178,7 @@ def _ticks(registry: MlflowRegistry, folder: Path) -> list[float]:
             pipeline.defs.resolve_sensor_def("staged_versions")(context)
             seconds.append(round(time.perf_counter() - start, 3))
             cursor = context.cursor
+            tries += _whole(registry)
     return seconds
 
 
@@ -193,7 +209,7 @@ def main() -> None:
     slow = {
         count: found["ticks_seconds"]
         for count, found in report.items()
-        if median(found["ticks_seconds"]) > min(limit for most, limit in LIMITS_SECONDS.items() if int(count) <= most)
+        if max(found["ticks_seconds"]) > min(limit for most, limit in LIMITS_SECONDS.items() if int(count) <= most)
     }
     if slow:
         raise SystemExit(f"Ticks that take too long, in seconds: {slow}")

@@ -31,7 +31,7 @@ from banana_delivery.policy.staged_versions import (
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.lifecycle import Runs
-from banana_delivery.runs.registry_memory import KeptMemory
+from banana_delivery.runs.policies import KeptMemory
 from banana_delivery.waiting import Clock
 
 LOG = logging.getLogger(__name__)

@@ -1,4 +1,6 @@
-"""The texts of release policies, kept in the Dagster instance by their digests: what an attempt was judged by."""
+"""Texts that are kept in the Dagster instance: release policies by their digests, by which an attempt was judged, and
+what is remembered of the registry.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import hashlib
 import dagster as dg
 
 from banana_delivery.names import DOMAIN
+from banana_delivery.runs.code_location import CodeLocation
 
 
 class KeptPolicies:
@@ -30,6 +33,31 @@ class KeptPolicies:
         """The text of a digest; empty if it was never kept."""
         text = self._storage.get_cursor_values({_name(digest)}).get(_name(digest), "")
         return text if digest_of(text) == digest else ""
+
+
+class KeptMemory:
+    """What the looks at the registry learned: a process that starts anew goes on from there, since it is true, only late.
+
+    Args:
+        instance: where it is kept.
+        location: whose.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, location: CodeLocation) -> None:
+        self._storage = instance.daemon_cursor_storage
+        self._name = "/".join([DOMAIN, *location.prefix, location.model, "registry"])
+        self._known = ""
+
+    def text(self) -> str:
+        """What was kept last; empty for nothing."""
+        self._known = self._storage.get_cursor_values({self._name}).get(self._name, "")
+        return self._known
+
+    def keep(self, text: str) -> None:
+        """Keep a text instead, if it is another one."""
+        if text and text != self._known:
+            self._storage.set_cursor_values({self._name: text})
+            self._known = text
 
 
 def digest_of(text: str) -> str:

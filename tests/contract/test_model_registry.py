@@ -155,6 +155,20 @@ def test_a_release_becomes_the_one_production_version(pipeline: PipelineHarness)
     assert pipeline.registry.staged() == []
 
 
+def test_whatever_people_put_into_production_beside_it_the_serving_version_is_alone_there(
+    pipeline: PipelineHarness,
+) -> None:
+    below, lowest, serving, version = (pipeline.publish() for _ in range(4))
+    pipeline.stage(serving, "Production")
+    pipeline.stage(lowest, "Production")
+    pipeline.stage(below, "Production")
+    pipeline.stage(version, "Production")
+    mark = RegistryMark(outcome=Outcome.REJECTED, reason="bad", clear_staging=True, serving=serving)
+    pipeline.registry.mark(version, mark)
+    stages = [pipeline.registry.describe(one).stage for one in (below, lowest, serving, version)]
+    assert stages == ["Archived", "Archived", "Production", "Archived"]
+
+
 def test_a_rejection_clears_the_staging_and_says_why(pipeline: PipelineHarness) -> None:
     serving, version = pipeline.publish(), pipeline.publish()
     pipeline.stage(serving, "Production")
