@@ -1,6 +1,4 @@
-"""Texts that are kept in the Dagster instance: release policies by their digests, by which an attempt was judged, and
-what is remembered of the registry.
-"""
+"""Texts kept in the Dagster instance: release policies by their digests, and what is remembered of the registry."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ class KeptPolicies:
 
 
 class KeptMemory:
-    """What the looks at the registry learned: a process that starts anew goes on from there, since it is true, only late.
+    """What the looks at the registry learned, for a process that starts anew: it is true, only late.
 
     Args:
         instance: where it is kept.
