@@ -17,6 +17,7 @@
     │   └── SelfTestFailedError         the image's fault
     ├── RegistryError                   MLflow
     │   ├── RegistryRefusedError
+    │   ├── RegistryUnreadError
     │   ├── UnknownVersionError
     │   ├── WebhookRefusedError
     │   └── MissingCheckpointError

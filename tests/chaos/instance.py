@@ -197,11 +197,14 @@ class MemoryInstance:
             ]
 
     def get_records_for_run(
-        self, run_id: str, of_type: DagsterEventType | Iterable[DagsterEventType] | None = None
+        self,
+        run_id: str,
+        of_type: DagsterEventType | Iterable[DagsterEventType] | None = None,
+        limit: int | None = None,
     ) -> SimpleNamespace:
         kinds = {of_type} if isinstance(of_type, DagsterEventType) else set(of_type or DagsterEventType)
         with self.call(f"get_records_for_run {run_id}"):
-            events = [one for one in self.runs[run_id].events if one.event_type in kinds]
+            events = [one for one in self.runs[run_id].events if one.event_type in kinds][:limit]
         logged = [SimpleNamespace(event_log_entry=SimpleNamespace(dagster_event=event)) for event in events]
         return SimpleNamespace(records=logged)
 
