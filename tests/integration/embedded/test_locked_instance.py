@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from banana_delivery.errors import DagsterError
@@ -17,12 +18,16 @@ from banana_delivery.settings import Settings
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Iterator[Settings]:
+def settings(tmp_path: Path) -> Settings:
     home = tmp_path / "dagster"
     home.mkdir()
     (home / CONFIGURATION).write_text("")
-    with dg.DagsterInstance.from_config(str(home)):
-        yield Settings(home=tmp_path)
+    # By another process, which leaves no connection of its own behind: nobody else may be in what is locked.
+    subprocess.run(
+        [sys.executable, "-c", "import dagster, sys; dagster.DagsterInstance.from_config(sys.argv[1]).dispose()", home],
+        check=True,
+    )
+    return Settings(home=tmp_path)
 
 
 @pytest.fixture

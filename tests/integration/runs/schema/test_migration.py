@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,8 +23,9 @@ IN_USE = "is of an older form .*lock timeout.*What runs is as it was"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with postgres(tmp_path_factory.mktemp("postgres") / "server") as running:
+def server() -> Iterator[Postgres]:
+    # Not in pytest's folder, which other users may not enter: as root the server runs as another one.
+    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder) / "server") as running:
         yield running
 
 
