@@ -1,14 +1,22 @@
-"""What a new version's Job does, ``python -m banana_delivery.runs.schema migrate``, and its pods do first: ``wait``."""
+"""What a new version's Job does, ``python -m banana_delivery.runs.schema migrate``, and its pods do first: ``wait``.
+
+The pod in which the dead man watches does ``wait-if-it-answers``: a database that is away is what he has to tell of.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 
 from banana_delivery.errors import BananaDeliveryError
 from banana_delivery.runs.schema.migration import bring_forward, own_storage, wait_until_forward
 
-DOES = {"migrate": bring_forward, "wait": wait_until_forward}
+DOES = {
+    "migrate": bring_forward,
+    "wait": wait_until_forward,
+    "wait-if-it-answers": partial(wait_until_forward, away=False),
+}
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")

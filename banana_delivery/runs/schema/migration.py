@@ -160,8 +160,14 @@ def bring_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
         LOG.info("%s %s, Dagster %s; it %s before.", storage.name, Form.OURS.value, _version(), found.value)
 
 
-def wait_until_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
-    """Return once the database is of this version's form or a newer one, and say meanwhile what is waited for."""
+def wait_until_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK, *, away: bool = True) -> None:
+    """Return once the database is of this version's form or a newer one, and say meanwhile what is waited for.
+
+    Args:
+        storage: the database.
+        clock: lets the time pass.
+        away: whether one that cannot be asked is waited for, too. It is not where others have work to do without it.
+    """
     said, since = "", 0.0
     while True:
         try:
@@ -174,6 +180,9 @@ def wait_until_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
             )
         except DagsterError as error:
             why = str(error)
+            if not away:
+                LOG.info("%s. It is not waited for here.", why)
+                return
         if why != said or clock.monotonic() - since >= SAY_SECONDS:
             LOG.info("%s", why)
             said, since = why, clock.monotonic()

@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from banana_delivery.runs.schema.__main__ import DOES
 from tests import ROOT
 from tests.unit.k8s import test_readme_of_manifests as sizes
 from tests.unit.k8s.dagster_manifests import (
@@ -19,6 +20,7 @@ from tests.unit.k8s.dagster_manifests import (
     K8S,
     NAMESPACE,
     OBJECTS,
+    PODS,
     SETTINGS,
     all_pods,
     containers,
@@ -201,6 +203,23 @@ def test_the_pages_see_what_runs_print_and_nothing_else_of_the_volume(every_pod:
     assert seen["subPath"] == "dagster/storage"
     assert first["command"][-1] == f"{first['volumeMounts'][0]['mountPath']}/{seen['subPath']}"
     assert not {"env", "envFrom"} & set(first)
+
+
+def test_a_database_that_is_away_keeps_the_dead_man_from_nothing(every_pod: dict[str, dict[str, Any]]) -> None:
+    """He has to tell that nobody ticks, and needs no database for that; the others end without one as ever."""
+    waits = {
+        name: one["command"][-1]
+        for name, pod in every_pod.items()
+        for one in pod.get("initContainers", [])
+        if "banana_delivery.runs.schema" in one["command"]
+    }
+    with_dead_man = {
+        name for name, pod in every_pod.items() if any(one["name"] == "dead-man" for one in pod["containers"])
+    }
+
+    assert set(waits) == set(PODS)
+    assert {name for name, how in waits.items() if how == "wait-if-it-answers"} == with_dead_man
+    assert set(waits.values()) <= set(DOES)
 
 
 def test_no_node_autoscaler_ends_a_delivery_and_its_job_outlasts_no_day(tmp_path: Path) -> None:
