@@ -308,7 +308,9 @@ class AnswerCache:
         Raises:
             OSError: if they cannot be kept; what was kept before stays.
         """
-        with lock(self._directory / ".lock", LOCK_SECONDS, f"What {digest} answered"):
+        self._directory.mkdir(parents=True, exist_ok=True)
+        # Not among the answers, of which retention counts every file.
+        with lock(self._directory.parent / ".lock", LOCK_SECONDS, f"What {digest} answered"):
             self._write(digest, merged(matches, self.get(digest) or self.get(digest, whole=False)))
 
     def _write(self, digest: str, matches: Matches) -> None:

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from banana_delivery.delivery.upkeep.home import HomeRetention, InUse, Kind, Removal
+from banana_delivery.evaluation.answers import AnswerCache
+from banana_delivery.policy.quality.matching import match_answers
 from banana_delivery.settings import Settings
+from tests.unit.policy.quality.random_leaves import CLASSES, random_images
 
 NOW = 2_000_000_000.0
 DAY = 86_400.0
@@ -79,6 +82,13 @@ def test_what_a_killed_run_left_half_done_goes_once_nobody_can_be_at_work_on_it(
     prune(tmp_path, in_use())
 
     assert (left.exists(), fresh.exists()) == (False, True)
+
+
+def test_what_guards_the_kept_answers_is_not_counted_among_them_nor_taken_away(tmp_path: Path) -> None:
+    answers, matches = AnswerCache(tmp_path / "answers" / "0a1b"), match_answers(random_images(2, 1, 2.0, 3, 0), CLASSES)
+    answers.put(f"sha256:{'a' * 64}", matches)
+    kept = prune(tmp_path, in_use(), keep_versions=1)
+    assert [(removal.kept.name, removal.keep) for removal in kept] == [("a" * 64, True)]
 
 
 def test_answers_and_logs_of_replicas_stay_with_their_image(tmp_path: Path) -> None:
