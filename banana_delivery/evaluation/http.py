@@ -200,8 +200,9 @@ class HttpEvaluator(Evaluator):
             found = matches(missing, answers)
         except AskingError as error:
             raise EvaluationError(str(error)) from error
-        _keep(cache, release, found, log)
-        return _of(wanted, merged(found, known))
+        whole = merged(found, known)
+        _keep(cache, release, whole, log)
+        return _of(wanted, whole)
 
     @override
     def production_answers(
@@ -215,9 +216,9 @@ class HttpEvaluator(Evaluator):
         answers = self._ask(release, missing, log, may_fail=True)
         unanswered = len(missing) - len(answers.detections)
         if not unanswered:
-            found = matches(missing, answers)
-            _keep(cache, release, found, log)
-            return ProductionAnswers(_of(wanted, merged(found, known)))
+            whole = merged(matches(missing, answers), known)
+            _keep(cache, release, whole, log)
+            return ProductionAnswers(_of(wanted, whole))
         why = next(iter(answers.failures.values()))
         log(f"Production left {unanswered:,} of {len(missing):,} labelled images unanswered: {why}")
         broken = unanswered > TOLERATED_UNANSWERED * len(missing)
@@ -311,10 +312,13 @@ class HttpEvaluator(Evaluator):
             LOG.info("The hold-out has %s images now.", f"{len(self.images):,}")
 
 
-def _keep(cache: AnswerCache, release: ReleaseEndpoint, found: Matches, log: Log) -> None:
-    """Keep answers for later; that it fails costs whoever wants them then the asking, and this delivery nothing."""
+def _keep(cache: AnswerCache, release: ReleaseEndpoint, whole: Matches, log: Log) -> None:
+    """Keep answers for later; that it fails costs whoever wants them then the asking, and this delivery nothing.
+
+    Those of an earlier look come with them: beside what an earlier version kept they alone would lose their places.
+    """
     try:
-        cache.put(release.ref.digest, found)
+        cache.put(release.ref.digest, whole)
     except OSError as error:
         log(f"What version {release.ref.version} answered could not be kept, so it will be asked again: {error}")
 

@@ -305,6 +305,21 @@ def test_earlier_answers_of_production_are_none_of_this_comparison(
     assert (few.kept, few.said) == (True, None)
 
 
+def test_what_an_earlier_version_kept_without_places_is_asked_for_once_however_many_looks_there_are(
+    evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint, tmp_path: Path
+) -> None:
+    cache = answers.AnswerCache(tmp_path / "answers")
+    before = evidence.production_answers(production, print, fresh=True).matches
+    (file,) = (tmp_path / "answers").glob("*.npz")
+    file.unlink()
+    cache.put(DIGEST, replace(before, placed=None))
+    few = evidence.production_answers(production, print, fresh=False, first=5)
+    evidence.production_answers(production, print, fresh=False, said=few.said)
+    assert service.asked == 40
+    evidence.production_answers(production, print, fresh=False)
+    assert service.asked == 40
+
+
 def test_answers_that_cannot_be_kept_are_evidence_all_the_same(
     evidence: HttpEvaluator, production: ReleaseEndpoint, tmp_path: Path
 ) -> None:
