@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from functools import partial
 
 from banana_delivery.errors import BananaDeliveryError
-from banana_delivery.runs.schema.migration import bring_forward, own_storage, wait_until_forward
+from banana_delivery.runs.schema.migration import Storage, bring_forward, own_storage, wait_until_forward
 
-DOES = {
+DOES: dict[str, Callable[[Storage], None]] = {
     "migrate": bring_forward,
     "wait": wait_until_forward,
     "wait-if-it-answers": partial(wait_until_forward, away=False),

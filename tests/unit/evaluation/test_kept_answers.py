@@ -102,5 +102,6 @@ def test_answers_that_an_earlier_version_kept_without_places_are_not_lost(tmp_pa
 
 def test_somebody_who_writes_for_ever_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "LOCK_SECONDS", 0.05)
-    with lock(tmp_path.parent / ".lock", 1.0, "It"), pytest.raises(FileLockedError, match=f"What {DIGEST} answered is being"):
-        AnswerCache(tmp_path).put(DIGEST, WHOLE)
+    said = f"What {DIGEST} answered is being"
+    with lock(tmp_path / ".lock", 1.0, "It"), pytest.raises(FileLockedError, match=said):
+        AnswerCache(tmp_path / "answers").put(DIGEST, WHOLE)
