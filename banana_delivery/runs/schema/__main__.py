@@ -6,12 +6,19 @@ The pod in which the dead man watches does ``wait-if-it-answers``: a database th
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
 
 from banana_delivery.errors import BananaDeliveryError
-from banana_delivery.runs.schema.migration import Storage, bring_forward, own_storage, wait_until_forward
+from banana_delivery.runs.schema.migration import (
+    Storage,
+    bring_forward,
+    own_storage,
+    told_to_libpq,
+    wait_until_forward,
+)
 
 DOES: dict[str, Callable[[Storage], None]] = {
     "migrate": bring_forward,
@@ -25,6 +32,7 @@ if __name__ == "__main__":
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if len(sys.argv) != 2 or sys.argv[1] not in DOES:
         sys.exit(f"Say one of these: {', '.join(DOES)}")
+    os.environ.update(told_to_libpq(os.environ))
     try:
         DOES[sys.argv[1]](own_storage())
     except BananaDeliveryError as error:

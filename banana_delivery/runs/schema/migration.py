@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -43,6 +43,10 @@ SETTINGS = (
 """Of the connection with the lock: it ends with its holder's node, and not while a step takes its hour."""
 LOOK_SECONDS = 2.0
 SAY_SECONDS = 60.0
+LOCK_SECONDS = 30
+"""A change of a table waits behind whoever uses it, and everybody else behind the change: not for long."""
+CONNECT_SECONDS = 15
+"""For each of six tries: what a NetworkPolicy drops would else be waited for for minutes, and not named."""
 
 
 class Form(Enum):
@@ -114,6 +118,18 @@ class Storage:
             revision = MigrationContext.configure(connection).get_current_revision()
         known = {step.revision for step in scripts.walk_revisions()}
         return form_of(tables, revision, str(scripts.get_current_head()), known)
+
+
+def told_to_libpq(told: Mapping[str, str]) -> dict[str, str]:
+    """Variables for whoever changes tables. What an installation says by the same ones stays, and goes before ours.
+
+    Args:
+        told: the variables that there are; among them may be the way to the tables, ``-c search_path=...``.
+    """
+    return {
+        "PGOPTIONS": f"-c lock_timeout={LOCK_SECONDS}s {told.get('PGOPTIONS', '')}".strip(),
+        "PGCONNECT_TIMEOUT": told.get("PGCONNECT_TIMEOUT") or str(CONNECT_SECONDS),
+    }
 
 
 def own_storage() -> Storage:

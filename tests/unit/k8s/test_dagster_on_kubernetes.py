@@ -222,6 +222,14 @@ def test_a_database_that_is_away_keeps_the_dead_man_from_nothing(every_pod: dict
     assert set(waits.values()) <= set(DOES)
 
 
+def test_no_pod_overrules_what_the_databases_secret_tells_libpq(every_pod: dict[str, dict[str, Any]]) -> None:
+    named = {
+        variable["name"] for pod in every_pod.values() for one in containers(pod) for variable in one.get("env", [])
+    }
+
+    assert not [name for name in named if name.startswith("PG")]
+
+
 def test_no_node_autoscaler_ends_a_delivery_and_its_job_outlasts_no_day(tmp_path: Path) -> None:
     job = job_of_a_run(launcher(tmp_path))
 

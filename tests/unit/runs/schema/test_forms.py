@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from banana_delivery.runs.schema.migration import TABLES, Form, form_of
+from banana_delivery.runs.schema.migration import TABLES, Form, form_of, told_to_libpq
 
 KNOWN = ["first", "second", "third"]
 ALL = [*TABLES, "alembic_version", "kvs"]
@@ -27,3 +27,20 @@ ALL = [*TABLES, "alembic_version", "kvs"]
 )
 def test_a_form_is_told_by_the_tables_and_the_stamp(tables: list[str], revision: str | None, form: Form) -> None:
     assert form_of(tables, revision, "third", KNOWN) is form
+
+
+@pytest.mark.parametrize(
+    ("told", "options", "seconds"),
+    [
+        ({}, "-c lock_timeout=30s", "15"),
+        # Where the tables are: without it others would be made elsewhere, while the pods wait for these.
+        ({"PGOPTIONS": "-c search_path=dagster"}, "-c lock_timeout=30s -c search_path=dagster", "15"),
+        (
+            {"PGOPTIONS": "-c lock_timeout=5s", "PGCONNECT_TIMEOUT": "40"},
+            "-c lock_timeout=30s -c lock_timeout=5s",
+            "40",
+        ),
+    ],
+)
+def test_what_an_installation_tells_libpq_itself_counts(told: dict[str, str], options: str, seconds: str) -> None:
+    assert told_to_libpq(told) == {"PGOPTIONS": options, "PGCONNECT_TIMEOUT": seconds}
