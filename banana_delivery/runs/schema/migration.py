@@ -165,6 +165,7 @@ def bring_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
         if found is Form.NEWER:
             LOG.info("%s %s than Dagster %s knows; it is left as it is.", storage.name, found.value, _version())
             return
+        LOG.info("%s %s.", storage.name, found.value)
         try:
             with dg.DagsterInstance.from_config(storage.home) as instance:
                 instance.upgrade()
@@ -173,7 +174,7 @@ def bring_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
                 f"{storage.name} {found.value} and cannot be brought to that of Dagster {_version()}: {_why(error)}. "
                 'What runs is as it was. Mend this, then start the Job again: docs/kubernetes.md, "Another version".'
             ) from error
-        LOG.info("%s %s, Dagster %s; it %s before.", storage.name, Form.OURS.value, _version(), found.value)
+        LOG.info("%s %s, Dagster %s.", storage.name, Form.OURS.value, _version())
 
 
 def wait_until_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK, *, away: bool = True) -> None:
