@@ -236,7 +236,7 @@ def goes_on(approval: ManualDecision, history: Sequence[AttemptRecord]) -> GoesO
     """
     in_order = sorted(history, key=lambda attempt: attempt.order)
     latest = in_order[-1] if in_order else None
-    if latest is None or approval.digest not in {"", latest.digest}:
+    if latest is None or is_spent(approval, history) or approval.digest not in {"", latest.digest}:
         return GoesOn.NOTHING
     if awaits_approval(latest, approval.digest):
         return GoesOn.FIRST

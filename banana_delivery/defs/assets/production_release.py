@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import takewhile
 
 import dagster as dg
 
@@ -21,11 +22,12 @@ from banana_delivery.images.base import ImageStore
 from banana_delivery.names import STABLE_TAG
 from banana_delivery.policies.document import Rules
 from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, ImageRecord, StagingRecord
+from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, DecisionKind, ImageRecord, StagingRecord
 from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
 from banana_delivery.policy.hindsight.whole import observed_of
 from banana_delivery.policy.hindsight.would_have import WouldHave, summary
 from banana_delivery.policy.model import Environment, ImageRef, Outcome, Phase, RolloutRecord
+from banana_delivery.policy.outcomes import decisive
 from banana_delivery.policy.rollout.decision import Action, ActionKind
 from banana_delivery.policy.rollout.plan import Plan, Step, release_steps
 from banana_delivery.targets.base import ReleaseTarget
@@ -67,7 +69,7 @@ def production_release(
                 _park(run, image.ref, decision)
                 return
             facts["basis"] = decision.basis
-            if lease.waited:
+            if lease.waited or _is_late(run, decision, image.ref):
                 _check_that_report_is_about(run, release_target, image.ref)
             release = _Release(
                 run,
@@ -99,6 +101,15 @@ def _pass_gate(run: DeliveryRun, ref: ImageRef) -> GateDecision:
     if decision.status is GateStatus.REFUSED:
         raise GateError(decision.reason)
     return decision
+
+
+def _is_late(run: DeliveryRun, decision: GateDecision, ref: ImageRef) -> bool:
+    """Whether production took in or threw out anything since somebody approved, who knew nothing of that."""
+    if decision.basis != "approval":
+        return False
+    approvals = (one for one in run.decisions if one.kind is DecisionKind.APPROVAL and one.digest in {"", ref.digest})
+    approved = max((one.order for one in approvals), default=0)
+    return bool(decisive([*takewhile(lambda one: one.order > approved, run.audit_log.each_readable())]))
 
 
 def _park(run: DeliveryRun, ref: ImageRef, decision: GateDecision) -> None:

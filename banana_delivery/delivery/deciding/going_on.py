@@ -16,6 +16,8 @@ from banana_delivery.delivery.deciding.rehearsing import gate_about, gate_inputs
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import GateError, redacted
 from banana_delivery.names import REQUEST_TAG
+from banana_delivery.policies.document import ReleasePolicy
+from banana_delivery.policies.reading import load_policy
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
 from banana_delivery.policy.gate import GateStatus, GoesOn, counts, goes_on, was_kept_out
 from banana_delivery.reports.freezing import closed
@@ -27,6 +29,8 @@ from banana_delivery.targets.sightings import sightings
 VIA_PAGE = " (via page)"
 """Behind the name of who decided on the page of deliveries."""
 KEPT_OUT = ", kept out in "
+AGAIN_SECONDS = 300.0
+"""From when it was kept out for the second time until it is begun again; twice as long each time after that."""
 COUNTS_NO_MORE = (
     "It counts no more: a report came after it, or its time is over. Look at what is now, and approve that."
 )
@@ -105,7 +109,7 @@ class GoingOn:
         Raises:
             GateError: if nothing enters production now; one sentence with what ends that.
         """
-        windows, now = self.recorder.policy_file.policy.freeze, self.recorder.clock.time()
+        windows, now = self._policy.freeze, self.recorder.clock.time()
         if shut := closed(self.recorder.settings, windows, self.log.freeze(), now):
             raise GateError(f"Approved now, version {version} would only wait again. {shut}")
 
@@ -124,17 +128,37 @@ class GoingOn:
         approval = next((one for one in decisions if one.replace(order=said.order) == said), None)
         attempts = self.log.attempts(said.version)
         asks = goes_on(approval, attempts) if approval else GoesOn.NOTHING
-        if approval is None or asks is GoesOn.NOTHING:
+        if approval is None or asks is GoesOn.NOTHING or _is_overtaken(approval, decisions):
             return Follows(Approved.OVER)
-        due = Due(approval, request_of(approval, attempts[0].run_id if asks is GoesOn.AGAIN else ""))
-        if self.runs.has_tag(REQUEST_TAG, due.request):
+        kept_out = [one.run_id for one in attempts if was_kept_out(approval, one)]
+        followed = kept_out[:1] if asks is GoesOn.AGAIN else ["", *kept_out]
+        if any(self.runs.has_tag(REQUEST_TAG, request_of(approval, each)) for each in followed):
             return Follows(Approved.OVER)
-        return self._at_the_gate(due, still, attempts)
+        if asks is GoesOn.AGAIN and not self._is_time(said.version, kept_out):
+            return Follows(Approved.WAITS)
+        return self._at_the_gate(Due(approval, request_of(approval, followed[0])), still, attempts)
+
+    @property
+    def _policy(self) -> ReleasePolicy:
+        """As a delivery would read it that is begun now; a sensor's process may have read another one days ago."""
+        return load_policy(self.recorder.settings.policy_source)
+
+    def _is_time(self, version: str, kept_out: Sequence[str]) -> bool:
+        """Whether to begin again what was kept out.
+
+        Where that had been begun after a freeze and met one all the same, its process knows of a freeze that this one
+        does not, by another environment or clock. Nobody here would see it end, so it is tried ever more rarely.
+        """
+        if len(kept_out) < 2:
+            return True
+        settings, clock = self.recorder.settings, self.recorder.clock
+        name = f"kept-out-{settings.dagster_prefix}-{version}"
+        return sightings(settings, clock).lasted(name, kept_out[0]) >= AGAIN_SECONDS * 2.0 ** (len(kept_out) - 2)
 
     def _at_the_gate(self, due: Due, still: Sequence[ManualDecision], attempts: Sequence[AttemptRecord]) -> Follows:
         """A delivery that the gate would only turn away again is not begun."""
         approval, recorder = due.approval, self.recorder
-        verdicts, policy = self.log.verdicts(approval.version), recorder.policy_file.policy
+        verdicts, policy = self.log.verdicts(approval.version), self._policy
         if approval not in still or not counts(approval, approval.digest, [], verdicts):
             return Follows(Approved.OVER, why_not=COUNTS_NO_MORE)
         inputs = gate_inputs(recorder.settings, policy, self.log, recorder.clock, attempts, still)
@@ -151,13 +175,15 @@ class GoingOn:
         Returns:
             The deliveries that are to be asked for, and of which versions that is not known, as sentences.
         """
-        latest: dict[str, ManualDecision] = {}
+        latest: dict[tuple[str, str], ManualDecision] = {}
         for one in self.log.decisions(latest=LOOKED_AT):
-            if one.kind is DecisionKind.APPROVAL and not one.by.endswith(VIA_PAGE):
-                latest.setdefault(one.version, one)
+            if one.kind is DecisionKind.APPROVAL:
+                latest.setdefault((one.version, one.digest), one)
         due: list[Due] = []
         told: list[str] = []
-        for version, approval in latest.items():
+        for (version, _), approval in latest.items():
+            if approval.by.endswith(VIA_PAGE):
+                continue
             try:
                 due += filter(None, [self._kept_out(approval)])
             except Exception as error:  # noqa: BLE001 - whatever it is, the deliveries of others go on
@@ -169,3 +195,9 @@ class GoingOn:
         if not was_kept_out(approval, next(self.log.each_attempt(approval.version), None)):
             return None
         return self.of(approval).due
+
+
+def _is_overtaken(approval: ManualDecision, decisions: Sequence[ManualDecision]) -> bool:
+    """Whether somebody approved the same image later: whoever did starts what follows from both, by his way."""
+    same = (one for one in decisions if (one.kind, one.digest) == (approval.kind, approval.digest))
+    return any(one.order > approval.order for one in same)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from banana_delivery.delivery.deciding.decisions import put_on_record
+from banana_delivery.delivery.deciding.going_on import AGAIN_SECONDS, Approved, Follows, GoingOn
 from banana_delivery.errors import RegistryRefusedError, TargetError
 from banana_delivery.names import ANSWER_TAG
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind
@@ -17,6 +20,7 @@ from banana_delivery.policy.holds import FreezeRecord
 from banana_delivery.policy.model import Environment, Outcome, Phase
 from banana_delivery.policy.staged_versions import Wish
 from banana_delivery.runs.audit_log import AuditLog
+from banana_delivery.runs.lifecycle import Runs
 from tests.integration.delivery.serving import FIRST
 from tests.support.phases import PhaseHook
 from tests.support.pipeline import PipelineHarness
@@ -221,6 +225,91 @@ def test_what_was_approved_and_met_a_freeze_goes_on_once_when_that_is_over(
     released = pipeline.attempts(version)[0]
     assert (released.outcome, released.basis) == (Outcome.RELEASED, "approval")
     assert looks.look() == []
+
+
+def test_a_freeze_that_only_runs_know_of_is_met_ever_more_rarely(pipeline: PipelineHarness, looks: Looks) -> None:
+    version, ours = parked(pipeline, looks), pipeline.resources.settings
+    put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", REASON, "Ada")
+    tags: dict[str, str] = {}
+    for seconds in (0.0, AGAIN_SECONDS, 2 * AGAIN_SECONDS):
+        pipeline.change(settings=ours.model_copy(update={"freeze": True}))
+        pipeline.run(version, assets=("production_release",), tags=tags)
+        assert pipeline.attempts(version)[0].frozen
+        pipeline.change(settings=ours)
+        if seconds:
+            assert looks.look() == []
+            pipeline.clock.sleep(seconds - 1)
+            assert looks.look() == []
+            pipeline.clock.sleep(1)
+        (again,) = looks.look()
+        tags = dict(again.tags or {})
+
+
+def test_a_freeze_that_was_written_into_the_policy_since_is_known_as_deliveries_know_it(
+    pipeline: PipelineHarness, looks: Looks
+) -> None:
+    let(pipeline, Wish.APPROVE)
+    file = pipeline.resources.settings.home / "policy.yaml"
+    file.write_text("mode: act\n")
+    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"policy": str(file)}))
+    version = parked(pipeline, looks)
+    now = datetime.fromtimestamp(pipeline.clock.time(), UTC)
+    window = {"from": f"{now - timedelta(days=1):%Y-%m-%d %H:%M}", "until": f"{now + timedelta(days=1):%Y-%m-%d %H:%M}"}
+    file.write_text(json.dumps({"freeze": [{**window, "zone": "UTC", "reason": "The fair."}]}))
+    pipeline.registry.write(version, "banana.approve", REASON)
+    assert [looks.look() for _ in range(2)] == [[]] * 2
+    assert "The fair" in answer(pipeline, version)
+
+
+@pytest.mark.parametrize("last", ["Ada", "Ada (via page)"])
+def test_what_two_people_approved_by_two_ways_goes_on_once(pipeline: PipelineHarness, looks: Looks, last: str) -> None:
+    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"pages_deciders": ["Ada"]}))
+    version = parked(pipeline, looks)
+    for by in sorted(["Ada", "Ada (via page)"], key=lambda one: one == last):
+        put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", REASON, by)
+    freeze(pipeline, frozen=True)
+    pipeline.run(version, assets=("production_release",))
+    freeze(pipeline, frozen=False)
+    by_page = pipeline.tick("page_decisions")
+    found = [*looks.look(), *((by_page.run_requests or []) if isinstance(by_page, dg.SensorResult) else [])]
+    assert [one.partition_key for one in found] == [version]
+
+
+def test_an_approval_from_before_another_release_puts_nothing_over_it(pipeline: PipelineHarness, looks: Looks) -> None:
+    version = parked(pipeline, looks)
+    put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", REASON, "Ada")
+    freeze(pipeline, frozen=True)
+    pipeline.run(version, assets=("production_release",))
+    freeze(pipeline, frozen=False)
+    newer = pipeline.stage(0.95)
+    pipeline.run(newer)
+    assert pipeline.serving == newer
+    (again,) = [one for one in looks.look() if one.partition_key == version]
+    pipeline.run(version, assets=("production_release",), tags=dict(again.tags or {}))
+    assert pipeline.serving == newer
+    assert (pipeline.attempts(version)[0].outcome, pipeline.attempts(version)[0].basis) == (Outcome.ERROR, "approval")
+    assert "to compare anew" in pipeline.sent[-1].body
+    assert [looks.look() for _ in range(2)] == [[]] * 2
+
+
+@pytest.mark.parametrize("ended", [Outcome.PARKED, Outcome.ERROR])
+def test_what_went_on_after_a_freeze_and_ended_otherwise_is_not_begun_again(
+    pipeline: PipelineHarness, looks: Looks, ended: Outcome
+) -> None:
+    version = parked(pipeline, looks)
+    waits = pipeline.attempts(version)[0]
+    said = put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", REASON, "Ada")
+    freeze(pipeline, frozen=True)
+    pipeline.run(version, assets=("production_release",))
+    freeze(pipeline, frozen=False)
+    (again,) = looks.look()
+    run = under_way(pipeline, version)
+    pipeline.instance.add_run_tags(run.run_id, dict(again.tags or {}))
+    pipeline.instance.report_run_failed(run)
+    pipeline.audit_log.log(waits.replace(run_id=run.run_id, outcome=ended), Path("report"))
+    resources = pipeline.resources
+    follows = GoingOn(resources.recorder, pipeline.audit_log, Runs(pipeline.instance, pipeline.location)).of(said)
+    assert follows == Follows(Approved.OVER)
 
 
 def test_what_a_freeze_kept_out_before_it_was_approved_does_not_go_on_by_itself(

@@ -254,6 +254,11 @@ def test_an_approval_asks_for_a_delivery_until_something_else_has_said_more(
     assert goes_on(approval, history[::-1]) is asks
 
 
+def test_an_approval_asks_for_nothing_once_its_version_was_released() -> None:
+    history = [PARKED, RELEASED.replace(order=12), FROZEN.replace(order=13)]
+    assert goes_on(decision(DecisionKind.APPROVAL, 11.0, DIGEST), history) is GoesOn.NOTHING
+
+
 @pytest.mark.parametrize("verdict_", [Verdict.INCONCLUSIVE, Verdict.FAIL])
 def test_of_what_is_approved_and_frozen_it_is_said_that_it_goes_on_by_itself(verdict_: Verdict) -> None:
     kept_out = evaluate_gate(
