@@ -60,13 +60,26 @@ class Looking:
         self._wishes = Wishes(registry, recorder, self._audit_log, self._runs, clock, met=dict(self.cursor.wishes))
         self._kept = KeptMemory(context.instance, here)
         registry.recall(self._kept.text())
-        self._looked_back = False
-        # Before anything is asked, tell what could not be told when it happened.
-        if (refused := recorder.publisher.catch_up(self._audit_log.made)) is not None:
-            self._watch.tried(Trouble.REFUSED, refused)
+        self._looked_back = self._caught_up = False
 
     def look(self) -> dg.SensorResult | dg.SkipReason:
         """Ask the registry once, and ask for a delivery of what is new."""
+        found = self._look()
+        if isinstance(found, dg.SkipReason) and not self._caught_up:
+            self._catch_up()
+        return found
+
+    def _catch_up(self) -> None:
+        """Tell what could not be told when it happened, once in a tick.
+
+        That takes versions out of stage "Staging", so it comes after a look: one that was staged again has been seen.
+        """
+        self._caught_up = True
+        if (refused := self._recorder.publisher.catch_up(self._audit_log.made)) is not None:
+            self._watch.tried(Trouble.REFUSED, refused)
+            self.cursor = self._known(self.cursor)
+
+    def _look(self) -> dg.SensorResult | dg.SkipReason:
         parsed = self.cursor
         try:
             staged = self._registry.staged()
@@ -88,7 +101,8 @@ class Looking:
             triggers = [one for one in triggers if not _tried_before(self._audit_log, self._runs, one)]
         deliver, overtaken = choose([one for one in triggers if one.version not in rejected])
         kept_out, unknown = self._kept_out()
-        due = {one.request: one for one in (*self._wishes.approved, *kept_out)}
+        going_on = [*self._wishes.approved, *(one for one in kept_out if one.approval.version not in rejected)]
+        due = {one.request: one for one in going_on}
         approved = [rest_of_delivery(self._here, one, TRIGGER) for one in due.values()]
         self._wishes.approved.clear()
         if not deliver and not approved:

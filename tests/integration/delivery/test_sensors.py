@@ -83,8 +83,19 @@ def test_of_two_versions_staged_between_two_looks_the_last_is_delivered_and_the_
     result = tick(pipeline)
     assert [request.partition_key for request in result.run_requests or []] == [later]
     assert [attempt.outcome for attempt in pipeline.attempts(earlier)] == [Outcome.SUPERSEDED]
-    pipeline.tick("staged_versions")
+    pipeline.tick("staged_versions", result.cursor)
     assert pipeline.registry.describe(earlier).stage == "None", "told when nothing waits for that"
+
+
+def test_one_that_is_staged_again_before_the_registry_knows_that_it_was_overtaken_is_delivered(
+    pipeline: PipelineHarness,
+) -> None:
+    earlier, _ = pipeline.stage(), pipeline.stage()
+    first = tick(pipeline)
+    pipeline.registry.stage(earlier)
+    found = pipeline.tick("staged_versions", first.cursor)
+    assert isinstance(found, dg.SensorResult)
+    assert [request.partition_key for request in found.run_requests or []] == [earlier]
 
 
 def test_an_owner_that_lives_is_not_robbed(pipeline: PipelineHarness) -> None:

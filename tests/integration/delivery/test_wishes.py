@@ -253,6 +253,7 @@ def test_a_freeze_that_was_written_into_the_policy_since_is_known_as_deliveries_
     file.write_text("mode: act\n")
     pipeline.change(settings=pipeline.resources.settings.model_copy(update={"policy": str(file)}))
     version = parked(pipeline, looks)
+    assert pipeline.resources.policy_file.policy.freeze == (), "as the code server reads it once"
     now = datetime.fromtimestamp(pipeline.clock.time(), UTC)
     window = {"from": f"{now - timedelta(days=1):%Y-%m-%d %H:%M}", "until": f"{now + timedelta(days=1):%Y-%m-%d %H:%M}"}
     file.write_text(json.dumps({"freeze": [{**window, "zone": "UTC", "reason": "The fair."}]}))
