@@ -19,7 +19,7 @@ from banana_delivery.errors import FencedError, GateError, ImageError, TargetErr
 from banana_delivery.evaluation.base import Evaluator
 from banana_delivery.evaluation.own_metrics.base import MetricSource
 from banana_delivery.images.base import ImageStore
-from banana_delivery.names import STABLE_TAG
+from banana_delivery.names import REQUEST_TAG, STABLE_TAG
 from banana_delivery.policies.document import Rules
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, DecisionKind, ImageRecord, StagingRecord
@@ -104,8 +104,11 @@ def _pass_gate(run: DeliveryRun, ref: ImageRef) -> GateDecision:
 
 
 def _is_late(run: DeliveryRun, decision: GateDecision, ref: ImageRef) -> bool:
-    """Whether production took in or threw out anything since somebody approved, who knew nothing of that."""
-    if decision.basis != "approval":
+    """Whether production took in or threw out anything since somebody approved, who knew nothing of that.
+
+    Only what was begun by itself: whoever starts a delivery looks what is now.
+    """
+    if decision.basis != "approval" or REQUEST_TAG not in run.run.tags:
         return False
     approvals = (one for one in run.decisions if one.kind is DecisionKind.APPROVAL and one.digest in {"", ref.digest})
     approved = max((one.order for one in approvals), default=0)
