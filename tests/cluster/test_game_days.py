@@ -44,7 +44,7 @@ def one_old_replica_gone(here: ClusterWorld, old: Colour) -> None:
     [
         pytest.param(old_deployment_deleted, False, True, marks=pytest.mark.long),
         (route_deleted, True, False),
-        (one_old_replica_gone, True, True),
+        pytest.param(one_old_replica_gone, True, True, marks=pytest.mark.long),
     ],
 )
 def test_a_bad_release_goes(

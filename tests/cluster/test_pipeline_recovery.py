@@ -18,7 +18,7 @@ KILLED = (
     pytest.param(PhaseHook(PRODUCTION, Phase.DEPLOYING), marks=pytest.mark.long),
     pytest.param(PhaseHook(PRODUCTION, Phase.COMPARING), marks=pytest.mark.long),
     PhaseHook(PRODUCTION, Phase.SHIFTING),
-    PhaseHook(PRODUCTION, Phase.WATCHING),
+    pytest.param(PhaseHook(PRODUCTION, Phase.WATCHING), marks=pytest.mark.long),
 )
 """Every one that has a way back of its own; tests/integration/delivery strikes the others, at a place in memory."""
 SETTLED = 50
