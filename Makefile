@@ -131,10 +131,13 @@ bench-prediction-log: .venv/.installed ## What the prediction log costs
 bench-signing: .venv/.installed ## What signing costs
 	$(BIN)/python -m benchmarks.signing
 
-# What a thousand deliveries leave behind, and what is asked of them; fails where something takes over 0.3 s.
+# What a thousand deliveries leave behind, and what is asked of them; fails where something takes over 0.3 s. The last two
+# start the daemon and the code server: what they add to deliveries, and whether they grow; about 40 minutes.
 bench-scale: .venv/.installed ## What a thousand deliveries leave behind, and what is asked of them
 	$(BIN)/python -m benchmarks.registry_scale
 	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.daemon.deliveries
+	$(BIN)/python -m benchmarks.daemon.memory
 
 # How the rollout decides, by the functions that decide: false alarms under dependent requests, and time to the verdict.
 simulate: .venv/.installed ## How the rollout decides: false alarms, and time to the verdict

@@ -48,7 +48,7 @@ LATEST = 60
 """Ticks of a sensor that are asked for at a look; far more than it can have had since the last one."""
 
 
-class Ticks:
+class TickCount:
     """How many ticks of sensors there have been since the first look.
 
     Args:
@@ -60,7 +60,7 @@ class Ticks:
         self._before = self._latest()
         self._seen: set[int] = set()
 
-    def count(self) -> int:
+    def now(self) -> int:
         """Of all sensors together."""
         self._seen |= self._latest() - self._before
         return len(self._seen)
@@ -130,7 +130,7 @@ def play(ticks: int) -> dict[str, Any]:
             release(started)
             held = {name: kib_of(started.pid(name)) for name in PROCESSES}
             begin = time.monotonic()
-            samples = watch(held, Ticks(started.instance).count, ticks)
+            samples = watch(held, TickCount(started.instance).now, ticks)
             seconds = time.monotonic() - begin
     return {"seconds": round(seconds), **{name: figures(seen) for name, seen in samples.items()}}
 

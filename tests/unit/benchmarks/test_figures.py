@@ -7,9 +7,10 @@ import random
 import pytest
 
 from banana_delivery.policy.model import Outcome
+from banana_delivery.policy.scorecard.card import DAY
 from banana_delivery.policy.tracing.spans import Interval
 from benchmarks.daemon.figures import backfill, slope, to_first_user
-from tests.unit.policy.scorecard.test_card import DAY, NOW, line, released, report, step
+from tests.unit.policy.scorecard.test_card import NOW, line, released, report, step
 from tests.unit.reports import scenes
 
 
@@ -35,7 +36,9 @@ def test_what_staging_was_asked_is_not_the_pipelines_own_part() -> None:
     attempt, compared = released(seconds=2 * DAY), report(step(10, asked + 60.0).metrics)
     staged = scenes.staging(scenes.quality(0.1))
     took = to_first_user(attempt, staged, compared)
-    assert took == (60.0, pytest.approx(60.0 - (staged.seconds - staged.seconds_to_ready)))
+    assert took is not None
+    assert took.whole == 60.0
+    assert took.own == pytest.approx(60.0 - (staged.seconds - staged.seconds_to_ready))
 
 
 def test_a_delivery_without_users_has_no_first_one() -> None:

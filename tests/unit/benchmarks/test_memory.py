@@ -10,7 +10,8 @@ from benchmarks.daemon.memory import PROCESSES, STANDSTILL_SECONDS, figures, tab
 
 
 def test_it_is_looked_at_until_there_were_enough_ticks() -> None:
-    ticks, kib, slept = iter([3, 6, 9]), count(100), []
+    ticks, kib = iter([3, 6, 9]), count(100)
+    slept: list[float] = []
     samples = watch({"daemon": lambda: next(kib)}, lambda: next(ticks), 7, slept.append)
     assert samples == {"daemon": [(3, 100), (6, 101), (9, 102)]}
     assert len(slept) == 3
