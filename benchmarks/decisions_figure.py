@@ -69,7 +69,15 @@ def draw(tables: dict[str, list[dict[str, object]]], path: Path) -> None:
         for (line, column), share in np.ndenumerate(found):
             if not np.isnan(share):
                 colour = "white" if share > 60 else "black"
-                axes.text(column, line, f"{share:.2g}", ha="center", va="center", color=colour, fontsize=9)
+                axes.text(
+                    column,
+                    line,
+                    f"{share:.0f}" if share in (0, 100) or share >= 10 else f"{share:.2g}",
+                    ha="center",
+                    va="center",
+                    color=colour,
+                    fontsize=9,
+                )
     figure.colorbar(shown, ax=panels, label="sound releases turned back, %")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})

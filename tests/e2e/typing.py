@@ -90,6 +90,9 @@ class Terminal:
         fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
 
     def __enter__(self) -> Self:
+        for seen in self._reads(20):
+            if ENDED.search(seen):  # The shell is ready, and has said so of no command.
+                break
         # What is typed is not printed: it says what its output is to say.
         self.type(Typed("stty -echo"), 20)
         return self

@@ -6,6 +6,7 @@ Absolute links are written as relative ones: within the folder they then lead wh
 from __future__ import annotations
 
 import gzip
+import errno
 import hashlib
 import importlib
 import os
@@ -128,7 +129,13 @@ def _place(root: Path, name: str) -> Path | None:
     # Asked before it is made: a link on the way may lead anywhere.
     if not parent.resolve().is_relative_to(root):
         raise ValueError(f"entry {name!r} points outside")
-    parent.mkdir(parents=True, exist_ok=True)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        # From Python 3.13 on it is first met here that links lead round in circles.
+        if error.errno not in {errno.EEXIST, errno.ENOTDIR, errno.ELOOP}:
+            raise
+        raise ValueError(f"it cannot be unpacked: entry {name!r} lies below what is no folder") from error
     return parent / path.name
 
 

@@ -173,8 +173,10 @@ def test_links_that_lead_round_in_circles_and_damaged_layers_are_one_kind_of_err
     damaged = bytearray(gzip.compress(one_file("file", bytes(range(256)) * 99).getvalue()))
     damaged[40:60] = bytes(20)
 
-    with pytest.raises(ValueError, match="cannot be unpacked"):
-        apply_layer(one_file("a/file"), root)
+    apply_layer(one_file("c"), root)
+    for below in ("a/file", "a/b/file", "c/file", "c/d/file"):
+        with pytest.raises(ValueError, match="cannot be unpacked"):
+            apply_layer(one_file(below), root)
     with pytest.raises((ValueError, tarfile.TarError)):
         apply_layer(io.BytesIO(damaged), root)
 
