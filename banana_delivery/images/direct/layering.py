@@ -5,8 +5,8 @@ Absolute links are written as relative ones: within the folder they then lead wh
 
 from __future__ import annotations
 
-import gzip
 import errno
+import gzip
 import hashlib
 import importlib
 import os
