@@ -26,6 +26,7 @@ def test_sensors_that_stand_still_end_it() -> None:
 
 def test_what_a_process_loads_at_first_is_no_growth() -> None:
     found = figures([(ticks, 1024.0 * min(ticks, 25)) for ticks in range(101)])
+    assert found.pop("samples")[:2] == [[0, 0], [1, 1024]]
     assert found == {
         "ticks": 100,
         "warm_kib": 25_600,
