@@ -96,11 +96,26 @@ def rules(scratch: Path, readable: Iterable[Path]) -> Iterator[tuple[Path, int]]
     yield from ((Path(name), landlock.WRITE) for name in _DEVICES)
     installed = {Path(prefix) for prefix in (sys.prefix, sys.base_prefix)}
     yield from ((prefix, landlock.READ) for prefix in installed)
+    yield from ((file, landlock.READ) for file in _links_of_a_worktree(Path(sys.prefix)))
     # Of this product the modules alone: an editable installation is found without a folder in the path.
     yield from ((folder, landlock.READ) for folder in (PACKAGE, SERVING_CODE))
     for entry in map(Path, sys.path):
         if entry.is_dir() and not any(entry.is_relative_to(prefix) for prefix in installed):
             yield from _modules(entry)
+
+
+def _links_of_a_worktree(inside: Path) -> Iterator[Path]:
+    """Where `.git` is a file, as in a worktree or a submodule, it and what it leads to: paths, and nothing else.
+
+    ultralytics reads them when it is imported, if it is installed below.
+    """
+    mark = next((folder / ".git" for folder in inside.parents if (folder / ".git").exists()), None)
+    if mark is None or not mark.is_file():
+        return
+    yield mark
+    common = mark.parent / mark.read_text(errors="ignore").partition("gitdir:")[2].strip() / "commondir"
+    if common.is_file():
+        yield common
 
 
 def _modules(folder: Path) -> Iterator[tuple[Path, int]]:
