@@ -150,3 +150,25 @@ def test_the_products_own_modules_can_be_read_though_no_folder_of_the_path_holds
     monkeypatch.setattr("sys.path", [])
     readable = {folder for folder, right in confine.rules(tmp_path, []) if right == landlock.READ}
     assert {Path(sandbox.__file__).parents[1], Path(serving.__file__).parent} <= readable
+
+
+def test_of_a_worktree_it_reads_where_its_files_lie_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """ultralytics asks for it when it is imported."""
+    behind = tmp_path / "main" / ".git" / "worktrees" / "other"
+    behind.mkdir(parents=True)
+    for name in ("commondir", "HEAD"):
+        (behind / name).write_text("../..")
+    (installed := tmp_path / "other" / ".venv").mkdir(parents=True)
+    monkeypatch.setattr("sys.prefix", str(installed))
+
+    def readable() -> set[Path]:
+        return {file.resolve() for file, _ in confine.rules(tmp_path / "scratch", []) if file.is_relative_to(tmp_path)}
+
+    before = readable()
+    for link in ("../main/.git/worktrees/other", str(behind)):
+        (mark := tmp_path / "other" / ".git").write_text(f"gitdir: {link}\n")
+        assert readable() - before == {mark, behind / "commondir"}
+    mark.write_text("rubbish")
+    assert readable() - before == {mark}
