@@ -25,7 +25,6 @@ from dagster._core.execution.backfill import PartitionBackfill
 
 from banana_delivery.defs.build import build_defs
 from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, StagingRecord
-from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.scorecard.estimates import Estimate, quantile
 from banana_delivery.policy.tracing.spans import Interval
 from banana_delivery.runs.audit_log import AB_REPORT
@@ -99,21 +98,14 @@ def backfilled(running: Running, versions: Sequence[str]) -> Backfill:
 
 def _ended(running: Running, version: str) -> AttemptRecord:
     """The attempt at a version, once its run has ended, too."""
-    attempts = wait_until(
-        lambda: running.audit_log.attempts(version),
-        DELIVERED_SECONDS,
-        lambda _: RuntimeError(f"Version {version} was not delivered within {DELIVERED_SECONDS:.0f} s."),
-        pause=0.25,
-    )
-    if attempts[0].outcome is not Outcome.RELEASED:
-        raise SystemExit(f"Version {version} was not released ({attempts[0].outcome}): {attempts[0].reason}")
+    attempt = running.released(version, DELIVERED_SECONDS, pause=0.25)
     wait_until(
-        lambda: Runs(running.instance, running.location).is_over(attempts[0].run_id),
+        lambda: Runs(running.instance, running.location).is_over(attempt.run_id),
         DELIVERED_SECONDS,
         lambda _: RuntimeError(f"The run that delivered version {version} does not end."),
         pause=0.25,
     )
-    return attempts[0]
+    return attempt
 
 
 def _made(running: Running, attempt: AttemptRecord) -> Interval:

@@ -24,10 +24,8 @@ from dagster._core.scheduler.instigation import InstigatorType
 
 from banana_delivery.embedded.processes import managed_processes, router
 from banana_delivery.model_registry.publish import publish
-from banana_delivery.policy.model import Outcome
 from banana_delivery.sample_data.models import sample_run
 from banana_delivery.settings import Settings
-from banana_delivery.waiting import wait_until
 from benchmarks.daemon.figures import slope
 from benchmarks.daemon.stack import Running, running
 from tests.integration.model_registry.conftest import free_port
@@ -107,14 +105,7 @@ def release(started: Running) -> None:
     """Deliver a sample model, so that there is something to watch."""
     checkpoint, metrics, params = sample_run("modest")
     version = publish(checkpoint, metrics=metrics, params=params, tracking_uri=started.settings.mlflow_url)
-    attempts = wait_until(
-        lambda: started.audit_log.attempts(version),
-        RELEASED_SECONDS,
-        lambda _: RuntimeError(f"The sample model was not delivered within {RELEASED_SECONDS:.0f} s."),
-        pause=2.0,
-    )
-    if attempts[0].outcome is not Outcome.RELEASED:
-        raise RuntimeError(f"The sample model was not released ({attempts[0].outcome}): {attempts[0].reason}")
+    started.released(version, RELEASED_SECONDS, pause=2.0)
 
 
 def kib_of(pid: int) -> Callable[[], float]:

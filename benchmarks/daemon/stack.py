@@ -13,10 +13,13 @@ import dagster as dg
 
 from banana_delivery.embedded.processes import ManagedProcess, code_server, dagster_daemon
 from banana_delivery.embedded.stack import EmbeddedStack
+from banana_delivery.policy.asset_records import AttemptRecord
+from banana_delivery.policy.model import Outcome
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.instance import open_instance
 from banana_delivery.settings import Settings
+from banana_delivery.waiting import wait_until
 from tests import ROOT
 
 MODULE = "--module-name="
@@ -45,6 +48,22 @@ class Running:
     def audit_log(self) -> AuditLog:
         """The audit trail."""
         return AuditLog(self.instance, self.location)
+
+    def released(self, version: str, seconds: float, pause: float) -> AttemptRecord:
+        """The attempt at a version, once it is there.
+
+        Raises:
+            RuntimeError: if there is none in time, or it released nothing.
+        """
+        attempts = wait_until(
+            lambda: self.audit_log.attempts(version),
+            seconds,
+            lambda _: RuntimeError(f"Version {version} was not delivered within {seconds:.0f} s."),
+            pause=pause,
+        )
+        if attempts[0].outcome is not Outcome.RELEASED:
+            raise RuntimeError(f"Version {version} was not released ({attempts[0].outcome}): {attempts[0].reason}")
+        return attempts[0]
 
     def pid(self, name: str) -> int:
         """Of one process, by its name in supervisord; 0 if it does not run."""

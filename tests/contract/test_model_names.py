@@ -45,7 +45,7 @@ def test_a_version_is_delivered_whatever_its_model_is_called(mlflow_uri: str, tm
         pipeline.registry.describe("99")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=names)
 @example(name="'\"")
 @example(name="\\'")

@@ -24,7 +24,8 @@ from banana_delivery.images.supply_chain import cosign_key
 OTHERS = 0o027
 """A Secret is mounted for the group of its pod to read; nobody else may, and nobody may write but the owner."""
 _ALGORITHM = ECDSA(hashes.SHA256())
-_PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
+PUBLIC_BLOCK = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
+"""A public key in a file of several."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def verifying_keys(path: Path) -> VerifyingKeys:
     Raises:
         BadSettingsError: if there is none, or one cannot be used.
     """
-    found = [_public(path, block) for block in _PUBLIC.findall(_content(path, "BANANA_COSIGN_PUBLIC_KEY"))]
+    found = [_public(path, block) for block in PUBLIC_BLOCK.findall(_content(path, "BANANA_COSIGN_PUBLIC_KEY"))]
     if not found:
         raise BadSettingsError(f"{path}, which BANANA_COSIGN_PUBLIC_KEY names, holds no PEM block of a PUBLIC KEY.")
     return VerifyingKeys(tuple(found))

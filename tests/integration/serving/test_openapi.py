@@ -32,7 +32,7 @@ def test_whatever_the_schema_allows_or_forbids_gets_a_documented_answer(
 
 
 def fuzz(operation: schemathesis.APIOperation[Any, Any, Any, Any], mode: GenerationMode) -> None:
-    @settings(max_examples=12, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=12, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def every_case_is_documented(case: schemathesis.Case[Any]) -> None:
         case.call_and_validate(checks=CHECKS)

@@ -183,7 +183,7 @@ def told(world: World) -> str:
 
 
 @given(story=STORIES)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_happens_somebody_serves_all_users_and_no_step_is_skipped(story: list[Event]) -> None:
     world = World(list(story))
     end = told(world)
@@ -207,7 +207,7 @@ def test_whatever_happens_somebody_serves_all_users_and_no_step_is_skipped(story
 
 
 @given(story=st.lists(SECONDS, max_size=14))
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 def test_who_fails_half_of_the_users_beside_a_sound_release_never_goes_on(story: list[Event]) -> None:
     world = World(list(story))
     told(world)

@@ -121,7 +121,7 @@ HANDS = ["weights", "nobody", "delete", "replicas", "silence", "answer", "late"]
 PIPELINE = ["cool down", "scale down", "make good", "take over"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(acts=st.lists(st.tuples(st.sampled_from(HANDS + PIPELINE), st.integers(0, 100)), max_size=12))
 def test_nothing_that_has_users_is_scaled_down_and_nobody_is_sent_to_the_dead(acts: list[tuple[str, int]]) -> None:
     with TemporaryDirectory() as home:

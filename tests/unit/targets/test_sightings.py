@@ -115,7 +115,7 @@ class Machine:
             )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(EVENTS)
 def test_an_owner_that_lives_is_never_replaced(events: list[Event]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -126,7 +126,7 @@ def test_an_owner_that_lives_is_never_replaced(events: list[Event]) -> None:
         assert world.holders == ["run-1"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(EVENTS, EVENTS, st.integers(1, 3))
 def test_a_dead_owner_is_always_replaced_after_the_patience_of_one_observer(
     before: list[Event], after: list[Event], number: int

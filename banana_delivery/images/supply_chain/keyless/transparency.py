@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,11 +18,11 @@ from cryptography.x509.certificate_transparency import LogEntryType, SignedCerti
 
 from banana_delivery.errors import BadSettingsError
 from banana_delivery.images.supply_chain.keyless.certificates import UNREADABLE, Certificates
+from banana_delivery.images.supply_chain.keys import PUBLIC_BLOCK
 
 KEYS_SETTING = "BANANA_COSIGN_CT_KEYS"
 LogKey = EllipticCurvePublicKey | RSAPublicKey
 """The two kinds that RFC 6962 has."""
-_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -45,7 +44,7 @@ class Logs:
             BadSettingsError: if there is none, or one cannot be used.
         """
         try:
-            keys = [load_pem_public_key(found) for found in _PEM.findall(path.read_bytes())]
+            keys = [load_pem_public_key(found) for found in PUBLIC_BLOCK.findall(path.read_bytes())]
         except OSError as error:
             raise BadSettingsError(f"{path}, which {KEYS_SETTING} names, cannot be read ({error.strerror}).") from error
         except (ValueError, UnsupportedAlgorithm) as error:

@@ -119,7 +119,7 @@ def test_after_an_outage_that_both_suffered_the_candidates_own_fault_counts_with
 
 
 @given(looks=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(0, 100)), min_size=1, max_size=12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_is_not_held_against_the_candidate_leaves_no_more_evidence_than_there_was(
     looks: list[tuple[int, int, int]],
 ) -> None:
@@ -243,7 +243,7 @@ SECONDS = st.lists(
 
 @given(traffic=SECONDS, other=st.sampled_from([USER, PROBE]))
 @example(traffic=[(0, 0, 0, 0, 20)] * 5 + [(10, 0, 6, 3, 1)] * 5, other=USER)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_candidate_that_does_as_the_active_release_in_every_second_is_never_turned_back(
     traffic: list[tuple[int, int, int, int, int]], other: TrafficSource
 ) -> None:
@@ -257,7 +257,7 @@ def test_a_candidate_that_does_as_the_active_release_in_every_second_is_never_tu
 
 
 @given(traffic=SECONDS, healthy=st.integers(1, 200))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_beside_a_healthy_active_release_every_verdict_is_as_it_is_alone(
     traffic: list[tuple[int, int, int, int, int]], healthy: int
 ) -> None:
@@ -271,7 +271,7 @@ def test_beside_a_healthy_active_release_every_verdict_is_as_it_is_alone(
 
 
 @given(spread=st.lists(st.integers(0, 40), min_size=8, max_size=20), pinned=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_clients_that_break_their_uploads_off_turn_nobody_back_however_many_they_are(
     spread: list[int], pinned: bool
 ) -> None:

@@ -19,7 +19,7 @@ BAD = st.integers(0, 30)
 
 
 @given(bad=BAD, other=BAD, theta=st.sampled_from(THETAS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_look_that_might_as_well_have_met_the_other_colour_says_nothing_on_average(
     bad: int, other: int, theta: float
 ) -> None:
@@ -31,7 +31,7 @@ def test_a_look_that_might_as_well_have_met_the_other_colour_says_nothing_on_ave
 
 
 @given(ours=st.integers(1, 60), theirs=st.integers(1, 60), bad=st.integers(1, 8), theta=st.sampled_from(THETAS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_requests_that_fail_independently_say_nothing_on_average_however_many_each_colour_had(
     ours: int, theirs: int, bad: int, theta: float
 ) -> None:

@@ -30,7 +30,7 @@ def begin(seed: int = 3, users: float = 50.0, weight: int = 20, *, loaded: bool 
 
 
 @given(counts=COUNTS, steepness=st.sampled_from(STEEPNESS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_over_all_lots_a_group_says_nothing_whatever_was_counted_in_its_blocks(
     counts: list[float], steepness: float
 ) -> None:

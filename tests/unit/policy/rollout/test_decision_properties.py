@@ -54,7 +54,7 @@ def play(traffic: list[Second], scene: Scene, restarts: frozenset[int] = frozens
 
 
 @given(traffic=seconds(most_failures=1), failures_at=st.sets(st.integers(0, 11), max_size=2))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_fewer_than_three_bad_requests_never_turn_a_candidate_back(
     traffic: list[Second], failures_at: set[int]
 ) -> None:
@@ -68,7 +68,7 @@ def test_fewer_than_three_bad_requests_never_turn_a_candidate_back(
 
 
 @given(traffic=seconds(), more=st.integers(1, 20))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_more_failures_among_the_same_requests_never_make_the_verdict_milder(traffic: list[Second], more: int) -> None:
     once, worse = Scene(), Scene()
     play(traffic, once)
@@ -80,13 +80,13 @@ def test_more_failures_among_the_same_requests_never_make_the_verdict_milder(tra
 
 
 @given(traffic=seconds(), restarts=st.frozensets(st.integers(0, 11), max_size=3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_restarts_of_router_and_replicas_change_no_judgement(traffic: list[Second], restarts: frozenset[int]) -> None:
     assert play(traffic, Scene(), restarts) == play(traffic, Scene())
 
 
 @given(traffic=seconds(), order=st.permutations(["green/user", "green/probe", "blue/user"]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_order_of_the_backends_changes_nothing(traffic: list[Second], order: list[str]) -> None:
     shuffled = Scene(backends={key: counters(0) for key in order})
     assert play(traffic, shuffled) == play(traffic, Scene())
@@ -99,7 +99,7 @@ COUNTERS = st.builds(
 
 
 @given(older=COUNTERS, newer=COUNTERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_difference_is_never_negative_and_undoes_a_sum(older: Counters, newer: Counters) -> None:
     difference = delta(newer, older)
     counts = [difference.requests, difference.overloads, *difference.failures.values(), *difference.latency.values()]

@@ -82,7 +82,7 @@ def test_alone_at_one_percent_these_are_the_fewest_successes_that_show_health(fa
     successes=st.integers(0, 300),
     threshold=st.sampled_from([0.01, 0.05, 0.1, 0.3, 0.9]),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_both_tests_agree_with_exact_arithmetic(failures: int, successes: int, threshold: float) -> None:
     too_many, healthy = exact_log_es(failures, successes, threshold)
     assert log_e_too_many_errors(failures, successes, threshold) == pytest.approx(too_many, abs=1e-9)
@@ -90,7 +90,7 @@ def test_both_tests_agree_with_exact_arithmetic(failures: int, successes: int, t
 
 
 @given(failures=st.integers(0, 10**6), successes=st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_failure_never_speaks_for_health_however_many_requests_there_were(failures: int, successes: int) -> None:
     more = failures + 1
     assert log_e_too_many_errors(more, successes, 0.05) > log_e_too_many_errors(failures, successes, 0.05)
@@ -98,7 +98,7 @@ def test_a_failure_never_speaks_for_health_however_many_requests_there_were(fail
 
 
 @given(requests=st.integers(1, 2000), allowed=st.sampled_from([0.05, 0.1]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_at_the_allowed_share_nothing_speaks_for_too_many_errors(requests: int, allowed: float) -> None:
     failures = math.floor(allowed * requests)
     assert log_e_too_many_errors(failures, requests - failures, allowed) <= 1e-9

@@ -77,7 +77,7 @@ def test_a_share_that_comes_back_within_the_limit_lets_the_step_end() -> None:
 
 
 @given(failed=st.integers(3, 8), probes=st.integers(130, 100_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_no_number_of_good_probes_lets_a_step_end_whose_users_are_over_the_limit(failed: int, probes: int) -> None:
     scene = Scene()
     scene.serve(GREEN, USER, 7 * failed, failed=failed)
@@ -88,7 +88,7 @@ def test_no_number_of_good_probes_lets_a_step_end_whose_users_are_over_the_limit
 
 
 @given(failed=st.integers(0, 2), users=st.integers(2, 60))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_fewer_than_three_failures_hold_nobody(failed: int, users: int) -> None:
     scene = weak(users=users, failed=failed)
     assert scene.judgements[-1].verdict is StepVerdict.PASS

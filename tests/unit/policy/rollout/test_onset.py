@@ -24,7 +24,7 @@ LOOKS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 40)), min_size=1, m
 
 
 @given(looks=LOOKS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_it_is_the_weighted_sum_over_all_starts_of_what_came_after_each(looks: list[tuple[int, int]]) -> None:
     onset, weight = Onset(), 1 / len(looks)
     for bad, good in looks:

@@ -44,7 +44,7 @@ def found(*parts: int, goes_on_too: bool = False) -> Tried:
 
 
 @given(lengths=st.lists(st.integers(0, 3), min_size=1, max_size=MOST_TRIALS))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_all_trials_together_start_with_one_and_no_trial_adds_to_their_mean(lengths: list[int]) -> None:
     """Exact, over all ways in which looks of the mean 1 may go: what Ville's inequality asks for."""
     factors = (0.25, 1.75)
@@ -145,7 +145,7 @@ def test_what_some_users_meet_wherever_they_are_is_told_from_what_stops_with_the
     parts=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), min_size=3, max_size=3),
     weight=st.integers(1, 100),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_limit_never_falls_below_the_plans_and_never_vanishes(parts: list[tuple[int, int]], weight: int) -> None:
     ours, theirs, anyway = (Part(bad=bad, judged=bad + good) for bad, good in parts)
     assert not (goes_on(ours, theirs, anyway) and stops(ours, theirs, anyway))

@@ -33,7 +33,7 @@ def ever_held(split: Split, share: float) -> float:
 
 
 @given(given_share=st.sampled_from([0.01, 0.1, 0.2, 0.5, 0.9, 1.0]), near=st.floats(0, 1), by_connection=st.booleans())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_a_share_that_is_near_enough_is_hardly_ever_held(
     given_share: float, near: float, *, by_connection: bool
 ) -> None:

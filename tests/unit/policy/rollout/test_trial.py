@@ -160,7 +160,7 @@ def test_a_trial_goes_on_where_it_was_after_it_was_stored(seconds: int) -> None:
     rates=st.lists(st.integers(0, 400), min_size=20, max_size=20),
     share=st.sampled_from([0.05, 0.3, 1.0]),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_no_client_that_cannot_tell_the_colours_apart_has_a_version_revoked(
     seed: int, rates: list[int], share: float
 ) -> None:

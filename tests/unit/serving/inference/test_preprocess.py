@@ -16,14 +16,14 @@ def pixels_of(width: int, height: int, seed: int = 0) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 4), np.uint8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sides, sides, st.integers(1, 400), st.integers(1, 400))
 def test_resizing_equals_opencvs_bilinear_bit_for_bit(width: int, height: int, to_w: int, to_h: int) -> None:
     pixels = pixels_of(width, height)
     assert np.array_equal(resize(pixels, to_w, to_h), cv2.resize(pixels, (to_w, to_h)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(8, 2000), st.integers(8, 2000), st.sampled_from([64, 320, 640]), st.booleans())
 def test_the_letterbox_is_that_of_ultralytics(width: int, height: int, size: int, square: bool) -> None:
     pixels = pixels_of(width, height)
@@ -35,7 +35,7 @@ def test_the_letterbox_is_that_of_ultralytics(width: int, height: int, size: int
     assert np.array_equal(ours, theirs.transpose(2, 0, 1).astype(np.float32) / 255)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(8, 5000), st.integers(8, 5000), st.sampled_from([64, 320, 640]))
 def test_boxes_are_mapped_back_as_ultralytics_maps_them(width: int, height: int, size: int) -> None:
     """Told where the image lies. Left to guess it from the frame, it errs for one shape in 140 or so."""
@@ -64,7 +64,7 @@ def test_orientation_is_applied_as_pillow_applies_it(orientation: int) -> None:
     assert np.array_equal(orient(np.asarray(stored.convert("RGBX")), orientation)[:, :, :3], expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(8, 900), st.integers(8, 900), st.sampled_from([(192, 192), (128, 320), (320, 64)]), st.booleans())
 def test_frames_of_other_grids_and_sides_are_those_of_ultralytics(
     width: int, height: int, sides: tuple[int, int], stretched: bool
