@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from banana_delivery.delivery.deciding.aborting import say_abort
 from banana_delivery.delivery.deciding.decisions import freeze_as_shown, put_on_record
-from banana_delivery.delivery.deciding.going_on import VIA_PAGE, Approved, Due, GoingOn
+from banana_delivery.delivery.deciding.going_on import VIA_PAGE, Approved, Due, GoingOn, not_known
 from banana_delivery.delivery.live.pausing import say_pause
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
@@ -264,7 +264,7 @@ class ByPage:
 
 
 def _unknown(what: str, error: Exception) -> str:
-    said = f"{what} is not known now: {one_line(redacted(str(error) or type(error).__name__))}"
+    said = not_known(what, error)
     LOG.warning("%s", said)
     return said
 

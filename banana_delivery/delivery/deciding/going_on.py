@@ -20,6 +20,7 @@ from banana_delivery.policies.document import ReleasePolicy
 from banana_delivery.policies.reading import load_policy
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
 from banana_delivery.policy.gate import GateStatus, GoesOn, counts, goes_on, was_kept_out
+from banana_delivery.quoting import one_line
 from banana_delivery.reports.freezing import closed
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.evidence.expiry import LOOKED_AT, unexpired
@@ -187,14 +188,18 @@ class GoingOn:
             try:
                 due += filter(None, [self._kept_out(approval)])
             except Exception as error:  # noqa: BLE001 - whatever it is, the deliveries of others go on
-                said = redacted(str(error) or type(error).__name__)
-                told.append(f"Whether version {version} goes on, which was approved, is not known now: {said}")
+                told.append(not_known(f"Whether version {version} goes on, which was approved,", error))
         return due, told
 
     def _kept_out(self, approval: ManualDecision) -> Due | None:
         if not was_kept_out(approval, next(self.log.each_attempt(approval.version), None)):
             return None
         return self.of(approval).due
+
+
+def not_known(what: str, error: Exception) -> str:
+    """What is told of something that cannot be found out now, as a sentence in one line."""
+    return f"{what} is not known now: {one_line(redacted(str(error) or type(error).__name__))}"
 
 
 def _is_overtaken(approval: ManualDecision, decisions: Sequence[ManualDecision]) -> bool:
