@@ -37,7 +37,7 @@ PLAN = PLANS["standard"]
 RATES = (1.0, 5.0, 50.0, 500.0)
 """Users' requests a second."""
 FAULTS = (1.0, 0.5, 0.2, 0.1)
-WORKERS = min(2, os.cpu_count() or 1)
+WORKERS = os.cpu_count() or 1
 
 Row = dict[str, object]
 Cell = TypeVar("Cell")
