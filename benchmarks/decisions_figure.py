@@ -72,7 +72,7 @@ def draw(tables: dict[str, list[dict[str, object]]], path: Path) -> None:
                 axes.text(
                     column,
                     line,
-                    f"{share:.0f}" if share in (0, 100) or share >= 10 else f"{share:.2g}",
+                    f"{share:.0f}" if share in (0, 100) or share >= 10 else f"{share:.1g}",
                     ha="center",
                     va="center",
                     color=colour,
