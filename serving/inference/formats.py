@@ -106,11 +106,16 @@ def _sniff_brand(data: bytes) -> str:
 
 
 def outline_jpeg(data: bytes) -> Outline:
-    """Walks the segments up to the first scan and counts the scans."""
-    search = Search()
+    """Walks the segments up to the first scan and counts the scans.
+
+    Where Pillow would find other segments than are found here, nothing is known of how many it has to read.
+    """
+    search, alike = Search(), True
     for marker, at, end in jpeg.segments(data):
         if marker in {jpeg.SCAN, jpeg.END}:
-            return Outline(data.count(b"\xff\xda", at) <= MAX_SCANS, search.orientation or 1)
+            alike = alike and not data.startswith(b"\xff\xd9", at)  # Pillow looks for a scan behind that, too.
+            return Outline(alike and data.count(b"\xff\xda", at) <= MAX_SCANS, search.orientation or 1)
+        alike = alike and marker not in jpeg.READ_OTHERWISE
         if marker == jpeg.APP1:
             jpeg.orientation_at(data, at, end, search)
     return Outline(is_plain=False, orientation=search.orientation or 1)

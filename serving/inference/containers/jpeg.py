@@ -8,6 +8,8 @@ EXIF_PREFIX = b"Exif\x00\x00"
 MAX_SEGMENTS = 4000
 """That are looked at here."""
 APP1, SCAN, END = 0xE1, 0xDA, 0xD9
+READ_OTHERWISE = frozenset({0xC8, *range(0xF0, 0xFE)})
+"""Reserved segments, of which no camera writes one: Pillow overlooks their length, and reads on within them."""
 LEFT_OUT = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})
 """Applications' segments and comments, but for those of JFIF and Adobe, which say what the colours are."""
 

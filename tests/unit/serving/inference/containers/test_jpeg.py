@@ -1,5 +1,6 @@
 """What a JPEG holds beside its pixels is left out before Pillow would read all of it."""
 
+import io
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 from serving.inference.apart import decode
 from serving.inference.containers.jpeg import MAX_SEGMENTS, bare
+from serving.inference.formats import outline_jpeg
 from tests.unit.serving.images import encode, noise
 from tests.unit.serving.inference.containers.test_exif import TURNED
 from tests.unit.serving.inference.test_decode import behind_start, odd_jpegs, opencv, segment, shown
@@ -43,6 +45,15 @@ def test_a_file_that_is_cut_is_walked_to_its_end(cut: int) -> None:
 def test_one_with_too_many_segments_is_cleared_of_so_many() -> None:
     data = behind_start(PLAIN, segment(0xFE, b"") * (MAX_SEGMENTS + 10))
     assert len(data) - len(bare(data)) == 4 * MAX_SEGMENTS
+
+
+@pytest.mark.parametrize("hidden", [b"\xff\xd9" + EXIF, *(segment(one, EXIF) for one in (0xC8, 0xF0, 0xF7, 0xFD))])
+def test_where_pillow_finds_segments_that_are_not_found_here_it_reads_them_where_it_can_be_ended(hidden: bytes) -> None:
+    """Those of 16 MB took it 16 s, in the thread that asked."""
+    assert not outline_jpeg(behind_start(PLAIN, hidden)).is_plain
+    with Image.open(io.BytesIO(bare(behind_start(PLAIN, hidden)))) as found:
+        assert "exif" in found.info, "another Pillow finds what is found here"
+    assert outline_jpeg(behind_start(PLAIN, EXIF)).is_plain
 
 
 def test_pillow_is_given_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
