@@ -11,6 +11,7 @@ from pathlib import Path
 
 from banana_delivery.bundle import PACKAGE, SERVING_CODE
 from banana_delivery.export.jail import kernel, landlock, namespaces, seccomp
+from banana_delivery.files import read_plain
 
 MAX_MEMORY = 8 * 1024**3
 """Bytes of private memory; exporting a detector of any usual size needs less than 3 GiB."""
@@ -21,6 +22,8 @@ MAX_PROCESSES = 256
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd", "/etc/group")
 _SYSTEM_FACTS = ("/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/fs/cgroup")
 _OWN_FACTS = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/filesystems", "/proc/sys/vm")
+_MOST_OF_A_MARK = 8192
+"""Bytes of a file `.git`, which holds one path; Linux has none that is longer than half of it."""
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/full")
 
 
@@ -96,7 +99,8 @@ def rules(scratch: Path, readable: Iterable[Path]) -> Iterator[tuple[Path, int]]
     yield from ((Path(name), landlock.WRITE) for name in _DEVICES)
     installed = {Path(prefix) for prefix in (sys.prefix, sys.base_prefix)}
     yield from ((prefix, landlock.READ) for prefix in installed)
-    yield from ((file, landlock.READ) for file in _links_of_a_worktree(Path(sys.prefix)))
+    # Where it lies in truth, as ultralytics looks: worktrees may share one by a link.
+    yield from ((file, landlock.READ) for file in _links_of_a_worktree(Path(sys.prefix).resolve()))
     # Of this product the modules alone: an editable installation is found without a folder in the path.
     yield from ((folder, landlock.READ) for folder in (PACKAGE, SERVING_CODE))
     for entry in map(Path, sys.path):
@@ -107,14 +111,19 @@ def rules(scratch: Path, readable: Iterable[Path]) -> Iterator[tuple[Path, int]]
 def _links_of_a_worktree(inside: Path) -> Iterator[Path]:
     """Where `.git` is a file, as in a worktree or a submodule, it and what it leads to: paths, and nothing else.
 
-    ultralytics reads them when it is imported, if it is installed below.
+    ultralytics reads them when it is imported, if it is installed below. A link in their place may lead to a secret.
     """
     mark = next((folder / ".git" for folder in inside.parents if (folder / ".git").exists()), None)
-    if mark is None or not mark.is_file():
+    if mark is None or mark.is_dir():
+        return
+    try:
+        said = read_plain(mark, _MOST_OF_A_MARK).decode(errors="ignore")
+        common = mark.parent / said.partition("gitdir:")[2].strip() / "commondir"
+        plain = common.is_file() and not common.is_symlink()
+    except OSError:  # It is no such file, or leads to what has no name: ultralytics cannot follow it, either.
         return
     yield mark
-    common = mark.parent / mark.read_text(errors="ignore").partition("gitdir:")[2].strip() / "commondir"
-    if common.is_file():
+    if plain:
         yield common
 
 

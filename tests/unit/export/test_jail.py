@@ -172,3 +172,29 @@ def test_of_a_worktree_it_reads_where_its_files_lie_and_nothing_else(
         assert readable() - before == {mark, behind / "commondir"}
     mark.write_text("rubbish")
     assert readable() - before == {mark}
+    (shared := tmp_path / "third" / ".venv").parent.mkdir()
+    shared.symlink_to(installed)
+    monkeypatch.setattr("sys.prefix", str(shared))
+    assert readable() - before == {mark}, "ultralytics looks where it lies, whatever link led there"
+
+
+def test_what_a_stranger_puts_in_place_of_a_worktrees_files_opens_nothing_and_ends_nothing(tmp_path: Path) -> None:
+    (secret := tmp_path / "secret").write_text("a secret")
+    (installed := tmp_path / "other" / ".venv").mkdir(parents=True)
+    (behind := tmp_path / "behind").mkdir()
+    (behind / "commondir").symlink_to(secret)
+    mark = installed.parent / ".git"
+
+    def opened() -> list[Path]:
+        return list(confine._links_of_a_worktree(installed))
+
+    mark.symlink_to(secret)
+    assert opened() == []
+    mark.unlink()
+    mark.write_text(f"gitdir: {behind}")
+    assert opened() == [mark]
+    for odd in ("gitdir: " + "x" * 300, "gitdir: " + "x/" * 3000, "x" * 100_000):
+        mark.write_text(odd)
+        assert opened() == []
+    mark.write_text("gitdir: a\0b")
+    assert opened() == [mark]
