@@ -19,6 +19,7 @@ import sqlalchemy as sa
 import yaml
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from dagster._core.instance.ref import InstanceRef
 from dagster_postgres import DagsterPostgresStorage, PostgresRunStorage
 from dagster_postgres.run_storage import run_storage
@@ -103,7 +104,7 @@ class Storage:
             # The three storages are one database.
             with cast(PostgresRunStorage, self.postgres.run_storage).connect() as connection:
                 yield connection
-        except (sa.exc.SQLAlchemyError, DagsterPostgresException) as error:
+        except (sa.exc.SQLAlchemyError, DagsterPostgresException, CommandError) as error:
             raise DagsterError(f"{self.name} cannot be asked: {_why(error)}") from error
 
     def form(self) -> Form:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from banana_delivery.runs.schema.migration import TABLES, Form, form_of, told_to_libpq
+import pytest
+import sqlalchemy as sa
+
+from banana_delivery.errors import DagsterError
+from banana_delivery.runs.schema.migration import TABLES, Form, Storage, form_of, told_to_libpq
 
 KNOWN = ["first", "second", "third"]
 ALL = [*TABLES, "alembic_version", "kvs"]
@@ -27,6 +33,18 @@ ALL = [*TABLES, "alembic_version", "kvs"]
 )
 def test_a_form_is_told_by_the_tables_and_the_stamp(tables: list[str], revision: str | None, form: Form) -> None:
     assert form_of(tables, revision, "third", KNOWN) is form
+
+
+def test_a_database_that_is_stamped_twice_is_said_to_be_so_in_a_sentence(tmp_path: Path) -> None:
+    """As two versions may leave it that made the tables at once, before a Job did."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'dagster.db'}", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for line in ("CREATE TABLE alembic_version (version_num TEXT)", "INSERT INTO alembic_version VALUES (1), (2)"):
+            connection.execute(sa.text(line))
+    postgres: Any = SimpleNamespace(postgres_url="postgresql://db/dagster", run_storage=engine)
+    with pytest.raises(DagsterError, match=r"^Dagster's database dagster on db:5432 cannot be asked: .*more than one"):
+        Storage("home", postgres).form()
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
