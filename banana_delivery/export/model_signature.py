@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from banana_delivery.errors import BadSettingsError, UnsignedModelError
 from banana_delivery.files import bytes_sha256, file_sha256
-from banana_delivery.images.supply_chain.keys import name_of
+from banana_delivery.images.supply_chain.keys import name_of, public_blocks
 from banana_delivery.images.supply_chain.signatures import IN_TOTO, STATEMENT, authenticated
 
 PREDICATE = "https://model_signing/signature/v1.0"
@@ -33,7 +32,6 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
     "secp384r1": hashes.SHA384(),
     "secp521r1": hashes.SHA512(),
 }
-_PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -134,12 +132,8 @@ def _is_by(key: ec.EllipticCurvePublicKey, payload: bytes, signature: bytes) -> 
 
 
 def _keys(path: Path) -> list[ec.EllipticCurvePublicKey]:
-    try:
-        blocks = _PUBLIC.findall(path.read_bytes())
-    except OSError as error:
-        raise BadSettingsError(f"{path}, which {SETTING} names, cannot be read ({error.strerror}).") from error
     keys = []
-    for block in blocks:
+    for block in public_blocks(path, SETTING):
         try:
             key = serialization.load_pem_public_key(block)
         except (ValueError, UnsupportedAlgorithm):
@@ -147,8 +141,6 @@ def _keys(path: Path) -> list[ec.EllipticCurvePublicKey]:
         if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _HASHES:
             raise BadSettingsError(f"A key in {path}, which {SETTING} names, is no ECDSA key on P-256, P-384 or P-521.")
         keys.append(key)
-    if not keys:
-        raise BadSettingsError(f"{path}, which {SETTING} names, holds no PEM block of a PUBLIC KEY.")
     return keys
 
 

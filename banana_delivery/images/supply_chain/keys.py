@@ -24,8 +24,8 @@ from banana_delivery.images.supply_chain import cosign_key
 OTHERS = 0o027
 """A Secret is mounted for the group of its pod to read; nobody else may, and nobody may write but the owner."""
 _ALGORITHM = ECDSA(hashes.SHA256())
-PUBLIC_BLOCK = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
-"""A public key in a file of several."""
+_BEGINS = b"-----BEGIN PUBLIC KEY-----"
+_PUBLIC = re.compile(_BEGINS + rb".+?-----END PUBLIC KEY-----", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -179,10 +179,22 @@ def verifying_keys(path: Path) -> VerifyingKeys:
     Raises:
         BadSettingsError: if there is none, or one cannot be used.
     """
-    found = [_public(path, block) for block in PUBLIC_BLOCK.findall(_content(path, "BANANA_COSIGN_PUBLIC_KEY"))]
+    return VerifyingKeys(tuple(_public(path, block) for block in public_blocks(path, "BANANA_COSIGN_PUBLIC_KEY")))
+
+
+def public_blocks(path: Path, variable: str) -> list[bytes]:
+    """The PEM blocks of public keys in a file that a setting names; at least one.
+
+    Raises:
+        BadSettingsError: if it cannot be read, holds none, or one that is cut off.
+    """
+    content = _content(path, variable)
+    found = _PUBLIC.findall(content)
     if not found:
-        raise BadSettingsError(f"{path}, which BANANA_COSIGN_PUBLIC_KEY names, holds no PEM block of a PUBLIC KEY.")
-    return VerifyingKeys(tuple(found))
+        raise BadSettingsError(f"{path}, which {variable} names, holds no PEM block of a PUBLIC KEY.")
+    if content.count(_BEGINS) > len(found):
+        raise BadSettingsError(f"{path}, which {variable} names, has a PUBLIC KEY that is cut off; copy it again.")
+    return found
 
 
 def _public(path: Path, block: bytes) -> EllipticCurvePublicKey:

@@ -18,7 +18,7 @@ from cryptography.x509.certificate_transparency import LogEntryType, SignedCerti
 
 from banana_delivery.errors import BadSettingsError
 from banana_delivery.images.supply_chain.keyless.certificates import UNREADABLE, Certificates
-from banana_delivery.images.supply_chain.keys import PUBLIC_BLOCK
+from banana_delivery.images.supply_chain.keys import public_blocks
 
 KEYS_SETTING = "BANANA_COSIGN_CT_KEYS"
 LogKey = EllipticCurvePublicKey | RSAPublicKey
@@ -44,15 +44,13 @@ class Logs:
             BadSettingsError: if there is none, or one cannot be used.
         """
         try:
-            keys = [load_pem_public_key(found) for found in PUBLIC_BLOCK.findall(path.read_bytes())]
-        except OSError as error:
-            raise BadSettingsError(f"{path}, which {KEYS_SETTING} names, cannot be read ({error.strerror}).") from error
+            keys = [load_pem_public_key(found) for found in public_blocks(path, KEYS_SETTING)]
         except (ValueError, UnsupportedAlgorithm) as error:
             raise BadSettingsError(f"{path}, which {KEYS_SETTING} names, has a key that is none ({error}).") from None
         usable = {_number(key): key for key in keys if isinstance(key, EllipticCurvePublicKey | RSAPublicKey)}
-        if not usable or len(usable) < len({_number(key) for key in keys}):
+        if len(usable) < len({_number(key) for key in keys}):
             raise BadSettingsError(
-                f"{path}, which {KEYS_SETTING} names, has to hold public keys of logs in PEM blocks, ECDSA or RSA."
+                f"A key in {path}, which {KEYS_SETTING} names, is none of a log: those are of ECDSA or RSA."
             )
         return cls(usable)
 

@@ -94,6 +94,8 @@ def test_keys_that_are_none_are_refused_by_name(tmp_path: Path) -> None:
         other_kind,
         Log().pem + other_kind,
         "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+        Log().pem + Log().pem[:-30],
+        Log().pem[:-30] + Log().pem,
     ):
         bad.write_text(content)
         with pytest.raises(BadSettingsError, match="BANANA_COSIGN_CT_KEYS names"):
