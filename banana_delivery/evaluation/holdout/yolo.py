@@ -282,10 +282,8 @@ def _labelled(
         seen = picture(folder, path)
         labels = _label_file(path)
         missing += not labels.exists()
-        if not labels.exists() and path.with_suffix(".txt").exists():
-            raise fault(
-                path.with_suffix(".txt"), f"labels lie beside their image, where they are not read; move to {labels}"
-            )
+        if not labels.exists() and (beside := _with_labels_ending(path)).exists():
+            raise fault(beside, f"labels lie beside their image, where they are not read; move to {labels}")
         result.append(_one(folder, seen, labels, names, keypoints))
     if missing == len(images):
         raise fault(
@@ -303,7 +301,12 @@ def _label_file(image: Path) -> Path:
         if parts[index] == "images":
             parts[index] = "labels"
             break
-    found = [Path(*parts).with_suffix(suffix) for suffix in (".txt", ".TXT")]
+    return _with_labels_ending(Path(*parts))
+
+
+def _with_labels_ending(image: Path) -> Path:
+    """The file of the same name with labels in it, by either ending; the usual one where there is none."""
+    found = [image.with_suffix(suffix) for suffix in (".txt", ".TXT")]
     return next((path for path in found if path.exists()), found[0])
 
 

@@ -130,7 +130,8 @@ def test_labels_whose_ending_is_in_capitals_are_not_taken_for_an_image_without_o
     assert read(root).images[0].boxes.tolist() == [BOX]
 
 
-def test_labels_beside_one_image_are_told_rather_than_overlooked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.txt", "a.TXT"])
+def test_labels_beside_one_image_are_told_rather_than_overlooked(tmp_path: Path, name: str) -> None:
     root = layouts.coco128(tmp_path)
-    (root / "labels" / "val" / "a.txt").rename(root / "images" / "val" / "a.txt")
-    assert "images/val/a.txt: labels lie beside their image, where they are not read; move to" in complaint(root)
+    (root / "labels" / "val" / "a.txt").rename(root / "images" / "val" / name)
+    assert f"images/val/{name}: labels lie beside their image, where they are not read; move to" in complaint(root)
