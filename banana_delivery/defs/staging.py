@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 import dagster as dg
 
 from banana_delivery.delivery.deciding.going_on import Due, GoingOn
 from banana_delivery.delivery.deciding.wishes import TRIGGER, Wishes
 from banana_delivery.delivery.publish_outcome import OutcomePublisher
-from banana_delivery.delivery.record_attempt import AttemptRecorder
+from banana_delivery.delivery.record_attempt import AttemptRecorder, newest_of
 from banana_delivery.errors import RegistryError, RegistryUnreadError
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.names import ACTOR_TAG, REQUEST_TAG, STAGED_AT_TAG, STAGING_ORDER_TAG, TRIGGER_TAG
@@ -75,7 +76,8 @@ class Looking:
         That takes versions out of stage "Staging", so it comes after a look: one that was staged again has been seen.
         """
         self._caught_up = True
-        if (refused := self._recorder.publisher.catch_up(self._audit_log.made)) is not None:
+        newest = partial(newest_of, self._audit_log)
+        if (refused := self._recorder.publisher.catch_up(self._audit_log.made, newest)) is not None:
             self._watch.tried(Trouble.REFUSED, refused)
             self.cursor = self._known(self.cursor)
 

@@ -47,12 +47,18 @@ CATCHING_UP_SECONDS = 1.0
 MOST_MARKS = 5
 """Of one attempt, while production changes under them."""
 Made = Callable[[ImageRef], bool]
+Newest = Callable[[AttemptRecord], AttemptRecord]
 """Whether this pipeline made an image: another one on the same target has versions of the same numbers."""
 
 
 def anything(_: ImageRef) -> bool:
     """Where the audit trail cannot be asked, what runs is taken for ours."""
     return True
+
+
+def itself(attempt: AttemptRecord) -> AttemptRecord:
+    """Where the audit trail cannot be asked, no later attempt at the version is known."""
+    return attempt
 
 
 @dataclass(frozen=True)
@@ -126,38 +132,50 @@ class OutcomePublisher:
             LOG.warning("It could not be written down that people were told %r: %s", notice.title, error)
             return True
 
-    def catch_up(self, made: Made = anything) -> str | None:
+    def catch_up(self, made: Made = anything, newest: Newest = itself) -> str | None:
         """Make good what could not be told before, a bounded part of it each time.
+
+        Args:
+            made: whether this pipeline made an image.
+            newest: the last attempt at the same version. What is kept bears times, of several clocks that may be set.
 
         Returns:
             Why the registry refuses to be written; empty if it was written; None if that was not tried.
         """
         refused, started = None, time.monotonic()
         try:
-            for attempt in self.pending.attempts()[:MOST_AT_ONCE]:
+            for kept in self.pending.attempts()[:MOST_AT_ONCE]:
                 if time.monotonic() - started > CATCHING_UP_SECONDS:
                     break
-                if trouble := self._not_marked(attempt, made):
+                if trouble := self._not_marked(newest(kept), made, kept):
                     refused = str(trouble) if isinstance(trouble, RegistryRefusedError) else None
                     break  # The others would wait for the same registry; this one is the last in turn now.
                 refused = ""
-                LOG.info("The registry was told late how version %s ended.", attempt.version)
+                LOG.info("The registry was told late how version %s ended.", kept.version)
             self.notifier.catch_up()
         except OSError as error:
             LOG.warning("What was not told before could not be told now: %s", error)
         return refused
 
-    def _not_marked(self, attempt: AttemptRecord, made: Made) -> BananaDeliveryError | None:
-        """Mark the version; why that failed, and then it is remembered for later; None if nothing is left to do."""
+    def _not_marked(
+        self, attempt: AttemptRecord, made: Made, kept: AttemptRecord | None = None
+    ) -> BananaDeliveryError | None:
+        """Mark the version; why that failed, and then it is remembered for later; None if nothing is left to do.
+
+        Args:
+            attempt: how it ended.
+            made: whether this pipeline made an image.
+            kept: what is remembered of the version, if not this attempt.
+        """
         try:
             self.mark(attempt, made)
         except UnknownVersionError as error:
             LOG.warning("No registry can be told how version %s ended: %s", attempt.version, error)
             self.notifier.send(deleted_version(self.model, attempt, str(error)))
         except (RegistryError, TargetError) as error:
-            self.pending.remember(attempt)
+            self.pending.remember(kept or attempt)
             return error
-        self.pending.forget(attempt)
+        self.pending.forget(kept or attempt)
         return None
 
     def _production_now(self, attempt: AttemptRecord, made: Made) -> ProductionNow | None:

@@ -248,6 +248,16 @@ class AttemptRecorder:
             LOG.exception("The report about version %s could not be drawn.", attempt.version)
 
 
+def newest_of(log: AuditLog, attempt: AttemptRecord) -> AttemptRecord:
+    """The last attempt at the same version, by the order of the audit trail; the one itself if that does not know it.
+
+    Args:
+        log: the audit trail.
+        attempt: on record or not: a rollback is told before Dagster's database is back.
+    """
+    return next(log.each_readable(attempt.version), attempt) if log.knows(attempt) else attempt
+
+
 def report_file(settings: Settings, attempt: AttemptRecord) -> Path:
     """Where the page about an attempt is, or will be."""
     return settings.home / "reports" / f"{report_name(attempt)}.html"

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import dagster as dg
+
+from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Environment, Outcome, Phase
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
 from tests.support.phases import PhaseHook
 from tests.support.pipeline import PipelineHarness
+
+
+def staged_versions(pipeline: PipelineHarness) -> None:
+    """One look of the staging sensor."""
+    context = dg.build_sensor_context(
+        instance=pipeline.instance, resources=pipeline.resources.by_key(), sensor_name="staged_versions"
+    )
+    pipeline.defs.resolve_sensor_def("staged_versions")(context)
+
 
 PROMOTING = PhaseHook(Environment.PRODUCTION, Phase.PROMOTING)
 
@@ -57,6 +69,20 @@ def test_an_attempt_that_the_registry_never_heard_of_is_not_told_after_a_later_o
     pipeline.resources.publisher.catch_up()
     assert pipeline.registry.describe(version).stage == "Production"
     assert pipeline.registry.describe(version).tags["banana.outcome"] == Outcome.RELEASED
+
+
+def test_what_the_registry_is_told_late_is_the_last_of_the_audit_trail_whatever_its_clock_said(
+    pipeline: PipelineHarness,
+) -> None:
+    """An overtaken version waits to be told; it is staged again, and delivered by a clock that was set back."""
+    version, now = pipeline.stage(0.999), pipeline.clock.time()
+    overtaken = AttemptRecord(version=version, outcome=Outcome.SUPERSEDED, reason="7 came later.", run_id="a", at=now)
+    pipeline.resources.recorder.record(pipeline.audit_log, overtaken.replace(at=now + 86_400), mark_later=True)
+    pipeline.run(version)
+
+    staged_versions(pipeline)
+    assert pipeline.registry.describe(version).tags["banana.outcome"] == Outcome.RELEASED
+    assert pipeline.resources.publisher.pending.attempts() == []
 
 
 def test_a_version_that_was_deleted_is_not_looked_for_again_and_again(pipeline: PipelineHarness) -> None:
