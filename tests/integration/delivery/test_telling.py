@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import dagster as dg
-
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Environment, Outcome, Phase
 from tests.integration.delivery.outcome_rows import ends
 from tests.integration.delivery.serving import FIRST
 from tests.support.phases import PhaseHook
 from tests.support.pipeline import PipelineHarness
-
-
-def staged_versions(pipeline: PipelineHarness) -> None:
-    """One look of the staging sensor."""
-    context = dg.build_sensor_context(
-        instance=pipeline.instance, resources=pipeline.resources.by_key(), sensor_name="staged_versions"
-    )
-    pipeline.defs.resolve_sensor_def("staged_versions")(context)
-
 
 PROMOTING = PhaseHook(Environment.PRODUCTION, Phase.PROMOTING)
 
@@ -80,7 +69,7 @@ def test_what_the_registry_is_told_late_is_the_last_of_the_audit_trail_whatever_
     pipeline.resources.recorder.record(pipeline.audit_log, overtaken.replace(at=now + 86_400), mark_later=True)
     pipeline.run(version)
 
-    staged_versions(pipeline)
+    pipeline.tick("staged_versions")
     assert pipeline.registry.describe(version).tags["banana.outcome"] == Outcome.RELEASED
     assert pipeline.resources.publisher.pending.attempts() == []
 
