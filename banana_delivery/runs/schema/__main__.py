@@ -32,8 +32,9 @@ if __name__ == "__main__":
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if len(sys.argv) != 2 or sys.argv[1] not in DOES:
         sys.exit(f"Say one of these: {', '.join(DOES)}")
-    os.environ.update(told_to_libpq(os.environ))
+    does = DOES[sys.argv[1]]
+    os.environ.update(told_to_libpq(os.environ, changes=does is bring_forward))
     try:
-        DOES[sys.argv[1]](own_storage())
+        does(own_storage())
     except BananaDeliveryError as error:
         sys.exit(str(error))

@@ -121,16 +121,17 @@ class Storage:
         return form_of(tables, revision, str(scripts.get_current_head()), known)
 
 
-def told_to_libpq(told: Mapping[str, str]) -> dict[str, str]:
-    """Variables for whoever changes tables. What an installation says by the same ones stays, and goes before ours.
+def told_to_libpq(told: Mapping[str, str], *, changes: bool) -> dict[str, str]:
+    """Variables for libpq. What an installation says by the same ones stays, and goes before ours.
 
     Args:
         told: the variables that there are; among them may be the way to the tables, ``-c search_path=...``.
+        changes: whether tables are changed. Who only looks asks for nothing: PgBouncer refuses whoever names a lock's
+            time, and pods that wait behind it would never begin.
     """
-    return {
-        "PGOPTIONS": f"-c lock_timeout={LOCK_SECONDS}s {told.get('PGOPTIONS', '')}".strip(),
-        "PGCONNECT_TIMEOUT": told.get("PGCONNECT_TIMEOUT") or str(CONNECT_SECONDS),
-    }
+    seconds = {"PGCONNECT_TIMEOUT": told.get("PGCONNECT_TIMEOUT") or str(CONNECT_SECONDS)}
+    options = f"-c lock_timeout={LOCK_SECONDS}s {told.get('PGOPTIONS', '')}".strip()
+    return seconds | ({"PGOPTIONS": options} if changes else {})
 
 
 def own_storage() -> Storage:

@@ -61,4 +61,5 @@ def test_a_database_that_is_stamped_twice_is_said_to_be_so_in_a_sentence(tmp_pat
     ],
 )
 def test_what_an_installation_tells_libpq_itself_counts(told: dict[str, str], options: str, seconds: str) -> None:
-    assert told_to_libpq(told) == {"PGOPTIONS": options, "PGCONNECT_TIMEOUT": seconds}
+    assert told_to_libpq(told, changes=True) == {"PGOPTIONS": options, "PGCONNECT_TIMEOUT": seconds}
+    assert told_to_libpq(told, changes=False) == {"PGCONNECT_TIMEOUT": seconds}, "PgBouncer would refuse who waits"
