@@ -39,7 +39,7 @@ def holdout(
         Path | None, typer.Argument(help="Folder or file, `#split` after it; without it, BANANA_HOLDOUT.")
     ] = None,
 ) -> Answer:
-    """Show size, classes and small objects of labelled images, what is there twice, and the smallest loss they show."""
+    """Show size, classes and small objects of labelled images, what is there twice, and which loss they show."""
     from banana_delivery.errors import LabelledImagesError
     from banana_delivery.evaluation.holdout.report import report
     from banana_delivery.policies.reading import load_policy

@@ -180,11 +180,12 @@ def gate_grid(gates: Iterable[QualityGate]) -> Grid:
             f"{gate.production:.3f}",
             f"{gate.loss:+.3f} of {gate.margin:.3f}",
             f"{gate.missable:.3f}",
+            f"{gate.findable:.3f}" if gate.findable else "",
         ]
         for gate in ordered
     ]
-    headers = ("gate", "objects", "candidate", "production", "loss of margin", "could be missed")
-    return Grid(headers, rows, frozenset(range(1, 6)))
+    headers = ("gate", "objects", "candidate", "production", "loss of margin", "could be missed", "found in 90 %")
+    return Grid(headers, rows, frozenset(range(1, 7)))
 
 
 GATE_MARKS = {

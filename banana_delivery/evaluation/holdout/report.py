@@ -16,9 +16,10 @@ from banana_delivery.evaluation.holdout.pictures import KINDS
 from banana_delivery.evaluation.holdout.read import ROBOFLOW, Holdout, read
 from banana_delivery.evaluation.holdout.yolo import SPLITS
 from banana_delivery.evaluation.labelled_images import LabelledImage
-from banana_delivery.policy.quality.gates import RESOLUTION
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.matching import SEEN_SIDE
+from banana_delivery.policy.quality.stages.levels import PARTLY, UNSEEN, found, standard_errors
+from banana_delivery.policy.quality.stages.looks import looks
 
 NEAR_BITS = 4
 """Of 64 that may differ between two pictures of the same thing: saved again, scaled, a little brighter."""
@@ -46,7 +47,7 @@ class HoldoutReport:
         near: pairs of images that look the same, though their bytes differ.
         shared: pairs of an image here and one that looks the same in another split, which models may be trained on.
         splits: the other splits that were looked at for that.
-        detectable: the smallest loss of recall that it can show, of all classes (empty name) and of each.
+        detectable: the loss of recall that 90 of 100 deliveries find, of all classes (empty name) and of each.
     """
 
     path: Path
@@ -88,21 +89,39 @@ def report(path: Path, split: str, margins: QualityMargins) -> HoldoutReport:
             (names[one], other[found].name) for other, theirs in others.values() for one, found in _near(hashes, theirs)
         ],
         splits=tuple(others),
-        detectable={
-            "": detectable(sum(objects.values()), margins.recall),
-            **{name: detectable(count, margins.class_recall) for name, count in objects.items() if count},
-        },
+        detectable=detectable(objects, len(names), margins),
     )
 
 
-def detectable(objects: int, margin: float) -> float:
-    """The smallest loss of recall that so many objects show, for two models that disagree as siblings do.
+def detectable(objects: Mapping[str, int], images: int, margins: QualityMargins) -> dict[str, float]:
+    """The loss of recall that 90 of 100 deliveries turn back, for two models that disagree as siblings do.
 
     Args:
-        objects: labelled ones.
-        margin: the policy's; nothing smaller is looked for.
+        objects: labelled ones by class.
+        images: labelled ones.
+        margins: the policy's.
+
+    Returns:
+        The loss by class, and of all classes under the empty name; nothing of what is not labelled.
     """
-    return min(1.0, max(margin, RESOLUTION * float(np.sqrt((DISAGREEMENT + 2 / objects) / objects))))
+    look = looks(images, margins.stages)[-1]
+    # Four gates and four tests for each class share what all may get wrong; how many need a share is not known yet.
+    level = standard_errors([(0.0, 1.0)] * 4 * (1 + len(objects)), margins.family_error * look.share)
+    total = sum(objects.values())
+    of_all = {"": found(margins.recall, look.turning_errors, _error(total), total)} if total else {}
+    by_class = {
+        name: max(
+            found(0.0, level, _error(count) * PARTLY**0.5, count, PARTLY),
+            found(margins.class_recall, 0.0, _error(count), count),
+        )
+        for name, count in objects.items()
+        if count
+    }
+    return {name: min(1.0, loss) for name, loss in (of_all | by_class).items()}
+
+
+def _error(objects: int) -> float:
+    return float(np.sqrt((DISAGREEMENT + UNSEEN / objects) / objects))
 
 
 def _objects(holdout: Holdout) -> dict[str, int]:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from banana_delivery.policy.quality.average_precision import average_precisions, mean_over_classes
 from banana_delivery.policy.quality.matching import IOUS, Booleans, Floats, Integers, Matches, intersection_over_union
+from banana_delivery.policy.quality.stages.levels import UNSEEN
 
 PAIRED_IOU = 0.3
 """From which two boxes of two models are about the same thing, whatever they call it."""
-UNSEEN = 2.0
-"""Added to the squares before the root, as if two more objects had been told apart: of three objects that both models
-find, nobody learns that the next one is found as well."""
+AROUND: Floats = np.linspace(0.4, 2.0, 9)
+"""Shares of a confidence: the mean of the recall at all of these wavers less than the recall at that one."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,18 @@ def recall(candidate: Matches, production: Matches, confidence: float, klass: in
     objects = _of(candidate.truths, klass)
     ours, theirs = (_counted(one, confidence, klass, found=True) for one in (candidate, production))
     return _ratio(ours, theirs, objects)
+
+
+def recall_around(candidate: Matches, production: Matches, confidence: float, klass: int) -> Estimate | None:
+    """Recall of one class, as the mean over the confidences around one; None if there are no objects.
+
+    An object that is found a little less surely counts by a part, and not all or nothing.
+    """
+    ours, theirs = (
+        np.mean([_counted(one, confidence * share, klass, found=True) for share in AROUND], axis=0)
+        for one in (candidate, production)
+    )
+    return _ratio(ours, theirs, _of(candidate.truths, klass))
 
 
 def false_boxes(
@@ -243,7 +255,7 @@ def _counted(matches: Matches, confidence: float, klass: int | None, *, found: b
     return np.bincount(matches.image[rows], minlength=len(matches.names))
 
 
-def _ratio(ours: Integers, theirs: Integers, base: Integers) -> Estimate | None:
+def _ratio(ours: Floats | Integers, theirs: Floats | Integers, base: Integers) -> Estimate | None:
     """A sum over the images for each of ``base``, of which more is better."""
     total = int(base.sum())
     if not total:

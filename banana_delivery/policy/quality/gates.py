@@ -5,14 +5,13 @@ Two kinds, since many gates that each cry wolf in 5 % of the deliveries would tu
 - three decide, and have to be shown to hold: mAP50, recall and false boxes over all classes. Where the images are too
   few to tell on which side of the margin the loss is, the policy says how large a loss may have been missed;
 - the others watch, every class by itself first of all. One turns the candidate back if the loss exceeds its margin and
-  is no chance, at a level that is shared by all of them.
+  is no chance, at a level that is shared by all of them (`banana_delivery.policy.quality.stages.levels`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from statistics import NormalDist
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from banana_delivery.policy.quality import estimates
 from banana_delivery.policy.quality.estimates import Estimate
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.matching import Floats, Integers, Matches
+from banana_delivery.policy.quality.stages.levels import PARTLY, found, standard_errors
 from banana_delivery.policy.quality.stages.looks import ONE_SIDED, Look
 
 NO_LOSS_SHOWN = 2.0
@@ -54,6 +54,7 @@ class QualityGate(StoredModel):
         margin: from which a loss is held against it: the policy's, or where the gate only watches and chance alone
             loses more than that, what is no chance.
         missable: the largest loss that these images do not exclude, with 95 % confidence.
+        findable: a loss of so much would be turned back in 90 of 100 deliveries; 0 in what earlier versions recorded.
         objects: how many labelled objects it rests on, or boxes that both models see.
         decides: whether it has to be shown to hold.
         resolved: whether it was; False where the policy lets it pass although more than the margin may be lost.
@@ -70,6 +71,7 @@ class QualityGate(StoredModel):
     asked: float
     margin: float
     missable: float
+    findable: float = 0.0
     objects: int
     decides: bool
     resolved: bool = True
@@ -113,16 +115,25 @@ def watching_gates(
         look: how much of what they may get wrong is for this look.
     """
     few = counts[:, :RESAMPLES_OF_ALL_OVERLAPS]
-    found: list[tuple[str, str, Estimate | None]] = [
+    estimated: list[tuple[str, str, Estimate | None]] = [
         ("map50_95", "", estimates.precision_at_all_overlaps(candidate, production, few, margins.enough_objects)),
         ("small_recall", "", estimates.small_recall(candidate, production, margins.confidence, margins.small_side)),
         ("flips", "", estimates.flips(candidate, production, margins.confidence)),
         ("displacement", "", estimates.displacement(candidate, production, margins.confidence)),
         *_by_class(candidate, production, precisions, resampled, margins.confidence),
     ]
-    measured = [(metric, name, estimate) for metric, name, estimate in found if estimate]
-    standard_errors = NormalDist().inv_cdf(1 - margins.family_error * look.share / max(len(measured), 1))
-    return [_watching(one, standard_errors, margins) for one in measured]
+    measured = [(metric, name, estimate) for metric, name, estimate in estimated if estimate]
+    around = {
+        name: estimates.recall_around(candidate, production, margins.confidence, klass)
+        for klass, name in enumerate(candidate.class_names)
+    }
+    tests = [
+        (float(getattr(margins, metric)), estimate.error)
+        for metric, _, estimate in measured
+        for _ in range(2 if metric == "class_recall" else 1)  # It turns back by either of two tests.
+    ]
+    level = standard_errors(tests, margins.family_error * look.share)
+    return [_watching(one, level, margins, around[one[1]] if one[0] == "class_recall" else None) for one in measured]
 
 
 def deciding_gates(
@@ -147,7 +158,7 @@ def deciding_gates(
     """
     margins = margins if look.is_last else margins.replace(missable=1.0)
     enough = len(candidate.names) >= least_images
-    gates = [_deciding(("map50", "", map50), quantiles, margins, enough=enough)]
+    gates = [_deciding(("map50", "", map50), quantiles, margins, look, enough=enough)]
     for metric, estimate in (
         ("recall", estimates.recall(candidate, production, margins.confidence)),
         ("false_boxes", estimates.false_boxes(candidate, production, margins.confidence)),
@@ -155,7 +166,7 @@ def deciding_gates(
         if estimate:
             low = -estimate.loss - look.passing_errors * estimate.error
             high = -estimate.loss + look.turning_errors * estimate.error
-            gates.append(_deciding((metric, "", estimate), (low, high), margins, enough=enough))
+            gates.append(_deciding((metric, "", estimate), (low, high), margins, look, enough=enough))
     return gates
 
 
@@ -222,15 +233,31 @@ def _by_class(
         yield "class_false_boxes", name, estimates.false_boxes(candidate, production, confidence, klass)
 
 
-def _watching(measured: Measured, standard_errors: float, margins: QualityMargins) -> QualityGate:
+def _watching(measured: Measured, level: float, margins: QualityMargins, around: Estimate | None) -> QualityGate:
+    """A gate that watches.
+
+    Args:
+        measured: what was found.
+        level: standard errors beyond which a loss is no chance.
+        margins: the policy's.
+        around: a measure of the same that wavers less. Where it shows that there is a loss, that is no chance, and how
+            large it is has to be shown as for one gate alone.
+    """
     metric, _, estimate = measured
-    margin = max(float(getattr(margins, metric)), standard_errors * estimate.error)
+    asked = float(getattr(margins, metric))
+    shown = around is not None and around.loss > level * around.error
+    margin = max(asked, (ONE_SIDED if shown else level) * estimate.error)
     verdict = QualityVerdict.WORSE if estimate.loss > margin else QualityVerdict.NOT_WORSE
-    return _gate(measured, margin, estimate.loss + ONE_SIDED * estimate.error, verdict, margins, decides=False)
+    sure, share = (around, PARTLY) if around else (estimate, 1.0)
+    findable = max(
+        found(0.0, level, sure.error, sure.objects, share), found(asked, 0.0, estimate.error, estimate.objects)
+    )
+    missable = estimate.loss + ONE_SIDED * estimate.error
+    return _gate(measured, margin, missable, verdict, margins, findable=findable, decides=False)
 
 
 def _deciding(
-    measured: Measured, quantiles: tuple[float, float], margins: QualityMargins, *, enough: bool
+    measured: Measured, quantiles: tuple[float, float], margins: QualityMargins, look: Look, *, enough: bool
 ) -> QualityGate:
     metric, _, estimate = measured
     margin = float(getattr(margins, metric))
@@ -246,6 +273,7 @@ def _deciding(
         -quantiles[0],
         QualityVerdict.NOT_WORSE if passes else verdict,
         margins,
+        findable=found(margin, look.turning_errors, estimate.error, estimate.objects),
         decides=True,
         resolved=not passes,
     )
@@ -258,6 +286,7 @@ def _gate(
     verdict: QualityVerdict,
     margins: QualityMargins,
     *,
+    findable: float,
     decides: bool,
     resolved: bool = True,
 ) -> QualityGate:
@@ -272,6 +301,7 @@ def _gate(
         asked=float(getattr(margins, metric)),
         margin=margin,
         missable=max(missable, 0.0),
+        findable=findable,
         objects=estimate.objects,
         decides=decides,
         resolved=resolved,

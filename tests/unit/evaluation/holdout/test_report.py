@@ -62,10 +62,20 @@ def test_small_objects_are_those_that_a_network_sees_small(dataset: Path) -> Non
 
 
 def test_more_objects_show_smaller_losses_and_never_smaller_ones_than_are_looked_for() -> None:
-    losses = [detectable(objects, MARGINS.recall) for objects in (1, 30, 300, 3000, 300_000)]
-    assert losses == sorted(losses, reverse=True)
-    assert losses[0] == 1.0
-    assert losses[-1] == MARGINS.recall
+    shown = [detectable({"spot": objects}, 1000, MARGINS) for objects in (1, 30, 300, 3000, 300_000)]
+    for name, margin in (("", MARGINS.recall), ("spot", MARGINS.class_recall)):
+        losses = [one[name] for one in shown]
+        assert losses == sorted(losses, reverse=True)
+        assert losses[0] > 0.7
+        assert margin < losses[-1] < margin + 0.003
+
+
+def test_of_more_classes_each_shows_less_and_of_an_unlabelled_one_nothing_is_said() -> None:
+    few, many = (
+        detectable({"rare": 90} | {f"{number}": 500 for number in range(others)}, 1000, MARGINS) for others in (1, 40)
+    )
+    assert few["rare"] < many["rare"] < 0.3
+    assert detectable({"rare": 0}, 10, MARGINS) == {}
 
 
 def test_images_that_a_list_of_training_names_as_well_are_found_though_the_split_has_others(dataset: Path) -> None:

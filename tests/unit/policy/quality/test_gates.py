@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from banana_delivery.policy.quality.comparison import QualityComparison, compare
-from banana_delivery.policy.quality.estimates import mean_precision
+from banana_delivery.policy.quality.estimates import mean_precision, recall_around
 from banana_delivery.policy.quality.gates import (
     RESOLUTION,
     QualityGate,
@@ -79,6 +79,25 @@ def test_scores_that_are_all_smaller_change_no_average_precision_but_what_users_
     assert gate.reason in comparison.reason
     assert "recall at confidence 0.25" in gate.reason
     assert "class_recall streak" in failed(comparison)
+
+
+def test_scores_that_are_smaller_but_still_seen_by_users_are_no_loss(production: Matches) -> None:
+    def lower(one: Labelled) -> object:
+        scores = one.detections.scores
+        return np.where(scores > 0.25, 0.25 + 0.1 * (scores - 0.25), scores)
+
+    comparison = compared(changed(model(), scores=lower), production)
+    around = recall_around(changed(model(), scores=lower), production, 0.25, 0)
+    assert around
+    assert around.loss > 0.2
+    assert failed(comparison) == {}
+
+
+def test_a_class_of_few_objects_that_is_found_less_surely_is_told_before_chance_alone_would_be_excluded() -> None:
+    candidate, before = rare(collapses=False, every=5)
+    scores = np.where(candidate.klass == 2, 0.7 * candidate.score, candidate.score)
+    gate = failed(compared(replace(candidate, score=scores), before, map50=0.5, recall=0.5))["class_recall edge"]
+    assert gate.margin < gate.loss < 2.5 * gate.error
 
 
 def test_boxes_that_are_moved_by_a_quarter_still_overlap_but_do_not_fit(production: Matches) -> None:
