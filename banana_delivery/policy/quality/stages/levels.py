@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import sqrt
 from statistics import NormalDist
 
 from banana_delivery.policy.quality.stages.looks import ONE_SIDED
@@ -55,4 +56,4 @@ def found(margin: float, errors: float, error: float, objects: int, share: float
     beyond = errors + FOUND_ERRORS
     each = share * beyond**2 / objects
     half = margin + each / 2
-    return max(margin + beyond * error, half + (half**2 - margin**2 + each * UNSEEN / objects) ** 0.5)
+    return max(margin + beyond * error, half + sqrt(half**2 - margin**2 + each * UNSEEN / objects))
