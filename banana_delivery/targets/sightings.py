@@ -6,6 +6,7 @@ and never adds any: patience lasts longer then.
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 from dataclasses import dataclass, field
@@ -57,7 +58,9 @@ class Sightings:
         try:
             write_atomically(file, seen.model_dump_json())
         except OSError as error:
-            LOG.warning("What was seen of %s cannot be kept in %s: %s", name, file, error)
+            # The pages on a cluster see what others keep, and may only read it.
+            if error.errno != errno.EROFS:
+                LOG.warning("What was seen of %s cannot be kept in %s: %s", name, file, error)
         return seen.lasted
 
     def _file(self, name: str) -> Path:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from itertools import islice
@@ -21,7 +21,7 @@ from banana_delivery.delivery.page.asking import Asking
 from banana_delivery.delivery.page.feed import Feed
 from banana_delivery.delivery.page.scores import Scores
 from banana_delivery.delivery.record_attempt import report_file
-from banana_delivery.errors import EvidenceError, RefusedError
+from banana_delivery.errors import RefusedError
 from banana_delivery.names import SCORECARD_PAGE
 from banana_delivery.notifications.messages import report_path
 from banana_delivery.platforms import platform
@@ -65,7 +65,7 @@ class Page:
     Attributes:
         settings: whose pipeline.
         target: where releases run.
-        log: the audit trail.
+        log: the audit trail; one that is only shown, where this process has not the keys of records.
     """
 
     settings: Settings
@@ -150,7 +150,7 @@ class Page:
         }
 
     def _history(self, offset: int) -> Json:
-        page = list(islice(self._attempts(), offset, offset + AT_ONCE + 1))
+        page = list(islice(self.log.each_readable(), offset, offset + AT_ONCE + 1))
         return {"attempts": [self._told(one) for one in page[:AT_ONCE]], "more": len(page) > AT_ONCE}
 
     def _invited(self, to: Invitation) -> Json:
@@ -159,7 +159,7 @@ class Page:
         How old it is, is told by two clocks: it only closes what the page's own button leaves open.
         """
         version = to.version
-        latest = next(self._attempts(version), None)
+        latest = next(self.log.each_readable(version), None)
         if latest is None or not awaits_approval(latest) or Invitation.about(latest) != to:
             how = f" Its latest attempt: {latest.outcome.replace('_', ' ')}." if latest else ""
             return {"said": f"What this link asked about version {version} waits no more.{how}"}
@@ -167,14 +167,6 @@ class Page:
         if time.time() - to.at > hours * HOUR_SECONDS:
             return {"said": f"This link is older than {hours:g} h; look whether version {version} should still go on."}
         return {"said": "", "version": version, "digest": to.digest, "type": commands.approve(version)}
-
-    def _attempts(self, version: str | None = None) -> Iterator[AttemptRecord]:
-        """The signed ones; all, where nobody can tell which those are, since they are looked at and decide nothing."""
-        try:
-            self.log.location.evidence.accepted()
-        except EvidenceError:
-            return self.log.said_attempts(version, readable=True)
-        return self.log.each_readable(version)
 
     def _told(self, attempt: AttemptRecord) -> Json:
         shown = attempt.model_dump(mode="json", include=_SHOWN)

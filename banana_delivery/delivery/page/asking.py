@@ -55,19 +55,20 @@ class Asking:
     _since: float = field(default=0.0, init=False)
 
     def who(self, person: str) -> Json:
-        """Who asks, whether he may decide here, and if so a token for one decision of his.
+        """Who asks, whether he may decide here, and if so a token for one decision of his; else what is missing for it.
 
         Args:
             person: as the proxy names him; empty if nobody does.
         """
-        may = may_decide(person, self.deciders)
-        token = ""
-        if may:
-            token = secrets.token_urlsafe(24)
-            while len(self._tokens) >= MOST_TOKENS:
-                self._tokens.pop(next(iter(self._tokens)), None)
-            self._tokens[token] = person
-        return {"who": person, "may": may, "token": token}
+        if not may_decide(person, self.deciders):
+            return {"who": person, "may": False, "token": ""}
+        if lack := self._lack():
+            return {"who": person, "may": False, "token": "", "said": lack}
+        token = secrets.token_urlsafe(24)
+        while len(self._tokens) >= MOST_TOKENS:
+            self._tokens.pop(next(iter(self._tokens)), None)
+        self._tokens[token] = person
+        return {"who": person, "may": True, "token": token}
 
     async def decide(self, person: str, told: object) -> tuple[int, Json]:
         """Pass on what a person decides, and wait for what becomes of it.
@@ -84,6 +85,8 @@ class Asking:
         """
         if not may_decide(person, self.deciders):
             raise RefusedError(403, "You may not decide here; BANANA_PAGES_DECIDERS names who may.")
+        if lack := self._lack():
+            raise RefusedError(503, lack)
         if not isinstance(told, Mapping):
             raise RefusedError(400, "A decision is an object.")
         if self._tokens.pop(str(told.get("token", "")), None) != person:
@@ -95,6 +98,14 @@ class Asking:
             return await self._passed_on(person, told)
         finally:
             self._waiting -= 1
+
+    def _lack(self) -> str:
+        """What is missing to sign what is asked here; empty if nothing is."""
+        try:
+            self.requests.location.asking.refuse_unusable()
+        except EvidenceError as error:
+            return f"Nobody can decide here: {error}"
+        return ""
 
     async def _passed_on(self, person: str, told: Mapping[str, object]) -> tuple[int, Json]:
         try:

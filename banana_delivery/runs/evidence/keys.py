@@ -50,12 +50,14 @@ class EvidenceKeys:
         named: whether a setting names the file, so that it is somebody's to make.
         variable: that names it.
         apart_from: keys of which these may be none, since they are worth more; None if there are none such.
+        shows: whether signatures are taken as they stand where there are no keys.
     """
 
     file: Path | None = None
     named: bool = False
     variable: str = "BANANA_EVIDENCE_KEY_FILE"
     apart_from: EvidenceKeys | None = None
+    shows: bool = False
 
     def signing(self) -> Key:
         """The key that signs; made at its first use, unless a setting names its file.

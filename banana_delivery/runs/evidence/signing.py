@@ -66,7 +66,7 @@ def doubt_about(record: object, origin: Origin, signature: object, keys: Evidenc
     try:
         accepted = keys.accepted()
     except EvidenceError as error:
-        return f"nothing can be verified here: {error}"
+        return "" if keys.shows else f"nothing can be verified here: {error}"
     key = next((one for one in accepted if one.name == signature.get("key")), None)
     if key is None:
         return f"it is signed with a key that is not here ({str(signature.get('key'))[:8]!r})"

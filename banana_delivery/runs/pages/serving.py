@@ -48,7 +48,7 @@ def serve(program: str, beside: Beside | None = None) -> None:
         instance.optimize_for_webserver(STATEMENT_MILLISECONDS, RECYCLE_SECONDS, MOST_CONNECTIONS)
         look_before_use()
         with open_workspace(instance, told.workspace) as workspace:
-            ours = beside(settings, AuditLog(instance, CodeLocation.of(settings))) if beside else None
+            ours = beside(settings, AuditLog(instance, CodeLocation.of(settings).to_show())) if beside else None
             uvicorn.run(
                 guarded(dagster_pages(workspace), settings, ours),
                 host=told.host,

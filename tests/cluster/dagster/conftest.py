@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from tests.cluster.dagster.image import pipeline_for_tests, put_runtime
 from tests.cluster.dagster.installation import START_SECONDS, Installation, put_secrets
 from tests.cluster.dagster.notices import Notices, receiving
 from tests.cluster.dagster.overlay import NAMESPACE, USER, Overlay
-from tests.integration.model_registry.conftest import mlflow_server  # noqa: F401 - a real MLflow, here as well
+from tests.integration.model_registry.conftest import free_port, mlflow_server  # noqa: F401 - a real MLflow, here as well
 from tests.integration.serving.postgres import Postgres, postgres
 
 
@@ -85,7 +84,7 @@ def installation(
     cluster.apply("k8s/base/rbac")
     server, secret = database
     put_secrets(cluster, secret, notices)
-    port = _free_port()
+    port = free_port()
     pages = f"http://127.0.0.1:{port}"
     settings = {
         "BANANA_REGISTRY_REPOSITORY": repository,
@@ -104,7 +103,7 @@ def installation(
     began = time.monotonic()
     try:
         overlay = Overlay(pipeline_image, settings, home, {})
-        names = _services(cluster, overlay.write(scratch / "services"))
+        names = made_services(cluster, overlay.write(scratch / "services"))
         overlay = Overlay(pipeline_image, settings, home, names)
         folder = overlay.write(scratch / "overlay")
         cluster.kubectl("apply", "-k", str(folder))
@@ -126,7 +125,7 @@ def forwarded(cluster: Cluster, port: int) -> Iterator[None]:
         ["sh", "-c", forever], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        until(lambda: _answers(port), "the pages", START_SECONDS)
+        until(lambda: answers(port), "the pages", START_SECONDS)
         yield
     finally:
         os.killpg(process.pid, 15)
@@ -144,7 +143,7 @@ def remove(cluster: Cluster) -> None:
     until(lambda: not cluster.kubectl("get", "pv", "banana-delivery-home", "--ignore-not-found"), "no volume")
 
 
-def _services(cluster: Cluster, folder: Path) -> dict[str, str]:
+def made_services(cluster: Cluster, folder: Path) -> dict[str, str]:
     """Make the Services first; returns the address of each by its name, for clusters without a server of names."""
     rendered = list(yaml.safe_load_all(cluster.kubectl("kustomize", str(folder))))
     services = [thing for thing in rendered if thing["kind"] == "Service"]
@@ -153,14 +152,9 @@ def _services(cluster: Cluster, folder: Path) -> dict[str, str]:
     return {name: cluster.get("service", name, "-n", NAMESPACE)["spec"]["clusterIP"] for name in names}
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Whether the pages do at a port of this machine."""
     try:
         return httpx.get(f"http://127.0.0.1:{port}/server_info", timeout=5, trust_env=False).is_success
     except httpx.HTTPError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

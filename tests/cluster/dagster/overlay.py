@@ -31,12 +31,14 @@ class Overlay:
         settings: of ``settings.env``, by variable.
         home: folder of the node that is the volume.
         names: addresses by name, for want of a server of names.
+        root: checkout with the manifests.
     """
 
     image: str
     settings: Mapping[str, str]
     home: Path
     names: Mapping[str, str]
+    root: Path = ROOT
 
     def write(self, folder: Path) -> Path:
         """Write it down; returns the folder that is to be applied."""
@@ -48,13 +50,13 @@ class Overlay:
 
     def _kustomization(self, folder: Path) -> dict[str, Any]:
         image, tag = self.image.rsplit(":", 1)
-        there = yaml.safe_load((ROOT / "k8s/overlays/example/dagster/kustomization.yaml").read_text())
+        there = yaml.safe_load((self.root / "k8s/overlays/example/dagster/kustomization.yaml").read_text())
         settings = [f"{name}={value}" for name, value in self.settings.items()]
         merged = {"namespace": NAMESPACE, "behavior": "merge"}
         return {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
-            "resources": [os.path.relpath(ROOT / "k8s/environments/dagster", folder), "volume.yaml"],
+            "resources": [os.path.relpath(self.root / "k8s/environments/dagster", folder), "volume.yaml"],
             "images": [{"name": "banana-delivery", "newName": image, "newTag": tag}],
             "replacements": there["replacements"],
             "configMapGenerator": [

@@ -189,20 +189,44 @@ def test_runs_and_the_code_server_share_everything_that_a_delivery_reads_again(
     assert mounts(run) == mounts(server)
 
 
-def test_the_pages_see_what_runs_print_and_nothing_else_of_the_volume(every_pod: dict[str, dict[str, Any]]) -> None:
+def test_the_pages_see_what_they_show_and_nothing_else_of_the_volume(every_pod: dict[str, dict[str, Any]]) -> None:
     logs = INSTANCE["compute_logs"]["config"]["folder"]
     home = next(
         mount["mountPath"] for mount in containers(every_pod["run"])[0]["volumeMounts"] if mount["name"] == "home"
     )
     webserver = every_pod["dagster-webserver"]
-    (seen,) = [mount for mount in webserver["containers"][0]["volumeMounts"] if mount["name"] == "home"]
-    (first,) = [one for one in webserver["initContainers"] if one["name"] == "folder"]
+    seen = [mount for mount in webserver["containers"][0]["volumeMounts"] if mount["name"] == "home"]
+    (first,) = [one for one in webserver["initContainers"] if one["name"] == "folders"]
 
-    assert seen == {"name": "home", "mountPath": logs, "subPath": logs.removeprefix(f"{home}/"), "readOnly": True}
+    for mount in seen:
+        assert mount == {**mount, "mountPath": f"{home}/{mount['subPath']}", "readOnly": True}
     # Where retention looks, and the embedded stack's Dagster writes.
-    assert seen["subPath"] == "dagster/storage"
-    assert first["command"][-1] == f"{first['volumeMounts'][0]['mountPath']}/{seen['subPath']}"
+    assert logs == f"{home}/dagster/storage"
+    shown = ["dagster/storage", "reports", "ticks", "sightings"]
+    assert [mount["subPath"] for mount in seen] == shown
+    assert first["command"][2:] == [f"{first['volumeMounts'][0]['mountPath']}/{folder}" for folder in shown]
     assert not {"env", "envFrom"} & set(first)
+
+
+def test_the_page_of_deliveries_signs_with_a_key_of_its_own_and_knows_none_of_records_and_no_login(
+    every_pod: dict[str, dict[str, Any]],
+) -> None:
+    """By whoever believes it, and by whoever sends links to it."""
+    needs = {"name": "page", "mountPath": "/run/page", "readOnly": True}
+    holders = {name for name, pod in every_pod.items() if needs in pod["containers"][0]["volumeMounts"]}
+    webserver = every_pod["dagster-webserver"]
+    (program,) = [one for one in webserver["containers"] if "banana_delivery.delivery.page" in one["command"]]
+
+    assert holders == {"dagster-webserver", "dagster-code-server", "run"}
+    for name in holders:
+        (keys,) = [volume for volume in every_pod[name]["volumes"] if volume["name"] == "page"]
+        assert keys["secret"] == {"secretName": "banana-delivery-page", "defaultMode": 0o440, "optional": True}
+    assert "BANANA_PAGES_KEY_FILE=/run/page/keys" in (SETTINGS / "settings.env").read_text()
+    assert {source["secretRef"]["name"] for source in program["envFrom"] if "secretRef" in source} == {
+        "dagster-postgres",
+        "dagster-pages",
+    }
+    assert "env" not in program
 
 
 def test_a_database_that_is_away_keeps_the_dead_man_from_nothing(every_pod: dict[str, dict[str, Any]]) -> None:

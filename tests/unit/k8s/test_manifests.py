@@ -100,10 +100,11 @@ def test_a_cluster_with_one_environment_can_get_its_part_of_the_rights_alone(par
 
 def test_without_a_gateway_the_rights_differ_in_the_rules_of_routing_alone() -> None:
     component = yaml.safe_load((K8S / "components/endpoints-routing/kustomization.yaml").read_text())
-    (patch,) = component["patches"]
+    patch, without = component["patches"]
     (change,) = yaml.safe_load(patch["patch"])
     routing = [thing for thing in objects_of(K8S / "base/rbac/routing") if thing["kind"] == "Role"]
 
-    assert [thing["metadata"]["name"] for thing in routing] == [patch["target"]["name"]]
+    assert [thing["metadata"]["name"] for thing in routing] == [patch["target"]["name"], without["target"]["name"]]
+    assert yaml.safe_load(without["patch"])["$patch"] == "delete"
     assert (change["op"], change["path"]) == ("replace", "/rules")
     assert not [rule for rule in change["value"] if rule["apiGroups"] != [""]]

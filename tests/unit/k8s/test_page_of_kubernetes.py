@@ -10,6 +10,7 @@ import yaml
 
 from banana_delivery.defs.sensors import build_sensors
 from tests import ROOT
+from tests.cluster.kubernetes_page import LEFT_OUT, TYPED, every_command, place_of
 from tests.unit.k8s.dagster_manifests import K8S
 from tests.unit.k8s.test_readme_of_manifests import README
 
@@ -28,6 +29,16 @@ def test_every_path_that_it_names_is_there() -> None:
 
     assert len(named) > 15
     assert missing == []
+
+
+def test_every_command_is_typed_by_a_test_on_a_cluster_or_left_out_for_a_reason() -> None:
+    places = {(heading, command): place_of(heading, command) for heading, command in every_command()}
+
+    assert len(places) > 60
+    assert [command for command, place in places.items() if place is None] == []
+    listed = {*TYPED, *((heading, begins) for heading, begins, _ in LEFT_OUT)}
+    assert listed - set(places.values()) == set(), "a command that the page has no more"
+    assert len(listed) == len(TYPED) + len(LEFT_OUT), "typed and left out"
 
 
 def test_a_copy_is_named_only_where_it_was_told_to_be_made() -> None:

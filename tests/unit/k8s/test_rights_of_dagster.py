@@ -18,6 +18,7 @@ from kubernetes.client import BatchV1Api, CoreV1Api
 from tests.cluster.recorder import Right, asked
 from tests.unit.k8s.dagster_manifests import BASE, NAMESPACE, OBJECTS, job_of_a_run, launcher
 
+LOOKS = "banana-delivery-look"
 JOB, POD = "dagster-run-0", "dagster-run-0-abcde"
 STATUS = {"startTime": "2024-01-01T00:00:00Z", "active": 1}
 CONTAINER = {"name": "dagster", "image": "i", "imageID": "i", "ready": True, "restartCount": 0}
@@ -119,9 +120,33 @@ def test_the_sensors_release_by_what_lets_runs_release() -> None:
         if thing["kind"] == "RoleBinding"
     }
 
-    assert len(subjects) == 3
-    for bound in subjects.values():
+    releases = [bound for (_, name), bound in subjects.items() if not name.startswith(LOOKS)]
+    assert len(releases) == 3
+    for bound in releases:
         assert bound == {(NAMESPACE, "banana-delivery"), (NAMESPACE, "dagster-code-server")}
+
+
+def test_the_pages_look_at_releases_and_change_nothing() -> None:
+    things = [
+        thing
+        for path in (BASE.parent / "rbac").glob("*/role.yaml")
+        for thing in yaml.safe_load_all(path.read_text())
+        if thing["metadata"]["name"].startswith(LOOKS)
+    ]
+    roles = [thing for thing in things if thing["kind"] == "Role"]
+    bindings = [thing for thing in things if thing["kind"] == "RoleBinding"]
+
+    assert len(roles) == len(bindings) == 3
+    assert {verb for role in roles for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list"}
+    assert {resource for role in roles for rule in role["rules"] for resource in rule["resources"]} == {
+        "deployments",
+        "horizontalpodautoscalers",
+        "services",
+        "configmaps",
+        "pods",
+        "httproutes",
+    }
+    assert {one["name"] for binding in bindings for one in binding["subjects"]} == {"dagster-webserver"}
 
 
 @pytest.mark.parametrize(

@@ -357,8 +357,8 @@ async function introduce() {
   const answer = await fetch("/delivery/who");
   if (!answer.ok) return;
   me = await answer.json();
-  $("decide").hidden = !me.may;
-  say("who", me.may ? `You are ${me.who}; what you decide is on record under this name.` : "");
+  $("decide").hidden = !me.may && !me.said;
+  say("who", me.may ? `You are ${me.who}; what you decide is on record under this name.` : me.said || "");
   introduced = true;
 }
 introduce();

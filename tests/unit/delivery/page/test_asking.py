@@ -205,6 +205,27 @@ def test_a_key_that_cannot_be_had_is_a_sentence(pages: Pages) -> None:
     assert "pages.keys" in answer.text
 
 
+def test_a_key_that_is_not_there_is_told_before_anybody_presses_anything(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(
+        home=tmp_path,
+        pages_login_header="X-Forwarded-User",
+        pages_proxies=["127.0.0.1/32"],
+        pages_deciders=["*"],
+        pages_key_file=tmp_path / "secret" / "keys",
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        page = Page(settings, FakeTarget(), AuditLog(instance, CodeLocation.of(settings))).app()
+        client = TestClient(guarded(page, settings, page), base_url=HOME, client=("127.0.0.1", 5000))
+        headers = {"X-Forwarded-User": ADA, **OURS}
+        who = client.get("/delivery/who", headers=headers).json()
+        assert (who["may"], who["token"]) == (False, "")
+        assert f"There is no {settings.pages_key_file}, which BANANA_PAGES_KEY_FILE names" in who["said"]
+        answer = client.post("/delivery/decide", json=FREEZE, headers=headers)
+        assert (answer.status_code, answer.json()["said"]) == (503, who["said"])
+
+
 def test_pages_that_only_show_let_nobody_decide(tmp_path: Path) -> None:
     settings = Settings(
         home=tmp_path,
