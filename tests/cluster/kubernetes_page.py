@@ -60,9 +60,11 @@ def blocks_in(page: str) -> list[Block]:
 
 THERE, MOVES = "What is there", "What moves when"
 RUNNING, UPGRADE = "Running the pipeline itself on the cluster", "Another version"
+NAMES = "Namespaces of your naming"
 FIRST, REMOVAL = "From nothing to a first release", "Taking it away"
 TYPED: tuple[tuple[str, str], ...] = (
     (FIRST, "cp -r k8s/overlays/example"),
+    (NAMES, "cp -r k8s/overlays/named"),
     (FIRST, "kubectl apply -k k8s/overlays/yours"),
     (THERE, "kubectl create secret docker-registry registry-pull"),
     (THERE, "kubectl create secret generic database-secret"),
@@ -86,11 +88,10 @@ TYPED: tuple[tuple[str, str], ...] = (
     (UPGRADE, "kubectl apply -k k8s/overlays/yours/dagster -l"),
     (UPGRADE, "kubectl wait"),
     (UPGRADE, "kubectl apply -k k8s/overlays/yours/dagster"),
-    ("Namespaces of your naming", "cp -r k8s/overlays/named"),
     (REMOVAL, "kubectl delete -k k8s/overlays/yours/dagster"),
     (REMOVAL, "kubectl delete -k k8s/overlays/yours"),
 )
-"""What is typed, by its heading and how it begins, in the order in which it is; of two that fit, the longer one is meant."""
+"""What is typed, by its heading and how it begins, in that order; of two that fit, the longer one is meant."""
 
 PICTURE = "a picture"
 KIND = "kind needs an engine that runs privileged containers, and its node image; hack/e2e-kind.sh plays it elsewhere"

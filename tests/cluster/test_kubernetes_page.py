@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from tests.cluster.dagster.conftest import (  # noqa: F401 - what a platform eng
     answers,
     database,
     made_services,
-    mlflow_server,
     node,
     notices,
     remove,
@@ -31,9 +31,9 @@ from tests.cluster.dagster.conftest import (  # noqa: F401 - what a platform eng
 from tests.cluster.dagster.image import put_runtime
 from tests.cluster.dagster.notices import Notices
 from tests.cluster.dagster.overlay import DEPLOYMENTS, NAMESPACE, USER, Overlay
-from tests.cluster.kubernetes_page import FIRST, MOVES, REMOVAL, RUNNING, THERE, UPGRADE, wanted
+from tests.cluster.kubernetes_page import FIRST, MOVES, NAMES, REMOVAL, RUNNING, THERE, TYPED, UPGRADE, wanted
 from tests.e2e.typing import Terminal, Typed
-from tests.integration.model_registry.conftest import free_port
+from tests.integration.model_registry.conftest import free_port, mlflow_server  # noqa: F401
 from tests.integration.serving.postgres import Postgres
 from tests.upgrade.installing import checkout
 
@@ -52,12 +52,14 @@ class Reader:
         folder: the checkout.
         cluster: to be looked at.
         yours: what he puts in, by what stands on the page.
+        done: what he typed of the page, as its headings and beginnings.
     """
 
     terminal: Terminal
     folder: Path
     cluster: Cluster
     yours: dict[str, str] = field(default_factory=dict)
+    done: set[tuple[str, str]] = field(default_factory=set)
 
     def types(self, heading: str, begins: str, only_here: Mapping[str, str] | None = None) -> str:
         """Type a command of the page; returns what was seen of it.
@@ -68,6 +70,7 @@ class Reader:
             only_here: what he puts in behind a name and `=` in this command alone.
         """
         command = wanted(heading, begins)
+        self.done.add((heading, begins))
         for name, value in (only_here or {}).items():
             before, found, after = command.partition(f"{name}=")
             assert found, (name, command)
@@ -153,6 +156,7 @@ def test_the_page_works_as_it_stands(
 
         reader.types(FIRST, "cp -r k8s/overlays/example")
         copy = folder / "k8s/overlays/yours"
+        reader.types(NAMES, "cp -r k8s/overlays/named")
         put_names_in(bare, copy)
         reader.types(FIRST, "kubectl apply -k k8s/overlays/yours")
         reader.types(THERE, "kubectl create secret docker-registry registry-pull", registry_login())
@@ -179,10 +183,10 @@ def test_the_page_works_as_it_stands(
         reader.types(RUNNING, "kubectl apply -k k8s/overlays/yours/dagster")
         reader.types(RUNNING, "kubectl wait")
         assert "Staging: idle" in reader.types(RUNNING, "kubectl exec -it")
-        # It goes on, so it gets a place of its own; somebody else may have the port.
         port = free_port()
-        forward = wanted(RUNNING, "kubectl port-forward").split(" 3000")[0]
-        reader.ran(f"{forward} {port}:3000 >/dev/null 2>&1 &")
+        # It goes on, behind what is typed next; somebody else on this machine may have that port.
+        reader.yours |= {"webserver 3000 ": f"webserver {port}:3000 >/dev/null 2>&1 & "}
+        reader.types(RUNNING, "kubectl port-forward")
         until(lambda: answers(port), "the pages", 60)
 
         target = bare.target("gateway")
@@ -197,13 +201,14 @@ def test_the_page_works_as_it_stands(
             replace(overlay, image=name).write(copy / "dagster")
             for begins in UPGRADES:
                 reader.types(UPGRADE, begins)
-            until(lambda put=name: images(bare) == {put}, what, 300)
+            until(partial(runs_only, bare, name), what, 300)
             until(lambda: are_available(bare), "three Deployments", 300)
         assert live(target) == first
 
         reader.types(REMOVAL, "kubectl delete -k k8s/overlays/yours/dagster")
         reader.types(REMOVAL, "kubectl delete -k k8s/overlays/yours")
         assert not bare.kubectl("get", "namespace", *map(str, Environment), NAMESPACE, "--ignore-not-found")
+    assert reader.done == set(TYPED)
     measured.append("from an empty cluster to an empty cluster, as the page says")
 
 
@@ -253,15 +258,16 @@ def staged(mlflow: str) -> str:
     return publish(checkpoint, metrics=metrics, params=params, tracking_uri=mlflow, stage="Staging")
 
 
-def images(cluster: Cluster) -> set[str]:
-    """What the pods of the Deployments run."""
+def runs_only(cluster: Cluster, image: str) -> bool:
+    """Whether the pods of the Deployments run this and nothing else."""
     found = cluster.get("pods", "-n", NAMESPACE)["items"]
-    return {
+    run = {
         container["image"]
         for pod in found
         if pod["metadata"]["labels"].get("app.kubernetes.io/name") in DEPLOYMENTS
         for container in pod["spec"]["containers"]
     }
+    return run == {image}
 
 
 def are_available(cluster: Cluster) -> bool:

@@ -24,6 +24,8 @@ from tests.cluster.dagster.overlay import NAMESPACE, USER, Overlay
 from tests.integration.model_registry.conftest import free_port, mlflow_server  # noqa: F401 - a real MLflow, here as well
 from tests.integration.serving.postgres import Postgres, postgres
 
+HOLDOUT_IMAGES = 100
+
 
 @pytest.fixture(scope="session")
 def pipeline_image(cluster: Cluster) -> str:
@@ -91,7 +93,7 @@ def installation(
         "BANANA_BASE_IMAGE": os.environ["BASE_IMAGE"],
         "BANANA_BUILDER": "registry",
         "BANANA_DAGSTER_PUBLIC_URL": pages,
-        "BANANA_HOLDOUT_IMAGES": "100",
+        "BANANA_HOLDOUT_IMAGES": str(HOLDOUT_IMAGES),
         "BANANA_KUBERNETES_ROUTER_METRICS_URL": os.environ["GATEWAY_METRICS_URL"],
         "BANANA_POLICY": "demo",
         "BANANA_STAGING_IDLE_SECONDS": "60",

@@ -88,6 +88,7 @@ class Installation:
         database: where Dagster keeps what it knows.
         overlay: what was applied.
         folder: where that is written down.
+        token: of the command line, where the pages ask for a login; empty where they ask nobody.
         proven: a version that was compared and found good, and that production does not serve; empty if there is none.
     """
 
@@ -98,9 +99,10 @@ class Installation:
     database: Postgres
     overlay: Overlay
     folder: Path
+    token: str = ""
 
     def __post_init__(self) -> None:
-        self.client = DagsterClient(self.pages)
+        self.client = DagsterClient(self.pages, token=self.token)
         self.target: KubernetesTarget = self.cluster.target("gateway")
 
         self.proven = ""
@@ -154,6 +156,8 @@ class Installation:
     def ask(self, query: str, variables: Mapping[str, object] | None = None) -> dict[str, Any]:
         """Ask the pages as a browser that shows them does."""
         browser = {"Origin": self.pages, "Referer": f"{self.pages}/", "Sec-Fetch-Site": "same-origin"}
+        if self.token:
+            browser["Authorization"] = f"Bearer {self.token}"
         body = {"query": query, "variables": variables or {}}
         answer = httpx.post(f"{self.pages}/graphql", json=body, headers=browser, timeout=60, trust_env=False)
         assert answer.is_success, answer.text
