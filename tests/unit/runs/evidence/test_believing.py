@@ -15,6 +15,7 @@ import typing_extensions as typing_
 from banana_delivery.errors import EvidenceError
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ImageRecord, ManualDecision
 from banana_delivery.policy.gate import standing_override
+from banana_delivery.policy.holds import FreezeRecord
 from banana_delivery.policy.model import ImageRef, Outcome
 from banana_delivery.policy.outcomes import is_redeploy, is_revoked
 from banana_delivery.runs.audit_log import AuditLog
@@ -344,3 +345,36 @@ def test_a_list_of_adopted_records_that_was_edited_or_is_another_pipelines_is_no
         assert AuditLog(log.instance, log.location).attempts("1") == []
         with pytest.raises(EvidenceError, match="key that is not here"):
             log.adopt(log.unsigned())
+
+
+def without_keys(log: AuditLog, tmp_path: Path) -> AuditLog:
+    """As a process sees it that has none: on a cluster the pages."""
+    keys = EvidenceKeys(tmp_path / "nowhere" / "keys", named=True)
+    return AuditLog(log.instance, replace(log.location, evidence=keys))
+
+
+def test_who_only_shows_takes_signatures_as_they_stand_where_there_is_no_key(log: AuditLog, tmp_path: Path) -> None:
+    log.log(released(), REPORT)
+    log.record_freeze(FreezeRecord(frozen=True, by="ada", reason="So.", at=1.0))
+    log.record_freeze(FreezeRecord(frozen=False, by="ada", reason="So.", at=2.0))
+    blind = without_keys(log, tmp_path)
+    shown = AuditLog(log.instance, blind.location.to_show())
+
+    assert [*blind.each_readable()] == []
+    assert [one.run_id for one in shown.each_readable()] == ["run"]
+    said = shown.freeze()
+    assert said is not None and not said.frozen
+    # What bears none is told apart without a key.
+    log.instance.report_runless_asset_event(
+        dg.AssetMaterialization("rollout_log", partition="1", metadata=to_metadata(released(run_id="forged")))
+    )
+    assert [one.run_id for one in shown.each_readable()] == ["run"]
+
+
+def test_who_has_the_keys_believes_nothing_more_for_only_showing(log: AuditLog, tmp_path: Path) -> None:
+    log.log(released(), REPORT)
+    others = EvidenceKeys(tmp_path / "others.keys")
+    others.signing()
+    foreign = AuditLog(log.instance, replace(log.location, evidence=others).to_show())
+
+    assert [*foreign.each_readable()] == []
