@@ -63,6 +63,8 @@ LOCK_TAG_PREFIX = "lock-"
 MADE_TAG_PREFIX = "made-"
 """With the time after it: when a runtime image was written whose config has no date."""
 LEASE_TAG_PREFIX = "lease-"
+PART_TAG_PREFIX = "part-"
+"""Of an image that an index names: with the time when it was written, as a lease."""
 DOOMED_TAG_PREFIX = "doomed-"
 PARDONED_TAG_PREFIX = "pardoned-"
 

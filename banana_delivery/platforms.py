@@ -56,6 +56,7 @@ def _local(settings: Settings) -> tuple[ImageStore, ReleaseTarget]:
             "BANANA_SERVING_DEVICE=cuda needs images with packages of their own, and the embedded stack runs replicas "
             "on this machine's; leave it out, or set BANANA_TARGET=kubernetes."
         )
+    _refuse_platforms(settings, "the embedded stack runs replicas on this machine, which is of one")
     images = OciLayoutImages(settings.home / "images")
     return images, LocalTarget(settings, images.unpack)
 
@@ -83,6 +84,11 @@ def registry_images(settings: Settings) -> RegistryStore:
             f"BANANA_SERVING_DEVICE=cuda builds images for {GPU_PLATFORM} alone, and this host is {host_platform()}; "
             "leave it out, or run the pipeline on the other kind of machine."
         )
+    if settings.serving_device == "cuda" and set(settings.image_platforms) - {GPU_PLATFORM}:
+        raise BadSettingsError(
+            f"BANANA_SERVING_DEVICE=cuda builds images for {GPU_PLATFORM} alone, and BANANA_PLATFORMS="
+            f"{settings.platforms} asks for more; leave out one of the two."
+        )
     if settings.serving_device == "cuda" and settings.precision != "f32":
         raise BadSettingsError(
             f"BANANA_PRECISION={settings.precision} weighs integers by what they save a CPU, and it is not known "
@@ -100,16 +106,33 @@ def registry_images(settings: Settings) -> RegistryStore:
                 "BANANA_COSIGN_KMS and BANANA_COSIGN_FULCIO_URL from here, and set them in its Secret "
                 "banana-delivery-publisher."
             )
+        _refuse_elsewhere(settings)
         from banana_delivery.publishing.store import apart_images
 
         return apart_images(settings)
     if settings.builder == "registry":
+        _refuse_elsewhere(settings)
         from banana_delivery.images.direct.store import direct_images
 
         return direct_images(settings)
+    _refuse_platforms(settings, "an engine builds for its own platform alone; set BANANA_BUILDER=registry")
     from banana_delivery.images.docker.store import docker_images
 
     return docker_images(settings)
+
+
+def _refuse_platforms(settings: Settings, why: str) -> None:
+    if settings.platforms:
+        raise BadSettingsError(f"BANANA_PLATFORMS={settings.platforms} cannot be had: {why}, or leave it out.")
+
+
+def _refuse_elsewhere(settings: Settings) -> None:
+    """Every release is tested where the pipeline runs, before it runs anywhere else."""
+    if settings.platforms and host_platform() not in settings.image_platforms:
+        raise BadSettingsError(
+            f"BANANA_PLATFORMS={settings.platforms} leaves out {host_platform()}, which this host is, so no release "
+            "could be tested here; add it, or run the pipeline on such a machine."
+        )
 
 
 def _kubernetes_user(settings: Settings) -> str:

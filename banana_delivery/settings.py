@@ -241,6 +241,12 @@ class Settings(SignatureSettings):
         description="How images get into the registry: a Docker engine builds and pushes, or they are written there "
         "without one.",
     )
+    platforms: str = Field(
+        default="",
+        pattern=r"^(linux/(amd64|arm64)( *, *linux/(amd64|arm64))*)?$",
+        description="What BANANA_BUILDER=registry writes images for, linux/amd64,linux/arm64 for example: several are "
+        "one index; empty: the platform of the pipeline's host alone.",
+    )
     build_network: str = Field(default="", description="Network of builds, for example host; empty: the engine's own.")
     osv_url: str = Field(
         default="",
@@ -319,6 +325,11 @@ class Settings(SignatureSettings):
     def policy_source(self) -> str:
         """The release policy that counts: a name of ``POLICY_NAMES``, or an absolute path."""
         return self.policy or self.plan
+
+    @property
+    def image_platforms(self) -> tuple[str, ...]:
+        """What images are written for, each once and in one order; empty: the platform of the pipeline's host."""
+        return tuple(sorted({name.strip() for name in self.platforms.split(",")} - {""}))
 
     @property
     def mlflow_url(self) -> str:

@@ -64,7 +64,9 @@ def rebuild(version: Version) -> Answer:
 def assemble_runtime(
     platform: Annotated[
         list[str] | None,
-        typer.Option(help="What it is for, for example linux/arm64; name several for an index. Default: this host's."),
+        typer.Option(
+            help="What it is for, for example linux/arm64; name several for an index. Default: BANANA_PLATFORMS."
+        ),
     ] = None,
 ) -> Answer:
     """Put the image of packages that releases stand on together without an engine, and write it into the registry.

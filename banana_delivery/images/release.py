@@ -253,6 +253,18 @@ def compare(ref: ImageRef, then: Contents, now: Contents) -> Parity:
     return Parity(ref, differences, only_below=bool(differences) and _above(then) == _above(now))
 
 
+def compare_each(ref: ImageRef, then: Mapping[str, Contents], now: Mapping[str, Contents]) -> Parity:
+    """The same for an image of each platform, by the platform; of one alone it does not matter which that is."""
+    if len(then) == len(now) == 1:
+        return compare(ref, *then.values(), *now.values())
+    gone = [f"{platform} was there and is not now" for platform in then if platform not in now]
+    new = [f"{platform} was not there and is now" for platform in now if platform not in then]
+    both = {platform: compare(ref, then[platform], now[platform]) for platform in then if platform in now}
+    told = [f"{platform}: {one}" for platform, parity in both.items() for one in parity.differences]
+    below = bool(told) and not (gone or new) and all(one.proven or one.only_below for one in both.values())
+    return Parity(ref, (*gone, *new, *told), only_below=below)
+
+
 def _above(contents: Contents) -> tuple[object, ...]:
     """What an image is, but for the image of packages that it stands on."""
     layers = {name: layer for name, layer in contents.layers.items() if name in LAYERS}

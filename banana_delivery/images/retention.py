@@ -24,6 +24,7 @@ class Stored:
         used_at: when somebody was last given this image, seconds since the epoch; protects who is about to deploy it.
         tags: the tags that point at it.
         blobs: size in bytes of everything it consists of, by digest.
+        parts: digests of the images that it names, if it is an index.
     """
 
     ref: ImageRef
@@ -31,6 +32,7 @@ class Stored:
     used_at: float
     tags: frozenset[str]
     blobs: dict[str, int]
+    parts: tuple[str, ...] = ()
 
 
 def decide(

@@ -14,7 +14,7 @@ from banana_delivery.images.base import BuildContext, ImageKey, Progress, PruneD
 from banana_delivery.images.direct.compose import again_of
 from banana_delivery.images.direct.store import DirectImages
 from banana_delivery.images.oci_registry.auth import READING
-from banana_delivery.images.oci_registry.images import layer_names
+from banana_delivery.images.oci_registry.remote import layer_names
 from banana_delivery.images.release import checked_tags
 from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
 from banana_delivery.images.supply_chain.publication import Publication, Published
@@ -95,7 +95,7 @@ class ApartImages(DirectImages):
         """
         manifest = self._read(digest).manifest
         with self._composed(context, key, lambda _: None) as release:
-            if release.manifest(again_of(manifest)).digest != manifest.digest:
+            if release.manifests(again_of(manifest))[-1].digest != manifest.digest:
                 raise ImageError(
                     f"{self._repository.name}@{digest} is not what its inputs give, and is not released. Find out who "
                     "wrote it, or whether the Job that writes into the registry runs another version than this."
@@ -109,4 +109,5 @@ class ApartImages(DirectImages):
 
 def apart_images(settings: Settings) -> ApartImages:
     """See ``RegistryStore.of``."""
-    return ApartImages.of(settings, unpacked=settings.home / "runtime-images", publisher=publisher_jobs(settings))
+    unpacked, platforms = settings.home / "runtime-images", settings.image_platforms
+    return ApartImages.of(settings, unpacked=unpacked, platforms=platforms, publisher=publisher_jobs(settings))

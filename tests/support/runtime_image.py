@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.unit.images.oci_registry.registry_server import RegistryServer, diges
 
 DOCKERFILE = Path(__file__).parents[2] / "Dockerfile"
 PLATFORM = "linux/amd64"
+BOTH = ("linux/amd64", "linux/arm64")
 OCI_MANIFEST = MANIFEST_TYPES[1]
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 CONFIG: dict[str, Any] = {
@@ -87,6 +89,15 @@ def put_runtime(
     if tagged:
         runtime.tags[tag] = named
     return digest(body)
+
+
+def put_runtimes(registry: RegistryServer, lock: Path, base: str, platforms: Sequence[str]) -> str:
+    """The same for several platforms, under the tag of each; returns the digest of the index."""
+    images = {one: put_runtime(registry, lock, base, platform=one, tagged=False) for one in platforms}
+    runtime = next(other for other in registry.others if other.path == "acme/banana-runtime")
+    index = put_index(runtime, images)
+    runtime.tags |= {runtime_tag(DOCKERFILE.read_text(), lock, base, one): index for one in platforms}
+    return index
 
 
 def put_index(repository: RegistryServer, images: dict[str, str]) -> str:

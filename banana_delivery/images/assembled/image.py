@@ -19,13 +19,13 @@ from banana_delivery.images.assembled.entries import write_entries
 from banana_delivery.images.assembled.environment import environment_of
 from banana_delivery.images.assembled.lock import wheels_of
 from banana_delivery.images.base import Progress
-from banana_delivery.images.direct.compose import CREATED, KEPT, Runtime, manifest_of
+from banana_delivery.images.direct.compose import CREATED, KEPT, Runtime, index_of, manifest_of
 from banana_delivery.images.direct.layering import apply_layer, content_digest
 from banana_delivery.images.dockerfile import PACKAGES, packages_stage, runtime_start
 from banana_delivery.images.oci_registry import blobs
 from banana_delivery.images.oci_registry.blobs import Blob
 from banana_delivery.images.oci_registry.client import RegistryClient
-from banana_delivery.images.oci_registry.manifest import INDEX_TYPES, Manifest
+from banana_delivery.images.oci_registry.manifest import Manifest
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.oci_registry.runtime import RuntimeRepository, made_tag, runtime_tag
 from banana_delivery.images.supply_chain.attachments import canonical
@@ -72,7 +72,7 @@ class RuntimeAssembly:
                 "your changes out, or build the runtime image where there is an engine."
             )
         described = [self._one(platform, progress) for platform in wanted]
-        manifest = described[0][0] if len(described) == 1 else _index(described)
+        manifest = described[0][0] if len(described) == 1 else index_of(described)
         # Its date first: whoever tidies up lets it be from now on.
         for tag in (made_tag(self.clock()), *tags):
             self.client.put_manifest(tag, manifest)
@@ -81,14 +81,14 @@ class RuntimeAssembly:
     def _there(self, platforms: list[str], tags: list[str]) -> str | None:
         """What the tags of all platforms lead to, if it is one and has an image for each."""
         runtimes = RuntimeRepository(self.client)
-        found = {self.client.digest_of(tag, indexes=True) for tag in tags}
+        found = {self.client.digest_of(tag) for tag in tags}
         if len(found) > 1 or None in found:
             return None
         held = [runtimes.find(tag, platform, strict=False) for tag, platform in zip(tags, platforms, strict=True)]
         return found.pop() if all(held) else None
 
     def _one(self, platform: str, progress: Progress) -> tuple[Manifest, dict[str, Any]]:
-        """Write the image for one platform under its digest; returns it, and how an index calls its platform."""
+        """Write the image for one platform under its digest; returns it and its config."""
         below = self._base_for(platform)
         with tempfile.TemporaryDirectory(prefix="base-") as root:
             python = self._python(below, Path(root), progress)
@@ -106,14 +106,12 @@ class RuntimeAssembly:
         manifest = manifest_of(below, blobs.described(config), [packages])
         self.client.put_manifest(manifest.digest, manifest)
         progress(f"{platform}: {self.client.name}@{manifest.digest}")
-        return manifest, {
-            name: below.config[name] for name in ("os", "architecture", "variant") if below.config.get(name)
-        }
+        return manifest, json.loads(config)
 
     def _base_for(self, platform: str) -> Runtime:
         """The base's image for a platform."""
         digest = self.base.rpartition("@")[2]
-        manifest = self.source.manifest(digest, indexes=True)
+        manifest = self.source.manifest(digest)
         if manifest and manifest.is_index:
             named = manifest.images(platform)
             manifest = self.source.manifest(named[0]) if named else None
@@ -174,12 +172,3 @@ def _diff_ids(image: Runtime) -> list[str]:
     if len(found) != len(image.layers):
         raise ImageError(f"{image.pinned} says of {len(found)} layers what they hold and has {len(image.layers)}.")
     return found
-
-
-def _index(images: list[tuple[Manifest, dict[str, Any]]]) -> Manifest:
-    """One name for the images of several platforms."""
-    described = [
-        {"mediaType": image.media_type, "digest": image.digest, "size": len(image.body), "platform": its}
-        for image, its in images
-    ]
-    return Manifest.of(canonical({"schemaVersion": 2, "mediaType": INDEX_TYPES[1], "manifests": described}))

@@ -8,7 +8,7 @@ from typing import Any
 
 from banana_delivery.errors import ImageError
 from banana_delivery.images.oci_registry.blobs import Blob
-from banana_delivery.images.oci_registry.manifest import Manifest
+from banana_delivery.images.oci_registry.manifest import INDEX_TYPES, Manifest
 from banana_delivery.images.release import LAYERS, START
 from banana_delivery.images.supply_chain.attachments import CONFIG_TYPE, MANIFEST_TYPE, canonical
 from banana_delivery.names import AGAIN_ANNOTATION
@@ -25,6 +25,7 @@ _OCI_TYPES = {
 }
 """Layers of a runtime image, by what its builder calls them. Those that lie elsewhere, as Windows' do, are not here."""
 CREATED = "1980-01-01T00:00:00Z"
+_PLATFORM = ("os", "architecture", "variant")
 KEPT = (*START, "Labels")
 """Of a runtime's config; engines note more there, of the container that they built it in."""
 
@@ -80,7 +81,7 @@ def config_of(
     history = [{"created": CREATED, "created_by": f"COPY {layer}/ /"} for layer in LAYERS]
     return canonical(
         {
-            **{name: theirs[name] for name in ("architecture", "os", "variant") if theirs.get(name)},
+            **{name: theirs[name] for name in _PLATFORM if theirs.get(name)},
             "created": CREATED,
             "config": {name: value for name, value in config.items() if value},
             "rootfs": {"type": "layers", "diff_ids": [*below, *diff_ids]},
@@ -117,6 +118,26 @@ def manifest_of(runtime: Runtime, config: Blob, layers: Sequence[Blob], again: s
             }
         )
     )
+
+
+def index_of(images: Sequence[tuple[Manifest, Mapping[str, Any]]], again: str = "") -> Manifest:
+    """One name for the images of several platforms.
+
+    Args:
+        images: the manifest of each, and its config.
+        again: a text that gives it another digest.
+    """
+    named = [
+        {
+            "mediaType": image.media_type,
+            "digest": image.digest,
+            "size": len(image.body),
+            "platform": {name: config[name] for name in _PLATFORM if config.get(name)},
+        }
+        for image, config in images
+    ]
+    noted = {"annotations": {AGAIN_ANNOTATION: again}} if again else {}
+    return Manifest.of(canonical({"schemaVersion": 2, "mediaType": INDEX_TYPES[1], "manifests": named, **noted}))
 
 
 def again_of(manifest: Manifest) -> str:

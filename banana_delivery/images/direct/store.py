@@ -18,19 +18,19 @@ from banana_delivery.errors import ImageError
 from banana_delivery.files import file_digest
 from banana_delivery.images.assembled.image import RuntimeAssembly
 from banana_delivery.images.base import BuildContext, ImageKey, Parity, Progress
-from banana_delivery.images.direct.compose import Runtime, config_of, manifest_of
+from banana_delivery.images.direct.compose import Runtime, config_of, index_of, manifest_of
 from banana_delivery.images.direct.layering import content_digest
 from banana_delivery.images.direct.tars import write_layer
 from banana_delivery.images.direct.unpacked import UnpackedImages
 from banana_delivery.images.dockerfile import release_start
 from banana_delivery.images.oci_registry import blobs
 from banana_delivery.images.oci_registry.blobs import Blob
-from banana_delivery.images.oci_registry.images import RemoteImage, layer_names
 from banana_delivery.images.oci_registry.manifest import Manifest
 from banana_delivery.images.oci_registry.reference import Repository
+from banana_delivery.images.oci_registry.remote import RemoteImage, layer_names
 from banana_delivery.images.oci_registry.runtime import runtime_tag
 from banana_delivery.images.oci_registry.store import RegistryStore
-from banana_delivery.images.release import Contents, compare, host_platform, labels_of, layer_members, start_of
+from banana_delivery.images.release import Contents, compare_each, host_platform, labels_of, layer_members, start_of
 from banana_delivery.images.selftest import TIMEOUT_SECONDS, read_result
 from banana_delivery.images.supply_chain.installed import READER, Installed, read_installed
 from banana_delivery.names import RUNTIME_LABEL
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Release:
-    """A release that was put together and is nowhere yet.
+    """A release for one platform that was put together and is nowhere yet.
 
     Attributes:
         runtime: what it stands on.
@@ -75,19 +75,67 @@ class Release:
         return Contents(layer_names(document["rootfs"]["diff_ids"]), config["Labels"], start_of(config))
 
 
+@dataclass(frozen=True)
+class Composed:
+    """A release that was put together and is nowhere yet, for one platform or several.
+
+    Attributes:
+        parts: the one for each platform, by its name. They have the same layers, on another runtime.
+    """
+
+    parts: dict[str, Release]
+
+    @property
+    def known(self) -> dict[str, str]:
+        """See ``Release.known``."""
+        return {digest: diff_id for part in self.parts.values() for digest, diff_id in part.known.items()}
+
+    @property
+    def runtime_layers(self) -> list[Blob]:
+        """What it stands on, each layer once."""
+        return list(dict.fromkeys(layer for part in self.parts.values() for layer in part.runtime.layers))
+
+    @property
+    def own_layers(self) -> dict[str, tuple[Path, Blob]]:
+        """See ``Release.layers``."""
+        return next(iter(self.parts.values())).layers
+
+    def manifests(self, again: str = "") -> list[Manifest]:
+        """What is written, the release last: its manifest, or those for all platforms and the index over them.
+
+        Args:
+            again: a text that gives each of them another digest.
+        """
+        made = [part.manifest(again) for part in self.parts.values()]
+        if len(made) == 1:
+            return made
+        configs = [json.loads(part.config) for part in self.parts.values()]
+        return [*made, index_of(list(zip(made, configs, strict=True)), again)]
+
+
 class DirectImages(RegistryStore):
     """An image store in a registry that needs no engine; only the runtime image must be there.
 
     Args:
         repository: ``host/path`` of the releases, without a tag.
         unpacked: folder in which runtime images are unpacked for the self-test; None: one for each test.
-        platform: what images are built for; default this host's.
+        platform: this host's, if it is to be taken for another.
+        platforms: what images are for; default that one. Several are one release, whose digest is an index's.
         others: see ``RegistryStore``.
     """
 
-    def __init__(self, repository: str, *, unpacked: Path | None = None, platform: str = "", **others: Any) -> None:
+    def __init__(
+        self,
+        repository: str,
+        *,
+        unpacked: Path | None = None,
+        platform: str = "",
+        platforms: Collection[str] = (),
+        **others: Any,
+    ) -> None:
         super().__init__(repository, **others)
         self._host_platform = platform or host_platform()
+        self._platforms = tuple(sorted(set(platforms))) or (self._host_platform,)
         self._folder = unpacked
 
     def assemble_runtime(self, lock: Path, platforms: Sequence[str], progress: Progress) -> str:
@@ -98,15 +146,17 @@ class DirectImages(RegistryStore):
         """
         with closing(self._client_of(Repository.of_image(self._base))) as base:
             assembly = RuntimeAssembly(self._base, base, self._runtime_client, self._instructions, lock, self._clock)
-            return self._runtimes.pinned(assembly.put(platforms or [self._platform], progress))
+            return self._runtimes.pinned(assembly.put(platforms or self._platforms, progress))
 
     @override
     def rebuild(self, context: BuildContext, ref: ImageRef, progress: Progress) -> Parity:
         """Nothing is sent. An image is compared by its layers themselves, whatever its config says of them."""
         then = self._read(ref.digest)
         with self._composed(context, self.key(context), progress) as release:
-            self._refuse_other_content(then, release.known)
-            return compare(ref, then.contents, release.contents)
+            for image in then.images:
+                self._refuse_other_content(image, release.known)
+            theirs = {image.platform: image.contents for image in then.images}
+            return compare_each(ref, theirs, {name: part.contents for name, part in release.parts.items()})
 
     def _refuse_other_content(self, image: RemoteImage, known: Mapping[str, str]) -> None:
         """What starts containers compares the layers with the config; the self-test starts none.
@@ -137,14 +187,15 @@ class DirectImages(RegistryStore):
     @override
     def self_test(self, ref: ImageRef) -> dict[str, object]:
         """Runs with the image's own interpreter, libraries and packages, in a process of this host."""
-        image = self._read(ref.digest)
+        image = self._read(ref.digest).on(self._host_platform)
         done = self._unpacked.run(image, ["-m", "serving.selftest"], {"IMAGE_DIGEST": ref.digest}, TIMEOUT_SECONDS)
         return read_result(ref, done.returncode, done.stdout, done.stderr)
 
     @override
     def installed(self, ref: ImageRef) -> Installed:
         """Asked of the image's own Python, as the self-test is."""
-        done = self._unpacked.run(self._read(ref.digest), ["-c", READER], {}, TIMEOUT_SECONDS)
+        image = self._read(ref.digest).on(self._host_platform)
+        done = self._unpacked.run(image, ["-c", READER], {}, TIMEOUT_SECONDS)
         if done.returncode:
             raise ImageError(f"What is installed in {ref.pinned} cannot be read: {done.stderr.strip()[-200:]}")
         return read_installed(ref, done.stdout)
@@ -152,7 +203,7 @@ class DirectImages(RegistryStore):
     @property
     @override
     def _platform(self) -> str:
-        return self._host_platform
+        return ",".join(self._platforms)
 
     @property
     @override
@@ -170,7 +221,7 @@ class DirectImages(RegistryStore):
         before, colon, tag = name.rpartition(":")
         tagged = bool(colon) and "/" not in tag
         with closing(self._client_of(repository)) as client:
-            digest = client.digest_of(tag if tagged else "latest", indexes=True)
+            digest = client.digest_of(tag if tagged else "latest")
         if digest is None:
             raise ImageError(f"{repository.host} holds no image {image}; correct BANANA_BASE_IMAGE.")
         return f"{before if tagged else name}@{digest}"
@@ -179,15 +230,18 @@ class DirectImages(RegistryStore):
     def _make(self, context: BuildContext, key: ImageKey, progress: Progress) -> tuple[str, Collection[str]]:
         sent = set()
         with self._composed(context, key, progress) as release:
-            for blob in release.runtime.layers:
+            for blob in release.runtime_layers:
                 self._take_over(blob, progress)
-            for name, (path, blob) in release.layers.items():
+            for name, (path, blob) in release.own_layers.items():
                 with path.open("rb") as content:
                     new = blobs.send(self._client, blob, content)
                 progress(f"{name}: {blob.digest[:19]}, {blob.size:,} bytes, {'sent' if new else 'there already'}")
                 sent |= {blob.digest.removeprefix("sha256:")[:12]} if new else set()
-            blobs.send(self._client, blobs.described(release.config), BytesIO(release.config))
-            manifest = self._images.put(key.sha256, release.manifest)
+            for platform, part in release.parts.items():
+                blobs.send(self._client, blobs.described(part.config), BytesIO(part.config))
+                if platform != self._host_platform and len(release.parts) > 1:
+                    progress(f"{platform}: written, and run by nobody yet: this host is {self._host_platform}")
+            manifest = self._images.put(key.sha256, release.manifests)
         return manifest.digest, sent
 
     def _take_over(self, blob: Blob, progress: Progress) -> None:
@@ -201,10 +255,10 @@ class DirectImages(RegistryStore):
             blobs.send(self._client, blob, content)
 
     @contextmanager
-    def _composed(self, context: BuildContext, key: ImageKey, progress: Progress) -> Iterator[Release]:
+    def _composed(self, context: BuildContext, key: ImageKey, progress: Progress) -> Iterator[Composed]:
         members, start = layer_members(context), release_start(self._instructions)
-        runtime = self._runtime(context, key, progress)
-        progress(f"runtime image {runtime.pinned} reused")
+        stands_on, runtimes = self._runtimes_for(context, key, progress)
+        progress(f"runtime image {stands_on} reused")
         with tempfile.TemporaryDirectory(prefix="release-") as folder:
             layers = {}
             for name, files in members.items():
@@ -212,29 +266,49 @@ class DirectImages(RegistryStore):
                 with path.open("wb") as out:
                     write_layer(files, out)
                 layers[name] = (path, Blob(file_digest(path), path.stat().st_size))
-            labels = {**labels_of(context, key), RUNTIME_LABEL: runtime.pinned}
+            labels = {**labels_of(context, key), RUNTIME_LABEL: stands_on}
             diff_ids = [blob.digest for _, blob in layers.values()]
-            yield Release(runtime, config_of(runtime, start, labels, diff_ids, key.platform), layers)
+            parts = {
+                platform: Release(runtime, config_of(runtime, start, labels, diff_ids, platform), layers)
+                for platform, runtime in runtimes.items()
+            }
+            yield Composed(parts)
 
-    def _runtime(self, context: BuildContext, key: ImageKey, progress: Progress) -> Runtime:
-        """The runtime image that a record vouches for; where none does, or it is gone, what people put there."""
-        platform = key.platform
-        tag = runtime_tag(self._instructions, context.lock_file, self._base, platform)
-        vouched = context.vouched(key).rpartition("@")[2] if context.vouched else ""
-        manifest = self._runtimes.find(tag, platform, strict=not vouched)
-        if context.vouched:
-            nobody = "it is taken, since nothing is built here"
-            ours = self._runtimes.believed(tag, manifest, vouched, platform, progress, nobody)
-            manifest = ours or manifest
+    def _runtimes_for(self, context: BuildContext, key: ImageKey, progress: Progress) -> tuple[str, dict[str, Runtime]]:
+        """The runtime image that a record vouches for; where none does, or it is gone, what people put there.
+
+        Returns:
+            Its full name, by digest, and the image of each platform, which for one alone is itself.
+        """
+        tags = [runtime_tag(self._instructions, context.lock_file, self._base, one) for one in self._platforms]
+        vouched = context.vouched(key).rpartition("@")[2] if context.vouched else None
+        nobody = "it is taken, since nothing is built here"
+        if len(tags) > 1:
+            manifest = self._runtimes.index(tags, self._platforms, vouched, progress, nobody)
+        else:
+            (platform,) = self._platforms
+            manifest = self._runtimes.find(tags[0], platform, strict=not vouched)
+            if vouched is not None:
+                ours = self._runtimes.believed(tags[0], manifest, vouched, platform, progress, nobody)
+                manifest = ours or manifest
         if manifest is None:
-            lock = context.lock_file.name
-            raise ImageError(
-                f"The runtime image {self._runtime_repository.name}:{tag} is not there; put it together once, wherever "
-                f"pip reaches an index: `{commands.assemble_runtime()}`. Or build it, in a checkout of this version "
-                f"and wherever there is an engine: tar -c Dockerfile requirements/{lock} | docker buildx build --push "
-                f"--platform {platform} --target runtime --build-arg BASE_IMAGE={self._base} --tag "
-                f"{self._runtime_repository.name}:{tag} --build-arg LOCK={lock} -"
-            )
+            raise ImageError(self._how_to_build(context.lock_file.name, tags))
+        images = self._runtimes.images(manifest, self._platforms) if manifest.is_index else [manifest]
+        read = {platform: self._runtime(image) for platform, image in zip(self._platforms, images, strict=True)}
+        return self._runtimes.pinned(manifest.digest), read
+
+    def _how_to_build(self, lock: str, tags: Sequence[str]) -> str:
+        names = [f"{self._runtime_repository.name}:{tag}" for tag in tags]
+        several = f", as one index for {' and '.join(self._platforms)}" if len(tags) > 1 else ""
+        return (
+            f"The runtime image {' and '.join(names)} is not there{several}; put it together once, wherever "
+            f"pip reaches an index: `{commands.assemble_runtime()}`. Or build it, in a checkout of this version "
+            f"and wherever there is an engine: tar -c Dockerfile requirements/{lock} | docker buildx build --push "
+            f"--platform {self._platform} --target runtime --build-arg BASE_IMAGE={self._base} "
+            f"--tag {' --tag '.join(names)} --build-arg LOCK={lock} -"
+        )
+
+    def _runtime(self, manifest: Manifest) -> Runtime:
         try:
             config = json.loads(self._runtime_client.blob(manifest.document["config"]["digest"]))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -244,4 +318,4 @@ class DirectImages(RegistryStore):
 
 def direct_images(settings: Settings) -> DirectImages:
     """See ``RegistryStore.of``."""
-    return DirectImages.of(settings, unpacked=settings.home / "runtime-images")
+    return DirectImages.of(settings, unpacked=settings.home / "runtime-images", platforms=settings.image_platforms)

@@ -26,7 +26,7 @@ from banana_delivery.images.oci_layout.unpack import unpack
 from banana_delivery.images.oci_registry import blobs
 from banana_delivery.images.oci_registry.blobs import Blob
 from banana_delivery.images.oci_registry.client import RegistryClient
-from banana_delivery.images.oci_registry.images import RemoteImage
+from banana_delivery.images.oci_registry.remote import RemoteImage
 from banana_delivery.images.release import LAYERS, MODEL_PATH
 from banana_delivery.images.supply_chain.installed import ROOT_VARIABLE
 

@@ -15,8 +15,8 @@ from banana_delivery.images.docker.build_context import release_context
 from banana_delivery.images.docker.engine import Engine, PushProgress
 from banana_delivery.images.docker.runtime_image import RuntimeImages
 from banana_delivery.images.docker.transfer import Transfer
-from banana_delivery.images.oci_registry.images import key_tag, layer_names
 from banana_delivery.images.oci_registry.reference import Repository
+from banana_delivery.images.oci_registry.remote import key_tag, layer_names
 from banana_delivery.images.oci_registry.store import RegistryStore
 from banana_delivery.images.release import Contents, compare, labels_of, start_of
 from banana_delivery.images.selftest import TIMEOUT_SECONDS, read_result
@@ -54,7 +54,7 @@ class DockerImages(RegistryStore):
             rebuilt = Contents(layer_names(now["RootFS"]["Layers"]), its["Labels"], start_of(its))
         finally:
             self._engine.remove(image_id)
-        return compare(ref, then.contents, rebuilt)
+        return compare(ref, then.on(self._platform).contents, rebuilt)
 
     @override
     def self_test(self, ref: ImageRef) -> dict[str, object]:

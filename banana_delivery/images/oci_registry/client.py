@@ -41,6 +41,7 @@ _ANSWERS = {
 """Refusals that are an answer, by method."""
 _OF_THE_TRANSFER = ("content-encoding", "content-length", "transfer-encoding")
 """Headers that say how a body came, and nothing of the body."""
+_ACCEPTED = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
 _DIGEST_HEADER = "Docker-Content-Digest"
 """Registries should send it; several do not, or only for GET."""
 
@@ -92,17 +93,13 @@ class RegistryClient:
         """The registry."""
         return self._repository.host
 
-    def manifest(self, reference: str, *, indexes: bool = False) -> Manifest | None:
-        """The manifest behind a tag or digest; None if there is none.
-
-        Args:
-            reference: the tag or digest.
-            indexes: whether it may be an index over the images of several platforms.
+    def manifest(self, reference: str) -> Manifest | None:
+        """The manifest behind a tag or digest, or the index over those of several platforms; None if there is none.
 
         Raises:
             ImageError: if the registry cannot be reached, refuses, or answers with other bytes than asked for.
         """
-        answer = self.call("GET", f"manifests/{reference}", headers=_accepting(indexes))
+        answer = self.call("GET", f"manifests/{reference}", headers=_ACCEPTED)
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         try:
@@ -148,13 +145,13 @@ class RegistryClient:
                 "allow them there, or let its own retention remove them."
             )
 
-    def digest_of(self, tag: str, *, indexes: bool = False) -> str | None:
+    def digest_of(self, tag: str) -> str | None:
         """What a tag points at, without fetching it where the registry can say so; None if there is no such tag."""
-        answer = self.call("HEAD", f"manifests/{tag}", headers=_accepting(indexes))
+        answer = self.call("HEAD", f"manifests/{tag}", headers=_ACCEPTED)
         said = str(answer.headers.get(_DIGEST_HEADER, ""))
         if answer.is_success and DIGEST.fullmatch(said):
             return said
-        manifest = self.manifest(tag, indexes=indexes)
+        manifest = self.manifest(tag)
         return manifest.digest if manifest else None
 
     def tags(self) -> list[str]:
@@ -364,10 +361,6 @@ def _read(answer: httpx.Response, most: int, host: str, into: BinaryIO | None = 
 def _trusted() -> ssl.SSLContext:
     """Whose certificates count; reading them takes longer than most of what is asked, and a process asks often."""
     return httpx.create_ssl_context()
-
-
-def _accepting(indexes: bool) -> dict[str, str]:
-    return {"Accept": ", ".join((*MANIFEST_TYPES, *(INDEX_TYPES if indexes else ())))}
 
 
 def _said(answer: httpx.Response) -> str:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any
+from dataclasses import replace
 
 from banana_delivery.errors import ImageError
 from banana_delivery.images.base import PruneDecision
@@ -15,67 +12,14 @@ from banana_delivery.images.layers import EPOCH
 from banana_delivery.images.oci_registry import pins as leases
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.kept import KeptContent
-from banana_delivery.images.oci_registry.manifest import DIGEST, Manifest
+from banana_delivery.images.oci_registry.manifest import Manifest
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.images.release import LAYERS, Contents, start_of
+from banana_delivery.images.oci_registry.remote import ReleaseReader, RemoteImage, key_tag
 from banana_delivery.images.retention import Stored, decide, keep_reason, too_late, void_before
 from banana_delivery.images.supply_chain import attachments
 from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
-from banana_delivery.names import KEY_LABEL, KEY_TAG_PREFIX, STABLE_TAG, VERSION_LABEL
+from banana_delivery.names import STABLE_TAG
 from banana_delivery.policy.model import ImageRef
-
-
-@dataclass(frozen=True)
-class RemoteImage:
-    """A release as the registry has it.
-
-    Attributes:
-        ref: the release.
-        manifest: its manifest.
-        config: its image config.
-    """
-
-    ref: ImageRef
-    manifest: Manifest
-    config: dict[str, Any]
-
-    @property
-    def config_digest(self) -> str:
-        """Where its config is."""
-        return str(self.manifest.document["config"]["digest"])
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Its labels."""
-        return self.config["config"].get("Labels") or {}
-
-    @property
-    def diff_ids(self) -> list[str]:
-        """Digests of its layers before compression, bottom first: equal content, equal id."""
-        ids: list[str] = self.config["rootfs"]["diff_ids"]
-        return ids
-
-    @property
-    def contents(self) -> Contents:
-        """What it is made of, for a comparison."""
-        return Contents(layer_names(self.diff_ids), self.labels, start_of(self.config["config"]))
-
-    @property
-    def built_at(self) -> float:
-        """When it was built by the engine's clock, seconds since the epoch; up to ``EPOCH``: nobody noted it."""
-        return datetime.fromisoformat(self.config["created"]).timestamp()
-
-
-def layer_names(diff_ids: list[str]) -> dict[str, str]:
-    """The layers of an image by name, bottom first: the release's own three lie on those of its runtime."""
-    below = len(diff_ids) - len(LAYERS)
-    names = [*(f"runtime {number}" for number in range(1, below + 1)), *LAYERS]
-    return dict(zip(names, diff_ids, strict=False))  # A stranger's image may have fewer than ours.
-
-
-def key_tag(key_sha256: str) -> str:
-    """The tag under which an image is found by its identity key."""
-    return f"{KEY_TAG_PREFIX}{key_sha256[:32]}"
 
 
 class RegistryImages:
@@ -105,11 +49,12 @@ class RegistryImages:
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._kept = kept or KeptContent()
+        self._reader = ReleaseReader(client, repository, self._kept)
 
     def find(self, key_sha256: str) -> RemoteImage | None:
         """The image built for a key, leased; None if it is not there, not whole, or about to be removed."""
         image = self.read(key_tag(key_sha256))
-        if image is None or image.ref.key != key_sha256 or not self._is_whole(image.manifest):
+        if image is None or image.ref.key != key_sha256 or not self._is_whole(image):
             return None
         return self.pin(image)
 
@@ -128,8 +73,7 @@ class RegistryImages:
 
     def read(self, reference: str) -> RemoteImage | None:
         """The image behind a tag or digest as it is now, not leased; None if there is none, or it is not a release."""
-        manifest = self._client.manifest(reference)
-        return self._release(manifest) if manifest else None
+        return self._reader.read(reference)
 
     def pin(self, image: RemoteImage) -> RemoteImage | None:
         """Lease an image for whoever asked for it; None if it is about to be removed. The order of steps matters."""
@@ -152,7 +96,7 @@ class RegistryImages:
         for mark in leases.standing_marks(self._client.tags(), image.ref.digest, 0.0):
             self._client.put_manifest(leases.unmark_tag(mark), image.manifest)
 
-    def put(self, key_sha256: str, made: Callable[[str], Manifest]) -> Manifest:
+    def put(self, key_sha256: str, made: Callable[[str], Sequence[Manifest]]) -> Manifest:
         """Make an image whose blobs are there known by its key, which is the last step, and leased before.
 
         Equal inputs give the digest that was there before. If retention has doomed that one, it may delete it at any
@@ -160,18 +104,39 @@ class RegistryImages:
 
         Args:
             key_sha256: its identity key.
-            made: makes its manifest; given a text, one with another digest that says the same.
+            made: makes its manifests, an index after those that it names; given a text, ones with other digests that
+                say the same.
 
         Returns:
-            The manifest that it has.
+            The manifest that it has, or its index.
         """
-        manifest = made("")
-        self._client.put_manifest(leases.pin_tag(manifest.digest, self._clock()), manifest)
-        if marks := leases.standing_marks(self._client.tags(), manifest.digest, void_before(self._clock())):
-            manifest = made(marks[0])
-            self._client.put_manifest(leases.pin_tag(manifest.digest, self._clock()), manifest)
-        self._client.put_manifest(key_tag(key_sha256), manifest)
-        return manifest
+        manifests = made("")
+        if doubt := self._place(manifests):
+            manifests = made(doubt)
+            self._place(manifests)
+        self._client.put_manifest(key_tag(key_sha256), manifests[-1])
+        return manifests[-1]
+
+    def _place(self, manifests: Sequence[Manifest]) -> str:
+        """Write and lease manifests, in their order; returns which is about to go, or gone, as a text; empty: none is.
+
+        The images of an index have leases of their own, so that nobody takes them for what no index names any more.
+        """
+        *parts, release = manifests
+        now, digests = self._clock(), [part.digest for part in parts]
+        for part in parts:
+            self._client.put_manifest(leases.part_tag(part.digest, now), part)
+        if parts and (doubt := self._doubt(digests, parts)):
+            return doubt  # A registry may refuse an index without one that it names.
+        self._client.put_manifest(leases.pin_tag(release.digest, now), release)
+        return self._doubt([*digests, release.digest], parts)
+
+    def _doubt(self, digests: Collection[str], parts: Sequence[Manifest]) -> str:
+        tags, since = self._client.tags(), void_before(self._clock())
+        marks = [mark for digest in digests for mark in leases.standing_marks(tags, digest, since)]
+        return next(iter(marks), "") or next(
+            (part.digest for part in parts if self._client.digest_of(part.digest) is None), ""
+        )
 
     def tag(self, digest: str, tags: Collection[str]) -> None:
         """Make tags point at an image.
@@ -219,27 +184,37 @@ class RegistryImages:
 
     def prune(self, keep_versions: int, in_use: Callable[[], Collection[str]], *, dry_run: bool) -> list[PruneDecision]:
         """Forget what neither people nor environments need, as the registry sees it now."""
-        images = self._stored()
+        tags = self._client.tags()
+        images = self._stored(tags)
         decisions = decide(images, keep_versions, in_use(), self._clock(), self._lease_seconds)
         if dry_run:
             return decisions
         by_digest = {image.ref.digest: image for image in images}
-        return [
+        done = [
             decision if decision.keep else self._remove(decision, by_digest[decision.ref.digest], in_use)
             for decision in decisions
         ]
+        gone = {part for one in done if not one.keep for part in by_digest[one.ref.digest].parts}
+        if gone or leases.part_tags(tags):
+            self._remove_parts(gone, in_use)
+        return done
 
     def labels(self, name: str) -> set[str]:
         """Every value that a label has among the releases that are left."""
-        images = self._releases(self._client.tags())
+        images = self._reader.all(self._client.tags())
         return {image.labels[name] for image in images if name in image.labels}
 
     def _remove(self, decision: PruneDecision, stored: Stored, in_use: Callable[[], Collection[str]]) -> PruneDecision:
-        digest = decision.ref.digest
+        reason = self._delete(stored, in_use)
+        return replace(decision, keep=True, reason=reason, freed_bytes=0) if reason else decision
+
+    def _delete(self, stored: Stored, in_use: Callable[[], Collection[str]]) -> str:
+        """Delete an image, unless something speaks for it after all: what that is."""
+        digest = stored.ref.digest
         manifest = self._client.manifest(digest)
         if manifest is None:
             self._kept.forget(digest)
-            return decision  # Somebody else's retention was faster.
+            return ""  # Somebody else's retention was faster.
         marked = self._clock()
         mark = leases.deletion_tag(digest, marked)
         try:
@@ -249,13 +224,35 @@ class RegistryImages:
                 self._kept.forget(digest)
                 with contextlib.suppress(ImageError):  # The image is gone, and may not come back for their sake.
                     self._forget_attachments(digest)
-                return decision
+                return ""
         except BaseException:
             with contextlib.suppress(ImageError):  # Where even this fails, time makes the doom void.
                 self._client.put_manifest(leases.unmark_tag(mark), manifest)
             raise
         self._client.put_manifest(leases.unmark_tag(mark), manifest)
-        return replace(decision, keep=True, reason=reason, freed_bytes=0)
+        return reason
+
+    def _remove_parts(self, gone: Collection[str], in_use: Callable[[], Collection[str]]) -> None:
+        """Remove the images of indexes that no index names any more.
+
+        Args:
+            gone: those of indexes that were removed just now. Others may be left from somebody who did not live to
+                remove them.
+            in_use: digests that stay.
+        """
+        tags = self._client.tags()
+        named = self._reader.named(tags)
+        if named is None:
+            return  # Not every index can be seen now; what it names is not known.
+        known = {leases.short(digest) for digest in named}
+        left = [tag for start, tag in leases.part_tags(tags).items() if start not in known]
+        found = {manifest.digest for tag in left if (manifest := self._client.manifest(tag))}
+        for digest in sorted({*gone, *found} - named):
+            part = ImageRef(repository=self._repository.name, digest=digest, version="", key="")
+            leased = leases.pinned_at(self._own(tags, digest))
+            stored = Stored(part, 0.0, leased, frozenset(), {})
+            if not keep_reason(stored, in_use(), self._clock(), self._lease_seconds):
+                self._delete(stored, in_use)
 
     def _forget_attachments(self, digest: str) -> None:
         """The documents beside an image that was removed; what stays behind is small and is found by nobody."""
@@ -273,80 +270,26 @@ class RegistryImages:
         now = replace(stored, used_at=leases.pinned_at(tags), tags=frozenset(moved))
         return keep_reason(now, used, self._clock(), self._lease_seconds) or too_late(marked, self._clock())
 
-    def _stored(self) -> list[Stored]:
+    def _stored(self, tags: Collection[str]) -> list[Stored]:
         """Every release that is there, in as few requests as there are new ones."""
-        tags = self._client.tags()
         stable = self._client.digest_of(STABLE_TAG) if STABLE_TAG in tags else None
-        images = self._releases(tags)
-        self._kept.forget_all_but({part for image in images for part in (image.ref.digest, image.config_digest)})
+        images = self._reader.all(tags)
+        self._kept.forget_all_but({part for image in images for part in image.stored})
         found = []
         for image in images:
             own = self._own(tags, image.ref.digest)
             its = frozenset([*own, STABLE_TAG] if image.ref.digest == stable else own)
             # Without a date of its own, it was built when it was leased first.
             built_at = image.built_at if image.built_at > EPOCH else leases.first_pinned_at(own)
-            found.append(Stored(image.ref, built_at, leases.pinned_at(own), its, image.manifest.blobs))
+            parts = tuple(part.manifest.digest for part in image.parts)
+            found.append(Stored(image.ref, built_at, leases.pinned_at(own), its, image.blobs, parts))
         return found
-
-    def _releases(self, tags: Collection[str]) -> list[RemoteImage]:
-        """The releases that tags lead to.
-
-        Whatever gives an image out leases it, and a lease's tag names its digest, so most images are known without
-        being asked for. One that nobody leased has the tag of its key: it was pushed by that name. Other tags are
-        given to images that have one of the two.
-        """
-        found: dict[str, RemoteImage] = {}
-        for start, tag in {start: tag for tag in tags if (start := leases.named_by(tag))}.items():
-            if image := self._known(start) or self.read(tag):
-                found[image.ref.digest] = image
-        told = {key_tag(image.ref.key) for image in found.values()}
-        for tag in tags:
-            if tag.startswith(KEY_TAG_PREFIX) and tag not in told and (image := self.read(tag)):
-                found[image.ref.digest] = image
-        return list(found.values())
-
-    def _known(self, start: str) -> RemoteImage | None:
-        """The release whose digest begins so, as it was read before; None if it was not."""
-        for digest in self._kept.beginning_with(start):
-            if content := self._kept.get(digest):
-                return self._release(Manifest.of(content))
-        return None
-
-    def _release(self, manifest: Manifest) -> RemoteImage | None:
-        """The release that a manifest describes; None if it is none, whatever somebody wrote who may push."""
-        config = manifest.document.get("config")
-        name = config.get("digest") if isinstance(config, dict) else None
-        if not isinstance(name, str) or not DIGEST.fullmatch(name):
-            return None
-        content = self._kept.get(name) or self._client.blob(name)
-        image = _described(self._repository.name, manifest, content)
-        if image:
-            self._kept.keep(manifest.body)
-            self._kept.keep(content)
-        return image
 
     def _own(self, tags: Collection[str], digest: str) -> list[str]:
         """The tags that name an image; those of documents beside it do so too, and are none of its own."""
         return [tag for tag in tags if leases.short(digest) in tag and not attachments.described_by(tag)]
 
-    def _is_whole(self, manifest: Manifest) -> bool:
-        blobs = {digest: size for digest, size in manifest.blobs.items() if digest != manifest.digest}
-        return all(self._client.has_blob(digest, size) for digest, size in blobs.items())
-
-
-def _described(repository: str, manifest: Manifest, content: bytes) -> RemoteImage | None:
-    """The release that a manifest and its config describe; None if they describe none."""
-    try:
-        config: dict[str, Any] = json.loads(content)
-        labels = config.get("config", {}).get("Labels") or {}
-        if KEY_LABEL not in labels:
-            return None
-        version, key = labels[VERSION_LABEL], labels[KEY_LABEL]
-        image = RemoteImage(
-            ImageRef(repository=repository, digest=manifest.digest, version=version, key=key), manifest, config
-        )
-        told = [isinstance(size, int) and bool(DIGEST.fullmatch(digest)) for digest, size in manifest.blobs.items()]
-        told += [isinstance(one, str) for one in image.diff_ids]
-        return image if all(told) and image.built_at else None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
+    def _is_whole(self, image: RemoteImage) -> bool:
+        blobs = {digest: size for one in image.images for digest, size in one.manifest.blobs.items()}
+        small = {one.manifest.digest for one in image.images}  # They have just been read.
+        return all(self._client.has_blob(digest, size) for digest, size in blobs.items() if digest not in small)

@@ -85,6 +85,12 @@ class Manifest:
         return [str(one["digest"]) for one in found if DIGEST.fullmatch(str(one.get("digest")))]
 
     @property
+    def platforms(self) -> dict[str, str]:
+        """The digests of what an index names, by the platform that each is said to be for."""
+        told = [one for one in self.document["manifests"] if isinstance(one, dict)]
+        return {"/".join(_platform(one)[:2]): str(one.get("digest")) for one in told}
+
+    @property
     def children(self) -> list[str]:
         """The digests of everything that an index names."""
         told = [str(one.get("digest")) for one in self.document["manifests"] if isinstance(one, dict)]

@@ -14,11 +14,18 @@ import uuid
 from collections.abc import Iterable
 
 from banana_delivery.images.supply_chain.attachments import described_by
-from banana_delivery.names import DOOMED_TAG_PREFIX, KEY_TAG_PREFIX, LEASE_TAG_PREFIX, PARDONED_TAG_PREFIX
+from banana_delivery.names import (
+    DOOMED_TAG_PREFIX,
+    KEY_TAG_PREFIX,
+    LEASE_TAG_PREFIX,
+    PARDONED_TAG_PREFIX,
+    PART_TAG_PREFIX,
+)
 
-_LEASE = re.compile(rf"{LEASE_TAG_PREFIX}(\d+)-[0-9a-f]{{16}}")
+_LEASE = re.compile(rf"(?:{LEASE_TAG_PREFIX}|{PART_TAG_PREFIX})(\d+)-[0-9a-f]{{16}}")
+_PART = re.compile(rf"{PART_TAG_PREFIX}\d+-([0-9a-f]{{16}})")
 _DOOM = re.compile(rf"({DOOMED_TAG_PREFIX}|{PARDONED_TAG_PREFIX})([0-9a-f]{{16}})-((\d+)-[0-9a-f]{{8}})")
-_BOOKKEEPING = (LEASE_TAG_PREFIX, DOOMED_TAG_PREFIX, PARDONED_TAG_PREFIX, KEY_TAG_PREFIX)
+_BOOKKEEPING = (LEASE_TAG_PREFIX, PART_TAG_PREFIX, DOOMED_TAG_PREFIX, PARDONED_TAG_PREFIX, KEY_TAG_PREFIX)
 _NAMED = re.compile(
     rf"(?:{LEASE_TAG_PREFIX}\d+-|{DOOMED_TAG_PREFIX}|{PARDONED_TAG_PREFIX})([0-9a-f]{{16}})(?:-\d+-[0-9a-f]{{8}})?"
 )
@@ -32,6 +39,16 @@ def short(digest: str) -> str:
 def pin_tag(digest: str, now: float) -> str:
     """The tag that leases an image from now on."""
     return f"{LEASE_TAG_PREFIX}{int(now)}-{short(digest)}"
+
+
+def part_tag(digest: str, now: float) -> str:
+    """The tag that leases one of the images of an index, and tells it from a release."""
+    return f"{PART_TAG_PREFIX}{int(now)}-{short(digest)}"
+
+
+def part_tags(tags: Iterable[str]) -> dict[str, str]:
+    """A tag of each image that is a part of an index, by the start of its digest."""
+    return {match[1]: tag for tag in tags if (match := _PART.fullmatch(tag))}
 
 
 def pinned_at(tags: Iterable[str]) -> float:

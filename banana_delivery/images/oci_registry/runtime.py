@@ -7,7 +7,7 @@ its image: what is built on is what he vouches for.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,14 +63,11 @@ class RuntimeRepository:
         Raises:
             ImageError: if it is for other platforms only, and that counts.
         """
-        manifest = self.client.manifest(tag, indexes=True)
+        manifest = self.client.manifest(tag)
         if manifest is None or not manifest.is_index:
             return manifest
-        for digest in manifest.images(platform):
-            if image := self.client.manifest(digest):
-                return image
-        if not strict:
-            return None
+        if (image := self._part(manifest, platform)) or not strict:
+            return image
         raise ImageError(f"{self.client.name}:{tag} holds no image for {platform}; build it for that platform too.")
 
     def believed(
@@ -93,16 +90,60 @@ class RuntimeRepository:
             otherwise: what happens where the one that is vouched for is not there.
         """
         ours = tagged if tagged and tagged.digest == digest else self.client.manifest(digest) if digest else None
+        if ours and ours.is_index:  # Of a release for several platforms.
+            ours = self._part(ours, platform)
         if ours and self._platform(ours) != platform:
             ours = None
+        self._compare([tag], tagged, ours, progress, otherwise)
+        return ours
+
+    def index(
+        self, tags: Sequence[str], platforms: Sequence[str], digest: str | None, progress: Progress, otherwise: str
+    ) -> Manifest | None:
+        """The index for several platforms that is vouched for, or else that every tag leads to; None if there is none.
+
+        Args:
+            tags: of the lock, one for each platform.
+            platforms: that it has to have an image for.
+            digest: of the one that somebody vouches for; empty: of none. None: nobody is asked.
+            progress: told if the tags lead elsewhere.
+            otherwise: what happens where the one that is vouched for is not there.
+        """
+        ours = self._covering(digest, platforms) if digest else None
+        led = {self.client.digest_of(tag) for tag in tags}
+        tagged = self._covering(next(iter(led)) or "", platforms) if len(led) == 1 else None
+        if digest is not None:
+            self._compare(tags, tagged, ours, progress, otherwise)
+        return ours or tagged
+
+    def images(self, index: Manifest, platforms: Sequence[str]) -> list[Manifest]:
+        """The image that an index has for each platform, as far as it has one."""
+        found = (self._part(index, platform) for platform in platforms)
+        return [image for image in found if image]
+
+    def _covering(self, digest: str, platforms: Sequence[str]) -> Manifest | None:
+        manifest = self.client.manifest(digest) if digest else None
+        whole = manifest and manifest.is_index and len(self.images(manifest, platforms)) == len(platforms)
+        return manifest if whole else None
+
+    def _part(self, index: Manifest, platform: str) -> Manifest | None:
+        for digest in index.images(platform):
+            if (image := self.client.manifest(digest)) and not image.is_index:
+                return image
+        return None
+
+    def _compare(
+        self, tags: Sequence[str], tagged: Manifest | None, ours: Manifest | None, progress: Progress, otherwise: str
+    ) -> None:
+        """Say that tags lead to something that nobody vouches for, and let them lead to what is ours."""
         if tagged and tagged != ours:
             progress(
-                f"The tag {tag} of {self.client.name} leads to {tagged.digest[:19]}, which no record of this pipeline "
-                f"vouches for: {f'{ours.digest[:19]} is taken, as before' if ours else otherwise}"
+                f"The tag {tags[0]} of {self.client.name} leads to {tagged.digest[:19]}, which no record of this "
+                f"pipeline vouches for: {f'{ours.digest[:19]} is taken, as before' if ours else otherwise}"
             )
             if ours:
-                self._name(tag, ours, progress)
-        return ours
+                for tag in tags:
+                    self._name(tag, ours, progress)
 
     def _name(self, tag: str, ours: Manifest, progress: Progress) -> None:
         """Let a tag lead to an image again; for people, so where it cannot be moved it stays."""
@@ -127,7 +168,7 @@ class RuntimeRepository:
         created: dict[str, str] = {}
         parts: dict[str, list[str]] = {}
         for tag in self.client.tags():
-            if manifest := self.client.manifest(tag, indexes=True):
+            if manifest := self.client.manifest(tag):
                 images = list(self._images(manifest))
                 dates = [created.get(manifest.digest, ""), _made_at(tag), *map(self._created, images)]
                 created[manifest.digest] = max(dates)
@@ -149,7 +190,7 @@ class RuntimeRepository:
             yield manifest
             return
         for digest in manifest.children:
-            if image := self.client.manifest(digest):
+            if (image := self.client.manifest(digest)) and not image.is_index:
                 yield image
 
     def _created(self, image: Manifest) -> str:

@@ -7,7 +7,7 @@ import logging
 import tarfile
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,9 +22,10 @@ from banana_delivery.images.docker.credentials import Credentials, credentials_f
 from banana_delivery.images.dockerfile import instructions
 from banana_delivery.images.oci_registry.auth import EVERYTHING
 from banana_delivery.images.oci_registry.client import RegistryClient
-from banana_delivery.images.oci_registry.images import RegistryImages, RemoteImage, layer_names
+from banana_delivery.images.oci_registry.images import RegistryImages
 from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.reference import Repository
+from banana_delivery.images.oci_registry.remote import RemoteImage, layer_names
 from banana_delivery.images.oci_registry.runtime import RuntimeRepository
 from banana_delivery.images.release import LAYERS, checked_tags, key_of, refuse_elsewhere
 from banana_delivery.images.scanning import pickles_in
@@ -118,7 +119,7 @@ class RegistryStore(ImageStore):
     @property
     @abstractmethod
     def _platform(self) -> str:
-        """What images are built for, for example ``linux/amd64``."""
+        """What images are built for, for example ``linux/amd64``; several with commas between."""
 
     @abstractmethod
     def _find_base(self, image: str) -> str:
@@ -201,7 +202,8 @@ class RegistryStore(ImageStore):
     def pickles_inside(self, ref: ImageRef) -> tuple[str, ...]:
         """The packages below were searched when the runtime image was built."""
         found = []
-        for digest, size in self._read(ref.digest).manifest.layers[-len(LAYERS) :]:
+        images = self._read(ref.digest).images
+        for digest, size in {layer: None for image in images for layer in image.manifest.layers[-len(LAYERS) :]}:
             try:
                 with tarfile.open(fileobj=io.BytesIO(self._client.blob(digest, size))) as tar:
                     found += pickles_in(tar)
@@ -298,14 +300,21 @@ class RegistryStore(ImageStore):
 
 
 def _built(image: RemoteImage, sent: Collection[str], started: float) -> BuiltImage:
-    names = layer_names(image.diff_ids)
-    sizes = dict(zip(names, (size for _, size in image.manifest.layers), strict=False))
-    new = [name for name, diff_id in names.items() if name in sizes and diff_id.removeprefix("sha256:")[:12] in sent]
+    stored = dict(_stored_layers(image))
+    new = [name for name, (diff_id, _) in stored.items() if diff_id.removeprefix("sha256:")[:12] in sent]
     return BuiltImage(
         ref=image.ref,
-        size_bytes=sum(sizes.values()),
-        new_bytes=sum(sizes[name] for name in new),
+        size_bytes=sum(size for _, size in stored.values()),
+        new_bytes=sum(stored[name][1] for name in new),
         layers_new=tuple(new),
-        layers_reused=tuple(name for name in sizes if name not in new),
+        layers_reused=tuple(name for name in stored if name not in new),
         seconds=time.monotonic() - started,
     )
+
+
+def _stored_layers(release: RemoteImage) -> Iterator[tuple[str, tuple[str, int]]]:
+    """The diff id and stored size of each layer, by its name; those of one platform alone are named after it."""
+    for image in release.images:
+        sizes = (size for _, size in image.manifest.layers)
+        for (name, diff_id), size in zip(layer_names(image.diff_ids).items(), sizes, strict=False):
+            yield name if name in LAYERS or not release.parts else f"{image.platform} {name}", (diff_id, size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from banana_delivery.images.oci_registry.images import layer_names
+from banana_delivery.images.oci_registry.remote import layer_names
 from banana_delivery.images.release import LAYERS, Contents, compare
 from banana_delivery.policy.model import ImageRef
 
