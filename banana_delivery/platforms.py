@@ -133,6 +133,12 @@ def _refuse_elsewhere(settings: Settings) -> None:
             f"BANANA_PLATFORMS={settings.platforms} leaves out {host_platform()}, which this host is, so no release "
             "could be tested here; add it, or run the pipeline on such a machine."
         )
+    if len(settings.image_platforms) > 1 and settings.precision != "f32":
+        raise BadSettingsError(
+            f"BANANA_PRECISION={settings.precision} shows on this host alone that integers lose nothing, and "
+            f"BANANA_PLATFORMS={settings.platforms} would have them computed on another kind as well; leave out one of "
+            "the two."
+        )
 
 
 def _kubernetes_user(settings: Settings) -> str:
