@@ -56,7 +56,7 @@ def _local(settings: Settings) -> tuple[ImageStore, ReleaseTarget]:
             "BANANA_SERVING_DEVICE=cuda needs images with packages of their own, and the embedded stack runs replicas "
             "on this machine's; leave it out, or set BANANA_TARGET=kubernetes."
         )
-    _refuse_platforms(settings, "the embedded stack runs replicas on this machine, which is of one")
+    _refuse_platforms(settings, "the embedded stack runs replicas on this machine alone", "BANANA_TARGET=kubernetes")
     images = OciLayoutImages(settings.home / "images")
     return images, LocalTarget(settings, images.unpack)
 
@@ -115,20 +115,22 @@ def registry_images(settings: Settings) -> RegistryStore:
         from banana_delivery.images.direct.store import direct_images
 
         return direct_images(settings)
-    _refuse_platforms(settings, "an engine builds for its own platform alone; set BANANA_BUILDER=registry")
+    _refuse_platforms(settings, "an engine builds for its own platform alone", "BANANA_BUILDER=registry")
     from banana_delivery.images.docker.store import docker_images
 
     return docker_images(settings)
 
 
-def _refuse_platforms(settings: Settings, why: str) -> None:
-    if settings.platforms:
-        raise BadSettingsError(f"BANANA_PLATFORMS={settings.platforms} cannot be had: {why}, or leave it out.")
+def _refuse_platforms(settings: Settings, why: str, otherwise: str) -> None:
+    if settings.image_platforms:
+        raise BadSettingsError(
+            f"BANANA_PLATFORMS={settings.platforms} cannot be had: {why}; leave it out, or set {otherwise}."
+        )
 
 
 def _refuse_elsewhere(settings: Settings) -> None:
     """Every release is tested where the pipeline runs, before it runs anywhere else."""
-    if settings.platforms and host_platform() not in settings.image_platforms:
+    if settings.image_platforms and host_platform() not in settings.image_platforms:
         raise BadSettingsError(
             f"BANANA_PLATFORMS={settings.platforms} leaves out {host_platform()}, which this host is, so no release "
             "could be tested here; add it, or run the pipeline on such a machine."

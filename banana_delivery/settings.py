@@ -243,7 +243,6 @@ class Settings(SignatureSettings):
     )
     platforms: str = Field(
         default="",
-        pattern=r"^(linux/(amd64|arm64)( *, *linux/(amd64|arm64))*)?$",
         description="What BANANA_BUILDER=registry writes images for, linux/amd64,linux/arm64 for example: several are "
         "one index; empty: the platform of the pipeline's host alone.",
     )
@@ -320,6 +319,13 @@ class Settings(SignatureSettings):
         if named and not header and info.field_name == "pages_deciders":
             raise ValueError("BANANA_PAGES_LOGIN_HEADER is not set, so nobody says who asks")
         return named
+
+    @field_validator("platforms")
+    @classmethod
+    def _with_wheels(cls, platforms: str) -> str:
+        if {name.strip() for name in platforms.split(",")} - {"linux/amd64", "linux/arm64", ""}:
+            raise ValueError("name linux/amd64, linux/arm64, or both with a comma between")
+        return platforms
 
     @property
     def policy_source(self) -> str:

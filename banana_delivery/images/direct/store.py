@@ -193,12 +193,13 @@ class DirectImages(RegistryStore):
 
     @override
     def installed(self, ref: ImageRef) -> Installed:
-        """Asked of the image's own Python, as the self-test is."""
-        image = self._read(ref.digest).on(self._host_platform)
+        """Asked of the image's own Python, as the self-test is; of several, of the one for this host."""
+        whole = self._read(ref.digest)
+        image = whole.on(self._host_platform)
         done = self._unpacked.run(image, ["-c", READER], {}, TIMEOUT_SECONDS)
         if done.returncode:
             raise ImageError(f"What is installed in {ref.pinned} cannot be read: {done.stderr.strip()[-200:]}")
-        return read_installed(ref, done.stdout)
+        return read_installed(ref, done.stdout).replace(platform=image.platform if whole.parts else "")
 
     @property
     @override

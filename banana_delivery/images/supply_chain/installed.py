@@ -52,6 +52,7 @@ class Installed(Model):
         system: packages of the operating system; empty without a database of them.
         distribution: ``ID`` of the operating system, for example ``debian``; empty if it says nothing.
         release: its ``VERSION_ID``, for example ``12``.
+        platform: of the image that was looked into, if it is one of several.
     """
 
     brought: bool
@@ -60,6 +61,7 @@ class Installed(Model):
     system: tuple[SystemPackage, ...] = ()
     distribution: str = ""
     release: str = ""
+    platform: str = ""
 
 
 ROOT_VARIABLE = "IMAGE_ROOT"

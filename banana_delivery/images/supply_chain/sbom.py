@@ -46,7 +46,7 @@ def sbom(ref: ImageRef, labels: Mapping[str, str], installed: Installed, model: 
         "version": 1,
         "metadata": {
             "tools": {"components": [{"type": "application", "name": PRODUCT, "version": product_version()}]},
-            "component": _image(ref),
+            "component": _image(ref, installed.platform),
         },
         "components": [
             _model(ref, labels, model),
@@ -79,9 +79,10 @@ def image_purl(ref: ImageRef) -> str:
     return PackageURL("oci", None, image_name(ref).lower(), ref.digest, where).to_string()
 
 
-def _image(ref: ImageRef) -> Component:
+def _image(ref: ImageRef, platform: str) -> Component:
     purl = image_purl(ref)
-    return {"type": "container", "bom-ref": purl, "name": image_name(ref), "version": ref.digest, "purl": purl}
+    seen = {"properties": [{"name": "banana:platform", "value": platform}]} if platform else {}
+    return {"type": "container", "bom-ref": purl, "name": image_name(ref), "version": ref.digest, "purl": purl, **seen}
 
 
 def _model(ref: ImageRef, labels: Mapping[str, str], name: str) -> Component:
