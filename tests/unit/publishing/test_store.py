@@ -28,7 +28,7 @@ from banana_delivery.platforms import registry_images
 from banana_delivery.publishing.store import ApartImages
 from banana_delivery.settings import Settings
 from tests.contract.image_store_contract import Clock, Sources, quiet
-from tests.support.runtime_image import put_base, put_runtime
+from tests.support.runtime_image import BOTH, put_base, put_runtime, put_runtimes
 from tests.support.signing_keys import key_pair
 from tests.unit.images.direct.test_store import store_at
 from tests.unit.images.oci_registry.registry_server import Answer, RegistryServer, digest, serving
@@ -108,7 +108,9 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
             yield Scene(registry, store, pod, context, key, Settings(home=home, cosign_public_key=public), clock)
 
 
-def apart(registry: RegistryServer, base: str, pod: Pod, clock: Clock) -> ApartImages:
+def apart(
+    registry: RegistryServer, base: str, pod: Pod, clock: Clock, platforms: tuple[str, ...] = ()
+) -> ApartImages:
     like: DirectImages = store_at(registry, base)
     with closing(like):
         return ApartImages(
@@ -117,6 +119,7 @@ def apart(registry: RegistryServer, base: str, pod: Pod, clock: Clock) -> ApartI
             dockerfile=like._dockerfile,
             base_image=base,
             platform=like._platform,
+            platforms=platforms,
             retries=like._retries,
             clock=clock,
             username="reader",
@@ -276,3 +279,26 @@ def test_a_name_for_people_is_waited_for_shortly_since_others_wait_for_productio
         scene.store.tag(ref, {"stable"})
     with pytest.raises(ImageError, match=r"within 1200 s \(no room\)"):
         publish(scene.store, scene.settings, Publication(ref=ref, sign=True))
+
+
+def test_a_release_for_two_platforms_has_to_be_the_index_that_its_inputs_give(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, login = scene.store._base, {"username": "writer", "password": "writers-word"}
+    put_runtimes(scene.registry, scene.context.lock_file, base, BOTH)
+
+    def written_for(*platforms: str) -> None:
+        store = lambda: store_at(scene.registry, base, clock=scene.clock, platforms=platforms, **login)  # noqa: E731
+        settings = Settings(home=tmp_path / "pod", cosign_key=scene.key)
+        scene.pod.work = program(store, settings, monkeypatch)
+
+    with closing(apart(scene.registry, base, scene.pod, scene.clock, BOTH)) as store:
+        written_for(*BOTH)
+        ref = store.build(scene.context, quiet).ref
+        assert [one.platform for one in store._read(ref.digest).parts] == list(BOTH)
+        assert publish(store, scene.settings, Publication(ref=ref, sign=True)).signed_by
+        refuse_unsigned(store, ref, scene.settings)
+
+        written_for(BOTH[0])
+        with pytest.raises(ImageError, match="is not what its inputs give, and is not released"):
+            store.build(replace(scene.context, anew=True), quiet)
