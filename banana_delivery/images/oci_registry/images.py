@@ -133,10 +133,10 @@ class RegistryImages:
 
     def _doubt(self, digests: Collection[str], parts: Sequence[Manifest]) -> str:
         tags, since = self._client.tags(), void_before(self._clock())
-        marks = [mark for digest in digests for mark in leases.standing_marks(tags, digest, since)]
-        return next(iter(marks), "") or next(
-            (part.digest for part in parts if self._client.digest_of(part.digest) is None), ""
-        )
+        if marks := [mark for digest in digests for mark in leases.standing_marks(tags, digest, since)]:
+            return marks[0]
+        # Dooms go with what they are on: it may have been removed between our writing it and our looking.
+        return next((part.digest for part in parts if self._client.digest_of(part.digest) is None), "")
 
     def tag(self, digest: str, tags: Collection[str]) -> None:
         """Make tags point at an image.
