@@ -108,9 +108,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
             yield Scene(registry, store, pod, context, key, Settings(home=home, cosign_public_key=public), clock)
 
 
-def apart(
-    registry: RegistryServer, base: str, pod: Pod, clock: Clock, platforms: tuple[str, ...] = ()
-) -> ApartImages:
+def apart(registry: RegistryServer, base: str, pod: Pod, clock: Clock, platforms: tuple[str, ...] = ()) -> ApartImages:
     like: DirectImages = store_at(registry, base)
     with closing(like):
         return ApartImages(

@@ -192,7 +192,7 @@ def test_a_release_that_is_built_again_while_its_images_are_removed_is_whole(
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_a_removal_that_breaks_off_anywhere_leaves_no_index_without_its_images_and_is_done_next_time(
-    method: str, registry: RegistryServer, images: Images, now: list[float]
+    method: str, registry: RegistryServer, images: Images, now: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for left in range(3):
         made = images().put(key("1"), release(registry, "1"))
@@ -206,10 +206,10 @@ def test_a_removal_that_breaks_off_anywhere_leaves_no_index_without_its_images_a
             rest -= asked == method and path.startswith("manifests")
             return Answer(403) if rest < 0 and asked in ("PUT", "DELETE") else usual
 
-        usual_answer, registry.answer = registry.answer, guarded(registry, dies)  # type: ignore[method-assign]
+        monkeypatch.setattr(registry, "answer", guarded(registry, dies))
         with pytest.raises(Exception, match="refused the credentials"):
             images().prune(1, nobody, dry_run=False)
-        registry.answer = usual_answer  # type: ignore[method-assign]
+        monkeypatch.undo()
         assert made.digest in registry.manifests or set(made.children) & registry.manifests.keys()
         if made.digest in registry.manifests:
             assert set(made.children) <= registry.manifests.keys()
