@@ -91,9 +91,9 @@ def put_runtime(
     return digest(body)
 
 
-def put_runtimes(registry: RegistryServer, lock: Path, base: str, platforms: Sequence[str]) -> str:
+def put_runtimes(registry: RegistryServer, lock: Path, base: str, platforms: Sequence[str], **others: Any) -> str:
     """The same for several platforms, under the tag of each; returns the digest of the index."""
-    images = {one: put_runtime(registry, lock, base, platform=one, tagged=False) for one in platforms}
+    images = {one: put_runtime(registry, lock, base, platform=one, tagged=False, **others) for one in platforms}
     runtime = next(other for other in registry.others if other.path == "acme/banana-runtime")
     index = put_index(runtime, images)
     runtime.tags |= {runtime_tag(DOCKERFILE.read_text(), lock, base, one): index for one in platforms}

@@ -16,9 +16,10 @@ from banana_delivery.images.base import BuildContext
 from banana_delivery.images.direct.store import DirectImages
 from banana_delivery.images.oci_registry.manifest import INDEX_TYPES
 from banana_delivery.images.oci_registry.pins import deletion_tag
+from banana_delivery.images.supply_chain.sbom import sbom
 from banana_delivery.policy.model import ImageRef
 from tests.contract.image_store_contract import Clock, Sources, quiet
-from tests.support.runtime_image import BOTH, put_base, put_runtime, put_runtimes
+from tests.support.runtime_image import BOTH, put_base, put_runtime, put_runtimes, tar_of
 from tests.unit.images.direct.test_store import store_at
 from tests.unit.images.oci_registry.registry_server import RegistryServer, digest, serving
 
@@ -110,6 +111,27 @@ def test_a_host_that_none_of_the_images_is_for_says_so(
     # Where one of them is, that one is taken: this one has no Python.
     with pytest.raises(ImageError, match="it has no Python on its PATH"):
         store.self_test(ref)
+
+
+def test_what_is_tested_and_looked_into_is_the_image_for_this_host_and_bears_the_digest_of_the_index(
+    registry: RegistryServer, base: str, store: DirectImages, context: BuildContext
+) -> None:
+    """The loader is a script here, which says what Python would."""
+    inside = '{"python": "3.11.2", "packages": [["numpy", "2.0.0"]], "dpkg": "", "os_release": "ID=test"}'
+    tested = r"{\"digest\": \"$IMAGE_DIGEST\", \"model_version\": \"7\"}"
+    loader = f"#!/bin/sh\ncase $* in *selftest) echo \"{tested}\";; *) echo '{inside}';; esac\n".encode()
+    files = tar_of({"lib64/ld-linux-x86-64.so.2": loader, "usr/bin/python": b""})
+    put_runtimes(registry, context.lock_file, base, BOTH, layers=(files,))
+    ref = store.build(context, quiet).ref
+
+    installed = store.installed(ref)
+
+    assert store.self_test(ref) == {"digest": ref.digest, "model_version": "7"}
+    assert (installed.platform, installed.packages[0].name) == ("linux/amd64", "numpy")
+    bill = json.loads(sbom(ref, store.labels(ref), installed, "detector").content)
+    assert bill["metadata"]["component"]["properties"] == [{"name": "banana:platform", "value": "linux/amd64"}]
+    with closing(store_at(registry, base)) as alone:
+        assert alone.installed(alone.build(context, quiet).ref).platform == ""
 
 
 def test_packages_that_are_there_for_one_platform_alone_are_one_sentence_that_says_how_to_get_both(

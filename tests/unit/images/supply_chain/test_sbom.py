@@ -55,6 +55,15 @@ def test_a_bill_names_the_model_the_code_the_bases_python_and_every_package_of_b
     assert {"python", "banana-delivery/serving", "registry.test:5000/team/banana-runtime"} <= found.keys()
 
 
+def test_of_an_image_for_several_platforms_it_says_whose_packages_those_are() -> None:
+    said = written(installed=WHOLE.replace(platform="linux/amd64"))["metadata"]["component"]
+
+    assert said == {
+        **written()["metadata"]["component"],
+        "properties": [{"name": "banana:platform", "value": "linux/amd64"}],
+    }
+
+
 def test_a_base_is_known_by_its_digest_without_what_was_done_on_it() -> None:
     assert components(written())["python"]["version"] in {"3.11.9", "sha256:" + "f" * 64}
     assert [one["version"] for one in written()["components"] if one["type"] == "container"] == [
