@@ -15,7 +15,7 @@ from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.manifest import DIGEST, INDEX_TYPES, Manifest
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.release import LAYERS, Contents, start_of
-from banana_delivery.names import KEY_LABEL, KEY_TAG_PREFIX, VERSION_LABEL
+from banana_delivery.names import KEY_LABEL, KEY_TAG_PREFIX, OWN_LABELS, VERSION_LABEL
 from banana_delivery.policy.model import ImageRef
 
 
@@ -82,6 +82,11 @@ class RemoteImage:
         return self.config["config"].get("Labels") or {}
 
     @property
+    def own_labels(self) -> dict[str, str]:
+        """Those of its labels that say what it was made of. Its base's may name a platform, as Red Hat's do."""
+        return {name: value for name, value in self.labels.items() if name.startswith(OWN_LABELS)}
+
+    @property
     def diff_ids(self) -> list[str]:
         """Digests of an image's layers before compression, bottom first: equal content, equal id."""
         ids: list[str] = self.config["rootfs"]["diff_ids"]
@@ -141,7 +146,7 @@ def indexed(index: Manifest, read: Callable[[str], RemoteImage | None]) -> Remot
     parts: list[RemoteImage] = []
     for platform, digest in named.items():
         part = read(digest)
-        if part is None or part.platform != platform or (parts and part.labels != parts[0].labels):
+        if part is None or part.platform != platform or (parts and part.own_labels != parts[0].own_labels):
             return None
         parts.append(part)
     ref = parts[0].ref.replace(digest=index.digest)

@@ -41,7 +41,11 @@ def part(
     registry: RegistryServer, version: str, architecture: str, note: str = "", labels: dict[str, str] | None = None
 ) -> Manifest:
     """A release for one platform, whose blobs are there."""
-    told = labels or {KEY_LABEL: key(version), VERSION_LABEL: version}
+    told = labels or {
+        KEY_LABEL: key(version),
+        VERSION_LABEL: version,
+        "architecture": f"as the base calls {architecture}",
+    }
     config = {
         "created": "1980-01-01T00:00:00Z",
         "os": "linux",
