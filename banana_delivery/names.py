@@ -35,8 +35,6 @@ DEMO_KEY = f"{DOMAIN}/demo"
 NAME_KEY = "app.kubernetes.io/name"
 
 # Labels of images, and annotations of their entries in an image layout: ours, and OCI's own.
-OWN_LABELS = "banana."
-"""What ours begin with; an image has its base's as well."""
 KEY_LABEL = "banana.key"
 AGAIN_ANNOTATION = "banana.again"
 """Gives the same image another digest."""

@@ -15,8 +15,11 @@ from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.manifest import DIGEST, INDEX_TYPES, Manifest
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.release import LAYERS, Contents, start_of
-from banana_delivery.names import KEY_LABEL, KEY_TAG_PREFIX, OWN_LABELS, VERSION_LABEL
+from banana_delivery.names import KEY_LABEL, KEY_TAG_PREFIX, VERSION_LABEL
 from banana_delivery.policy.model import ImageRef
+
+_OURS = f"{KEY_LABEL.partition('.')[0]}."
+"""What our own labels begin with; an image has its base's as well."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class RemoteImage:
     @property
     def own_labels(self) -> dict[str, str]:
         """Those of its labels that say what it was made of. Its base's may name a platform, as Red Hat's do."""
-        return {name: value for name, value in self.labels.items() if name.startswith(OWN_LABELS)}
+        return {name: value for name, value in self.labels.items() if name.startswith(_OURS)}
 
     @property
     def diff_ids(self) -> list[str]:
