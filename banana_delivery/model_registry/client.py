@@ -54,6 +54,11 @@ def open_client(tracking_uri: str) -> MlflowClient:
     return Client(tracking_uri=tracking_uri)
 
 
+def registry_of(tracking_uri: str) -> str:
+    """Where the client of a server finds its registry, without credentials."""
+    return without_credentials(os.environ.get("MLFLOW_REGISTRY_URI") or tracking_uri).rstrip("/")
+
+
 @contextmanager
 def patient() -> Iterator[None]:
     """Wait for artifacts as long as they take, unless somebody set MLflow's timeout themselves.

@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from pydantic import ValidationError
 from typing_extensions import override
 
 from banana_delivery.errors import RegistryError, RegistryRefusedError, UnknownVersionError, redacted
@@ -41,9 +40,10 @@ from banana_delivery.model_registry.client import (
     name_filter,
     open_client,
     plain_reason,
+    registry_of,
     without_credentials,
 )
-from banana_delivery.model_registry.stages import PART, Memory, Stages
+from banana_delivery.model_registry.stages import PART, Stages
 from banana_delivery.model_registry.transitions import (
     ARCHIVED,
     SERVING,
@@ -106,6 +106,7 @@ class MlflowRegistry(ModelRegistry):
             last_changed=lambda: self._found(FEW, BY_CHANGE),
             one=self._if_there,
             highest=lambda: max((int(one.version) for one in islice(self._found(1), 1)), default=0),
+            server=registry_of(tracking_uri),
         )
 
     @cached_property
@@ -134,9 +135,7 @@ class MlflowRegistry(ModelRegistry):
 
     @override
     def recall(self, memory: str) -> None:
-        if self._stages.memory is None and memory:
-            with suppress(ValidationError):
-                self._stages.memory = Memory.model_validate_json(memory)
+        self._stages.recall(memory)
 
     @override
     def describe(self, version: str) -> ModelVersion:

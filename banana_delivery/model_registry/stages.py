@@ -7,10 +7,11 @@ number may be staged beside it: what was staged at the last look is asked for by
 versions that were changed since then, since setting a stage moves a version's time.
 
 Times are the server's own and are compared with nothing else. Where they cannot be relied on, all versions are read: at
-the first look of all, and when the time of the model went back or does not fit what is told. They are read by their
-numbers, a part at each look, so that no look takes long; nothing is said before all are. Beside that a part is read now
-and then in any case, all within the hour. What is remembered may be taken to another process, however late: it says
-when it was true.
+the first look of all, when the time of the model went back or does not fit what is told, and when more was changed
+since the last look than one may read, as after a bulk import. They are read by their numbers, a part at each look, so
+that no look takes long; nothing is said before all are. Beside that a part is read now and then in any case, all within
+the hour. What is remembered may be taken to another process, however late: it says when it was true, and of which
+server.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 from banana_delivery.errors import RegistryUnreadError
 from banana_delivery.model_registry.transitions import STAGED
@@ -29,13 +33,13 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import RegisteredModel
 
 OVERLAP_MILLISECONDS = 300_000
-"""So far before the last look what was changed is read again: several servers of one MLflow have clocks of their own,
-and a change may be seen late."""
+"""So far before the last look what was changed is read again, as far as there is time: several servers of one MLflow
+have clocks of their own, and a change may be seen late."""
 PART = 200
 """Numbers of versions that are read at once: a server that is busy takes 5 ms for each, and is given up after five
 seconds."""
 READING_SECONDS = 1.0
-"""After that a look reads no further part."""
+"""After that a look reads no further part, and no more than one part of what was changed."""
 PART_SECONDS, ALL_SECONDS = 60.0, 3600.0
 """While something is staged, one part is read so often, or as often as all takes within the hour."""
 MOST_ASKED = 25
@@ -46,6 +50,7 @@ class Memory(Model):
     """What a look found.
 
     Attributes:
+        server: where that was; empty in what earlier versions wrote, which is nobody's.
         created: when the model was made, milliseconds by the server's clock: another one knows nothing of this.
         at: when it was changed last before the look, likewise.
         numbers: of the versions that were staged then.
@@ -53,6 +58,7 @@ class Memory(Model):
         whole: whether all versions were read, or known without, so that no other was staged.
     """
 
+    server: str = ""
     created: int | None
     at: int | None
     numbers: tuple[str, ...] = ()
@@ -68,6 +74,7 @@ class Stages:
         last_changed: all versions, the one that was changed last before the others; what is not asked for is not read.
         one: a version by its number; None if there is none.
         highest: the highest number of all.
+        server: whose versions these are: of another one nothing is remembered.
         monotonic: seconds that only go forward.
 
     Attributes:
@@ -80,12 +87,25 @@ class Stages:
         last_changed: Callable[[], Iterator[MlflowVersion]],
         one: Callable[[str], MlflowVersion | None],
         highest: Callable[[], int],
+        server: str = "",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._between, self._last_changed, self._one, self._highest = between, last_changed, one, highest
+        self._server = server
         self._monotonic = monotonic
         self._read_at: float | None = None
         self.memory: Memory | None = None
+
+    def recall(self, memory: str) -> None:
+        """Go on with what the looks of another process found, unless this one looked already.
+
+        Versions of another server under the same numbers are others, also where that one is a copy of this one.
+        """
+        if self.memory is not None or not memory:
+            return
+        with suppress(ValidationError):
+            found = Memory.model_validate_json(memory)
+            self.memory = found if found.server == self._server else None
 
     def staged(self, model: RegisteredModel) -> dict[str, MlflowVersion]:
         """Those that are staged, by their numbers. A look that fails leaves what was known before.
@@ -102,7 +122,10 @@ class Stages:
             self.memory = self._fresh(model, top).replace(whole=True)
             return {}
         before, limit = self._continued(model, top)
-        found = self._since(limit) if limit is not None else {}
+        found: dict[str, MlflowVersion] = {}
+        if limit is not None:
+            found, reached = self._since(limit, before.at or limit)
+            before = before if reached else self._fresh(model, top).replace(numbers=before.numbers)
         found |= self._asked([number for number in before.numbers if number not in found])
         if (one := told.get(STAGED)) and str(one) not in found and (hidden := self._one(str(one))):
             found[str(one)] = hidden
@@ -119,7 +142,7 @@ class Stages:
 
     def _fresh(self, model: RegisteredModel, top: int) -> Memory:
         at, created = model.last_updated_timestamp, model.creation_timestamp
-        return Memory(created=created, at=at, unread=top, whole=False)
+        return Memory(server=self._server, created=created, at=at, unread=top, whole=False)
 
     def _continued(self, model: RegisteredModel, top: int) -> tuple[Memory, int | None]:
         """What is remembered, and since when changes have to be read; None if that does not tell."""
@@ -142,14 +165,26 @@ class Stages:
             found += self._between(part * PART, (part + 1) * PART) if many else map(self._one, these)
         return {str(one.version): one for one in found if one}
 
-    def _since(self, limit: int) -> dict[str, MlflowVersion]:
-        """What was changed since a time of the server; what bears no time was, too."""
-        changed = {}
+    def _since(self, limit: int, looked: int) -> tuple[dict[str, MlflowVersion], bool]:
+        """What was changed since a time of the server; what bears no time was, too.
+
+        Args:
+            limit: that time.
+            looked: the one of the last look.
+
+        Returns:
+            What was read before the time for it was over, the latest first, and whether it is all since the last look.
+        """
+        changed: dict[str, MlflowVersion] = {}
+        started = self._monotonic()
         for one in self._last_changed():
-            if one.last_updated_timestamp is not None and one.last_updated_timestamp < limit:
+            moved = one.last_updated_timestamp
+            if moved is not None and moved < limit:
                 break
+            if len(changed) >= PART and self._monotonic() - started >= READING_SECONDS:
+                return changed, moved is not None and moved < looked
             changed[str(one.version)] = one
-        return changed
+        return changed, True
 
     def _read(self, memory: Memory, found: dict[str, MlflowVersion], top: int) -> dict[str, MlflowVersion]:
         """Read what is due of all versions, and remember."""

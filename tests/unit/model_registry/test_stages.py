@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banana_delivery.errors import RegistryUnreadError
+from banana_delivery.model_registry import stages
+from banana_delivery.model_registry.mlflow import MlflowRegistry
 from banana_delivery.model_registry.stages import (
     ALL_SECONDS,
     MOST_ASKED,
@@ -48,6 +52,8 @@ class Server:
     seconds: float = 0.0
     tells_stages: bool = True
     seconds_a_part: float = 0.0
+    seconds_each: float = 0.0
+    address: str = "http://mlflow"
     created: int = START
     parts: int = 0
     asked: int = 0
@@ -62,9 +68,10 @@ class Server:
             cast(Any, self._last_changed),
             cast(Any, self._one),
             lambda: max(self.versions, default=0),
+            self.address,
             lambda: self.seconds,
         )
-        self.watch.memory = memory
+        self.watch.recall(memory.model_dump_json() if memory else "")
 
     def publish(self, count: int = 1) -> None:
         for number in range(len(self.versions) + 1, len(self.versions) + 1 + count):
@@ -93,6 +100,7 @@ class Server:
     def _last_changed(self) -> Iterator[Version]:
         for one in sorted(self.versions.values(), key=lambda one: -(one.last_updated_timestamp or 1 << 60)):
             self.read += 1
+            self.seconds += self.seconds_each
             yield one
 
     def _one(self, number: str) -> Version | None:
@@ -244,6 +252,84 @@ def test_what_was_remembered_of_another_model_of_the_name_counts_for_nothing() -
     assert server.look() == {1, 3}
 
 
+def test_what_was_remembered_of_another_server_counts_for_nothing_be_it_a_copy() -> None:
+    server = served(3)
+    server.move(3, "Staging")
+    server.look()
+    memory, server.address = server.watch.memory, "http://copy"
+    server.versions[1] = Version(1, "Staging", START)
+    server.start_anew(memory)
+    assert server.watch.memory is None
+    assert server.look() == {1, 3}
+    server.start_anew(server.watch.memory)
+    assert server.look() == {1, 3}
+    assert server.parts == 0, "its own it goes on with"
+
+
+@pytest.mark.parametrize(
+    ("tracking", "registry", "is_another"),
+    [
+        ("http://ada:secret@mlflow:5000/", "", False),
+        ("http://mlflow:5001", "", True),
+        ("http://mlflow:5001", "http://mlflow:5000", False),
+        ("http://mlflow:5000", "http://registry:5000", True),
+    ],
+)
+def test_a_server_is_known_by_the_address_of_its_registry(
+    monkeypatch: pytest.MonkeyPatch, tracking: str, registry: str, is_another: bool
+) -> None:
+    server = replace(served(3), address="http://mlflow:5000")
+    server.look()
+    assert server.watch.memory
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", registry)
+    later = MlflowRegistry("detector", tracking)
+    later.recall(server.watch.memory.model_dump_json())
+    assert (later.memory == "") is is_another
+    assert "secret" not in later.memory
+
+
+@pytest.mark.parametrize("spoiled", ["", "soon", '{"created": 1, "at": 1, "unread": 0, "whole": true}'])
+def test_what_is_no_memory_or_of_nobody_knows_whose_server_is_none(spoiled: str) -> None:
+    server = served(3)
+    server.watch.recall(spoiled)
+    assert server.watch.memory is None
+
+
+def test_a_bulk_import_makes_no_look_long_and_hides_nothing() -> None:
+    server = served(5 * PART)
+    server.move(7, "Staging")
+    server.look()
+    server.publish(10 * PART)
+    server.move(9, "Staging")
+    server.move(5 * PART + 3, "Staging")
+    server.seconds_each, server.seconds_a_part = 0.002, 0.4
+    with pytest.raises(RegistryUnreadError, match="nothing newly staged"):
+        server.look()
+    looks, found = 1, set[int]()
+    while not found:
+        assert server.read * server.seconds_each <= READING_SECONDS + 0.01
+        assert server.parts <= 1 + READING_SECONDS / server.seconds_a_part
+        looks += 1
+        with suppress(RegistryUnreadError):
+            found = server.look()
+    assert found == server.truth == {7, 9, 5 * PART + 3}
+    assert looks == 5
+    server.move(11, "Staging")
+    assert server.look() == server.truth, "at once, though as much as ever was changed within minutes"
+    assert (server.parts, server.read * server.seconds_each <= READING_SECONDS + 0.01) == (0, True)
+
+
+def test_a_server_that_is_slow_tells_one_part_of_what_was_changed_at_each_look() -> None:
+    server = served(PART)
+    server.move(7, "Staging")
+    server.look()
+    server.seconds_each = READING_SECONDS / 2
+    for number in range(10, 10 + PART // 2):
+        server.move(number, "Staging")
+    assert server.look() == server.truth
+    assert server.parts == 0
+
+
 def test_a_store_that_does_not_tell_when_a_model_was_changed_is_read_whole() -> None:
     server = served(5)
     server.move(2, "Staging")
@@ -315,3 +401,24 @@ def test_every_look_finds_the_truth(told: list[tuple[int, str, int, str]]) -> No
         if looks:
             assert server.look() == server.truth
     assert server.look() == server.truth
+
+
+@settings(max_examples=60)
+@given(st.lists(moves, max_size=20))
+def test_however_little_a_look_may_read_it_says_the_truth_or_nothing(told: list[tuple[int, str, int, str]]) -> None:
+    server = Server()
+    server.publish(6)
+    server.seconds_each = server.seconds_a_part = READING_SECONDS
+    with patch.object(stages, "PART", 2):
+        for number, stage, minutes, looks in told:
+            server.now += minutes * OVERLAP_MILLISECONDS
+            server.move(number, stage)
+            if looks == "another process":
+                server.start_anew(server.watch.memory)
+            with suppress(RegistryUnreadError):
+                assert not looks or server.look() == server.truth
+        for _ in range(len(server.versions)):
+            with suppress(RegistryUnreadError):
+                assert server.look() == server.truth
+                return
+    raise AssertionError("nothing is said, though nothing moves any more")
