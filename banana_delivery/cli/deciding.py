@@ -10,6 +10,7 @@ import typer
 from banana_delivery.cli.answering.answer import Answer
 from banana_delivery.cli.common import Digest, DryRun, Reason, Version, audit_trail, console, recorded
 from banana_delivery.cli.delivering import launch
+from banana_delivery.errors import BadSettingsError
 from banana_delivery.policy import commands
 from banana_delivery.quoting import one_line
 from banana_delivery.settings import load_settings
@@ -19,12 +20,14 @@ COLUMNS = ("event", "asset", "version", "run_id", "says")
 
 
 def approve(version: Version, reason: Reason, digest: Digest = "", dry_run: DryRun = False) -> Answer:
-    """Let a version into production whose A/B report was inconclusive."""
-    said = _record_decision("approval", version, reason, digest, dry_run=dry_run)
+    """Let a version into production whose A/B report was inconclusive; in a freeze it goes on once that is over."""
+    said, put_off = _record_decision("approval", version, reason, digest, dry_run=dry_run)
     if dry_run:
-        launched = launch("deliver", [version], "cli", dry_run=True)
+        launched = Answer({"would": []}) if put_off else launch("deliver", [version], "cli", dry_run=True)
         would = {**said.document, "deliveries": launched.document["would"]}
         return Answer({"would": would}, [*said.shown, *launched.shown])
+    if put_off:
+        return replace(said, document={"decision": said.document, "job": "deliver", "deliveries": []})
     console.print(*said.shown, soft_wrap=True, highlight=False, markup=False)
     launched = launch("deliver", [version], "cli", ["production_release"])
     return replace(launched, document={"decision": said.document, **launched.document})
@@ -32,7 +35,7 @@ def approve(version: Version, reason: Reason, digest: Digest = "", dry_run: DryR
 
 def override(version: Version, reason: Reason, digest: Digest = "", dry_run: DryRun = False) -> Answer:
     """Let a version into production that was revoked, or that a freeze window keeps out."""
-    said = _record_decision("override", version, reason, digest, dry_run=dry_run)
+    said, _ = _record_decision("override", version, reason, digest, dry_run=dry_run)
     if dry_run:
         return Answer({"would": said.document}, said.shown)
     return replace(said, shown=[*said.shown, f"To deliver it now, type: {commands.deliver(version)}"])
@@ -61,26 +64,45 @@ def adopt_records(
     return Answer(document, [f"{len(found)} records count from now on."])
 
 
-def _record_decision(kind: str, version: str, reason: str, digest: str, *, dry_run: bool) -> Answer:
+def _record_decision(kind: str, version: str, reason: str, digest: str, *, dry_run: bool) -> tuple[Answer, bool]:
+    """What became of a decision, and whether a freeze puts off what follows from it."""
     from banana_delivery.defs.build import build_resources
     from banana_delivery.delivery.deciding.decisions import decide, decided_by
-    from banana_delivery.delivery.deciding.rehearsing import gate_after
     from banana_delivery.platforms import platform
     from banana_delivery.policy.asset_records import DecisionKind
     from banana_delivery.policy.gate import GateStatus
+    from banana_delivery.policy.model import Outcome
+    from banana_delivery.policy.outcomes import CONSEQUENCES
 
     settings = load_settings()
     parts = build_resources(settings)
     by = decided_by(platform(settings).user(settings))
-    said = decide(
-        settings, parts.model_registry, parts.clock, DecisionKind(kind), version, digest, reason, by, dry_run=dry_run
+    try:
+        policy = parts.policy_file.policy
+    except BadSettingsError:
+        if dry_run:
+            raise
+        policy = None  # What is decided counts all the same, and a delivery says what is wrong with the file.
+    said, gate = decide(
+        settings,
+        parts.model_registry,
+        parts.clock,
+        DecisionKind(kind),
+        version,
+        digest,
+        reason,
+        by,
+        policy=policy,
+        dry_run=dry_run,
     )
     what = f"{said.by}: {said.kind} of version {said.version} as {said.digest[:19]}, which counts for "
     shown = [f"{recorded(dry_run=dry_run)}, {what}{settings.decision_hours:g} h."]
     document = {**said.model_dump(mode="json"), "hours": settings.decision_hours}
-    if not dry_run:
-        return Answer(document, shown)
-    with audit_trail(settings) as log:
-        gate = gate_after(settings, parts.policy_file.policy, log, parts.clock, said)
-    lets_in = "Then the gate would let it in" if gate.status is GateStatus.OPEN else "It would stay out all the same"
-    return Answer({**document, "gate": gate.model_dump(mode="json")}, [*shown, f"{lets_in}: {one_line(gate.reason)}"])
+    if gate is None or not (dry_run or said.frozen):
+        return Answer(document, shown), False
+    lets_in = (
+        "Then the gate would let it in: " if gate.status is GateStatus.OPEN else "It would stay out all the same: "
+    )
+    shown.append(f"{lets_in if dry_run else ''}{one_line(gate.reason)}")
+    code = 0 if dry_run else CONSEQUENCES[Outcome.PARKED].exit_code
+    return Answer({**document, "gate": gate.model_dump(mode="json")}, shown, code), said.frozen

@@ -280,7 +280,11 @@ def page_decisions(
     clock: dg.ResourceParam[Clock],
     recorder: dg.ResourceParam[AttemptRecorder],
 ) -> dg.SensorResult | dg.SkipReason:
-    """Look again and again until the next tick is due: who presses a button at night waits for no tick."""
+    """Look again and again until the next tick is due: who presses a button at night waits for no tick.
+
+    What goes on is begun at its end. That is seconds later, but whoever wants it kept out or somebody's users brought
+    back meanwhile is heard at once.
+    """
     listening, here = Deadline(LISTENING_SECONDS, clock), _here(context, recorder.settings)
     log = AuditLog(context.instance, here)
     rollback = EmergencyRollback(release_target, recorder, log, context.log.info, image_store)
@@ -288,7 +292,7 @@ def page_decisions(
     patient = may_take_its_time(context.instance, "page_decisions", "staged_versions")
     by_page.begin()
     told = by_page.look()
-    while patient and listening.left > 0 and not by_page.approved:
+    while patient and listening.left > 0:
         clock.sleep(min(BETWEEN_LOOKS_SECONDS, listening.left))
         told += by_page.look()
     if by_page.approved:

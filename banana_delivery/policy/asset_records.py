@@ -41,6 +41,7 @@ class ManualDecision(StoredRecord):
         by: who made it.
         reason: why.
         at: seconds since the epoch.
+        frozen: whether a freeze kept shut what it opens, so that whoever made it began nothing: that goes on by itself.
         order: its place in the audit trail, which no clock decides; known once it was read from there.
     """
 
@@ -50,6 +51,7 @@ class ManualDecision(StoredRecord):
     by: str
     reason: str
     at: float
+    frozen: bool = False
     order: int = Field(default=0, exclude=True)
 
 

@@ -223,7 +223,7 @@ class GoesOn(StrEnum):
     NOTHING = "nothing"
     """It went on, or another delivery has said more of it since."""
     FIRST = "first"
-    """The delivery that follows from it: the version waits for an approval, or the one beside it failed."""
+    """The delivery that follows from it: the version waits for it, one beside it failed, or a freeze put it off."""
     AGAIN = "again"
     """Another one, since a freeze kept out what was approved."""
 
@@ -232,13 +232,14 @@ def goes_on(approval: ManualDecision, history: Sequence[AttemptRecord]) -> GoesO
     """What an approval asks for, by all attempts at its version; the gate says whether it still lets its image in.
 
     An error is nothing that the version did: where it met a delivery that was under way already, the one that follows
-    from the approval was never made. A freeze ends by itself, so what it kept out goes on then.
+    from the approval was never made. A freeze ends by itself, so what it kept out, or put off, goes on then.
     """
     in_order = sorted(history, key=lambda attempt: attempt.order)
     latest = in_order[-1] if in_order else None
-    if latest is None or is_spent(approval, history) or approval.digest not in {"", latest.digest}:
+    put_off = approval.frozen and latest is not None and latest.order < approval.order
+    if latest is None or is_spent(approval, history) or (not put_off and approval.digest not in {"", latest.digest}):
         return GoesOn.NOTHING
-    if awaits_approval(latest, approval.digest):
+    if put_off or awaits_approval(latest, approval.digest):
         return GoesOn.FIRST
     if was_kept_out(approval, latest):
         return GoesOn.AGAIN

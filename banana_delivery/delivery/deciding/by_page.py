@@ -108,7 +108,7 @@ class ByPage:
         rollback: takes releases out of production.
         clock: dates decisions and times requests.
         desk: what this process remembers.
-        approved: the deliveries that are to go on now.
+        approved: the deliveries that are to go on, as of the latest look.
     """
 
     recorder: AttemptRecorder
@@ -211,7 +211,8 @@ class ByPage:
 
         Whatever goes wrong, a rollback that is asked for meanwhile has to be heard.
         """
-        told = []
+        told: list[str] = []
+        self.approved.clear()  # A freeze that was asked for since keeps them.
         try:
             versions = sorted(self._versions())
         except Exception as error:  # noqa: BLE001 - see above

@@ -5,14 +5,16 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from typing import NamedTuple
 
-from banana_delivery.delivery.deciding.rehearsing import on_record
+from banana_delivery.delivery.deciding.rehearsing import gate_after, on_record
 from banana_delivery.errors import GateError
 from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.policies.calendar import moment, outlasts, until_words
+from banana_delivery.policies.document import ReleasePolicy
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import DecisionKind, ImageRecord, ManualDecision
-from banana_delivery.policy.gate import CLAIMED
+from banana_delivery.policy.gate import CLAIMED, GateDecision
 from banana_delivery.policy.holds import FreezeRecord
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.runs.audit_log import AuditLog
@@ -48,6 +50,13 @@ def decided_by(user: str) -> str:
     return f"{user} (Kubernetes user)"
 
 
+class Decided(NamedTuple):
+    """A decision, and what the gate says of it; None if that was not asked, or cannot be told here."""
+
+    said: ManualDecision
+    gate: GateDecision | None = None
+
+
 def decide(
     settings: Settings,
     registry: ModelRegistry,
@@ -58,9 +67,12 @@ def decide(
     reason: str,
     by: str = "",
     *,
+    policy: ReleasePolicy | None = None,
     dry_run: bool = False,
-) -> ManualDecision:
+) -> Decided:
     """Put a person's decision about one image of an existing version on record.
+
+    An approval says whether a freeze kept its image out: then whoever decides has nothing to begin.
 
     Args:
         settings: where the audit trail is.
@@ -71,6 +83,7 @@ def decide(
         digest: the beginning of the image's digest; empty for the version's latest image.
         reason: why, in one sentence.
         by: who says it; empty for whom this machine says.
+        policy: by which the gate judges; None: it is not asked.
         dry_run: whether nothing is put on record.
 
     Raises:
@@ -83,35 +96,32 @@ def decide(
     with open_instance(settings) as instance:
         log = AuditLog(instance, CodeLocation.of(settings))
         version = registry.describe(version).version
-        return put_on_record(log, clock, kind, version, digest, reason, by or claimed_by(), dry_run=dry_run)
+        said = _decision(log, clock, kind, version, digest, reason, by or claimed_by())
+        gate = gate_after(settings, policy, log, clock, said) if policy else None
+        frozen = kind is DecisionKind.APPROVAL and gate is not None and gate.frozen
+        return Decided(on_record(log, log.record_decision, said.replace(frozen=frozen), dry_run=dry_run), gate)
 
 
 def put_on_record(
-    log: AuditLog,
-    clock: Clock,
-    kind: DecisionKind,
-    version: str,
-    digest: str,
-    reason: str,
-    by: str,
-    *,
-    dry_run: bool = False,
+    log: AuditLog, clock: Clock, kind: DecisionKind, version: str, digest: str, reason: str, by: str
 ) -> ManualDecision:
-    """The same for a version that exists, in an audit trail that is open.
+    """The same for a version that exists, in an audit trail that is open; what the gate says is asked afterwards.
 
     Raises:
         GateError: if there is no such image.
         EvidenceError: if there is no key to sign it with.
     """
-    decision = ManualDecision(
-        kind=kind,
-        version=version,
-        digest=_decided(log, version, digest).digest,
-        by=by,
-        reason=reason.strip(),
-        at=clock.time(),
+    said = _decision(log, clock, kind, version, digest, reason, by)
+    return on_record(log, log.record_decision, said, dry_run=False)
+
+
+def _decision(
+    log: AuditLog, clock: Clock, kind: DecisionKind, version: str, digest: str, reason: str, by: str
+) -> ManualDecision:
+    image = _decided(log, version, digest)
+    return ManualDecision(
+        kind=kind, version=version, digest=image.digest, by=by, reason=reason.strip(), at=clock.time()
     )
-    return on_record(log, log.record_decision, decision, dry_run=dry_run)
 
 
 def say_freeze(

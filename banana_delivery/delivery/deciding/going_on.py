@@ -171,7 +171,7 @@ class GoingOn:
         return Follows(Approved.DUE, due)
 
     def kept_out(self) -> tuple[list[Due], list[str]]:
-        """What a freeze kept out that is over, whoever approved it; the page sees to what was approved there.
+        """What a freeze kept out that is over, or kept from being begun; the page sees to what was approved there.
 
         Returns:
             The deliveries that are to be asked for, and of which versions that is not known, as sentences.
@@ -192,7 +192,7 @@ class GoingOn:
         return due, told
 
     def _kept_out(self, approval: ManualDecision) -> Due | None:
-        if not was_kept_out(approval, next(self.log.each_attempt(approval.version), None)):
+        if not approval.frozen and not was_kept_out(approval, next(self.log.each_attempt(approval.version), None)):
             return None
         return self.of(approval).due
 

@@ -462,3 +462,24 @@ def test_with_threads_to_spare_a_tick_hears_what_is_asked_while_it_waits(
     desk.tick()
     assert desk.answer(asked[0]).done
     assert desk.pipeline.clock.monotonic() - began < 5
+
+
+def test_after_an_approval_the_same_tick_hears_who_freezes_and_begins_nothing_then(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("banana_delivery.defs.sensors.may_take_its_time", lambda *_: True)
+    version = parked(desk.pipeline)
+    asked: list[PageRequest] = []
+
+    def press() -> None:
+        if not asked:
+            asked.append(desk.ask(Act.APPROVE, version=version, digest=digest_of(desk.pipeline, version)))
+        elif asked[0].id in desk.requests.board().answers and len(asked) == 1:
+            asked.append(desk.ask(Act.FREEZE))
+
+    desk.pipeline.clock.on_sleep.append(press)
+    assert desk.tick() == []
+    assert [desk.answer(one).done for one in asked] == [True, True]
+    assert desk.tick() == []
+    desk.pipeline.audit_log.record_freeze(FreezeRecord(frozen=False, by="Bert", reason="Over.", at=0.0))
+    assert [one.partition_key for one in desk.tick()] == [version]

@@ -21,9 +21,8 @@ from tests.support.pipeline import PipelineHarness
 Typed = Callable[..., Any]
 
 
-@pytest.fixture
-def typed(pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Typed:
-    """Type a rehearsal in this pipeline, and return its document; what it is refused for, if it is."""
+def typed_here(pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands be about this pipeline."""
 
     @contextmanager
     def opened(_: object) -> Iterator[dg.DagsterInstance]:
@@ -34,6 +33,13 @@ def typed(pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch, capfd: pyt
     monkeypatch.setattr("banana_delivery.defs.build.build_resources", lambda _: pipeline.resources)
     monkeypatch.setattr("banana_delivery.runs.instance.open_instance", opened)
     monkeypatch.setattr("banana_delivery.delivery.deciding.decisions.open_instance", opened)
+
+
+@pytest.fixture
+def typed(pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Typed:
+    """Type a rehearsal in this pipeline, and return its document; what it is refused for, if it is."""
+
+    typed_here(pipeline, monkeypatch)
     cancelled: list[str] = []
     monkeypatch.setattr(pipeline.instance.run_coordinator, "cancel_run", cancelled.append)
 

@@ -168,7 +168,7 @@ def test_a_decision_names_an_existing_version_its_image_and_a_reason(pipeline: P
 
     def override(version: str, digest: str = "", reason: str = "I looked.") -> ManualDecision:
         kind = DecisionKind.OVERRIDE
-        return decide(parts.settings, parts.model_registry, parts.clock, kind, version, digest, reason)
+        return decide(parts.settings, parts.model_registry, parts.clock, kind, version, digest, reason).said
 
     for empty in ("", "  ", "\n"):
         with pytest.raises(GateError, match="needs a reason"):

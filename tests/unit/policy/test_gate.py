@@ -254,6 +254,26 @@ def test_an_approval_asks_for_a_delivery_until_something_else_has_said_more(
     assert goes_on(approval, history[::-1]) is asks
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "asks"),
+    [
+        ([PARKED], [], GoesOn.FIRST),
+        ([FROZEN], [], GoesOn.FIRST),
+        ([PARKED, attempt(Outcome.CANCELLED, 10.5)], [], GoesOn.FIRST),
+        ([PARKED, attempt(Outcome.ERROR, 10.5).replace(digest="")], [], GoesOn.FIRST),
+        ([PARKED], [FROZEN], GoesOn.AGAIN),
+        ([PARKED], [attempt(Outcome.CANCELLED, 12.0)], GoesOn.NOTHING),
+        ([PARKED], [RELEASED], GoesOn.NOTHING),
+        ([], [], GoesOn.NOTHING),
+    ],
+)
+def test_an_approval_that_a_freeze_put_off_asks_for_what_its_command_would_have_begun(
+    before: list[AttemptRecord], after: list[AttemptRecord], asks: GoesOn
+) -> None:
+    approval = decision(DecisionKind.APPROVAL, 11.0, DIGEST).replace(frozen=True)
+    assert goes_on(approval, [*before, *(one.replace(order=12) for one in after)]) is asks
+
+
 def test_an_approval_asks_for_nothing_once_its_version_was_released() -> None:
     history = [PARKED, RELEASED.replace(order=12), FROZEN.replace(order=13)]
     assert goes_on(decision(DecisionKind.APPROVAL, 11.0, DIGEST), history) is GoesOn.NOTHING

@@ -1,0 +1,108 @@
+"""What is approved by command in a freeze begins nothing, is told until when, and goes on once that is over."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from banana_delivery import cli
+from banana_delivery.policy.holds import FreezeRecord
+from banana_delivery.policy.model import Outcome
+from tests.integration.delivery.test_rehearsing import typed_here
+from tests.integration.delivery.test_wishes import UNDECIDED, Looks, parked
+from tests.support.pipeline import PipelineHarness
+
+WHY = "Ten more photos say so."
+FREEZE_SECONDS = 7200.0
+
+
+@pytest.fixture
+def looks(pipeline: PipelineHarness) -> Looks:
+    return Looks(pipeline)
+
+
+@pytest.fixture
+def approves(
+    pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Type an approval that a freeze puts off; what was printed."""
+    typed_here(pipeline, monkeypatch)
+
+    def type_it(version: str, *words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["banana-delivery", "approve", version, "--reason", WHY, *words])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        printed = capfd.readouterr().out
+        assert left.value.code == 3, printed
+        return printed
+
+    return type_it
+
+
+def freeze(pipeline: PipelineHarness) -> None:
+    now = pipeline.clock.time()
+    said = FreezeRecord(frozen=True, by="Bert", reason="The fair.", at=now, until=now + FREEZE_SECONDS)
+    pipeline.audit_log.record_freeze(said)
+
+
+def goes_on(pipeline: PipelineHarness, looks: Looks, version: str) -> None:
+    """Once, and by the approval."""
+    (request,) = looks.look()
+    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    released = pipeline.attempts(version)[0]
+    assert (released.outcome, released.basis) == (Outcome.RELEASED, "approval")
+    assert looks.look() == []
+
+
+def test_it_goes_on_once_when_the_freeze_is_over_however_often_it_was_typed(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str]
+) -> None:
+    version, runs = parked(pipeline, looks), len(pipeline.instance.get_runs())
+    freeze(pipeline)
+    for _ in range(2):
+        said = " ".join(approves(version).split())
+        assert f"The fair); version {version} waits" in said
+        assert "Bert until" in said
+    assert (looks.look(), len(pipeline.instance.get_runs()), len(pipeline.attempts(version))) == ([], runs, 1)
+    pipeline.clock.now += FREEZE_SECONDS
+    goes_on(pipeline, looks, version)
+
+
+def test_what_a_freeze_kept_out_before_somebody_approved_it_goes_on_as_well(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str]
+) -> None:
+    version = pipeline.stage(UNDECIDED)
+    looks.look()
+    freeze(pipeline)
+    pipeline.run(version)
+    assert pipeline.attempts(version)[0].frozen
+    told = json.loads(approves(version, "--json"))
+    assert (told["deliveries"], told["decision"]["frozen"], told["decision"]["gate"]["frozen"]) == ([], True, True)
+    pipeline.clock.now += FREEZE_SECONDS
+    goes_on(pipeline, looks, version)
+
+
+def test_it_is_over_where_another_delivery_of_the_version_said_more_meanwhile(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str]
+) -> None:
+    version = parked(pipeline, looks)
+    freeze(pipeline)
+    approves(version)
+    pipeline.run(version)
+    assert pipeline.attempts(version)[0].frozen
+    pipeline.clock.now += FREEZE_SECONDS
+    assert looks.look() == [], "the approval was about the report before"
+
+
+def test_after_the_time_for_which_it_counts_nothing_goes_on(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str]
+) -> None:
+    version = parked(pipeline, looks)
+    freeze(pipeline)
+    approves(version)
+    assert looks.look() == []
+    pipeline.clock.now += pipeline.resources.settings.decision_hours * 3600
+    assert looks.look() == []
