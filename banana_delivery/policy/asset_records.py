@@ -196,8 +196,7 @@ class QualityRecord(StoredModel):
         absolute: the release alone, against the minimum.
         comparison: beside production; None when there is nothing to compare with.
         waived: whether the comparison was recorded but not held against it: a redeploy, or wanted by a person.
-        unanswered: images that production did not answer. They count as images in which it found nothing, unless
-            earlier answers of its image were taken.
+        unanswered: images that production did not answer; they count as empty, unless earlier answers of it were taken.
         kept: whether such were taken.
         overridden_by: whose word waived the comparison; empty if none did.
         holdout: digest of the labelled images and their labels; empty in what earlier versions recorded.
@@ -223,11 +222,10 @@ class QualityRecord(StoredModel):
 
     @property
     def reason(self) -> str:
-        """One sentence with the numbers that decided."""
+        """One sentence with the numbers that decided; below the minimum, with all that speaks against it."""
         found = self.comparison
         if found and self.absolute.passed:
             return " ".join(filter(None, [found.reason, self._unanswered, self._waiver]))
-        # Below the minimum already; people want to know all that speaks against it.
         also = found.reason if found and not self.waived and found.verdict is QualityVerdict.WORSE else ""
         return f"{self.absolute.reason} {also}".rstrip()
 
