@@ -2,7 +2,8 @@
 
 ``staged_versions`` starts deliveries; ``after_*`` make good what a run could not do itself; ``reconcile`` finds the
 dead; ``production_watch`` keeps an eye on a release after its promotion; ``cool_down`` lets the replaced colour go;
-``page_decisions``, where people may decide on the page of deliveries, does what they ask for.
+``page_decisions``, where people may decide on the page of deliveries, does what they ask for, and ``page_approvals``
+starts what follows.
 """
 
 import logging
@@ -269,7 +270,6 @@ def cool_down(
 
 
 @_sensor(
-    job_name=DELIVER,
     minimum_interval_seconds=EVERY_LOOP,
     description="Does what people ask for on the page of deliveries, if they may, and puts on record who and why.",
 )
@@ -279,25 +279,53 @@ def page_decisions(
     image_store: dg.ResourceParam[ImageStore],
     clock: dg.ResourceParam[Clock],
     recorder: dg.ResourceParam[AttemptRecorder],
-) -> dg.SensorResult | dg.SkipReason:
+) -> dg.SkipReason:
     """Look again and again until the next tick is due: who presses a button at night waits for no tick.
 
-    What goes on is begun at its end. That is seconds later, but whoever wants it kept out or somebody's users brought
-    back meanwhile is heard at once.
+    It launches nothing: until Dagster has done that, which takes seconds, nobody would be heard.
     """
-    listening, here = Deadline(LISTENING_SECONDS, clock), _here(context, recorder.settings)
-    log = AuditLog(context.instance, here)
-    rollback = EmergencyRollback(release_target, recorder, log, context.log.info, image_store)
-    by_page = ByPage(recorder, log, Requests(context.instance, here), rollback, clock, desk_of(here))
+    listening = Deadline(LISTENING_SECONDS, clock)
+    by_page = _by_page(context, release_target, image_store, clock, recorder)
     patient = may_take_its_time(context.instance, "page_decisions", "staged_versions")
     by_page.begin()
     told = by_page.look()
     while patient and listening.left > 0:
         clock.sleep(min(BETWEEN_LOOKS_SECONDS, listening.left))
         told += by_page.look()
-    if by_page.approved:
-        return dg.SensorResult(run_requests=[rest_of_delivery(here, one, TRIGGER) for one in by_page.approved])
     return dg.SkipReason(" ".join(told) or "Nobody asked for anything.")
+
+
+@_sensor(
+    job_name=DELIVER,
+    minimum_interval_seconds=EVERY_LOOP,
+    description="Starts what is left of a delivery that was approved on the page of deliveries, once it may go on.",
+)
+def page_approvals(
+    context: dg.SensorEvaluationContext,
+    release_target: dg.ResourceParam[ReleaseTarget],
+    image_store: dg.ResourceParam[ImageStore],
+    clock: dg.ResourceParam[Clock],
+    recorder: dg.ResourceParam[AttemptRecorder],
+) -> dg.SensorResult | dg.SkipReason:
+    """Beside who listens, whom this keeps from nothing, and whether the registry answers or not."""
+    due, told = _by_page(context, release_target, image_store, clock, recorder).going_on()
+    if due:
+        here = _here(context, recorder.settings)
+        return dg.SensorResult(run_requests=[rest_of_delivery(here, one, TRIGGER) for one in due])
+    return dg.SkipReason(" ".join(told) or "Nothing goes on that was approved on the page.")
+
+
+def _by_page(
+    context: dg.SensorEvaluationContext,
+    target: ReleaseTarget,
+    image_store: ImageStore,
+    clock: Clock,
+    recorder: AttemptRecorder,
+) -> ByPage:
+    here = _here(context, recorder.settings)
+    log = AuditLog(context.instance, here)
+    rollback = EmergencyRollback(target, recorder, log, context.log.info, image_store)
+    return ByPage(recorder, log, Requests(context.instance, here), rollback, clock, desk_of(here))
 
 
 def build_sensors(*, starting: bool, deciding: bool = False) -> list[dg.SensorDefinition]:
@@ -316,5 +344,5 @@ def build_sensors(*, starting: bool, deciding: bool = False) -> list[dg.SensorDe
         reconcile(status),
         production_watch(status),
         cool_down(status),
-        *([page_decisions(status)] if deciding else []),
+        *([page_decisions(status), page_approvals(status)] if deciding else []),
     ]

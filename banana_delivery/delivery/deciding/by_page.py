@@ -108,7 +108,6 @@ class ByPage:
         rollback: takes releases out of production.
         clock: dates decisions and times requests.
         desk: what this process remembers.
-        approved: the deliveries that are to go on, as of the latest look.
     """
 
     recorder: AttemptRecorder
@@ -117,9 +116,7 @@ class ByPage:
     rollback: EmergencyRollback
     clock: Clock
     desk: Desk
-    approved: list[Due] = field(default_factory=list, init=False)
     _beat: str = field(default="", init=False)
-    _looked: bool = field(default=False, init=False)
 
     def begin(self) -> None:
         """Show that somebody is here.
@@ -134,17 +131,7 @@ class ByPage:
         self._post()
 
     def look(self) -> list[str]:
-        """Do what was asked since the last look, rollbacks first, and say what became of it.
-
-        Then see which versions go on that were approved: at the first look, and whenever something was asked.
-        """
-        told = self._do_what_was_asked()
-        if told or not self._looked:
-            self._looked = True
-            told += self._see_to_approved()
-        return told
-
-    def _do_what_was_asked(self) -> list[str]:
+        """Do what was asked since the last look, rollbacks first, and say what became of it."""
         newest = self.requests.newest()
         if newest == self.desk.newest:
             return []
@@ -206,31 +193,32 @@ class ByPage:
             self.desk.approved = {one.version for one in self.log.decisions(latest=LOOKED_AT) if _is_ours(one)}
         return self.desk.approved
 
-    def _see_to_approved(self) -> list[str]:
-        """Find out who goes on, and say of whom that is not known; it is seen to at the next tick, and keeps no other.
+    def going_on(self) -> tuple[list[Due], list[str]]:
+        """What goes on now that was approved here.
 
-        Whatever goes wrong, a rollback that is asked for meanwhile has to be heard.
+        Returns:
+            The deliveries that are to be asked for, and of which versions that is not known, as sentences: these are
+            seen to at the next tick, and keep no other.
         """
-        told: list[str] = []
-        self.approved.clear()  # A freeze that was asked for since keeps them.
         try:
             versions = sorted(self._versions())
-        except Exception as error:  # noqa: BLE001 - see above
-            return [_unknown("Which versions go on that were approved", error)]
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next tick asks again
+            return [], [_unknown("Which versions go on that were approved", error)]
+        due: list[Due] = []
+        told: list[str] = []
         for version in versions:
             try:
-                self._see_to(version)
+                due += filter(None, [self._see_to(version)])
             except Exception as error:  # noqa: BLE001 - see above
                 told.append(_unknown(f"Whether version {version} goes on, which was approved,", error))
-        return told
+        return due, told
 
-    def _see_to(self, version: str) -> None:
+    def _see_to(self, version: str) -> Due | None:
         said = next((one for one in self.log.decisions(version) if _is_ours(one)), None)
         follows = self._follows.of(said) if said else None
         if follows is None or follows.state is Approved.OVER:
             self._versions().discard(version)
-        elif follows.due:
-            self.approved.append(follows.due)
+        return follows.due if follows else None
 
     def _pause(self, request: PageRequest, by: str) -> str:
         target, paused = self.rollback.target, request.act is Act.PAUSE

@@ -47,7 +47,8 @@ class Desk:
         return Requests(self.pipeline.instance, self.pipeline.location)
 
     def tick(self) -> list[dg.RunRequest]:
-        found = self.pipeline.tick("page_decisions")
+        self.pipeline.tick("page_decisions")
+        found = self.pipeline.tick("page_approvals")
         return list(found.run_requests or []) if isinstance(found, dg.SensorResult) else []
 
     def request(self, act: Act, **facts: object) -> PageRequest:
@@ -245,7 +246,7 @@ def test_one_approved_version_that_cannot_be_read_keeps_no_other_waiting_and_is_
     assert [one.partition_key for one in desk.tick()] == [max(versions)]
     tags = {REQUEST_TAG: request_of(next(iter(pipeline.audit_log.decisions(max(versions)))))}
     pipeline.cancelled(max(versions), tags)
-    found = pipeline.tick("page_decisions")
+    found = pipeline.tick("page_approvals")
     assert isinstance(found, dg.SkipReason)
     assert f"version {min(versions)} goes on, which was approved, is not known now" in str(found.skip_message)
 
@@ -464,7 +465,7 @@ def test_with_threads_to_spare_a_tick_hears_what_is_asked_while_it_waits(
     assert desk.pipeline.clock.monotonic() - began < 5
 
 
-def test_after_an_approval_the_same_tick_hears_who_freezes_and_begins_nothing_then(
+def test_after_an_approval_the_same_tick_hears_who_freezes_and_nothing_begins_then(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("banana_delivery.defs.sensors.may_take_its_time", lambda *_: True)

@@ -271,7 +271,7 @@ def test_what_two_people_approved_by_two_ways_goes_on_once(pipeline: PipelineHar
     freeze(pipeline, frozen=True)
     pipeline.run(version, assets=("production_release",))
     freeze(pipeline, frozen=False)
-    by_page = pipeline.tick("page_decisions")
+    by_page = pipeline.tick("page_approvals")
     found = [*looks.look(), *((by_page.run_requests or []) if isinstance(by_page, dg.SensorResult) else [])]
     assert [one.partition_key for one in found] == [version]
 
