@@ -211,8 +211,6 @@ def test_what_is_approved_on_the_page_waits_for_a_freeze_said_there_and_is_relea
     bert.page.locator("#confirm").click()
     bert.hears("Freeze", "Nothing enters production")
     counts = freeze(stack)
-    assert counts is not None
-    assert counts.at - pressed <= AT_ONCE_SECONDS
     time.sleep(TWO_TICKS_SECONDS)
     until(lambda: not under_way(stack), "the end of what was begun before the freeze")
     assert {one.outcome for one in attempts(stack, version)} == {Outcome.PARKED}
@@ -222,6 +220,8 @@ def test_what_is_approved_on_the_page_waits_for_a_freeze_said_there_and_is_relea
     until(lambda: is_at_rest(stack), "one stable colour", 60)
     assert stack.outcomes(version).count(Outcome.RELEASED) == 1
     assert [one.by for one in asked(stack, Act.APPROVE)] == [ADA]
+    assert counts is not None
+    assert counts.at - pressed <= AT_ONCE_SECONDS, "on a machine that has anything to spare"
 
 
 def test_a_delivery_under_way_is_paused_goes_on_and_is_ended_on_the_page(
@@ -287,8 +287,9 @@ def test_a_release_is_taken_back_by_the_button_once_however_often_it_is_pressed(
     assert stack.production.live == previous
 
 
-TRIES = 5
-"""Of a strange page that are answered: three forms, a picture, a script that sends a form's kind of text."""
+TRIES = 3
+"""Of a strange page whose answers can be seen: its forms. What its picture and its scripts get, browsers keep to
+themselves, as the pages' headers have it."""
 FORM = """
 <form id="{id}" action="{to}/decide" method="post" enctype="{kind}" target="{id}-frame">
   <input name='{name}' value='{value}'></form><iframe name="{id}-frame"></iframe>
