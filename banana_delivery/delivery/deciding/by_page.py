@@ -50,15 +50,15 @@ class Desk:
         taken: ids of the requests that were taken up, the oldest first.
         newest: the place of the last request that was looked at.
         answers: what became of the latest ones.
-        approved: versions that somebody approved and that may not have gone on yet; None before the audit trail was
-            asked, which knows also of those that an earlier process heard of.
+        approved: versions that somebody approved and that may not have gone on yet, beside those of which the latest
+            lines of the audit trail tell, which knows of what other processes and ticks heard.
     """
 
     beats: dict[str, float] = field(default_factory=dict)
     taken: dict[str, None] = field(default_factory=dict)
     newest: int = -1
     answers: dict[str, PageAnswer] = field(default_factory=dict)
-    approved: set[str] | None = None
+    approved: set[str] = field(default_factory=set)
 
     def beat(self, now: float) -> str:
         """A new one; those that are too old count no more."""
@@ -175,9 +175,8 @@ class ByPage:
                 f"Version {version} as {digest[:19]} does not wait for an approval any more; look what is now."
             )
         self._follows.refuse_while_closed(version)
-        approved = self._versions()
         said = put_on_record(self.log, self.clock, DecisionKind.APPROVAL, version, digest, request.reason, by)
-        approved.add(said.version)
+        self.desk.approved.add(said.version)
         follows = self._follows.of(said)
         waits = "It goes on once its delivery under way has ended." if follows.state is Approved.WAITS else ""
         done = f"Version {said.version} is approved as {said.digest[:19]}, on record as {said.by}."
@@ -189,8 +188,7 @@ class ByPage:
 
     def _versions(self) -> set[str]:
         """Those that somebody approved here and that may not have gone on yet."""
-        if self.desk.approved is None:
-            self.desk.approved = {one.version for one in self.log.decisions(latest=LOOKED_AT) if _is_ours(one)}
+        self.desk.approved.update(one.version for one in self.log.decisions(latest=LOOKED_AT) if _is_ours(one))
         return self.desk.approved
 
     def going_on(self) -> tuple[list[Due], list[str]]:
@@ -217,7 +215,7 @@ class ByPage:
         said = next((one for one in self.log.decisions(version) if _is_ours(one)), None)
         follows = self._follows.of(said) if said else None
         if follows is None or follows.state is Approved.OVER:
-            self._versions().discard(version)
+            self.desk.approved.discard(version)
         return follows.due if follows else None
 
     def _pause(self, request: PageRequest, by: str) -> str:
