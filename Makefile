@@ -109,8 +109,8 @@ test-cluster-dagster: .venv/.installed ## Dagster itself on that cluster
 test-cluster-dagster-short: .venv/.installed ## The same, what takes under eight minutes
 	$(BIN)/pytest tests/cluster/dagster -m "dagster and not long" --timeout 600 $(ARGS)
 
-# The image that both install, ahead of them: six minutes at first, ten seconds after a change of the code.
-test-cluster-dagster-image: .venv/.installed
+# Six minutes at first, ten seconds after a change of the code.
+test-cluster-dagster-image: .venv/.installed ## The image that both install, ahead of them
 	$(BIN)/python -m tests.cluster.dagster.image
 
 # Serving on a real GPU, outside of CI: tests/gpu/__init__.py says what it needs. Its packages lie in a folder of their own

@@ -43,7 +43,7 @@ def test_quality_beside_production_shows_classes_total_and_images() -> None:
         f"{record.comparison.candidate_map50 - record.comparison.production_map50:+.3f} |"
     ) in table
     assert record.comparison.disagreements[0].image in table
-    assert columns(table) == {5, 6}
+    assert columns(table) == {5, 6, 7}
 
 
 def test_quality_of_a_first_release_stands_alone() -> None:
