@@ -160,13 +160,14 @@ def test_a_trial_goes_on_where_it_was_after_it_was_stored(seconds: int) -> None:
     rates=st.lists(st.integers(0, 400), min_size=20, max_size=20),
     share=st.sampled_from([0.05, 0.3, 1.0]),
 )
-@settings(max_examples=12)
+@settings(max_examples=12, derandomize=True)
 def test_no_client_that_cannot_tell_the_colours_apart_has_a_version_revoked(
     seed: int, rates: list[int], share: float
 ) -> None:
     """Whatever part of all requests is an outsider's, and however his come and go: here he is up to nine tenths.
 
-    The lots are drawn anew for each example; none of them is chosen by what he does, and he by none of them.
+    The lots are drawn anew for each example; none of them is chosen by what he does, and he by none of them. By chance
+    he may come and go with them: in one of 225 trials at most, by the proof. So the examples are the same in every run.
     """
     tried, rng = Tried(seed=seed), Random(seed + 1)
     for second in range(600):
