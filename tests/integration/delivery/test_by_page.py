@@ -31,7 +31,7 @@ from tests.support.pipeline import PipelineHarness
 
 ADA = "ada@example.com"
 BY = f"{ADA} (via page)"
-UNDECIDED = 0.88
+UNDECIDED, UNDECIDED_TOO = 0.88, 0.884
 WHY = "I looked at it."
 
 
@@ -88,8 +88,8 @@ def digest_of(pipeline: PipelineHarness, version: str) -> str:
     return pipeline.attempts(version)[0].digest
 
 
-def parked(pipeline: PipelineHarness) -> str:
-    version = pipeline.stage(UNDECIDED)
+def parked(pipeline: PipelineHarness, found: float = UNDECIDED) -> str:
+    version = pipeline.stage(found)
     pipeline.run(version)
     assert pipeline.attempts(version)[0].outcome is Outcome.PARKED
     return version
@@ -230,7 +230,7 @@ def test_one_approved_version_that_cannot_be_read_keeps_no_other_waiting_and_is_
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline = desk.pipeline
-    versions = [parked(pipeline) for _ in range(2)]
+    versions = [parked(pipeline, found) for found in (UNDECIDED, UNDECIDED_TOO)]
     desk.tick()
     for version in versions:
         desk.ask(Act.APPROVE, version=version, digest=digest_of(pipeline, version))

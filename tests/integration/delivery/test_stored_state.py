@@ -192,7 +192,7 @@ def _version(history: AuditLog, version: str) -> Json:
         if staging
         else None,
         "verdicts": [verdict.model_dump(mode="json", exclude={"observed"}) for verdict in verdicts],
-        "words": [decision.model_dump(mode="json", exclude={"schema_number"}) for decision in decisions],
+        "words": [decision.model_dump(mode="json", exclude={"schema_number", "frozen"}) for decision in decisions],
         "gate": _gate(
             evaluate_gate(version, digest, verdicts=verdicts, history=said, decisions=decisions, frozen=False)
         ),

@@ -25,7 +25,7 @@ from tests.integration.delivery.serving import FIRST
 from tests.support.phases import PhaseHook
 from tests.support.pipeline import PipelineHarness
 
-UNDECIDED = 0.88
+UNDECIDED, UNDECIDED_TOO = 0.88, 0.884
 ODD = (
     "see https://me:geheim@example.com/x?token=geheim\r\n\x07\x00 Authorization:\nBearer geheim "
     "**@everyone** <script>alert(1)</script> \u202eevil\u2028"
@@ -64,8 +64,8 @@ def let(pipeline: PipelineHarness, *wishes: Wish) -> None:
     pipeline.change(settings=settings)
 
 
-def parked(pipeline: PipelineHarness, looks: Looks) -> str:
-    version = pipeline.stage(UNDECIDED)
+def parked(pipeline: PipelineHarness, looks: Looks, found: float = UNDECIDED) -> str:
+    version = pipeline.stage(found)
     looks.look()
     pipeline.run(version)
     assert pipeline.attempts(version)[0].outcome is Outcome.PARKED
@@ -358,7 +358,7 @@ def broken() -> None:
 def test_one_version_that_cannot_be_read_keeps_no_other_waiting(
     pipeline: PipelineHarness, looks: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    versions = [parked(pipeline, looks) for _ in range(2)]
+    versions = [parked(pipeline, looks, found) for found in (UNDECIDED, UNDECIDED_TOO)]
     for version in versions:
         put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", REASON, "Ada")
     freeze(pipeline, frozen=True)
