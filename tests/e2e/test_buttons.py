@@ -55,7 +55,7 @@ TWO_TICKS_SECONDS = 12.0
 """After that whatever was to follow from an approval has begun."""
 PAUSED_SECONDS = 12.0
 """Longer than a step of the plan lasts at most."""
-TOO_LATE = re.compile("waits or is under way any more|is not what|look what is now")
+TOO_LATE = re.compile("waits or is under way any more|in production any more|is not what|look what is now")
 WHY = "I looked at it."
 
 
