@@ -12,6 +12,7 @@ from tests.cluster.load import Users
 from tests.cluster.world import ClusterWorld
 from tests.integration.delivery.test_every_phase import GOOD
 
+pytestmark = pytest.mark.long
 SETTLED = 50
 """Requests that users send afterwards; whatever is broken would show in them."""
 AT_ONCE_SECONDS = 5.0
@@ -42,9 +43,9 @@ def one_old_replica_gone(here: ClusterWorld, old: Colour) -> None:
 @pytest.mark.parametrize(
     ("fault", "warm", "served"),
     [
-        pytest.param(old_deployment_deleted, False, True, marks=pytest.mark.long),
+        (old_deployment_deleted, False, True),
         (route_deleted, True, False),
-        pytest.param(one_old_replica_gone, True, True, marks=pytest.mark.long),
+        (one_old_replica_gone, True, True),
     ],
 )
 def test_a_bad_release_goes(
