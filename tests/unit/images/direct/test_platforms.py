@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,26 +17,10 @@ from banana_delivery.images.oci_registry.manifest import INDEX_TYPES
 from banana_delivery.images.oci_registry.pins import deletion_tag
 from banana_delivery.images.supply_chain.sbom import sbom
 from banana_delivery.policy.model import ImageRef
-from tests.contract.image_store_contract import Clock, Sources, quiet
+from tests.contract.image_store_contract import Clock, quiet
 from tests.support.runtime_image import BOTH, put_base, put_runtime, put_runtimes, tar_of
 from tests.unit.images.direct.test_store import store_at
-from tests.unit.images.oci_registry.registry_server import RegistryServer, digest, serving
-
-
-@pytest.fixture
-def registry() -> Iterator[RegistryServer]:
-    with serving(RegistryServer()) as registry:
-        yield registry
-
-
-@pytest.fixture
-def base(registry: RegistryServer) -> str:
-    return put_base(registry)
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> BuildContext:
-    return Sources(tmp_path / "sources").context("7")
+from tests.unit.images.oci_registry.registry_server import RegistryServer, digest
 
 
 @pytest.fixture

@@ -41,22 +41,6 @@ LAYER = gzip.compress(tar_of({"etc/os-release": b"ID=test"}), mtime=0)
 
 
 @pytest.fixture
-def registry() -> Iterator[RegistryServer]:
-    with serving(RegistryServer()) as registry:
-        yield registry
-
-
-@pytest.fixture
-def base(registry: RegistryServer) -> str:
-    return put_base(registry)
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> BuildContext:
-    return Sources(tmp_path / "sources").context("7")
-
-
-@pytest.fixture
 def store(registry: RegistryServer, base: str) -> Iterator[DirectImages]:
     with closing(store_at(registry, base)) as store:
         yield store
