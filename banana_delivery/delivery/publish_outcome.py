@@ -47,8 +47,9 @@ CATCHING_UP_SECONDS = 1.0
 MOST_MARKS = 5
 """Of one attempt, while production changes under them."""
 Made = Callable[[ImageRef], bool]
-Newest = Callable[[AttemptRecord], AttemptRecord]
 """Whether this pipeline made an image: another one on the same target has versions of the same numbers."""
+Newest = Callable[[AttemptRecord], AttemptRecord]
+"""The last attempt at the version of one."""
 
 
 def anything(_: ImageRef) -> bool:
