@@ -331,6 +331,9 @@ class RegistryClient:
                 f"{self._repository.host} sends its clients to {there} while {what}; nothing was sent there. See "
                 "whether a proxy stands between, or name that host in BANANA_REGISTRY_REPOSITORY."
             )
+        if answer.request.method == "DELETE" and "DIGEST_INVALID" in answer.text:
+            # Docker's registry reads what it keeps of an image while somebody's tag is half written.
+            return PassingError(f"{self._repository.host} was at it already while {what}; try again.")
         error = failure(what, self._repository.host, _said(answer))
         if isinstance(error, PassingError):
             error.pause = retry_after(answer.headers)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from banana_delivery.errors import ImageError
@@ -80,14 +81,14 @@ class RegistryImages:
         digest, now = image.ref.digest, self._clock()
         if self._lend:
             return image if self._lend(digest) else None
-        before = set(self._own(self._client.tags(), digest))
+        before = leases.leases_of(self._client.tags(), digest)
         if not before and self._client.digest_of(digest) is None:
             return None
         if now - leases.pinned_at(before) > self._lease_seconds / 2:
             self._client.put_manifest(leases.pin_tag(digest, now), image.manifest)
         after = self._client.tags()
-        # A lease on an image that was removed a moment ago brings it back, without the tags it had.
-        removed = before and before.isdisjoint(after)
+        # A lease on an image that was removed a moment ago brings it back, without the leases it had.
+        removed = not before.issubset(after)
         return None if removed or leases.standing_marks(after, digest, void_before(now)) else image
 
     def publish(self, image: RemoteImage) -> None:
@@ -194,6 +195,9 @@ class RegistryImages:
             decision if decision.keep else self._remove(decision, by_digest[decision.ref.digest], in_use)
             for decision in decisions
         ]
+        with contextlib.suppress(ImageError):  # Nobody looks at them any more; the next retention tries again.
+            for mark in leases.void_marks(tags, void_before(self._clock())):
+                self._client.delete_manifest(leases.note_of(mark).digest)
         gone = {part for one in done if not one.keep for part in by_digest[one.ref.digest].parts}
         if gone or leases.part_tags(tags):
             self._remove_parts(gone, in_use)
@@ -211,26 +215,37 @@ class RegistryImages:
     def _delete(self, stored: Stored, in_use: Callable[[], Collection[str]]) -> str:
         """Delete an image, unless something speaks for it after all: what that is."""
         digest = stored.ref.digest
-        manifest = self._client.manifest(digest)
-        if manifest is None:
+        if self._client.digest_of(digest) is None:
             self._kept.forget(digest)
             return ""  # Somebody else's retention was faster.
+        with self._doomed(digest) as marked:
+            if reason := self._objection(stored, in_use, marked):
+                return reason
+            self._client.delete_manifest(digest)
+        self._kept.forget(digest)
+        with contextlib.suppress(ImageError):  # The image is gone, and may not come back for their sake.
+            self._forget_attachments(digest)
+        return ""
+
+    @contextmanager
+    def _doomed(self, digest: str) -> Iterator[float]:
+        """Doom an image for as long as this lasts; gives when that began, seconds since the epoch."""
         marked = self._clock()
         mark = leases.deletion_tag(digest, marked)
+        note = leases.note_of(mark)
         try:
-            self._client.put_manifest(mark, manifest)
-            if not (reason := self._objection(stored, in_use, marked)):
-                self._client.delete_manifest(digest)
-                self._kept.forget(digest)
-                with contextlib.suppress(ImageError):  # The image is gone, and may not come back for their sake.
-                    self._forget_attachments(digest)
-                return ""
-        except BaseException:
+            self._client.put_blob(leases.NOTHING)
+            self._client.put_manifest(mark, note)
+            yield marked
+        finally:
             with contextlib.suppress(ImageError):  # Where even this fails, time makes the doom void.
-                self._client.put_manifest(leases.unmark_tag(mark), manifest)
-            raise
-        self._client.put_manifest(leases.unmark_tag(mark), manifest)
-        return reason
+                self._pardon(mark, note)
+
+    def _pardon(self, mark: str, note: Manifest) -> None:
+        try:
+            self._client.delete_manifest(note.digest)
+        except ImageError:  # Nothing can be deleted here, or not now.
+            self._client.put_manifest(leases.unmark_tag(mark), note)
 
     def _remove_parts(self, gone: Collection[str], in_use: Callable[[], Collection[str]]) -> None:
         """Remove the images of indexes that no index names any more.

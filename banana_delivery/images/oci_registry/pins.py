@@ -1,10 +1,13 @@
 """Leases and dooms: how pipelines that share only a registry agree on what retention may remove.
 
-Both are tags on the image itself, because tags are the one thing that every registry lets everybody see and set. Who is
-given an image first puts a lease on it and then looks for a doom; retention first puts a doom on an image and then
-looks for leases. Whichever order the two fall in, at least one of them sees the other: the image is then withheld (and
-built again), or kept. A doom that came to nothing is pardoned by name, since registries cannot remove single tags; one
-that nobody lived to carry out or to pardon is void after a while.
+Both are tags, because those are the one thing that every registry lets everybody see and set. Who is given an image
+first puts a lease on it and then looks for a doom; retention first dooms an image and then looks for leases. Whichever
+order the two fall in, at least one of them sees the other: the image is then withheld (and built again), or kept.
+
+A lease lies on the image. A doom does not: a registry deletes an image and then, one by one and in any order, the tags
+that lay on it, and whoever looked in between would see a lease without the doom. So a doom lies on a note of its own,
+which says nothing else, and goes when the deletion is done or given up. Where nothing can be deleted, it is pardoned by
+name; one that nobody lived to carry out or to pardon is void after a while.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ import re
 import uuid
 from collections.abc import Iterable
 
-from banana_delivery.images.supply_chain.attachments import described_by
+from banana_delivery.files import bytes_digest
+from banana_delivery.images.oci_registry.manifest import MANIFEST_TYPES, Manifest
+from banana_delivery.images.supply_chain.attachments import canonical, described_by
 from banana_delivery.names import (
     DOOMED_TAG_PREFIX,
     KEY_TAG_PREFIX,
@@ -26,9 +31,9 @@ _LEASE = re.compile(rf"(?:{LEASE_TAG_PREFIX}|{PART_TAG_PREFIX})(\d+)-[0-9a-f]{{1
 _PART = re.compile(rf"{PART_TAG_PREFIX}\d+-([0-9a-f]{{16}})")
 _DOOM = re.compile(rf"({DOOMED_TAG_PREFIX}|{PARDONED_TAG_PREFIX})([0-9a-f]{{16}})-((\d+)-[0-9a-f]{{8}})")
 _BOOKKEEPING = (LEASE_TAG_PREFIX, PART_TAG_PREFIX, DOOMED_TAG_PREFIX, PARDONED_TAG_PREFIX, KEY_TAG_PREFIX)
-_NAMED = re.compile(
-    rf"(?:{LEASE_TAG_PREFIX}\d+-|{DOOMED_TAG_PREFIX}|{PARDONED_TAG_PREFIX})([0-9a-f]{{16}})(?:-\d+-[0-9a-f]{{8}})?"
-)
+_NAMED = re.compile(rf"{LEASE_TAG_PREFIX}\d+-([0-9a-f]{{16}})")
+NOTHING = b"{}"
+"""What a note consists of, beside its manifest; registries that know OCI's 1.1 know it."""
 
 
 def short(digest: str) -> str:
@@ -61,8 +66,13 @@ def first_pinned_at(tags: Iterable[str]) -> float:
     return min((float(match[1]) for tag in tags if (match := _LEASE.fullmatch(tag))), default=0.0)
 
 
+def leases_of(tags: Iterable[str], digest: str) -> set[str]:
+    """The tags that lease an image."""
+    return {tag for tag in tags if _LEASE.fullmatch(tag) and tag.endswith(f"-{short(digest)}")}
+
+
 def named_by(tag: str) -> str:
-    """The start of the digest that a tag of this bookkeeping names, and always points at; empty for any other tag."""
+    """The start of the digest that a release's lease names, and points at; empty for any other tag."""
     match = _NAMED.fullmatch(tag)
     return match[1] if match else ""
 
@@ -70,6 +80,20 @@ def named_by(tag: str) -> str:
 def deletion_tag(digest: str, now: float) -> str:
     """A new tag that dooms an image from now on."""
     return f"{DOOMED_TAG_PREFIX}{short(digest)}-{int(now)}-{uuid.uuid4().hex[:8]}"
+
+
+def note_of(mark: str) -> Manifest:
+    """What a tag that dooms an image lies on: a manifest without content, which nothing else has."""
+    empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": bytes_digest(NOTHING), "size": len(NOTHING)}
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPES[-1],
+        "artifactType": "application/vnd.banana-delivery.doom",
+        "config": empty,
+        "layers": [empty],
+        "annotations": {"banana.doom": mark},
+    }
+    return Manifest.of(canonical(document))
 
 
 def unmark_tag(mark: str) -> str:
@@ -87,6 +111,12 @@ def standing_marks(tags: Iterable[str], digest: str, since: float) -> list[str]:
         f"{DOOMED_TAG_PREFIX}{short(digest)}-{name}"
         for name in sorted(marks[DOOMED_TAG_PREFIX] - marks[PARDONED_TAG_PREFIX])
     ]
+
+
+def void_marks(tags: Iterable[str], before: float) -> list[str]:
+    """The tags that doomed some image before a moment, pardoned or not: whoever made them is done, or died."""
+    found = [(tag, match) for tag in tags if (match := _DOOM.fullmatch(tag)) and match[1] == DOOMED_TAG_PREFIX]
+    return sorted(tag for tag, match in found if float(match[4]) < before)
 
 
 def for_people(tags: Iterable[str]) -> frozenset[str]:

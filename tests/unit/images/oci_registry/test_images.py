@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from banana_delivery.names import KEY_LABEL, VERSION_LABEL
 from tests.unit.images.oci_registry.registry_server import Answer, RegistryServer, digest
 
 NOW = 1_800_000_000.0
-FEW = 8
+FEW = 12
 
 
 def add(registry: RegistryServer, number: int, *tags: str) -> str:
@@ -64,6 +65,7 @@ def test_retention_asks_a_few_requests_for_what_changed_however_many_images_ther
 
     assert [decision.ref.version for decision in decisions if not decision.keep] == ["1"]
     assert registry.asked.total() <= FEW
+    assert not [tag for tag in registry.tags if tag.startswith(("doomed-", "pardoned-"))]
     registry.asked.clear()
     assert len(process().prune(count, tuple, dry_run=False)) == count
     assert registry.asked.total() <= FEW
@@ -129,6 +131,77 @@ def test_no_more_is_kept_than_lies_in_the_registry_and_a_folder_that_cannot_be_w
     (tmp_path / "kept").write_text("in the way")
 
     assert len(process().prune(9, tuple, dry_run=True)) == 1
+
+
+@pytest.mark.parametrize("first", ["doomed-", "lease-", "key-", "sha-"])
+@pytest.mark.parametrize("takes_all", [False, True])
+def test_nobody_is_given_an_image_of_which_the_registry_has_deleted_the_manifest_and_a_part_of_the_tags(
+    first: str, takes_all: bool, registry: RegistryServer, process: Callable[[], RegistryImages]
+) -> None:
+    image, _ = add(registry, 1), add(registry, 2)
+    halfway, go_on = threading.Event(), threading.Event()
+    pruning = threading.Thread(target=lambda: process().prune(1, tuple, dry_run=False))
+    usual = registry._manifest
+
+    def one_by_one(method: str, name: str, content: bytes) -> Answer:
+        if (method, name) != ("DELETE", image):
+            return usual(method, name, content)
+        del registry.manifests[image]
+        seen = [tag for tag, digest in registry.tags.items() if digest == image]
+        for tag in (tag for tag in seen if tag.startswith(first)):
+            del registry.tags[tag]
+        halfway.set()
+        assert go_on.wait(10)
+        later = [tag for tag, digest in registry.tags.items() if digest == image and (takes_all or tag in seen)]
+        for tag in later:
+            del registry.tags[tag]
+        return Answer(202)
+
+    def just_before_the_lease(_method: str, path: str, answer: Answer) -> Answer:
+        if path.startswith("tags/") and not pruning.ident:
+            pruning.start()
+            assert halfway.wait(10)
+        return answer
+
+    releasing = process()
+    found = releasing.read(image)
+    assert found
+    registry._manifest = one_by_one  # type: ignore[method-assign]
+    registry.habit = just_before_the_lease
+
+    given = releasing.pin(found)
+    go_on.set()
+    pruning.join()
+
+    assert given is None
+    assert process().find(found.ref.key) is None
+
+
+def test_a_registry_that_deletes_nothing_pardons_by_name(
+    registry: RegistryServer, process: Callable[[], RegistryImages]
+) -> None:
+    image, _ = add(registry, 1), add(registry, 2)
+    usual = registry._manifest
+    registry._manifest = (  # type: ignore[method-assign]
+        lambda method, name, content: Answer(405) if method == "DELETE" else usual(method, name, content)
+    )
+
+    with pytest.raises(ImageError, match="does not allow deletes"):
+        process().prune(1, tuple, dry_run=False)
+
+    assert process().resolve(image)
+
+
+def test_docker_s_registry_is_asked_again_where_it_met_a_half_written_tag(
+    registry: RegistryServer, process: Callable[[], RegistryImages]
+) -> None:
+    image, _ = add(registry, 1), add(registry, 2)
+    refusals = [Answer(400, b'{"errors":[{"code":"DIGEST_INVALID"}]}')]
+    registry.habit = lambda method, _path, usual: refusals.pop() if method == "DELETE" and refusals else usual
+
+    process().prune(1, tuple, dry_run=False)
+
+    assert image not in registry.tags.values()
 
 
 def beside(registry: RegistryServer, image: str, layer: dict[str, object]) -> None:
