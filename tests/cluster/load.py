@@ -20,8 +20,8 @@ from tests.cluster.cluster import ROOT
 
 IMAGE = (ROOT / "serving" / "samples" / "leaf.jpg").read_bytes()
 LONGEST_SECONDS = 300.0
-PERIODS = {"new": 1 / 20, "kept": 1 / 20, "slow": 1 / 10}
-"""Seconds between two requests of each kind: 50 a second together."""
+SHARES = {"new": 0.4, "kept": 0.4, "slow": 0.2}
+"""Of each kind among all requests."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,10 @@ class Answer:
 
 @dataclass
 class Users:
-    """Load in a thread of its own, within a ``with`` block."""
+    """Load in a thread of its own, within a ``with`` block; ``per_second``: requests."""
 
     url: str
+    per_second: float = 50.0
     answers: list[Answer] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -99,14 +100,15 @@ class Users:
             clients = {"new": new, "kept": kept, "slow": new}
             async with asyncio.TaskGroup() as group:
                 for kind, client in clients.items():
-                    group.create_task(self._pace(kind, client, group))
+                    period = 1 / (self.per_second * SHARES[kind])
+                    group.create_task(self._pace(kind, client, period, group))
 
-    async def _pace(self, kind: str, client: httpx.AsyncClient, group: asyncio.TaskGroup) -> None:
+    async def _pace(self, kind: str, client: httpx.AsyncClient, period: float, group: asyncio.TaskGroup) -> None:
         deadline = time.monotonic() + LONGEST_SECONDS
         due = time.monotonic()
         while not self._stop.is_set() and time.monotonic() < deadline:
             group.create_task(self._ask(kind, client))
-            due = max(due + PERIODS[kind], time.monotonic() - 1)
+            due = max(due + period, time.monotonic() - 1)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     async def _ask(self, kind: str, client: httpx.AsyncClient) -> None:

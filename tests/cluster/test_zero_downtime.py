@@ -9,7 +9,7 @@ from collections.abc import Callable
 from banana_delivery.policy.model import Colour, ImageRef
 from banana_delivery.targets.kubernetes.routing import digest_at
 from tests.cluster.cluster import PRODUCTION, Production, Routed
-from tests.cluster.load import PERIODS, Users
+from tests.cluster.load import SHARES, Users
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
 REQUESTS = 3000
@@ -30,7 +30,7 @@ def test_three_kinds_of_users_notice_nothing_of_a_release_and_of_all_that_follow
 
     assert users.failures == []
     kinds = Counter(answer.kind for answer in users.answers)
-    assert kinds.total() >= REQUESTS and min(kinds[kind] for kind in PERIODS) >= REQUESTS / 10
+    assert kinds.total() >= REQUESTS and min(kinds[kind] for kind in SHARES) >= REQUESTS / 10
     assert users.seconds and len(users.answers) / users.seconds >= 30
     assert {"blue", "green"} == {answer.colour for answer in users.answers}
 

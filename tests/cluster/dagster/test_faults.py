@@ -18,6 +18,9 @@ from tests.cluster.load import Users
 
 SETTLED = 50
 """Requests that users send afterwards; whatever broke would show in them."""
+PER_SECOND = 10.0
+"""So many that both colours answer them on what a run, its export and Dagster leave of two cores: replicas that have
+less refuse some (503), which says nothing of the fault."""
 Fault = Callable[[Installation, str], object]
 
 
@@ -53,7 +56,7 @@ def cancelled(installation: Installation, run_id: str) -> None:
 def under_load(installation: Installation, run_id: str, measured: list[str]) -> Iterator[None]:
     """Users come while a run has production, and lose nothing until some time after the block."""
     installation.in_production(run_id)
-    with Users(os.environ["GATEWAY_URL"]) as users:
+    with Users(os.environ["GATEWAY_URL"], PER_SECOND) as users:
         yield
         users.more(SETTLED)
     measured.append(users.summary())
@@ -142,7 +145,7 @@ def test_a_hand_edit_at_rest_is_restored_by_reconcile(installation: Installation
     assert installation.serves(before)
     active = installation.production.active
     assert active is not None
-    with Users(os.environ["GATEWAY_URL"]) as users:
+    with Users(os.environ["GATEWAY_URL"], PER_SECOND) as users:
         installation.cluster.edit_route({Colour(active): 30, active.other: 70})
         until(lambda: not installation.serves(before), "the edit")
         until(lambda: installation.serves(before), "production as recorded", 120)
