@@ -122,7 +122,9 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 OTHERS: tuple[tuple[str, dict[str, Any]], ...] = (
     *((one, {}) for one in ("yolov5", "yolov6", "yolov3-tiny", "yolov8-ghost", "yolov9t", "yolov9c")),
     *((one, {}) for one in ("yolov10n", "yolo11", "yolo26", "rtdetr-l", "rtdetr-resnet50")),
-    ("yolov9e", {"width": 1.0, "depth": 1.0}),
+    ("yolov9e", {"width": 1.0, "depth": 1.0, "calm": 0.3}),
+    ("yolov8", {"width": 1.25, "depth": 1.0, "calm": 0.3}),
+    ("yolo11", {"width": 1.5, "depth": 1.0, "calm": 0.3}),
     ("yolo12", {"width": 0.25, "depth": 0.5}),
     *((one, {}) for one in ("yolov8-p2", "yolo26-p2")),
     *((one, {"imgsz": 192}) for one in ("yolov5-p6", "yolov8-p6", "yolov8-ghost-p6")),
