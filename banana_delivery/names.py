@@ -66,6 +66,8 @@ LEASE_TAG_PREFIX = "lease-"
 PART_TAG_PREFIX = "part-"
 """Of an image that an index names: with the time when it was written, as a lease."""
 DOOMED_TAG_PREFIX = "doomed-"
+DOOM_LABEL = "banana.doom"
+"""Of the note that such a tag lies on: the tag."""
 PARDONED_TAG_PREFIX = "pardoned-"
 
 # Tags of model versions in MLflow.

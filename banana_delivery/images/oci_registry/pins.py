@@ -20,6 +20,7 @@ from banana_delivery.files import bytes_digest
 from banana_delivery.images.oci_registry.manifest import MANIFEST_TYPES, Manifest
 from banana_delivery.images.supply_chain.attachments import canonical, described_by
 from banana_delivery.names import (
+    DOOM_LABEL,
     DOOMED_TAG_PREFIX,
     KEY_TAG_PREFIX,
     LEASE_TAG_PREFIX,
@@ -91,7 +92,7 @@ def note_of(mark: str) -> Manifest:
         "artifactType": "application/vnd.banana-delivery.doom",
         "config": empty,
         "layers": [empty],
-        "annotations": {"banana.doom": mark},
+        "annotations": {DOOM_LABEL: mark},
     }
     return Manifest.of(canonical(document))
 
