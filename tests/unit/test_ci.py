@@ -16,6 +16,12 @@ TIMEOUT = 'shift 2; if [ "$1" = tail ]; then exit 124; fi; exec "$@"'
 HANGS = 'echo $$ >"$CLUSTER/pid"; exec sleep 300'
 
 
+FOUND = dict.fromkeys(("apt-get", "cosign", "promtool", "prometheus", "chromium", "initdb"), QUIET)
+"""What CI would install."""
+SUITES = ("make test-docker", "make test-cluster", "make test-cluster-dagster-short")
+NOTES = 'echo "${0##*/} $1" >>"$CLUSTER/said"'
+
+
 def programs(folder: Path, said: dict[str, str]) -> Path:
     folder.mkdir()
     for name, script in said.items():
@@ -33,8 +39,7 @@ def is_there(process: int) -> bool:
 
 @pytest.mark.parametrize(("e2e", "status"), [(7, 7), (0, 124)], ids=["the suite beside it fails", "it hangs"])
 def test_a_cluster_that_is_still_built_is_given_up(tmp_path: Path, e2e: int, status: int) -> None:
-    found = dict.fromkeys(("apt-get", "cosign", "promtool", "prometheus", "chromium", "initdb"), QUIET)
-    path = programs(tmp_path / "bin", {**found, "make": MAKE, "timeout": TIMEOUT})
+    path = programs(tmp_path / "bin", {**FOUND, "make": MAKE, "timeout": TIMEOUT})
     cluster = programs(tmp_path / "cluster", {"up": HANGS, "down": QUIET})
     environment = {"PATH": f"{path}:{os.environ['PATH']}", "CLUSTER": str(cluster), "E2E": str(e2e)}
 
@@ -46,3 +51,18 @@ def test_a_cluster_that_is_still_built_is_given_up(tmp_path: Path, e2e: int, sta
         time.sleep(0.05)
     assert not is_there(process)
     assert "=== times" in done.stdout
+
+
+@pytest.mark.parametrize("image", [0, 2], ids=["whole", "whose image ahead of it fails"])
+def test_dagster_on_the_cluster_is_the_last_on_it_and_has_its_image_by_then(tmp_path: Path, image: int) -> None:
+    make = f'{NOTES}; if [ "$1" = test-cluster-dagster-image ]; then exit {image}; fi'
+    path = programs(tmp_path / "bin", {**FOUND, "make": make})
+    cluster = programs(tmp_path / "cluster", {"up": NOTES, "down": NOTES, "env": "echo export REGISTRY=there"})
+    environment = {"PATH": f"{path}:{os.environ['PATH']}", "CLUSTER": str(cluster)}
+
+    done = subprocess.run([SCRIPT], env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    said = [line.strip() for line in (cluster / "said").read_text().splitlines() if "test-e2e" not in line]
+    built, used = ["up", "make test-cluster-dagster-image", "down"], ["up", *SUITES, "down"]
+    assert said[-len(built + used) :] == [*built, *used]

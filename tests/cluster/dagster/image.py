@@ -1,4 +1,7 @@
-"""The pipeline's own image, built as docs/kubernetes.md says, once for each content; and what releases stand on."""
+"""The pipeline's own image, built as docs/kubernetes.md says, once for each content; and what releases stand on.
+
+As a program it builds the image ahead of the tests: ``python -m tests.cluster.dagster.image``.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 import io
 import os
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -89,3 +93,7 @@ def _docker(*arguments: str, stdin: bytes | None = None) -> str:
     said = ran.stdout.decode(errors="replace"), ran.stderr.decode(errors="replace")
     assert ran.returncode == 0, f"docker {' '.join(arguments)}: {said[0][-2000:]} {said[1][-2000:]}"
     return said[0]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{pipeline_for_tests()}\n")
