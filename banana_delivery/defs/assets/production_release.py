@@ -106,12 +106,13 @@ def _pass_gate(run: DeliveryRun, ref: ImageRef) -> GateDecision:
 def _is_late(run: DeliveryRun, decision: GateDecision, ref: ImageRef) -> bool:
     """Whether production took in or threw out anything since somebody approved, who knew nothing of that.
 
-    Only what was begun by itself: whoever starts a delivery looks what is now.
+    Only what was begun by itself: whoever starts a delivery looks what is now, and whoever overrides wants it in any
+    case. What a freeze put off may be let in by its own report after it, or as a redeploy.
     """
-    if decision.basis != "approval" or REQUEST_TAG not in run.run.tags:
+    approvals = [one for one in run.decisions if one.kind is DecisionKind.APPROVAL and one.digest in {"", ref.digest}]
+    if decision.basis == "override" or REQUEST_TAG not in run.run.tags or not approvals:
         return False
-    approvals = (one for one in run.decisions if one.kind is DecisionKind.APPROVAL and one.digest in {"", ref.digest})
-    approved = max((one.order for one in approvals), default=0)
+    approved = max(one.order for one in approvals)
     return bool(decisive([*takewhile(lambda one: one.order > approved, run.audit_log.each_readable())]))
 
 

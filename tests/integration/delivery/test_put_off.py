@@ -106,3 +106,26 @@ def test_after_the_time_for_which_it_counts_nothing_goes_on(
     assert looks.look() == []
     pipeline.clock.now += pipeline.resources.settings.decision_hours * 3600
     assert looks.look() == []
+
+
+@pytest.mark.parametrize("found", [UNDECIDED, 0.95], ids=["undecided", "passed"])
+def test_what_was_put_off_is_not_put_over_what_was_released_meanwhile(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str], found: float
+) -> None:
+    """Whatever lets it in then, by itself: its report, or the approval of it, is about another production."""
+    version = pipeline.stage(found)
+    looks.look()
+    pipeline.run(version, assets=("model_artifact", "image", "staging_release", "ab_report"))
+    freeze(pipeline)
+    pipeline.run(version, assets=("production_release",))
+    assert pipeline.attempts(version)[0].frozen
+    approves(version)
+    pipeline.clock.now += FREEZE_SECONDS
+    newer = pipeline.stage(0.99)
+    pipeline.run(newer)
+    assert pipeline.serving == newer
+    (request,) = [one for one in looks.look() if one.partition_key == version]
+    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    assert pipeline.serving == newer
+    assert "to compare anew" in pipeline.sent[-1].body
+    assert [looks.look() for _ in range(2)] == [[]] * 2
