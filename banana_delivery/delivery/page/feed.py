@@ -89,6 +89,7 @@ class Feed:
         mine: asyncio.Queue[str] = asyncio.Queue(1)
         self._watchers.add(mine)
         if self._reader is None or self._reader.done():
+            self._last = ""
             self._reader = asyncio.create_task(self._read())
         elif self._last:
             mine.put_nowait(self._last)
@@ -105,7 +106,9 @@ class Feed:
 
     async def _read(self) -> None:
         around: asyncio.Task[None] | None = None
-        loop, looked, told_at, before = asyncio.get_running_loop(), 0.0, 0.0, ""
+        loop, told_at, before = asyncio.get_running_loop(), 0.0, ""
+        await self._look_around()  # What was seen for those who watched before may be of yesterday.
+        looked = loop.time()
         while self._watchers:
             if self._seen is None or (loop.time() - looked > AROUND_SECONDS and (around is None or around.done())):
                 looked, around = loop.time(), asyncio.create_task(self._look_around())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -100,6 +101,28 @@ def test_nobody_reads_where_nobody_watches_and_reading_begins_again_with_the_nex
 
     before, after = asyncio.run(watched())
     assert 0 < before < after
+
+
+def test_who_comes_when_nobody_watched_for_long_is_told_what_is_and_not_what_was() -> None:
+    """A link in a message is opened at night: what it asks about is not among what was seen the day before."""
+    place, said = Place(), ["version 42 (sensor)"]
+    found: list[list[str]] = []
+
+    def around() -> Overview:
+        time.sleep(0.05)  # The audit trail takes longer than the record.
+        return replace(place.around(), waiting=list(said))
+
+    async def watched() -> None:
+        one = Feed(around, place.again, lambda _: {}, pause=0.001)
+        await taken(one.watch(), 2)
+        assert one._reader is not None
+        await one._reader
+        said[:] = ["version 43 (sensor)"]
+        several = await asyncio.gather(*(taken(one.watch(), 1) for _ in range(2)))
+        found.extend(first["waiting"] for (first,) in several)
+
+    asyncio.run(watched())
+    assert found == [said, said]
 
 
 def test_one_more_than_may_watch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
