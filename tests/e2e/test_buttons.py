@@ -31,7 +31,7 @@ from banana_delivery.runs.evidence.requests import Requests
 from banana_delivery.runs.instance import open_instance
 from banana_delivery.runs.lifecycle import Runs
 from tests.e2e.stack import Stack, until
-from tests.integration.delivery.test_deciding_in_browser import KEEP_EVENTS
+from tests.integration.delivery.test_deciding_in_browser import ASLEEP, KEEP_EVENTS
 from tests.support.browser import browser
 
 __all__ = ["browser"]
@@ -240,7 +240,7 @@ def test_a_delivery_under_way_is_paused_goes_on_and_is_ended_on_the_page(
         ada.decides("Go on", "goes on")
         until(lambda: stack.production.weights != before, "the next weight", 60)
         bert.means("Abort", "It is late.")
-        bert.page.evaluate("window.told.close()")
+        bert.page.evaluate(ASLEEP)
         ada.decides("Abort", f"the delivery of version {earlier.version} ends", twice=True)
         until(lambda: stack.outcomes(earlier.version)[0] is Outcome.CANCELLED, "the end of the delivery", 60)
         until(lambda: is_at_rest(stack), "one stable colour", 60)
@@ -272,7 +272,7 @@ def test_a_release_is_taken_back_by_the_button_once_however_often_it_is_pressed(
     ada, bert = somebody(ADA), somebody(BERT)
     label = f"Roll back version {live.version}"
     bert.means(label, "It mistakes shadows, too.")
-    bert.page.evaluate("window.told.close()")
+    bert.page.evaluate(ASLEEP)
     with stack.clients(rate=8.0) as clients:
         ada.decides(label, f"version {previous.version} serves", "It mistakes shadows.", twice=True)
         assert stack.production.live == previous

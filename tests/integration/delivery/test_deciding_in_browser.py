@@ -36,6 +36,17 @@ KEEP_EVENTS = """
 const Real = EventSource;
 window.EventSource = class extends Real { constructor(to) { super(to); window.told = this; } };
 """
+ASLEEP = """
+window.told.close();
+for (let id = setTimeout(() => {}); id > 0; id--) clearInterval(id);
+"""
+"""A tab that hears nothing and does not notice, until somebody presses something in it."""
+DEAF = """
+const add = EventSource.prototype.addEventListener;
+EventSource.prototype.addEventListener = function (kind, heard) {
+  add.call(this, kind, (event) => window.deaf || heard(event));
+};
+"""
 TELL_ONCE = """
 fetch("/delivery/now").then((answer) => answer.text())
   .then((data) => told.dispatchEvent(new MessageEvent("message", { data })))
@@ -233,7 +244,7 @@ def test_who_is_not_connected_decides_nothing_until_he_is_again(browser: Browser
     page.goto(scene.address)
     press(page, "Pause")
     page.locator("#why").fill("Lunch.")
-    page.evaluate("window.told.close(); window.told.dispatchEvent(new Event('error'))")
+    page.evaluate(f"{ASLEEP} window.told.dispatchEvent(new Event('error'))")
     expect(page.locator("#asking-changed")).to_contain_text("Not connected")
     assert page.locator("#confirm").is_disabled()
     page.locator("#why").press("Control+Enter")
@@ -242,6 +253,36 @@ def test_who_is_not_connected_decides_nothing_until_he_is_again(browser: Browser
     assert page.locator("#acts button:enabled").count() == 0
     page.evaluate(TELL_ONCE)
     expect(page.locator("#acts button:disabled")).to_have_count(0)
+    page.close()
+
+
+def test_a_connection_that_died_unheard_is_told_and_made_anew(browser: Browser, scene: Scene) -> None:
+    """No error is told of one that a firewall forgot, or that a laptop slept through."""
+    page = browser.new_page(extra_http_headers={"X-Forwarded-User": ADA})
+    page.clock.install()
+    page.add_init_script(DEAF)
+    page.goto(scene.address)
+    expect(page.locator("#link")).to_have_text("Live.")
+    page.evaluate("window.deaf = true")
+    page.clock.fast_forward("00:30")
+    expect(page.locator("#link")).to_contain_text("Not connected")
+    assert page.locator("#acts button:enabled").count() == 0
+    page.evaluate("window.deaf = false")
+    page.clock.fast_forward("00:30")
+    expect(page.locator("#link")).to_have_text("Live.")
+    expect(page.locator("#acts button:disabled")).to_have_count(0)
+    page.close()
+
+
+def test_an_answer_from_in_between_ends_no_watch(browser: Browser, scene: Scene) -> None:
+    """A proxy answers for pages that are just started anew; a browser alone would ask no more."""
+    page = browser.new_page(extra_http_headers={"X-Forwarded-User": ADA})
+    page.clock.install()
+    page.route("**/delivery/events", lambda route: route.fulfill(status=503), times=1)
+    page.goto(scene.address)
+    expect(page.locator("#link")).to_contain_text("Not connected")
+    page.clock.fast_forward("00:10")
+    expect(page.locator("#link")).to_have_text("Live.")
     page.close()
 
 

@@ -364,17 +364,39 @@ async function introduce() {
 introduce();
 invite();
 
-const events = new EventSource("/delivery/events");
-events.addEventListener("message", (event) => {
-  $("link").className = "";
-  say("link", "Live.");
-  live = true;
-  show(JSON.parse(event.data));
-});
-events.addEventListener("error", () => {
+// A connection may die unheard, as in a laptop that slept, and a browser gives up after an answer that is none.
+const SILENT = 20000;  // Milliseconds; something is told every five seconds.
+const AGAIN = 5000;
+let events = null;
+let heard = 0;
+let tried = 0;
+
+function lost() {
   live = false;
   hold(false);
   if (chosen) say("asking-changed", "Not connected; what is shown may be old. Wait, or type the command.");
   $("link").className = "lost";
   say("link", "Not connected; what is shown may be old. Trying again …");
-});
+}
+
+function listen() {
+  if (events) events.close();
+  heard = tried = performance.now();
+  events = new EventSource("/delivery/events");
+  events.addEventListener("message", (event) => {
+    heard = performance.now();
+    $("link").className = "";
+    say("link", "Live.");
+    live = true;
+    show(JSON.parse(event.data));
+  });
+  events.addEventListener("error", lost);
+}
+listen();
+
+setInterval(() => {
+  const now = performance.now();
+  const silent = now - heard > SILENT;
+  if (silent && live) lost();
+  if ((silent || events.readyState === EventSource.CLOSED) && now - tried > AGAIN) listen();
+}, 1000);
