@@ -114,8 +114,7 @@ class Feed:
                 looked, around = loop.time(), asyncio.create_task(self._look_around())
             if self._seen is None:
                 await around  # type: ignore[misc]  # just made
-            if self._seen is not None:
-                seen = await asyncio.to_thread(self._again, self._seen)
+            if self._seen is not None and (seen := await self._looked_again(self._seen)):
                 self._curves.add(seen.records)
                 told = self._told(seen)
                 still = json.dumps(_at_rest(told))
@@ -129,6 +128,13 @@ class Feed:
             self._seen = await asyncio.to_thread(self._around)
         except Exception as error:  # noqa: BLE001 - whatever is away, people see the rest
             LOG.warning("Not all could be looked at: %s", error)
+
+    async def _looked_again(self, seen: Overview) -> Overview | None:
+        try:
+            return await asyncio.to_thread(self._again, seen)
+        except Exception as error:  # noqa: BLE001 - whoever watches would wait for ever, and be told that he sees what is
+            LOG.warning("What moves could not be looked at: %s", error)
+            return None
 
     def _told(self, seen: Overview) -> Json:
         return {**seen.json(), **self._more(seen), "curves": self._curves.points}

@@ -156,6 +156,25 @@ def test_what_cannot_be_looked_at_for_a_while_ends_no_watch(caplog: pytest.LogCa
     assert "The router is away." in caplog.text
 
 
+def test_a_look_that_fails_ends_no_watch(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    place = Place()
+    again = place.again
+
+    def fails_once(before: Overview) -> Overview:
+        seen = again(before)
+        if place.looks == 2:
+            raise OSError("Too many open files.")
+        return seen
+
+    monkeypatch.setattr(place, "again", fails_once)
+
+    async def watched() -> list[dict[str, Any]]:
+        return await asyncio.wait_for(taken(place.feed().watch(), 3), 5)
+
+    assert [event["at"] - NOW for event in asyncio.run(watched())] == [1, 3, 4]
+    assert "Too many open files." in caplog.text
+
+
 def test_a_long_curve_keeps_its_whole_length_and_loses_points_and_another_delivery_begins_anew() -> None:
     curves = Curves()
     for second in range(3 * MOST_POINTS):
