@@ -149,6 +149,12 @@ def _ticking(instance: dg.DagsterInstance, sensor: str) -> int:
     return sum(max(ticks) - tick < TICKING_SECONDS for tick in ticks)
 
 
+def running_sensors(instance: dg.DagsterInstance, code_location: str) -> set[str]:
+    """The names of those of a code location that Dagster evaluates; one that it never saw is not among them."""
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+    return {one.instigator_name for one in states if one.is_running and one.selector.location_name == code_location}
+
+
 def refuse_without_slot(instance: dg.DagsterInstance, pool: str) -> None:
     """Let pass only where a second delivery would wait for the first one.
 

@@ -27,6 +27,7 @@ from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.evidence.expiry import LOOKED_AT
 from banana_delivery.runs.evidence.requests import Board, Requests
+from banana_delivery.runs.instance import running_sensors
 from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.waiting import Clock
 
@@ -180,7 +181,15 @@ class ByPage:
         follows = self._follows.of(said)
         waits = "It goes on once its delivery under way has ended." if follows.state is Approved.WAITS else ""
         done = f"Version {said.version} is approved as {said.digest[:19]}, on record as {said.by}."
-        return " ".join(filter(None, [done, waits, follows.why_not]))
+        stopped = "" if follows.state is Approved.OVER else self._stopped()
+        return " ".join(filter(None, [done, waits, follows.why_not, stopped]))
+
+    def _stopped(self) -> str:
+        """That nobody starts what follows, as where sensors are started by hand and an upgrade brought another one."""
+        running = running_sensors(self.log.instance, self.log.location.name)
+        if "page_decisions" not in running or "page_approvals" in running:
+            return ""
+        return "Nothing starts it while the sensor page_approvals is stopped: start that in Dagster's pages."
 
     @property
     def _follows(self) -> GoingOn:

@@ -28,6 +28,7 @@ from banana_delivery.runs.evidence.invitations import Invitation, read
 from banana_delivery.runs.evidence.requests import Requests
 from tests.integration.delivery.serving import FIRST
 from tests.support.pipeline import PipelineHarness
+from tests.unit.runs.test_instance import ticked
 
 ADA = "ada@example.com"
 BY = f"{ADA} (via page)"
@@ -141,6 +142,22 @@ def test_an_approval_is_signed_and_lets_the_rest_of_the_delivery_go_on(desk: Des
     attempt = pipeline.attempts(version)[0]
     assert (attempt.outcome, attempt.basis, attempt.trigger) == (Outcome.RELEASED, "approval", "page")
     assert desk.tick() == []
+
+
+def test_an_approval_that_no_sensor_starts_is_answered_with_that(desk: Desk) -> None:
+    """As after an upgrade, where people start sensors by hand, and those of another pipeline run."""
+    pipeline = desk.pipeline
+    versions = [parked(pipeline, found) for found in (UNDECIDED, UNDECIDED_TOO)]
+    desk.tick()
+    here = pipeline.location.name
+    pipeline.instance.add_instigator_state(ticked(1000.0, here, "page_decisions"))
+    pipeline.instance.add_instigator_state(ticked(1000.0, "another pipeline", "page_approvals"))
+    told = desk.asked(Act.APPROVE, version=versions[0], digest=digest_of(pipeline, versions[0]))
+    assert told.done
+    assert "page_approvals is stopped" in told.said
+    pipeline.instance.add_instigator_state(ticked(1000.0, here, "page_approvals"))
+    told = desk.asked(Act.APPROVE, version=versions[1], digest=digest_of(pipeline, versions[1]))
+    assert "stopped" not in told.said
 
 
 def test_a_stale_approval_puts_nothing_over_what_was_released_since(desk: Desk) -> None:
