@@ -27,7 +27,8 @@ def freeze_view(settings: Settings, said: FreezeRecord | None, now: float, *, as
     try:
         policy = load_policy(settings.policy_source)
     except BadSettingsError as error:
-        return Text(one_line(str(error)), "red")
+        # Its calendar is not known here; what somebody said, or the setting, holds whatever it says.
+        return Text(one_line(". ".join(filter(None, [closed(settings, (), said, now), str(error)]))), "red")
     state = closed(settings, policy.freeze, said, now)
     if not state:
         state = "No freeze." if asked else "Whether somebody froze deliveries could not be looked up."
