@@ -133,10 +133,11 @@ class RecordReader:
     def _line(self, kind: type[Record], asset: str, event: dg.EventLogRecord, readable: bool) -> Line[Record] | None:
         """What an event holds; None if it is no record of ours.
 
-        Somebody may materialize the asset by hand in the pages, and another code location may have one of this name.
+        Somebody may materialize the asset by hand in the pages, and another code location may have one of this name,
+        for which the word that we keep records under is one of Dagster's tables or keys.
         """
         said = event.asset_materialization or event.asset_observation
-        if said is None or RECORD_KEY not in said.metadata:
+        if said is None or not isinstance(said.metadata.get(RECORD_KEY), dg.JsonMetadataValue):
             return None
         raw, signature = said.metadata[RECORD_KEY].value, _value(said.metadata, SIGNATURE_KEY)
         memory = self._memory_of(kind, asset, event, said.partition or "", mark_of(signature))

@@ -70,7 +70,7 @@ def doubt_about(record: object, origin: Origin, signature: object, keys: Evidenc
     key = next((one for one in accepted if one.name == signature.get("key")), None)
     if key is None:
         return f"it is signed with a key that is not here ({str(signature.get('key'))[:8]!r})"
-    told = str(signature.get("hmac", "")).encode()
+    told = str(signature.get("hmac", "")).encode(errors="replace")
     if not hmac.compare_digest(told, _hmac(key, record, origin).encode()):
         return "it was changed, or was made for another version, asset or run"
     return ""

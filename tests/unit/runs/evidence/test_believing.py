@@ -99,6 +99,38 @@ def test_a_signature_that_is_none_crashes_nobody(log: AuditLog, signature: Any) 
     assert [one.version for one in log.attempts()] == ["1"]
 
 
+def test_a_signature_that_is_no_text_crashes_nobody_either(log: AuditLog) -> None:
+    """By the name of our key, which stands beside every record: half a character is one that no encoding has."""
+    log.log(released(), REPORT)
+    ours = said(log, observed=False)["signature"].value
+    forged = {**to_metadata(released("2")), "signature": dg.MetadataValue.json({**ours, "hmac": "\ud800"})}
+    report(log, forged, "2", observed=False)
+    assert [one.version for one in log.attempts()] == ["1"]
+
+
+OTHER_VALUES = [
+    dg.MetadataValue.asset(dg.AssetKey("leaf")),
+    dg.MetadataValue.table([dg.TableRecord({"leaves": 1})]),
+    dg.MetadataValue.table_schema(dg.TableSchema(columns=[dg.TableColumn("leaves")])),
+    dg.MetadataValue.text("leaves"),
+    dg.MetadataValue.null(),
+]
+
+
+@pytest.mark.parametrize("value", OTHER_VALUES, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("signed", [True, False])
+def test_what_another_code_location_calls_a_record_crashes_nobody(
+    log: AuditLog, value: dg.MetadataValue, signed: bool
+) -> None:
+    """Its assets may have the names of ours, and what it keeps beside them the name of what we keep."""
+    log.log(released(), REPORT)
+    signature = {"signature": said(log, observed=False)["signature"]} if signed else {}
+    report(log, {RECORD_KEY: value, **signature}, "1", observed=False)
+    report(log, {RECORD_KEY: value, **signature}, "", observed=True, asset="freezes")
+    assert [one.run_id for one in log.attempts()] == ["run"]
+    assert (log.freeze(), log.unsigned()) == (None, [])
+
+
 def test_a_record_is_not_ours_once_it_was_edited(log: AuditLog) -> None:
     log.record_decision(override())
     metadata = said(log, observed=True)
