@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,11 +27,14 @@ SILENT_SECONDS = 20.0
 """A reader that gave out no new beat for so long is not there; it does every five."""
 BETWEEN_SECONDS = 0.25
 MOST_TOKENS = 500
+"""That were used are remembered; how old the page is that showed one, its beat tells."""
 MOST_WAITING = 20
 """Requests that wait for their answers at once."""
 MOST_CHARACTERS = 500
 """Of a reason and of every name."""
 NOT_YET = "It was asked, and nobody answered yet; it may still be done within half a minute. Look what is now."
+SENT = "This was sent already, or the page is not yours; look what is now, and ask again."
+LACKS = "Nobody can decide here: "
 _FROM_THE_PAGE = ("act", "reason", "beat", "version", "digest", "run_id", "until", "zone", "seen")
 
 
@@ -49,7 +51,7 @@ class Asking:
     requests: Requests
     deciders: Sequence[str]
     clock: Callable[[], float] = time.monotonic
-    _tokens: dict[str, str] = field(default_factory=dict, init=False)
+    _used: dict[str, None] = field(default_factory=dict, init=False)
     _waiting: int = field(default=0, init=False)
     _beat: str = field(default="", init=False)
     _since: float = field(default=0.0, init=False)
@@ -62,13 +64,10 @@ class Asking:
         """
         if not may_decide(person, self.deciders):
             return {"who": person, "may": False, "token": ""}
-        if lack := self._lack():
-            return {"who": person, "may": False, "token": "", "said": lack}
-        token = secrets.token_urlsafe(24)
-        while len(self._tokens) >= MOST_TOKENS:
-            self._tokens.pop(next(iter(self._tokens)), None)
-        self._tokens[token] = person
-        return {"who": person, "may": True, "token": token}
+        try:
+            return {"who": person, "may": True, "token": self.requests.token(person)}
+        except EvidenceError as error:
+            return {"who": person, "may": False, "token": "", "said": f"{LACKS}{error}"}
 
     async def decide(self, person: str, told: object) -> tuple[int, Json]:
         """Pass on what a person decides, and wait for what becomes of it.
@@ -89,13 +88,12 @@ class Asking:
             raise RefusedError(503, lack)
         if not isinstance(told, Mapping):
             raise RefusedError(400, "A decision is an object.")
-        if self._tokens.pop(str(told.get("token", "")), None) != person:
-            raise RefusedError(409, "This was sent already, or a long time ago; look what is now, and ask again.")
+        request_id = self._taken(str(told.get("token", "")), person)
         if self._waiting >= MOST_WAITING:
             raise RefusedError(503, "Too much is asked at once; type the command.")
         self._waiting += 1
         try:
-            return await self._passed_on(person, told)
+            return await self._passed_on(person, request_id, told)
         finally:
             self._waiting -= 1
 
@@ -104,13 +102,30 @@ class Asking:
         try:
             self.requests.location.asking.refuse_unusable()
         except EvidenceError as error:
-            return f"Nobody can decide here: {error}"
+            return f"{LACKS}{error}"
         return ""
 
-    async def _passed_on(self, person: str, told: Mapping[str, object]) -> tuple[int, Json]:
+    def _taken(self, token: str, person: str) -> str:
+        """The id of what a token is for, which is good once.
+
+        Raises:
+            RefusedError: if it is not this person's, or was used up here.
+        """
+        request_id = self.requests.id_of(token, person)
+        used, self._used[token] = token in self._used, None
+        while len(self._used) > MOST_TOKENS:
+            del self._used[next(iter(self._used))]
+        if used or not request_id:
+            raise RefusedError(409, SENT)
+        return request_id
+
+    async def _passed_on(self, person: str, request_id: str, told: Mapping[str, object]) -> tuple[int, Json]:
         try:
-            self._refuse_if_nobody_reads(await asyncio.to_thread(self.requests.board))
-            request = _request(person, told)
+            board = await asyncio.to_thread(self.requests.board)
+            self._refuse_if_nobody_reads(board)
+            if request_id in board.answers:
+                raise RefusedError(409, SENT)  # By another process that serves this page.
+            request = _request(person, request_id, told)
             await asyncio.to_thread(self.requests.ask, request)
             LOG.info("%a asks: %s of version %a, delivery %a", person, request.act, request.version, request.run_id)
             answer = await self._answer(request.id)
@@ -160,7 +175,7 @@ class Asking:
         return None
 
 
-def _request(person: str, told: Mapping[str, object]) -> PageRequest:
+def _request(person: str, request_id: str, told: Mapping[str, object]) -> PageRequest:
     """What the page sent as a request.
 
     Raises:
@@ -174,6 +189,6 @@ def _request(person: str, told: Mapping[str, object]) -> PageRequest:
     if sent.get("act") not in {str(act) for act in Act}:
         raise RefusedError(400, f"What can be decided here: {', '.join(Act)}.")
     try:
-        return PageRequest.model_validate({"beat": "", **sent, "id": secrets.token_hex(16), "by": person})
+        return PageRequest.model_validate({"beat": "", **sent, "id": request_id, "by": person})
     except ValidationError as error:
         raise RefusedError(400, f"This is no decision: {error.errors()[0]['msg']}.") from error

@@ -6,6 +6,7 @@ board of which the reader alone is the author, with a beat that changes while he
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +20,7 @@ from banana_delivery.policy.model import Model
 from banana_delivery.quoting import in_markdown
 from banana_delivery.runs.code_location import REQUESTS, CodeLocation
 from banana_delivery.runs.evidence.reading import RecordReader
-from banana_delivery.runs.evidence.signing import Origin
+from banana_delivery.runs.evidence.signing import Origin, doubt_about, sign
 from banana_delivery.runs.records import signed_metadata
 
 LATEST = 20
@@ -71,6 +72,26 @@ class Requests:
                 metadata=signed_metadata(request, origin, self.location.asking),
             )
         )
+
+    def token(self, person: str) -> str:
+        """For one request of a person, by which any process that serves this page knows that it showed it to him.
+
+        Raises:
+            EvidenceError: if there is no key to sign it with.
+        """
+        nonce = secrets.token_hex(16)
+        signature = sign(person, self._token(nonce), self.location.asking)
+        return f"{nonce}.{signature['key']}.{signature['hmac']}"
+
+    def id_of(self, token: str, person: str) -> str:
+        """The id of the request that a token is for: sent to several processes it is the same one; empty of another's."""
+        nonce, _, signature = token.partition(".")
+        key, _, code = signature.partition(".")
+        doubt = doubt_about(person, self._token(nonce), {"key": key, "hmac": code}, self.location.asking)
+        return "" if doubt else nonce
+
+    def _token(self, nonce: str) -> Origin:
+        return Origin("token", self.location.key(REQUESTS).to_user_string(), "", nonce)
 
     def newest(self) -> int:
         """The place of the last one in Dagster's log, whoever wrote it; 0 if there is none."""

@@ -119,6 +119,23 @@ def test_a_token_is_for_one_decision_of_one_person(answering: Pages) -> None:
     assert len(answering.requests.latest()) == 1
 
 
+def test_pages_that_are_served_by_several_processes_take_what_any_of_them_showed_and_that_once(
+    answering: Pages,
+) -> None:
+    """As while one replaces the other, or for ever: whoever asks does not choose which of them hears him."""
+    page = Page(answering.settings, FakeTarget(), AuditLog(answering.instance, CodeLocation.of(answering.settings)))
+    app = page.app()
+    client = TestClient(guarded(app, answering.settings, app), base_url=HOME, client=("127.0.0.1", 5000))
+    berts, told = ({"token": answering.token(), **FREEZE} for _ in range(2))
+    assert client.post("/delivery/decide", json=berts, headers=answering.named("bert")).status_code == 409
+    answers = [
+        client.post("/delivery/decide", json=told, headers=answering.named(ADA)),
+        answering.decide(told),
+    ]
+    assert [one.status_code for one in answers] == [200, 409]
+    assert len(answering.requests.latest()) == 1
+
+
 @pytest.mark.parametrize("person", ["eve", "ADA@example.com"])
 def test_who_may_only_look_has_no_token_and_decides_nothing(answering: Pages, person: str) -> None:
     who = answering.client.get("/delivery/who", headers=answering.named(person)).json()
