@@ -123,8 +123,7 @@ class Asking:
         try:
             board = await asyncio.to_thread(self.requests.board)
             self._refuse_if_nobody_reads(board)
-            if request_id in board.answers:
-                raise RefusedError(409, SENT)  # By another process that serves this page.
+            _refuse_if_answered(board, request_id)
             request = _request(person, request_id, told)
             await asyncio.to_thread(self.requests.ask, request)
             LOG.info("%a asks: %s of version %a, delivery %a", person, request.act, request.version, request.run_id)
@@ -173,6 +172,16 @@ class Asking:
             if request_id in board.answers:
                 return board.answers[request_id]
         return None
+
+
+def _refuse_if_answered(board: Board, request_id: str) -> None:
+    """Let nobody send what another process that serves this page has sent.
+
+    Raises:
+        RefusedError: if so.
+    """
+    if request_id in board.answers:
+        raise RefusedError(409, SENT)
 
 
 def _request(person: str, request_id: str, told: Mapping[str, object]) -> PageRequest:

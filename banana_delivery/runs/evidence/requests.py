@@ -84,7 +84,7 @@ class Requests:
         return f"{nonce}.{signature['key']}.{signature['hmac']}"
 
     def id_of(self, token: str, person: str) -> str:
-        """The id of the request that a token is for: sent to several processes it is the same one; empty of another's."""
+        """The id of the request that a token is for, whoever takes it; empty if it is not this person's."""
         nonce, _, signature = token.partition(".")
         key, _, code = signature.partition(".")
         doubt = doubt_about(person, self._token(nonce), {"key": key, "hmac": code}, self.location.asking)
