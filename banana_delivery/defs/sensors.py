@@ -287,7 +287,8 @@ def page_decisions(
     listening = Deadline(LISTENING_SECONDS, clock)
     by_page = _by_page(context, release_target, image_store, clock, recorder)
     patient = may_take_its_time(context.instance, "page_decisions", "staged_versions")
-    by_page.begin()
+    if lack := by_page.begin():
+        return dg.SkipReason(lack)
     told = by_page.look()
     while patient and listening.left > 0:
         clock.sleep(min(BETWEEN_LOOKS_SECONDS, listening.left))

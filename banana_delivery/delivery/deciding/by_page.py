@@ -17,7 +17,7 @@ from banana_delivery.delivery.deciding.going_on import VIA_PAGE, Approved, Due, 
 from banana_delivery.delivery.live.pausing import say_pause
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
-from banana_delivery.errors import BananaDeliveryError, GateError, redacted
+from banana_delivery.errors import BananaDeliveryError, EvidenceError, GateError, redacted
 from banana_delivery.policies.calendar import until_words
 from banana_delivery.policy.asset_records import DecisionKind, ManualDecision
 from banana_delivery.policy.gate import awaits_approval
@@ -119,17 +119,26 @@ class ByPage:
     desk: Desk
     _beat: str = field(default="", init=False)
 
-    def begin(self) -> None:
-        """Show that somebody is here.
+    def begin(self) -> str:
+        """Show that somebody is here, unless what is asked cannot be believed here.
+
+        Returns:
+            Why it cannot, as a sentence; empty if it can.
 
         Raises:
             EvidenceError: if the page asks by a key that signs records, too: then nobody is.
         """
-        self.log.location.asking.refuse_shared()
+        asking = self.log.location.asking
+        asking.refuse_shared()
+        try:
+            asking.refuse_unusable()
+        except EvidenceError as error:
+            return f"What is asked on the page cannot be believed here: {error}"
         if not self.desk.answers:
             self.desk.answers.update(self.requests.board().answers)
         self._beat = self.desk.beat(self.clock.monotonic())
         self._post()
+        return ""
 
     def look(self) -> list[str]:
         """Do what was asked since the last look, rollbacks first, and say what became of it."""

@@ -126,6 +126,21 @@ def test_where_the_page_asks_by_a_key_that_signs_records_nobody_does_what_it_ask
     assert desk.requests.board().beat == beat, "the page says that nobody is there"
 
 
+def test_who_has_not_the_key_of_the_page_does_not_say_that_somebody_is_there(desk: Desk) -> None:
+    """As where it was given to the webserver and not to the code server: what is asked would be met by silence."""
+    pipeline, beat = desk.pipeline, desk.requests.board().beat
+    there = pipeline.resources.settings
+    gone = there.home / "secret" / "keys"
+    pipeline.change(settings=there.model_copy(update={"pages_key_file": gone}))
+    found = pipeline.tick("page_decisions")
+    assert isinstance(found, dg.SkipReason)
+    assert str(gone) in str(found.skip_message)
+    pipeline.change(settings=there)
+    assert desk.requests.board().beat == beat
+    desk.tick()
+    assert desk.requests.board().beat != beat
+
+
 def test_an_approval_is_signed_and_lets_the_rest_of_the_delivery_go_on(desk: Desk) -> None:
     pipeline = desk.pipeline
     version = parked(pipeline)
