@@ -31,7 +31,7 @@ from tests.support.browser import SCREENS, browser, overflow, serious
 from tests.unit.delivery.page.test_page import EVIL, attempt
 
 __all__ = ["browser"]
-ADA = "ada@example.com"
+ADA, BERT = "ada@example.com", "bert@example.com"
 KEEP_EVENTS = """
 const Real = EventSource;
 window.EventSource = class extends Real { constructor(to) { super(to); window.told = this; } };
@@ -93,7 +93,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         home=tmp_path_factory.mktemp("home"),
         pages_login_header="X-Forwarded-User",
         pages_proxies=["127.0.0.1/32"],
-        pages_deciders=[ADA],
+        pages_deciders=[ADA, BERT],
     )
     with dg.DagsterInstance.local_temp(str(settings.home)) as instance:
         target = shifting()
@@ -299,6 +299,18 @@ def test_a_request_names_the_beat_that_was_shown_and_the_clock_of_who_asks(brows
     (asked,) = scene.asked()
     assert (asked.zone, asked.beat) == ("Asia/Tokyo", json.loads(shown[0])["beat"])
     assert asked.beat
+    page.close()
+
+
+def test_nothing_is_decided_in_the_name_of_who_logged_in_meanwhile(browser: Browser, scene: Scene) -> None:
+    """The page still says that it goes on record under the first one's name."""
+    page = opened(browser, scene)
+    press(page, "Freeze")
+    page.locator("#why").fill("A demo.")
+    page.set_extra_http_headers({"X-Forwarded-User": BERT})
+    page.locator("#confirm").click()
+    expect(page.locator("#decided")).to_contain_text(f"You are {BERT} now")
+    assert scene.asked() == []
     page.close()
 
 

@@ -321,7 +321,11 @@ function ask(one) {
 async function send(one, reason, until) {
   const { what, label, ...about } = one;
   try {
-    me = await (await fetch("/delivery/who")).json();
+    const now = await (await fetch("/delivery/who")).json();
+    if (now.who !== me.who) {
+      return { done: false, said: `You are ${now.who || "nobody known"} now, by another login; load this page again.` };
+    }
+    me = now;
     const answer = await fetch("/delivery/decide", {
       method: "POST", headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ ...about, reason, until, zone, beat, token: me.token }),
