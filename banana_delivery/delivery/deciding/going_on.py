@@ -171,7 +171,9 @@ class GoingOn:
         return Follows(Approved.DUE, due)
 
     def kept_out(self) -> tuple[list[Due], list[str]]:
-        """What a freeze kept out that is over, or kept from being begun; the page sees to what was approved there.
+        """What a freeze kept out that is over, or kept from being begun.
+
+        The page sees to what was approved there, as long as anybody decides on it: it has no sensor otherwise.
 
         Returns:
             The deliveries that are to be asked for, and of which versions that is not known, as sentences.
@@ -183,7 +185,7 @@ class GoingOn:
         due: list[Due] = []
         told: list[str] = []
         for (version, _), approval in latest.items():
-            if approval.by.endswith(VIA_PAGE):
+            if approval.by.endswith(VIA_PAGE) and self.recorder.settings.pages_deciders:
                 continue
             try:
                 due += filter(None, [self._kept_out(approval)])

@@ -304,6 +304,23 @@ def test_what_was_approved_on_the_page_and_met_a_freeze_goes_on_once_when_that_i
     assert desk.tick() == []
 
 
+def test_where_nobody_decides_on_the_page_any_more_what_was_approved_there_goes_on_all_the_same(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    version = parked(pipeline)
+    pipeline.tick("staged_versions")
+    asked = desk.ask(Act.APPROVE, version=version, digest=digest_of(pipeline, version))
+    (request,) = desk.tick()
+    assert desk.answer(asked).done
+    assert desk.asked(Act.FREEZE, until="2h").done
+    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    assert pipeline.attempts(version)[0].frozen
+    let(pipeline)
+    pipeline.clock.now += 7200
+    looked = pipeline.tick("staged_versions")
+    assert isinstance(looked, dg.SensorResult)
+    assert REQUEST_TAG in dict(next(iter(looked.run_requests or ())).tags or {})
+
+
 def test_who_is_asked_by_a_message_finds_the_attempt_by_its_link(desk: Desk) -> None:
     pipeline = desk.pipeline
     settings = pipeline.resources.settings
