@@ -85,7 +85,8 @@ class Page:
         feed = Feed(around, lambda before: look_again(before, self.target), self._more)
 
         async def events(_: Request) -> Response:
-            return StreamingResponse(_begun(feed.watch()), media_type="text/event-stream", headers=HEADERS)
+            headers = {**HEADERS, "X-Accel-Buffering": "no"}  # nginx keeps a page waiting otherwise.
+            return StreamingResponse(_begun(feed.watch()), media_type="text/event-stream", headers=headers)
 
         async def now(_: Request) -> Response:
             return Response(await feed.now(), media_type="application/json", headers=HEADERS)

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 from starlette.testclient import TestClient
 
-from banana_delivery.delivery.page import app
+from banana_delivery.delivery.page import app, feed
 from banana_delivery.delivery.page.app import Page
 from banana_delivery.delivery.record_attempt import report_file
 from banana_delivery.notifications.messages import report_path
@@ -100,6 +100,15 @@ def test_the_script_sets_text_alone_and_knows_every_part_that_it_fills(browser: 
     assert wanted
     assert wanted <= set(loads.ids)
     assert len(loads.ids) == len(set(loads.ids))
+
+
+def test_a_proxy_is_told_to_pass_on_each_event_at_once(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An nginx between keeps what it is given until some kilobytes are together; to one too many nothing is told."""
+    monkeypatch.setattr(feed, "MOST_WATCHERS", 0)
+    answer = browser.get("/delivery/events")
+    assert "Too many watch" in answer.text
+    assert answer.headers["x-accel-buffering"] == "no"
+    assert answer.headers["cache-control"] == "no-store"
 
 
 def test_every_attempt_is_told_newest_first_page_by_page(
