@@ -245,7 +245,7 @@ def goes_on(approval: ManualDecision, history: Sequence[AttemptRecord]) -> GoesO
         return GoesOn.AGAIN
     before = next((one for one in reversed(in_order) if one.order < approval.order), None)
     failed = latest.outcome is Outcome.ERROR and latest is not before
-    return GoesOn.FIRST if failed and awaits_approval(before, approval.digest) else GoesOn.NOTHING
+    return GoesOn.FIRST if failed and (approval.frozen or awaits_approval(before, approval.digest)) else GoesOn.NOTHING
 
 
 def was_kept_out(approval: ManualDecision, latest: AttemptRecord | None) -> bool:
