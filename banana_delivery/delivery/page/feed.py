@@ -76,7 +76,7 @@ class Feed:
         self._watchers: set[asyncio.Queue[str]] = set()
         self._reader: asyncio.Task[None] | None = None
         self._seen: Overview | None = None
-        self._last, self._curves = "", Curves()
+        self._last, self._told_at, self._curves = "", 0.0, Curves()
 
     async def watch(self) -> AsyncIterator[str]:
         """What is, and then whatever is new, as server-sent events.
@@ -91,7 +91,7 @@ class Feed:
         if self._reader is None or self._reader.done():
             self._last = ""
             self._reader = asyncio.create_task(self._read())
-        elif self._last:
+        elif self._last and asyncio.get_running_loop().time() - self._told_at < 2 * QUIET_SECONDS:
             mine.put_nowait(self._last)
         try:
             while True:
@@ -106,7 +106,7 @@ class Feed:
 
     async def _read(self) -> None:
         around: asyncio.Task[None] | None = None
-        loop, told_at, before = asyncio.get_running_loop(), 0.0, ""
+        loop, before = asyncio.get_running_loop(), ""
         await self._look_around()  # What was seen for those who watched before may be of yesterday.
         looked = loop.time()
         while self._watchers:
@@ -118,8 +118,8 @@ class Feed:
                 self._curves.add(seen.records)
                 told = self._told(seen)
                 still = json.dumps(_at_rest(told))
-                if still != before or loop.time() - told_at > QUIET_SECONDS:
-                    before, told_at = still, loop.time()
+                if still != before or loop.time() - self._told_at > QUIET_SECONDS:
+                    before, self._told_at = still, loop.time()
                     self._tell(json.dumps(told))
             await asyncio.sleep(self._pause)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -154,6 +155,33 @@ def test_what_cannot_be_looked_at_for_a_while_ends_no_watch(caplog: pytest.LogCa
 
     assert asyncio.run(watched())[0]["waiting"] == ["version 43 (sensor)"]
     assert "The router is away." in caplog.text
+
+
+def test_who_comes_while_a_look_hangs_is_not_told_what_was_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the cluster does not answer for half a minute: a page that heard nothing asks again, and is not live."""
+    monkeypatch.setattr(feed, "QUIET_SECONDS", 0.01)
+    place, goes_on = Place(), threading.Event()
+    again = place.again
+
+    def hangs(before: Overview) -> Overview:
+        return again(before) if place.looks == 0 or goes_on.wait(10) else before
+
+    monkeypatch.setattr(place, "again", hangs)
+
+    async def watched() -> dict[str, Any]:
+        one = place.feed()
+        early = asyncio.create_task(taken(one.watch(), 2))
+        while not one._last:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        late = asyncio.create_task(taken(one.watch(), 1))
+        await asyncio.sleep(0.05)
+        assert not late.done()
+        goes_on.set()
+        await early
+        return (await late)[0]
+
+    assert asyncio.run(watched())["at"] > NOW + 1
 
 
 def test_a_look_that_fails_ends_no_watch(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
