@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from banana_delivery.delivery.deciding.aborting import say_abort
@@ -17,7 +18,7 @@ from banana_delivery.delivery.deciding.going_on import VIA_PAGE, Approved, Due, 
 from banana_delivery.delivery.live.pausing import say_pause
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
-from banana_delivery.errors import BananaDeliveryError, EvidenceError, GateError, redacted
+from banana_delivery.errors import BadSettingsError, BananaDeliveryError, EvidenceError, GateError, redacted
 from banana_delivery.policies.calendar import until_words
 from banana_delivery.policy.asset_records import DecisionKind, ManualDecision
 from banana_delivery.policy.gate import awaits_approval
@@ -264,6 +265,9 @@ class ByPage:
         said = freeze_as_shown(
             self.log, self.clock, by, request.reason, until, frozen=frozen, seen=request.seen, zone=zone
         )
+        with suppress(BadSettingsError):  # What is said counts, and a delivery says what is wrong with the policy.
+            if not frozen and (still := self._follows.closed()):
+                return f"This freeze is lifted. {still}"
         what = "Nothing enters production" if frozen else "Deliveries may enter production"
         return f"{what}{until_words(said.until, zone)}."
 

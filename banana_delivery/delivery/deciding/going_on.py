@@ -110,9 +110,16 @@ class GoingOn:
         Raises:
             GateError: if nothing enters production now; one sentence with what ends that.
         """
-        windows, now = self._policy.freeze, self.recorder.clock.time()
-        if shut := closed(self.recorder.settings, windows, self.log.freeze(), now):
+        if shut := self.closed():
             raise GateError(f"Approved now, version {version} would only wait again. {shut}")
+
+    def closed(self) -> str:
+        """What keeps deliveries out now, and what ends that, as a sentence; empty if nothing does.
+
+        Raises:
+            BadSettingsError: if the policy cannot be read.
+        """
+        return closed(self.recorder.settings, self._policy.freeze, self.log.freeze(), self.recorder.clock.time())
 
     def of(self, said: ManualDecision) -> Follows:
         """What becomes of a version by an approval.

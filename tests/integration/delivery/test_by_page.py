@@ -410,6 +410,22 @@ def test_a_freeze_ends_by_whoever_saw_that_very_freeze(desk: Desk) -> None:
     assert not lifted.frozen
 
 
+@pytest.mark.parametrize("policy", ["freeze: [{from: 'Mon 00:00', until: 'Sun 23:59', zone: UTC}]\n", "mode: [\n"])
+def test_who_lifts_a_freeze_is_told_what_keeps_deliveries_out_all_the_same(desk: Desk, policy: str) -> None:
+    pipeline = desk.pipeline
+    assert desk.asked(Act.FREEZE, until="2h").done
+    file = pipeline.resources.settings.home / "policy.yaml"
+    file.write_text(policy)
+    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"policy": str(file)}))
+    told = desk.asked(Act.UNFREEZE, seen=getattr(pipeline.audit_log.freeze(), "at", None))
+    assert told.done
+    if "freeze" in policy:
+        assert "Frozen (Mon 00:00 to Sun 23:59 UTC)" in told.said
+        assert "may enter" not in told.said
+    else:
+        assert "may enter" in told.said, "what cannot be read keeps nobody from lifting a freeze"
+
+
 def test_the_end_of_a_freeze_is_told_by_the_clock_of_who_typed_it(desk: Desk) -> None:
     zone = ZoneInfo("Asia/Kathmandu")
     tomorrow = datetime.fromtimestamp(desk.pipeline.clock.time() + 86_400, zone).replace(second=0, microsecond=0)
