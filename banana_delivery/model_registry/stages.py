@@ -20,6 +20,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -56,6 +57,7 @@ class Memory(Model):
         numbers: of the versions that were staged then.
         unread: the part that is read next ends with this number.
         whole: whether all versions were read, or known without, so that no other was staged.
+        again: whether something may have been staged in a part that was read before.
     """
 
     server: str = ""
@@ -64,6 +66,7 @@ class Memory(Model):
     numbers: tuple[str, ...] = ()
     unread: int
     whole: bool
+    again: bool = False
 
 
 class Stages:
@@ -124,8 +127,8 @@ class Stages:
         before, limit = self._continued(model, top)
         found: dict[str, MlflowVersion] = {}
         if limit is not None:
-            found, reached = self._since(limit, before.at or limit)
-            before = before if reached else self._fresh(model, top).replace(numbers=before.numbers)
+            found, left = self._since(limit)
+            before = before if left < (before.at or limit) else self._not_reached(before, model, top, left)
         found |= self._asked([number for number in before.numbers if number not in found])
         if (one := told.get(STAGED)) and str(one) not in found and (hidden := self._one(str(one))):
             found[str(one)] = hidden
@@ -133,7 +136,7 @@ class Stages:
             if hidden.current_stage == STAGED and limit is not None and moved is not None and moved < limit:
                 before = before.replace(unread=top, whole=False)
         found = self._read(before.replace(at=model.last_updated_timestamp), _only_staged(found), top)
-        if self.memory and not self.memory.whole:
+        if self.memory and not self.memory.whole and self.memory.unread < top:
             raise RegistryUnreadError(
                 f"MLflow has versions up to {top:,}, some of them staged; those up to {self.memory.unread:,} are "
                 "looked at next, and nothing newly staged is delivered before."
@@ -143,6 +146,17 @@ class Stages:
     def _fresh(self, model: RegisteredModel, top: int) -> Memory:
         at, created = model.last_updated_timestamp, model.creation_timestamp
         return Memory(server=self._server, created=created, at=at, unread=top, whole=False)
+
+    def _not_reached(self, before: Memory, model: RegisteredModel, top: int, left: float) -> Memory:
+        """What to go on with where not all could be read that was changed since the last look.
+
+        All is read then. What seems to have been changed after the model was, by a clock that was set back since, or
+        with it at one moment, or bears no time, would be read before all else at each look, and nothing be said for as
+        long: the reading that is under way goes on, tells what it found at its end, and begins again.
+        """
+        if not before.whole and left >= (model.last_updated_timestamp or 0):
+            return before.replace(again=True)
+        return self._fresh(model, top).replace(numbers=before.numbers)
 
     def _continued(self, model: RegisteredModel, top: int) -> tuple[Memory, int | None]:
         """What is remembered, and since when changes have to be read; None if that does not tell."""
@@ -165,15 +179,11 @@ class Stages:
             found += self._between(part * PART, (part + 1) * PART) if many else map(self._one, these)
         return {str(one.version): one for one in found if one}
 
-    def _since(self, limit: int, looked: int) -> tuple[dict[str, MlflowVersion], bool]:
+    def _since(self, limit: int) -> tuple[dict[str, MlflowVersion], float]:
         """What was changed since a time of the server; what bears no time was, too.
 
-        Args:
-            limit: that time.
-            looked: the one of the last look.
-
         Returns:
-            What was read before the time for it was over, the latest first, and whether it is all since the last look.
+            What was read before the time for it was over, the latest first, and when the next one was changed.
         """
         changed: dict[str, MlflowVersion] = {}
         started = self._monotonic()
@@ -182,9 +192,9 @@ class Stages:
             if moved is not None and moved < limit:
                 break
             if len(changed) >= PART and self._monotonic() - started >= READING_SECONDS:
-                return changed, moved is not None and moved < looked
+                return changed, inf if moved is None else moved
             changed[str(one.version)] = one
-        return changed, True
+        return changed, -inf
 
     def _read(self, memory: Memory, found: dict[str, MlflowVersion], top: int) -> dict[str, MlflowVersion]:
         """Read what is due of all versions, and remember."""
@@ -203,7 +213,10 @@ class Stages:
             due = not memory.whole and above > 0 and on
         done = memory.unread == 0
         self.memory = memory.replace(
-            numbers=tuple(found), whole=memory.whole or done, unread=top if done else memory.unread
+            numbers=tuple(found),
+            whole=memory.whole or (done and not memory.again),
+            unread=top if done else memory.unread,
+            again=memory.again and not done,
         )
         return found
 

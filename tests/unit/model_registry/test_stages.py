@@ -319,6 +319,36 @@ def test_a_bulk_import_makes_no_look_long_and_hides_nothing() -> None:
     assert (server.parts, server.read * server.seconds_each <= READING_SECONDS + 0.01) == (0, True)
 
 
+@pytest.mark.parametrize("time", ["ahead", "none", "one"])
+def test_more_than_a_look_may_read_that_seems_to_be_of_later_keeps_nothing_waiting_for_ever(time: str) -> None:
+    """As after a bulk import, where the server's clock is set back an hour, or all of it was written at one moment."""
+    server = served(3 * PART)
+    server.move(7, "Staging")
+    server.look()
+    server.publish(5 * PART)
+    if time == "ahead":
+        server.now -= 3_600_000
+    server.move(9, "Staging")
+    if time != "ahead":
+        for number in range(3 * PART + 1, 8 * PART + 1):
+            moved = server.now if time == "one" else None
+            server.versions[number] = replace(server.versions[number], last_updated_timestamp=moved)
+    server.seconds_each, server.seconds_a_part = 0.01, 0.4
+    looks, found = 0, set[int]()
+    while not found and looks < 10:
+        looks += 1
+        with suppress(RegistryUnreadError):
+            found = server.look()
+    assert found == server.truth == {7, 9}
+    server.move(11, "Staging")
+    seen: list[set[int]] = []
+    for _ in range(20):
+        with suppress(RegistryUnreadError):
+            seen.append(server.look())
+    assert server.truth in seen, "what was moved after its part was read is found when that is read again"
+    assert all(found <= one for one in seen), "and what is staged does not come and go"
+
+
 def test_a_server_that_is_slow_tells_one_part_of_what_was_changed_at_each_look() -> None:
     server = served(PART)
     server.move(7, "Staging")
