@@ -109,7 +109,8 @@ def _is_late(run: DeliveryRun, decision: GateDecision, ref: ImageRef) -> bool:
     Only what was begun by itself: whoever starts a delivery looks what is now, and whoever overrides wants it in any
     case. What a freeze put off may be let in by its own report after it, or as a redeploy.
     """
-    approvals = [one for one in run.decisions if one.kind is DecisionKind.APPROVAL and one.digest in {"", ref.digest}]
+    said = (one for one in run.decisions if one.kind is DecisionKind.APPROVAL and one.digest in {"", ref.digest})
+    approvals = [one for one in said if run.policy.approvers.may(one.by)]
     if decision.basis == "override" or REQUEST_TAG not in run.run.tags or not approvals:
         return False
     approved = max(one.order for one in approvals)

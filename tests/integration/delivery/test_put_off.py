@@ -9,6 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from banana_delivery import cli
+from banana_delivery.delivery.deciding.decisions import put_on_record
+from banana_delivery.names import REQUEST_TAG
+from banana_delivery.policy.asset_records import DecisionKind
 from banana_delivery.policy.holds import FreezeRecord
 from banana_delivery.policy.model import Outcome
 from tests.integration.delivery.test_rehearsing import typed_here
@@ -129,3 +132,19 @@ def test_what_was_put_off_is_not_put_over_what_was_released_meanwhile(
     assert pipeline.serving == newer
     assert "to compare anew" in pipeline.sent[-1].body
     assert [looks.look() for _ in range(2)] == [[]] * 2
+
+
+def test_who_may_not_approve_does_not_know_of_what_was_released_meanwhile_for_who_did(
+    pipeline: PipelineHarness, looks: Looks
+) -> None:
+    file = pipeline.resources.settings.home / "policy.yaml"
+    file.write_text("approvers: {who: [Ada]}\n")
+    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"policy": str(file)}))
+    version = parked(pipeline, looks)
+    put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", WHY, "Ada")
+    newer = pipeline.stage(0.95)
+    pipeline.run(newer)
+    put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", WHY, "Eve")
+    pipeline.run(version, assets=("production_release",), tags={REQUEST_TAG: "of Eve"})
+    assert pipeline.serving == newer
+    assert "to compare anew" in pipeline.sent[-1].body
