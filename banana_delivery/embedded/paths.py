@@ -30,9 +30,9 @@ class LocalPaths:
         return self.home / "logs"
 
     @property
-    def runs_log(self) -> Path:
-        """What runs print beside their steps, whose output Dagster keeps; they outlive the code server."""
-        return self.logs / "runs.log"
+    def runs_logs(self) -> Path:
+        """A file for each run: what it prints, beside what Dagster keeps of its steps; runs outlive the code server."""
+        return self.logs / "runs"
 
     @property
     def supervisor_conf(self) -> Path:

@@ -26,7 +26,7 @@ from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.router.static import LISTENS, PORTS, listens, listens_as_before, static_configuration
 from banana_delivery.embedded.router.traefik import Router
 from banana_delivery.embedded.supervisor import SEEN, Program
-from banana_delivery.embedded.upgrade.code_server import RUNS_LOG
+from banana_delivery.embedded.upgrade.code_server import RUNS_LOGS
 from banana_delivery.embedded.upgrade.databases import Database
 from banana_delivery.embedded.upgrade.installation import MARK, mark
 from banana_delivery.errors import StackError
@@ -210,7 +210,7 @@ def code_server(settings: Settings) -> ManagedProcess:
             f"--location-name={location['location_name']}",
         ),
         directory=settings.home / "dagster",
-        environment={RUNS_LOG: str(paths.runs_log)},
+        environment={RUNS_LOGS: str(paths.runs_logs)},
         priority=250,
         start_seconds=3,
         stop_seconds=20,

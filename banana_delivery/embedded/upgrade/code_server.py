@@ -6,7 +6,7 @@ takes what `dagster api grpc` takes. That one waits at its end for the runs that
 patience and kills the whole group, and a delivery with it.
 
 What it prints goes into a pipe that supervisord closes with its end. A run that outlives it would be ended by the next
-line that it or a library of somebody else's prints, so runs print into a file of their own.
+line that it or a library of somebody else's prints, so each run prints into a file of its own.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from functools import cache
 from pathlib import Path
 from types import FrameType
 
-RUNS_LOG = "STACK_RUNS_LOG"
-"""The variable that names the file into which runs print; without it they print where the server does."""
-MOST_BYTES = 5_000_000
-"""Of that file as a run begins; a longer one becomes the one before."""
+from banana_delivery.embedded.output.run_log import print_into
+
+RUNS_LOGS = "STACK_RUNS_LOGS"
+"""The variable that names the folder of files into which runs print; without it they print where the server does."""
 
 
 def serve() -> None:
@@ -52,22 +52,8 @@ def _end(_signal: int, _frame: FrameType | None) -> None:
     os._exit(0)
 
 
-def print_into(log: Path) -> None:
-    """From now on this process and those that it starts print into a file, or nowhere if there can be none."""
-    with suppress(OSError):
-        if log.stat().st_size > MOST_BYTES:
-            log.replace(log.with_name(f"{log.name}.1"))
-    try:
-        file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    except OSError:
-        file = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(file, stream)
-    os.close(file)
-
-
 # A run is a process that begins with the server's main module, by this name: multiprocessing's way to "spawn".
-if __name__ == "__mp_main__" and (named := os.environ.get(RUNS_LOG)):
+if __name__ == "__mp_main__" and (named := os.environ.get(RUNS_LOGS)):
     print_into(Path(named))
 if __name__ == "__main__":
     serve()

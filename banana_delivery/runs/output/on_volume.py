@@ -2,7 +2,7 @@
 
 A run prints into its own scratch space, and a copy follows every few seconds and at its end. Printing straight into the
 volume would let one that hangs stop a delivery in the middle of a shift; a copy that cannot be written, or does not
-come to an end, costs the copy.
+come to an end, costs the copy. Of what is printed without end the beginning and the end stay.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import logging
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,15 +21,17 @@ from dagster._core.storage.cloud_storage_compute_log_manager import (
     PollingComputeLogSubscriptionManager,
     TruncatingCloudStorageComputeLogManager,
 )
-from dagster._core.storage.compute_log_manager import CapturedLogSubscription, ComputeIOType
+from dagster._core.storage.compute_log_manager import CapturedLogContext, CapturedLogSubscription, ComputeIOType
 from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, LocalComputeLogManager
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from typing_extensions import override
 
+from banana_delivery.embedded.output.bounded import bounding
+
 LOG = logging.getLogger(__name__)
 COPY_SECONDS = 10
 LAST_SECONDS = 30.0
-"""A run waits so long for its last copy, which has 50 MB at most; then it ends without, and gives its slot back."""
+"""A run waits so long for its last copy, which is bounded; then it ends without, and gives its slot back."""
 
 
 class VolumeComputeLogs(TruncatingCloudStorageComputeLogManager[Any], ConfigurableClass):
@@ -77,6 +79,13 @@ class VolumeComputeLogs(TruncatingCloudStorageComputeLogManager[Any], Configurab
     @override
     def upload_interval(self) -> int:
         return self._copy_seconds
+
+    @contextmanager
+    @override
+    def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
+        """A step that prints without end must not fill the scratch space: the pod would be evicted in its delivery."""
+        with bounding(), super().capture_logs(log_key) as context:
+            yield context
 
     @override
     def get_log_data_for_type(

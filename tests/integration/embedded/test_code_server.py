@@ -127,6 +127,7 @@ def test_it_ends_when_asked_or_killed_and_its_run_goes_on_and_prints(played: Pla
 
     waits((played.folder / "done").exists, "its run was ended by what it printed")
     assert run.is_running() and run.status() != psutil.STATUS_ZOMBIE
-    said = (played.folder / "home" / "logs" / "runs.log").read_text()
+    [log] = (played.folder / "home" / "logs" / "runs").iterdir()
+    said = log.read_text()
     assert said.count("a line of a run") == 2
     assert "a line of a program" in said

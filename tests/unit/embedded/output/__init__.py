@@ -1,0 +1,1 @@
+"""What a run prints, kept within bounds while it goes on."""
