@@ -1,40 +1,44 @@
 """What a new version's Job does, ``python -m banana_delivery.runs.schema migrate``, and its pods do first: ``wait``.
 
-The pod in which the dead man watches does ``wait-if-it-answers``: a database that is away is what he has to tell of.
+What follows ``wait`` is the command that this process becomes then. Dagster's own programs end where the database does
+not answer as they start, and a pod that does so again and again is started later and later.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable
-from functools import partial
 
 from banana_delivery.errors import BananaDeliveryError
-from banana_delivery.runs.schema.migration import (
-    Storage,
-    bring_forward,
-    own_storage,
-    told_to_libpq,
-    wait_until_forward,
-)
+from banana_delivery.runs.schema.migration import bring_forward, own_storage, told_to_libpq, wait_until_forward
 
-DOES: dict[str, Callable[[Storage], None]] = {
-    "migrate": bring_forward,
-    "wait": wait_until_forward,
-    "wait-if-it-answers": partial(wait_until_forward, away=False),
-}
+
+def main(told: list[str]) -> None:
+    """Do what is told, or end with a sentence."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # Alembic says which dialect it speaks, and Dagster each of its tries; what is waited for is said in a sentence.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger().handlers[0].addFilter(lambda record: not record.getMessage().startswith("Retrying failed"))
+    inherited = dict(os.environ)
+    match told:
+        case ["migrate"]:
+            os.environ.update(told_to_libpq(os.environ, changes=True))
+            bring_forward(own_storage())
+        case ["wait", *command]:
+            # The first process of a container is not ended by a signal that it does not handle.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+            os.environ.update(told_to_libpq(os.environ, changes=False))
+            wait_until_forward(own_storage())
+            if command:
+                os.execvpe(command[0], command, inherited)  # noqa: S606 - as the manifest says it
+        case _:
+            sys.exit("Say `migrate`, or `wait` and what to do then.")
+
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    # Alembic says which dialect it speaks.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    if len(sys.argv) != 2 or sys.argv[1] not in DOES:
-        sys.exit(f"Say one of these: {', '.join(DOES)}")
-    does = DOES[sys.argv[1]]
-    os.environ.update(told_to_libpq(os.environ, changes=does is bring_forward))
     try:
-        does(own_storage())
+        main(sys.argv[1:])
     except BananaDeliveryError as error:
         sys.exit(str(error))

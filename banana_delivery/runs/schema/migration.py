@@ -179,14 +179,8 @@ def bring_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
         LOG.info("%s %s, Dagster %s.", storage.name, Form.OURS.value, _version())
 
 
-def wait_until_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK, *, away: bool = True) -> None:
-    """Return once the database is of this version's form or a newer one, and say meanwhile what is waited for.
-
-    Args:
-        storage: the database.
-        clock: lets the time pass.
-        away: whether one that cannot be asked is waited for, too. It is not where others have work to do without it.
-    """
+def wait_until_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
+    """Return once the database is of this version's form or a newer one, and say meanwhile what is waited for."""
     said, since = "", 0.0
     while True:
         try:
@@ -198,10 +192,7 @@ def wait_until_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK, *, away: b
                 'waits for it. If it fails, or there is none: docs/kubernetes.md, "Another version".'
             )
         except DagsterError as error:
-            why = str(error)
-            if not away:
-                LOG.info("%s. It is not waited for here.", why)
-                return
+            why = f"{error}. It is waited for."
         if why != said or clock.monotonic() - since >= SAY_SECONDS:
             LOG.info("%s", why)
             said, since = why, clock.monotonic()

@@ -20,6 +20,17 @@ class Postgres:
     url: str
     folder: Path
     port: int = 0
+    options: str = ""
+
+    def stop(self) -> None:
+        """Stop it; whoever asks is refused."""
+        _run(_unprivileged_user(), "pg_ctl", "stop", "-w", "-D", self.folder, "-m", "fast")
+
+    def start(self, options: str = "", *, wait: bool = True) -> None:
+        """Start it again, with further options of the program, and wait until it answers."""
+        begins = "-w" if wait else "-W"
+        told = ("-o", f"{self.options} {options}", "-l", self.folder.parent / "log")
+        _run(_unprivileged_user(), "pg_ctl", "start", begins, "-D", self.folder, *told)
 
     def restart(self) -> None:
         """Stop it as for an update, which ends every connection, and start it again."""
@@ -70,8 +81,8 @@ def postgres(folder: Path, guests: str = "", password: str = "") -> Iterator[Pos
         with (data / "pg_hba.conf").open("a") as rules:
             rules.writelines(f"host all all {whence} scram-sha-256\n" for whence in (met.network, "samehost"))
     options = f"-p {port} -k {sockets} -c listen_addresses={listen} -c fsync=off"
-    _run(user, "pg_ctl", "start", "-w", "-D", data, "-o", options, "-l", folder / "log")
-    server = Postgres(f"postgresql://banana@127.0.0.1:{port}/postgres", data, port)
+    server = Postgres(f"postgresql://banana@127.0.0.1:{port}/postgres", data, port, options)
+    server.start()
     try:
         yield server
     finally:

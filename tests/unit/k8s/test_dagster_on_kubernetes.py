@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from banana_delivery.runs.schema.__main__ import DOES
 from tests import ROOT
 from tests.unit.k8s import test_readme_of_manifests as sizes
 from tests.unit.k8s.dagster_manifests import (
@@ -30,6 +30,7 @@ from tests.unit.k8s.dagster_manifests import (
     referred_to,
 )
 
+POOL = "banana_delivery.runs.instance"
 MAY_NOTHING = {"banana-delivery-export", "banana-delivery-publisher", "dagster-migrate"}
 VERSIONS = ("1.30", "1.33", kubernetes_validate.latest_version())
 
@@ -229,21 +230,45 @@ def test_the_page_of_deliveries_signs_with_a_key_of_its_own_and_knows_none_of_re
     assert "env" not in program
 
 
-def test_a_database_that_is_away_keeps_the_dead_man_from_nothing(every_pod: dict[str, dict[str, Any]]) -> None:
-    """He has to tell that nobody ticks, and needs no database for that; the others end without one as ever."""
-    waits = {
-        name: one["command"][-1]
-        for name, pod in every_pod.items()
-        for one in pod.get("initContainers", [])
-        if "banana_delivery.runs.schema" in one["command"]
-    }
-    with_dead_man = {
-        name for name, pod in every_pod.items() if any(one["name"] == "dead-man" for one in pod["containers"])
-    }
+def opens_the_database(command: list[str]) -> bool:
+    """Whether a program of a pod's is one that ends where Dagster's database does not answer as it starts."""
+    return any(one in command for one in ("dagster", "dagster-daemon", "banana_delivery.delivery.page", POOL))
 
-    assert set(waits) == set(PODS)
-    assert {name for name, how in waits.items() if how == "wait-if-it-answers"} == with_dead_man
-    assert set(waits.values()) <= set(DOES)
+
+def test_whatever_ends_without_a_database_waits_for_it_first_and_the_dead_man_tells_meanwhile(
+    every_pod: dict[str, dict[str, Any]],
+) -> None:
+    commands = {
+        (name, one["name"]): one["command"] for name in PODS for one in containers(every_pod[name]) if "command" in one
+    }
+    opening = {where for where, command in commands.items() if opens_the_database(command)}
+
+    assert {name for name, _ in opening} == set(PODS)
+    assert all(commands[where][:4] == ["python", "-m", "banana_delivery.runs.schema", "wait"] for where in opening)
+    # He has to tell that nobody ticks, and needs no database for that: nothing comes before him.
+    (with_dead_man,) = [
+        pod for pod in every_pod.values() if any(one["name"] == "dead-man" for one in pod["containers"])
+    ]
+    assert "initContainers" not in with_dead_man
+
+
+def test_what_waits_for_the_database_is_not_started_again_meanwhile(
+    every_pod: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    for name in ("dagster-code-server", "dagster-webserver"):
+        startup = every_pod[name]["containers"][0]["startupProbe"]
+        assert startup["periodSeconds"] * startup["failureThreshold"] == 1800
+    daemon = every_pod["dagster-daemon"]["containers"][0]
+    shell, option, line = daemon["livenessProbe"]["exec"]["command"]
+
+    def alive(command: list[str]) -> bool:
+        first = tmp_path / "cmdline"
+        first.write_bytes("\0".join(command).encode())
+        asked = line.replace("/proc/1/cmdline", str(first)).replace("dagster-daemon liveness-check", "false")
+        return subprocess.run([shell, option, asked], check=False).returncode == 0
+
+    assert alive(daemon["command"])
+    assert not alive(daemon["command"][4:]), "Dagster's own check is not asked"
 
 
 def test_no_pod_overrules_what_the_databases_secret_tells_libpq(every_pod: dict[str, dict[str, Any]]) -> None:

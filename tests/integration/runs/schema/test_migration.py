@@ -123,39 +123,6 @@ def test_a_server_that_is_away_or_refuses_is_named_without_the_password(
     assert "secret-of-ours" not in str(refused.value)
 
 
-def test_a_server_that_is_away_is_waited_for_only_where_nobody_has_work_without_it(
-    server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    url = f"postgresql+psycopg2://nobody:nothing@127.0.0.1:{server.port}/missing"
-    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"storage": {"postgres": {"postgres_url": url}}}))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    monkeypatch.setattr("time.sleep", lambda _: None)
-
-    class Clock(HandClock):
-        def sleep(self, seconds: float) -> None:
-            raise InterruptedError("it waits")
-
-    with caplog.at_level(logging.INFO):
-        wait_until_forward(own_storage(), Clock(), away=False)
-    assert "cannot be asked" in caplog.messages[-1] and caplog.messages[-1].endswith("It is not waited for here.")
-    with pytest.raises(InterruptedError, match="it waits"):
-        wait_until_forward(own_storage(), Clock())
-
-
-def test_an_older_form_is_waited_for_by_everybody(storage: Storage) -> None:
-    bring_forward(storage)
-    step_back(storage.postgres.postgres_url)
-
-    class Clock(HandClock):
-        def sleep(self, seconds: float) -> None:
-            super().sleep(seconds)
-            bring_forward(storage)
-
-    clock = Clock()
-    wait_until_forward(storage, clock, away=False)
-    assert len(clock.slept) == 1
-
-
 def test_an_instance_of_another_kind_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
