@@ -46,6 +46,13 @@ LOOK_SECONDS = 2.0
 SAY_SECONDS = 60.0
 LOCK_SECONDS = 30
 """A change of a table waits behind whoever uses it, and everybody else behind the change: not for long."""
+UNSUPPORTED = "unsupported startup parameter"
+"""What PgBouncer says to whoever names a lock's time."""
+NO_LIMIT = (
+    "A pool of connections such as PgBouncer, between this Job and the server, keeps lock_timeout from it, so a change "
+    "could wait behind whoever uses a table for as long as it takes, and everybody else behind the change. Name the "
+    'server itself in the Secret dagster-postgres-migrate: docs/kubernetes.md, "Another version"'
+)
 CONNECT_SECONDS = 15
 """For each of six tries: what a NetworkPolicy drops would else be waited for for minutes, and not named."""
 
@@ -105,7 +112,9 @@ class Storage:
             with cast(PostgresRunStorage, self.postgres.run_storage).connect() as connection:
                 yield connection
         except (sa.exc.SQLAlchemyError, DagsterPostgresException, CommandError) as error:
-            raise DagsterError(f"{self.name} cannot be asked: {_why(error)}") from error
+            why = _why(error)
+            hint = f". {NO_LIMIT}" if UNSUPPORTED in why else ""
+            raise DagsterError(f"{self.name} cannot be asked: {why}{hint}") from error
 
     def form(self) -> Form:
         """How it stands to the installed version.
@@ -162,12 +171,15 @@ def bring_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
     Raises:
         DagsterError: if it cannot be done; what was running reads the database as before.
     """
-    with _alone(storage, clock):
+    with _alone(storage, clock) as connection:
         found = storage.form()
         if found is Form.NEWER:
             LOG.info("%s %s than Dagster %s knows; it is left as it is.", storage.name, found.value, _version())
             return
         LOG.info("%s %s.", storage.name, found.value)
+        # Nobody uses the tables of an empty one.
+        if found is Form.OLDER and connection.execute(sa.text("SHOW lock_timeout")).scalar() == "0":
+            raise DagsterError(f"{storage.name} {found.value} and is left as it is. {NO_LIMIT}.")
         try:
             with dg.DagsterInstance.from_config(storage.home) as instance:
                 instance.upgrade()
@@ -200,8 +212,8 @@ def wait_until_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
 
 
 @contextmanager
-def _alone(storage: Storage, clock: Clock) -> Iterator[None]:
-    """For the block nobody else brings this database forward; waits for whoever does."""
+def _alone(storage: Storage, clock: Clock) -> Iterator[Connection]:
+    """For the block nobody else brings this database forward; waits for whoever does. The connection has the lock."""
     with storage.connected() as connection:
         # A transaction's lock, which a pool of connections between here and the server keeps as well.
         connection.execution_options(isolation_level="READ COMMITTED")
@@ -212,7 +224,7 @@ def _alone(storage: Storage, clock: Clock) -> Iterator[None]:
             LOG.info("%s is being brought forward by another pod, which is waited for.", storage.name)
             while not connection.execute(taken, {"lock": LOCK}).scalar():
                 clock.sleep(LOOK_SECONDS)
-        yield
+        yield connection
 
 
 def _version() -> str:

@@ -14,7 +14,15 @@ import sqlalchemy as sa
 import yaml
 
 from banana_delivery.errors import DagsterError
-from banana_delivery.runs.schema.migration import JOB, Form, Storage, bring_forward, own_storage, wait_until_forward
+from banana_delivery.runs.schema.migration import (
+    JOB,
+    Form,
+    Storage,
+    bring_forward,
+    own_storage,
+    told_to_libpq,
+    wait_until_forward,
+)
 from tests.integration.serving.postgres import Postgres, postgres
 from tests.support.clock import HandClock
 from tests.support.dagster_database import STEP_BEFORE, connected, has_newest_step, in_use, step_back
@@ -42,6 +50,8 @@ def storage(server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     }
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(instance))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    for variable, said in told_to_libpq({}, changes=True).items():
+        monkeypatch.setenv(variable, said)
     return own_storage()
 
 
@@ -98,6 +108,18 @@ def test_what_is_in_use_is_changed_within_its_time_or_not_at_all(
 
     bring_forward(own_storage())
     assert storage.form() is Form.OURS
+
+
+def test_where_a_lock_has_no_time_an_older_form_is_left_alone_and_an_empty_database_is_not(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a pool of connections that ignores what it is told."""
+    monkeypatch.delenv("PGOPTIONS")
+    bring_forward(storage)
+    step_back(storage.postgres.postgres_url)
+    with pytest.raises(DagsterError, match=r"is of an older form and is left as it is\. .*dagster-postgres-migrate"):
+        bring_forward(own_storage())
+    assert (storage.form(), has_newest_step(storage.postgres.postgres_url)) == (Form.OLDER, False)
 
 
 def test_a_newer_form_is_left_alone_and_waited_for_by_nobody(storage: Storage) -> None:
