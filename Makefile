@@ -84,7 +84,7 @@ test-e2e: .venv/.installed ## The embedded stack with real processes
 
 # Most of an hour: every outcome by the daemon, each part of the stack killed at each phase, serving at ten times its load.
 test-long: .venv/.installed ## Most of an hour: every outcome by the daemon, each part killed at each phase
-	$(BIN)/pytest tests/integration/serving tests/integration/export tests/integration/delivery/gameday tests/e2e -m long --timeout 900 $(ARGS)
+	$(BIN)/pytest tests/integration/serving tests/integration/runs tests/integration/export tests/integration/delivery/gameday tests/e2e -m long --timeout 900 $(ARGS)
 
 # Deliveries, rollbacks and people in memory, while any call may fail, hang, lose its answer or kill its process. A seed that
 # breaks an invariant tells its story; .venv/bin/python -m tests.chaos --seed N plays it again.
