@@ -8,13 +8,11 @@ from typing import Any
 
 from banana_delivery.errors import ImageError
 from banana_delivery.images.oci_registry.blobs import Blob
-from banana_delivery.images.oci_registry.manifest import INDEX_TYPES, Manifest
+from banana_delivery.images.oci_registry.manifest import INDEX_TYPES, LAYER_TYPE, Manifest
 from banana_delivery.images.release import LAYERS, START
 from banana_delivery.images.supply_chain.attachments import CONFIG_TYPE, MANIFEST_TYPE, canonical
 from banana_delivery.names import AGAIN_ANNOTATION
 
-LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
-"""Plain tars: a model hardly gets smaller, and what a compressor makes of it differs between machines."""
 _OCI_TYPES = {
     "application/vnd.docker.image.rootfs.diff.tar": LAYER_TYPE,
     "application/vnd.docker.image.rootfs.diff.tar.gzip": f"{LAYER_TYPE}+gzip",

@@ -84,11 +84,17 @@ class DockerImages(RegistryStore):
 
     @override
     def _make(self, context: BuildContext, key: ImageKey, progress: Progress) -> tuple[str, Collection[str]]:
-        image_id = self._build_release(context, key, progress)
         seen = PushProgress()
-        digest = self._transfer.push(image_id, key_tag(key.sha256), progress, seen)
-        self._images.publish(self._read(digest))
-        return digest, seen.pushed
+        for no_cache in (False, True):
+            image_id = self._build_release(context, key, progress, no_cache=no_cache)
+            digest = self._transfer.push(image_id, key_tag(key.sha256), progress, seen)
+            if self._images.publish(key.sha256, digest):
+                return digest, seen.pushed
+            progress(f"{digest[:19]} is what retention removes just now; it is built anew, which gives another digest")
+        raise ImageError(
+            f"Retention removes {digest} of {self._repository.name}, which was built just now; see whose, then "
+            "materialize `image` again."
+        )
 
     @override
     def _forget(self, refs: Collection[ImageRef], used: Collection[str]) -> None:

@@ -26,7 +26,9 @@ from banana_delivery.waiting import Retries, retry_after
 
 _TAGS_PER_PAGE = 1000
 _SLOWEST_COMMIT = httpx.Timeout(30.0, read=300.0)
-"""Seconds: what was sent is compared and moved before it is acknowledged, in a bucket for example."""
+"""Seconds: what was sent is compared and moved before it is acknowledged, in a bucket for example. For what is
+deleted all tags are looked at; Docker's registry stops in the middle of that if nobody listens any more, and leaves
+tags that lead to nothing."""
 MOST_BYTES = 64 * 2**20
 """Of an answer, unless more is asked for: manifests, configs and lists are far smaller. Whoever may push can put
 anything there, and say any size of it."""
@@ -311,7 +313,7 @@ class RegistryClient:
     ) -> httpx.Response:
         login = {"Authorization": self._authorization} if self._authorization else {}
         address = path if path.startswith(self._root) else f"{self._repository.url}/{path}"
-        slow = self._http.timeout if content is None else _SLOWEST_COMMIT
+        slow = self._http.timeout if content is None and method != "DELETE" else _SLOWEST_COMMIT
         request = self._http.build_request(method, address, headers={**headers, **login}, content=content, timeout=slow)
         # What is sent goes nowhere else, as a login does not: a redirect would take the body along.
         answer = self._http.send(request, follow_redirects=method in ("GET", "HEAD"), stream=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from banana_delivery.errors import ImageError
+from banana_delivery.errors import ImageError, UnreachableError
 from banana_delivery.images.base import PruneDecision
 from banana_delivery.images.layers import EPOCH
 from banana_delivery.images.oci_registry import pins as leases
@@ -81,21 +80,30 @@ class RegistryImages:
         digest, now = image.ref.digest, self._clock()
         if self._lend:
             return image if self._lend(digest) else None
-        before = leases.leases_of(self._client.tags(), digest)
+        tags = self._client.tags()
+        before = leases.leases_of(tags, digest)
         if not before and self._client.digest_of(digest) is None:
             return None
         if now - leases.pinned_at(before) > self._lease_seconds / 2:
             self._client.put_manifest(leases.pin_tag(digest, now), image.manifest)
         after = self._client.tags()
-        # A lease on an image that was removed a moment ago brings it back, without the leases it had.
-        removed = not before.issubset(after)
+        # A lease on an image that was removed a moment ago brings it back, without the leases it had. Of one that had
+        # none retention knows by the tag of its key.
+        removed = not (before or {key_tag(image.ref.key)}.intersection(tags)).issubset(after)
         return None if removed or leases.standing_marks(after, digest, void_before(now)) else image
 
-    def publish(self, image: RemoteImage) -> None:
-        """Lease a new image; it was just built, so a doom that its digest carries is void."""
-        self._client.put_manifest(leases.pin_tag(image.ref.digest, self._clock()), image.manifest)
-        for mark in leases.standing_marks(self._client.tags(), image.ref.digest, 0.0):
-            self._client.put_manifest(leases.unmark_tag(mark), image.manifest)
+    def publish(self, key_sha256: str, digest: str) -> bool:
+        """Lease an image that was pushed by the tag of its key.
+
+        Returns:
+            Whether it is there to stay; False if retention is about to remove it, or has.
+        """
+        image = self._client.manifest(digest)
+        if image is None or self._place([image]):
+            return False
+        # It may have been removed before it was leased, and with it the tag by which it was pushed.
+        self._client.put_manifest(key_tag(key_sha256), image)
+        return True
 
     def put(self, key_sha256: str, made: Callable[[str], Sequence[Manifest]]) -> Manifest:
         """Make an image whose blobs are there known by its key, which is the last step, and leased before.
@@ -124,20 +132,32 @@ class RegistryImages:
         The images of an index have leases of their own, so that nobody takes them for what no index names any more.
         """
         *parts, release = manifests
-        now, digests = self._clock(), [part.digest for part in parts]
-        for part in parts:
-            self._client.put_manifest(leases.part_tag(part.digest, now), part)
-        if parts and (doubt := self._doubt(digests, parts)):
+        now = self._clock()
+        leased = {leases.part_tag(part.digest, now): part for part in parts}
+        for tag, part in leased.items():
+            self._client.put_manifest(tag, part)
+        if parts and (doubt := self._doubt(leased, parts)):
             return doubt  # A registry may refuse an index without one that it names.
+        leased[leases.pin_tag(release.digest, now)] = release
         self._client.put_manifest(leases.pin_tag(release.digest, now), release)
-        return self._doubt([*digests, release.digest], parts)
+        return self._doubt(leased, parts)
 
-    def _doubt(self, digests: Collection[str], parts: Sequence[Manifest]) -> str:
-        tags, since = self._client.tags(), void_before(self._clock())
-        if marks := [mark for digest in digests for mark in leases.standing_marks(tags, digest, since)]:
-            return marks[0]
-        # Dooms go with what they are on: it may have been removed between our writing it and our looking.
-        return next((part.digest for part in parts if self._client.digest_of(part.digest) is None), "")
+    def _doubt(self, leased: Mapping[str, Manifest], parts: Sequence[Manifest]) -> str:
+        """See ``_place``.
+
+        Args:
+            leased: what was leased, by the tag of its lease.
+            parts: the images of an index among it.
+        """
+        tags, since = set(self._client.tags()), void_before(self._clock())
+        for manifest in leased.values():
+            if marks := leases.standing_marks(tags, manifest.digest, since):
+                return marks[0]
+        # A doom goes once its work is done: what we wrote may have been removed before we looked. Of a tag that is only
+        # not in the list yet the registry says where it leads.
+        lost = [one for tag, one in leased.items() if tag not in tags and self._client.digest_of(tag) is None]
+        lost += [part for part in parts if self._client.digest_of(part.digest) is None]
+        return lost[0].digest if lost else ""
 
     def tag(self, digest: str, tags: Collection[str]) -> None:
         """Make tags point at an image.
@@ -218,34 +238,64 @@ class RegistryImages:
         if self._client.digest_of(digest) is None:
             self._kept.forget(digest)
             return ""  # Somebody else's retention was faster.
-        with self._doomed(digest) as marked:
+        with contextlib.ExitStack() as doomed:
+            marked = self._doom(digest, doomed)
             if reason := self._objection(stored, in_use, marked):
                 return reason
-            self._client.delete_manifest(digest)
-        self._kept.forget(digest)
-        with contextlib.suppress(ImageError):  # The image is gone, and may not come back for their sake.
-            self._forget_attachments(digest)
+            pardon = doomed.pop_all()
+        try:
+            if self._is_removed(digest):
+                pardon.close()
+        except UnreachableError:
+            raise  # It may still be carried out; time makes the doom void.
+        except ImageError:
+            pardon.close()
+            raise
         return ""
 
-    @contextmanager
-    def _doomed(self, digest: str) -> Iterator[float]:
-        """Doom an image for as long as this lasts; gives when that began, seconds since the epoch."""
+    def _is_removed(self, digest: str) -> bool:
+        """Remove an image, and what lies beside it; False if the registry may still be at it.
+
+        Raises:
+            ImageError: if it refuses.
+            UnreachableError: if nobody knows whether it does.
+        """
+        self._client.delete_manifest(digest)
+        self._kept.forget(digest)
+        try:
+            tags = set(self._client.tags())
+        except ImageError:
+            return False
+        with contextlib.suppress(ImageError):  # The image is gone, and may not come back for their sake.
+            self._forget_attachments(digest, tags)
+        return not leases.leases_of(tags, digest)
+
+    def _doom(self, digest: str, until: contextlib.ExitStack) -> float:
+        """Doom an image; returns when that began, seconds since the epoch.
+
+        Args:
+            digest: of the image.
+            until: what pardons it as it ends.
+        """
         marked = self._clock()
         mark = leases.deletion_tag(digest, marked)
         note = leases.note_of(mark)
+        until.callback(self._pardon, mark)
         try:
-            self._client.put_blob(leases.NOTHING)
             self._client.put_manifest(mark, note)
-            yield marked
-        finally:
-            with contextlib.suppress(ImageError):  # Where even this fails, time makes the doom void.
-                self._pardon(mark, note)
+        except ImageError:  # What it consists of is not there: yet, or since the registry tidied up.
+            for content in leases.NOTE_CONTENTS:
+                self._client.put_blob(content)
+            self._client.put_manifest(mark, note)
+        return marked
 
-    def _pardon(self, mark: str, note: Manifest) -> None:
-        try:
-            self._client.delete_manifest(note.digest)
-        except ImageError:  # Nothing can be deleted here, or not now.
-            self._client.put_manifest(leases.unmark_tag(mark), note)
+    def _pardon(self, mark: str) -> None:
+        note = leases.note_of(mark)
+        with contextlib.suppress(ImageError):  # Where even this fails, time makes the doom void.
+            try:
+                self._client.delete_manifest(note.digest)
+            except ImageError:  # Nothing can be deleted here, or not now.
+                self._client.put_manifest(leases.unmark_tag(mark), note)
 
     def _remove_parts(self, gone: Collection[str], in_use: Callable[[], Collection[str]]) -> None:
         """Remove the images of indexes that no index names any more.
@@ -269,9 +319,8 @@ class RegistryImages:
             if not keep_reason(stored, in_use(), self._clock(), self._lease_seconds):
                 self._delete(stored, in_use)
 
-    def _forget_attachments(self, digest: str) -> None:
+    def _forget_attachments(self, digest: str, tags: Collection[str]) -> None:
         """The documents beside an image that was removed; what stays behind is small and is found by nobody."""
-        tags = set(self._client.tags())
         for tag in attachments.attachment_tags(digest):
             if tag in tags and (manifest := self._client.digest_of(tag)):
                 self._client.delete_manifest(manifest)

@@ -20,6 +20,8 @@ INDEX_TYPES = (
     "application/vnd.oci.image.index.v1+json",
 )
 """One name for the images of several platforms."""
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+"""Plain tars: a model hardly gets smaller, and what a compressor makes of it differs between machines."""
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -50,7 +52,8 @@ class Manifest:
         """
         try:
             document = json.loads(body)
-            itself = str(document.get("mediaType", MANIFEST_TYPES[-1]))
+            usual = INDEX_TYPES[-1] if isinstance(document.get("manifests"), list) else MANIFEST_TYPES[-1]
+            itself = str(document.get("mediaType", usual))
         except (ValueError, AttributeError, RecursionError) as error:
             raise ImageError(f"That is no manifest: {body[:80]!r}.") from error
         return cls(bytes_digest(body), media_type or itself, body)

@@ -17,8 +17,8 @@ import uuid
 from collections.abc import Iterable
 
 from banana_delivery.files import bytes_digest
-from banana_delivery.images.oci_registry.manifest import MANIFEST_TYPES, Manifest
-from banana_delivery.images.supply_chain.attachments import canonical, described_by
+from banana_delivery.images.oci_registry.manifest import LAYER_TYPE, MANIFEST_TYPES, Manifest
+from banana_delivery.images.supply_chain.attachments import CONFIG_TYPE, canonical, described_by
 from banana_delivery.names import (
     DOOM_LABEL,
     DOOMED_TAG_PREFIX,
@@ -33,8 +33,19 @@ _PART = re.compile(rf"{PART_TAG_PREFIX}\d+-([0-9a-f]{{16}})")
 _DOOM = re.compile(rf"({DOOMED_TAG_PREFIX}|{PARDONED_TAG_PREFIX})([0-9a-f]{{16}})-((\d+)-[0-9a-f]{{8}})")
 _BOOKKEEPING = (LEASE_TAG_PREFIX, PART_TAG_PREFIX, DOOMED_TAG_PREFIX, PARDONED_TAG_PREFIX, KEY_TAG_PREFIX)
 _NAMED = re.compile(rf"{LEASE_TAG_PREFIX}\d+-([0-9a-f]{{16}})")
-NOTHING = b"{}"
-"""What a note consists of, beside its manifest; registries that know OCI's 1.1 know it."""
+_NO_FILES = bytes(1024)
+_OF_NOTHING = canonical(
+    {
+        "architecture": "",
+        "os": "",
+        "config": {},
+        "created": "1980-01-01T00:00:00Z",
+        "rootfs": {"type": "layers", "diff_ids": [bytes_digest(_NO_FILES)]},
+    }
+)
+NOTE_CONTENTS = (_OF_NOTHING, _NO_FILES)
+"""What a note consists of, beside its manifest: an image without files. GitLab's registry refuses kinds of documents
+that it does not know, ECR and GCR what has no layer."""
 
 
 def short(digest: str) -> str:
@@ -84,14 +95,16 @@ def deletion_tag(digest: str, now: float) -> str:
 
 
 def note_of(mark: str) -> Manifest:
-    """What a tag that dooms an image lies on: a manifest without content, which nothing else has."""
-    empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": bytes_digest(NOTHING), "size": len(NOTHING)}
+    """What a tag that dooms an image lies on: an image without files, which nothing else is."""
+    config, layer = (
+        {"mediaType": kind, "digest": bytes_digest(content), "size": len(content)}
+        for kind, content in zip((CONFIG_TYPE, LAYER_TYPE), NOTE_CONTENTS, strict=True)
+    )
     document = {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPES[-1],
-        "artifactType": "application/vnd.banana-delivery.doom",
-        "config": empty,
-        "layers": [empty],
+        "config": config,
+        "layers": [layer],
         "annotations": {DOOM_LABEL: mark},
     }
     return Manifest.of(canonical(document))

@@ -1,0 +1,248 @@
+"""Removals that are slow, late or not heard of, beside releases of the same digest, and at registries with habits."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from banana_delivery.errors import ImageError
+from banana_delivery.images.docker.credentials import Credentials
+from banana_delivery.images.oci_registry.client import RegistryClient
+from banana_delivery.images.oci_registry.images import RegistryImages
+from banana_delivery.images.oci_registry.kept import KeptContent
+from banana_delivery.images.oci_registry.manifest import MANIFEST_TYPES, Manifest
+from banana_delivery.images.oci_registry.pins import NOTE_CONTENTS, deletion_tag, leases_of, note_of
+from banana_delivery.images.oci_registry.reference import Repository
+from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
+from banana_delivery.names import DOOMED_TAG_PREFIX, LEASE_TAG_PREFIX, PARDONED_TAG_PREFIX
+from banana_delivery.waiting import Retries
+from tests.contract.image_store_contract import nobody, quiet
+from tests.unit.images.oci_registry.registry_server import Answer, RegistryServer, digest
+from tests.unit.images.oci_registry.test_parts import Images, index, key, part, release
+
+LEASE = 3600.0
+START = 1_700_000_000.0
+Made = Callable[[str], list[Manifest]]
+KNOWN = (
+    "application/octet-stream",
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.oci.image.layer.v1.tar",
+)
+"""Kinds of content that every registry knows, and the one that images of these tests are made of."""
+
+
+@pytest.fixture
+def now() -> list[float]:
+    return [START]
+
+
+@pytest.fixture
+def images(registry: RegistryServer, client: RegistryClient, now: list[float], tmp_path: Path) -> Images:
+    """The releases as a new process sees them."""
+    repository = Repository.parse(f"{registry.host}/acme/banana")
+    return lambda: RegistryImages(client, repository, LEASE, lambda: now[0], KeptContent(tmp_path / "kept"))
+
+
+def alone(registry: RegistryServer, version: str) -> Made:
+    """A release for one platform."""
+    return lambda again: [part(registry, version, "amd64", again)]
+
+
+def both(registry: RegistryServer, version: str) -> Made:
+    """A release for two."""
+    return release(registry, version)
+
+
+KINDS = pytest.mark.parametrize("made", [alone, both])
+
+
+def old_and_new(registry: RegistryServer, images: Images, now: list[float]) -> str:
+    """Two releases whose leases are over; returns the digest of the older, which retention removes."""
+    old = images().put(key("1"), alone(registry, "1"))
+    now[0] += 1
+    images().put(key("2"), alone(registry, "2"))
+    now[0] += 2 * LEASE
+    return old.digest
+
+
+def gone(registry: RegistryServer, digest: str) -> None:
+    """Retention that was past its look for leases removes an image, and its mark with it."""
+    registry.manifests.pop(digest, None)
+    registry.tags = {tag: its for tag, its in registry.tags.items() if its != digest}
+
+
+@KINDS
+def test_a_release_that_was_removed_between_its_lease_and_the_look_for_dooms_is_leased_in_the_end(
+    made: Callable[[RegistryServer, str], Made], registry: RegistryServer, images: Images
+) -> None:
+    removed: list[str] = []
+
+    def remove_once(method: str, path: str, usual: Answer) -> Answer:
+        if method == "PUT" and path.startswith(f"manifests/{LEASE_TAG_PREFIX}") and not removed:
+            removed.append(usual.headers["Docker-Content-Digest"])
+            gone(registry, removed[0])
+        return usual
+
+    registry.habit = remove_once
+
+    built = images().put(key("1"), made(registry, "1"))
+
+    assert removed
+    assert leases_of(registry.tags, built.digest), "nobody may remove what was just handed out"
+    assert images().find(key("1"))
+
+
+def test_a_list_of_tags_that_lags_behind_makes_no_other_release(registry: RegistryServer, images: Images) -> None:
+    stale = json.dumps({"name": registry.path, "tags": []}).encode()
+    registry.habit = lambda _method, path, usual: Answer(200, stale) if path.startswith("tags/") else usual
+
+    assert images().put(key("1"), alone(registry, "1")) == alone(registry, "1")("")[0]
+
+
+def test_documents_of_an_image_that_was_built_again_are_not_removed_with_its_predecessor(
+    registry: RegistryServer, images: Images, now: list[float]
+) -> None:
+    old_and_new(registry, images, now)
+    bill = Attachment(b"bill", "text/plain")
+    built: list[str] = []
+
+    def build_once_nothing_speaks_against_it(method: str, path: str, usual: Answer) -> Answer:
+        if method == "DELETE" and not built and not [tag for tag in registry.tags if tag.startswith(DOOMED_TAG_PREFIX)]:
+            built.append(images().put(key("1"), alone(registry, "1")).digest)
+            images().attach(built[0], AttachmentKind.SBOM, [bill])
+        return usual
+
+    registry.habit = build_once_nothing_speaks_against_it
+
+    images().prune(1, nobody, dry_run=False)
+
+    assert images().attached(built[0], AttachmentKind.SBOM) == (bill,)
+
+
+def test_an_image_whose_tags_the_registry_still_removes_stays_doomed_although_the_next_request_finds_it_gone(
+    registry: RegistryServer, images: Images, now: list[float]
+) -> None:
+    old = old_and_new(registry, images, now)
+    tags = {tag: its for tag, its in registry.tags.items() if its == old}
+
+    def times_out(method: str, path: str, usual: Answer) -> Answer:
+        if (method, path, usual.status) != ("DELETE", f"manifests/{old}", 202):
+            return usual
+        registry.tags |= tags  # A proxy in front of it gave up; behind it they go one by one.
+        return Answer(504)
+
+    registry.habit = times_out
+    images().prune(1, nobody, dry_run=False)
+
+    built = images().put(key("1"), alone(registry, "1"))
+    gone(registry, old)
+
+    assert built.digest != old
+    assert images().find(key("1"))
+
+
+@pytest.mark.parametrize(("status", "given"), [(403, True), (405, True), (504, False)])
+def test_only_a_removal_that_was_refused_takes_its_doom_back_since_another_may_still_be_carried_out(
+    status: int, given: bool, registry: RegistryServer, images: Images, now: list[float]
+) -> None:
+    old = old_and_new(registry, images, now)
+    usual = registry._manifest
+    registry._manifest = (  # type: ignore[method-assign]
+        lambda method, name, content: (
+            Answer(status) if (method, name) == ("DELETE", old) else usual(method, name, content)
+        )
+    )
+
+    with pytest.raises(ImageError):
+        images().prune(1, nobody, dry_run=False)
+
+    assert bool(images().resolve(old)) == given
+    now[0] += LEASE
+    assert images().resolve(old)
+
+
+def test_a_removal_is_waited_for_longer_than_an_answer(registry: RegistryServer) -> None:
+    image = registry.put_image("1", "2026-01-01T00:00:00Z")
+
+    def slow(method: str, _path: str, usual: Answer) -> Answer:
+        time.sleep(0.3 if method == "DELETE" else 0.0)
+        return usual
+
+    registry.habit = slow
+    repository = Repository.parse(f"{registry.host}/acme/banana")
+    with closing(RegistryClient(repository, Credentials(), Retries(attempts=1), quiet, timeout=0.1)) as client:
+        client.delete_manifest(image)
+
+    assert registry.asked == {"DELETE manifests": 1}
+
+
+def test_an_image_without_a_lease_that_is_removed_while_it_is_leased_is_given_to_nobody(
+    registry: RegistryServer, images: Images, now: list[float]
+) -> None:
+    old = old_and_new(registry, images, now)
+    registry.tags = {tag: its for tag, its in registry.tags.items() if not tag.startswith(LEASE_TAG_PREFIX)}
+    releasing = images()
+    found = releasing.read(old)
+    assert found
+
+    def remove_before_the_lease(method: str, path: str, usual: Answer) -> Answer:
+        if method == "HEAD" and path == f"manifests/{old}":
+            gone(registry, old)
+        return usual
+
+    registry.habit = remove_before_the_lease
+
+    assert releasing.pin(found) is None
+
+
+@pytest.mark.parametrize("unknown", ["config", "artifactType", "layer", "no layer"])
+def test_a_doom_can_be_put_wherever_an_image_can(
+    unknown: str, registry: RegistryServer, images: Images, now: list[float]
+) -> None:
+    old = old_and_new(registry, images, now)
+    usual = registry._manifest
+
+    def strict(method: str, name: str, content: bytes) -> Answer:
+        told = json.loads(content) if method == "PUT" else {}
+        refused = {
+            "config": told.get("config", {"mediaType": KNOWN[0]})["mediaType"] not in KNOWN,
+            "artifactType": "artifactType" in told,
+            "layer": not all(one["mediaType"] in KNOWN for one in told.get("layers", [])),
+            "no layer": told.get("layers") == [],
+        }
+        return Answer(400, b"MANIFEST_INVALID unknown media type") if refused[unknown] else usual(method, name, content)
+
+    registry._manifest = strict  # type: ignore[method-assign]
+
+    images().prune(1, nobody, dry_run=False)
+
+    assert old not in registry.manifests
+    assert not [tag for tag in registry.tags if tag.startswith((DOOMED_TAG_PREFIX, PARDONED_TAG_PREFIX))]
+
+
+def test_a_doom_is_no_release(registry: RegistryServer, images: Images) -> None:
+    image = images().put(key("1"), alone(registry, "1"))
+    mark = deletion_tag(image.digest, START - LEASE)
+    for content in NOTE_CONTENTS:
+        registry.blobs[digest(content)] = content
+    registry.manifests[note_of(mark).digest] = note_of(mark).body
+    registry.tags[mark] = note_of(mark).digest
+
+    assert images().peek(mark) is None
+    assert [one.ref.digest for one in images().prune(9, nobody, dry_run=True)] == [image.digest]
+
+
+def test_an_index_that_does_not_say_what_it_is_stays_a_release_when_it_is_read_from_what_was_kept(
+    registry: RegistryServer, images: Images
+) -> None:
+    parts = {name: part(registry, "1", name) for name in ("amd64", "arm64")}
+    whole = {name: told for name, told in index(parts).document.items() if name != "mediaType"}
+    body = json.dumps(whole).encode()
+
+    assert Manifest.of(body).media_type == index(parts).media_type
+    assert Manifest.of(b"{}").media_type == MANIFEST_TYPES[-1]
