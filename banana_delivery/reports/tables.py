@@ -9,7 +9,7 @@ from banana_delivery.policy.asset_records import QualityRecord, TestRow
 from banana_delivery.policy.model import TrafficSource
 from banana_delivery.policy.quality.comparison import AbsoluteQuality, QualityComparison
 from banana_delivery.policy.quality.disagreements import Disagreement
-from banana_delivery.policy.quality.gates import QualityGate, QualityVerdict
+from banana_delivery.policy.quality.gates import FALSE_BOXES, QualityGate, QualityVerdict
 from banana_delivery.policy.rollout.metrics import StepMetrics, TrafficMetrics
 from banana_delivery.policy.rollout.plan import StepKind
 from banana_delivery.quoting import in_html, in_markdown
@@ -180,12 +180,18 @@ def gate_grid(gates: Iterable[QualityGate]) -> Grid:
             f"{gate.production:.3f}",
             f"{gate.loss:+.3f} of {gate.margin:.3f}",
             f"{gate.missable:.3f}",
-            f"{gate.findable:.3f}" if gate.findable else "",
+            _found(gate),
         ]
         for gate in ordered
     ]
     headers = ("gate", "objects", "candidate", "production", "loss of margin", "could be missed", "found in 90 %")
     return Grid(headers, rows, frozenset(range(1, 7)))
+
+
+def _found(gate: QualityGate) -> str:
+    if not gate.findable:
+        return ""
+    return "none" if gate.findable > 1 and gate.metric not in FALSE_BOXES else f"{gate.findable:.3f}"
 
 
 GATE_MARKS = {

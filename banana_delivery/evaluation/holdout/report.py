@@ -18,7 +18,7 @@ from banana_delivery.evaluation.holdout.yolo import SPLITS
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.matching import SEEN_SIDE
-from banana_delivery.policy.quality.stages.levels import PARTLY, UNSEEN, found, standard_errors
+from banana_delivery.policy.quality.stages.levels import PARTLY, UNSEEN, found, of_all, standard_errors, unseen_of
 from banana_delivery.policy.quality.stages.looks import looks
 
 NEAR_BITS = 4
@@ -74,7 +74,8 @@ def report(path: Path, split: str, margins: QualityMargins) -> HoldoutReport:
     names = [image.name for image in holdout.images]
     contents = [image.sha256 for image in holdout.images]
     alike = [(one, other) for one, other in _near(hashes, hashes) if one < other]
-    objects = _objects(holdout)
+    shown = _shown(holdout)
+    objects = {name: int(counts.sum()) for name, counts in shown.items()}
     others = dict(_others(path, split, holdout))
     return HoldoutReport(
         path=holdout.path,
@@ -89,46 +90,61 @@ def report(path: Path, split: str, margins: QualityMargins) -> HoldoutReport:
             (names[one], other[found].name) for other, theirs in others.values() for one, found in _near(hashes, theirs)
         ],
         splits=tuple(others),
-        detectable=detectable(objects, len(names), margins),
+        detectable=detectable(objects, len(names), margins, _unseen(shown)),
     )
 
 
-def detectable(objects: Mapping[str, int], images: int, margins: QualityMargins) -> dict[str, float]:
+def detectable(
+    objects: Mapping[str, int], images: int, margins: QualityMargins, more: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """The loss of recall that 90 of 100 deliveries turn back, for two models that disagree as siblings do.
 
     Args:
         objects: labelled ones by class.
         images: labelled ones.
         margins: the policy's.
+        more: what `banana_delivery.policy.quality.stages.levels.unseen_of` says, by class, and of all classes under the
+            empty name; None: each object is in an image of its own.
 
     Returns:
-        The loss by class, and of all classes under the empty name; nothing of what is not labelled.
+        The loss by class, and of all classes under the empty name; nothing of what is not labelled, or is shown so
+        little that not even the loss of all is found.
     """
+    more = more or {}
     look = looks(images, margins.stages)[-1]
     # Four gates and four tests for each class share what all may get wrong; how many need a share is not known yet.
     level = standard_errors([(0.0, 1.0)] * 4 * (1 + len(objects)), margins.family_error * look.share)
-    total = sum(objects.values())
-    of_all = {"": found(margins.recall, look.turning_errors, _error(total), total)} if total else {}
-    by_class = {
-        name: max(
-            found(0.0, level, _error(count) * PARTLY**0.5, count, PARTLY),
-            found(margins.class_recall, 0.0, _error(count), count),
-        )
+    losses = {
+        name: _of_a_class(count, level, margins.class_recall, more.get(name, UNSEEN))
         for name, count in objects.items()
         if count
     }
-    return {name: min(1.0, loss) for name, loss in (of_all | by_class).items()}
+    if total := sum(objects.values()):
+        added, errors = more.get("", UNSEEN), look.turning_errors
+        losses[""] = of_all(_found(margins.recall, errors, total, added), errors, total, added)
+    return {name: loss for name, loss in losses.items() if loss <= 1}
 
 
-def _error(objects: int) -> float:
-    return float(np.sqrt((DISAGREEMENT + UNSEEN / objects) / objects))
+def _of_a_class(objects: int, level: float, margin: float, added: float) -> float:
+    by_chance = _found(0.0, level, objects, added, PARTLY)
+    return of_all(max(by_chance, _found(margin, 0.0, objects, added)), level, objects, added)
 
 
-def _objects(holdout: Holdout) -> dict[str, int]:
-    counts = np.zeros(len(holdout.class_names), np.int64)
-    for image in holdout.images:
-        counts += np.bincount(image.classes, minlength=len(counts))
-    return dict(zip(holdout.class_names, counts.tolist(), strict=True))
+def _found(margin: float, errors: float, objects: int, added: float, share: float = 1.0) -> float:
+    error = float(np.sqrt(share * (DISAGREEMENT + added / objects) / objects))
+    return found(margin, errors, error, objects, share, added)
+
+
+def _shown(holdout: Holdout) -> dict[str, NDArray[np.int64]]:
+    """How many objects of each class each image shows."""
+    names = holdout.class_names
+    counts = np.array([np.bincount(image.classes, minlength=len(names)) for image in holdout.images], np.int64)
+    return {name: counts.reshape(-1, len(names))[:, number] for number, name in enumerate(names)}
+
+
+def _unseen(shown: Mapping[str, NDArray[np.int64]]) -> dict[str, float]:
+    by_image = {**shown, "": np.sum(list(shown.values()), axis=0)}
+    return {name: unseen_of(counts) for name, counts in by_image.items() if counts.any()}
 
 
 def _small(images: Sequence[LabelledImage], side: float) -> int:

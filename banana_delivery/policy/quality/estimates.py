@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from banana_delivery.policy.quality.average_precision import average_precisions, mean_over_classes
 from banana_delivery.policy.quality.matching import IOUS, Booleans, Floats, Integers, Matches, intersection_over_union
-from banana_delivery.policy.quality.stages.levels import UNSEEN
+from banana_delivery.policy.quality.stages.levels import UNSEEN, unseen_of
 
 PAIRED_IOU = 0.3
 """From which two boxes of two models are about the same thing, whatever they call it."""
@@ -32,6 +32,7 @@ class Estimate:
         loss: how much worse the candidate is; negative where it is better.
         error: standard error of the loss.
         objects: how many it rests on.
+        unseen: objects told apart, squared, that its error has beside those that were seen.
     """
 
     candidate: float
@@ -39,6 +40,7 @@ class Estimate:
     loss: float
     error: float
     objects: int
+    unseen: float = UNSEEN
 
 
 def recall(candidate: Matches, production: Matches, confidence: float, klass: int | None = None) -> Estimate | None:
@@ -116,26 +118,30 @@ def mean_precision(
     ours, theirs = (float(mean_over_classes(one, weights)[0]) for one in whole)
     differences = mean_over_classes(resampled[0], weights) - mean_over_classes(resampled[1], weights)
     differences = differences[np.isfinite(differences)]
-    seen = objects > 0
-    unseen = float((UNSEEN * (weights[seen] / weights.sum() / objects[seen]) ** 2).sum())
-    error = float(np.sqrt(differences.var(ddof=1) + unseen))
+    each = weights / weights.sum()
+    more = sum(unseen_of(truths[:, one]) * (each[one] / objects[one]) ** 2 for one in np.flatnonzero(objects))
+    error = float(np.sqrt(differences.var(ddof=1) + more))
     return Estimate(ours, theirs, theirs - ours, error, int(objects.sum())), differences
 
 
-def class_precision(candidate: tuple[float, Floats], production: tuple[float, Floats], objects: int) -> Estimate | None:
+def class_precision(
+    candidate: tuple[float, Floats], production: tuple[float, Floats], shown: Integers
+) -> Estimate | None:
     """Average precision, from its value and those of the resamples; None if there are too few of these to tell.
 
     Args:
         candidate: value and the same under each resample.
         production: the same; the same resamples.
-        objects: how many it rests on.
+        shown: (images,), labelled objects that it rests on.
     """
+    objects = int(shown.sum())
     differences = production[1] - candidate[1]
     differences = differences[np.isfinite(differences)]
     if len(differences) < 2 or not objects or np.isnan(candidate[0]) or np.isnan(production[0]):
         return None
-    error = float(np.sqrt(differences.var(ddof=1) + UNSEEN / objects**2))
-    return Estimate(candidate[0], production[0], production[0] - candidate[0], error, objects)
+    more = unseen_of(shown)
+    error = float(np.sqrt(differences.var(ddof=1) + more / objects**2))
+    return Estimate(candidate[0], production[0], production[0] - candidate[0], error, objects, more)
 
 
 def precision_at_all_overlaps(
@@ -148,8 +154,8 @@ def precision_at_all_overlaps(
     whole, resampled = (
         [_at_all_overlaps(one, each, weights) for one in (candidate, production)] for each in (None, counts)
     )
-    objects = int(candidate.truths.sum())
-    return class_precision((float(whole[0][0]), resampled[0]), (float(whole[1][0]), resampled[1]), objects)
+    shown = candidate.truths.sum(axis=1)
+    return class_precision((float(whole[0][0]), resampled[0]), (float(whole[1][0]), resampled[1]), shown)
 
 
 def flips(candidate: Matches, production: Matches, confidence: float) -> Estimate | None:
@@ -261,9 +267,9 @@ def _ratio(ours: Floats | Integers, theirs: Floats | Integers, base: Integers) -
     if not total:
         return None
     loss = float((theirs - ours).sum() / total)
-    return Estimate(
-        float(ours.sum() / total), float(theirs.sum() / total), loss, _error(theirs - ours, base, loss), total
-    )
+    more = unseen_of(base)
+    error = _error(theirs - ours, base, loss, more)
+    return Estimate(float(ours.sum() / total), float(theirs.sum() / total), loss, error, total, more)
 
 
 def _sides(
@@ -271,21 +277,19 @@ def _sides(
 ) -> Estimate:
     """What speaks against the candidate, for each box that both see, beside what speaks for it."""
     worse, better = against.astype(np.float64), for_it.astype(np.float64)
-    total, pairs = (
-        np.bincount(image, weights=one, minlength=len(matches.names)) for one in (worse - better, np.ones(len(image)))
-    )
-    loss = float((worse - better).mean())
-    return Estimate(float(worse.mean()), float(better.mean()), loss, _error(total, pairs, loss), len(image))
+    total = np.bincount(image, weights=worse - better, minlength=len(matches.names))
+    pairs = np.bincount(image, minlength=len(matches.names))
+    loss, more = float((worse - better).mean()), unseen_of(pairs)
+    error = _error(total, pairs, loss, more)
+    return Estimate(float(worse.mean()), float(better.mean()), loss, error, len(image), more)
 
 
-def _error(
-    sums: NDArray[np.float64] | NDArray[np.int64], base: NDArray[np.float64] | NDArray[np.int64], ratio: float
-) -> float:
+def _error(sums: Floats | Integers, base: Integers, ratio: float, more: float) -> float:
     """The standard error of ``sums.sum() / base.sum()``, by how far each image is from it."""
     images = len(sums)
     residuals = sums - ratio * base
     squares = float((residuals**2).sum()) * images / max(images - 1, 1)
-    return float(np.sqrt(squares + UNSEEN) / base.sum())
+    return float(np.sqrt(squares + more) / base.sum())
 
 
 def _turned(estimate: Estimate | None) -> Estimate | None:

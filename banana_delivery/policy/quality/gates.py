@@ -20,7 +20,7 @@ from banana_delivery.policy.quality import estimates
 from banana_delivery.policy.quality.estimates import Estimate
 from banana_delivery.policy.quality.margins import QualityMargins
 from banana_delivery.policy.quality.matching import Floats, Integers, Matches
-from banana_delivery.policy.quality.stages.levels import PARTLY, found, standard_errors
+from banana_delivery.policy.quality.stages.levels import PARTLY, found, of_all, standard_errors
 from banana_delivery.policy.quality.stages.looks import ONE_SIDED, Look
 
 NO_LOSS_SHOWN = 2.0
@@ -54,7 +54,8 @@ class QualityGate(StoredModel):
         margin: from which a loss is held against it: the policy's, or where the gate only watches and chance alone
             loses more than that, what is no chance.
         missable: the largest loss that these images do not exclude, with 95 % confidence.
-        findable: a loss of so much would be turned back in 90 of 100 deliveries; 0 in what earlier versions recorded.
+        findable: a loss of so much would be turned back in 90 of 100 deliveries; above 1 where not even that of all
+            objects would. 0 in what earlier versions recorded.
         objects: how many labelled objects it rests on, or boxes that both models see.
         decides: whether it has to be shown to hold.
         resolved: whether it was; False where the policy lets it pass although more than the margin may be lost.
@@ -89,7 +90,9 @@ WORDS = {
     "false_boxes": "false boxes for each labelled object",
     "class_false_boxes": "false boxes for each labelled object",
 }
-AT_CONFIDENCE = frozenset({"recall", "class_recall", "small_recall", "false_boxes", "class_false_boxes"})
+FALSE_BOXES = frozenset({"false_boxes", "class_false_boxes"})
+"""There may be more of them than objects; of everything else no more than all is lost."""
+AT_CONFIDENCE = frozenset({"recall", "class_recall", "small_recall", *FALSE_BOXES})
 Measured = tuple[str, str, Estimate]
 """A metric, the class it is about, and what was found."""
 
@@ -228,7 +231,7 @@ def _by_class(
         ours, theirs = (
             (float(whole[0, klass]), each[:, klass]) for whole, each in zip(precisions, resampled, strict=True)
         )
-        yield "class_ap50", name, estimates.class_precision(ours, theirs, int(candidate.truths[:, klass].sum()))
+        yield "class_ap50", name, estimates.class_precision(ours, theirs, candidate.truths[:, klass])
         yield "class_recall", name, estimates.recall(candidate, production, confidence, klass)
         yield "class_false_boxes", name, estimates.false_boxes(candidate, production, confidence, klass)
 
@@ -250,8 +253,11 @@ def _watching(measured: Measured, level: float, margins: QualityMargins, around:
     verdict = QualityVerdict.WORSE if estimate.loss > margin else QualityVerdict.NOT_WORSE
     sure, share = (around, PARTLY) if around else (estimate, 1.0)
     findable = max(
-        found(0.0, level, sure.error, sure.objects, share), found(asked, 0.0, estimate.error, estimate.objects)
+        found(0.0, level, sure.error, sure.objects, share, sure.unseen),
+        found(asked, 0.0, estimate.error, estimate.objects, unseen=estimate.unseen),
     )
+    if metric not in FALSE_BOXES:
+        findable = of_all(findable, level, sure.objects, sure.unseen)
     missable = estimate.loss + ONE_SIDED * estimate.error
     return _gate(measured, margin, missable, verdict, margins, findable=findable, decides=False)
 
@@ -261,6 +267,9 @@ def _deciding(
 ) -> QualityGate:
     metric, _, estimate = measured
     margin = float(getattr(margins, metric))
+    findable = found(margin, look.turning_errors, estimate.error, estimate.objects, unseen=estimate.unseen)
+    if metric not in FALSE_BOXES:
+        findable = of_all(findable, look.turning_errors, estimate.objects, estimate.unseen)
     verdict = verdict_on(*quantiles, images=int(enough), minimum_images=1, margin=margin)
     passes = (
         verdict is QualityVerdict.INCONCLUSIVE
@@ -273,7 +282,7 @@ def _deciding(
         -quantiles[0],
         QualityVerdict.NOT_WORSE if passes else verdict,
         margins,
-        findable=found(margin, look.turning_errors, estimate.error, estimate.objects),
+        findable=findable,
         decides=True,
         resolved=not passes,
     )

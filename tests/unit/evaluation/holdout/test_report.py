@@ -10,6 +10,7 @@ from PIL import Image
 
 from banana_delivery.evaluation.holdout.report import detectable, report
 from banana_delivery.policy.quality.margins import QualityMargins
+from banana_delivery.policy.quality.stages.levels import unseen_of
 from tests.unit.evaluation.holdout import layouts
 from tests.unit.evaluation.holdout.layouts import BOX_LINE, write
 
@@ -62,7 +63,7 @@ def test_small_objects_are_those_that_a_network_sees_small(dataset: Path) -> Non
 
 
 def test_more_objects_show_smaller_losses_and_never_smaller_ones_than_are_looked_for() -> None:
-    shown = [detectable({"spot": objects}, 1000, MARGINS) for objects in (1, 30, 300, 3000, 300_000)]
+    shown = [detectable({"spot": objects}, 1000, MARGINS) for objects in (6, 30, 300, 3000, 300_000)]
     for name, margin in (("", MARGINS.recall), ("spot", MARGINS.class_recall)):
         losses = [one[name] for one in shown]
         assert losses == sorted(losses, reverse=True)
@@ -76,6 +77,23 @@ def test_of_more_classes_each_shows_less_and_of_an_unlabelled_one_nothing_is_sai
     )
     assert few["rare"] < many["rare"] < 0.3
     assert detectable({"rare": 0}, 10, MARGINS) == {}
+
+
+def test_no_loss_is_promised_where_not_even_that_of_everything_would_be_found() -> None:
+    assert detectable({"rare": 3, "spot": 500}, 1000, MARGINS).keys() == {"", "spot"}
+    assert detectable({"rare": 5, "spot": 500}, 1000, MARGINS)["rare"] == 1.0
+    together = {"rare": unseen_of(np.array([5] + [0] * 999))}
+    assert detectable({"rare": 5, "spot": 500}, 1000, MARGINS, together).keys() == {"", "spot"}
+
+
+def test_what_comes_in_one_image_shows_less_than_what_is_spread(dataset: Path) -> None:
+    lines = "".join(f"1 0.{number} 0.5 0.05 0.05\n" for number in range(10, 70))
+    alone = report(dataset, "test", MARGINS)
+    write(dataset / "test" / "labels" / "test_jpg.rf.0a1b.txt", BOX_LINE + lines)
+    crowded = report(dataset, "test", MARGINS)
+    assert max(crowded.objects.values()) >= 60
+    assert detectable(crowded.objects, crowded.images, MARGINS)["spot"] < 0.5 < crowded.detectable["spot"]
+    assert "spot" not in alone.detectable
 
 
 def test_images_that_a_list_of_training_names_as_well_are_found_though_the_split_has_others(dataset: Path) -> None:

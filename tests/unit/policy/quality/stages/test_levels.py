@@ -5,7 +5,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from banana_delivery.policy.quality.stages.levels import found, standard_errors
+from banana_delivery.policy.quality.stages.levels import UNSEEN, found, of_all, standard_errors, unseen_of
 from banana_delivery.policy.quality.stages.looks import ONE_SIDED
 
 CHANCE = NormalDist()
@@ -43,3 +43,19 @@ def test_a_loss_beyond_a_margin_is_found_the_sooner_the_surer_the_estimate_is() 
     losses = [found(0.05, 1.645, 0.001, objects) for objects in (1, 10, 100, 1000, 100_000)]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < 0.06
+
+
+def test_objects_that_come_together_in_few_images_count_as_images() -> None:
+    spread, one, two = np.ones(300, np.int64), np.array([30, 0, 0]), np.array([15, 15])
+    assert unseen_of(spread) == UNSEEN
+    assert unseen_of(one) == 30 * UNSEEN
+    assert unseen_of(two) == 15 * UNSEEN
+    assert unseen_of(np.array([25, 1, 1, 1, 1, 1])) > 20 * UNSEEN, "five more images say little beside that one"
+    assert UNSEEN < unseen_of(np.full(1000, 3)) < 1.1 * UNSEEN, "where there are many, they show how far they lie apart"
+
+
+def test_no_more_than_everything_can_be_lost_and_of_three_objects_nobody_can_tell() -> None:
+    assert of_all(0.4, 3.0, 90) == 0.4
+    assert of_all(2.5, 3.0, 5) == 1.0
+    assert of_all(2.5, 3.0, 3) == 2.5
+    assert of_all(2.5, 3.0, 5, unseen_of(np.array([5]))) == 2.5
