@@ -284,6 +284,33 @@ def retry_after(headers: Mapping[str, str]) -> float:
     return max((then - now).total_seconds(), 0.0) if then and now else 0.0
 
 
+class HeardClock:
+    """The time as somebody's answers tell it, and between them by our monotonic clock; ours, before the first.
+
+    Those who share a server and no machine have no other clock in common.
+
+    Args:
+        clock: ours.
+    """
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._start: float | None = None
+
+    def __call__(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock.time() if self._start is None else self._start + self._clock.monotonic()
+
+    def hear(self, headers: Mapping[str, str]) -> None:
+        """Take the time from an answer that says it.
+
+        Args:
+            headers: the answer's, whose names may be in any case.
+        """
+        if told := _moment(headers.get("Date", "")):
+            self._start = told.timestamp() - self._clock.monotonic()
+
+
 def _moment(text: str) -> datetime | None:
     """A date of HTTP's; None if it is not one."""
     try:

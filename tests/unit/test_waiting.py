@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from banana_delivery.errors import DriftError, FencedError, ImageError, PassingError, TargetError
-from banana_delivery.waiting import Backoff, Clock, Deadline, Retries, SystemClock, retry, wait_until
+from banana_delivery.waiting import Backoff, Clock, Deadline, HeardClock, Retries, SystemClock, retry, wait_until
 from tests.support.clock import HandClock
 
 
@@ -166,3 +166,17 @@ def test_a_failure_that_does_not_pass_is_not_tried_again() -> None:
     with pytest.raises(ImageError, match=r"The disk is full\.$"):
         Retries(clock=HandClock()).call(answers, lambda line: None)
     assert answers.asked == 1
+
+
+def test_the_time_is_what_was_heard_last_and_passes_between_as_ours_does() -> None:
+    ours = HandClock()
+    heard = HeardClock(ours)
+    assert heard() == ours.time()
+
+    heard.hear({"Date": "Wed, 15 Nov 2023 00:00:00 GMT"})
+    ours.sleep(90.0)
+    assert heard() == 1_700_006_490.0
+
+    for nothing in ({}, {"Date": "soon"}, {"Date": "Wed, 15 Nov 2023 00:00:00"}):
+        heard.hear(nothing)
+    assert heard() == 1_700_006_490.0

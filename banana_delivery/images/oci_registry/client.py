@@ -22,7 +22,7 @@ from banana_delivery.images.oci_registry import blobs
 from banana_delivery.images.oci_registry.auth import EVERYTHING, authorization
 from banana_delivery.images.oci_registry.manifest import DIGEST, INDEX_TYPES, MANIFEST_TYPES, Manifest
 from banana_delivery.images.oci_registry.reference import Repository
-from banana_delivery.waiting import Retries, retry_after
+from banana_delivery.waiting import HeardClock, Retries, retry_after
 
 _TAGS_PER_PAGE = 1000
 _SLOWEST_COMMIT = httpx.Timeout(30.0, read=300.0)
@@ -79,6 +79,7 @@ class RegistryClient:
         self._progress = progress
         self._http = httpx.Client(timeout=timeout, follow_redirects=True, verify=_trusted())
         self._authorization: str | None = None
+        self.time = HeardClock()
         self._root = str(httpx.URL(repository.url).copy_with(path="/"))
 
     def close(self) -> None:
@@ -317,6 +318,7 @@ class RegistryClient:
         request = self._http.build_request(method, address, headers={**headers, **login}, content=content, timeout=slow)
         # What is sent goes nowhere else, as a login does not: a redirect would take the body along.
         answer = self._http.send(request, follow_redirects=method in ("GET", "HEAD"), stream=True)
+        self.time.hear({} if answer.history else answer.headers)  # The registry's own, and of no store of its blobs.
         try:
             if most == NOTHING and answer.is_success:
                 return answer

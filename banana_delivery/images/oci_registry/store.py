@@ -52,7 +52,7 @@ class RegistryStore(ImageStore):
         password: its password or access token.
         retries: for pushes, pulls and calls of the registry's API.
         lease_seconds: how long an image that was built or asked for is safe from retention; at least half of it holds.
-        clock: seconds since the epoch.
+        clock: seconds since the epoch; default the registry's own, which is everybody's.
         kept: folder for what was read from the registry before and cannot change; None keeps it in memory only.
         token_hosts: hosts that may issue the registry's tokens beside its own.
     """
@@ -72,7 +72,7 @@ class RegistryStore(ImageStore):
         password: str = "",
         retries: Retries = Retries(),  # noqa: B008 -- an immutable value
         lease_seconds: float = LEASE_SECONDS,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         kept: Path | None = None,
         token_hosts: Collection[str] = (),
     ) -> None:
@@ -86,7 +86,7 @@ class RegistryStore(ImageStore):
         self._login = (username, password)
         self._retries = retries
         self._lease_seconds = lease_seconds
-        self._clock = clock
+        self._own_clock = clock
         self._kept = kept
         self._token_hosts = tuple(token_hosts)
 
@@ -244,6 +244,10 @@ class RegistryStore(ImageStore):
     def _linked_from(self) -> tuple[str, ...]:
         """Paths of the repositories that layers are taken over from; an engine does that by itself."""
         return ()
+
+    @property
+    def _clock(self) -> Callable[[], float]:
+        return self._own_clock or self._client.time
 
     @cached_property
     def _client(self) -> RegistryClient:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -17,7 +17,7 @@ from banana_delivery.images.base import BuildContext
 from banana_delivery.images.docker.engine import Engine
 from banana_delivery.images.docker.store import DockerImages
 from banana_delivery.images.oci_registry.manifest import Manifest
-from banana_delivery.images.oci_registry.pins import deletion_tag, leases_of
+from banana_delivery.images.oci_registry.pins import deletion_tag, leases_of, pinned_at
 from banana_delivery.images.oci_registry.remote import key_tag
 from banana_delivery.names import KEY_LABEL, KEY_TAG_PREFIX, LEASE_TAG_PREFIX, VERSION_LABEL
 from banana_delivery.waiting import Retries
@@ -89,8 +89,10 @@ def engine(registry: RegistryServer) -> Builder:
     return Builder(registry)
 
 
-@pytest.fixture
-def store(registry: RegistryServer, engine: Builder, context: BuildContext, clock: Clock) -> Iterator[DockerImages]:
+@contextmanager
+def store_at(
+    registry: RegistryServer, engine: Builder, context: BuildContext, clock: Clock | None
+) -> Iterator[DockerImages]:
     store = DockerImages(
         f"{registry.host}/acme/banana",
         engine=cast(Engine, engine),
@@ -101,6 +103,12 @@ def store(registry: RegistryServer, engine: Builder, context: BuildContext, cloc
     )
     with closing(store):
         engine.labels = {KEY_LABEL: store.key(context).sha256, VERSION_LABEL: "7"}
+        yield store
+
+
+@pytest.fixture
+def store(registry: RegistryServer, engine: Builder, context: BuildContext, clock: Clock) -> Iterator[DockerImages]:
+    with store_at(registry, engine, context, clock) as store:
         yield store
 
 
@@ -183,3 +191,15 @@ def test_an_engine_that_gives_the_same_digest_without_its_cache_too_hands_nothin
 
     assert any(tag.startswith(KEY_TAG_PREFIX) for tag in registry.tags), "who asks by the key is told that it is doomed"
     assert store.find(store.key(context)) is None
+
+
+def test_leases_are_as_old_as_the_registry_s_clock_says(
+    registry: RegistryServer, engine: Builder, context: BuildContext
+) -> None:
+    date = {"Date": "Tue, 14 Nov 2023 22:13:20 GMT"}
+    registry.habit = lambda _method, _path, usual: replace(usual, headers={**usual.headers, **date})
+
+    with store_at(registry, engine, context, clock=None) as store:
+        store.build(context, quiet)
+
+    assert pinned_at(registry.tags) == pytest.approx(1_700_000_000, abs=60)

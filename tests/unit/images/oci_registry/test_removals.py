@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -164,6 +166,21 @@ def test_only_a_removal_that_was_refused_takes_its_doom_back_since_another_may_s
     assert bool(images().resolve(old)) == given
     now[0] += LEASE
     assert images().resolve(old)
+
+
+def test_hosts_whose_clocks_differ_agree_about_leases_by_the_registry_s(
+    registry: RegistryServer, client: RegistryClient
+) -> None:
+    date = formatdate(START, usegmt=True)  # Far behind this machine's.
+    registry.habit = lambda _method, _path, usual: replace(usual, headers={**usual.headers, "Date": date})
+    repository = Repository.parse(f"{registry.host}/acme/banana")
+    here = RegistryImages(client, repository, LEASE, client.time)
+    for version in "12":
+        client.tags()
+        here.put(key(version), alone(registry, version))
+    there = RegistryImages(client, repository, LEASE, lambda: START + 60)
+
+    assert [one.reason for one in there.prune(1, nobody, dry_run=False)][1].startswith("built or asked for less than")
 
 
 def test_a_removal_is_waited_for_longer_than_an_answer(registry: RegistryServer) -> None:
