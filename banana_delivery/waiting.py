@@ -287,7 +287,8 @@ def retry_after(headers: Mapping[str, str]) -> float:
 class HeardClock:
     """The time as somebody's answers tell it, and between them by our monotonic clock; ours, before the first.
 
-    Those who share a server and no machine have no other clock in common.
+    Those who share a server and no machine have no other clock in common. It never goes back: an answer may come out of
+    a cache, with the date that it was put there.
 
     Args:
         clock: ours.
@@ -308,7 +309,8 @@ class HeardClock:
             headers: the answer's, whose names may be in any case.
         """
         if told := _moment(headers.get("Date", "")):
-            self._start = told.timestamp() - self._clock.monotonic()
+            start = told.timestamp() - self._clock.monotonic()
+            self._start = start if self._start is None else max(self._start, start)
 
 
 def _moment(text: str) -> datetime | None:

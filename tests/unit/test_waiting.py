@@ -177,6 +177,7 @@ def test_the_time_is_what_was_heard_last_and_passes_between_as_ours_does() -> No
     ours.sleep(90.0)
     assert heard() == 1_700_006_490.0
 
-    for nothing in ({}, {"Date": "soon"}, {"Date": "Wed, 15 Nov 2023 00:00:00"}):
+    old, strange = {"Date": "Tue, 14 Nov 2023 00:00:00 GMT"}, {"Date": "Thu, 16 Nov 2023 00:00:00"}
+    for nothing in ({}, {"Date": "soon"}, old, strange):
         heard.hear(nothing)
     assert heard() == 1_700_006_490.0
