@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
-from dataclasses import replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -261,3 +264,102 @@ def test_an_index_that_does_not_say_what_it_is_is_told_by_what_it_names(registry
 
     assert Manifest.of(body).media_type == index(parts).media_type
     assert Manifest.of(b"{}").media_type == MANIFEST_TYPES[-1]
+
+
+@dataclass
+class Turns:
+    """Has one actor stop before one of its requests, until another has made some of its own; then both go on.
+
+    Attributes:
+        before: which request of the first; from 1.
+        after: how many requests of the second.
+    """
+
+    before: int
+    after: int
+    asked: Counter[str] = field(default_factory=Counter)
+    second_may: threading.Event = field(default_factory=threading.Event)
+    first_may: threading.Event = field(default_factory=threading.Event)
+    first_is_done: threading.Event = field(default_factory=threading.Event)
+
+    def take(self, who: str) -> None:
+        """Wait for its turn."""
+        self.asked[who] += 1
+        if (who, self.asked[who]) == ("first", self.before):
+            self.second_may.set()
+            assert self.first_may.wait(30)
+        if (who, self.asked[who]) == ("second", self.after + 1):
+            self.first_may.set()
+            assert self.first_is_done.wait(30)
+
+
+def woven(registry: RegistryServer, turns: Turns, acts: dict[str, Callable[[], str]]) -> list[str]:
+    """What two actors were given whose requests are answered in turns; the clients are told apart by their agents."""
+    usual, given = RegistryServer.answer, list[str]()
+
+    def answer(method: str, url: str, headers: dict[str, str], content: bytes) -> Answer:
+        if (who := headers.get("User-Agent", "")) in acts:
+            turns.take(who)
+        return usual(registry, method, url, headers, content)
+
+    def run(who: str) -> None:
+        if who == "second":
+            assert turns.second_may.wait(30)
+        given.append(acts[who]())
+        if who == "first":
+            turns.second_may.set()
+            turns.first_is_done.set()
+        turns.first_may.set()
+
+    registry.answer = answer  # type: ignore[method-assign]
+    actors = [threading.Thread(target=run, args=(who,)) for who in acts]
+    for one in actors:
+        one.start()
+    for one in actors:
+        one.join()
+    del registry.answer
+    return [digest for digest in given if digest]
+
+
+ACTORS = ("first", "second")
+DOES: dict[str, Callable[[RegistryImages, Made], str]] = {
+    "put": lambda its, made: its.put(key("1"), made).digest,
+    "find": lambda its, _made: found.ref.digest if (found := its.find(key("1"))) else "",
+    "prune": lambda its, _made: str(its.prune(1, nobody, dry_run=False))[:0],
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("does", [("prune", "put"), ("put", "prune"), ("prune", "find")])
+def test_whatever_is_handed_out_is_there_and_leased_however_the_requests_of_retention_fall_between(
+    does: tuple[str, str], registry: RegistryServer, images: Images, now: list[float]
+) -> None:
+    with ExitStack() as clients:
+        repository = Repository.parse(f"{registry.host}/acme/banana")
+
+        def of(who: str) -> RegistryImages:
+            client = RegistryClient(repository, Credentials(), Retries(attempts=2, first_wait=0.01), quiet)
+            client._http.headers["User-Agent"] = who
+            clients.callback(client.close)
+            return RegistryImages(client, repository, LEASE, lambda: now[0])
+
+        acts: dict[str, Callable[[], str]] = {
+            who: partial(DOES[act], of(who), alone(registry, "1")) for who, act in zip(ACTORS, does, strict=True)
+        }
+        before, after = 1, 1
+        while True:
+            registry.manifests.clear()
+            registry.tags.clear()
+            for version in "12":
+                now[0] += 1
+                images().put(key(version), alone(registry, version))
+            now[0] += 2 * LEASE
+            turns = Turns(before, after)
+
+            for given in woven(registry, turns, acts):
+                assert given in registry.manifests, (before, after)
+                assert leases_of(registry.tags, given), (before, after)
+
+            if turns.asked["first"] < before:
+                break
+            before, after = (before, after + 1) if turns.asked["second"] > after else (before + 1, 1)
