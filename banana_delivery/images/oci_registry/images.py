@@ -138,8 +138,9 @@ class RegistryImages:
             self._client.put_manifest(tag, part)
         if parts and (doubt := self._doubt(leased, parts)):
             return doubt  # A registry may refuse an index without one that it names.
-        leased[leases.pin_tag(release.digest, now)] = release
-        self._client.put_manifest(leases.pin_tag(release.digest, now), release)
+        pin = leases.pin_tag(release.digest, now)
+        leased[pin] = release
+        self._client.put_manifest(pin, release)
         return self._doubt(leased, parts)
 
     def _doubt(self, leased: Mapping[str, Manifest], parts: Sequence[Manifest]) -> str:
@@ -244,7 +245,7 @@ class RegistryImages:
                 return reason
             pardon = doomed.pop_all()
         try:
-            if self._is_removed(digest):
+            if self._carry_out(digest):
                 pardon.close()
         except UnreachableError:
             raise  # It may still be carried out; time makes the doom void.
@@ -253,7 +254,7 @@ class RegistryImages:
             raise
         return ""
 
-    def _is_removed(self, digest: str) -> bool:
+    def _carry_out(self, digest: str) -> bool:
         """Remove an image, and what lies beside it; False if the registry may still be at it.
 
         Raises:
@@ -314,7 +315,7 @@ class RegistryImages:
         found = {manifest.digest for tag in left if (manifest := self._client.manifest(tag))}
         for digest in sorted({*gone, *found} - named):
             part = ImageRef(repository=self._repository.name, digest=digest, version="", key="")
-            leased = leases.pinned_at(self._own(tags, digest))
+            leased = leases.pinned_at(leases.leases_of(tags, digest))
             stored = Stored(part, 0.0, leased, frozenset(), {})
             if not keep_reason(stored, in_use(), self._clock(), self._lease_seconds):
                 self._delete(stored, in_use)
@@ -328,7 +329,7 @@ class RegistryImages:
     def _objection(self, stored: Stored, in_use: Callable[[], Collection[str]], marked: float) -> str:
         """Why an image must stay after all, asked once it is doomed; empty if nothing speaks for it."""
         digest, used = stored.ref.digest, in_use()
-        tags = self._own(self._client.tags(), digest)
+        tags = leases.leases_of(self._client.tags(), digest)
         # `stable` may have moved here meanwhile; the other tags name the image and cannot protect it.
         moved = {STABLE_TAG} if self._client.digest_of(STABLE_TAG) == digest else set()
         now = replace(stored, used_at=leases.pinned_at(tags), tags=frozenset(moved))
@@ -341,17 +342,13 @@ class RegistryImages:
         self._kept.forget_all_but({part for image in images for part in image.stored})
         found = []
         for image in images:
-            own = self._own(tags, image.ref.digest)
+            own = leases.leases_of(tags, image.ref.digest)
             its = frozenset([*own, STABLE_TAG] if image.ref.digest == stable else own)
             # Without a date of its own, it was built when it was leased first.
             built_at = image.built_at if image.built_at > EPOCH else leases.first_pinned_at(own)
             parts = tuple(part.manifest.digest for part in image.parts)
             found.append(Stored(image.ref, built_at, leases.pinned_at(own), its, image.blobs, parts))
         return found
-
-    def _own(self, tags: Collection[str], digest: str) -> list[str]:
-        """The tags that name an image; those of documents beside it do so too, and are none of its own."""
-        return [tag for tag in tags if leases.short(digest) in tag and not attachments.described_by(tag)]
 
     def _is_whole(self, image: RemoteImage) -> bool:
         blobs = {digest: size for one in image.images for digest, size in one.manifest.blobs.items()}

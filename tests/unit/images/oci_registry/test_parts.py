@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from banana_delivery.images.oci_registry.client import RegistryClient
-from banana_delivery.images.oci_registry.images import RegistryImages
-from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.manifest import INDEX_TYPES, MANIFEST_TYPES, Manifest
 from banana_delivery.images.oci_registry.pins import for_people, part_tag, part_tags, pin_tag
-from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.supply_chain.attachments import canonical
 from banana_delivery.names import KEY_LABEL, VERSION_LABEL
 from tests.contract.image_store_contract import nobody
+from tests.unit.images.oci_registry.conftest import LEASE, Images
 from tests.unit.images.oci_registry.registry_server import Answer, RegistryServer, digest
-
-LEASE = 3600.0
-START = 1_700_000_000.0
-Images = Callable[[], RegistryImages]
-
-
-@pytest.fixture
-def now() -> list[float]:
-    return [START]
-
-
-@pytest.fixture
-def images(registry: RegistryServer, client: RegistryClient, now: list[float], tmp_path: Path) -> Images:
-    """The releases as a new process sees them."""
-    repository = Repository.parse(f"{registry.host}/acme/banana")
-    return lambda: RegistryImages(client, repository, LEASE, lambda: now[0], KeptContent(tmp_path / "kept"))
 
 
 def part(

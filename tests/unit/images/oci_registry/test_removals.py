@@ -11,7 +11,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,6 @@ from banana_delivery.errors import ImageError
 from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.images import RegistryImages
-from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.manifest import MANIFEST_TYPES, Manifest
 from banana_delivery.images.oci_registry.pins import NOTE_CONTENTS, deletion_tag, leases_of, note_of
 from banana_delivery.images.oci_registry.reference import Repository
@@ -27,11 +25,10 @@ from banana_delivery.images.supply_chain.attachments import Attachment, Attachme
 from banana_delivery.names import DOOMED_TAG_PREFIX, LEASE_TAG_PREFIX, PARDONED_TAG_PREFIX
 from banana_delivery.waiting import Retries
 from tests.contract.image_store_contract import nobody, quiet
+from tests.unit.images.oci_registry.conftest import LEASE, START, Images
 from tests.unit.images.oci_registry.registry_server import Answer, RegistryServer, digest
-from tests.unit.images.oci_registry.test_parts import Images, index, key, part, release
+from tests.unit.images.oci_registry.test_parts import index, key, part, release
 
-LEASE = 3600.0
-START = 1_700_000_000.0
 Made = Callable[[str], list[Manifest]]
 KNOWN = (
     "application/octet-stream",
@@ -39,18 +36,6 @@ KNOWN = (
     "application/vnd.oci.image.layer.v1.tar",
 )
 """Kinds of content that every registry knows, and the one that images of these tests are made of."""
-
-
-@pytest.fixture
-def now() -> list[float]:
-    return [START]
-
-
-@pytest.fixture
-def images(registry: RegistryServer, client: RegistryClient, now: list[float], tmp_path: Path) -> Images:
-    """The releases as a new process sees them."""
-    repository = Repository.parse(f"{registry.host}/acme/banana")
-    return lambda: RegistryImages(client, repository, LEASE, lambda: now[0], KeptContent(tmp_path / "kept"))
 
 
 def alone(registry: RegistryServer, version: str) -> Made:
