@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -288,7 +288,7 @@ def test_a_missing_size_is_that_of_predict(
 
 
 @pytest.fixture
-def loss_of_8_0(monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
+def loss_of_8_0(monkeypatch: pytest.MonkeyPatch) -> type:
     """The loss where releases up to 8.0.135 had it."""
     package = "ultralytics.yolo.utils"
     module = ModuleType(f"{package}.loss")
@@ -297,9 +297,8 @@ def loss_of_8_0(monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, f"{package}.loss", module)
     monkeypatch.setattr(module, kind.__name__, kind, raising=False)
-    with monkeypatch.context() as named:
-        named.setattr(kind, "__module__", f"{package}.loss")
-        yield kind
+    monkeypatch.setattr(kind, "__module__", f"{package}.loss")
+    return kind
 
 
 @pytest.mark.parametrize("state", ["with its optimizer", "interrupted", "in 32 bits", "with the loss of 8.0"])
