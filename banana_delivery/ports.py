@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 OFFSET_STEP = 10
 """Four of the defaults are neighbours: stacks that lie closer would meet."""
@@ -39,3 +39,8 @@ def port(default: int, description: str, *, least: int = 1, most: int = 65535) -
         description=description,
         json_schema_extra={"default": f"`{default}`"},
     )
+
+
+def chosen(settings: BaseModel) -> set[int]:
+    """All ports that the settings give to somebody, whether or not anybody listens there now."""
+    return {number for name, number in settings if name.endswith("_port") and number}

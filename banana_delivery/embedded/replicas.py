@@ -21,6 +21,7 @@ from banana_delivery.embedded.supervisor import MEANT_TO_RUN, Process, Program, 
 from banana_delivery.errors import TargetError
 from banana_delivery.files import lock, write_atomically
 from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef, StoredModel, StoredRecord
+from banana_delivery.ports import chosen
 from banana_delivery.settings import Settings
 from banana_delivery.waiting import wait_until
 
@@ -244,7 +245,7 @@ class Replicas:
         """
         for found in chain.from_iterable(self.all(environment) for environment in Environment):
             with self._free_ports() as free_ports:
-                moved = tuple(_moved(replica, free_ports) for replica in found.replicas)
+                moved = tuple(self._moved(replica, free_ports) for replica in found.replicas)
                 self._write(found.replace(replicas=moved))
             for replica in moved:
                 self._supervisor.write(found.program(replica, self._settings))
@@ -322,19 +323,22 @@ class Replicas:
     def _candidates(self, given: set[int]) -> Iterator[int]:
         first = self._settings.replica_port_base
         for port in range(first, min(first + PORTS_TRIED, 65536)):
-            if port not in given and is_free(port):
+            if port not in given and self._may_have(port):
                 yield port
         raise TargetError(
             f"No free port for a replica between {first} and {first + PORTS_TRIED}; set BANANA_REPLICA_PORT_BASE to a "
             f"quieter range."
         )
 
+    def _may_have(self, port: int) -> bool:
+        """Whether nobody listens there, nor will: while the stack is down, its own ports are free."""
+        return port not in chosen(self._settings) and is_free(port)
 
-def _moved(replica: Replica, free_ports: Iterator[int]) -> Replica:
-    """A replica that does not run, away from ports that somebody has taken, and with an internal one if it had none."""
-    port = replica.port if is_free(replica.port) else next(free_ports)
-    stays = replica.internal_port and is_free(replica.internal_port)
-    return replica.replace(port=port, internal_port=replica.internal_port if stays else next(free_ports))
+    def _moved(self, replica: Replica, free_ports: Iterator[int]) -> Replica:
+        """A replica that does not run, away from ports that are taken, and with an internal one if it had none."""
+        port = replica.port if self._may_have(replica.port) else next(free_ports)
+        stays = replica.internal_port and self._may_have(replica.internal_port)
+        return replica.replace(port=port, internal_port=replica.internal_port if stays else next(free_ports))
 
 
 def _failed(replicas: ReplicaSet, processes: dict[str, Process]) -> frozenset[str]:

@@ -239,9 +239,8 @@ class EmbeddedStack:
         if process is None or process.state == "FATAL":
             log = log_of(self._paths.logs, name)
             raise StackError(f"{name} ends again and again; the last it said is {last_line(log)!r} (see {log}).")
-        if service.socket:
-            return _accepts(service.socket)
-        return _answers(service.url) if service.url else process.state == "RUNNING"
+        # An answer alone may be somebody else's, or the last of a process that ended right after it.
+        return process.state == "RUNNING" and _responds(service)
 
     def _await_replicas(self, progress: Progress) -> None:
         """Wait for the replicas of last time; one that does not come back keeps nobody from using the rest."""
@@ -285,6 +284,12 @@ class EmbeddedStack:
 def _status(name: str, url: str, processes: dict[str, Process]) -> ProcessStatus:
     process = processes.get(name, Process(name=name, state="DOWN", pid=0, said=""))
     return ProcessStatus(name=name, state=process.state, pid=process.pid, url=url, said=process.said)
+
+
+def _responds(service: ManagedProcess) -> bool:
+    if service.socket:
+        return _accepts(service.socket)
+    return not service.url or _answers(service.url)
 
 
 def _accepts(path: Path) -> bool:

@@ -21,7 +21,7 @@ from banana_delivery.embedded.upgrade.plan import Plan
 from banana_delivery.errors import StackError, TargetError
 from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.waiting import wait_until
-from tests.contract.local_fixture import LocalFixture, free_ports
+from tests.contract.local_fixture import LocalFixture, free_ports, local_settings
 from tests.contract.release_target_contract import bring_up, wait_until_ready
 
 PRODUCTION, BLUE, GREEN = Environment.PRODUCTION, Colour.BLUE, Colour.GREEN
@@ -33,6 +33,8 @@ def fixture(tmp_path: Path) -> Iterator[LocalFixture]:
     fixture = LocalFixture(tmp_path / "home")
     fixture.stack.up(print)
     yield fixture
+    for log in fixture.paths.logs.glob("*.log"):
+        sys.stdout.write(f"{log.name}\n{log.read_text()[-3000:]}\n")
     fixture.stack.down(print)
 
 
@@ -72,6 +74,24 @@ def test_what_served_serves_again_after_down_and_up_even_if_its_port_is_taken_me
         assert answers(fixture) == SPLIT
     assert fixture.target.record(PRODUCTION) == record
     assert any("serves version 2" in line for line in said)
+
+
+@pytest.mark.parametrize("setting", ["production_port", "router_api_port", "mlflow_port"])
+def test_no_replica_takes_a_port_that_the_stack_is_about_to_take(tmp_path: Path, setting: str) -> None:
+    chosen = local_settings(tmp_path / "home")
+    neighbour = chosen.model_copy(update={"replica_port_base": getattr(chosen, setting) - 1})
+    fixture = LocalFixture(tmp_path / "home", neighbour)
+    fixture.stack.up(print)
+    try:
+        serve_both(fixture)
+        fixture.stack.down(print)
+        with socket.create_server(("127.0.0.1", neighbour.replica_port_base)):
+            fixture.stack.up(print)
+
+            assert answers(fixture) == SPLIT
+        assert is_free(chosen.mlflow_port)
+    finally:
+        fixture.stack.down(print)
 
 
 def test_up_on_a_running_stack_disturbs_nothing(fixture: LocalFixture) -> None:
