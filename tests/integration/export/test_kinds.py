@@ -292,7 +292,7 @@ def loss_of_8_0(monkeypatch: pytest.MonkeyPatch) -> type:
     """The loss where releases up to 8.0.135 had it."""
     package = "ultralytics.yolo.utils"
     module = ModuleType(f"{package}.loss")
-    kind: Any = loss.v8DetectionLoss
+    kind: type = loss.v8DetectionLoss
     for name in ("ultralytics.yolo", package):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, f"{package}.loss", module)
