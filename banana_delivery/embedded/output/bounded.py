@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
-NOTE = re.compile(rb"\n\[(\d+) bytes were left out here\]\n")
+NOTE = re.compile(rb"\n\[(\d{1,18}) bytes were left out here\]\n")
 STREAMS = (1, 2)
 """Standard output and standard error."""
 LOOK_SECONDS = 0.5
@@ -24,6 +24,8 @@ LOOK_SECONDS = 0.5
 _CHUNK = 1 << 20
 _NEAR = 1 << 16
 """Bytes in which the end of a line is looked for; what is longer is cut within."""
+_CHARACTER = 4
+"""Bytes of a character of UTF-8, at most."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ def bounding(bounds: Bounds = BOUNDS) -> Iterator[None]:
 
 
 def cut_all(descriptors: Iterable[int], bounds: Bounds) -> None:
-    """Cut those that have become too long; one that cannot be is tried again with the next look."""
+    """Cut those that have become too long; one that cannot be, whatever keeps it, is tried again with the next look."""
     for descriptor in descriptors:
-        with suppress(OSError):
+        with suppress(Exception):
             cut(descriptor, bounds)
 
 
@@ -88,13 +90,17 @@ def cut(descriptor: int, bounds: Bounds) -> bool:
     # A descriptor of its own, since what is written by the other one is appended wherever it is put. By this path it
     # is the same file even if that was removed.
     with closing(_File(os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR))) as file:
+        # A step that begins or ends in this moment leads its streams to another one.
+        if not os.path.samestat(os.fstat(file.descriptor), seen):
+            return False
         _take_out(file, seen.st_size, bounds)
     return True
 
 
 def _take_out(file: _File, size: int, bounds: Bounds) -> None:
     first = file.read(bounds.beginning + _NEAR, 0)
-    before = NOTE.search(first)
+    # Only where a cut leaves it: what reads like it elsewhere was printed by somebody.
+    before = NOTE.search(first, max(0, bounds.beginning - _NEAR - _CHARACTER))
     to = before.start() if before else _line_end(first[: bounds.beginning])
     come_from = size - bounds.end
     come_from += _line_begin(file.read(_NEAR, come_from))
@@ -114,7 +120,7 @@ def _line_end(text: bytes) -> int:
     if (newline := text.rfind(b"\n", len(text) - _NEAR)) >= 0:
         return newline + 1
     end = len(text)
-    while end > 0 and _within_character(text[end - 1]):
+    while end > max(0, len(text) - _CHARACTER) and _within_character(text[end - 1]):
         end -= 1
     return max(end - 1, 0)
 
@@ -123,7 +129,7 @@ def _line_begin(text: bytes) -> int:
     """Where the first whole line of an end begins; if that is far away, its first whole character."""
     if (newline := text.find(b"\n")) >= 0:
         return newline + 1
-    return next((at for at, byte in enumerate(text[:4]) if not _within_character(byte)), 0)
+    return next((at for at, byte in enumerate(text[:_CHARACTER]) if not _within_character(byte)), 0)
 
 
 def _within_character(byte: int) -> bool:

@@ -141,6 +141,7 @@ class _Unfailing(io.FileIO):
         left = memoryview(data).cast("B")
         size = len(left)
         with suppress(OSError):
-            while left:
-                left = left[super().write(left) :]
+            # None: a pipe that a library put there takes no more at the moment, and nobody waits for it.
+            while left and (taken := super().write(left)):
+                left = left[taken:]
         return size

@@ -12,7 +12,8 @@ import signal
 import sys
 
 from banana_delivery.errors import BananaDeliveryError
-from banana_delivery.runs.schema.migration import bring_forward, own_storage, told_to_libpq, wait_until_forward
+from banana_delivery.runs.schema.migration import bring_forward, own_storage, told_to_libpq
+from banana_delivery.runs.schema.waiting import wait_until_forward
 
 
 def main(told: list[str]) -> None:
@@ -32,9 +33,16 @@ def main(told: list[str]) -> None:
             os.environ.update(told_to_libpq(os.environ, changes=False))
             wait_until_forward(own_storage())
             if command:
-                os.execvpe(command[0], command, inherited)  # noqa: S606 - as the manifest says it
+                _become(command, inherited)
         case _:
             sys.exit("Say `migrate`, or `wait` and what to do then.")
+
+
+def _become(command: list[str], environment: dict[str, str]) -> None:
+    try:
+        os.execvpe(command[0], command, environment)  # noqa: S606 - as the manifest says it
+    except OSError as error:
+        sys.exit(f"{command[0]} cannot be started ({error.strerror}); `wait` is followed by a program of the image.")
 
 
 if __name__ == "__main__":

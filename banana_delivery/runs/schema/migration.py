@@ -43,11 +43,10 @@ SETTINGS = (
 )
 """Of the connection with the lock: it ends with its holder's node, and not while a step takes its hour."""
 LOOK_SECONDS = 2.0
-SAY_SECONDS = 60.0
 LOCK_SECONDS = 30
 """A change of a table waits behind whoever uses it, and everybody else behind the change: not for long."""
-UNSUPPORTED = "unsupported startup parameter"
-"""What PgBouncer says to whoever names a lock's time."""
+UNSUPPORTED = ("unsupported startup parameter", "support command-line options")
+"""What PgBouncer and Amazon's RDS Proxy say to whoever names a lock's time."""
 NO_LIMIT = (
     "A pool of connections such as PgBouncer, between this Job and the server, keeps lock_timeout from it, so a change "
     "could wait behind whoever uses a table for as long as it takes, and everybody else behind the change. Name the "
@@ -113,7 +112,7 @@ class Storage:
                 yield connection
         except (sa.exc.SQLAlchemyError, DagsterPostgresException, CommandError) as error:
             why = _why(error)
-            hint = f". {NO_LIMIT}" if UNSUPPORTED in why else ""
+            hint = f". {NO_LIMIT}" if any(said in why for said in UNSUPPORTED) else ""
             raise DagsterError(f"{self.name} cannot be asked: {why}{hint}") from error
 
     def form(self) -> Form:
@@ -174,7 +173,7 @@ def bring_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
     with _alone(storage, clock) as connection:
         found = storage.form()
         if found is Form.NEWER:
-            LOG.info("%s %s than Dagster %s knows; it is left as it is.", storage.name, found.value, _version())
+            LOG.info("%s %s than Dagster %s knows; it is left as it is.", storage.name, found.value, version())
             return
         LOG.info("%s %s.", storage.name, found.value)
         # Nobody uses the tables of an empty one.
@@ -185,30 +184,10 @@ def bring_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
                 instance.upgrade()
         except Exception as error:
             raise DagsterError(
-                f"{storage.name} {found.value} and cannot be brought to that of Dagster {_version()}: {_why(error)}. "
+                f"{storage.name} {found.value} and cannot be brought to that of Dagster {version()}: {_why(error)}. "
                 'What runs is as it was. Mend this, then start the Job again: docs/kubernetes.md, "Another version".'
             ) from error
-        LOG.info("%s %s, Dagster %s.", storage.name, Form.OURS.value, _version())
-
-
-def wait_until_forward(storage: Storage, clock: Clock = SYSTEM_CLOCK) -> None:
-    """Return once the database is of this version's form or a newer one, and say meanwhile what is waited for."""
-    said, since = "", 0.0
-    while True:
-        try:
-            found = storage.form()
-            if found in {Form.OURS, Form.NEWER}:
-                return
-            why = (
-                f"{storage.name} {found.value}. Job {JOB} brings it to that of Dagster {_version()}, and this pod "
-                'waits for it. If it fails, or there is none: docs/kubernetes.md, "Another version".'
-            )
-        except DagsterError as error:
-            why = f"{error}. It is waited for."
-        if why != said or clock.monotonic() - since >= SAY_SECONDS:
-            LOG.info("%s", why)
-            said, since = why, clock.monotonic()
-        clock.sleep(LOOK_SECONDS)
+        LOG.info("%s %s, Dagster %s.", storage.name, Form.OURS.value, version())
 
 
 @contextmanager
@@ -227,12 +206,17 @@ def _alone(storage: Storage, clock: Clock) -> Iterator[Connection]:
         yield connection
 
 
-def _version() -> str:
+def version() -> str:
+    """That of Dagster, which is installed."""
     return metadata.version("dagster")
 
 
 def _why(error: BaseException) -> str:
-    """The first line of what was at the bottom of it, without a full stop."""
+    """What was at the bottom of it, in a line without a full stop.
+
+    Of a server with several addresses, or that is asked with TLS and without, each says its own: the last one is told.
+    """
     cause = error.__cause__ if isinstance(error, DagsterPostgresException) and error.__cause__ else error
-    first = (str(cause).strip() or type(cause).__name__).splitlines()[0]
-    return redacted(one_line(first)).rstrip(".")
+    first, *others = (str(cause).strip() or type(cause).__name__).splitlines()
+    last = next((line for line in reversed(others) if line.startswith("connection to server")), first)
+    return redacted(one_line(last)).rstrip(".")

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,9 @@ class Postgres:
         main = int((self.folder / "postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
         for pid in [main, *map(int, children)]:
-            os.kill(pid, number)
+            # A child of one that goes on may end meanwhile.
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 @contextmanager

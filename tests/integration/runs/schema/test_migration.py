@@ -21,8 +21,8 @@ from banana_delivery.runs.schema.migration import (
     bring_forward,
     own_storage,
     told_to_libpq,
-    wait_until_forward,
 )
+from banana_delivery.runs.schema.waiting import wait_until_forward
 from tests.integration.serving.postgres import Postgres, postgres
 from tests.support.clock import HandClock
 from tests.support.dagster_database import STEP_BEFORE, connected, has_newest_step, in_use, step_back

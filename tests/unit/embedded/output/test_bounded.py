@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from banana_delivery.embedded.output.bounded import NOTE, Bounds, cut
+from banana_delivery.embedded.output.bounded import NOTE, Bounds, cut, cut_all
 
 BOUNDS = Bounds(most=3_000, beginning=400, end=800)
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
@@ -103,3 +103,49 @@ def test_what_is_not_appended_to_is_not_ours_to_cut(tmp_path: Path) -> None:
     assert not cut(write, BOUNDS)
     for end in (read, write):
         os.close(end)
+
+
+@pytest.mark.parametrize("number", [b"7", b"9" * 18, b"9" * 5_000])
+def test_what_reads_like_a_note_of_ours_neither_ends_the_bounding_nor_shortens_the_beginning(
+    tmp_path: Path, number: bytes
+) -> None:
+    bounds = Bounds(most=500_000, beginning=100_000, end=200_000)
+    with opened(tmp_path / "log") as descriptor:
+        os.write(descriptor, b"begin\n[%s bytes were left out here]\n" % number + lines(0, 30_000))
+        cut_all([descriptor], bounds)
+        os.write(descriptor, lines(30_000, 60_000))
+        cut_all([descriptor], bounds)
+    said = (tmp_path / "log").read_bytes()
+    assert len(said) < bounds.most
+    assert said.startswith(b"begin\n[") and said.endswith(lines(59_999, 60_000))
+    assert b"line 002000" in said[: bounds.beginning]
+    *_, note = NOTE.finditer(said)
+    assert len(said) - len(note[0]) + int(note[1]) == pytest.approx(60_000 * 25, abs=6_000)
+
+
+def test_what_is_no_text_keeps_its_beginning_as_well(log: int, tmp_path: Path) -> None:
+    os.write(log, b"begin" + b"\x80" * 100_000)
+    assert cut(log, BOUNDS)
+    said = (tmp_path / "log").read_bytes()
+    assert said.startswith(b"begin" + b"\x80" * 300)
+
+
+def test_a_stream_that_leads_elsewhere_in_that_moment_cuts_nothing(
+    log: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a step's end leads it back to the run's own file, which is shorter."""
+    os.write(log, lines(0, 1_000))
+    own = lines(0, 100)
+    (tmp_path / "own").write_bytes(own)
+    opens = os.open
+
+    with opened(tmp_path / "own") as back:
+
+        def late(path: str, flags: int) -> int:
+            os.dup2(back, log)
+            return opens(path, flags)
+
+        monkeypatch.setattr(os, "open", late)
+        assert not cut(log, BOUNDS)
+        monkeypatch.undo()
+    assert (tmp_path / "own").read_bytes() == own

@@ -30,3 +30,16 @@ def test_of_files_that_nobody_prints_into_the_newest_stay(tmp_path: Path, monkey
         os.close(descriptor)
     remove_old(tmp_path)
     assert not running.path.exists() and of_somebody.exists()
+
+
+def test_a_pipe_that_takes_no_more_keeps_nobody_who_prints() -> None:
+    """One that a library lets the streams lead to, and does not read."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    printing = run_log._printing(write)
+    print("x" * 10_000_000, file=printing)
+    print("y", file=printing, flush=True)
+    printing.detach()
+    assert len(os.read(read, 10_000_000)) < 10_000_000
+    for end in (read, write):
+        os.close(end)
