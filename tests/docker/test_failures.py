@@ -227,7 +227,7 @@ def test_images_that_are_pruned_go_from_the_engine_too_and_so_do_runtimes_that_n
     scene.sources.lock = "numpy==2.1.0\n"
     new = store.build(scene.sources.context("2", model=b"2"), quiet).ref
     assert len(runtimes(scene)) == 2
-    now[0] += 7200
+    now[0] += 8 * 86_400
 
     store.prune(1, lambda: (), dry_run=False)
 

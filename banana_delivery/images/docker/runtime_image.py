@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,9 +69,9 @@ class RuntimeImages:
         self.transfer.pull(pinned, progress)
         return pinned
 
-    def prune(self, used: Collection[str]) -> list[str]:
-        """Remove the runtime images that no release stands on, except the newest, from the registry and the engine."""
-        gone = self.repository.prune(used)
+    def prune(self, used: Callable[[], Collection[str]], now: float) -> list[str]:
+        """Remove the runtime images that nothing speaks for any more from the registry, and from the engine."""
+        gone = self.repository.prune(used, now)
         for pinned in gone:
             self._forget_locally(pinned)
         return gone

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cached_property
 from typing import Any
 
@@ -97,12 +97,12 @@ class DockerImages(RegistryStore):
         )
 
     @override
-    def _forget(self, refs: Collection[ImageRef], used: Collection[str]) -> None:
+    def _forget(self, refs: Collection[ImageRef], used: Callable[[], Collection[str]]) -> None:
         """They go from the engine too, unless a container there still uses them."""
         for ref in refs:
             self._forget_locally(ref)
         if self._owns_runtimes:
-            self._runtime.prune(used)
+            self._runtime.prune(used, self._clock())
 
     @cached_property
     def _transfer(self) -> Transfer:

@@ -7,7 +7,7 @@ its image: what is built on is what he vouches for.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,9 @@ from banana_delivery.images.dockerfile import instructions, runtime_stages
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.manifest import Manifest
 from banana_delivery.names import LOCK_TAG_PREFIX, MADE_TAG_PREFIX
+
+UNUSED_SECONDS = 7 * 86_400.0
+"""A runtime image stays so long before a release stands on it: one for GPUs too, or for the version to come."""
 
 
 def runtime_tag(dockerfile: str, lock: Path, base: str, platform: str) -> str:
@@ -160,27 +163,43 @@ class RuntimeRepository:
         """An image's full name, by digest."""
         return f"{self.client.name}@{digest}"
 
-    def prune(self, used: Collection[str]) -> list[str]:
-        """Remove the runtime images that no release stands on, except the newest; returns their pinned names.
+    def prune(self, used: Callable[[], Collection[str]], now: float) -> list[str]:
+        """Remove the runtime images that no release stands on, except the newest and those of the last days.
 
         A release holds all of its runtime's layers itself, so this can cost a build time, but never break a release.
+
+        Args:
+            used: what releases stand on, pinned; asked once all that is there is known, just before what goes does.
+            now: seconds since the epoch.
+
+        Returns:
+            Pinned names of what went.
         """
         created: dict[str, str] = {}
         parts: dict[str, list[str]] = {}
-        for tag in self.client.tags():
+        tags = self.client.tags()
+        for tag in tags:
             if manifest := self.client.manifest(tag):
                 images = list(self._images(manifest))
                 dates = [created.get(manifest.digest, ""), _made_at(tag), *map(self._created, images)]
                 created[manifest.digest] = max(dates)
                 parts[manifest.digest] = [image.digest for image in images]
         newest = max(created, key=lambda digest: created[digest], default="")
+        young = f"{datetime.fromtimestamp(now - UNUSED_SECONDS, UTC):%Y-%m-%dT%H:%M:%S}"
         # By digest: a release that was copied from another place names its runtime as it was called there.
-        needed = {name.rpartition("@")[2] for name in used}
-        kept = {digest for digest in created if digest == newest or not needed.isdisjoint((digest, *parts[digest]))}
+        needed = {name.rpartition("@")[2] for name in used()}
+        kept = {
+            digest
+            for digest, date in created.items()
+            if digest == newest or date >= young or not needed.isdisjoint((digest, *parts[digest]))
+        }
         shared = kept.union(*(parts[digest] for digest in kept))
         # The index first: what it names may not go before it, and is found by nobody afterwards.
         every = [part for digest in created if digest not in kept for part in (digest, *parts[digest])]
         gone = [part for part in dict.fromkeys(every) if part not in shared]
+        # Somebody writes here meanwhile, maybe an index over one of these, whose digest is the same each time.
+        if gone and set(self.client.tags()) != set(tags):
+            return []
         for part in gone:
             self.client.delete_manifest(part)
         return [self.pinned(part) for part in gone]

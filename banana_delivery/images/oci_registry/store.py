@@ -133,10 +133,10 @@ class RegistryStore(ImageStore):
             Its digest, and what had to be sent: the first twelve characters of the diff id of each such layer.
         """
 
-    def _forget(self, refs: Collection[ImageRef], used: Collection[str]) -> None:  # noqa: ARG002
-        """Tidy up once images were removed; ``used``: the runtime images that some release still stands on."""
+    def _forget(self, refs: Collection[ImageRef], used: Callable[[], Collection[str]]) -> None:  # noqa: ARG002
+        """Tidy up once images were removed; ``used`` says which runtime images some release still stands on."""
         if self._owns_runtimes:
-            self._runtimes.prune(used)
+            self._runtimes.prune(used, self._clock())
 
     @override
     def key(self, context: BuildContext) -> ImageKey:
@@ -195,7 +195,7 @@ class RegistryStore(ImageStore):
         decisions = self._images.prune(keep_versions, in_use, dry_run=dry_run)
         gone = [] if dry_run else [decision.ref for decision in decisions if not decision.keep]
         if gone:
-            self._forget(gone, self._images.labels(RUNTIME_LABEL))
+            self._forget(gone, lambda: self._images.labels(RUNTIME_LABEL))
         return decisions
 
     @override

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -395,7 +396,7 @@ def test_an_index_of_runtimes_stays_while_a_release_stands_on_one_of_them_and_go
     assert used
     assert newest
 
-    gone = runtimes.prune({runtimes.pinned(used.digest)})
+    gone = runtimes.prune(lambda: {runtimes.pinned(used.digest)}, time.time())
 
     assert len(gone) == 2, "the index and its image"
     assert runtimes.pinned(old.digest) in gone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -167,7 +168,7 @@ def test_a_runtime_stays_that_a_release_names_as_it_was_called_before_it_was_mov
     moved = f"old.example/banana-runtime@{used.rpartition('@')[2]}"
     scene.builder.put("older", "older")
 
-    scene.images().repository.prune({moved})
+    scene.images().repository.prune(lambda: {moved}, time.time())
 
     assert used.rpartition("@")[2] in scene.registry.manifests
 
@@ -178,7 +179,7 @@ def test_an_index_goes_without_the_image_that_something_that_stays_stands_on(sce
     index = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPES[1], "manifests": [told]}).encode()
     scene.builder.client.put_manifest("zindex", Manifest.of(index))
 
-    gone = scene.images().repository.prune(())
+    gone = scene.images().repository.prune(tuple, time.time())
 
     assert [name.rpartition("@")[2] for name in gone] == [Manifest.of(index).digest]
     assert shared in scene.registry.manifests
