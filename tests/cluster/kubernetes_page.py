@@ -88,6 +88,7 @@ TYPED: tuple[tuple[str, str], ...] = (
     (UPGRADE, "kubectl apply -k k8s/overlays/yours/dagster -l"),
     (UPGRADE, "kubectl wait"),
     (UPGRADE, "kubectl apply -k k8s/overlays/yours/dagster"),
+    (REMOVAL, "kubectl delete deployment dagster-daemon"),
     (REMOVAL, "kubectl delete job"),
     (REMOVAL, "kubectl delete -k k8s/overlays/yours/dagster"),
     (REMOVAL, "kubectl delete -k k8s/overlays/yours"),

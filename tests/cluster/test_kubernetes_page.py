@@ -205,6 +205,7 @@ def test_the_page_works_as_it_stands(
             until(lambda: are_available(bare), "three Deployments", 300)
         assert live(target) == first
 
+        reader.types(REMOVAL, "kubectl delete deployment dagster-daemon")
         reader.types(REMOVAL, "kubectl delete job")
         reader.types(REMOVAL, "kubectl delete -k k8s/overlays/yours/dagster")
         reader.types(REMOVAL, "kubectl delete -k k8s/overlays/yours")

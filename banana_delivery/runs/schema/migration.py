@@ -110,7 +110,7 @@ class Storage:
             # The three storages are one database.
             with cast(PostgresRunStorage, self.postgres.run_storage).connect() as connection:
                 yield connection
-        except (sa.exc.SQLAlchemyError, DagsterPostgresException, CommandError) as error:
+        except (sa.exc.SQLAlchemyError, DagsterPostgresException, CommandError, UnicodeDecodeError) as error:
             why = _why(error)
             hint = f". {NO_LIMIT}" if any(said in why for said in UNSUPPORTED) else ""
             raise DagsterError(f"{self.name} cannot be asked: {why}{hint}") from error
@@ -217,6 +217,8 @@ def _why(error: BaseException) -> str:
     Of a server with several addresses, or that is asked with TLS and without, each says its own: the last one is told.
     """
     cause = error.__cause__ if isinstance(error, DagsterPostgresException) and error.__cause__ else error
-    first, *others = (str(cause).strip() or type(cause).__name__).splitlines()
+    # Before a server knows which encoding is wanted it has its own, which psycopg2 takes for UTF-8.
+    said = cause.object.decode(errors="replace") if isinstance(cause, UnicodeDecodeError) else str(cause)
+    first, *others = (said.strip() or type(cause).__name__).splitlines()
     last = next((line for line in reversed(others) if line.startswith("connection to server")), first)
     return redacted(one_line(last)).rstrip(".")

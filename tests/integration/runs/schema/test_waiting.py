@@ -26,6 +26,7 @@ from tests import ROOT
 from tests.integration.serving.postgres import Postgres, postgres
 from tests.support.clock import HandClock
 from tests.support.dagster_database import connected
+from tests.support.refusing_postgres import refusing
 
 SAYS = "import os; print('It is', os.getpid(), 'still, with', os.environ.get('PGCONNECT_TIMEOUT'))"
 
@@ -160,6 +161,7 @@ def test_who_is_refused_waits_for_a_minute_and_ends_to_be_told_anew(
     assert "wrong" not in str(ended.value)
 
 
+@pytest.mark.long
 def test_who_is_let_in_after_all_goes_on(server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its database is made after the server answers, away for a while, and empty at first."""
     home_of(tmp_path, f"postgresql://banana@127.0.0.1:{server.port}/late", monkeypatch)
@@ -221,6 +223,40 @@ def test_of_a_server_with_several_addresses_the_one_that_refuses_is_heard(
     impatient(monkeypatch)
     with pytest.raises(DagsterError, match=r'asked: .*"missing" does not exist\. It is waited for\. No longer'):
         wait_until_forward(own_storage(), HandClock())
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        "RDS Proxy currently doesn\N{RIGHT SINGLE QUOTATION MARK}t support command-line options.",
+        "unsupported startup parameter: options",
+        "unsupported startup parameter in options: lock_timeout",
+    ],
+)
+def test_what_pools_the_connections_is_said_to_keep_the_jobs_time_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
+    impatient(monkeypatch)
+    with refusing(says.encode()) as port:
+        home_of(tmp_path, f"postgresql://banana@127.0.0.1:{port}/postgres", monkeypatch)
+        with pytest.raises(DagsterError, match=r"Name the server itself in the Secret dagster-postgres-migrate"):
+            bring_forward(own_storage())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_refusal_in_another_language_is_told_and_waited_for_as_whatever_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    impatient(monkeypatch)
+
+    class Clock(HandClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(300 * seconds)
+
+    with refusing("Passwort-Authentifizierung für Benutzer »banana« fehlgeschlagen".encode(encoding)) as port:
+        home_of(tmp_path, f"postgresql://banana@127.0.0.1:{port}/postgres", monkeypatch)
+        with pytest.raises(DagsterError, match=r"Passwort-Authentifizierung .*That was for 28 minutes"):
+            wait_until_forward(own_storage(), Clock())
 
 
 def home_of(folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
