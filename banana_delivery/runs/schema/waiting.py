@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 1680.0
 AGAIN = "this container ends, and reads its Secrets anew as it is started again."
 REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|not permitted to log in|permission denied"
-    r"|(role|user|database) .*does not exist|no such (user|database)"
+    r'|(role|user|database) "[^"]*" does not exist|no such (user|database)'
     r"|does not support SSL|certificate|invalid sslmode",
     re.IGNORECASE,
 )
