@@ -41,6 +41,29 @@ def override(version: Version, reason: Reason, digest: Digest = "", dry_run: Dry
     return replace(said, shown=[*said.shown, f"To deliver it now, type: {commands.deliver(version)}"])
 
 
+def withdraw(version: Version, reason: Reason, dry_run: DryRun = False) -> Answer:
+    """Take back what was approved or overridden of a version, by whomever; so a freeze's end begins nothing of it."""
+    from banana_delivery.defs.build import build_resources
+    from banana_delivery.delivery.deciding import decisions
+    from banana_delivery.platforms import platform
+
+    settings = load_settings()
+    parts, by = build_resources(settings), decisions.decided_by(platform(settings).user(settings))
+    if version == "latest":  # Otherwise the registry is not asked: what only keeps something out needs it not.
+        version = parts.model_registry.describe(version).version
+    with audit_trail(settings) as log:
+        done = decisions.withdraw(log, settings, parts.clock, version, reason, by, dry_run=dry_run)
+    what = "; ".join(f"the {one.kind} of {one.by} ({one_line(one.reason)})" for one in done.taken_back)
+    shown = [f"{recorded(dry_run=dry_run)}, {by}: of version {version}, no more counts {what}."]
+    if done.under_way:
+        shown.append(
+            f"A delivery of it is under way, and goes by what it saw; to end that, type: {commands.abort(version)}"
+        )
+    taken_back = [one.model_dump(mode="json") for one in done.taken_back]
+    document = {**done.said.model_dump(mode="json"), "taken_back": taken_back, "under_way": done.under_way}
+    return Answer({"would": document} if dry_run else document, shown)
+
+
 def adopt_records(
     yes: Annotated[bool, typer.Option("--yes", help="Adopt them without asking.")] = False,
     dry_run: DryRun = False,

@@ -64,6 +64,7 @@ for command in (
     rescuing.rollback,
     deciding.approve,
     deciding.override,
+    deciding.withdraw,
     deciding.adopt_records,
     freezing.freeze,
     freezing.unfreeze,

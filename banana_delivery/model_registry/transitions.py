@@ -7,7 +7,7 @@ The tags by which a registry tells how the latest attempt to deliver a version e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from banana_delivery.errors import redacted
@@ -60,6 +60,11 @@ def wishes(tags: Mapping[str, str]) -> dict[Wish, str]:
 def is_staged_alias(alias: str) -> bool:
     """Whether the alias asks for a delivery: people write ``staging`` and ``Staging``."""
     return alias.lower() == STAGED_ALIAS
+
+
+def is_wanted(stage: str, aliases: Iterable[str]) -> bool:
+    """Whether a version is staged, or what serves by the registry's word: either way somebody wants it there."""
+    return stage in {STAGED, SERVING} or any(is_staged_alias(one) or one == SERVING_ALIAS for one in aliases)
 
 
 def steps(stages: Mapping[str, str], aliases: Mapping[str, str], version: str, mark: RegistryMark) -> list[Step]:

@@ -29,13 +29,15 @@ class DecisionKind(StrEnum):
 
     APPROVAL = "approval"
     OVERRIDE = "override"
+    WITHDRAWAL = "withdrawal"
 
 
 class ManualDecision(StoredRecord):
     """A person's recorded decision about a version.
 
     Attributes:
-        kind: an approval settles an inconclusive verdict; an override also lets in what was revoked or frozen out.
+        kind: an approval settles an inconclusive verdict; an override also lets in what was revoked or frozen out; a
+            withdrawal takes both back.
         version: MLflow model version.
         digest: the image it is about; empty means whatever the version's image is.
         by: who made it.
@@ -80,8 +82,7 @@ class ArtifactRecord(StoredRecord):
 
     Attributes:
         version: MLflow model version.
-        mlflow_run_id: the run that trained it.
-        source: URI of its artifacts.
+        mlflow_run_id, source: the run that trained it, and the URI of its artifacts.
         directory: where ``model.onnx`` and ``version.json`` lie.
         checkpoint_sha256: of ``best.pt``.
         onnx_sha256: of ``model.onnx``.
@@ -136,8 +137,7 @@ class ImageRecord(StoredRecord):
         signed_by: name of the key that signed it; empty if it was not signed.
         base_moved: one sentence if the tag of its base leads elsewhere than it did for the image before; empty if not.
         lock_difference: one sentence if it will run on other libraries than it was built with; empty otherwise.
-        precision: what its model computes in.
-        precision_reason: why.
+        precision, precision_reason: what its model computes in, and why.
         reused: whether the digest existed before.
         pruned: digests that retention removed.
         prune_trouble: why older images could not be removed, as a sentence; empty if they could.

@@ -54,6 +54,11 @@ def override(version: str) -> str:
     return f"{PROGRAM} override {shlex.quote(version)} {_WHY}"
 
 
+def withdraw(version: str) -> str:
+    """Takes back what was approved or overridden of a version."""
+    return f"{PROGRAM} withdraw {shlex.quote(version)} {_WHY}"
+
+
 def unfreeze(until: str = "") -> str:
     """Lets deliveries into production again."""
     return f"{PROGRAM} unfreeze {_WHY}{f' --until {until}' if until else ''}"

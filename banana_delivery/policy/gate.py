@@ -126,8 +126,13 @@ def evaluate_gate(
     )
     after = latest.order if latest else None
     approval = _decision(decisions, DecisionKind.APPROVAL, digest, after, approvers)
-    if closed and closed.frozen and approval and latest and latest.verdict is not Verdict.FAIL:
-        return closed.replace(reason=_approved_and_frozen(version, approval, freeze))
+    if closed and closed.frozen and latest and latest.verdict is not Verdict.FAIL:
+        some = _fitting(decisions, DecisionKind.APPROVAL, digest, after, approvers)
+        if some:
+            # Where the report lets it in, whoever approved it has only to have it begun.
+            enough = approval or (max(some, key=lambda one: one.order) if latest.verdict is Verdict.PASS else None)
+            so_far = _so_far(decisions, DecisionKind.APPROVAL, digest, after, approvers)
+            return closed.replace(reason=_approved_and_frozen(version, enough, so_far, freeze))
     if closed:
         return closed
     if is_redeploy(history) and digest in {one.digest for one in history if one.outcome is Outcome.RELEASED}:
@@ -203,56 +208,6 @@ def standing_override(
         approvers: whose word counts.
     """
     return _decision(decisions, DecisionKind.OVERRIDE, digest, _settled(history), approvers)
-
-
-def awaits_approval(latest: AttemptRecord | None, digest: str = "") -> bool:
-    """Whether an approval is what a version waits for, by what became of it last.
-
-    Args:
-        latest: the last attempt at the version; None if there was none.
-        digest: the image that would be let in; empty for whichever it is.
-    """
-    if latest is None or latest.outcome is not Outcome.PARKED or latest.frozen:
-        return False
-    return bool(latest.digest) and digest in {"", latest.digest}
-
-
-class GoesOn(StrEnum):
-    """What an approval still asks for, by what became of its version."""
-
-    NOTHING = "nothing"
-    """It went on, or another delivery has said more of it since."""
-    FIRST = "first"
-    """The delivery that follows from it: the version waits for it, one beside it failed, or a freeze put it off."""
-    AGAIN = "again"
-    """Another one, since a freeze kept out what was approved."""
-
-
-def goes_on(approval: ManualDecision, history: Sequence[AttemptRecord]) -> GoesOn:
-    """What an approval asks for, by all attempts at its version; the gate says whether it still lets its image in.
-
-    An error is nothing that the version did: where it met a delivery that was under way already, the one that follows
-    from the approval was never made. A freeze ends by itself, so what it kept out, or put off, goes on then.
-    """
-    in_order = sorted(history, key=lambda attempt: attempt.order)
-    latest = in_order[-1] if in_order else None
-    put_off = approval.frozen and latest is not None and latest.order < approval.order
-    if latest is None or is_spent(approval, history) or (not put_off and approval.digest not in {"", latest.digest}):
-        return GoesOn.NOTHING
-    if put_off or awaits_approval(latest, approval.digest):
-        return GoesOn.FIRST
-    if was_kept_out(approval, latest):
-        return GoesOn.AGAIN
-    before = next((one for one in reversed(in_order) if one.order < approval.order), None)
-    failed = latest.outcome is Outcome.ERROR and latest is not before
-    return GoesOn.FIRST if failed and (approval.frozen or awaits_approval(before, approval.digest)) else GoesOn.NOTHING
-
-
-def was_kept_out(approval: ManualDecision, latest: AttemptRecord | None) -> bool:
-    """Whether a freeze kept out what was approved: an approval that was given after that was not about it."""
-    if latest is None or latest.outcome is not Outcome.PARKED or not latest.frozen:
-        return False
-    return approval.digest in {"", latest.digest} and latest.order > approval.order
 
 
 def is_spent(decision: ManualDecision, history: Sequence[AttemptRecord]) -> bool:
@@ -341,13 +296,25 @@ def _refused(reason: str) -> GateDecision:
     return GateDecision(status=GateStatus.REFUSED, basis="", reason=reason)
 
 
-def _approved_and_frozen(version: str, approval: ManualDecision, freeze: str) -> str:
-    """A delivery as a whole would make another report, for which the approval does not count."""
+def _approved_and_frozen(version: str, approval: ManualDecision | None, so_far: str, freeze: str) -> str:
+    """A delivery as a whole would make another report, for which no approval counts.
+
+    Args:
+        version: MLflow model version.
+        approval: the one that lets it in once the freeze is over; None while somebody is missing.
+        so_far: who has approved and how many have to, as a clause; empty where one alone may.
+        freeze: which window is open, as a clause.
+    """
+    if approval:
+        who = f"which {somebody(approval.by)} approved. Once it is over, the version"
+        then = f"goes on by itself while that counts; later, type: {commands.approve(version)}"
+    else:
+        who = f"which not enough people approved{so_far}. Whoever is missing, types: {commands.approve(version)}; once"
+        then = "it is over and all of that counts, the version goes on by itself"
     return (
-        f"A freeze window is open{f' ({freeze})' if freeze else ''}; version {version} waits, which "
-        f"{somebody(approval.by)} approved. Once it is over, the version goes on by itself while that counts; later, "
-        f"type: {commands.approve(version)}; if it cannot wait, type: {commands.override(version)}, and then: "
-        f"{commands.deliver(version)}"
+        f"A freeze window is open{f' ({freeze})' if freeze else ''}; version {version} waits, {who} {then}; if it "
+        f"cannot wait, type: {commands.override(version)}, and then: {commands.deliver(version)}; to take back what "
+        f"was approved, type: {commands.withdraw(version)}"
     )
 
 

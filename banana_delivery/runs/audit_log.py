@@ -15,6 +15,7 @@ from pathlib import Path
 import dagster as dg
 
 from banana_delivery.errors import redacted
+from banana_delivery.policy.approvals.withdrawn import standing
 from banana_delivery.policy.asset_records import (
     AbRecord,
     AbVerdict,
@@ -165,15 +166,19 @@ class AuditLog:
         return any(line.record and line.record.ref.digest == digest for line in lines)
 
     def decisions(self, version: str | None = None, *, latest: int | None = None) -> list[ManualDecision]:
-        """What people said about a version, or about any, newest first.
+        """What people said about a version, or about any, and did not take back, newest first.
 
         Args:
             version: which one; None for all: then one that cannot be read is passed over, and holds up no other.
             latest: search only so many observations, for who wants to know of the new ones alone.
         """
+        return [*standing(self.all_decisions(version, latest))]
+
+    def all_decisions(self, version: str | None = None, latest: int | None = None) -> Iterator[ManualDecision]:
+        """The same with what was taken back."""
         every = version is None
         lines = self._reader.lines(ManualDecision, ROLLOUT_LOG, version, observed=True, latest=latest, readable=every)
-        return [line.record.replace(order=line.event) for line in lines if line.record and not line.doubt]
+        return (line.record.replace(order=line.event) for line in lines if line.record and not line.doubt)
 
     def log(self, attempt: AttemptRecord, report: Path) -> None:
         """Add an attempt, unless it is known.
@@ -280,11 +285,7 @@ class AuditLog:
         return signed_metadata(record, origin, self.location.evidence, **shown)
 
     def unsigned(self, latest: int | None = None) -> list[Unsigned]:
-        """Every record that bears no signature and was not adopted, in the order in which they were written.
-
-        Args:
-            latest: search only so many events of each asset.
-        """
+        """What bears no signature and was not adopted, of so many events of each asset, as it was written."""
         found = [*self._reader.unsigned(AttemptRecord, ROLLOUT_LOG, latest=latest)]
         found += self._reader.unsigned(ManualDecision, ROLLOUT_LOG, observed=True, latest=latest)
         for asset, kind in STEP_RECORDS.items():

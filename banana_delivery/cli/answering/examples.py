@@ -18,6 +18,7 @@ EXAMPLES = {
     "rollback": "rollback 7 --reason 'Leaves without a banana are boxed.'",
     "approve": "approve 7 --reason 'I looked at the report.'",
     "override": "override 7 --reason 'The fault was the node, which is gone.'",
+    "withdraw": "withdraw 7 --reason 'The rare class looks worse than I thought.'",
     "adopt-records": "adopt-records --dry-run",
     "freeze": "freeze --reason 'The harvest begins.' --until 4h",
     "unfreeze": "unfreeze --reason 'It is over.'",

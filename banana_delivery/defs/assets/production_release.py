@@ -9,6 +9,7 @@ import dagster as dg
 
 from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, start_run
 from banana_delivery.defs.assets._shift import equip
+from banana_delivery.delivery.deciding.wanted import why_unwanted
 from banana_delivery.delivery.image_build import refuse_stranger
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
@@ -64,7 +65,7 @@ def production_release(
         with run.lease(release_target, Environment.PRODUCTION) as lease:
             # From here on nothing is revoked but by whoever takes production over, and that fences us.
             run = run.fresh()
-            decision = _pass_gate(run, image.ref)
+            decision = _if_wanted(run, _pass_gate(run, image.ref))
             if decision.status is GateStatus.PARKED:
                 _park(run, image.ref, decision)
                 return
@@ -101,6 +102,17 @@ def _pass_gate(run: DeliveryRun, ref: ImageRef) -> GateDecision:
     if decision.status is GateStatus.REFUSED:
         raise GateError(decision.reason)
     return decision
+
+
+def _if_wanted(run: DeliveryRun, decision: GateDecision) -> GateDecision:
+    """The same, or parked, where a delivery began by itself and nobody wants its version any more.
+
+    It is asked as late as can be: an approval may have waited for hours, and its run for another delivery's end.
+    """
+    if decision.status is not GateStatus.OPEN or decision.basis == "override" or REQUEST_TAG not in run.run.tags:
+        return decision
+    why = why_unwanted(run.recorder.publisher.registry, run.audit_log, run.version)
+    return GateDecision(status=GateStatus.PARKED, basis="", reason=why) if why else decision
 
 
 def _is_late(run: DeliveryRun, decision: GateDecision, ref: ImageRef) -> bool:

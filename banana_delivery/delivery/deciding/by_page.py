@@ -20,8 +20,8 @@ from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.delivery.rescue.emergency import EmergencyRollback
 from banana_delivery.errors import BadSettingsError, BananaDeliveryError, EvidenceError, GateError, redacted
 from banana_delivery.policies.calendar import until_words
+from banana_delivery.policy.approvals.going_on import awaits_approval
 from banana_delivery.policy.asset_records import DecisionKind, ManualDecision
-from banana_delivery.policy.gate import awaits_approval
 from banana_delivery.policy.holds import Act, PageAnswer, PageRequest, why_not
 from banana_delivery.quoting import one_line
 from banana_delivery.runs.audit_log import AuditLog

@@ -8,20 +8,24 @@ import socket
 from typing import NamedTuple
 
 from banana_delivery.delivery.deciding.rehearsing import gate_after, on_record
+from banana_delivery.delivery.deciding.wanted import why_unwanted
 from banana_delivery.errors import GateError
 from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.policies.calendar import moment, outlasts, until_words
 from banana_delivery.policies.document import ReleasePolicy
 from banana_delivery.policy import commands
 from banana_delivery.policy.asset_records import DecisionKind, ImageRecord, ManualDecision
-from banana_delivery.policy.gate import CLAIMED, GateDecision
+from banana_delivery.policy.gate import CLAIMED, GateDecision, is_spent
 from banana_delivery.policy.holds import FreezeRecord
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
+from banana_delivery.runs.evidence.expiry import unexpired
 from banana_delivery.runs.evidence.reasons import stated
 from banana_delivery.runs.instance import open_instance
+from banana_delivery.runs.lifecycle import Runs
 from banana_delivery.settings import Settings
+from banana_delivery.targets.sightings import sightings
 from banana_delivery.waiting import Clock
 
 _NOBODYS = ("system:serviceaccount:", "system:node:")
@@ -99,7 +103,53 @@ def decide(
         said = _decision(log, clock, kind, version, digest, reason, by or claimed_by())
         gate = gate_after(settings, policy, log, clock, said) if policy else None
         frozen = kind is DecisionKind.APPROVAL and gate is not None and gate.frozen
+        if frozen and (why := why_unwanted(registry, log, version)):
+            raise GateError(f"In a freeze this would begin nothing. {why}")
         return Decided(on_record(log, log.record_decision, said.replace(frozen=frozen), dry_run=dry_run), gate)
+
+
+class Withdrawn(NamedTuple):
+    """That decisions were taken back; which, the latest first; and whether a delivery is under way all the same."""
+
+    said: ManualDecision
+    taken_back: list[ManualDecision]
+    under_way: bool
+
+
+def withdraw(
+    log: AuditLog, settings: Settings, clock: Clock, version: str, reason: str, by: str, *, dry_run: bool = False
+) -> Withdrawn:
+    """Put on record that nothing counts any more that was approved or overridden of a version.
+
+    The registry is not asked, which may be away or have the version no more: this only keeps something out.
+
+    Args:
+        log: the audit trail.
+        settings: how long decisions count.
+        clock: dates it, for people.
+        version: MLflow model version.
+        reason: why, in one sentence.
+        by: who says it, of whomever's decisions: whoever wants the version in may say so again.
+        dry_run: whether nothing is put on record.
+
+    Raises:
+        GateError: if there is no reason, or nothing that counts.
+        EvidenceError: if there is no key to sign it with.
+    """
+    why = stated(reason)
+    attempts = [*log.each_readable(version)]
+    counting = unexpired(log.decisions(version), sightings(settings, clock), settings)
+    taken_back = [one for one in counting if not is_spent(one, attempts)]
+    if not taken_back:
+        raise GateError(
+            f"Nothing that anybody approved or overrode of version {version} counts now, so there is nothing to take "
+            f"back; see: {commands.status()}"
+        )
+    said = ManualDecision(kind=DecisionKind.WITHDRAWAL, version=version, by=by, reason=why, at=clock.time())
+    under_way = [
+        run for run in Runs(log.instance, log.location).unfinished() if log.location.version_of(run) == version
+    ]
+    return Withdrawn(on_record(log, log.record_decision, said, dry_run=dry_run), taken_back, bool(under_way))
 
 
 def put_on_record(
@@ -118,7 +168,7 @@ def put_on_record(
 def _decision(
     log: AuditLog, clock: Clock, kind: DecisionKind, version: str, digest: str, reason: str, by: str
 ) -> ManualDecision:
-    image = _decided(log, version, digest)
+    image = _decided(log, kind, version, digest)
     return ManualDecision(
         kind=kind, version=version, digest=image.digest, by=by, reason=reason.strip(), at=clock.time()
     )
@@ -191,11 +241,23 @@ def _freeze_on_record(log: AuditLog, said: FreezeRecord, *, dry_run: bool = Fals
     return on_record(log, log.record_freeze, said, dry_run=dry_run)
 
 
-def _decided(log: AuditLog, version: str, digest: str) -> ImageRef:
-    """The image that a decision is about."""
+def _decided(log: AuditLog, kind: DecisionKind, version: str, digest: str) -> ImageRef:
+    """The image that a decision is about.
+
+    An approval has the version's latest image delivered, so one of another image would let nothing in.
+    """
     wanted = digest if digest.startswith("sha256:") else f"sha256:{digest}"
+    latest = ""
     for image in log.all(ImageRecord, "image", version):
-        if image.ref.digest.startswith(wanted):
-            return image.ref
+        latest = latest or image.ref.digest
+        if not image.ref.digest.startswith(wanted):
+            continue
+        if kind is DecisionKind.APPROVAL and image.ref.digest != latest:
+            raise GateError(
+                f"Version {version} is {latest[:19]} by now, and what is delivered is that one: an approval of "
+                f"{image.ref.digest[:19]} would let nothing in. Look at the report of {latest[:19]}, and approve that, "
+                f"type: {commands.approve(version)}"
+            )
+        return image.ref
     which = f"no image {digest[:19]}" if digest else "no image yet that a decision could be about"
     raise GateError(f"Version {version} has {which} on record; deliver it first, type: {commands.deliver(version)}")

@@ -18,8 +18,9 @@ from banana_delivery.errors import GateError, redacted
 from banana_delivery.names import REQUEST_TAG
 from banana_delivery.policies.document import ReleasePolicy
 from banana_delivery.policies.reading import load_policy
+from banana_delivery.policy.approvals.going_on import GoesOn, goes_on, was_kept_out
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
-from banana_delivery.policy.gate import GateStatus, GoesOn, counts, goes_on, was_kept_out
+from banana_delivery.policy.gate import GateStatus, counts
 from banana_delivery.quoting import one_line
 from banana_delivery.reports.freezing import closed
 from banana_delivery.runs.audit_log import AuditLog

@@ -16,6 +16,7 @@ from banana_delivery.errors import GateError, redacted
 from banana_delivery.files import text_sha256
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
 from banana_delivery.policy import commands
+from banana_delivery.policy.approvals.withdrawn import standing
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ImageRecord, ManualDecision
 from banana_delivery.policy.gate import CLAIMED, counts, somebody
 from banana_delivery.policy.model import Outcome
@@ -128,7 +129,9 @@ class Wishes:
 
     def _known(self, kind: DecisionKind, version: str, reason: str, *, again: bool) -> ManualDecision | None:
         """The decision that a wish became already; the same words of another day, which count no more, are not it."""
-        decisions, settings = self.log.decisions(version), self.recorder.settings
+        # One that was taken back and could not be taken away beside its version is not said again.
+        said, settings = self.log.all_decisions(version), self.recorder.settings
+        decisions = [*said] if again else [*standing(said)]
         same = [one for one in decisions if (one.kind, one.by, one.reason) == (kind, BY, reason)]
         if not again and same:
             image = self.log.latest(ImageRecord, "image", version)

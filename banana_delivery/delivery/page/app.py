@@ -26,8 +26,8 @@ from banana_delivery.names import SCORECARD_PAGE
 from banana_delivery.notifications.messages import report_path
 from banana_delivery.platforms import platform
 from banana_delivery.policy import commands
+from banana_delivery.policy.approvals.going_on import awaits_approval
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.gate import awaits_approval
 from banana_delivery.policy.model import Environment
 from banana_delivery.reports.overview import Json, Overview
 from banana_delivery.runs.audit_log import AuditLog
@@ -53,8 +53,8 @@ HEADERS = {
 KINDS = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 _SHOWN = {"version", "outcome", "reason", "digest", "at", "seconds", "run_id", "trigger", "actor", "requests", "failed"}
 MAY = (
-    "To decide something, type: banana-delivery approve, override, rollback, pause, resume, abort, freeze or unfreeze, "
-    "each with --reason."
+    "To decide something, type: banana-delivery approve, override, withdraw, rollback, pause, resume, abort, freeze or "
+    "unfreeze, each with --reason."
 )
 
 

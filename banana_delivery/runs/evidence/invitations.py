@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pydantic import ValidationError
 
 from banana_delivery.errors import EvidenceError, RefusedError
+from banana_delivery.policy.approvals.going_on import awaits_approval
 from banana_delivery.policy.asset_records import AttemptRecord
-from banana_delivery.policy.gate import awaits_approval
 from banana_delivery.policy.model import Environment, Model
 from banana_delivery.runs.code_location import ROLLOUT_LOG, CodeLocation
 from banana_delivery.runs.evidence.signing import Origin, canonical, doubt_about, sign

@@ -14,6 +14,7 @@ from banana_delivery.names import REQUEST_TAG
 from banana_delivery.policy.asset_records import DecisionKind
 from banana_delivery.policy.holds import FreezeRecord
 from banana_delivery.policy.model import Outcome
+from tests.integration.delivery.serving import FIRST
 from tests.integration.delivery.test_rehearsing import typed_here
 from tests.integration.delivery.test_wishes import UNDECIDED, Looks, parked
 from tests.support.pipeline import PipelineHarness
@@ -31,15 +32,15 @@ def looks(pipeline: PipelineHarness) -> Looks:
 def approves(
     pipeline: PipelineHarness, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Type an approval that a freeze puts off; what was printed."""
+    """Type an approval that a freeze puts off, or another command; what was printed."""
     typed_here(pipeline, monkeypatch)
 
-    def type_it(version: str, *words: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["banana-delivery", "approve", version, "--reason", WHY, *words])
+    def type_it(version: str, *words: str, command: str = "approve", code: int = 3) -> str:
+        monkeypatch.setattr(sys, "argv", ["banana-delivery", command, version, "--reason", WHY, *words])
         with pytest.raises(SystemExit) as left:
             cli.main()
-        printed = capfd.readouterr().out
-        assert left.value.code == 3, printed
+        printed = "".join(capfd.readouterr())
+        assert left.value.code == code, printed
         return printed
 
     return type_it
@@ -148,3 +149,113 @@ def test_who_may_not_approve_does_not_know_of_what_was_released_meanwhile_for_wh
     pipeline.run(version, assets=("production_release",), tags={REQUEST_TAG: "of Eve"})
     assert pipeline.serving == newer
     assert "to compare anew" in pipeline.sent[-1].body
+
+
+def staged_and_parked(pipeline: PipelineHarness, looks: Looks) -> str:
+    """A version that waits because somebody staged it, and not because he had it delivered by its number."""
+    version = pipeline.stage(UNDECIDED)
+    (request,) = looks.look()
+    pipeline.run(version, tags=dict(request.tags or {}))
+    assert pipeline.attempts(version)[0].outcome is Outcome.PARKED
+    return version
+
+
+def test_what_was_taken_back_does_not_go_on_until_somebody_approves_it_anew(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str]
+) -> None:
+    version = parked(pipeline, looks)
+    freeze(pipeline)
+    assert f"banana-delivery withdraw {version}" in " ".join(approves(version).split())
+    would = json.loads(approves(version, "--dry-run", "--json", command="withdraw", code=0))["would"]
+    assert [one["kind"] for one in would["taken_back"]] == ["approval"]
+    assert len(pipeline.audit_log.decisions(version)) == 1
+    assert WHY in approves(version, command="withdraw", code=0)
+    assert "nothing to take back" in " ".join(approves(version, command="withdraw", code=2).split())
+    assert pipeline.audit_log.decisions(version) == []
+    pipeline.clock.now += FREEZE_SECONDS
+    assert looks.look() == []
+    freeze(pipeline)
+    approves(version)
+    pipeline.clock.now += FREEZE_SECONDS
+    goes_on(pipeline, looks, version)
+
+
+def test_what_was_taken_back_while_its_run_waited_is_parked_again(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str]
+) -> None:
+    version = parked(pipeline, looks)
+    freeze(pipeline)
+    approves(version)
+    pipeline.clock.now += FREEZE_SECONDS
+    (request,) = looks.look()
+    approves(version, command="withdraw", code=0)
+    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    assert (pipeline.serving, pipeline.attempts(version)[0].outcome) == (FIRST, Outcome.PARKED)
+    assert looks.look() == []
+
+
+@pytest.mark.parametrize("how", ["archived", "another has its alias", "deleted"])
+def test_what_nobody_wants_any_more_is_parked_when_the_freeze_is_over(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str], how: str
+) -> None:
+    version = staged_and_parked(pipeline, looks)
+    freeze(pipeline)
+    approves(version)
+    if how == "archived":
+        pipeline.registry.stage(version, "Archived")
+    elif how == "deleted":
+        pipeline.registry.delete(version)
+    else:
+        pipeline.registry.alias(version)
+        pipeline.registry.stage(version, "None")
+        pipeline.registry.alias(FIRST)
+    pipeline.clock.now += FREEZE_SECONDS
+    (request,) = [one for one in looks.look() if one.partition_key == version]
+    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    ended = pipeline.attempts(version)[0]
+    assert (pipeline.serving, ended.outcome, ended.frozen) == (FIRST, Outcome.PARKED, False)
+    assert ("not in the registry" if how == "deleted" else "staged no more") in ended.reason
+    assert [one for one in looks.look() if one.partition_key == version] == []
+
+
+def test_what_somebody_approves_who_knows_that_it_is_staged_no_more_is_released(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str]
+) -> None:
+    version = staged_and_parked(pipeline, looks)
+    pipeline.registry.stage(version, "Archived")
+    freeze(pipeline)
+    assert "staged no more" in " ".join(approves(version, code=2).split())
+    assert pipeline.audit_log.decisions(version) == []
+    pipeline.clock.now += FREEZE_SECONDS
+    put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", WHY, "Ada")
+    pipeline.run(version, assets=("production_release",))
+    assert (pipeline.serving, pipeline.attempts(version)[0].basis) == (version, "approval")
+
+
+def test_while_the_registry_is_away_what_was_approved_goes_on(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str]
+) -> None:
+    version = staged_and_parked(pipeline, looks)
+    freeze(pipeline)
+    approves(version)
+    pipeline.clock.now += FREEZE_SECONDS
+    (request,) = looks.look()
+    pipeline.registry.go_down()
+    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    assert (pipeline.serving, pipeline.attempts(version)[0].basis) == (version, "approval")
+
+
+def test_an_approval_of_an_image_that_would_not_be_delivered_is_refused_at_once(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str]
+) -> None:
+    version = parked(pipeline, looks)
+    before, runs = pipeline.attempts(version)[0].digest, len(pipeline.instance.get_runs())
+    pipeline.registry._kept(version).checkpoint = b"others"
+    pipeline.run(version)
+    now = pipeline.attempts(version)[0].digest
+    assert now != before
+    said = " ".join(approves(version, "--digest", before, code=2).split())
+    assert f"is {now[:19]} by now" in said
+    assert (pipeline.audit_log.decisions(version), len(pipeline.instance.get_runs())) == ([], runs + 1)
+    freeze(pipeline)
+    approves(version, "--digest", now)

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from banana_delivery.delivery.deciding.decisions import put_on_record
+from banana_delivery.delivery.deciding.decisions import put_on_record, withdraw
 from banana_delivery.delivery.deciding.going_on import AGAIN_SECONDS, Approved, Follows, GoingOn
 from banana_delivery.errors import RegistryRefusedError, TargetError
 from banana_delivery.names import ANSWER_TAG
@@ -545,6 +545,19 @@ def test_a_wish_that_cannot_be_taken_away_is_one_wish_whatever_becomes_of_the_ve
     later = [request for _ in range(2) for request in looks.look() if request.asset_selection]
     assert {request.run_key for request in later} <= {first[0].run_key}
     assert len(pipeline.audit_log.decisions(version)) == 1
+
+
+def test_a_wish_that_cannot_be_taken_away_is_not_said_again_once_it_was_taken_back(
+    pipeline: PipelineHarness, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let(pipeline, Wish.APPROVE)
+    version = parked(pipeline, looks)
+    refuse_answers(pipeline, monkeypatch)
+    pipeline.registry.write(version, "banana.approve", REASON)
+    assert len(looks.look()) == 1
+    withdraw(pipeline.audit_log, pipeline.resources.settings, pipeline.clock, version, "Not yet.", "Ada")
+    assert [looks.look() for _ in range(2)] == [[]] * 2
+    assert pipeline.audit_log.decisions(version) == []
 
 
 def test_who_approves_and_rejects_at_once_has_rejected(pipeline: PipelineHarness, looks: Looks) -> None:

@@ -24,6 +24,7 @@ TEXTS = [
     commands.adopt_records(),
     commands.approve("7"),
     commands.override("7"),
+    commands.withdraw("7"),
     commands.unfreeze(),
     commands.rollback(),
     commands.rollback_to("7"),

@@ -7,11 +7,9 @@ from banana_delivery.policy.gate import (
     Approvers,
     GateDecision,
     GateStatus,
-    GoesOn,
     ab_verdict,
     counts,
     evaluate_gate,
-    goes_on,
 )
 from banana_delivery.policy.hindsight.would_have import TRY, WouldHave
 from banana_delivery.policy.model import Outcome
@@ -222,64 +220,6 @@ def test_a_report_by_a_policy_that_only_observes_says_what_the_users_met(what: s
 
 
 PARKED = attempt(Outcome.PARKED, 10.0)
-FROZEN = PARKED.replace(frozen=True)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "asks"),
-    [
-        ([], [], GoesOn.NOTHING),
-        ([PARKED], [], GoesOn.FIRST),
-        ([FROZEN], [], GoesOn.NOTHING),
-        ([PARKED], [PARKED], GoesOn.FIRST),
-        ([PARKED], [FROZEN], GoesOn.AGAIN),
-        ([FROZEN], [FROZEN], GoesOn.AGAIN),
-        ([PARKED], [attempt(Outcome.ERROR, 12.0)], GoesOn.FIRST),
-        ([RELEASED], [attempt(Outcome.ERROR, 12.0)], GoesOn.NOTHING),
-        ([PARKED.replace(order=9), attempt(Outcome.ERROR, 10.0)], [], GoesOn.NOTHING),
-        ([PARKED], [FROZEN.replace(digest=OTHER)], GoesOn.NOTHING),
-        *(
-            ([PARKED], [attempt(ended, 12.0)], GoesOn.NOTHING)
-            for ended in Outcome
-            if ended not in {Outcome.PARKED, Outcome.ERROR}
-        ),
-    ],
-)
-def test_an_approval_asks_for_a_delivery_until_something_else_has_said_more(
-    before: list[AttemptRecord], after: list[AttemptRecord], asks: GoesOn
-) -> None:
-    approval = decision(DecisionKind.APPROVAL, 11.0, DIGEST)
-    history = [*before, *(one.replace(order=12) for one in after)]
-    assert goes_on(approval, history) is asks
-    assert goes_on(approval, history[::-1]) is asks
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "asks"),
-    [
-        ([PARKED], [], GoesOn.FIRST),
-        ([FROZEN], [], GoesOn.FIRST),
-        ([PARKED, attempt(Outcome.CANCELLED, 10.5)], [], GoesOn.FIRST),
-        ([PARKED, attempt(Outcome.ERROR, 10.5).replace(digest="")], [], GoesOn.FIRST),
-        ([PARKED], [FROZEN], GoesOn.AGAIN),
-        ([FROZEN], [attempt(Outcome.ERROR, 12.0)], GoesOn.FIRST),
-        ([RELEASED, FROZEN], [attempt(Outcome.ERROR, 12.0)], GoesOn.FIRST),
-        ([FROZEN], [attempt(Outcome.ERROR, 12.0).replace(digest=OTHER)], GoesOn.NOTHING),
-        ([PARKED], [attempt(Outcome.CANCELLED, 12.0)], GoesOn.NOTHING),
-        ([PARKED], [RELEASED], GoesOn.NOTHING),
-        ([], [], GoesOn.NOTHING),
-    ],
-)
-def test_an_approval_that_a_freeze_put_off_asks_for_what_its_command_would_have_begun(
-    before: list[AttemptRecord], after: list[AttemptRecord], asks: GoesOn
-) -> None:
-    approval = decision(DecisionKind.APPROVAL, 11.0, DIGEST).replace(frozen=True)
-    assert goes_on(approval, [*before, *(one.replace(order=12) for one in after)]) is asks
-
-
-def test_an_approval_asks_for_nothing_once_its_version_was_released() -> None:
-    history = [PARKED, RELEASED.replace(order=12), FROZEN.replace(order=13)]
-    assert goes_on(decision(DecisionKind.APPROVAL, 11.0, DIGEST), history) is GoesOn.NOTHING
 
 
 @pytest.mark.parametrize("verdict_", [Verdict.INCONCLUSIVE, Verdict.FAIL])
@@ -294,3 +234,32 @@ def test_of_what_is_approved_and_frozen_it_is_said_that_it_goes_on_by_itself(ver
     )
     assert (kept_out.status, kept_out.frozen) == (GateStatus.PARKED, True)
     assert ("goes on by itself" in kept_out.reason) == (verdict_ is Verdict.INCONCLUSIVE)
+
+
+@pytest.mark.parametrize("said", [Verdict.INCONCLUSIVE, Verdict.PASS])
+def test_in_a_freeze_one_of_two_who_have_to_approve_is_not_told_to_make_another_report(said: Verdict) -> None:
+    kept_out = evaluate_gate(
+        "7",
+        DIGEST,
+        verdicts=[verdict(said)],
+        history=[PARKED],
+        decisions=[decision(DecisionKind.APPROVAL, 11.0)],
+        frozen=True,
+        approvers=Approvers(needed=2),
+    )
+    assert (kept_out.status, kept_out.frozen) == (GateStatus.PARKED, True)
+    assert "goes on by itself" in kept_out.reason
+    assert ("2 people have to; so far: Ada" in kept_out.reason) == (said is Verdict.INCONCLUSIVE)
+    assert "type: banana-delivery deliver" not in kept_out.reason.partition("; if it cannot wait")[0]
+
+
+def test_of_what_is_put_off_it_is_said_how_to_take_that_back() -> None:
+    kept_out = evaluate_gate(
+        "7",
+        DIGEST,
+        verdicts=[verdict(Verdict.INCONCLUSIVE)],
+        history=[PARKED],
+        decisions=[decision(DecisionKind.APPROVAL, 11.0)],
+        frozen=True,
+    )
+    assert "banana-delivery withdraw 7" in kept_out.reason
