@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from banana_delivery.delivery.live.watcher import AROUND_SECONDS, RECORD_SECONDS
-from banana_delivery.errors import RefusedError
+from banana_delivery.errors import RefusedError, redacted
 from banana_delivery.policy.model import Environment, RolloutRecord
 from banana_delivery.policy.rollout.live import LiveStep, live_of
+from banana_delivery.quoting import one_line
 from banana_delivery.reports.overview import Json, Overview
 
 LOG = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Feed:
         self._watchers: set[asyncio.Queue[str]] = set()
         self._reader: asyncio.Task[None] | None = None
         self._seen: Overview | None = None
+        self._trouble = ""
         self._last, self._told_at, self._curves = "", 0.0, Curves()
 
     async def watch(self) -> AsyncIterator[str]:
@@ -107,7 +109,8 @@ class Feed:
     async def _read(self) -> None:
         around: asyncio.Task[None] | None = None
         loop, before = asyncio.get_running_loop(), ""
-        await self._look_around()  # What was seen for those who watched before may be of yesterday.
+        self._seen = None  # What was seen for those who watched before may be of yesterday.
+        await self._look_around()
         looked = loop.time()
         while self._watchers:
             if self._seen is None or (loop.time() - looked > AROUND_SECONDS and (around is None or around.done())):
@@ -116,7 +119,7 @@ class Feed:
                 await around  # type: ignore[misc]  # just made
             if self._seen is not None and (seen := await self._looked_again(self._seen)):
                 self._curves.add(seen.records)
-                told = self._told(seen)
+                told = {**self._told(seen), "trouble": self._trouble}
                 still = json.dumps(_at_rest(told))
                 if still != before or loop.time() - self._told_at > QUIET_SECONDS:
                     before, self._told_at = still, loop.time()
@@ -126,8 +129,11 @@ class Feed:
     async def _look_around(self) -> None:
         try:
             self._seen = await asyncio.to_thread(self._around)
+            self._trouble = ""
         except Exception as error:  # noqa: BLE001 - whatever is away, people see the rest
             LOG.warning("Not all could be looked at: %s", error)
+            why = one_line(redacted(str(error) or type(error).__name__))
+            self._trouble = f"What waits, is frozen, was decided and ended is shown as it was seen last: {why}"
 
     async def _looked_again(self, seen: Overview) -> Overview | None:
         try:

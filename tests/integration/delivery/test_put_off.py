@@ -39,9 +39,9 @@ def approves(
         monkeypatch.setattr(sys, "argv", ["banana-delivery", command, version, "--reason", WHY, *words])
         with pytest.raises(SystemExit) as left:
             cli.main()
-        printed = "".join(capfd.readouterr())
-        assert left.value.code == code, printed
-        return printed
+        told = capfd.readouterr()
+        assert left.value.code == code, told
+        return told.err if code == 2 else told.out
 
     return type_it
 

@@ -158,8 +158,8 @@ function show(now) {
 const STANDINGS = { kept: "good", broken: "bad", unsure: "warn", unknown: "warn" };
 const COLUMNS = ["", "", "95 % sure", "Promised", "", "Of", ""];
 async function scorecard() {
-  const answer = await fetch("/delivery/scores");
-  if (!answer.ok) {
+  const answer = await fetch("/delivery/scores").catch(() => null);
+  if (!answer || !answer.ok) {
     say("scored", "It cannot be counted now; type: banana-delivery scorecard");
     return;
   }
@@ -182,8 +182,11 @@ let latest = null;
 let offset = 0;
 async function history(older = false) {
   offset = older ? offset : 0;
-  const answer = await fetch(`/delivery/history?offset=${offset}`);
-  if (!answer.ok) return;
+  const answer = await fetch(`/delivery/history?offset=${offset}`).catch(() => null);
+  if (!answer || !answer.ok) {
+    if (!older) latest = null;  // It is asked for again with what is told next.
+    return;
+  }
   const page = await answer.json();
   const rows = page.attempts.map((one) => {
     const row = made("tr");
@@ -251,8 +254,8 @@ let invited = null;
 async function invite() {
   if (invitation === null) return;
   window.history.replaceState(null, "", location.pathname + location.hash);
-  const answer = await fetch(`/delivery/invited?asks=${encodeURIComponent(invitation)}`);
-  invited = answer.ok ? await answer.json() : { said: "What this link asks cannot be looked up now; look what waits here." };
+  const answer = await fetch(`/delivery/invited?asks=${encodeURIComponent(invitation)}`).catch(() => null);
+  invited = answer && answer.ok ? await answer.json() : { said: "What this link asks cannot be looked up now; look what waits here." };
 }
 
 function answerInvitation() {
@@ -358,8 +361,8 @@ $("asking").addEventListener("close", () => { chosen = null; });
 $("cancel").addEventListener("click", () => $("asking").close());
 
 async function introduce() {
-  const answer = await fetch("/delivery/who");
-  if (!answer.ok) return;
+  const answer = await fetch("/delivery/who").catch(() => null);
+  if (!answer || !answer.ok) return;  // It is asked again with what is told next.
   me = await answer.json();
   $("decide").hidden = !me.may && !me.said;
   say("who", me.may ? `You are ${me.who}; what you decide is on record under this name.` : me.said || "");
@@ -389,10 +392,18 @@ function listen() {
   events = new EventSource("/delivery/events");
   events.addEventListener("message", (event) => {
     heard = performance.now();
-    $("link").className = "";
-    say("link", "Live.");
     live = true;
-    show(JSON.parse(event.data));
+    try {
+      const now = JSON.parse(event.data);
+      show(now);
+      $("link").className = now.trouble ? "lost" : "";
+      say("link", now.trouble || "Live.");
+    } catch (error) {  // As where this page is of before an upgrade: what stands here is not what was told.
+      lost();
+      say("link", "What is told cannot be shown here, and what is shown may be old. Load this page again.");
+      throw error;
+    }
+    if (!introduced) introduce();
   });
   events.addEventListener("error", lost);
 }

@@ -184,6 +184,45 @@ def test_who_comes_while_a_look_hangs_is_not_told_what_was_before_it(monkeypatch
     assert asyncio.run(watched())["at"] > NOW + 1
 
 
+def test_while_the_audit_trail_is_away_it_is_said_that_what_stands_there_is_of_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feed, "AROUND_SECONDS", 0.0)
+    place = Place()
+
+    async def watched() -> list[str]:
+        told = place.feed().watch()
+        (first,) = [json.loads((await anext(told)).removeprefix("data: "))]
+        troubles = [first["trouble"]]
+        for place.away in (True, False):
+            while bool(troubles[-1]) is not place.away:
+                troubles.append(json.loads((await anext(told)).removeprefix("data: "))["trouble"])
+        await told.aclose()  # type: ignore[attr-defined]  # it is a generator
+        return troubles
+
+    troubles = asyncio.run(asyncio.wait_for(watched(), 20))
+    assert (troubles[0], troubles[-1]) == ("", "")
+    assert any("as it was seen last: The router is away." in one for one in troubles)
+
+
+def test_who_comes_while_the_audit_trail_is_away_is_not_told_what_others_saw_the_day_before() -> None:
+    place = Place()
+
+    async def watched() -> None:
+        one = place.feed()
+        await taken(one.watch(), 2)
+        assert one._reader is not None
+        await one._reader
+        place.away = True
+        late = asyncio.create_task(taken(one.watch(), 1))
+        await asyncio.sleep(0.05)
+        assert not late.done()
+        place.away = False
+        await late
+
+    asyncio.run(asyncio.wait_for(watched(), 20))
+
+
 def test_a_look_that_fails_ends_no_watch(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     place = Place()
     again = place.again
