@@ -91,7 +91,7 @@ class Feed:
         mine: asyncio.Queue[str] = asyncio.Queue(1)
         self._watchers.add(mine)
         if self._reader is None or self._reader.done():
-            self._last = ""
+            self._seen, self._last = None, ""  # What was seen for those who watched before may be of yesterday.
             self._reader = asyncio.create_task(self._read())
         elif self._last and asyncio.get_running_loop().time() - self._told_at < 2 * QUIET_SECONDS:
             mine.put_nowait(self._last)
@@ -109,7 +109,6 @@ class Feed:
     async def _read(self) -> None:
         around: asyncio.Task[None] | None = None
         loop, before = asyncio.get_running_loop(), ""
-        self._seen = None  # What was seen for those who watched before may be of yesterday.
         await self._look_around()
         looked = loop.time()
         while self._watchers:
