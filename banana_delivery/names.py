@@ -69,6 +69,8 @@ DOOMED_TAG_PREFIX = "doomed-"
 DOOM_LABEL = "banana.doom"
 """Of the note that such a tag lies on: the tag."""
 PARDONED_TAG_PREFIX = "pardoned-"
+LOST_TAG_PREFIX = "lost-"
+"""Of a tag that led to nothing: with the time when that was seen first."""
 
 # Tags of model versions in MLflow.
 OUTCOME_TAG = "banana.outcome"

@@ -97,12 +97,14 @@ class PruneDecision:
         keep: whether it stays.
         reason: one clause, for example ``runs in production``.
         freed_bytes: what removing it frees; 0 if it stays.
+        refused: whether it stays only because it could not be removed.
     """
 
     ref: ImageRef
     keep: bool
     reason: str
     freed_bytes: int = 0
+    refused: bool = False
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,21 @@ def link(client: RegistryClient, blob: Blob, source: str) -> bool:
     return answer.status_code == httpx.codes.CREATED and client.has_blob(blob.digest, blob.size)
 
 
+def found(client: RegistryClient, digest: str, most: int) -> bytes | None:
+    """A small content; None if it is not there, or another one than its digest says.
+
+    Args:
+        client: the repository.
+        digest: which one.
+        most: bytes that it may have.
+
+    Raises:
+        ImageError: if it is larger, or the registry cannot be reached, or refuses.
+    """
+    content = client.call("GET", f"blobs/{digest}", most=most).content
+    return content if bytes_digest(content) == digest else None
+
+
 def fetch(client: RegistryClient, blob: Blob, into: BinaryIO) -> None:
     """Write a blob of any size into a file, compared with its digest.
 

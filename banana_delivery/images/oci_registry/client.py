@@ -14,7 +14,6 @@ from typing import BinaryIO
 import httpx
 
 from banana_delivery.errors import ImageError, PassingError, redacted
-from banana_delivery.files import bytes_digest
 from banana_delivery.images.base import Progress
 from banana_delivery.images.docker.credentials import Credentials
 from banana_delivery.images.docker.errors import failure
@@ -182,8 +181,7 @@ class RegistryClient:
         Raises:
             ImageError: if it is missing, altered or larger.
         """
-        content = self.call("GET", f"blobs/{digest}", most=most).content
-        if bytes_digest(content) != digest:
+        if (content := blobs.found(self, digest, most)) is None:
             raise ImageError(
                 f"{digest} is missing from {self._repository.name} or was altered; build that version again."
             )

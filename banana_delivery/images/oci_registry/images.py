@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from banana_delivery.errors import ImageError, UnreachableError
+from banana_delivery.errors import ImageError
 from banana_delivery.images.base import PruneDecision
 from banana_delivery.images.layers import EPOCH
 from banana_delivery.images.oci_registry import pins as leases
@@ -15,11 +14,11 @@ from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.manifest import Manifest
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.oci_registry.remote import ReleaseReader, RemoteImage, key_tag
-from banana_delivery.images.retention import Stored, decide, keep_reason, too_late, void_before
+from banana_delivery.images.oci_registry.removal.removals import RefusedRemovalError, Removals
+from banana_delivery.images.retention import Stored, decide, void_before
 from banana_delivery.images.supply_chain import attachments
 from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind
 from banana_delivery.names import STABLE_TAG
-from banana_delivery.policy.model import ImageRef
 
 
 class RegistryImages:
@@ -212,16 +211,14 @@ class RegistryImages:
         if dry_run:
             return decisions
         by_digest = {image.ref.digest: image for image in images}
-        done = [
-            decision if decision.keep else self._remove(decision, by_digest[decision.ref.digest], in_use)
-            for decision in decisions
-        ]
-        with contextlib.suppress(ImageError):  # Nobody looks at them any more; the next retention tries again.
-            for mark in leases.void_marks(tags, void_before(self._clock())):
-                self._client.delete_manifest(leases.note_of(mark).digest)
-        gone = {part for one in done if not one.keep for part in by_digest[one.ref.digest].parts}
-        if gone or leases.part_tags(tags):
-            self._remove_parts(gone, in_use)
+        removals = Removals(self._client, self._reader, self._kept, self._lease_seconds, self._clock, in_use)
+        done = [self._removed(decision, by_digest[decision.ref.digest], removals) for decision in decisions]
+        parts = {
+            keep: {part for one in done if one.keep is keep for part in by_digest[one.ref.digest].parts}
+            for keep in (True, False)
+        }
+        removals.remove_parts(parts[False], staying=parts[True])
+        removals.tidy(tags)
         return done
 
     def labels(self, name: str) -> set[str]:
@@ -229,111 +226,15 @@ class RegistryImages:
         images = self._reader.all(self._client.tags())
         return {image.labels[name] for image in images if name in image.labels}
 
-    def _remove(self, decision: PruneDecision, stored: Stored, in_use: Callable[[], Collection[str]]) -> PruneDecision:
-        reason = self._delete(stored, in_use)
-        return replace(decision, keep=True, reason=reason, freed_bytes=0) if reason else decision
-
-    def _delete(self, stored: Stored, in_use: Callable[[], Collection[str]]) -> str:
-        """Delete an image, unless something speaks for it after all: what that is."""
-        digest = stored.ref.digest
-        if self._client.digest_of(digest) is None:
-            self._kept.forget(digest)
-            return ""  # Somebody else's retention was faster.
-        with contextlib.ExitStack() as doomed:
-            marked = self._doom(digest, doomed)
-            if reason := self._objection(stored, in_use, marked):
-                return reason
-            pardon = doomed.pop_all()
+    def _removed(self, decision: PruneDecision, stored: Stored, removals: Removals) -> PruneDecision:
+        """What came of a decision; one image that the registry refuses to remove stops no other."""
+        if decision.keep:
+            return decision
         try:
-            if self._carry_out(digest):
-                pardon.close()
-        except UnreachableError:
-            raise  # It may still be carried out; time makes the doom void.
-        except ImageError:
-            pardon.close()
-            raise
-        return ""
-
-    def _carry_out(self, digest: str) -> bool:
-        """Remove an image, and what lies beside it; False if the registry may still be at it.
-
-        Raises:
-            ImageError: if it refuses.
-            UnreachableError: if nobody knows whether it does.
-        """
-        self._client.delete_manifest(digest)
-        self._kept.forget(digest)
-        try:
-            tags = set(self._client.tags())
-        except ImageError:
-            return False
-        with contextlib.suppress(ImageError):  # The image is gone, and may not come back for their sake.
-            self._forget_attachments(digest, tags)
-        return not leases.leases_of(tags, digest)
-
-    def _doom(self, digest: str, until: contextlib.ExitStack) -> float:
-        """Doom an image; returns when that began, seconds since the epoch.
-
-        Args:
-            digest: of the image.
-            until: what pardons it as it ends.
-        """
-        marked = self._clock()
-        mark = leases.deletion_tag(digest, marked)
-        note = leases.note_of(mark)
-        until.callback(self._pardon, mark)
-        try:
-            self._client.put_manifest(mark, note)
-        except ImageError:  # What it consists of is not there: yet, or since the registry tidied up.
-            for content in leases.NOTE_CONTENTS:
-                self._client.put_blob(content)
-            self._client.put_manifest(mark, note)
-        return marked
-
-    def _pardon(self, mark: str) -> None:
-        note = leases.note_of(mark)
-        with contextlib.suppress(ImageError):  # Where even this fails, time makes the doom void.
-            try:
-                self._client.delete_manifest(note.digest)
-            except ImageError:  # Nothing can be deleted here, or not now.
-                self._client.put_manifest(leases.unmark_tag(mark), note)
-
-    def _remove_parts(self, gone: Collection[str], in_use: Callable[[], Collection[str]]) -> None:
-        """Remove the images of indexes that no index names any more.
-
-        Args:
-            gone: those of indexes that were removed just now. Others may be left from somebody who did not live to
-                remove them.
-            in_use: digests that stay.
-        """
-        tags = self._client.tags()
-        named = self._reader.named(tags)
-        if named is None:
-            return  # Not every index can be seen now; what it names is not known.
-        known = {leases.short(digest) for digest in named}
-        left = [tag for start, tag in leases.part_tags(tags).items() if start not in known]
-        found = {manifest.digest for tag in left if (manifest := self._client.manifest(tag))}
-        for digest in sorted({*gone, *found} - named):
-            part = ImageRef(repository=self._repository.name, digest=digest, version="", key="")
-            leased = leases.pinned_at(leases.leases_of(tags, digest))
-            stored = Stored(part, 0.0, leased, frozenset(), {})
-            if not keep_reason(stored, in_use(), self._clock(), self._lease_seconds):
-                self._delete(stored, in_use)
-
-    def _forget_attachments(self, digest: str, tags: Collection[str]) -> None:
-        """The documents beside an image that was removed; what stays behind is small and is found by nobody."""
-        for tag in attachments.attachment_tags(digest):
-            if tag in tags and (manifest := self._client.digest_of(tag)):
-                self._client.delete_manifest(manifest)
-
-    def _objection(self, stored: Stored, in_use: Callable[[], Collection[str]], marked: float) -> str:
-        """Why an image must stay after all, asked once it is doomed; empty if nothing speaks for it."""
-        digest, used = stored.ref.digest, in_use()
-        tags = leases.leases_of(self._client.tags(), digest)
-        # `stable` may have moved here meanwhile; the other tags name the image and cannot protect it.
-        moved = {STABLE_TAG} if self._client.digest_of(STABLE_TAG) == digest else set()
-        now = replace(stored, used_at=leases.pinned_at(tags), tags=frozenset(moved))
-        return keep_reason(now, used, self._clock(), self._lease_seconds) or too_late(marked, self._clock())
+            reason, refused = removals.remove(stored), False
+        except RefusedRemovalError as error:
+            reason, refused = str(error), True
+        return replace(decision, keep=True, reason=reason, freed_bytes=0, refused=refused) if reason else decision
 
     def _stored(self, tags: Collection[str]) -> list[Stored]:
         """Every release that is there, in as few requests as there are new ones."""

@@ -16,7 +16,7 @@ import re
 import uuid
 from collections.abc import Iterable
 
-from banana_delivery.files import bytes_digest
+from banana_delivery.files import bytes_digest, text_sha256
 from banana_delivery.images.oci_registry.manifest import LAYER_TYPE, MANIFEST_TYPES, Manifest
 from banana_delivery.images.supply_chain.attachments import CONFIG_TYPE, canonical, described_by
 from banana_delivery.names import (
@@ -24,6 +24,7 @@ from banana_delivery.names import (
     DOOMED_TAG_PREFIX,
     KEY_TAG_PREFIX,
     LEASE_TAG_PREFIX,
+    LOST_TAG_PREFIX,
     PARDONED_TAG_PREFIX,
     PART_TAG_PREFIX,
 )
@@ -31,7 +32,15 @@ from banana_delivery.names import (
 _LEASE = re.compile(rf"(?:{LEASE_TAG_PREFIX}|{PART_TAG_PREFIX})(\d+)-[0-9a-f]{{16}}")
 _PART = re.compile(rf"{PART_TAG_PREFIX}\d+-([0-9a-f]{{16}})")
 _DOOM = re.compile(rf"({DOOMED_TAG_PREFIX}|{PARDONED_TAG_PREFIX})([0-9a-f]{{16}})-((\d+)-[0-9a-f]{{8}})")
-_BOOKKEEPING = (LEASE_TAG_PREFIX, PART_TAG_PREFIX, DOOMED_TAG_PREFIX, PARDONED_TAG_PREFIX, KEY_TAG_PREFIX)
+_LOST = re.compile(rf"{LOST_TAG_PREFIX}([0-9a-f]{{16}})-(\d+)")
+_BOOKKEEPING = (
+    LEASE_TAG_PREFIX,
+    PART_TAG_PREFIX,
+    DOOMED_TAG_PREFIX,
+    PARDONED_TAG_PREFIX,
+    LOST_TAG_PREFIX,
+    KEY_TAG_PREFIX,
+)
 _NAMED = re.compile(rf"{LEASE_TAG_PREFIX}\d+-([0-9a-f]{{16}})")
 _NO_FILES = bytes(1024)
 _OF_NOTHING = canonical(
@@ -95,7 +104,7 @@ def deletion_tag(digest: str, now: float) -> str:
 
 
 def note_of(mark: str) -> Manifest:
-    """What a tag that dooms an image lies on: an image without files, which nothing else is."""
+    """What a tag lies on that says something of an image: an image without files, which no other tag lies on."""
     config, layer = (
         {"mediaType": kind, "digest": bytes_digest(content), "size": len(content)}
         for kind, content in zip((CONFIG_TYPE, LAYER_TYPE), NOTE_CONTENTS, strict=True)
@@ -131,6 +140,25 @@ def void_marks(tags: Iterable[str], before: float) -> list[str]:
     """The tags that doomed some image before a moment, pardoned or not: whoever made them is done, or died."""
     found = [(tag, match) for tag in tags if (match := _DOOM.fullmatch(tag)) and match[1] == DOOMED_TAG_PREFIX]
     return sorted(tag for tag, match in found if float(match[4]) < before)
+
+
+def lost_name(tag: str) -> str:
+    """What a tag that leads to nothing is called where that is noted."""
+    return text_sha256(tag)[:16]
+
+
+def lost_mark(tag: str, now: float) -> str:
+    """The tag that says that another one was met which led to nothing."""
+    return f"{LOST_TAG_PREFIX}{lost_name(tag)}-{int(now)}"
+
+
+def lost_marks(tags: Iterable[str]) -> dict[str, dict[str, float]]:
+    """The tags that say so, each with when that was in seconds since the epoch, by the name of what they say it of."""
+    found: dict[str, dict[str, float]] = {}
+    for tag in tags:
+        if match := _LOST.fullmatch(tag):
+            found.setdefault(match[1], {})[tag] = float(match[2])
+    return found
 
 
 def for_people(tags: Iterable[str]) -> frozenset[str]:

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from banana_delivery.errors import ImageError
+from banana_delivery.images.oci_registry import blobs
 from banana_delivery.images.oci_registry import pins as leases
-from banana_delivery.images.oci_registry.client import RegistryClient
+from banana_delivery.images.oci_registry.client import MOST_BYTES, RegistryClient
 from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.manifest import DIGEST, INDEX_TYPES, Manifest
 from banana_delivery.images.oci_registry.reference import Repository
@@ -183,21 +184,27 @@ class ReleaseReader:
 
     def all(self, tags: Collection[str]) -> list[RemoteImage]:
         """The releases that tags lead to; an image that an index names is a part of that one, and none by itself."""
-        found = {image.ref.digest: image for _, image in self._looked_at(tags) if image}
+        found = {image.ref.digest: image for _, _, image in self._looked_at(tags) if image}
         parts = {part.manifest.digest for image in found.values() for part in image.parts}
         return [image for digest, image in found.items() if digest not in parts]
 
-    def named(self, tags: Collection[str]) -> set[str] | None:
-        """What indexes name, be they releases or not; None if what a tag leads to cannot be seen now."""
-        found: set[str] = set()
-        for manifest, _ in self._looked_at(tags):
-            if manifest is None:
-                return None
-            found.update(manifest.children if manifest.is_index else ())
-        return found
+    def named(self, tags: Collection[str]) -> tuple[set[str], set[str]]:
+        """What indexes name, be they releases or not, and the tags that lead to nothing which can be seen now.
 
-    def _looked_at(self, tags: Collection[str]) -> Iterator[tuple[Manifest | None, RemoteImage | None]]:
-        """What tags lead to: its manifest if it is there, and the release if it is one.
+        Those that lead to a note of their own were about to be removed, by somebody who did not live to do it.
+        """
+        found: set[str] = set()
+        lost: set[str] = set()
+        for tag, manifest, _ in self._looked_at(tags):
+            if manifest is None or manifest.digest == leases.note_of(tag).digest:
+                start = leases.named_by(tag)
+                lost |= {one for one in tags if start and leases.named_by(one) == start} or {tag}
+            elif manifest.is_index:
+                found.update(manifest.children)
+        return found, lost
+
+    def _looked_at(self, tags: Collection[str]) -> Iterator[tuple[str, Manifest | None, RemoteImage | None]]:
+        """What tags lead to: one of them, its manifest if it is there, and the release if it is one.
 
         Whatever gives an image out leases it, and a lease's tag names its digest, so most images are known without
         being asked for. One that nobody leased has the tag of its key: it was pushed by that name. Other tags are
@@ -211,11 +218,11 @@ class ReleaseReader:
             manifest = known or self.client.manifest(tag)
             image = self._release(manifest, kept=bool(known)) if manifest else None
             told |= {key_tag(image.ref.key)} if image else set()
-            yield manifest, image
+            yield tag, manifest, image
         for tag in tags:
             if tag.startswith(KEY_TAG_PREFIX) and tag not in told:
                 manifest = self.client.manifest(tag)
-                yield manifest, self._release(manifest) if manifest else None
+                yield tag, manifest, self._release(manifest) if manifest else None
 
     def _known(self, start: str) -> Manifest | None:
         """The manifest whose digest begins so, as it was read before; None if it was not."""
@@ -248,9 +255,9 @@ class ReleaseReader:
         name = config.get("digest") if isinstance(config, dict) else None
         if not isinstance(name, str) or not DIGEST.fullmatch(name) or manifest.media_type in INDEX_TYPES:
             return None
-        content = self.kept.get(name) or self.client.blob(name)
-        image = described(self.repository.name, manifest, content)
-        if image:
+        content = self.kept.get(name) or blobs.found(self.client, name, MOST_BYTES)
+        image = described(self.repository.name, manifest, content) if content else None
+        if image and content:
             self.kept.keep(manifest.body)
             self.kept.keep(content)
         return image

@@ -141,7 +141,7 @@ def test_nothing_is_taken_for_left_behind_while_an_index_cannot_be_seen(
 
         images().prune(9, nobody, dry_run=False)
 
-        assert len(registry.manifests) == 2
+        assert whole.keys() - registry.manifests.keys() == {hidden}
     registry.manifests = whole
     assert images().resolve(made.digest)
 
