@@ -22,6 +22,7 @@ from banana_delivery.errors import GateError, ImageError, SelfTestFailedError, T
 from banana_delivery.files import bytes_digest, file_sha256
 from banana_delivery.images.base import BuildContext, BuiltImage, ImageStore, Parity, Progress
 from banana_delivery.images.release import release_tags, stranger
+from banana_delivery.images.retention import refusals
 from banana_delivery.images.scanning import Audit, OtherLock, scan
 from banana_delivery.images.supply_chain.attachments import Attachment
 from banana_delivery.images.supply_chain.installed import Installed
@@ -180,7 +181,7 @@ class ImageBuild:
         return BuiltImage(ref=ref, size_bytes=size, new_bytes=0, layers_new=(), layers_reused=layers, seconds=0.0)
 
     def _make_room(self, ref: ImageRef) -> tuple[tuple[str, ...], str]:
-        """The digests of old images that were removed, or why none could be, which never stops a delivery."""
+        """The digests of old images that were removed, and why others could not be, which never stops a delivery."""
         try:
             decisions = self.store.prune(
                 self.settings.keep_versions,
@@ -190,8 +191,10 @@ class ImageBuild:
         except (ImageError, TargetError) as error:
             self.say(f"Old images were not removed: {error}")
             return (), str(error)
+        if trouble := refusals(decisions):
+            self.say(f"Not all old images were removed: {trouble}")
         self._tidy_home(ref)
-        return tuple(decision.ref.digest for decision in decisions if not decision.keep), ""
+        return tuple(decision.ref.digest for decision in decisions if not decision.keep), trouble
 
     def _tidy_home(self, ref: ImageRef) -> None:
         now = self.clock.time()

@@ -58,6 +58,16 @@ def decide(
     return decisions
 
 
+def refusals(decisions: Iterable[PruneDecision]) -> str:
+    """Why images stay that were to go, as a sentence; empty if none does."""
+    refused = [one for one in decisions if one.refused]
+    if not refused:
+        return ""
+    first, more = refused[0], len(refused) - 1
+    also = f", and {more} more images stay so" if more else ""
+    return f"{first.ref.digest[:19]} of version {first.ref.version} stays{also}: {first.reason}"
+
+
 def void_before(now: float) -> float:
     """A mark made before this moment, in seconds since the epoch, dooms an image no more."""
     return now - 2 * REMOVAL_SECONDS

@@ -23,6 +23,7 @@ from banana_delivery.images.base import BuildContext, Progress
 from banana_delivery.images.direct.store import DirectImages, direct_images
 from banana_delivery.images.oci_registry.pins import for_people
 from banana_delivery.images.release import release_tags
+from banana_delivery.images.retention import refusals
 from banana_delivery.images.supply_chain.publication import Publication
 from banana_delivery.names import CHECKPOINT_SHA256_LABEL, MLFLOW_RUN_LABEL, OCI_SOURCE_LABEL
 from banana_delivery.policy.staged_versions import is_version
@@ -61,7 +62,7 @@ def carry_out(order: Order, folder: Path, store: DirectImages, settings: Setting
         _refuse_strange(order.publish, store)
         done = Done(published=publish(store, settings, order.publish))
     elif order.prune:
-        done = _prune(order.prune, store)
+        done = _prune(order.prune, store, said.append)
     return done.replace(said=tuple(said))
 
 
@@ -100,9 +101,11 @@ def _refuse_strange(publication: Publication, store: DirectImages) -> None:
         raise ImageError(f"{cited(strange[0])} is nothing that a delivery puts beside an image; nothing was written.")
 
 
-def _prune(order: PruneOrder, store: DirectImages) -> Done:
+def _prune(order: PruneOrder, store: DirectImages, say: Progress) -> Done:
     used: Callable[[], tuple[str, ...]] = lambda: order.in_use  # noqa: E731
     decisions = store.prune(order.keep_versions, used, dry_run=False)
+    if trouble := refusals(decisions):
+        say(f"Not all old images were removed: {trouble}")
     return Done(removed=tuple(decision.ref.digest for decision in decisions if not decision.keep))
 
 

@@ -7,19 +7,22 @@ its image: what is built on is what he vouches for.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from banana_delivery.errors import ImageError
+from banana_delivery.errors import ImageError, UnreachableError
 from banana_delivery.files import file_sha256, text_sha256
 from banana_delivery.images.base import Progress
 from banana_delivery.images.dockerfile import instructions, runtime_stages
-from banana_delivery.images.oci_registry.client import RegistryClient
+from banana_delivery.images.oci_registry import blobs
+from banana_delivery.images.oci_registry.client import MOST_BYTES, RegistryClient
 from banana_delivery.images.oci_registry.manifest import Manifest
 from banana_delivery.names import LOCK_TAG_PREFIX, MADE_TAG_PREFIX
 
+_log = logging.getLogger(__name__)
 UNUSED_SECONDS = 7 * 86_400.0
 """A runtime image stays so long before a release stands on it: one for GPUs too, or for the version to come."""
 
@@ -167,6 +170,7 @@ class RuntimeRepository:
         """Remove the runtime images that no release stands on, except the newest and those of the last days.
 
         A release holds all of its runtime's layers itself, so this can cost a build time, but never break a release.
+        What has no tag of ours is somebody else's, the signature of one that stays for example, and is left alone.
 
         Args:
             used: what releases stand on, pinned; asked once all that is there is known, just before what goes does.
@@ -179,7 +183,7 @@ class RuntimeRepository:
         parts: dict[str, list[str]] = {}
         tags = self.client.tags()
         for tag in tags:
-            if manifest := self.client.manifest(tag):
+            if tag.startswith((LOCK_TAG_PREFIX, MADE_TAG_PREFIX)) and (manifest := self.client.manifest(tag)):
                 images = list(self._images(manifest))
                 dates = [created.get(manifest.digest, ""), _made_at(tag), *map(self._created, images)]
                 created[manifest.digest] = max(dates)
@@ -200,9 +204,18 @@ class RuntimeRepository:
         # Somebody writes here meanwhile, maybe an index over one of these, whose digest is the same each time.
         if gone and set(self.client.tags()) != set(tags):
             return []
-        for part in gone:
-            self.client.delete_manifest(part)
-        return [self.pinned(part) for part in gone]
+        return [self.pinned(part) for part in gone if self._delete(part)]
+
+    def _delete(self, digest: str) -> bool:
+        """Remove one; False if the registry refuses, which may be about this one alone."""
+        try:
+            self.client.delete_manifest(digest)
+        except UnreachableError:
+            raise
+        except ImageError as error:
+            _log.warning("The runtime image %s stays: %s", self.pinned(digest), error)
+            return False
+        return True
 
     def _images(self, manifest: Manifest) -> Iterator[Manifest]:
         if not manifest.is_index:
@@ -214,6 +227,7 @@ class RuntimeRepository:
 
     def _created(self, image: Manifest) -> str:
         try:
-            return str(json.loads(self.client.blob(image.document["config"]["digest"])).get("created", ""))
-        except (ValueError, AttributeError, RecursionError):
-            return ""  # Documents of a builder, which have no such date.
+            content = blobs.found(self.client, image.document["config"]["digest"], MOST_BYTES)
+            return str(json.loads(content or b"").get("created", ""))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return ""  # Documents of a builder, which have no such date, or what was lost.

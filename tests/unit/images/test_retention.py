@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from banana_delivery.images.retention import Stored, decide
+from banana_delivery.images.base import PruneDecision
+from banana_delivery.images.retention import Stored, decide, refusals
 from banana_delivery.policy.model import ImageRef
 
 NOW = 10_000.0
@@ -53,3 +54,16 @@ def test_every_decision_has_a_reason() -> None:
     assert reasons[0].startswith("an environment runs it")
     assert reasons[1] == "tagged stable"
     assert reasons[2] == "older than the newest 1, and nothing runs it"
+
+
+def test_what_a_store_refused_to_remove_is_told_in_one_sentence_however_much_it_is() -> None:
+    others = [PruneDecision(stored(number).ref, keep=number == 2, reason="") for number in (2, 3)]
+    refused = [
+        PruneDecision(stored(number).ref, keep=True, reason=f"locked {number}.", refused=True) for number in (4, 5, 6)
+    ]
+
+    assert refusals(others) == ""
+    assert refusals([*others, refused[0]]) == "sha256:000000000000 of version 4 stays: locked 4."
+    assert (
+        refusals([*others, *refused]) == "sha256:000000000000 of version 4 stays, and 2 more images stay so: locked 4."
+    )

@@ -164,11 +164,13 @@ def test_a_tag_that_may_not_be_moved_back_stops_nobody(scene: Scene) -> None:
 
 def test_a_runtime_stays_that_a_release_names_as_it_was_called_before_it_was_moved(scene: Scene) -> None:
     used = scene.ensure("")
-    scene.builder.put("newer", "a-newer")  # None has a date, so the first of them counts as the newest.
+    scene.builder.put("newer", "lock-0")  # None has a date, so the first of them counts as the newest.
     moved = f"old.example/banana-runtime@{used.rpartition('@')[2]}"
-    scene.builder.put("older", "older")
+    older = scene.builder.put("older", "lock-z")
 
-    scene.images().repository.prune(lambda: {moved}, time.time())
+    gone = scene.images().repository.prune(lambda: {moved}, time.time())
+
+    assert gone == [scene.images().repository.pinned(older)]
 
     assert used.rpartition("@")[2] in scene.registry.manifests
 
@@ -177,9 +179,46 @@ def test_an_index_goes_without_the_image_that_something_that_stays_stands_on(sce
     shared = scene.ensure("").rpartition("@")[2]
     told = {"digest": shared, "size": 1, "platform": {"os": "linux", "architecture": "amd64"}}
     index = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPES[1], "manifests": [told]}).encode()
-    scene.builder.client.put_manifest("zindex", Manifest.of(index))
+    scene.builder.client.put_manifest("lock-z", Manifest.of(index))
 
     gone = scene.images().repository.prune(tuple, time.time())
 
     assert [name.rpartition("@")[2] for name in gone] == [Manifest.of(index).digest]
     assert shared in scene.registry.manifests
+
+
+def test_what_others_keep_beside_our_packages_is_left_alone_and_takes_no_place_of_theirs(scene: Scene) -> None:
+    ours = scene.ensure("").rpartition("@")[2]
+    old = scene.builder.put("older", "lock-z", "made-2020-01-01T00-00-00Z")
+    theirs = scene.builder.put("theirs", "base", "made")
+    signature = scene.builder.put("signed", f"{ours.replace(':', '-')}.sig")
+    scene.registry.tags["made-2026-01-01T00-00-00Z"] = ours
+
+    gone = scene.images().repository.prune(tuple, time.time())
+
+    assert [name.rpartition("@")[2] for name in gone] == [old]
+    assert {ours, theirs, signature} == set(scene.registry.manifests)
+
+
+@pytest.mark.parametrize("config", [{}, {"digest": "sha256:" + "0" * 64}, None])
+def test_packages_of_which_nobody_can_tell_how_old_they_are_stop_no_removal(config: object, scene: Scene) -> None:
+    newest = scene.ensure("").rpartition("@")[2]
+    scene.registry.tags["made-2026-01-01T00-00-00Z"] = newest
+    strange = Manifest.of(json.dumps({"config": config, "layers": []}).encode())
+    scene.registry.manifests[strange.digest] = strange.body
+    scene.registry.tags["lock-z"] = strange.digest
+
+    assert [name.rpartition("@")[2] for name in scene.images().repository.prune(tuple, time.time())] == [strange.digest]
+
+
+def test_packages_that_the_registry_refuses_to_remove_stop_no_other_removal(scene: Scene) -> None:
+    scene.registry.tags["made-2026-01-01T00-00-00Z"] = scene.ensure("").rpartition("@")[2]
+    held, other = (scene.builder.put(name, f"lock-{name}") for name in ("y", "z"))
+    usual = scene.registry._manifest
+    scene.registry._manifest = (  # type: ignore[method-assign]
+        lambda method, name, content: (
+            Answer(409) if (method, name) == ("DELETE", held) else usual(method, name, content)
+        )
+    )
+
+    assert [name.rpartition("@")[2] for name in scene.images().repository.prune(tuple, time.time())] == [other]
