@@ -43,6 +43,7 @@ def holdout(
     from banana_delivery.errors import LabelledImagesError
     from banana_delivery.evaluation.holdout.report import report
     from banana_delivery.policies.reading import load_policy
+    from banana_delivery.policy.quality.matching import MAX_DETECTIONS
     from banana_delivery.reports.terminal import holdout_view
 
     del look  # There is one thing to do with them so far.
@@ -57,6 +58,7 @@ def holdout(
             {
                 "images": found.images,
                 "of these, showing nothing": found.empty,
+                f"of these, showing more than the {MAX_DETECTIONS} objects that are found at most": found.crowded,
                 "labelled objects": sum(found.objects.values()),
                 "of these, small": found.small,
                 "pairs of equal files": len(found.twice),

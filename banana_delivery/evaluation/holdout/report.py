@@ -17,7 +17,7 @@ from banana_delivery.evaluation.holdout.read import ROBOFLOW, Holdout, read
 from banana_delivery.evaluation.holdout.yolo import SPLITS
 from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.policy.quality.margins import QualityMargins
-from banana_delivery.policy.quality.matching import SEEN_SIDE
+from banana_delivery.policy.quality.matching import MAX_DETECTIONS, SEEN_SIDE
 from banana_delivery.policy.quality.stages.levels import PARTLY, UNSEEN, found, of_all, standard_errors, unseen_of
 from banana_delivery.policy.quality.stages.looks import looks
 
@@ -41,6 +41,7 @@ class HoldoutReport:
         digest: of images and labels.
         images: how many.
         empty: of these, showing nothing.
+        crowded: of these, showing more objects than an answer may have.
         objects: labelled ones by class.
         small: of these, with a side below ``QualityMargins.small_side`` as networks see them.
         twice: pairs of images with the same bytes.
@@ -54,6 +55,7 @@ class HoldoutReport:
     digest: str
     images: int
     empty: int
+    crowded: int
     objects: Mapping[str, int]
     small: int
     twice: Sequence[tuple[str, str]]
@@ -82,6 +84,7 @@ def report(path: Path, split: str, margins: QualityMargins) -> HoldoutReport:
         digest=holdout.digest,
         images=len(names),
         empty=sum(not len(image.classes) for image in holdout.images),
+        crowded=sum(len(image.classes) > MAX_DETECTIONS for image in holdout.images),
         objects=objects,
         small=_small(holdout.images, margins.small_side),
         twice=[(names[one], names[other]) for one, other in alike if contents[one] == contents[other]],
@@ -121,13 +124,13 @@ def detectable(
     }
     if total := sum(objects.values()):
         added, errors = more.get("", UNSEEN), look.turning_errors
-        losses[""] = of_all(_found(margins.recall, errors, total, added), errors, total, added)
+        losses[""] = of_all(_found(margins.recall, errors, total, added), margins.recall, errors, total, added)
     return {name: loss for name, loss in losses.items() if loss <= 1}
 
 
 def _of_a_class(objects: int, level: float, margin: float, added: float) -> float:
     by_chance = _found(0.0, level, objects, added, PARTLY)
-    return of_all(max(by_chance, _found(margin, 0.0, objects, added)), level, objects, added)
+    return of_all(max(by_chance, _found(margin, 0.0, objects, added)), margin, level, objects, added)
 
 
 def _found(margin: float, errors: float, objects: int, added: float, share: float = 1.0) -> float:

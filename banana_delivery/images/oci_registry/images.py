@@ -217,7 +217,8 @@ class RegistryImages:
             keep: {part for one in done if one.keep is keep for part in by_digest[one.ref.digest].parts}
             for keep in (True, False)
         }
-        removals.remove_parts(parts[False], staying=parts[True])
+        if parts[False] or leases.part_tags(tags):
+            removals.remove_parts(parts[False], staying=parts[True])
         removals.tidy(tags)
         return done
 

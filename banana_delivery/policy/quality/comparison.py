@@ -175,11 +175,11 @@ def compare(
     map50 = _only(mean_over_classes(precisions[0])), _only(mean_over_classes(precisions[1]))
     estimate, differences = mean_precision(precisions, resampled, candidate.truths, margins.enough_objects)
     quantiles = float(np.quantile(differences, 0.05)), float(np.quantile(differences, 0.95))
-    # Of three objects that both models find, nobody learns that the next one is found as well.
-    unseen = look.passing_errors * (estimate.error - float(differences.std(ddof=1)))
-    low, high = bounds = _bounds(quantiles, -estimate.loss, look)
+    # Of three objects that both models find, nobody learns that the next one is found as well; and of those that one
+    # image alone shows, every resample says the same.
+    bounds = _bounds(quantiles, -estimate.loss, estimate.error - float(differences.std(ddof=1)), look)
     gates = [
-        *deciding_gates(candidate, production, estimate, (low - unseen, high), margins, least, look),
+        *deciding_gates(candidate, production, estimate, bounds, margins, least, look),
         *watching_gates(candidate, production, precisions, resampled, counts, margins, look),
     ]
     found = QualityComparison(
@@ -201,17 +201,23 @@ def compare(
     return found.replace(reason=_reason(gates, found, margins, least, bounds, look))
 
 
-def _bounds(quantiles: tuple[float, float], centre: float, look: Look) -> tuple[float, float]:
+def _bounds(quantiles: tuple[float, float], centre: float, unseen: float, look: Look) -> tuple[float, float]:
     """The bootstrap's 5 % and 95 % quantiles, brought to what the look has to be sure of.
 
     Its own quantiles would be those of a handful of resamples where a look may hardly ever be wrong.
+
+    Args:
+        quantiles: the bootstrap's.
+        centre: the difference candidate - production.
+        unseen: standard error that the bootstrap does not see.
+        look: how sure it has to be.
     """
     errors = look.passing_errors, look.turning_errors
     low, high = (
         quantile if each == ONE_SIDED else centre + each / ONE_SIDED * (quantile - centre)
         for quantile, each in zip(quantiles, errors, strict=True)
     )
-    return low, high
+    return low - errors[0] * unseen, high + errors[1] * unseen
 
 
 def _reason(

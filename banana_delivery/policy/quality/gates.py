@@ -257,7 +257,7 @@ def _watching(measured: Measured, level: float, margins: QualityMargins, around:
         found(asked, 0.0, estimate.error, estimate.objects, unseen=estimate.unseen),
     )
     if metric not in FALSE_BOXES:
-        findable = of_all(findable, level, sure.objects, sure.unseen)
+        findable = of_all(findable, asked, level, sure.objects, sure.unseen)
     missable = estimate.loss + ONE_SIDED * estimate.error
     return _gate(measured, margin, missable, verdict, margins, findable=findable, decides=False)
 
@@ -269,7 +269,7 @@ def _deciding(
     margin = float(getattr(margins, metric))
     findable = found(margin, look.turning_errors, estimate.error, estimate.objects, unseen=estimate.unseen)
     if metric not in FALSE_BOXES:
-        findable = of_all(findable, look.turning_errors, estimate.objects, estimate.unseen)
+        findable = of_all(findable, margin, look.turning_errors, estimate.objects, estimate.unseen)
     verdict = verdict_on(*quantiles, images=int(enough), minimum_images=1, margin=margin)
     passes = (
         verdict is QualityVerdict.INCONCLUSIVE

@@ -85,8 +85,6 @@ class Removals:
             staying: those of indexes that were seen and stay, whatever the list of tags says by now.
         """
         tags = self.client.tags()
-        if not gone and not leases.part_tags(tags):
-            return
         named, lost = self.reader.named(tags)
         if not self._lost.are_removed(tags, lost, self.in_use):
             return  # Not every index can be seen now; what it names is not known.

@@ -83,15 +83,16 @@ def found(
     return max(margin + beyond * error, half + sqrt(half**2 - margin**2 + each * unseen / objects))
 
 
-def of_all(loss: float, errors: float, objects: int, unseen: float = UNSEEN) -> float:
+def of_all(loss: float, margin: float, errors: float, objects: int, unseen: float = UNSEEN) -> float:
     """A loss that is found, of a share: 1 where only that of everything is found, and more where not even that is.
 
     Who finds nothing any more loses the same everywhere, so that the loss hardly wavers.
 
     Args:
         loss: what ``found`` says.
+        margin: the policy's; 1 lets everything be lost.
         errors: standard errors that it has to be beyond the margin.
         objects: labelled ones.
         unseen: as `unseen_of` says.
     """
-    return min(loss, 1.0) if errors * sqrt(unseen) / objects < 1 else loss
+    return min(loss, 1.0) if max(margin, errors * sqrt(unseen) / objects) < 1 else loss

@@ -10,6 +10,7 @@ from PIL import Image
 
 from banana_delivery.evaluation.holdout.report import detectable, report
 from banana_delivery.policy.quality.margins import QualityMargins
+from banana_delivery.policy.quality.matching import MAX_DETECTIONS
 from banana_delivery.policy.quality.stages.levels import unseen_of
 from tests.unit.evaluation.holdout import layouts
 from tests.unit.evaluation.holdout.layouts import BOX_LINE, write
@@ -60,6 +61,15 @@ def test_small_objects_are_those_that_a_network_sees_small(dataset: Path) -> Non
     label = dataset / "test" / "labels" / "test_jpg.rf.0a1b.txt"
     write(label, BOX_LINE + "1 0.2 0.2 0.04 0.04\n")
     assert report(dataset, "test", MARGINS).small == 1
+
+
+def test_images_with_more_objects_than_an_answer_may_have_are_counted(dataset: Path) -> None:
+    label = dataset / "test" / "labels" / "test_jpg.rf.0a1b.txt"
+    for count, crowded in ((MAX_DETECTIONS, 0), (MAX_DETECTIONS + 1, 1)):
+        lines = [f"0 {0.2 + number / 1000:.4f} 0.5 0.1 0.1" for number in range(count)]
+        label.write_text("\n".join(lines))
+        found = report(dataset, "test", MARGINS)
+        assert (sum(found.objects.values()), found.crowded) == (count, crowded)
 
 
 def test_more_objects_show_smaller_losses_and_never_smaller_ones_than_are_looked_for() -> None:

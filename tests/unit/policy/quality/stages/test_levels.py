@@ -55,7 +55,12 @@ def test_objects_that_come_together_in_few_images_count_as_images() -> None:
 
 
 def test_no_more_than_everything_can_be_lost_and_of_three_objects_nobody_can_tell() -> None:
-    assert of_all(0.4, 3.0, 90) == 0.4
-    assert of_all(2.5, 3.0, 5) == 1.0
-    assert of_all(2.5, 3.0, 3) == 2.5
-    assert of_all(2.5, 3.0, 5, unseen_of(np.array([5]))) == 2.5
+    assert of_all(0.4, 0.07, 3.0, 90) == 0.4
+    assert of_all(2.5, 0.07, 3.0, 5) == 1.0
+    assert of_all(2.5, 0.07, 3.0, 3) == 2.5
+    assert of_all(2.5, 0.07, 3.0, 5, unseen_of(np.array([5]))) == 2.5
+
+
+def test_a_margin_that_lets_everything_be_lost_promises_to_find_nothing() -> None:
+    assert of_all(found(1.0, 1.645, 0.01, 1000), 1.0, 1.645, 1000) > 1
+    assert of_all(found(0.99, 1.645, 0.01, 1000), 0.99, 1.645, 1000) == 1.0
