@@ -335,7 +335,9 @@ class RegistryClient:
             )
         if answer.request.method == "DELETE" and "DIGEST_INVALID" in answer.text:
             # Docker's registry reads what it keeps of an image while somebody's tag is half written.
-            return PassingError(f"{self._repository.host} was at it already while {what}; try again.")
+            return PassingError(
+                f"{self._repository.host} was at it already while {what}, or one of its tags is damaged; try again."
+            )
         error = failure(what, self._repository.host, _said(answer))
         if isinstance(error, PassingError):
             error.pause = retry_after(answer.headers)

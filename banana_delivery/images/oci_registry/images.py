@@ -217,7 +217,7 @@ class RegistryImages:
             keep: {part for one in done if one.keep is keep for part in by_digest[one.ref.digest].parts}
             for keep in (True, False)
         }
-        if parts[False] or leases.part_tags(tags):
+        if parts[False] or leases.part_tags(tags) or leases.lost_marks(tags):
             removals.remove_parts(parts[False], staying=parts[True])
         removals.tidy(tags)
         return done

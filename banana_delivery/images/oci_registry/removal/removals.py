@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class RefusedRemovalError(ImageError):
-    """A registry that removes other things refuses to remove this image."""
+    """A registry that removes other things does not let this image be removed."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Removals:
         """Delete an image, unless something speaks for it after all: what that is.
 
         Raises:
-            RefusedRemovalError: if the registry refuses this one.
+            RefusedRemovalError: if the registry refuses this one, or does not say who was given it.
             ImageError: if it removes nothing, or cannot be reached.
         """
         digest = stored.ref.digest
@@ -144,11 +144,17 @@ class Removals:
                 self.client.delete_manifest(manifest)
 
     def _objection(self, stored: Stored, mark: str, marked: float) -> str:
-        """Why an image must stay after all, asked once it is doomed; empty if nothing speaks for it."""
+        """Why an image must stay after all, asked once it is doomed; empty if nothing speaks for it.
+
+        Raises:
+            RefusedRemovalError: if the list of tags lags behind, which hides leases as well as the doom.
+        """
         digest, used = stored.ref.digest, self.in_use()
         listed = self.client.tags()
         if mark not in listed:
-            return "the registry's list of tags lags behind, so that nobody knows who was given it"
+            raise RefusedRemovalError(
+                f"{self.client.host} does not list the tag that was written just now, so nobody knows who was given it."
+            )
         tags = leases.leases_of(listed, digest)
         # `stable` may have moved here meanwhile; the other tags name the image and cannot protect it.
         moved = {STABLE_TAG} if self.client.digest_of(STABLE_TAG) == digest else set()

@@ -113,9 +113,10 @@ def test_nothing_is_removed_by_a_list_of_tags_that_does_not_show_what_was_writte
 
     decisions = images().prune(1, nobody, dry_run=False)
 
-    assert [one.keep for one in decisions] == [True, True, True]
-    assert "lags behind" in decisions[-1].reason
+    assert [(one.keep, one.refused) for one in decisions] == [(True, False), (True, True), (True, True)]
+    assert "does not list the tag" in decisions[-1].reason
     assert oldest in registry.manifests
+    assert not [tag for tag in registry.tags if tag.startswith(DOOMED_TAG_PREFIX)]
 
 
 def test_an_image_whose_config_the_registry_lost_is_made_whole_by_the_next_build_and_stops_no_retention(
