@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import shutil
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import httpx
 import yaml
 
-from banana_delivery.embedded.paths import LocalPaths, is_free
+from banana_delivery.embedded.paths import LocalPaths
 from banana_delivery.embedded.processes import router
 from banana_delivery.embedded.replicas import ReplicaSet, name_prefix
 from banana_delivery.embedded.router.traefik import Router
@@ -24,17 +23,9 @@ from banana_delivery.policy.model import COLOURS, Colour, Environment, ImageRef
 from banana_delivery.settings import Settings
 from banana_delivery.targets.base import ReleaseTarget
 from tests.contract.release_target_contract import TargetFixture, Where
+from tests.support.ports import free_ports
 
 TINY_RELEASE = Path(__file__).parent / "tiny_release"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 on which nobody listens now.
-
-    Below those that the kernel gives to connections: one of these could take a port before a replica does.
-    """
-    ports = random.sample(range(20_000, 32_000), k=4 * count)
-    return [port for port in ports if is_free(port)][:count]
 
 
 def local_settings(home: Path) -> Settings:

@@ -21,8 +21,9 @@ from banana_delivery.embedded.upgrade.plan import Plan
 from banana_delivery.errors import StackError, TargetError
 from banana_delivery.policy.model import Colour, Environment
 from banana_delivery.waiting import wait_until
-from tests.contract.local_fixture import LocalFixture, free_ports, local_settings
+from tests.contract.local_fixture import LocalFixture, local_settings
 from tests.contract.release_target_contract import bring_up, wait_until_ready
+from tests.support.ports import free_ports
 
 PRODUCTION, BLUE, GREEN = Environment.PRODUCTION, Colour.BLUE, Colour.GREEN
 

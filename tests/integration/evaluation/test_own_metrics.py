@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -19,6 +18,7 @@ from banana_delivery.evaluation.own_metrics.asking import HttpMetrics
 from banana_delivery.policy.own_metrics.judging import MetricState, Standing, judged, measured, threshold
 from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric
 from banana_delivery.waiting import Deadline
+from tests.support.ports import free_port
 from tests.unit.policy.own_metrics.metrics import RATIO, SHARE, VALUE, metric
 from tests.unit.policy.rollout.scene import QUICK, SHIFT_20
 
@@ -64,12 +64,6 @@ class Replicas:
             found = source.measure(one.replace(address=self.url), names)
         assert fits(found), found
         return found
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

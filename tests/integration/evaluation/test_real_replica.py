@@ -2,7 +2,6 @@
 
 import io
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.evaluation.load_test import performance
 from banana_delivery.evaluation.probe import Probe
 from banana_delivery.policy.quality.comparison import absolute_quality
+from tests.support.ports import free_port
 from tests.unit.serving.detectors import CLASSES, GRID, write_model
 
 DIGEST = "sha256:" + "d" * 64
@@ -33,9 +33,7 @@ READY_SECONDS = 60.0
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A replica of a detector that finds red and blue squares."""
     folder = tmp_path_factory.mktemp("replica")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     settings = {
         "MODEL_PATH": str(write_model(folder)),
         "ENVIRONMENT": "staging",

@@ -18,8 +18,8 @@ from banana_delivery.model_registry.mlflow import MlflowRegistry
 from banana_delivery.model_registry.webhooks.bell import ReceiverBell
 from banana_delivery.model_registry.webhooks.registration import register
 from banana_delivery.waiting import wait_until
-from tests.integration.model_registry.conftest import free_port
 from tests.support.pipeline import open_pipeline
+from tests.support.ports import free_port
 
 MODEL = 'rung for "it\'s"'
 SECRET = "the secret of the webhooks of a test"

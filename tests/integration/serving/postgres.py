@@ -5,12 +5,13 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.ports import free_port
 
 
 @dataclass
@@ -69,9 +70,7 @@ def postgres(folder: Path, guests: str = "", password: str = "") -> Iterator[Pos
     if user is not None:
         for parent in folder.parents[:2]:
             parent.chmod(parent.stat().st_mode | 0o011)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (folder / "password").write_text(password or "banana")
     (folder / "password").chmod(0o644)
     passwords = f"--pwfile={folder / 'password'}"

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.ports import free_port
 from tests.unit.serving.detectors import write_model
 
 START_SECONDS = 60
@@ -53,7 +53,7 @@ def replica(folder: Path, **environment: str) -> Iterator[RunningReplica]:
     path = folder / "model.onnx"
     if not path.exists():
         write_model(folder)
-    port = _free_port()
+    port = free_port()
     base = {"PATH": os.environ["PATH"], "MODEL_PATH": str(path), "PORT": str(port), "INFERENCE_WORKERS": "1"}
     process = subprocess.Popen([sys.executable, "-m", "serving"], env=base | environment, stderr=subprocess.DEVNULL)
     try:
@@ -63,12 +63,6 @@ def replica(folder: Path, **environment: str) -> Iterator[RunningReplica]:
     finally:
         process.kill()
         process.wait(timeout=30)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_until_ready(running: RunningReplica) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import pytest
 from typing_extensions import override
 
 from banana_delivery.embedded.replica_client import ReplicaClient
+from tests.support.ports import free_port
 
 DIGEST = "sha256:aa"
 
@@ -36,12 +36,6 @@ def showing(page: str, status: int = 200, digest: str = DIGEST) -> Iterator[int]
         server.shutdown()
 
 
-def nobodys_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_a_replica_is_read_on_its_internal_port() -> None:
     with showing("internal") as internal, showing("public") as public:
         assert ReplicaClient().metrics(internal, public, digest=DIGEST) == "internal"
@@ -49,12 +43,12 @@ def test_a_replica_is_read_on_its_internal_port() -> None:
 
 def test_one_that_does_not_know_of_it_is_read_where_it_answers_users() -> None:
     with showing("public") as public:
-        assert ReplicaClient().metrics(nobodys_port(), public, digest=DIGEST) == "public"
+        assert ReplicaClient().metrics(free_port(), public, digest=DIGEST) == "public"
 
 
 def test_one_that_keeps_its_counters_to_itself_says_nothing_until_it_listens() -> None:
     with showing("not here", status=404) as public:
-        assert ReplicaClient().metrics(nobodys_port(), public, digest=DIGEST) is None
+        assert ReplicaClient().metrics(free_port(), public, digest=DIGEST) is None
 
 
 def test_whoever_listens_there_and_fails_is_not_taken_for_an_earlier_release() -> None:
@@ -63,7 +57,7 @@ def test_whoever_listens_there_and_fails_is_not_taken_for_an_earlier_release() -
 
 
 def test_nobody_at_all_says_nothing() -> None:
-    assert ReplicaClient().metrics(nobodys_port(), nobodys_port(), digest=DIGEST) is None
+    assert ReplicaClient().metrics(free_port(), free_port(), digest=DIGEST) is None
 
 
 @pytest.mark.parametrize("status", [200, 404, 500])
@@ -75,4 +69,4 @@ def test_a_stranger_on_a_port_that_an_earlier_release_left_free_is_not_counted_i
 
 def test_a_release_that_answers_users_in_place_of_another_is_seen_for_what_it_is() -> None:
     with showing("another's", digest="sha256:bb") as public:
-        assert ReplicaClient().metrics(nobodys_port(), public, digest=DIGEST) == "another's"
+        assert ReplicaClient().metrics(free_port(), public, digest=DIGEST) == "another's"

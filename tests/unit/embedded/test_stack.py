@@ -14,11 +14,7 @@ from banana_delivery.embedded.supervisor import Program
 from banana_delivery.errors import StackError
 from banana_delivery.platforms import PLATFORMS
 from banana_delivery.settings import Settings
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+from tests.support.ports import free_port
 
 
 def service(name: str, *, needed: bool) -> ManagedProcess:

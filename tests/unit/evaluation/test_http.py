@@ -1,6 +1,5 @@
 """Evidence about a release whose router dies under the questions: the release is not to blame."""
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from banana_delivery.evaluation.worst import FOLDER, file_of, read_worst
 from banana_delivery.policy.model import ImageRef
 from banana_delivery.policy.quality.comparison import compare
 from banana_delivery.settings import Settings
+from tests.support.ports import free_port
 from tests.unit.evaluation.leaf_service import DIGEST, VERSION, LeafService, running
 
 FOUND = {"box": [8.0, 8.0, 40.0, 24.0], "class_id": 0, "class_name": "streak", "score": 0.9}
@@ -32,13 +32,6 @@ def evidence(tmp_path: Path, leaves: list[LabelledImage], monkeypatch: pytest.Mo
     asking = HttpEvaluator(Settings(home=tmp_path))
     asking.__dict__["images"] = leaves
     return asking
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager
@@ -64,7 +57,7 @@ def answering(url: str) -> ReleaseEndpoint:
     return ReleaseEndpoint(url, ImageRef(repository="banana", digest=DIGEST, version=VERSION, key="key"))
 
 
-def test_a_release_that_cannot_be_reached_for_a_moment_is_tested_again(evidence: HttpEvaluator, free_port: int) -> None:
+def test_a_release_that_cannot_be_reached_for_a_moment_is_tested_again(evidence: HttpEvaluator) -> None:
     said: list[str] = []
     missed = threading.Event()
 
@@ -73,24 +66,20 @@ def test_a_release_that_cannot_be_reached_for_a_moment_is_tested_again(evidence:
         if "FAILED" in line:
             missed.set()
 
-    with starting_late(free_port, 60.0, missed) as url:
+    with starting_late(free_port(), 60.0, missed) as url:
         rows = evidence.tests(answering(url), tell)
     assert [row.name for row in rows if row.unreached] == []
     assert rows[0].passed
     assert any("FAILED: is alive" in line for line in said)
 
 
-def test_one_that_can_never_be_reached_is_no_bad_release_but_no_evidence(
-    evidence: HttpEvaluator, free_port: int
-) -> None:
+def test_one_that_can_never_be_reached_is_no_bad_release_but_no_evidence(evidence: HttpEvaluator) -> None:
     with pytest.raises(EvaluationError, match=r"cannot be reached at .* see to the router there, then deliver again"):
-        evidence.tests(answering(f"http://127.0.0.1:{free_port}"), print)
+        evidence.tests(answering(f"http://127.0.0.1:{free_port()}"), print)
 
 
-def test_labelled_images_are_sent_again_while_nobody_can_be_reached(
-    leaves: list[LabelledImage], free_port: int
-) -> None:
-    with starting_late(free_port, 0.3) as url:
+def test_labelled_images_are_sent_again_while_nobody_can_be_reached(leaves: list[LabelledImage]) -> None:
+    with starting_late(free_port(), 0.3) as url:
         answers = ask(url, leaves, expected_digest=DIGEST)
     assert len(answers.detections) == len(leaves)
     assert answers.failures == {}

@@ -20,9 +20,9 @@ import yaml
 from banana_delivery.embedded.paths import is_free
 from banana_delivery.waiting import wait_until
 from tests import ROOT
-from tests.contract.local_fixture import free_ports
 from tests.integration.serving.postgres import Postgres, postgres
 from tests.support.dagster_database import connected, has_newest_step, step_back
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.long
 IGNORES = "ignore_startup_parameters = options"
@@ -66,7 +66,7 @@ def instance(home: Path, url: str) -> Path:
 def behind(server: Postgres, folder: Path, *lines: str) -> Iterator[Behind]:
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program, "pgbouncer is not installed; install it (Debian: apt-get install pgbouncer)."
-    name, port, own = f"dagster_{secrets.token_hex(4)}", free_ports(1)[0], server.folder.parent / secrets.token_hex(4)
+    name, port, own = f"dagster_{secrets.token_hex(4)}", free_port(), server.folder.parent / secrets.token_hex(4)
     with connected(server.url) as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
     own.mkdir()

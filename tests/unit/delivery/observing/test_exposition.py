@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import urllib.request
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from banana_delivery.policy.model import Environment, Outcome, Phase
 from banana_delivery.policy.scorecard.totals import Totals, count
 from banana_delivery.settings import Settings
 from tests.support.clock import HandClock
+from tests.support.ports import free_port
 
 SHIFTING = EnvironmentState(
     phase=Phase.SHIFTING, under_way="8", serving="7", digest=f"sha256:{'a' * 64}", candidate_share=0.2
@@ -108,12 +108,6 @@ def test_the_dead_man_says_who_is_silent_whatever_the_others_left(tmp_path: Path
         WATCHED, 1
     )
     assert found["banana_delivery_sensor_last_tick_timestamp_seconds", frozenset({"reconcile"})] > 0
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def test_whoever_asks_gets_the_same_page_and_a_port_that_is_taken_is_said(tmp_path: Path) -> None:

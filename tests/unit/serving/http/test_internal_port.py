@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -17,6 +18,7 @@ from serving.http.envelope import Envelope
 from serving.replica import Replica
 from serving.server import DrainingServer, build_server
 from serving.settings import Settings, load_settings
+from tests.support.ports import free_ports
 from tests.unit.serving.clients import DIGEST, build_replica, client_of, post, started
 from tests.unit.serving.detectors import write_model
 from tests.unit.serving.images import encode, picture
@@ -79,21 +81,14 @@ def test_a_replica_without_an_internal_port_tells_everything_where_it_answers(tm
         assert client.get("/version").json()["source"]
 
 
-def free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
-
-
-def server_on(ports: tuple[int, int], folder: Path) -> DrainingServer:
+def server_on(ports: Sequence[int], folder: Path) -> DrainingServer:
     """The real server of a tiny model, for users and internally."""
     settings = {"model_path": write_model(folder), "port": ports[0], "internal_port": ports[1], "inference_workers": 1}
     return build_server(Settings.model_validate(settings))
 
 
 def test_the_real_server_answers_on_both_ports_and_lets_go_of_both(tmp_path: Path) -> None:
-    port, internal_port = ports = free_ports()
+    port, internal_port = ports = free_ports(2)
     with started(server_on(ports, tmp_path)):
         statuses = {
             (path, asked): httpx.get(f"http://127.0.0.1:{asked}{path}", trust_env=False).status_code
@@ -139,7 +134,7 @@ def test_who_loses_a_port_while_the_model_loads_ends_instead_of_running_deaf(
     which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Both have bound it, and the other one listens first: uvloop goes on as if it listened."""
-    ports = free_ports()
+    ports = free_ports(2)
     running = server_on(ports, tmp_path)
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -157,7 +152,7 @@ def test_who_loses_a_port_while_the_model_loads_ends_instead_of_running_deaf(
 def test_a_port_that_somebody_has_is_told_by_its_number_before_the_model_is_loaded(
     which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ports = free_ports()
+    ports = free_ports(2)
     running = server_on(ports, tmp_path)
     loaded: list[Replica] = []
     monkeypatch.setattr(Replica, "load", loaded.append)
