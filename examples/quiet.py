@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from PIL import Image
 
 if TYPE_CHECKING:
     from ultralytics.models import YOLO
@@ -19,19 +20,27 @@ if TYPE_CHECKING:
 TRACKERS = ("sync", "clearml", "comet", "dvc", "hub", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
 
 
-@cache
-def ultralytics() -> ModuleType:
-    """Import ultralytics, kept to itself. Settings that this process's environment already makes are respected."""
+def keep_to_itself() -> None:
+    """Say so in what ultralytics reads when it is imported; what this process's environment says already stands."""
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     if "YOLO_CONFIG_DIR" not in os.environ:
         home = tempfile.TemporaryDirectory(prefix="ultralytics-")
         atexit.register(home.cleanup)
         os.environ["YOLO_CONFIG_DIR"] = home.name
-    import ultralytics as package  # reads the environment when imported
+
+
+@cache
+def ultralytics() -> ModuleType:
+    """Import ultralytics, kept to itself."""
+    keep_to_itself()
+    opened = Image.open
+    import ultralytics as package
     from matplotlib import font_manager  # heavy
     from ultralytics.utils import USER_CONFIG_DIR
 
+    # Theirs wants to install a reader of HEIC for whatever Pillow cannot open.
+    Image.open = opened
     settings: Any = package.settings
     settings.update({key: False for key in TRACKERS if key in settings})
     # Training downloads this font unless it finds a file of that name.

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from banana_delivery.sample_data.leaves import CLASSES, make
+from examples.quiet import ultralytics
 from serving.inference.engine import Engine
 from serving.inference.postprocess import Boxes
 from serving.inference.predictor import Predictor
@@ -46,20 +47,18 @@ class Exported:
 
 @pytest.fixture(scope="module", params=["raw head", "end-to-end head"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
-    from ultralytics.models import YOLO
-
-    checkpoint = tmp_path_factory.mktemp("sample") / "best.pt"
+    yolo, checkpoint = ultralytics().YOLO, tmp_path_factory.mktemp("sample") / "best.pt"
     shutil.copy(SAMPLE, checkpoint)
     end_to_end = request.param == "end-to-end head"
     options = {"nms": False} if end_to_end else {}
     with warnings.catch_warnings():
         # torch traces the model with its older exporter, and warns of both.
         warnings.simplefilter("ignore")
-        path = YOLO(checkpoint).export(
+        path = yolo(checkpoint).export(
             format="onnx", imgsz=INPUT_SIZE, dynamic=True, simplify=False, verbose=False, **options
         )
     # The checkpoint itself, but its end-to-end head can only be asked for in an export.
-    theirs = YOLO(path if end_to_end else checkpoint, task="detect")
+    theirs = yolo(path if end_to_end else checkpoint, task="detect")
     yield Exported(theirs, Path(path).read_bytes(), end_to_end)
 
 

@@ -106,8 +106,7 @@ class LeafService:
                 image.load()
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             return JSONResponse({}, 413)
-        # Once ultralytics is imported, Pillow asks for a HEIF plug-in that is not there.
-        except (UnidentifiedImageError, OSError, ImportError):
+        except (UnidentifiedImageError, OSError):
             return JSONResponse({}, 422 if data.startswith(b"\xff\xd8") else 415)
         # As a careless server writes it: NaN is no JSON.
         return CarelessResponse(

@@ -148,12 +148,10 @@ def bitmaps() -> Iterator[tuple[str, bytes]]:
 
 @cache
 def reader() -> Callable[[str], NDArray[np.uint8] | None]:
-    """What `predict` reads a file with. It has changed Pillow for the whole process once it is imported."""
-    opened = Image.open
+    """What `predict` reads a file with."""
     ultralytics()
     from ultralytics.utils.patches import imread
 
-    Image.open = opened
     return imread
 
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from ultralytics.utils.nms import non_max_suppression
 
 from serving.errors import ConfigurationError
 from serving.inference.engine import is_end_to_end
 from serving.inference.postprocess import from_end_to_end, from_queries, from_raw
+from tests.unit.serving.inference.theirs import non_max_suppression
 
 
 def raw_output(seed: int, classes: int, anchors: int = 300) -> np.ndarray:

@@ -3,11 +3,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ultralytics.data.augment import LetterBox
-from ultralytics.utils.ops import scale_boxes
 
 from serving.inference.preprocess import STRIDE, Frame, Letterbox, Pixels, fill, orient, resize
 from tests.unit.serving.images import noise, rotated
+from tests.unit.serving.inference.theirs import LetterBox, scale_boxes
 
 sides = st.integers(1, 700)
 
