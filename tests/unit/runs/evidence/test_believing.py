@@ -30,7 +30,10 @@ REPORT = Path("report.html")
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[AuditLog]:
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AuditLog]:
+    """An empty trail, in a process that has read none: what it said of an event it says once, whosever that was."""
+    monkeypatch.setattr(reading, "_told", set())
+    monkeypatch.setattr(reading, "_verified", {})
     with dg.DagsterInstance.ephemeral() as instance:
         yield AuditLog(instance, CodeLocation(evidence=EvidenceKeys(tmp_path / "evidence.keys")))
 
