@@ -29,9 +29,10 @@ import dagster as dg
 
 from banana_delivery.errors import RegistryUnreadError
 from banana_delivery.model_registry.mlflow import MlflowRegistry
-from tests.integration.model_registry.conftest import free_port, wait_until_healthy
+from tests.integration.model_registry.conftest import wait_until_healthy
 from tests.integration.model_registry.fault_proxy import fault_proxy
 from tests.support.pipeline import open_pipeline
+from tests.support.ports import free_port
 
 OUT = Path(__file__).parent / "out" / "registry_scale.json"
 LIMITS_SECONDS = {1_000: 1.0, 10_000: 3.0}

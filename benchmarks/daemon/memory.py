@@ -28,7 +28,7 @@ from banana_delivery.sample_data.models import sample_run
 from banana_delivery.settings import Settings
 from benchmarks.daemon.figures import slope
 from benchmarks.daemon.stack import Running, running
-from tests.integration.model_registry.conftest import free_port
+from tests.support.ports import free_port
 
 OUT = Path(__file__).parents[1] / "out" / "memory_scale.json"
 PROCESSES = ("dagster-daemon", "code-server")

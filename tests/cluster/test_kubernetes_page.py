@@ -33,8 +33,9 @@ from tests.cluster.dagster.notices import Notices
 from tests.cluster.dagster.overlay import DEPLOYMENTS, NAMESPACE, USER, Overlay
 from tests.cluster.kubernetes_page import FIRST, MOVES, NAMES, REMOVAL, RUNNING, THERE, TYPED, UPGRADE, wanted
 from tests.e2e.typing import Terminal, Typed
-from tests.integration.model_registry.conftest import free_port, mlflow_server  # noqa: F401
+from tests.integration.model_registry.conftest import mlflow_server  # noqa: F401
 from tests.integration.serving.postgres import Postgres
+from tests.support.ports import free_port
 from tests.upgrade.installing import checkout
 
 SECONDS = 1500.0

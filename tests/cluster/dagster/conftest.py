@@ -21,8 +21,9 @@ from tests.cluster.dagster.image import pipeline_for_tests, put_runtime
 from tests.cluster.dagster.installation import START_SECONDS, Installation, put_secrets
 from tests.cluster.dagster.notices import Notices, receiving
 from tests.cluster.dagster.overlay import NAMESPACE, USER, Overlay
-from tests.integration.model_registry.conftest import free_port, mlflow_server  # noqa: F401 - a real MLflow, here as well
+from tests.integration.model_registry.conftest import mlflow_server  # noqa: F401 - a real MLflow, here as well
 from tests.integration.serving.postgres import Postgres, postgres
+from tests.support.ports import free_port
 
 HOLDOUT_IMAGES = 100
 
