@@ -14,6 +14,7 @@
     ├── ImageError                      engines and stores of images
     │   ├── PassingError
     │   ├── UnreachableError            asked often enough
+    │   ├── RefusedRemovalError         of this image
     │   └── SelfTestFailedError         the image's fault
     ├── RegistryError                   MLflow
     │   ├── RegistryRefusedError
@@ -156,6 +157,10 @@ class PassingError(ImageError):
 
 class UnreachableError(ImageError):
     """An engine or registry failed so each time it was asked; nothing is known of what was asked for."""
+
+
+class RefusedRemovalError(ImageError):
+    """A registry that removes other things does not let this image be removed."""
 
 
 class SelfTestFailedError(ImageError):

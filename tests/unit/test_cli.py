@@ -30,6 +30,7 @@ ARGUMENTS = {
     "adopt-records": [],
     "approve": ["1", "--reason", "I looked."],
     "override": ["1", "--reason", "I looked."],
+    "withdraw": ["1", "--reason", "I looked again."],
     "restore": ["--yes"],
     "resume": [],
     "abort": ["--reason", "The wrong one was staged."],

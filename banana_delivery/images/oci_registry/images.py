@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from banana_delivery.errors import ImageError
+from banana_delivery.errors import ImageError, RefusedRemovalError
 from banana_delivery.images.base import PruneDecision
 from banana_delivery.images.layers import EPOCH
 from banana_delivery.images.oci_registry import pins as leases
@@ -14,7 +14,7 @@ from banana_delivery.images.oci_registry.kept import KeptContent
 from banana_delivery.images.oci_registry.manifest import Manifest
 from banana_delivery.images.oci_registry.reference import Repository
 from banana_delivery.images.oci_registry.remote import ReleaseReader, RemoteImage, key_tag
-from banana_delivery.images.oci_registry.removal.removals import RefusedRemovalError, Removals
+from banana_delivery.images.oci_registry.removal.removals import Removals
 from banana_delivery.images.retention import Stored, decide, void_before
 from banana_delivery.images.supply_chain import attachments
 from banana_delivery.images.supply_chain.attachments import Attachment, AttachmentKind

@@ -35,6 +35,7 @@ CHANGES = {
     "restore": [],
     "approve": ["1", "--reason", "I looked."],
     "override": ["1", "--reason", "I looked."],
+    "withdraw": ["1", "--reason", "I looked again."],
     "freeze": ["--reason", "A web shop opens."],
     "unfreeze": ["--reason", "It is open."],
     "pause": ["--reason", "I look at it."],

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from banana_delivery.errors import ImageError, UnreachableError
+from banana_delivery.errors import ImageError, RefusedRemovalError, UnreachableError
 from banana_delivery.images.oci_registry import pins as leases
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.kept import KeptContent
@@ -20,10 +20,6 @@ from banana_delivery.names import STABLE_TAG
 from banana_delivery.policy.model import ImageRef
 
 _log = logging.getLogger(__name__)
-
-
-class RefusedRemovalError(ImageError):
-    """A registry that removes other things does not let this image be removed."""
 
 
 @dataclass(frozen=True)
