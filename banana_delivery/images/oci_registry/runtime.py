@@ -170,7 +170,8 @@ class RuntimeRepository:
         """Remove the runtime images that no release stands on, except the newest and those of the last days.
 
         A release holds all of its runtime's layers itself, so this can cost a build time, but never break a release.
-        What has no tag of ours is somebody else's, the signature of one that stays for example, and is left alone.
+        What has no tag of ours is somebody else's, the signature of one that stays for example, and is left alone, as
+        is what somebody else gave a tag as well, or names in an index.
 
         Args:
             used: what releases stand on, pinned; asked once all that is there is known, just before what goes does.
@@ -182,8 +183,13 @@ class RuntimeRepository:
         created: dict[str, str] = {}
         parts: dict[str, list[str]] = {}
         tags = self.client.tags()
+        others = set[str]()
         for tag in tags:
-            if tag.startswith((LOCK_TAG_PREFIX, MADE_TAG_PREFIX)) and (manifest := self.client.manifest(tag)):
+            if (manifest := self.client.manifest(tag)) is None:
+                continue
+            if not tag.startswith((LOCK_TAG_PREFIX, MADE_TAG_PREFIX)):
+                others.update([manifest.digest], manifest.children if manifest.is_index else ())
+            else:
                 images = list(self._images(manifest))
                 dates = [created.get(manifest.digest, ""), _made_at(tag), *map(self._created, images)]
                 created[manifest.digest] = max(dates)
@@ -191,7 +197,7 @@ class RuntimeRepository:
         newest = max(created, key=lambda digest: created[digest], default="")
         young = f"{datetime.fromtimestamp(now - UNUSED_SECONDS, UTC):%Y-%m-%dT%H:%M:%S}"
         # By digest: a release that was copied from another place names its runtime as it was called there.
-        needed = {name.rpartition("@")[2] for name in used()}
+        needed = others.union(name.rpartition("@")[2] for name in used())
         kept = {
             digest
             for digest, date in created.items()

@@ -222,3 +222,17 @@ def test_packages_that_the_registry_refuses_to_remove_stop_no_other_removal(scen
     )
 
     assert [name.rpartition("@")[2] for name in scene.images().repository.prune(tuple, time.time())] == [other]
+
+
+def test_packages_that_others_gave_a_tag_of_theirs_or_name_in_an_index_of_theirs_stay(scene: Scene) -> None:
+    scene.registry.tags["made-2026-01-01T00-00-00Z"] = scene.ensure("").rpartition("@")[2]
+    tagged = scene.builder.put("tagged", "lock-x", "production")
+    named, old = (scene.builder.put(name, f"lock-{name}") for name in ("y", "z"))
+    told = {"digest": named, "size": 1, "platform": {"os": "linux", "architecture": "amd64"}}
+    index = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPES[1], "manifests": [told]}).encode()
+    scene.builder.client.put_manifest("both", Manifest.of(index))
+
+    gone = scene.images().repository.prune(tuple, time.time())
+
+    assert [name.rpartition("@")[2] for name in gone] == [old]
+    assert {tagged, named} <= set(scene.registry.manifests)
