@@ -193,7 +193,7 @@ class RegistryClient:
         while path not in asked:
             asked.add(path)
             answer = self.call("GET", path)
-            if answer.status_code == httpx.codes.NOT_FOUND:
+            if answer.status_code == httpx.codes.NOT_FOUND and len(asked) == 1:  # A list does not end in that.
                 return
             try:
                 yield list(answer.json()["tags"] or [])

@@ -211,17 +211,20 @@ class ReleaseReader:
         given to images that have one of the two.
         """
         leased = {start: tag for tag in tags if (start := leases.named_by(tag))}
-        told = set()
-        for start in sorted(leased.keys() - leases.part_tags(tags).keys()):
+        parts, told = leases.part_tags(tags).keys(), set()
+        for start in sorted(leased.keys() - parts):
             tag = leased[start]
             known = self._known(start)
-            manifest = known or self.client.manifest(tag)
+            answered = known or self.client.manifest(tag)
+            # A cache may answer the tag of an index with the image of one platform: the index is not seen then.
+            manifest = answered if answered and leases.short(answered.digest) == start else None
             image = self._release(manifest, kept=bool(known)) if manifest else None
             told |= {key_tag(image.ref.key)} if image else set()
             yield tag, manifest, image
         for tag in tags:
             if tag.startswith(KEY_TAG_PREFIX) and tag not in told:
-                manifest = self.client.manifest(tag)
+                answered = self.client.manifest(tag)
+                manifest = answered if answered and leases.short(answered.digest) not in parts else None
                 yield tag, manifest, self._release(manifest) if manifest else None
 
     def _known(self, start: str) -> Manifest | None:

@@ -16,9 +16,11 @@ from banana_delivery.errors import ImageError
 from banana_delivery.images.oci_registry import pins as leases
 from banana_delivery.images.oci_registry.client import RegistryClient
 from banana_delivery.images.oci_registry.removal.notes import Notes
-from banana_delivery.images.retention import void_before
 
 _log = logging.getLogger(__name__)
+LOST_SECONDS = 86_400.0
+"""So long after a tag was met that led to nothing it has to do so still. Storage that is away, a replica that is far
+behind or whose clock is wrong: that may last for hours, and nothing hurries."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,12 @@ class LostTags:
     def _is_removed(self, tag: str, marks: Mapping[str, float], used: Collection[str]) -> bool:
         if leases.named_by(tag) in used:
             return False
-        if not marks:
+        # One that was taken back may still be listed: Docker's registry leaves such a tag, too.
+        standing = [marked for mark, marked in marks.items() if self.notes.has(mark)]
+        if not standing:
             self.notes.put(leases.lost_mark(tag, self.clock()))
             return False
-        if min(marks.values()) >= void_before(self.clock()):
+        if min(standing) >= self.clock() - LOST_SECONDS:
             return False
         if self.client.digest_of(tag) not in (None, leases.note_of(tag).digest):
             return False  # Somebody built it again meanwhile.

@@ -32,6 +32,14 @@ class Notes:
                 self.client.put_blob(content)
             self.client.put_manifest(tag, note_of(tag))
 
+    def has(self, tag: str) -> bool:
+        """Whether a tag that is listed lies on its note.
+
+        Raises:
+            ImageError: if the registry refuses or cannot be reached.
+        """
+        return self.client.digest_of(tag) == note_of(tag).digest
+
     def delete(self, tag: str) -> None:
         """Remove a tag's note, and it with that; removing what is gone is fine.
 

@@ -82,6 +82,8 @@ class Removals:
         """
         tags = self.client.tags()
         named, lost = self.reader.named(tags)
+        if lost and STABLE_TAG in tags and self.client.digest_of(STABLE_TAG) is None:
+            return  # It may lead to what cannot be seen.
         if not self._lost.are_removed(tags, lost, self.in_use):
             return  # Not every index can be seen now; what it names is not known.
         named |= set(staying)
@@ -153,9 +155,25 @@ class Removals:
             )
         tags = leases.leases_of(listed, digest)
         # `stable` may have moved here meanwhile; the other tags name the image and cannot protect it.
-        moved = {STABLE_TAG} if self.client.digest_of(STABLE_TAG) == digest else set()
+        moved = {STABLE_TAG} if self._stable(listed) == digest else set()
         now = replace(stored, used_at=leases.pinned_at(tags), tags=frozenset(moved))
         return keep_reason(now, used, self.clock(), self.lease_seconds) or too_late(marked, self.clock())
+
+    def _stable(self, listed: Collection[str]) -> str | None:
+        """What `stable` leads to; None if there is no such tag.
+
+        Raises:
+            RefusedRemovalError: if the list of tags says something else of it. A list that was cut off is without
+                `stable` as without the newest leases, since it is in the order of the alphabet.
+        """
+        leads_to = self.client.digest_of(STABLE_TAG)
+        if (leads_to is not None) != (STABLE_TAG in listed):
+            raise RefusedRemovalError(
+                f"{self.client.host} does not list `{STABLE_TAG}`, which is there, so its list of tags is not whole."
+                if leads_to
+                else f"{self.client.host} lists `{STABLE_TAG}` and does not find what it leads to, which may be this."
+            )
+        return leads_to
 
     @property
     def _notes(self) -> Notes:

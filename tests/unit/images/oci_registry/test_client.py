@@ -115,6 +115,17 @@ def test_every_page_of_tags_is_read_from_the_registry_itself_wherever_a_link_lea
     assert sorted(client.tags()) == sorted(registry.tags)
 
 
+def test_a_list_of_tags_whose_next_page_is_not_found_is_not_taken_for_whole(
+    registry: RegistryServer, client: RegistryClient
+) -> None:
+    registry.put_image("1", DAY, "a", "b", "c")
+    registry.page = 2
+    registry.habit = lambda _method, path, usual: Answer(404) if registry.asked["GET tags"] == 2 else usual
+
+    with pytest.raises(ImageError, match="answered the list of tags of acme/banana with something else"):
+        client.tags()
+
+
 def test_a_list_of_tags_that_leads_back_to_itself_is_broken_off(
     registry: RegistryServer, client: RegistryClient
 ) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from banana_delivery.images.oci_registry.client import RegistryClient
-from banana_delivery.images.oci_registry.pins import note_of, part_tag
-from banana_delivery.images.retention import REMOVAL_SECONDS
-from banana_delivery.names import LEASE_TAG_PREFIX
+from banana_delivery.images.oci_registry.pins import lost_marks, note_of, part_tag
+from banana_delivery.images.oci_registry.removal.lost import LOST_SECONDS
+from banana_delivery.names import LEASE_TAG_PREFIX, STABLE_TAG
 from tests.contract.image_store_contract import nobody
 from tests.unit.images.oci_registry.conftest import LEASE, Images
 from tests.unit.images.oci_registry.registry_server import Answer, RegistryServer
@@ -33,7 +33,7 @@ def test_tags_that_lead_to_nothing_for_long_are_removed_and_then_what_their_inde
 ) -> None:
     _, parts = parts_left(registry, images, now)
 
-    for waits, there in ((0.0, True), (REMOVAL_SECONDS, True), (2 * REMOVAL_SECONDS, False), (0.0, False)):
+    for waits, there in ((0.0, True), (LOST_SECONDS - 1, True), (2.0, False), (0.0, False)):
         now[0] += waits
         assert [one.ref.version for one in images().prune(9, nobody, dry_run=False)] == ["2"]
         assert (parts <= registry.manifests.keys()) == there
@@ -55,9 +55,9 @@ def test_an_index_that_was_hidden_for_a_while_is_as_it_was_and_may_be_hidden_aga
         images()._kept.forget_all_but(())
         images().prune(9, nobody, dry_run=False)
         registry.manifests |= whole
-        now[0] += 5 * REMOVAL_SECONDS
+        now[0] += 2 * LOST_SECONDS
         images().prune(9, nobody, dry_run=False)
-        now[0] += 5 * REMOVAL_SECONDS
+        now[0] += 2 * LOST_SECONDS
 
     assert registry.manifests == whole
     assert registry.tags == tags
@@ -70,7 +70,7 @@ def test_what_an_environment_runs_is_never_taken_for_removed(
     old, parts = parts_left(registry, images, now)
 
     for _ in range(3):
-        now[0] += 5 * REMOVAL_SECONDS
+        now[0] += 2 * LOST_SECONDS
         images().prune(9, lambda: [old], dry_run=False)
 
     assert parts <= registry.manifests.keys()
@@ -82,7 +82,7 @@ def test_a_release_that_is_built_again_while_its_lost_tags_are_removed_is_there_
 ) -> None:
     parts_left(registry, images, now)
     images().prune(9, nobody, dry_run=False)
-    now[0] += 5 * REMOVAL_SECONDS
+    now[0] += 2 * LOST_SECONDS
     built: list[str] = []
 
     def build_meanwhile(method: str, path: str, usual: Answer) -> Answer:
@@ -109,7 +109,7 @@ def test_who_died_between_writing_upon_a_lost_tag_and_removing_it_is_followed_by
     images().prune(9, nobody, dry_run=False)
     for tag in [tag for tag, its in registry.tags.items() if its == old]:
         client.put_manifest(tag, note_of(tag))
-    now[0] += 5 * REMOVAL_SECONDS
+    now[0] += 2 * LOST_SECONDS
 
     images().prune(9, nobody, dry_run=False)
 
@@ -122,7 +122,7 @@ def test_tags_that_cannot_be_written_upon_leave_everything_as_it_is(
 ) -> None:
     _, parts = parts_left(registry, images, now)
     images().prune(9, nobody, dry_run=False)
-    now[0] += 5 * REMOVAL_SECONDS
+    now[0] += 2 * LOST_SECONDS
     usual = registry._manifest
     registry._manifest = (  # type: ignore[method-assign]
         lambda method, name, content: (
@@ -147,3 +147,45 @@ def test_a_part_whose_tag_leads_to_nothing_stops_no_other(
     images().prune(9, nobody, dry_run=False)
 
     assert lonely.digest not in registry.manifests
+
+
+def test_a_note_that_was_taken_back_but_is_listed_still_makes_nobody_surer(
+    registry: RegistryServer, images: Images, now: list[float]
+) -> None:
+    made = images().put(key("1"), release(registry, "1"))
+    now[0] += 2 * LEASE
+    whole = dict(registry.manifests)
+
+    def hide() -> None:
+        lose(registry, made.digest)
+        images()._kept.forget_all_but(())
+        images().prune(9, nobody, dry_run=False)
+
+    hide()
+    noted = {tag: its for tag, its in registry.tags.items() if lost_marks([tag])}
+    registry.manifests |= whole
+    images().prune(9, nobody, dry_run=False)
+    assert not lost_marks(registry.tags)
+    registry.tags |= noted  # The registry was stopped in the middle of that, too.
+    now[0] += 2 * LOST_SECONDS
+    hide()
+
+    assert set(made.children) <= registry.manifests.keys()
+    now[0] += 2 * LOST_SECONDS
+    images().prune(9, nobody, dry_run=False)
+    assert not registry.manifests, "what was noted anew counts"
+
+
+def test_nothing_is_taken_for_removed_while_stable_leads_to_nothing(
+    registry: RegistryServer, images: Images, now: list[float]
+) -> None:
+    old, parts = parts_left(registry, images, now)
+    registry.tags[STABLE_TAG] = old
+    before = dict(registry.tags)
+
+    for _ in range(3):
+        images().prune(9, nobody, dry_run=False)
+        now[0] += 2 * LOST_SECONDS
+
+    assert parts <= registry.manifests.keys()
+    assert registry.tags == before

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from itertools import takewhile
 
 import pytest
 
 from banana_delivery.errors import ImageError
 from banana_delivery.images.oci_registry.manifest import Manifest
-from banana_delivery.names import DOOMED_TAG_PREFIX, PARDONED_TAG_PREFIX
+from banana_delivery.names import DOOMED_TAG_PREFIX, PARDONED_TAG_PREFIX, STABLE_TAG
 from tests.contract.image_store_contract import nobody
 from tests.unit.images.oci_registry.conftest import LEASE, Images
 from tests.unit.images.oci_registry.registry_server import Answer, RegistryServer
-from tests.unit.images.oci_registry.test_parts import index, key, part
+from tests.unit.images.oci_registry.test_parts import index, key, part, release
 
 
 def alone(registry: RegistryServer, version: str, again: str) -> list[Manifest]:
@@ -131,3 +132,65 @@ def test_an_image_whose_config_the_registry_lost_is_made_whole_by_the_next_build
     assert [one.ref.digest for one in images().prune(1, nobody, dry_run=False) if one.keep] == [newest]
     registry.blobs[config] = content
     assert images().find(key("2"))
+
+
+def test_nothing_is_removed_while_the_registry_does_not_find_what_stable_leads_to(
+    registry: RegistryServer, images: Images, now: list[float]
+) -> None:
+    oldest, *_ = three(registry, images, now)
+    registry.tags[STABLE_TAG] = oldest
+    registry.habit = lambda _method, path, usual: Answer(404) if path == f"manifests/{STABLE_TAG}" else usual
+
+    decisions = images().prune(1, nobody, dry_run=False)
+
+    assert "lists `stable` and does not find what it leads to" in decisions[-1].reason
+    assert oldest in registry.manifests
+
+
+def test_nothing_is_removed_by_a_list_of_tags_that_was_cut_off_before_the_newest_leases(
+    registry: RegistryServer, images: Images, now: list[float]
+) -> None:
+    oldest, _, newest = three(registry, images, now)
+    registry.tags[STABLE_TAG] = newest
+    before = set(registry.tags)
+    assert images().resolve(oldest)
+
+    def cut(_method: str, path: str, usual: Answer) -> Answer:
+        shown = takewhile(lambda tag: tag in before or tag.startswith(DOOMED_TAG_PREFIX), sorted(registry.tags))
+        return Answer(200, json.dumps({"tags": list(shown)}).encode()) if path.startswith("tags/") else usual
+
+    registry.habit = cut
+    decisions = images().prune(1, nobody, dry_run=False)
+
+    assert [one.refused for one in decisions] == [False, True, True]
+    assert "its list of tags is not whole" in decisions[-1].reason
+    assert oldest in registry.manifests
+
+
+@pytest.mark.parametrize("methods", [("GET",), ("GET", "HEAD")])
+@pytest.mark.parametrize("by_a_cache", [True, False])
+def test_no_image_of_an_index_goes_while_something_else_is_answered_for_the_index(
+    by_a_cache: bool, methods: tuple[str, ...], registry: RegistryServer, images: Images, now: list[float]
+) -> None:
+    """A cache that knows no ``Accept`` has the image of one platform, and a proxy a page of its own."""
+    made = images().put(key("1"), release(registry, "1"))
+    now[0] += 1
+    images().put(key("2"), release(registry, "2"))
+    now[0] += 2 * LEASE
+    images()._kept.forget_all_but(())
+    its = {f"manifests/{tag}" for tag, digest in registry.tags.items() if digest == made.digest}
+    page = Answer(200, b'{"message": "closed for the day"}')
+
+    def other(method: str, path: str, usual: Answer) -> Answer:
+        if method not in methods or path not in its:
+            return usual
+        return registry._manifest("GET", made.children[0], b"") if by_a_cache else page
+
+    registry.habit = other
+    for _ in range(3):
+        images().prune(1, lambda: [made.digest], dry_run=False)
+        now[0] += 100 * LEASE
+
+    registry.habit = lambda _method, _path, usual: usual
+    assert images().find(key("1"))
+    assert set(made.children) <= registry.manifests.keys()
