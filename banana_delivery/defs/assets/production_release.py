@@ -9,6 +9,7 @@ import dagster as dg
 
 from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, start_run
 from banana_delivery.defs.assets._shift import equip
+from banana_delivery.delivery.deciding.going_on import KEPT_OUT, began_by_itself
 from banana_delivery.delivery.deciding.wanted import why_unwanted
 from banana_delivery.delivery.image_build import refuse_stranger
 from banana_delivery.delivery.lease import Lease
@@ -23,7 +24,15 @@ from banana_delivery.images.base import ImageStore
 from banana_delivery.names import REQUEST_TAG, STABLE_TAG
 from banana_delivery.policies.document import Rules
 from banana_delivery.policy import commands
-from banana_delivery.policy.asset_records import AbRecord, AttemptRecord, DecisionKind, ImageRecord, StagingRecord
+from banana_delivery.policy.approvals.wanted import unapproved
+from banana_delivery.policy.asset_records import (
+    AbRecord,
+    AttemptRecord,
+    DecisionKind,
+    ImageRecord,
+    ManualDecision,
+    StagingRecord,
+)
 from banana_delivery.policy.gate import GateDecision, GateStatus, evaluate_gate
 from banana_delivery.policy.hindsight.whole import observed_of
 from banana_delivery.policy.hindsight.would_have import WouldHave, summary
@@ -65,7 +74,7 @@ def production_release(
         with run.lease(release_target, Environment.PRODUCTION) as lease:
             # From here on nothing is revoked but by whoever takes production over, and that fences us.
             run = run.fresh()
-            decision = _if_wanted(run, _pass_gate(run, image.ref))
+            decision = _if_wanted(run, _pass_gate(run, image.ref), image.ref)
             if decision.status is GateStatus.PARKED:
                 _park(run, image.ref, decision)
                 return
@@ -104,15 +113,26 @@ def _pass_gate(run: DeliveryRun, ref: ImageRef) -> GateDecision:
     return decision
 
 
-def _if_wanted(run: DeliveryRun, decision: GateDecision) -> GateDecision:
+def _if_wanted(run: DeliveryRun, decision: GateDecision, ref: ImageRef) -> GateDecision:
     """The same, or parked, where a delivery began by itself and nobody wants its version any more.
 
-    It is asked as late as can be: an approval may have waited for hours, and its run for another delivery's end.
+    It is asked as late as can be: an approval may have waited for hours, and its run for another delivery's end. Its
+    report alone may let the version in then, which it did before, and nobody had it begun but whoever approved it.
     """
-    if decision.status is not GateStatus.OPEN or decision.basis == "override" or REQUEST_TAG not in run.run.tags:
+    if decision.status is not GateStatus.OPEN or decision.basis == "override" or not began_by_itself(run.run.tags):
         return decision
-    why = why_unwanted(run.recorder.publisher.registry, run.audit_log, run.version)
+    approval = max(_approvals(run, ref), key=lambda one: one.order, default=None)
+    if approval is None:
+        why = unapproved(run.version)
+    elif approval.frozen or KEPT_OUT in run.run.tags[REQUEST_TAG]:
+        why = why_unwanted(run.recorder.publisher.registry, run.audit_log, run.version)
+    else:  # Whoever approved it just now looked what is now.
+        why = ""
     return GateDecision(status=GateStatus.PARKED, basis="", reason=why) if why else decision
+
+
+def _approvals(run: DeliveryRun, ref: ImageRef) -> list[ManualDecision]:
+    return [one for one in run.decisions if one.kind is DecisionKind.APPROVAL and one.digest in {"", ref.digest}]
 
 
 def _is_late(run: DeliveryRun, decision: GateDecision, ref: ImageRef) -> bool:
@@ -121,8 +141,7 @@ def _is_late(run: DeliveryRun, decision: GateDecision, ref: ImageRef) -> bool:
     Only what was begun by itself: whoever starts a delivery looks what is now, and whoever overrides wants it in any
     case. What a freeze put off may be let in by its own report after it, or as a redeploy.
     """
-    said = (one for one in run.decisions if one.kind is DecisionKind.APPROVAL and one.digest in {"", ref.digest})
-    approvals = [one for one in said if run.policy.approvers.may(one.by)]
+    approvals = [one for one in _approvals(run, ref) if run.policy.approvers.may(one.by)]
     if decision.basis == "override" or REQUEST_TAG not in run.run.tags or not approvals:
         return False
     approved = max(one.order for one in approvals)

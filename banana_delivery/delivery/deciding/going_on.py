@@ -7,7 +7,7 @@ not tried again by itself: whatever failed is told with what to type.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from banana_delivery.delivery.deciding.rehearsing import gate_about, gate_inputs
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import GateError, redacted
-from banana_delivery.names import REQUEST_TAG
+from banana_delivery.names import PARENT_RUN_TAG, REQUEST_TAG
 from banana_delivery.policies.document import ReleasePolicy
 from banana_delivery.policies.reading import load_policy
 from banana_delivery.policy.approvals.going_on import GoesOn, goes_on, was_kept_out
@@ -30,7 +30,8 @@ from banana_delivery.targets.sightings import sightings
 
 VIA_PAGE = " (via page)"
 """Behind the name of who decided on the page of deliveries."""
-KEPT_OUT = ", kept out in "
+APPROVED, KEPT_OUT = " approved at ", ", kept out in "
+"""Within the request by which a delivery is known that follows from an approval; the second after a freeze."""
 AGAIN_SECONDS = 300.0
 """From when it was kept out for the second time until it is begun again; twice as long each time after that."""
 COUNTS_NO_MORE = (
@@ -83,7 +84,15 @@ def request_of(approval: ManualDecision, kept_out: str = "") -> str:
         approval: whose.
         kept_out: the run before it, which a freeze kept out; empty for the first.
     """
-    return f"{approval.version} approved at {approval.at}{f'{KEPT_OUT}{kept_out}' if kept_out else ''}"
+    return f"{approval.version}{APPROVED}{approval.at}{f'{KEPT_OUT}{kept_out}' if kept_out else ''}"
+
+
+def began_by_itself(tags: Mapping[str, str]) -> bool:
+    """Whether a delivery followed from an approval, by its tags: what a command starts is known by a request, too.
+
+    Who executes one again in Dagster's pages copies them.
+    """
+    return APPROVED in tags.get(REQUEST_TAG, "") and PARENT_RUN_TAG not in tags
 
 
 @dataclass(frozen=True)

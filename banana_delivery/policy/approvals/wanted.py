@@ -26,3 +26,11 @@ def unwanted(version: str, *, for_its_staging: bool, stands: str | None, wanted:
         f"approved of it releases nothing by itself. Stage it again; or, to release it all the same, type while no "
         f"freeze is open: {commands.approve(version)}"
     )
+
+
+def unapproved(version: str) -> str:
+    """Why nothing of a version goes on by itself that was asked for while an approval counted, as sentences."""
+    return (
+        f"What was approved of version {version} was taken back, or its time is over, so it is not released by itself. "
+        f"To release it, type: {commands.approve(version)}"
+    )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from uuid import uuid4
 
 import pytest
 
 from banana_delivery import cli
 from banana_delivery.delivery.deciding.decisions import put_on_record
-from banana_delivery.names import REQUEST_TAG
+from banana_delivery.names import REQUEST_TAG, TRIGGER_TAG
 from banana_delivery.policy.asset_records import DecisionKind
 from banana_delivery.policy.holds import FreezeRecord
 from banana_delivery.policy.model import Outcome
@@ -259,3 +260,43 @@ def test_an_approval_of_an_image_that_would_not_be_delivered_is_refused_at_once(
     assert (pipeline.audit_log.decisions(version), len(pipeline.instance.get_runs())) == ([], runs + 1)
     freeze(pipeline)
     approves(version, "--digest", now)
+
+
+def typed_run(pipeline: PipelineHarness, version: str) -> None:
+    """As the command starts it, whose run is known by a request, too."""
+    tags = {TRIGGER_TAG: "cli", REQUEST_TAG: uuid4().hex}
+    pipeline.run(version, assets=("production_release",), tags=tags)
+
+
+def test_what_is_approved_by_command_after_it_was_archived_is_released_at_once(
+    pipeline: PipelineHarness, looks: Looks
+) -> None:
+    version = staged_and_parked(pipeline, looks)
+    pipeline.registry.stage(version, "Archived")
+    put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", WHY, "Ada")
+    typed_run(pipeline, version)
+    assert (pipeline.serving, pipeline.attempts(version)[0].basis) == (version, "approval")
+
+
+@pytest.mark.parametrize("how", ["withdrawn", "expired"])
+def test_what_its_report_lets_in_does_not_go_on_by_itself_once_its_approval_counts_no_more(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str], how: str
+) -> None:
+    """Its run was asked for before that, and waits for its turn."""
+    version = pipeline.stage(0.95)
+    looks.look()
+    pipeline.run(version, assets=("model_artifact", "image", "staging_release", "ab_report"))
+    freeze(pipeline)
+    pipeline.run(version, assets=("production_release",))
+    assert pipeline.attempts(version)[0].frozen
+    approves(version)
+    pipeline.clock.now += FREEZE_SECONDS
+    (request,) = looks.look()
+    if how == "withdrawn":
+        approves(version, command="withdraw", code=0)
+    else:
+        pipeline.clock.now += pipeline.resources.settings.decision_hours * 3600
+    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    ended = pipeline.attempts(version)[0]
+    assert (pipeline.serving, ended.outcome, ended.frozen) == (FIRST, Outcome.PARKED, False)
+    assert looks.look() == []
