@@ -146,10 +146,10 @@ def withdraw(
             f"back; see: {commands.status()}"
         )
     said = ManualDecision(kind=DecisionKind.WITHDRAWAL, version=version, by=by, reason=why, at=clock.time())
-    under_way = [
-        run for run in Runs(log.instance, log.location).unfinished() if log.location.version_of(run) == version
-    ]
-    return Withdrawn(on_record(log, log.record_decision, said, dry_run=dry_run), taken_back, bool(under_way))
+    on_record(log, log.record_decision, said, dry_run=dry_run)
+    # Asked afterwards: what begins from here on sees it.
+    under_way = any(log.location.version_of(run) == version for run in Runs(log.instance, log.location).unfinished())
+    return Withdrawn(said, taken_back, under_way)
 
 
 def put_on_record(

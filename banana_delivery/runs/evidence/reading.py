@@ -118,9 +118,9 @@ class RecordReader:
     ) -> Iterator[Unsigned]:
         """What a person may adopt: records without a signature that nobody adopted, newest first.
 
-        Those of other code locations' runs are not among them.
+        Those of other code locations' runs are not among them, nor what is signed, whether it can be read here or not.
         """
-        for line in self.lines(kind, asset, None, observed=observed, latest=latest):
+        for line in self.lines(kind, asset, None, observed=observed, latest=latest, readable=True):
             if line.doubt == UNSIGNED and line.record is not None and not self._is_foreign(line.run_id):
                 key = self._key(asset)
                 digest = digest_of(line.raw, event=line.event, asset=key, version=line.version, run_id=line.run_id)

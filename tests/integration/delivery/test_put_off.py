@@ -11,13 +11,15 @@ import pytest
 
 from banana_delivery import cli
 from banana_delivery.delivery.deciding.decisions import put_on_record
-from banana_delivery.names import REQUEST_TAG, TRIGGER_TAG
-from banana_delivery.policy.asset_records import DecisionKind
+from banana_delivery.delivery.deciding.going_on import VIA_PAGE, request_of
+from banana_delivery.names import REQUEST_TAG
+from banana_delivery.policy.asset_records import DecisionKind, ManualDecision
 from banana_delivery.policy.holds import FreezeRecord
 from banana_delivery.policy.model import Outcome
+from banana_delivery.runs.audit_log import AuditLog
 from tests.integration.delivery.serving import FIRST
 from tests.integration.delivery.test_rehearsing import typed_here
-from tests.integration.delivery.test_wishes import UNDECIDED, Looks, parked
+from tests.integration.delivery.test_wishes import UNDECIDED, Looks, parked, under_way
 from tests.support.pipeline import PipelineHarness
 
 WHY = "Ten more photos say so."
@@ -262,20 +264,49 @@ def test_an_approval_of_an_image_that_would_not_be_delivered_is_refused_at_once(
     approves(version, "--digest", now)
 
 
-def typed_run(pipeline: PipelineHarness, version: str) -> None:
-    """As the command starts it, whose run is known by a request, too."""
-    tags = {TRIGGER_TAG: "cli", REQUEST_TAG: uuid4().hex}
-    pipeline.run(version, assets=("production_release",), tags=tags)
+@pytest.mark.parametrize("by", ["Ada", "Ada (via page)"])
+def test_what_somebody_approves_after_it_was_archived_is_released_if_no_freeze_is_open(
+    pipeline: PipelineHarness, looks: Looks, by: str
+) -> None:
+    """What a command starts is known by a request, too."""
+    version = staged_and_parked(pipeline, looks)
+    pipeline.registry.stage(version, "Archived")
+    said = put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", WHY, by)
+    request = request_of(said) if by.endswith(VIA_PAGE) else uuid4().hex
+    pipeline.run(version, assets=("production_release",), tags={REQUEST_TAG: request})
+    assert (pipeline.serving, pipeline.attempts(version)[0].basis) == (version, "approval")
 
 
-def test_what_is_approved_by_command_after_it_was_archived_is_released_at_once(
+def test_what_was_approved_before_a_freeze_kept_it_out_is_parked_once_nobody_wants_it_any_more(
     pipeline: PipelineHarness, looks: Looks
 ) -> None:
     version = staged_and_parked(pipeline, looks)
+    said = put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", WHY, "Ada")
+    freeze(pipeline)
+    pipeline.run(version, assets=("production_release",), tags={REQUEST_TAG: request_of(said)})
+    assert pipeline.attempts(version)[0].frozen
     pipeline.registry.stage(version, "Archived")
-    put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", WHY, "Ada")
-    typed_run(pipeline, version)
-    assert (pipeline.serving, pipeline.attempts(version)[0].basis) == (version, "approval")
+    pipeline.clock.now += FREEZE_SECONDS
+    (request,) = looks.look()
+    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    assert (pipeline.serving, pipeline.attempts(version)[0].outcome) == (FIRST, Outcome.PARKED)
+    assert looks.look() == []
+
+
+def test_a_delivery_that_begins_while_its_approval_is_taken_back_is_told(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = parked(pipeline, looks)
+    freeze(pipeline)
+    approves(version)
+    record = AuditLog.record_decision
+
+    def begins(log: AuditLog, said: ManualDecision) -> None:
+        under_way(pipeline, version)
+        record(log, said)
+
+    monkeypatch.setattr(AuditLog, "record_decision", begins)
+    assert json.loads(approves(version, "--json", command="withdraw", code=0))["under_way"] is True
 
 
 @pytest.mark.parametrize("how", ["withdrawn", "expired"])

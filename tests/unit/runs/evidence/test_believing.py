@@ -16,13 +16,13 @@ from banana_delivery.errors import EvidenceError
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ImageRecord, ManualDecision
 from banana_delivery.policy.gate import standing_override
 from banana_delivery.policy.holds import FreezeRecord
-from banana_delivery.policy.model import ImageRef, Outcome
+from banana_delivery.policy.model import SCHEMA, ImageRef, Outcome
 from banana_delivery.policy.outcomes import is_redeploy, is_revoked
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.evidence import reading
 from banana_delivery.runs.evidence.keys import EvidenceKeys
-from banana_delivery.runs.evidence.signing import Origin, doubt_about
+from banana_delivery.runs.evidence.signing import SIGNATURE_KEY, Origin, doubt_about, sign
 from banana_delivery.runs.records import RECORD_KEY, signed_metadata, to_metadata
 
 DIGEST = f"sha256:{'1' * 64}"
@@ -413,3 +413,18 @@ def test_who_has_the_keys_believes_nothing_more_for_only_showing(log: AuditLog, 
     foreign = AuditLog(log.instance, replace(log.location, evidence=others).to_show())
 
     assert [*foreign.each_readable()] == []
+
+
+def test_what_a_later_version_lets_people_say_keeps_nobody_from_looking_what_is_unsigned(log: AuditLog) -> None:
+    """As after this version was put back: of the version that it is about nothing is known, and all else is."""
+    log.record_decision(override("2"))
+    later = {**override().model_dump(mode="json"), "kind": "of a later version", "schema": SCHEMA + 1}
+    key = log.location.key("rollout_log").to_user_string()
+    signature = sign(later, Origin("ManualDecision", key, "1", after=1), log.location.evidence)
+    metadata = {RECORD_KEY: dg.MetadataValue.json(later), SIGNATURE_KEY: dg.MetadataValue.json(signature)}
+    report(log, metadata, "1", observed=True)
+    report(log, to_metadata(override("3")), "3", observed=True)
+    assert [one.version for one in log.unsigned(20)] == ["3"]
+    assert [one.version for one in log.decisions()] == ["2"]
+    with pytest.raises(ValueError, match="of a later version"):
+        log.decisions("1")
