@@ -124,10 +124,9 @@ def _if_wanted(run: DeliveryRun, decision: GateDecision, ref: ImageRef) -> GateD
     approval = max(_approvals(run, ref), key=lambda one: one.order, default=None)
     if approval is None:
         why = unapproved(run.version)
-    elif approval.frozen or KEPT_OUT in run.run.tags[REQUEST_TAG]:
-        why = why_unwanted(run.recorder.publisher.registry, run.audit_log, run.version)
-    else:  # Whoever approved it just now looked what is now.
-        why = ""
+    else:
+        waited = approval.frozen or KEPT_OUT in run.run.tags[REQUEST_TAG]
+        why = why_unwanted(run.recorder.publisher.registry, run.audit_log, run.version, waited=waited)
     return GateDecision(status=GateStatus.PARKED, basis="", reason=why) if why else decision
 
 

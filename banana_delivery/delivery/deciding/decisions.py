@@ -103,7 +103,7 @@ def decide(
         said = _decision(log, clock, kind, version, digest, reason, by or claimed_by())
         gate = gate_after(settings, policy, log, clock, said) if policy else None
         frozen = kind is DecisionKind.APPROVAL and gate is not None and gate.frozen
-        if frozen and (why := why_unwanted(registry, log, version)):
+        if frozen and (why := why_unwanted(registry, log, version, waited=True)):
             raise GateError(f"In a freeze this would begin nothing. {why}")
         return Decided(on_record(log, log.record_decision, said.replace(frozen=frozen), dry_run=dry_run), gate)
 

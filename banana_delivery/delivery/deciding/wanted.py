@@ -16,14 +16,20 @@ from banana_delivery.runs.lifecycle import Runs
 LOG = logging.getLogger(__name__)
 
 
-def why_unwanted(registry: ModelRegistry, log: AuditLog, version: str) -> str:
+def why_unwanted(registry: ModelRegistry, log: AuditLog, version: str, *, waited: bool) -> str:
     """Why nothing goes on of a version, as sentences; empty if it does, also where the registry does not answer.
 
     A person's word is on record then, and nothing against it.
+
+    Args:
+        registry: is asked for the version.
+        log: knows who began the delivery that made its report.
+        version: MLflow model version.
+        waited: whether the approval waited for the end of a freeze, so that whoever gave it may not know what is now.
     """
     lines = RecordReader(log.instance, log.location).lines(AbRecord, AB_REPORT, version)
     reported_by = next((line.run_id for line in lines if line.record and not line.doubt), "")
-    for_its_staging = bool(Runs(log.instance, log.location).staging_of(reported_by))
+    for_its_staging = waited and bool(Runs(log.instance, log.location).staging_of(reported_by))
     try:
         known = registry.describe(version)
     except UnknownVersionError:

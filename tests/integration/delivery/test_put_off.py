@@ -277,6 +277,17 @@ def test_what_somebody_approves_after_it_was_archived_is_released_if_no_freeze_i
     assert (pipeline.serving, pipeline.attempts(version)[0].basis) == (version, "approval")
 
 
+def test_what_was_deleted_after_somebody_approved_it_on_the_page_is_parked(
+    pipeline: PipelineHarness, looks: Looks
+) -> None:
+    version = staged_and_parked(pipeline, looks)
+    by = f"Ada{VIA_PAGE}"
+    said = put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", WHY, by)
+    pipeline.registry.delete(version)
+    pipeline.run(version, assets=("production_release",), tags={REQUEST_TAG: request_of(said)})
+    assert (pipeline.serving, pipeline.attempts(version)[0].outcome) == (FIRST, Outcome.PARKED)
+
+
 def test_what_was_approved_before_a_freeze_kept_it_out_is_parked_once_nobody_wants_it_any_more(
     pipeline: PipelineHarness, looks: Looks
 ) -> None:
