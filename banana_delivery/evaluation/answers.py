@@ -30,7 +30,7 @@ from banana_delivery.policy.quality.matching import (
     Placed,
     match_answers,
 )
-from banana_delivery.policy.quality.stages.parts import merged
+from banana_delivery.policy.quality.stages.parts import merged, named
 
 TRIES = 8
 """For one image: a service may be overloaded, or its router start again."""
@@ -253,6 +253,7 @@ def _pause(response: httpx.Response) -> float:
         return 1.0
 
 
+PART = ".part"
 LOCK_SECONDS = 10.0
 """Others hold it while they write one file."""
 ARRAYS = ("truths", "image", "klass", "score", "hit")
@@ -270,12 +271,16 @@ def _placed(kept: Mapping[str, NDArray[Any]]) -> Placed:
 class AnswerCache:
     """One file a digest; a file that cannot be read counts as missing, and what is kept once stays kept.
 
+    Answers to some of the images lie beside those to all of them: earlier versions take what they find for all.
+
     Args:
         directory: of one set of labelled images.
+        names: of all these images, in their order.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, names: Sequence[str]) -> None:
         self._directory = directory
+        self._names = names
 
     def get(self, digest: str, *, whole: bool = True) -> Matches | None:
         """The answers of a digest, if they are kept.
@@ -284,22 +289,13 @@ class AnswerCache:
             digest: of the image.
             whole: whether what earlier versions kept counts as missing; without places it is too little for some gates.
         """
-        try:
-            # NumPy itself would leave a file that it cannot read open.
-            with self._file(digest).open("rb") as file, np.load(file, allow_pickle=False) as kept:
-                return Matches(
-                    names=tuple(kept["names"].tolist()),
-                    class_names=tuple(kept["class_names"].tolist()),
-                    **{name: kept[name] for name in ARRAYS},
-                    placed=_placed(kept) if whole or "placed_found" in kept else None,
-                )
-        except Exception:  # noqa: BLE001 - whatever NumPy and zipfile raise on a file that is cut off or damaged
-            return None
+        found = (self._read(file, whole=whole) for file in (self._file(digest), self._file(digest, PART)))
+        return next((answers for answers in found if answers), None)
 
     def elsewhere(self, digest: str) -> str:
         """Other labelled images about which answers of a digest are kept; empty if there are none."""
-        name = self._file(digest).name
-        others = [path.parent.name for path in self._directory.parent.glob(f"*/{name}")]
+        names = {self._file(digest).name, self._file(digest, PART).name}
+        others = [path.parent.name for name in names for path in self._directory.parent.glob(f"*/{name}")]
         return ", ".join(sorted(set(others) - {self._directory.name}))
 
     def put(self, digest: str, matches: Matches) -> None:
@@ -314,14 +310,34 @@ class AnswerCache:
             self._write(digest, merged(matches, self.get(digest) or self.get(digest, whole=False)))
 
     def _write(self, digest: str, matches: Matches) -> None:
-        arrays = {name: getattr(matches, name) for name in ARRAYS}
-        if matches.placed:
-            arrays |= {f"placed_{name}": getattr(matches.placed, name) for name in PLACES}
-            arrays |= {f"objects_{name}": getattr(matches.placed.objects, name) for name in OBJECTS}
-        with replacing(self._file(digest)) as file:
-            np.savez_compressed(
-                file, names=np.array(matches.names), class_names=np.array(matches.class_names), **arrays
-            )
+        whole = named(matches, self._names)
+        kept = whole or matches
+        arrays = {name: getattr(kept, name) for name in ARRAYS}
+        if kept.placed:
+            arrays |= {f"placed_{name}": getattr(kept.placed, name) for name in PLACES}
+            arrays |= {f"objects_{name}": getattr(kept.placed.objects, name) for name in OBJECTS}
+        here, there = ("", PART) if whole else (PART, "")
+        with replacing(self._file(digest, here)) as file:
+            np.savez_compressed(file, names=np.array(kept.names), class_names=np.array(kept.class_names), **arrays)
+        self._file(digest, there).unlink(missing_ok=True)  # All that can be used of it stands here now.
 
-    def _file(self, digest: str) -> Path:
-        return self._directory / f"{digest.removeprefix('sha256:')}.npz"
+    def _read(self, path: Path, *, whole: bool) -> Matches | None:
+        try:
+            # NumPy itself would leave a file that it cannot read open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+                return Matches(
+                    names=tuple(kept["names"].tolist()),
+                    class_names=tuple(kept["class_names"].tolist()),
+                    **{name: kept[name] for name in ARRAYS},
+                    placed=_placed(kept) if whole or "placed_found" in kept else None,
+                )
+        except Exception:  # noqa: BLE001 - whatever NumPy and zipfile raise on a file that is cut off or damaged
+            return None
+
+    def _file(self, digest: str, part: str = "") -> Path:
+        return self._directory / f"{digest.removeprefix('sha256:')}{part}.npz"
+
+
+def digest_of(path: Path) -> str:
+    """Whose answers a file of a cache keeps: the digest, without its algorithm."""
+    return path.stem.removesuffix(PART)

@@ -116,7 +116,8 @@ class HttpEvaluator(Evaluator):
 
     @cached_property
     def _cache(self) -> AnswerCache:
-        return AnswerCache(self._settings.home / "answers" / self.labelled.digest.removeprefix("sha256:")[:16])
+        folder = self._settings.home / "answers" / self.labelled.digest.removeprefix("sha256:")[:16]
+        return AnswerCache(folder, [image.name for image in self.images])
 
     @override
     def sample_images(self, count: int) -> list[Path]:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from banana_delivery.delivery.evidence.kept import SUFFIX, looks_beside, looks_folder
+from banana_delivery.evaluation.answers import digest_of
 from banana_delivery.evaluation.worst import FOLDER
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import Runs
@@ -155,7 +156,7 @@ class HomeRetention:
             yield from _kept(Kind.LOOKS, path, path.name.removesuffix(SUFFIX))
         for labels in _entries(home / "answers"):
             for path in _entries(labels):
-                yield from _kept(Kind.ANSWERS, path, path.stem)
+                yield from _kept(Kind.ANSWERS, path, digest_of(path))
         for path in _entries(home / FOLDER):
             yield from _kept(Kind.WORST, path, path.stem)
         for path in _entries(home / "logs"):

@@ -297,7 +297,7 @@ def _checks(instance: dg.DagsterInstance, run_id: str) -> list[list[object]]:
 def _answers(home: Path) -> Json:
     read = {}
     for file in sorted((home / "answers").glob("*/*.npz")):
-        kept = AnswerCache(file.parent).get(f"sha256:{file.stem}", whole=False)
+        kept = AnswerCache(file.parent, []).get(f"sha256:{file.stem}", whole=False)
         assert kept is not None
         read[file.stem] = [len(kept.names), int(kept.truths.sum()), int(kept.hit.sum())]
     return read

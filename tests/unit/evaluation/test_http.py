@@ -90,7 +90,7 @@ def production(
     evidence: HttpEvaluator, service: LeafService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> ReleaseEndpoint:
     monkeypatch.setattr(answers, "UNREACHED_PAUSE_SECONDS", 0.0)
-    evidence.__dict__["_cache"] = answers.AnswerCache(tmp_path / "answers")
+    evidence.__dict__["_cache"] = answers.AnswerCache(tmp_path / "answers", [image.name for image in evidence.images])
     return answering(service.url)
 
 
@@ -297,7 +297,7 @@ def test_earlier_answers_of_production_are_none_of_this_comparison(
 def test_what_an_earlier_version_kept_without_places_is_asked_for_once_however_many_looks_there_are(
     evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint, tmp_path: Path
 ) -> None:
-    cache = answers.AnswerCache(tmp_path / "answers")
+    cache = answers.AnswerCache(tmp_path / "answers", [image.name for image in evidence.images])
     before = evidence.production_answers(production, print, fresh=True).matches
     (file,) = (tmp_path / "answers").glob("*.npz")
     file.unlink()
@@ -322,8 +322,10 @@ def test_answers_to_a_holdout_that_is_read_anew_meanwhile_are_kept_as_answers_to
     evidence: HttpEvaluator, service: LeafService, production: ReleaseEndpoint, tmp_path: Path
 ) -> None:
     def read_anew(_: str) -> None:
-        evidence.__dict__["_cache"] = answers.AnswerCache(tmp_path / "another")
+        evidence.__dict__["_cache"] = answers.AnswerCache(
+            tmp_path / "another", [image.name for image in evidence.images]
+        )
 
     evidence.answers(production, read_anew, fresh=True)
     assert not (tmp_path / "another").exists()
-    assert answers.AnswerCache(tmp_path / "answers").get(DIGEST) is not None
+    assert answers.AnswerCache(tmp_path / "answers", [image.name for image in evidence.images]).get(DIGEST) is not None

@@ -84,9 +84,13 @@ def test_what_a_killed_run_left_half_done_goes_once_nobody_can_be_at_work_on_it(
     assert (left.exists(), fresh.exists()) == (False, True)
 
 
-def test_what_guards_the_kept_answers_is_not_counted_among_them_nor_taken_away(tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", [(), ("asked-later",)])
+def test_what_guards_the_kept_answers_is_not_counted_among_them_nor_taken_away(
+    tmp_path: Path, others: tuple[str, ...]
+) -> None:
     matches = match_answers(random_images(2, 1, 2.0, 3, 0), CLASSES)
-    AnswerCache(tmp_path / "answers" / "0a1b").put(f"sha256:{'a' * 64}", matches)
+    names = (*matches.names, *others)
+    AnswerCache(tmp_path / "answers" / "0a1b", names).put(f"sha256:{'a' * 64}", matches)
     kept = prune(tmp_path, in_use(), keep_versions=1)
     assert [(removal.kept.name, removal.keep) for removal in kept] == [("a" * 64, True)]
 
