@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from banana_delivery.sample_data import leaves
-from banana_delivery.sample_data.leaves import CLASSES, HOLDOUT_SEED, make, write_dataset
+from banana_delivery.sample_data.leaves import CLASSES, HOLDOUT_SEED, LabelledImage, make, write_dataset
 from examples.train import RECIPES, swap_classes
 
 
@@ -67,6 +67,31 @@ def test_a_damaged_index_is_written_again(tmp_path: Path, damage: str) -> None:
     index.write_text(damage)
     write_dataset(tmp_path, 2, seed=3, progress=False)
     assert index.read_text() == content
+
+
+@pytest.mark.parametrize("lost", [None, "images/leaf-3-00002.jpg", "labels/leaf-3-00000.txt"])
+def test_whoever_reads_finds_all_while_another_version_paints_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str | None
+) -> None:
+    """Two versions of the code take turns with a home, and a delivery of the one goes on while the other begins."""
+    index = write_dataset(tmp_path, 4, seed=3, progress=False)
+    before = _state(tmp_path)
+    index.write_text(index.read_text().replace('"fingerprint": "', '"fingerprint": "of another version'))
+    if lost:
+        (tmp_path / lost).unlink()
+    found, paint = [], leaves.make
+
+    def looks(seed: int, number: int, size: tuple[int, int]) -> LabelledImage:
+        found.append({path for path in before if (tmp_path / path).is_file()})
+        return paint(seed, number, size)
+
+    monkeypatch.setattr(leaves, "make", looks)
+    write_dataset(tmp_path, 4, seed=3, progress=False)
+    assert len(found) == 4
+    assert lost or all(each == set(before) for each in found)
+    after = _state(tmp_path)
+    assert {path: content for path, (_, content) in after.items()} == {path: c for path, (_, c) in before.items()}
+    assert all(after[path] == before[path] for path in before if path not in {"labels.json", lost})
 
 
 def test_another_data_set_replaces_the_pictures_and_nothing_else(tmp_path: Path) -> None:
