@@ -10,7 +10,7 @@ import dagster as dg
 from banana_delivery.defs.assets._run import DeliveryRun, delivery_asset, start_run
 from banana_delivery.defs.assets._shift import equip
 from banana_delivery.delivery.deciding.going_on import KEPT_OUT, began_by_itself
-from banana_delivery.delivery.deciding.wanted import why_unwanted
+from banana_delivery.delivery.deciding.wanted import froze_since, why_unwanted
 from banana_delivery.delivery.image_build import refuse_stranger
 from banana_delivery.delivery.lease import Lease
 from banana_delivery.delivery.readiness import wait_until_ready
@@ -125,7 +125,7 @@ def _if_wanted(run: DeliveryRun, decision: GateDecision, ref: ImageRef) -> GateD
     if approval is None:
         why = unapproved(run.version)
     else:
-        waited = approval.frozen or KEPT_OUT in run.run.tags[REQUEST_TAG]
+        waited = approval.frozen or KEPT_OUT in run.run.tags[REQUEST_TAG] or froze_since(run.audit_log, approval)
         why = why_unwanted(run.recorder.publisher.registry, run.audit_log, run.version, waited=waited)
     return GateDecision(status=GateStatus.PARKED, basis="", reason=why) if why else decision
 
@@ -140,7 +140,9 @@ def _is_late(run: DeliveryRun, decision: GateDecision, ref: ImageRef) -> bool:
     Only what was begun by itself: whoever starts a delivery looks what is now, and whoever overrides wants it in any
     case. What a freeze put off may be let in by its own report after it, or as a redeploy.
     """
-    approvals = [one for one in _approvals(run, ref) if run.policy.approvers.may(one.by)]
+    said = _approvals(run, ref)
+    # Where none of them may, its report lets it in, and whoever said so had it begun.
+    approvals = [one for one in said if run.policy.approvers.may(one.by)] or said
     if decision.basis == "override" or REQUEST_TAG not in run.run.tags or not approvals:
         return False
     approved = max(one.order for one in approvals)

@@ -8,8 +8,9 @@ from banana_delivery.errors import RegistryError, UnknownVersionError, redacted
 from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.model_registry.transitions import is_wanted
 from banana_delivery.policy.approvals.wanted import unwanted
-from banana_delivery.policy.asset_records import AbRecord
+from banana_delivery.policy.asset_records import AbRecord, ManualDecision
 from banana_delivery.runs.audit_log import AB_REPORT, AuditLog
+from banana_delivery.runs.code_location import FREEZES
 from banana_delivery.runs.evidence.reading import RecordReader
 from banana_delivery.runs.lifecycle import Runs
 
@@ -39,3 +40,8 @@ def why_unwanted(registry: ModelRegistry, log: AuditLog, version: str, *, waited
         return ""
     wanted = is_wanted(known.stage, known.aliases)
     return unwanted(version, for_its_staging=for_its_staging, stands=known.stage, wanted=wanted)
+
+
+def froze_since(log: AuditLog, said: ManualDecision) -> bool:
+    """Whether anybody froze deliveries, or let them in again, after a decision, as before its run was asked for."""
+    return RecordReader(log.instance, log.location).newest(FREEZES, "", observed=True) > said.order

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from banana_delivery.delivery.deciding.decisions import put_on_record
-from banana_delivery.delivery.deciding.going_on import Approved, Due, GoingOn
+from banana_delivery.delivery.deciding.going_on import Approved, Due, GoingOn, request_of
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import GateError, redacted
 from banana_delivery.files import text_sha256
 from banana_delivery.model_registry.base import ModelRegistry, StagedVersion
+from banana_delivery.names import REQUEST_TAG
 from banana_delivery.policy import commands
 from banana_delivery.policy.approvals.withdrawn import standing
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ImageRecord, ManualDecision
@@ -121,7 +122,11 @@ class Wishes:
         if known is None or (follows and follows.state is Approved.WAITS):
             return ""
         done = f"on record as {said.kind} of {said.digest[:19]}, {BY}: {one_line(said.reason)}"
-        return f"{done}. {one_line(follows.why_not)}" if follows and follows.why_not else done
+        if follows and follows.why_not:
+            return f"{done}. {one_line(follows.why_not)}"
+        if follows and follows.state is Approved.OVER and not self.runs.has_tag(REQUEST_TAG, request_of(said)):
+            return f"{done}. Nothing begins by it; to release it all the same, type: {commands.approve(version)}"
+        return done
 
     @property
     def _follows(self) -> GoingOn:

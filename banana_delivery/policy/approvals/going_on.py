@@ -41,10 +41,11 @@ def goes_on(approval: ManualDecision, history: Sequence[AttemptRecord]) -> GoesO
     """
     in_order = sorted(history, key=lambda attempt: attempt.order)
     latest = in_order[-1] if in_order else None
-    put_off = approval.frozen and latest is not None and latest.order < approval.order
-    if latest is None or is_spent(approval, history) or (not put_off and approval.digest not in {"", latest.digest}):
+    if approval.frozen and (latest is None or latest.order < approval.order):
+        return GoesOn.FIRST
+    if latest is None or is_spent(approval, history) or approval.digest not in {"", latest.digest}:
         return GoesOn.NOTHING
-    if put_off or awaits_approval(latest, approval.digest):
+    if awaits_approval(latest, approval.digest):
         return GoesOn.FIRST
     if was_kept_out(approval, latest):
         return GoesOn.AGAIN

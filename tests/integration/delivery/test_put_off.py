@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from uuid import uuid4
 
+import dagster as dg
 import pytest
 
 from banana_delivery import cli
@@ -92,6 +93,19 @@ def test_what_a_freeze_kept_out_before_somebody_approved_it_goes_on_as_well(
     goes_on(pipeline, looks, version)
 
 
+def test_what_was_delivered_up_to_its_report_alone_goes_on_as_well(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str]
+) -> None:
+    version = pipeline.stage(UNDECIDED)
+    looks.look()
+    pipeline.run(version, assets=("model_artifact", "image", "staging_release", "ab_report"))
+    assert pipeline.attempts(version) == []
+    freeze(pipeline)
+    assert "goes on by itself" in " ".join(approves(version).split())
+    pipeline.clock.now += FREEZE_SECONDS
+    goes_on(pipeline, looks, version)
+
+
 def test_it_is_over_where_another_delivery_of_the_version_said_more_meanwhile(
     pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str]
 ) -> None:
@@ -115,11 +129,16 @@ def test_after_the_time_for_which_it_counts_nothing_goes_on(
     assert looks.look() == []
 
 
-@pytest.mark.parametrize("found", [UNDECIDED, 0.95], ids=["undecided", "passed"])
+@pytest.mark.parametrize(
+    ("found", "who"), [(UNDECIDED, ""), (0.95, ""), (0.95, "Ada")], ids=["undecided", "passed", "passed, by a stranger"]
+)
 def test_what_was_put_off_is_not_put_over_what_was_released_meanwhile(
-    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str], found: float
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str], found: float, who: str
 ) -> None:
     """Whatever lets it in then, by itself: its report, or the approval of it, is about another production."""
+    file = pipeline.resources.settings.home / "policy.yaml"
+    file.write_text(f"approvers: {{who: [{who}]}}\n")
+    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"policy": str(file)}))
     version = pipeline.stage(found)
     looks.look()
     pipeline.run(version, assets=("model_artifact", "image", "staging_release", "ab_report"))
@@ -286,6 +305,25 @@ def test_what_was_deleted_after_somebody_approved_it_on_the_page_is_parked(
     pipeline.registry.delete(version)
     pipeline.run(version, assets=("production_release",), tags={REQUEST_TAG: request_of(said)})
     assert (pipeline.serving, pipeline.attempts(version)[0].outcome) == (FIRST, Outcome.PARKED)
+
+
+def test_what_a_freeze_kept_from_being_asked_for_is_parked_once_nobody_wants_it_any_more(
+    pipeline: PipelineHarness, looks: Looks
+) -> None:
+    """It was opened right after the button was pressed."""
+    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"pages_deciders": ["Ada"]}))
+    version = staged_and_parked(pipeline, looks)
+    put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", WHY, f"Ada{VIA_PAGE}")
+    freeze(pipeline)
+    assert isinstance(pipeline.tick("page_approvals"), dg.SkipReason)
+    pipeline.registry.stage(version, "Archived")
+    pipeline.clock.now += FREEZE_SECONDS
+    ticked = pipeline.tick("page_approvals")
+    assert isinstance(ticked, dg.SensorResult)
+    (request,) = ticked.run_requests or []
+    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    assert (pipeline.serving, pipeline.attempts(version)[0].outcome) == (FIRST, Outcome.PARKED)
+    assert isinstance(pipeline.tick("page_approvals"), dg.SkipReason)
 
 
 def test_what_was_approved_before_a_freeze_kept_it_out_is_parked_once_nobody_wants_it_any_more(

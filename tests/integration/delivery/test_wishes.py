@@ -324,6 +324,9 @@ def test_what_a_freeze_kept_out_before_it_was_approved_does_not_go_on_by_itself(
     freeze(pipeline, frozen=False)
     pipeline.registry.write(version, "banana.approve", REASON)
     assert [looks.look() for _ in range(3)] == [[]] * 3
+    assert f"Nothing begins by it; to release it all the same, type: banana-delivery approve {version}" in answer(
+        pipeline, version
+    )
 
 
 @pytest.mark.parametrize("beside", [True, False])

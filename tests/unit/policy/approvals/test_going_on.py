@@ -52,7 +52,8 @@ def test_an_approval_asks_for_a_delivery_until_something_else_has_said_more(
         ([FROZEN], [attempt(Outcome.ERROR, 12.0).replace(digest=OTHER)], GoesOn.NOTHING),
         ([PARKED], [attempt(Outcome.CANCELLED, 12.0)], GoesOn.NOTHING),
         ([PARKED], [RELEASED], GoesOn.NOTHING),
-        ([], [], GoesOn.NOTHING),
+        ([], [], GoesOn.FIRST),
+        ([], [RELEASED], GoesOn.NOTHING),
     ],
 )
 def test_an_approval_that_a_freeze_put_off_asks_for_what_its_command_would_have_begun(
