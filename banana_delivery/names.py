@@ -18,6 +18,7 @@ WHY_TAG = "banana/reason"
 WORKER_TAG = "banana/worker"
 BACKFILL_TAG = "dagster/backfill"
 PARENT_RUN_TAG = "dagster/parent_run_id"
+RETRY_TAG = "dagster/retry_number"
 PARTITION_TAG = "dagster/partition"
 REPOSITORY_TAG = ".dagster/repository"
 

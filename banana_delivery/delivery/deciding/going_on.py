@@ -15,7 +15,7 @@ from typing import NamedTuple
 from banana_delivery.delivery.deciding.rehearsing import gate_about, gate_inputs
 from banana_delivery.delivery.record_attempt import AttemptRecorder
 from banana_delivery.errors import GateError, redacted
-from banana_delivery.names import PARENT_RUN_TAG, REQUEST_TAG
+from banana_delivery.names import PARENT_RUN_TAG, REQUEST_TAG, RETRY_TAG
 from banana_delivery.policies.document import ReleasePolicy
 from banana_delivery.policies.reading import load_policy
 from banana_delivery.policy.approvals.going_on import GoesOn, goes_on, was_kept_out
@@ -90,9 +90,9 @@ def request_of(approval: ManualDecision, kept_out: str = "") -> str:
 def began_by_itself(tags: Mapping[str, str]) -> bool:
     """Whether a delivery followed from an approval, by its tags: what a command starts is known by a request, too.
 
-    Who executes one again in Dagster's pages copies them.
+    Who executes one again in Dagster's pages copies them; Dagster's own retries do, too, and are nobody's word.
     """
-    return APPROVED in tags.get(REQUEST_TAG, "") and PARENT_RUN_TAG not in tags
+    return APPROVED in tags.get(REQUEST_TAG, "") and (PARENT_RUN_TAG not in tags or RETRY_TAG in tags)
 
 
 @dataclass(frozen=True)
