@@ -56,6 +56,13 @@ def freeze(pipeline: PipelineHarness) -> None:
     pipeline.audit_log.record_freeze(said)
 
 
+def may_approve(pipeline: PipelineHarness, who: str) -> None:
+    """Nobody else may; without a name everybody."""
+    file = pipeline.resources.settings.home / "policy.yaml"
+    file.write_text(f"approvers: {{who: [{who}]}}\n")
+    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"policy": str(file)}))
+
+
 def goes_on(pipeline: PipelineHarness, looks: Looks, version: str) -> None:
     """Once, and by the approval."""
     (request,) = looks.look()
@@ -136,9 +143,7 @@ def test_what_was_put_off_is_not_put_over_what_was_released_meanwhile(
     pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str], found: float, who: str
 ) -> None:
     """Whatever lets it in then, by itself: its report, or the approval of it, is about another production."""
-    file = pipeline.resources.settings.home / "policy.yaml"
-    file.write_text(f"approvers: {{who: [{who}]}}\n")
-    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"policy": str(file)}))
+    may_approve(pipeline, who)
     version = pipeline.stage(found)
     looks.look()
     pipeline.run(version, assets=("model_artifact", "image", "staging_release", "ab_report"))
@@ -160,9 +165,7 @@ def test_what_was_put_off_is_not_put_over_what_was_released_meanwhile(
 def test_who_may_not_approve_does_not_know_of_what_was_released_meanwhile_for_who_did(
     pipeline: PipelineHarness, looks: Looks
 ) -> None:
-    file = pipeline.resources.settings.home / "policy.yaml"
-    file.write_text("approvers: {who: [Ada]}\n")
-    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"policy": str(file)}))
+    may_approve(pipeline, "Ada")
     version = parked(pipeline, looks)
     put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", WHY, "Ada")
     newer = pipeline.stage(0.95)
