@@ -254,6 +254,7 @@ def _pause(response: httpx.Response) -> float:
 
 
 PART = ".part"
+"""In the name of a file that keeps answers to some of the images alone."""
 LOCK_SECONDS = 10.0
 """Others hold it while they write one file."""
 ARRAYS = ("truths", "image", "klass", "score", "hit")

@@ -80,6 +80,14 @@ class PipelineHarness:
         self.resources = replace(self.resources, **parts)
         self.__dict__.pop("defs", None)
 
+    def set_policy(self, text: str) -> Path:
+        """Let a file say the release policy from now on; where it lies."""
+        settings = self.resources.settings
+        file = settings.home / "policy.yaml"
+        file.write_text(text)
+        self.change(settings=settings.model_copy(update={"policy": str(file)}))
+        return file
+
     def break_image(self, digest: str, **behaviour: Any) -> None:
         """Whatever runs an image behaves differently from now on."""
         self.target.place.behaviours[digest] = Behaviour(**behaviour)
@@ -97,6 +105,10 @@ class PipelineHarness:
         run = self.run_alone(version, job, assets, tags)
         self.after(run)
         return run
+
+    def follow(self, version: str, request: dg.RunRequest) -> dg.DagsterRun:
+        """Run what a sensor asked for because somebody approved a version."""
+        return self.run(version, assets=("production_release",), tags=dict(request.tags or {}))
 
     def run_alone(
         self, version: str, job: str = "deliver", assets: Sequence[str] = (), tags: Mapping[str, str] | None = None

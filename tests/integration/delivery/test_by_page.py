@@ -153,7 +153,7 @@ def test_an_approval_is_signed_and_lets_the_rest_of_the_delivery_go_on(desk: Des
     assert desk.answer(asked).done
     (said,) = pipeline.audit_log.decisions(version)
     assert (said.kind, said.by, said.reason) == (DecisionKind.APPROVAL, BY, WHY)
-    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(version, request)
     attempt = pipeline.attempts(version)[0]
     assert (attempt.outcome, attempt.basis, attempt.trigger) == (Outcome.RELEASED, "approval", "page")
     assert desk.tick() == []
@@ -182,7 +182,7 @@ def test_a_stale_approval_puts_nothing_over_what_was_released_since(desk: Desk) 
     desk.tick()
     desk.ask(Act.APPROVE, version=old, digest=digest)
     (request,) = desk.tick()
-    pipeline.run(old, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(old, request)
     _, newer = released(pipeline)
     desk.tick()
     stale = desk.ask(Act.APPROVE, version=old, digest=digest, reason="I pressed it yesterday.")
@@ -235,7 +235,7 @@ def test_an_approval_waits_for_the_delivery_under_way_and_is_not_lost_with_the_p
     (request,) = desk.tick()
     by_page._DESKS.clear()  # It died before Dagster heard of it.
     assert [one.run_key for one in desk.tick()] == [request.run_key]
-    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(version, request)
     by_page._DESKS.clear()
     assert desk.tick() == []
     assert pipeline.serving == version
@@ -290,7 +290,7 @@ def test_what_was_approved_on_the_page_and_met_a_freeze_goes_on_once_when_that_i
     desk.ask(Act.APPROVE, version=version, digest=digest_of(pipeline, version))
     (request,) = desk.tick()
     assert desk.asked(Act.FREEZE).done
-    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(version, request)
     assert pipeline.attempts(version)[0].frozen
     assert desk.tick() == []
     by_page._DESKS.clear()  # As a process that was started anew.
@@ -299,7 +299,7 @@ def test_what_was_approved_on_the_page_and_met_a_freeze_goes_on_once_when_that_i
     (again,) = desk.tick()
     assert again.run_key != request.run_key
     assert isinstance(pipeline.tick("staged_versions"), dg.SkipReason), "each sees to its own"
-    pipeline.run(version, assets=("production_release",), tags=dict(again.tags or {}))
+    pipeline.follow(version, again)
     assert pipeline.serving == version
     assert desk.tick() == []
 
@@ -312,7 +312,7 @@ def test_where_nobody_decides_on_the_page_any_more_what_was_approved_there_goes_
     (request,) = desk.tick()
     assert desk.answer(asked).done
     assert desk.asked(Act.FREEZE, until="2h").done
-    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(version, request)
     assert pipeline.attempts(version)[0].frozen
     let(pipeline)
     pipeline.clock.now += 7200
@@ -414,9 +414,7 @@ def test_a_freeze_ends_by_whoever_saw_that_very_freeze(desk: Desk) -> None:
 def test_who_lifts_a_freeze_is_told_what_keeps_deliveries_out_all_the_same(desk: Desk, policy: str) -> None:
     pipeline = desk.pipeline
     assert desk.asked(Act.FREEZE, until="2h").done
-    file = pipeline.resources.settings.home / "policy.yaml"
-    file.write_text(policy)
-    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"policy": str(file)}))
+    pipeline.set_policy(policy)
     told = desk.asked(Act.UNFREEZE, seen=getattr(pipeline.audit_log.freeze(), "at", None))
     assert told.done
     if "freeze" in policy:

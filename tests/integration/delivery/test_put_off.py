@@ -58,15 +58,13 @@ def freeze(pipeline: PipelineHarness) -> None:
 
 def may_approve(pipeline: PipelineHarness, who: str) -> None:
     """Nobody else may; without a name everybody."""
-    file = pipeline.resources.settings.home / "policy.yaml"
-    file.write_text(f"approvers: {{who: [{who}]}}\n")
-    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"policy": str(file)}))
+    pipeline.set_policy(f"approvers: {{who: [{who}]}}\n")
 
 
 def goes_on(pipeline: PipelineHarness, looks: Looks, version: str) -> None:
     """Once, and by the approval."""
     (request,) = looks.look()
-    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(version, request)
     released = pipeline.attempts(version)[0]
     assert (released.outcome, released.basis) == (Outcome.RELEASED, "approval")
     assert looks.look() == []
@@ -156,7 +154,7 @@ def test_what_was_put_off_is_not_put_over_what_was_released_meanwhile(
     pipeline.run(newer)
     assert pipeline.serving == newer
     (request,) = [one for one in looks.look() if one.partition_key == version]
-    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(version, request)
     assert pipeline.serving == newer
     assert "to compare anew" in pipeline.sent[-1].body
     assert [looks.look() for _ in range(2)] == [[]] * 2
@@ -214,7 +212,7 @@ def test_what_was_taken_back_while_its_run_waited_is_parked_again(
     pipeline.clock.now += FREEZE_SECONDS
     (request,) = looks.look()
     approves(version, command="withdraw", code=0)
-    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(version, request)
     assert (pipeline.serving, pipeline.attempts(version)[0].outcome) == (FIRST, Outcome.PARKED)
     assert looks.look() == []
 
@@ -236,7 +234,7 @@ def test_what_nobody_wants_any_more_is_parked_when_the_freeze_is_over(
         pipeline.registry.alias(FIRST)
     pipeline.clock.now += FREEZE_SECONDS
     (request,) = [one for one in looks.look() if one.partition_key == version]
-    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(version, request)
     ended = pipeline.attempts(version)[0]
     assert (pipeline.serving, ended.outcome, ended.frozen) == (FIRST, Outcome.PARKED, False)
     assert ("not in the registry" if how == "deleted" else "staged no more") in ended.reason
@@ -266,7 +264,7 @@ def test_while_the_registry_is_away_what_was_approved_goes_on(
     pipeline.clock.now += FREEZE_SECONDS
     (request,) = looks.look()
     pipeline.registry.go_down()
-    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(version, request)
     assert (pipeline.serving, pipeline.attempts(version)[0].basis) == (version, "approval")
 
 
@@ -324,7 +322,7 @@ def test_what_a_freeze_kept_from_being_asked_for_is_parked_once_nobody_wants_it_
     ticked = pipeline.tick("page_approvals")
     assert isinstance(ticked, dg.SensorResult)
     (request,) = ticked.run_requests or []
-    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(version, request)
     assert (pipeline.serving, pipeline.attempts(version)[0].outcome) == (FIRST, Outcome.PARKED)
     assert isinstance(pipeline.tick("page_approvals"), dg.SkipReason)
 
@@ -340,7 +338,7 @@ def test_what_was_approved_before_a_freeze_kept_it_out_is_parked_once_nobody_wan
     pipeline.registry.stage(version, "Archived")
     pipeline.clock.now += FREEZE_SECONDS
     (request,) = looks.look()
-    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(version, request)
     assert (pipeline.serving, pipeline.attempts(version)[0].outcome) == (FIRST, Outcome.PARKED)
     assert looks.look() == []
 
@@ -379,7 +377,7 @@ def test_what_its_report_lets_in_does_not_go_on_by_itself_once_its_approval_coun
         approves(version, command="withdraw", code=0)
     else:
         pipeline.clock.now += pipeline.resources.settings.decision_hours * 3600
-    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(version, request)
     ended = pipeline.attempts(version)[0]
     assert (pipeline.serving, ended.outcome, ended.frozen) == (FIRST, Outcome.PARKED, False)
     assert looks.look() == []

@@ -118,7 +118,7 @@ def test_an_approval_lets_the_rest_of_the_delivery_go_on_once(pipeline: Pipeline
     assert REASON in answer(pipeline, version)
     (request,) = first
     assert request.asset_selection == [pipeline.location.key("production_release")]
-    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(version, request)
     released = pipeline.attempts(version)[0]
     assert (released.outcome, released.basis, released.trigger) == (Outcome.RELEASED, "approval", "registry")
 
@@ -172,9 +172,7 @@ def test_an_approval_from_before_its_report_starts_nothing_and_is_answered_with_
 
 def test_one_of_two_people_starts_nothing_and_is_told_who_is_missing(pipeline: PipelineHarness, looks: Looks) -> None:
     let(pipeline, Wish.APPROVE)
-    file = pipeline.resources.settings.home / "policy.yaml"
-    file.write_text("approvers: {needed: 2}\n")
-    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"policy": str(file)}))
+    pipeline.set_policy("approvers: {needed: 2}\n")
     version = parked(pipeline, looks)
     pipeline.registry.write(version, "banana.approve", REASON)
     assert [looks.look() for _ in range(3)] == [[]] * 3
@@ -221,7 +219,7 @@ def test_what_was_approved_and_met_a_freeze_goes_on_once_when_that_is_over(
     freeze(pipeline, frozen=False)
     (again,) = looks.look()
     assert again.asset_selection == [pipeline.location.key("production_release")]
-    pipeline.run(version, assets=("production_release",), tags=dict(again.tags or {}))
+    pipeline.follow(version, again)
     released = pipeline.attempts(version)[0]
     assert (released.outcome, released.basis) == (Outcome.RELEASED, "approval")
     assert looks.look() == []
@@ -249,9 +247,7 @@ def test_a_freeze_that_was_written_into_the_policy_since_is_known_as_deliveries_
     pipeline: PipelineHarness, looks: Looks
 ) -> None:
     let(pipeline, Wish.APPROVE)
-    file = pipeline.resources.settings.home / "policy.yaml"
-    file.write_text("mode: act\n")
-    pipeline.change(settings=pipeline.resources.settings.model_copy(update={"policy": str(file)}))
+    file = pipeline.set_policy("mode: act\n")
     version = parked(pipeline, looks)
     assert pipeline.resources.policy_file.policy.freeze == (), "as the code server reads it once"
     now = datetime.fromtimestamp(pipeline.clock.time(), UTC)
@@ -286,7 +282,7 @@ def test_an_approval_from_before_another_release_puts_nothing_over_it(pipeline: 
     pipeline.run(newer)
     assert pipeline.serving == newer
     (again,) = [one for one in looks.look() if one.partition_key == version]
-    pipeline.run(version, assets=("production_release",), tags=dict(again.tags or {}))
+    pipeline.follow(version, again)
     assert pipeline.serving == newer
     assert (pipeline.attempts(version)[0].outcome, pipeline.attempts(version)[0].basis) == (Outcome.ERROR, "approval")
     assert "to compare anew" in pipeline.sent[-1].body
@@ -347,7 +343,7 @@ def test_an_error_beside_an_approval_costs_it_nothing_and_its_own_is_told_with_w
         first = looks.look()
     (request,) = first
     pipeline.target.at[PhaseHook(Environment.PRODUCTION, Phase.SCALING)] = broken
-    pipeline.run(version, assets=("production_release",), tags=dict(request.tags or {}))
+    pipeline.follow(version, request)
     failed = pipeline.attempts(version)[0]
     assert (failed.outcome, failed.basis) == (Outcome.ERROR, "approval")
     assert f"banana-delivery approve {version}" in pipeline.sent[-1].body
