@@ -23,13 +23,13 @@ from typing import TypeVar
 import numpy as np
 
 from banana_delivery.policies.reading import PLANS
-from banana_delivery.policy.rollout import e_values
 from banana_delivery.policy.rollout.analysis import begin_step
 from banana_delivery.policy.rollout.decision import ActionKind, assess_step
 from banana_delivery.policy.rollout.plan import Limit, ab_step, rejection_threshold, release_steps
 from banana_delivery.policy.simulation.deliveries import End, deliver, end_of, play
 from banana_delivery.policy.simulation.traffic import CANDIDATE, CONDITIONS, DIGEST, USUAL, Faulty, Maker, UsersOnly
 from benchmarks.decisions_cells import play_cells
+from benchmarks.decisions_exact import fewest_failures, requests_until, too_many_errors
 from benchmarks.decisions_peers import compared
 
 OUT = Path("benchmarks/out/decisions.json")
@@ -37,6 +37,8 @@ PLAN = PLANS["standard"]
 RATES = (1.0, 5.0, 50.0, 500.0)
 """Users' requests a second."""
 FAULTS = (1.0, 0.5, 0.2, 0.1)
+MOST_REQUESTS = 4000
+"""By which every test of these faults has long ended."""
 WORKERS = os.cpu_count() or 1
 
 Row = dict[str, object]
@@ -64,27 +66,27 @@ def _condition(cell: tuple[str, float], numbers: range) -> list[End]:
     ]
 
 
-def requests_until_found(runs: int) -> list[Row]:
+def requests_until_found() -> list[Row]:
     """How many requests the test of a step needs for a fault that is there at once, looked at after every request."""
     needed = rejection_threshold(PLAN, ab_step(PLAN), Limit.FAILURES, 0)
-    share = PLAN.error_threshold
-    fewest = _fewest_failures(needed, 4000)
-    rng = np.random.default_rng(1)
+    fewest = fewest_failures(too_many_errors(PLAN.error_threshold), needed, MOST_REQUESTS, PLAN.minimum_failures)
     rows: list[Row] = []
     for rate in FAULTS:
-        failed = rng.random((10 * runs, len(fewest))) < rate
-        found = _first(np.cumsum(failed, axis=1) >= fewest)
-        known = np.where(failed, math.log(rate / share), math.log1p(-rate) - math.log1p(-share) if rate < 1 else 0)
-        oracle = _first(np.cumsum(known, axis=1) >= needed)
+        median, most = requests_until(fewest, rate, (0.5, 0.9))
+        knowing = fewest_failures(partial(_knowing, rate), needed, MOST_REQUESTS, 1)
+        (oracle,) = requests_until(knowing, rate, (0.5,))
         rows.append(
-            {
-                "errors": f"{rate:.0%}",
-                "median": int(np.median(found)),
-                "90 %": int(np.quantile(found, 0.9)),
-                "one that knows the rate (median)": int(np.median(oracle)),
-            }
+            {"errors": f"{rate:.0%}", "median": median, "90 %": most, "one that knows the rate (median)": oracle}
         )
     return rows
+
+
+def _knowing(rate: float, failures: int, successes: int) -> float:
+    """The evidence of one that knows the rate, which no test can beat."""
+    if successes and rate == 1:
+        return -math.inf
+    good = successes * (math.log1p(-rate) - math.log1p(-PLAN.error_threshold)) if successes else 0.0
+    return failures * math.log(rate / PLAN.error_threshold) + good
 
 
 def seconds_until_found(runs: int) -> list[Row]:
@@ -230,25 +232,9 @@ def _each(work: Callable[[Cell], list[End]], cells: list[Cell]) -> Iterable[list
         yield from pool.map(work, cells)
 
 
-def _first(reached: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, reached.shape[1])
-
-
 def _seconds(times: np.ndarray[tuple[int], np.dtype[np.float64]], quantile: float) -> str:
     seconds = float(np.quantile(times, quantile, method="inverted_cdf"))
     return "not before the watch ends" if math.isinf(seconds) else f"{seconds:.0f} s"
-
-
-def _fewest_failures(needed: float, longest: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """For 1, 2, ... requests, the fewest failures that reach the evidence."""
-    fewest, failures = [], 0
-    for requests in range(1, longest + 1):
-        while failures <= requests and (
-            e_values.log_e_too_many_errors(failures, requests - failures, PLAN.error_threshold) < needed
-        ):
-            failures += 1
-        fewest.append(max(failures, PLAN.minimum_failures))
-    return np.array(fewest)
 
 
 def markdown(rows: list[Row]) -> str:
@@ -268,7 +254,7 @@ def simulate(runs: int, rates: Iterable[float] = RATES, minutes: float = math.in
     late = max(runs // 5, 1)
     return {
         "dependence": dependence(runs, rates, minutes),
-        "requests_until_found": requests_until_found(runs),
+        "requests_until_found": requests_until_found(),
         "seconds_until_found": seconds_until_found(late),
         "weak_faults": weak_faults(late),
         "users_only": users_only(late),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -20,8 +21,9 @@ from banana_delivery.policy.simulation.traffic import (
     Poison,
     Traffic,
 )
-from benchmarks import decisions
+from benchmarks import decisions, rollout_policy
 from benchmarks.decisions import requests_until_found
+from benchmarks.decisions_exact import fewest_failures, requests_until, too_many_errors
 
 PLAN = PLANS["demo"]
 
@@ -39,13 +41,28 @@ def test_a_candidate_that_fails_half_of_its_requests_is_turned_back_and_its_user
 
 
 def test_the_tests_of_a_step_reach_the_published_medians() -> None:
-    rows = requests_until_found(100)
-    assert [(row["errors"], row["median"]) for row in rows[:2]] == [("100%", 3), ("50%", 9)]
-    medians = [int(str(row["median"])) for row in rows]
-    assert medians[2] <= 64
-    assert medians[3] <= 510
-    for median, row in zip(medians, rows, strict=True):
-        assert int(str(row["one that knows the rate (median)"])) <= median
+    rows = requests_until_found()
+    assert [(row["errors"], row["median"]) for row in rows] == [("100%", 3), ("50%", 9), ("20%", 61), ("10%", 473)]
+    for row in rows:
+        assert int(str(row["one that knows the rate (median)"])) <= int(str(row["median"]))
+    assert int(str(rows[-1]["median"])) <= 1.5 * int(str(rows[-1]["one that knows the rate (median)"]))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.2, 0.5])
+def test_what_is_computed_of_a_test_s_end_is_what_chance_shows(rate: float) -> None:
+    fewest = fewest_failures(too_many_errors(0.05), math.log(100), 1500, 3)
+    failed = np.random.default_rng(11).random((4000, len(fewest))) < rate
+    reached = np.cumsum(failed, axis=1) >= fewest
+    ends = np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, len(fewest) + 1)
+    for share, requests in zip((0.25, 0.5, 0.9), requests_until(fewest, rate, (0.25, 0.5, 0.9)), strict=True):
+        assert np.mean(ends <= requests) >= share - 0.03
+        assert np.mean(ends < requests) <= share + 0.03
+
+
+def test_too_few_requests_for_an_answer_are_said() -> None:
+    fewest = fewest_failures(too_many_errors(0.05), math.log(1800), 50, 3)
+    with pytest.raises(ValueError, match="have ended after 50 requests"):
+        requests_until(fewest, 0.1, (0.5,))
 
 
 def failed(traffic: Traffic, colour: str, seconds: int, weight: int = 50) -> list[int]:
@@ -95,3 +112,9 @@ def test_every_condition_is_played_and_bounded_from_above(monkeypatch: pytest.Mo
     assert [row["condition"] for row in rows] == list(CONDITIONS)
     assert {row["at most (97.5 %)"] for row in rows} <= {"97.5%", "100.0%"}
     assert "| deliveries |" in decisions.markdown(rows)
+
+
+def test_good_and_bad_candidates_end_as_they_should() -> None:
+    ends = {row["candidate"]: row for row in rollout_policy.endings(2)}
+    assert ends["fails 0.1 %, as the active does"]["released"] == 2
+    assert ends["fails 20 %"]["rolled back"] == ends["20 % slow"]["rolled back"] == 2
