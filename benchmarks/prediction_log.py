@@ -108,7 +108,7 @@ def told(run: Run) -> str:
 
 def of_the_log(server: RunningServer) -> dict[str, int]:
     """How many predictions a replica ever answered, and how many of them its log dropped, as it counts them itself."""
-    text = httpx.get(f"http://127.0.0.1:{server.port}/metrics").text
+    text = httpx.get(f"http://127.0.0.1:{server.ports[0]}/metrics").text
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {
         "answered": sum(int(each.value) for each in samples if each.name == "banana_inference_seconds_count"),

@@ -62,11 +62,16 @@ def _bars(report: dict[str, Any]) -> Iterator[Bar]:
     for at in AT:
         yield Bar(f"int8 over {PLAIN}, {at} at once", OVER_PLAIN, int8.get("ours_over", {}).get(PLAIN, {}).get(at))
     for at in AT:
+        found = int8["replica_a_core"].get("ours_over", {}).get(PLAIN, {}).get(at)
+        yield Bar(f"int8, a replica a core, over {PLAIN}, {at} at once", OVER_PLAIN, found)
+    for at in AT:
         yield Bar(f"int8 over our f32, {at} at once", OVER_F32, int8["f32"]["over"].get(at))
-    for name, part in (("f32", report), ("int8", int8)):
+    whole = (("f32", report), ("int8", int8))
+    each = (("f32, a replica a core", report["replica_a_core"]), ("int8, a replica a core", int8["replica_a_core"]))
+    for name, part in (*whole, *each):
         for at in AT:
             found = part["ours_over_limit_net_of_client"].get(at)
             yield Bar(f"{name} over its bare loop, net of the client, {at} at once", OF_BARE_LOOP, found)
-    for name, part in (("f32", report), ("int8", int8)):
+    for name, part in whole:
         what = f"{name}: p99 of what is accepted at ten times the load over that at capacity"
         yield Bar(what, OVERLOADED, part["overload"]["over"], at_most=True)

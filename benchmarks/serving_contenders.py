@@ -23,6 +23,7 @@ class Contender:
         route: answers predictions.
         as_json: whether it takes base64 instead of a form.
         precision: of ours.
+        replicas: of ours, each with as many cores as its part of them.
         model: that a peer runs, a file of the material.
         workers: processes that a peer answers by.
         rounds: that ours is compared with it.
@@ -33,6 +34,7 @@ class Contender:
     route: str = "/predict"
     as_json: bool = False
     precision: str = "f32"
+    replicas: int = 1
     model: str = "best.pt"
     workers: int = 1
     rounds: int = 1
@@ -65,6 +67,12 @@ def _post(route: str, content_type: str, body: bytes) -> bytes:
 OURS = Contender("ours", [sys.executable, "-m", "serving"])
 OURS_INT8 = Contender("ours, int8", OURS.command, precision="int8")
 """What BANANA_PRECISION=auto serves of a model that it loses nothing of."""
+
+
+def replica_a_core(contender: Contender, cores: int) -> Contender:
+    """Ours as our own documentation advises where there is memory for it, as the peers have a process for each core."""
+    name = f"{contender.name} x {cores}"
+    return replace(contender, name=name, command=["env", "INFERENCE_WORKERS=1", *contender.command], replicas=cores)
 
 
 PLAIN = "plain FastAPI + ultralytics"

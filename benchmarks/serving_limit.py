@@ -35,7 +35,7 @@ def main() -> None:
     threads = [threading.Thread(target=run, args=(number,)) for number in range(workers)]
     for thread in threads:
         thread.start()
-    result = measured(window, None)
+    result = measured(window)
     for thread in threads:
         thread.join()
     print(json.dumps(result))

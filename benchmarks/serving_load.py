@@ -1,10 +1,11 @@
 """A closed-loop HTTP client that costs little: raw sockets, requests prepared in advance, one thread a connection.
 
-    python -m benchmarks.serving_load SERVER_PID PORT CONCURRENCY SECONDS REQUEST_FILE...
+    python -m benchmarks.serving_load PID[,PID...] PORT[,PORT...] CONCURRENCY SECONDS REQUEST_FILE...
 
-Every thread sends the prepared requests in turn on one kept-alive connection and waits for each answer. What completes
-within the window after the warm-up is counted, whenever it was sent: to leave out what was in flight at its edges would
-take sixteen requests off a run at concurrency 16, and make every server look worse the more is asked of it at once.
+Connections are shared out evenly where a server has several replicas. Every thread sends the prepared requests in turn
+on one kept-alive connection and waits for each answer. What completes within the window after the warm-up is counted,
+whenever it was sent: to leave out what was in flight at its edges would take sixteen requests off a run at concurrency
+16, and make every server look worse the more is asked of it at once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -57,14 +59,16 @@ class Connection:
         return data
 
 
-def load(server: int, port: int, concurrency: int, seconds: float, requests: list[bytes]) -> dict[str, object]:
+def load(
+    servers: Sequence[int], ports: Sequence[int], concurrency: int, seconds: float, requests: list[bytes]
+) -> dict[str, object]:
     """Runs the load; returns what `serving_window.measured` tells about it, and the number of errors."""
     errors = [0] * concurrency
     window = Window(time.perf_counter() + WARM_UP_SECONDS, seconds)
 
     def run(number: int) -> None:
-        turn = number
-        with closing(Connection(port)) as connection:
+        turn = number // len(ports)
+        with closing(Connection(ports[number % len(ports)])) as connection:
             while (started := time.perf_counter()) < window.end:
                 errors[number] += connection.ask(requests[turn % len(requests)]) != 200
                 window.completed(started)
@@ -73,7 +77,7 @@ def load(server: int, port: int, concurrency: int, seconds: float, requests: lis
     threads = [threading.Thread(target=run, args=(number,)) for number in range(concurrency)]
     for thread in threads:
         thread.start()
-    result = measured(window, server)
+    result = measured(window, servers)
     for thread in threads:
         thread.join()
     return result | {"errors": sum(errors)}
@@ -81,9 +85,9 @@ def load(server: int, port: int, concurrency: int, seconds: float, requests: lis
 
 def main() -> None:
     """Reads the command line and prints the result."""
-    server, port, concurrency = (int(argument) for argument in sys.argv[1:4])
+    servers, ports = ([int(one) for one in argument.split(",")] for argument in sys.argv[1:3])
     requests = [Path(name).read_bytes() for name in sys.argv[5:]]
-    print(json.dumps(load(server, port, concurrency, float(sys.argv[4]), requests)))
+    print(json.dumps(load(servers, ports, int(sys.argv[3]), float(sys.argv[4]), requests)))
 
 
 if __name__ == "__main__":

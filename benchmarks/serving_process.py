@@ -1,4 +1,4 @@
-"""A contender as a running process: started, waited for, asked, weighed and ended with all its children."""
+"""A contender as running processes: started, waited for, asked, weighed and ended with all its children."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,24 +26,27 @@ END_SECONDS = 30
 
 @dataclass
 class RunningServer:
-    """A server that has given its first answer.
+    """A server of which every replica has given its first answer.
 
     Attributes:
-        first_answer_seconds: from the start of its process.
+        processes: of its replicas.
+        ports: of the same.
+        first_answer_seconds: from the start of the first of its processes until all have answered.
         peak_rss_mb: the sum of what each of its processes held at most; shared pages count each time.
     """
 
-    process: psutil.Process
-    port: int
+    processes: list[psutil.Process]
+    ports: list[int]
     requests: list[Path]
     first_answer_seconds: float
     peak_rss_mb: int = 0
 
     def load(self, concurrency: int, seconds: float) -> dict[str, Any]:
         """Asks it for `seconds`; see `serving_window.measured` for the result."""
-        arguments = [self.process.pid, self.port, concurrency, seconds, *self.requests]
+        pids = ",".join(str(process.pid) for process in self.processes)
+        arguments = [pids, ",".join(map(str, self.ports)), concurrency, seconds, *self.requests]
         result = run_module("benchmarks.serving_load", *map(str, arguments))
-        everyone = [self.process, *self.process.children(recursive=True)]
+        everyone = [one for process in self.processes for one in (process, *process.children(recursive=True))]
         self.peak_rss_mb = max(self.peak_rss_mb, round(sum(map(_peak_rss, everyone)) / 1e6))
         return result
 
@@ -70,15 +73,29 @@ def running(contender: Contender, material: Material) -> Iterator[RunningServer]
     Raises:
         RuntimeError: if it does not answer a prediction in time; the message ends with the end of its log.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log, requests = material.folder / f"{contender.key}.log", []
+    requests = []
     for number, image in enumerate(material.images):
         requests.append(material.folder / f"{contender.key}-{number}")
         requests[-1].write_bytes(contender.request(image.read_bytes()))
+    started, processes, ports = time.perf_counter(), [], []
+    with ExitStack() as stack:
+        for number in range(contender.replicas):
+            process, port = stack.enter_context(_replica(contender, number, material, requests[-1].read_bytes()))
+            processes.append(process)
+            ports.append(port)
+        yield RunningServer(processes, ports, requests, time.perf_counter() - started)
+
+
+@contextmanager
+def _replica(
+    contender: Contender, number: int, material: Material, request: bytes
+) -> Iterator[tuple[psutil.Process, int]]:
+    """One replica that has answered, and its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = material.folder / f"{contender.key}-{number}.log"
     command = [part.format(port=port) for part in contender.command]
-    started = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -89,10 +106,10 @@ def running(contender: Contender, material: Material) -> Iterator[RunningServer]
             start_new_session=True,
         )
     try:
-        if not _answers(port, requests[-1].read_bytes(), process):
+        if not _answers(port, request, process):
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
             raise RuntimeError(f"no answer, exit status {process.poll()}: {' '.join(last)}")
-        yield RunningServer(psutil.Process(process.pid), port, requests, time.perf_counter() - started)
+        yield psutil.Process(process.pid), port
     finally:
         _end(process)
 

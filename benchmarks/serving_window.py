@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,16 +50,14 @@ class CoreTime:
     client: float
 
     @classmethod
-    def now(cls, server: int | None) -> CoreTime:
+    def now(cls, servers: Sequence[int]) -> CoreTime:
         """Reads the clocks; without a server the client is all there is."""
         user, nice, system, idle, waiting, *interrupts = map(
             int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
         )
         busy = user + nice + system + sum(interrupts)
         own = os.times()
-        return cls(
-            (idle + waiting) / TICK, busy / TICK, _tree_seconds(server) if server else 0.0, own.user + own.system
-        )
+        return cls((idle + waiting) / TICK, busy / TICK, sum(map(_tree_seconds, servers)), own.user + own.system)
 
     def since(self, before: CoreTime) -> CoreTime:
         """What was used since."""
@@ -76,12 +75,12 @@ def _tree_seconds(pid: int) -> float:
     return total
 
 
-def measured(window: Window, server: int | None) -> dict[str, object]:
+def measured(window: Window, servers: Sequence[int] = ()) -> dict[str, object]:
     """Waits for the window to close; returns latencies (ms) and, for each request, milliseconds of core time."""
     time.sleep(max(0.0, window.begin - time.perf_counter()))
-    before = CoreTime.now(server)
+    before = CoreTime.now(servers)
     time.sleep(max(0.0, window.end - time.perf_counter()))
-    used = CoreTime.now(server).since(before)
+    used = CoreTime.now(servers).since(before)
     requests = max(1, len(window.latencies))
     return {
         "per_second": round(len(window.latencies) / window.seconds, 2),
