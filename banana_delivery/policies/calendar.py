@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -27,6 +27,8 @@ MOMENT = f"^({WEEKLY}|{DATED})$"
 _SPAN = re.compile(r"\+?([0-9]+(?:\.[0-9]+)?)([mhd])")
 _SECONDS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 LONGEST_SECONDS = 366 * 86_400.0
+LAST = datetime(9999, 12, 31, tzinfo=UTC).timestamp() - DAY_MINUTES * 60
+"""Nothing is later: what stands for "for ever" is a date that every zone's calendar has."""
 
 
 class FreezeWindow(Model):
@@ -217,4 +219,4 @@ def _position(moment: str) -> float:
 
 
 def _at(moment: str, zone: ZoneInfo) -> float:
-    return datetime.fromisoformat(moment).replace(tzinfo=zone).timestamp()
+    return min(datetime.fromisoformat(moment).replace(tzinfo=zone).timestamp(), LAST)

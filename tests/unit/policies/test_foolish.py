@@ -89,3 +89,10 @@ def test_a_window_that_is_over_may_be_taken_out() -> None:
 
 def test_the_usual_weekend_is_not_foolish() -> None:
     assert told(freeze(("Fri 16:00", "Mon 07:00"), ("2026-12-23 12:00", "2027-01-04 07:00"))) == ""
+
+
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "Etc/GMT+12", "UTC", "Pacific/Kiritimati"])
+def test_a_freeze_until_the_end_of_the_calendar_is_told_in_every_zone(zone: str) -> None:
+    said = told(f"freeze:\n  - {{from: 2027-01-05 12:00, until: 9999-12-31 23:59, zone: {zone}}}")
+    assert "from 2027-01-0" in said
+    assert "to 9999-12-30" in said
