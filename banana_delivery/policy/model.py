@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import from_json
 from typing_extensions import override
 
-SCHEMA = 6
+SCHEMA = 7
 """The form of stored documents. Raised when a field is added, renamed or means something else."""
 _NEWER = "newer"
 """In the context of a validation: the document was written by a version newer than this one."""

@@ -15,6 +15,7 @@ import math
 from enum import StrEnum
 
 from banana_delivery.policy.model import Model, StoredModel
+from banana_delivery.policy.own_metrics.counting import Counted, Reach, grown, why_unusable
 from banana_delivery.policy.own_metrics.metric import (
     UNKNOWN,
     Measurement,
@@ -35,8 +36,6 @@ STARTS = 24
 """Of the tests within a step, beside the one of the whole step, which gets half of what the step may spend."""
 DOUBT = math.log(20)
 """With so much evidence a step does not end before its ceiling."""
-MOST_COUNTED = 2.0**53
-"""Of a counter: beyond it one more makes no other number, and sums have no end."""
 GRACE_SECONDS = 15.0
 """How long an answer may be late before there is none."""
 
@@ -57,13 +56,6 @@ class Standing(StrEnum):
     FINE = "fine"
 
 
-class Counted(StoredModel):
-    """Of counters, how much was on the wrong side, of how much."""
-
-    bad: float = 0.0
-    judged: float = 0.0
-
-
 class MetricState(StoredModel):
     """A metric within one step.
 
@@ -75,6 +67,8 @@ class MetricState(StoredModel):
         counted: what was counted since the step began, or since the delay after it.
         active: the same of the active release.
         starts: what had been counted at the start of each later test.
+        reach: how far the candidate's counters have come.
+        active_reach: the same of the active release's.
         value: the latest figure; None if there is none.
         streak: measurements in a row that fail.
         shared: measurements in a row that fail with the active release's.
@@ -89,6 +83,8 @@ class MetricState(StoredModel):
     counted: Counted = Counted()
     active: Counted = Counted()
     starts: tuple[Counted, ...] = ()
+    reach: Reach = Reach()
+    active_reach: Reach = Reach()
     value: float | None = None
     streak: int = 0
     shared: int = 0
@@ -166,7 +162,7 @@ def measured(
         ours: what was answered about the candidate.
         theirs: what was answered about the active release; None where it is not asked about (``is_compared``).
     """
-    state = before.replace(at=seconds, trouble=_unusable(metric, ours), theirs=theirs or Measurement())
+    state = before.replace(at=seconds, trouble=why_unusable(metric, ours), theirs=theirs or Measurement())
     if seconds < metric.initial_delay_seconds:
         return state.replace(ours=ours, trouble="")
     if state.trouble:
@@ -223,42 +219,22 @@ def judged(
     return _verdict(metric, state, standing, evidence, needed, "")
 
 
-def _unusable(metric: OwnMetric, seen: Measurement) -> str:
-    """Why a measurement is none, as a clause; empty if it is one."""
-    if seen.trouble:
-        return seen.trouble
-    figures = [seen.value, *([seen.total] if metric.counts else [])]
-    if not all(map(usable, figures)):
-        return "what it gives is no number"
-    if metric.counts and any(abs(one or 0.0) > MOST_COUNTED for one in figures):
-        return "it counts more than can be told apart"
-    return ""
-
-
 def _counted(metric: OwnMetric, step: Step, before: MetricState, state: MetricState) -> MetricState:
     """With what the counters have grown by since the measurement before."""
     seconds = state.at or 0.0
-    news, trouble = _increase(metric, before.ours, state.ours)
-    theirs, _ = _increase(metric, before.theirs, state.theirs)
+    passed = seconds - (before.at or 0.0)
+    news = grown(metric, before.ours, state.ours, passed, before.reach)
+    theirs = grown(metric, before.theirs, state.theirs, passed, before.active_reach)
     due = min(int(max(seconds - before.since, 0.0) * STARTS / step.ceiling_seconds), STARTS)
     starts = (*state.starts, *[before.counted] * (due - len(state.starts)))
     return state.replace(
-        trouble=trouble, counted=_sum(before.counted, news), active=_sum(before.active, theirs), starts=starts
+        trouble=news.trouble,
+        counted=before.counted + news.counted,
+        active=before.active + theirs.counted,
+        reach=news.reach,
+        active_reach=theirs.reach,
+        starts=starts,
     )
-
-
-def _increase(metric: OwnMetric, older: Measurement, newer: Measurement) -> tuple[Counted, str]:
-    """What was counted between two measurements, or why nobody knows."""
-    if _unusable(metric, older) or _unusable(metric, newer):
-        return Counted(), ""
-    assert older.value is not None and older.total is not None and newer.value is not None and newer.total is not None
-    value, total = newer.value - older.value, newer.total - older.total
-    if value < 0 or total < 0:
-        return Counted(), "its counters began anew"
-    bad = metric.broken(value, total)
-    if not 0 <= bad <= total:
-        return Counted(), f"it counted {value:g} of {total:g}, which cannot be"
-    return Counted(bad=bad, judged=total), ""
 
 
 def _compared(metric: OwnMetric, step: Step, state: MetricState) -> MetricState:
@@ -314,7 +290,7 @@ def _active_breaks(metric: OwnMetric, state: MetricState) -> bool:
 def _evidence(metric: OwnMetric, state: MetricState) -> float:
     """The log of the averaged e-value: half for the whole step, half for the starts along it that have begun."""
     tests = [(math.log(0.5), Counted()), *((math.log(0.5 / STARTS), start) for start in state.starts)]
-    found = [weight + _too_much(metric, _without(state.counted, start)) for weight, start in tests]
+    found = [weight + _too_much(metric, state.counted - start) for weight, start in tests]
     most = max(found)
     return most + math.log(math.fsum(math.exp(one - most) for one in found))
 
@@ -367,11 +343,3 @@ def _reason(metric: OwnMetric, standing: Standing, said: str, trouble: str) -> s
         case Standing.UNDECIDED:
             return f"{name} says too little yet: {said}."
     return f"{name}: {said}."
-
-
-def _sum(first: Counted, second: Counted) -> Counted:
-    return Counted(bad=first.bad + second.bad, judged=first.judged + second.judged)
-
-
-def _without(whole: Counted, before: Counted) -> Counted:
-    return Counted(bad=whole.bad - before.bad, judged=whole.judged - before.judged)
