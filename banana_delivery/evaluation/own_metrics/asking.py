@@ -71,14 +71,15 @@ class HttpMetrics:
 
     def _by_promql(self, metric: OwnMetric, names: Mapping[str, str]) -> Measurement:
         value, at = self._evaluated(metric, named(metric.query, names), None)
+        taken = None
         if metric.time:
             taken, _ = self._evaluated(metric, named(metric.time, names), at)
             _refuse_old(metric, at, taken)
         if not metric.counts:
-            return Measurement(value=value)
+            return Measurement(value=value, taken=taken)
         # Of the same moment: a scrape between the two would count more on the wrong side than there is.
         total, _ = self._evaluated(metric, named(metric.total, names), at)
-        return Measurement(value=value, total=total)
+        return Measurement(value=value, total=total, taken=taken)
 
     def _evaluated(self, metric: OwnMetric, query: str, at: float | None) -> tuple[float, float]:
         """The value of an expression, and the moment of it by the server's clock."""
@@ -97,9 +98,12 @@ class HttpMetrics:
 
     def _by_page(self, metric: OwnMetric, names: Mapping[str, str]) -> Measurement:
         answer = self._asked(metric, metric.address.rstrip("/") + named(metric.query, names), None)
-        _refuse_old(metric, answer.at, _number(answer.said, metric.time))
+        taken = _number(answer.said, metric.time)
+        _refuse_old(metric, answer.at, taken)
         value = _number(answer.said, metric.value)
-        return Measurement(value=value, total=_number(answer.said, metric.total) if metric.counts else None)
+        return Measurement(
+            value=value, total=_number(answer.said, metric.total) if metric.counts else None, taken=taken
+        )
 
     def _asked(self, metric: OwnMetric, url: str, query: Mapping[str, str] | None) -> Answer:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", **self._login(metric)}

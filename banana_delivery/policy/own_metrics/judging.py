@@ -170,7 +170,7 @@ def measured(
         return state.replace(ours=Measurement(), value=None, streak=0, shared=0)
     if metric.counts:
         return _counted(metric, step, before, state.replace(ours=ours))
-    return _compared(metric, step, state.replace(ours=ours))
+    return _compared(metric, step, before, state.replace(ours=ours))
 
 
 def begun_anew(state: MetricState, since: float) -> MetricState:
@@ -237,7 +237,7 @@ def _counted(metric: OwnMetric, step: Step, before: MetricState, state: MetricSt
     )
 
 
-def _compared(metric: OwnMetric, step: Step, state: MetricState) -> MetricState:
+def _compared(metric: OwnMetric, step: Step, before: MetricState, state: MetricState) -> MetricState:
     """With one more figure against its conditions."""
     value, theirs = state.ours.value, state.theirs.value
     if metric.kind is MetricKind.RATIO:
@@ -254,9 +254,10 @@ def _compared(metric: OwnMetric, step: Step, state: MetricState) -> MetricState:
         theirs = None
     excused = theirs is not None and usable(theirs) and metric.fails(theirs)
     together = fails and metric.kind is MetricKind.VALUE and excused
+    new = not state.ours.repeats(before.ours)
     return state.replace(
         value=value,
-        streak=state.streak + 1 if fails and not together else 0,
+        streak=state.streak + new if fails and not together else 0,
         shared=state.shared + 1 if together else 0,
     )
 

@@ -70,7 +70,8 @@ class OwnMetric(Model):
         interval_seconds: from one measurement to the next.
         initial_delay_seconds: from the begin of a step to the first one that counts.
         stale_seconds: a figure that is older is none.
-        consecutive_failures: of a value or a ratio, so many measurements in a row turn the candidate back.
+        consecutive_failures: of a value or a ratio, so many measurements in a row turn the candidate back. One that is
+            given again with the same `time` is no other one.
         minimum_sample: of a share or a mean, how much has to be counted before a step ends well.
     """
 
@@ -179,11 +180,17 @@ class Measurement(StoredModel):
         value: the figure, or the counter; None if there is none that can be used.
         total: of a share or a mean, the counter of everything.
         trouble: why there is none, as a clause; empty if there is.
+        taken: when it was, seconds since the epoch by the server's clock; None if nobody says.
     """
 
     value: float | None = None
     total: float | None = None
     trouble: str = ""
+    taken: float | None = None
+
+    def repeats(self, before: Measurement) -> bool:
+        """Whether it is the one before, asked for once more: a page or a scrape is not renewed at every question."""
+        return self.taken is not None and (self.taken, self.value) == (before.taken, before.value)
 
 
 class Usual(StoredModel):

@@ -106,11 +106,20 @@ def test_a_prometheus_is_asked_how_old_its_samples_are(server: Says) -> None:
     assert parse_qs(urlsplit(server.asked[1]).query)["query"] == ['max(timestamp(x{colour="green"}))']
 
 
+def test_when_its_sample_was_taken_goes_with_it(server: Says) -> None:
+    at = time.time() - 10
+    server.sample(at)
+    assert asked(server, metric(VALUE, time="max(timestamp(x))")) == Measurement(value=at, taken=at)
+    assert asked(server, metric(VALUE)).taken is None
+
+
 def test_a_page_is_asked_where_its_figure_stands(server: Says) -> None:
-    server.body = json.dumps({"data": [{"rate": 0.25, "n": 8, "at": time.time()}]}).encode()
+    at = time.time()
+    server.body = json.dumps({"data": [{"rate": 0.25, "n": 8, "at": at}]}).encode()
     places = {"value": "data.0.rate", "time": "data.0.at"}
-    assert asked(server, metric(PAGE, **places)) == Measurement(value=0.25)
-    assert asked(server, metric(PAGE, **places, kind="share", total="data.0.n")) == Measurement(value=0.25, total=8)
+    assert asked(server, metric(PAGE, **places)) == Measurement(value=0.25, taken=at)
+    counted = metric(PAGE, **places, kind="share", total="data.0.n")
+    assert asked(server, counted) == Measurement(value=0.25, total=8, taken=at)
     assert server.asked[0] == "/figures?of=green"
 
 

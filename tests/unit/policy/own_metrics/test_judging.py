@@ -116,6 +116,33 @@ def test_a_threshold_needs_its_measurements_in_a_row() -> None:
     assert "(a threshold)" in verdict(value, after(value, [(figure(1), None)])).reason
 
 
+def taken(value: float, at: float) -> Measurement:
+    return Measurement(value=value, taken=at)
+
+
+def test_a_figure_that_is_given_again_is_one_measurement() -> None:
+    """A page that is made once a minute, or a gauge of slow scrapes, has one bad moment: that is no row of them."""
+    value, ratio = metric(VALUE), metric(RATIO)
+    once = [taken(1, 60)] * 6
+    assert standing(value, *once) is Standing.UNDECIDED
+    assert standing(value, *once, taken(0, 120)) is Standing.FINE
+    assert standing(value, *once, *[taken(1, 120)] * 6) is Standing.UNDECIDED
+    assert standing(value, *once, taken(1, 120), taken(1, 120), taken(1, 180)) is Standing.FAILS
+    assert standing(ratio, *[taken(3, 60)] * 6, theirs=figure(1)) is Standing.UNDECIDED
+    assert standing(value, *once, theirs=figure(1)) is Standing.SHARED
+
+
+def test_another_figure_of_the_same_time_and_one_of_no_time_are_others() -> None:
+    assert standing(metric(VALUE), taken(1, 60), taken(2, 60), taken(3, 60)) is Standing.FAILS
+    assert standing(metric(VALUE), *[figure(1)] * 3) is Standing.FAILS
+
+
+def test_a_figure_from_before_the_delay_is_none_of_those_after_it() -> None:
+    value = metric(VALUE, initial_delay_seconds=15, consecutive_failures=1)
+    assert standing(value, *[taken(1, 60)] * 4) is Standing.UNDECIDED
+    assert standing(value, taken(1, 60), taken(1, 60), taken(1, 70)) is Standing.FAILS
+
+
 def test_what_is_neither_success_nor_failure_is_inconclusive() -> None:
     value = metric(VALUE, success_condition="< 0.1")
     assert standing(value, figure(0.15)) is Standing.UNDECIDED
