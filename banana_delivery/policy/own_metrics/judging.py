@@ -38,6 +38,9 @@ DOUBT = math.log(20)
 """With so much evidence a step does not end before its ceiling."""
 GRACE_SECONDS = 15.0
 """How long an answer may be late before there is none."""
+DIVIDED_BY_ZERO = (
+    "the active release's is 0, by which nothing can be divided; keep the query above that, as clamp_min(x, 0.001) does"
+)
 
 
 class Standing(StrEnum):
@@ -241,11 +244,10 @@ def _compared(metric: OwnMetric, step: Step, before: MetricState, state: MetricS
     """With one more figure against its conditions."""
     value, theirs = state.ours.value, state.theirs.value
     if metric.kind is MetricKind.RATIO:
-        if state.theirs.trouble or not usable(theirs) or not theirs:
-            why = state.theirs.trouble or "there is none of the active release that one could divide by"
-            return state.replace(trouble=why, value=None, streak=0, shared=0)
-        assert value is not None
-        value /= theirs
+        value = value / theirs if value is not None and usable(theirs) and theirs else None
+        if state.theirs.trouble or not usable(value):
+            nothing = DIVIDED_BY_ZERO if theirs == 0 else "there is none of the active release that one could divide by"
+            return state.replace(trouble=state.theirs.trouble or nothing, value=None, streak=0, shared=0)
     assert value is not None
     fails = metric.fails(value)
     if step.weight == 100:

@@ -166,11 +166,21 @@ def test_a_ratio_needs_something_to_divide_by() -> None:
     ratio = metric(RATIO)
     assert standing(ratio, *[figure(3)] * 3, theirs=figure(1)) is Standing.FAILS
     assert standing(ratio, *[figure(3)] * 3, theirs=figure(2.5)) is Standing.FINE
-    for nothing in (figure(0), figure(math.nan), Measurement(trouble="away"), None):
+    for nothing in (figure(0), figure(-0.0), figure(5e-324), figure(math.nan), Measurement(trouble="away"), None):
         assert standing(ratio, figure(3), theirs=nothing) is Standing.UNKNOWN
     assert is_judged(ratio, SHIFT_20, first=False)
     assert not is_judged(ratio, WATCH, first=False)
     assert not is_judged(ratio, SHIFT_20, first=True)
+
+
+def test_who_divides_by_nothing_is_told_what_to_ask_for_instead() -> None:
+    """A sound release often has no errors at all, so that each delivery would wait for a figure that never comes."""
+    for ours in (0, 3):
+        state = after(metric(RATIO), [(figure(ours), figure(0))])
+        assert "is 0, by which nothing can be divided" in verdict(metric(RATIO), state).reason
+        assert "clamp_min(x, 0.001)" in verdict(metric(RATIO), state).reason
+    kept = after(metric(RATIO), [(figure(0.001), figure(0.001))])
+    assert verdict(metric(RATIO), kept).standing is Standing.FINE
 
 
 def test_nothing_counts_before_the_delay_is_over() -> None:
