@@ -13,7 +13,7 @@ from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric, us
 MOST_COUNTED = 2.0**53
 """Of a counter: beyond it one more makes no other number, and sums have no end."""
 BURST = 2.0
-"""So many times as fast as ever before may counters grow that have fallen; what is faster has come back."""
+"""So many times as fast as before may counters grow that have fallen; what is faster, for once, has come back."""
 
 
 class Counted(StoredModel):
@@ -39,12 +39,14 @@ class Reach(StoredModel):
         total: the same of everything; None before the first measurement.
         since: how much of both was counted since they fell below that.
         fastest: how much a second the one of everything has grown at most, while nothing was missing.
+        latest: how much a second it has grown last, whatever was missing.
     """
 
     value: float = 0.0
     total: float | None = None
     since: tuple[float, float] = (0.0, 0.0)
     fastest: float = 0.0
+    latest: float = 0.0
 
     def has(self, seen: Measurement) -> bool:
         """Whether a measurement shows all that was seen before."""
@@ -53,7 +55,7 @@ class Reach(StoredModel):
     def at(self, seen: Measurement) -> Reach:
         """After a measurement of which nothing is counted."""
         value, total = _of(seen)
-        return Reach(value=value, total=total, fastest=self.fastest) if self.has(seen) else self
+        return self.replace(value=value, total=total, since=(0.0, 0.0)) if self.has(seen) else self
 
 
 class Growth(StoredModel):
@@ -103,13 +105,15 @@ def grown(metric: OwnMetric, older: Measurement, newer: Measurement, seconds: fl
         return Growth(reach=reach, trouble="its counters fell: one of them began anew, or was not seen")
     if not 0 <= metric.broken(*news) <= news[1]:
         return Growth(reach=reach.at(newer), trouble=f"it counted {news[0]:g} of {news[1]:g}, which cannot be")
+    rate = news[1] / seconds if seconds > 0 else 0.0
+    usual, reach = max(reach.fastest, reach.latest), reach.replace(latest=rate)
     if not reach.has(newer):
-        if reach.fastest and news[1] > BURST * reach.fastest * seconds:
+        if usual and rate > BURST * usual:
             return Growth(reach=reach)
         since = reach.since[0] + news[0], reach.since[1] + news[1]
         return Growth(counted=_counted(metric, news), reach=reach.replace(since=since))
     if reach.has(older):
-        fastest = max(reach.fastest, news[1] / seconds) if seconds > 0 else reach.fastest
+        fastest = max(reach.fastest, rate)
         return Growth(counted=_counted(metric, news), reach=reach.at(newer).replace(fastest=fastest))
     # What was missing is back. Where one began anew it has only counted as much again, and this comes to less than 0.
     assert reach.total is not None

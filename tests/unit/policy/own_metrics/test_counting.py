@@ -79,6 +79,12 @@ def test_one_that_began_anew_and_counts_beyond_what_it_had_goes_on() -> None:
     assert bad <= everything
 
 
+def test_users_who_come_after_one_began_anew_are_counted_from_the_second_look_at_them() -> None:
+    few = [seen((1000.0, 10_000.0 + n)) for n in range(3)]
+    many = [seen((5.0 * n, 50.0 * n)) for n in range(1, 6)]
+    assert after([*few, seen((0, 0)), seen((0, 1)), *many]) == (20, 203)
+
+
 def test_a_burst_is_counted_while_nothing_is_missing() -> None:
     assert after([seen((0, 0)), seen((1, 10)), seen((101, 1010))]) == (101, 1010)
 
