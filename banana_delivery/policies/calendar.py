@@ -43,9 +43,9 @@ class FreezeWindow(Model):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
-    from_: Annotated[str, Field(alias="from", pattern=MOMENT)]
-    until: Annotated[str, Field(pattern=MOMENT)]
-    zone: Annotated[str, Field(max_length=64)]
+    from_: Annotated[str, Field(alias="from", pattern=MOMENT, examples=["Fri 16:00", "2026-12-23 12:00"])]
+    until: Annotated[str, Field(pattern=MOMENT, examples=["Mon 07:00", "2027-01-04 07:00"])]
+    zone: Annotated[str, Field(max_length=64, examples=["Europe/Berlin"])]
     reason: Annotated[str, Field(max_length=200)] = ""
 
     @model_validator(mode="after")

@@ -47,7 +47,7 @@ class ReleasePolicy(Model):
         freeze: the calendar of times in which nothing enters production.
     """
 
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Annotated[str, Field(pattern=NAME, examples=["bananas"])]
     mode: Mode = Mode.ACT
     plan: Plan
     quality: QualityMargins = QualityMargins()

@@ -168,8 +168,10 @@ def _in_words(part: Mapping[str, Any]) -> str:
     signs = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
     bounds = [f"{word} {part[sign]:,.12g}" for sign, word in signs.items() if sign in part]
     pattern = [f"that matches {part['pattern']}"] if "pattern" in part else []
+    length = [f"of at most {part['maxLength']:,} characters"] if "maxLength" in part else []
     kind = kinds.get(part.get("type", ""), "a section")
-    return f"{kind} {' and '.join([*bounds, *pattern])}".rstrip()
+    such = f", such as {' or '.join(part['examples'])}" if "examples" in part else ""
+    return f"{' '.join([kind, *length, ' and '.join([*bounds, *pattern])]).rstrip()}{such}"
 
 
 def _instead(name: str, known: Mapping[str, Any]) -> str:

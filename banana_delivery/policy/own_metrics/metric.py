@@ -77,16 +77,16 @@ class OwnMetric(Model):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$", examples=["empty-answers"])]
     provider: MetricProvider
-    address: Annotated[str, Field(pattern=ADDRESS, max_length=200)]
+    address: Annotated[str, Field(pattern=ADDRESS, max_length=200, examples=["http://prometheus.monitoring:9090"])]
     query: Text
     kind: MetricKind
     total: Text = ""
     value: Annotated[str, Field(max_length=200)] = ""
     time: Text = ""
-    failure_condition: Annotated[str, Field(pattern=CONDITION)]
-    success_condition: Annotated[str, Field(pattern=f"{CONDITION}|^$")] = ""
+    failure_condition: Annotated[str, Field(pattern=CONDITION, examples=["> 0.02"])]
+    success_condition: Annotated[str, Field(pattern=f"{CONDITION}|^$", examples=["< 0.01"])] = ""
     largest: float = Field(default=1.0, gt=0)
     interval_seconds: Seconds = 10.0
     initial_delay_seconds: float = Field(default=0.0, ge=0, le=DAY_SECONDS)

@@ -68,6 +68,10 @@ def written(folder: Path, text: str, name: str = "bananas.yaml") -> str:
     return str(file)
 
 
+LONG = "x" * 1200
+WEEKEND = "freeze: [{from: Fri 16:00, until: Mon 07:00, zone: UTC, reason: ''}]"
+
+
 def refusal(folder: Path, text: str) -> str:
     """The sentence by which a file is refused, without its folder."""
     with pytest.raises(BadSettingsError) as caught:
@@ -254,3 +258,31 @@ def test_a_policy_is_read_once_so_that_a_delivery_goes_by_the_same_rules_to_its_
 
 def test_the_latency_budgets_are_the_edges_by_which_replicas_count() -> None:
     assert LATENCY_BUDGETS == DURATION_BUCKETS
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        (METRICS.replace("sum(x{", f"sum({LONG}{{"), "text of at most 1,000 characters."),
+        (METRICS.replace("prometheus:9090", LONG), "text of at most 200 characters that matches ^https?://"),
+        (WEEKEND.replace("''", LONG), "text of at most 200 characters."),
+        (WEEKEND.replace("UTC", LONG), "text of at most 64 characters, such as Europe/Berlin."),
+    ],
+    ids=["query", "address", "reason", "zone"],
+)
+def test_of_what_is_too_long_it_is_said_how_long_it_may_be(tmp_path: Path, text: str, allowed: str) -> None:
+    assert f"; allowed is {allowed}" in refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "example"),
+    [
+        (WEEKEND.replace("Fri 16:00", "Fri 4pm"), "such as Fri 16:00 or 2026-12-23 12:00."),
+        (WEEKEND.replace("Mon 07:00", "monday"), "such as Mon 07:00 or 2027-01-04 07:00."),
+        (WEEKEND.replace("zone: UTC, ", ""), "such as Europe/Berlin."),
+        (METRICS.replace("> 0.2", "result > 0.2"), "such as > 0.02."),
+        (METRICS.replace("http://", ""), "such as http://prometheus.monitoring:9090."),
+    ],
+)
+def test_a_pattern_is_told_with_an_example(tmp_path: Path, text: str, example: str) -> None:
+    assert refusal(tmp_path, text).endswith(example)
