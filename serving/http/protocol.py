@@ -3,7 +3,8 @@
 uvicorn leaves some states without a clock: a head that never ends, the rest of a body whose request is answered
 already, an answer that is not read, a blank line after an answer. It also takes what follows a request that offers an
 upgrade for the next request, though a server may ignore the offer (RFC 9110, 7.8), and then it is the body: any client
-that offers HTTP/2, as Java's does, would lose its image, and could hide a request of its own in it.
+that offers HTTP/2, as Java's does, would lose its image, and could hide a request of its own in it. And it adds what
+stands behind a body in chunks to the headers, as many as come.
 """
 
 import asyncio
@@ -13,6 +14,10 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
+"""Also of what stands beside a body: trailers, and extensions of chunks, which nobody reads."""
+MAX_WAITING = 100
+"""Requests of one connection that were sent without waiting for an answer. All that one read brings are taken at once,
+while nobody else's are."""
 READER_SECONDS = 10.0
 """A client that has not taken more of its answer for so long is gone."""
 
@@ -30,7 +35,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _clock: asyncio.TimerHandle | None = None
     _reader_clock: asyncio.TimerHandle | None = None
     _in_head = False
-    _head_bytes = 0
+    _goes_on = False
+    _idle_bytes = 0
     _head_is_known = False
 
     def connection_made(self, transport: Any) -> None:
@@ -41,17 +47,17 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feeds the parser; whatever state that leads to has a clock."""
         self._unset_keepalive_if_required()
-        was_in_head = self._in_head
+        self._goes_on = False
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
             self._ignore_upgrade(data[offer.args[0] :])
         except httptools.HttpParserError:
             self._refuse("Invalid HTTP request received.")
-        if was_in_head and self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(f"The head of the request is larger than {MAX_HEAD_BYTES} bytes.")
+        self._idle_bytes = 0 if self._goes_on else self._idle_bytes + len(data)
+        if self._idle_bytes > MAX_HEAD_BYTES:
+            where = "The head of the request is" if self._in_head else "What stands beside the request's body is"
+            self._refuse(f"{where} larger than {MAX_HEAD_BYTES} bytes.")
         if self.cycle is None or self.cycle.response_complete:
             self._ensure_clock(self.timeout_keep_alive)
 
@@ -59,8 +65,10 @@ class GuardedProtocol(HttpToolsProtocol):
         """Starts the clock for a request on a kept-alive connection."""
         if self._head_is_known:
             return
+        if len(self.pipeline) >= MAX_WAITING:
+            raise httptools.HttpParserError  # the parser stops, and tells who feeds it
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head = True
         self._start_clock(self.header_seconds)
 
     def on_url(self, url: bytes) -> None:
@@ -69,17 +77,22 @@ class GuardedProtocol(HttpToolsProtocol):
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Takes one header."""
-        if not self._head_is_known:
+        """Takes one header; a trailer is none."""
+        if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is complete in time."""
         if self._head_is_known:
             return
-        self._in_head = False
+        self._in_head, self._goes_on = False, True
         self._stop_clock()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Takes a piece of the body."""
+        self._goes_on = True
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole, unless the parser only stopped for an upgrade that will not happen."""

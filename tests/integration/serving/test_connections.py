@@ -1,5 +1,6 @@
 """What clients do to a connection: offers, floods, silences; each is answered or ended, and nobody else waits."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -100,6 +101,62 @@ def test_a_head_without_end_is_refused_in_bounded_memory(shared_replica: Running
             pass
     assert sent < 16 * 1024 * 1024
     assert shared_replica.peak_memory() - before < 16 * 1024 * 1024
+
+
+BESIDE_BODIES = {
+    "many trailers": (b"0\r\n", b"X-A: b\r\n" * 2048),
+    "one trailer": (b"0\r\nX-Long: ", b"x" * 16384),
+    "an extension of a chunk": (b"1;x=", b"x" * 16384),
+}
+
+
+@pytest.mark.parametrize("early", [b"", b"Content-Encoding: gzip\r\n"], ids=["read", "answered before"])
+@pytest.mark.parametrize(("begin", "filler"), BESIDE_BODIES.values(), ids=BESIDE_BODIES)
+def test_what_stands_beside_a_body_without_end_is_refused_in_bounded_memory(
+    shared_replica: RunningReplica, begin: bytes, filler: bytes, early: bytes
+) -> None:
+    """Trailers of one connection took 1.6 GB in twelve seconds, and one without end held up everybody."""
+    before = shared_replica.peak_memory()
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n%s\r\n" % early
+    sent = 0
+    with connect(shared_replica, head, begin) as connection:
+        try:
+            while sent < 64 * 1024 * 1024:
+                connection.sendall(filler)
+                sent += len(filler)
+        except OSError:
+            pass
+    assert sent < 16 * 1024 * 1024
+    assert shared_replica.peak_memory() - before < 16 * 1024 * 1024
+
+
+def test_trailers_are_read_and_are_no_headers(shared_replica: RunningReplica) -> None:
+    image = encode(picture())
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: Content-Type\r\n"
+    body = b"%x;name=value\r\n%s\r\n0\r\nContent-Type: text/plain\r\nX-Sum: 1\r\n\r\n" % (len(image), image)
+    last = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer = read_until_closed(connect(shared_replica, head + b"\r\n" + body + last))
+    assert answer.count(b"HTTP/1.1 200 ") == answer.count(b"HTTP/1.1 ") == 2
+
+
+def test_requests_sent_without_waiting_are_answered_in_order(shared_replica: RunningReplica) -> None:
+    asked = [b"GET /health HTTP/1.1\r\nHost: x\r\nX-Request-Id: n%d\r\n\r\n" % number for number in range(50)]
+    last = b"GET /health HTTP/1.1\r\nHost: x\r\nX-Request-Id: end\r\nConnection: close\r\n\r\n"
+    answer = read_until_closed(connect(shared_replica, b"".join(asked) + last))
+    assert re.findall(rb"x-request-id: (\S+)", answer) == [*(b"n%d" % number for number in range(50)), b"end"]
+
+
+def test_a_flood_of_requests_sent_without_waiting_is_ended(shared_replica: RunningReplica) -> None:
+    """Sixty clients that sent 400 kB of them each held everybody up for half a minute."""
+    before = shared_replica.metric("banana_requests_total")
+    with connect(shared_replica) as connection:
+        try:
+            connection.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n" * 2_000)
+            while connection.recv(65536):
+                pass
+        except ConnectionError:
+            pass
+    assert shared_replica.metric("banana_requests_total") - before < 200
 
 
 def test_a_body_whose_request_is_answered_already_does_not_hold_its_connection(shared_replica: RunningReplica) -> None:
