@@ -120,8 +120,9 @@ def _decode_jpeg(data: bytes, known: Outline, max_pixels: int) -> Decoded:
         if colours not in {"CMYK", "YCCK"}:
             check_pixels(width, height, max_pixels)
             return displayed(simplejpeg.decode_jpeg(data, "RGBX"), known.orientation or 1)
-    except ValueError as error:
-        # It refuses whatever libjpeg warns about, and layouts of chroma without a name. Pillow's verdict counts.
+    except DECODER_ERRORS as error:  # RequestError passes
+        # It refuses whatever libjpeg warns about, and layouts of chroma without a name, and fails at one that libjpeg
+        # has a name for and it has not. Pillow's verdict counts.
         logger.debug("simplejpeg: %s", error)
     return decode_with_pillow(data, "JPEG", known, max_pixels)
 

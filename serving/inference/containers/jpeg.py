@@ -10,6 +10,8 @@ MAX_SEGMENTS = 4000
 APP1, SCAN, END = 0xE1, 0xDA, 0xD9
 READ_OTHERWISE = frozenset({0xC8, *range(0xF0, 0xFE)})
 """Reserved segments, of which no camera writes one: Pillow overlooks their length, and reads on within them."""
+NOTHING = b"\xff\xfe\x00\x02"
+"""A comment without a word."""
 LEFT_OUT = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})
 """Applications' segments and comments, but for those of JFIF and Adobe, which say what the colours are."""
 
@@ -51,4 +53,8 @@ def bare(data: bytes) -> bytes:
         if marker in LEFT_OUT:
             kept.append(data[done:at])
             done = end
-    return b"".join([*kept, data[done:]]) if done else data
+    if not done:
+        return data
+    rest = b"".join([*kept, data[done:]])
+    # Pillow knows a JPEG by a marker right behind its start, where stray bytes behind what is left out would stand now.
+    return rest if rest[2:3] in {b"\xff", b""} else rest[:2] + NOTHING + rest[2:]

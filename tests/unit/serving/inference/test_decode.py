@@ -82,6 +82,14 @@ def odd_jpegs() -> Iterator[tuple[str, bytes]]:
     for component in range(3):
         unnamed[frame + 11 + 3 * component] = 0x21
     yield "chroma as fine as luma, in pairs", bytes(unnamed)
+    # Read as another layout it is another picture, which is as long or shorter.
+    for vertical, luma in ((4, 0x14), (3, 0x13), (1, 0x31), (2, 0x42)):
+        unnamed[frame + 11 : frame + 18 : 3] = luma, 0x11, 0x11
+        yield f"chroma of a layout of {luma >> 4} by {vertical}", bytes(unnamed)
+    for marker in (0xE1, 0xE5, 0xFE):
+        whole = segment(marker, b"Exif\x00\x00" + exif(1))
+        shortened = whole[:2] + b"\x00\x0a" + whole[4:]
+        yield f"a first segment {marker:x} that says it is shorter", behind_start(plain, shortened)
     yield "an application segment of 64 KiB", behind_start(plain, segment(0xE2, bytes(65533)))
     yield "a comment in Latin-1", behind_start(plain, segment(0xFE, "Größe".encode("latin-1")))
     yield "an Exif block of garbage", behind_start(plain, segment(0xE1, b"Exif\x00\x00" + b"garbage" * 9))
