@@ -16,7 +16,7 @@ import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image, UnidentifiedImageError
 
-from serving.errors import corrupt_image, too_large
+from serving.errors import corrupt_image, too_large, unsupported_media
 from serving.inference.containers import colours, jpeg
 from serving.inference.containers.exif import ORIENTATION_TAG, orientation_of
 from serving.inference.containers.png import Canvas
@@ -77,10 +77,14 @@ def decode_with_pillow(data: bytes, kind: str, known: Outline, max_pixels: int) 
     """Decodes the first frame.
 
     Raises:
-        RequestError: 413 or 422.
+        RequestError: 413, 415 or 422.
     """
     # What is left out stays known: the orientation comes from the outline.
     data = jpeg.bare(data) if kind == "JPEG" else data
+    if kind == "JPEG2000" and colours.is_spoilt(data):
+        raise unsupported_media(
+            "JPEG 2000 with more than 8 bits of a colour is not read; save the image as PNG or TIFF, or with 8 bits."
+        )
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             whole = known.canvas or image

@@ -18,6 +18,19 @@ BITS_PER_SAMPLE, EXTRA_SAMPLES, ALPHA_APART = 258, 338, 2
 BITS_KEPT = {"BGR;15": (0xF8, 0xF8, 0xF8), "BGR;16": (0xF8, 0xFC, 0xF8)}
 """Masks of red, green and blue of bitmaps of 16 bits; what the file has not is zero, and white is 248."""
 
+CODESTREAM, COMPONENTS = b"\xff\x4f\xff\x51", 40
+"""What the coded part of a JPEG 2000 begins with, and where behind that it says how many components there are."""
+
+
+def is_spoilt(data: bytes) -> bool:
+    """Whether Pillow would spoil the colours of a JPEG 2000.
+
+    It rounds more than 8 bits up past the greatest value, so that white becomes black. Grey alone it keeps.
+    """
+    at = data.find(CODESTREAM) + COMPONENTS
+    count = int.from_bytes(data[at : at + 2])
+    return count > 1 and any((size & 0x7F) + 1 > 8 for size in data[at + 2 : at + 2 + 3 * count : 3])
+
 
 def keep_alpha_as_stored(image: Image.Image) -> None:
     """Has colours of a TIFF that are stored times their alpha stay so; to be called before pixels are unpacked."""

@@ -231,6 +231,25 @@ def test_deep_grey_keeps_its_high_byte() -> None:
         assert np.array_equal(shown(encode(Image.fromarray(grey), kind)), expected)
 
 
+def deep(channels: int) -> bytes:
+    """A JPEG 2000 of 16 bits a colour, whose brightest pixels Pillow makes black."""
+    _, data = cv2.imencode(".jp2", np.full((40, 60, channels), 65535, np.uint16))
+    return data.tobytes()
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["in boxes", "bare"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_jpeg_2000_whose_deep_colours_pillow_spoils_is_refused(channels: int, bare: bool) -> None:
+    data = deep(channels)
+    with pytest.raises(RequestError, match="more than 8 bits") as refused:
+        decode(data[data.index(b"\xff\x4f\xff\x51") :] if bare else data, LIMIT)
+    assert refused.value.status == 415
+
+
+def test_a_jpeg_2000_in_deep_grey_keeps_its_high_byte() -> None:
+    assert np.array_equal(shown(deep(1)), opencv(deep(1)))
+
+
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_a_tiff_is_turned_once(turn: int) -> None:
     tiff = encode(PHOTO, "TIFF", tiffinfo={0x0112: turn})
