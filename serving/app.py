@@ -76,6 +76,8 @@ def create_app(replica: Replica) -> Envelope:
         # FastAPI's own pages load their scripts from a CDN.
         docs_url=None,
         redoc_url=None,
+        # A redirect would name the host and scheme that this process sees, and take the image there in the open.
+        redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
     )
     api.include_router(predictions.router(replica))
@@ -93,7 +95,8 @@ def create_app(replica: Replica) -> Envelope:
 
 def _internal_app(replica: Replica, on_error: ErrorHandler) -> FastAPI:
     """What answers on the internal port: nothing that a user asks for, so that nobody routes users there."""
-    api = FastAPI(title="Banana detector, for whoever runs it", openapi_url=None, telemetry=_NO_TELEMETRY)
+    title = "Banana detector, for whoever runs it"
+    api = FastAPI(title=title, openapi_url=None, redirect_slashes=False, telemetry=_NO_TELEMETRY)
     api.include_router(status.router(replica))
     api.include_router(status.internal_router(replica))
     _answer_errors(api, on_error)

@@ -56,6 +56,15 @@ def test_a_probe_that_asks_for_the_head_alone_is_answered(tmp_path: Path) -> Non
         assert client.head("/predict").status_code == 405
 
 
+@pytest.mark.parametrize("path", ["/predict/", "/predict/batch/", "/health/", "/docs/"])
+def test_no_other_address_sends_a_client_and_its_image_elsewhere(tmp_path: Path, path: str) -> None:
+    """A redirect named the host that the client did, by http: behind a router with TLS, photos went in the open."""
+    with server(tmp_path) as client:
+        answer = client.post(path, content=encode(picture()), headers={"Host": "elsewhere.example"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "http_error")
+    assert "location" not in answer.headers
+
+
 def test_a_replica_whose_workers_all_hang_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with server(tmp_path) as client:
         monkeypatch.setattr(WorkPool, "stuck_seconds", 31.0)
