@@ -27,7 +27,10 @@ def is_spoilt(data: bytes) -> bool:
 
     It rounds more than 8 bits up past the greatest value, so that white becomes black. Grey alone it keeps.
     """
-    at = data.find(CODESTREAM) + COMPONENTS
+    at = data.find(CODESTREAM)
+    if at < 0:
+        return False  # no picture at all, which Pillow tells
+    at += COMPONENTS
     count = int.from_bytes(data[at : at + 2])
     return count > 1 and any((size & 0x7F) + 1 > 8 for size in data[at + 2 : at + 2 + 3 * count : 3])
 

@@ -246,6 +246,13 @@ def test_a_jpeg_2000_whose_deep_colours_pillow_spoils_is_refused(channels: int, 
     assert refused.value.status == 415
 
 
+@pytest.mark.parametrize("cut", [12, 40, 80])
+def test_a_jpeg_2000_that_is_cut_is_told_as_broken(cut: int) -> None:
+    with pytest.raises(RequestError) as refused:
+        decode(encode(PHOTO, "JPEG2000")[:cut] + b"\x00\x00\x00\x08free" * 90, LIMIT)
+    assert refused.value.code == "corrupt_image"
+
+
 def test_a_jpeg_2000_in_deep_grey_keeps_its_high_byte() -> None:
     assert np.array_equal(shown(deep(1)), opencv(deep(1)))
 
