@@ -314,9 +314,23 @@ def progressive_with_scans(count: int) -> bytes:
 
 
 def test_thousands_of_empty_scans_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.inference.apart.SECONDS", 0.5)
+    """By their process's own limit, which is of CPU time."""
+    monkeypatch.setattr("serving.inference.apart.SECONDS", 1)
+    monkeypatch.setattr("serving.inference.apart.BY_THE_CLOCK", 100.0)
     error = refusal(progressive_with_scans(100_000))
     assert (error.status, "decode" in error.message) == (422, True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [progressive_with_scans(100), encode(PHOTO, "AVIF"), encode(PHOTO, "JPEG2000")],
+    ids=["JPEG with many scans", "AVIF", "JPEG 2000"],
+)
+def test_an_image_is_not_blamed_for_want_of_cpu_time(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process is ended by the clock before it had any."""
+    monkeypatch.setattr("serving.inference.apart.BY_THE_CLOCK", 0.0)
+    error = refusal(data)
+    assert (error.status, error.code, error.retry_after) == (503, "overloaded", 1)
 
 
 def test_fifty_thousand_empty_chunks_are_decoded_apart() -> None:
