@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
+from urllib.parse import unquote
 
 from banana_delivery.errors import LabelledImagesError
 from banana_delivery.evaluation.holdout.boxes import Box, Objects, around, within
@@ -14,6 +15,9 @@ from banana_delivery.evaluation.holdout.jsons import line_of, number, whole
 from banana_delivery.evaluation.holdout.pictures import Picture, picture
 from banana_delivery.evaluation.labelled_images import LabelledImage, labelled_image
 from banana_delivery.quoting import cited
+
+IMAGES = ("images", "data")
+"""Folders in which exporters put the images; FiftyOne the second."""
 
 
 @dataclass
@@ -43,8 +47,10 @@ class _File:
 
     def key(self, key: str, index: int, entry: dict[str, Any], name: str) -> Hashable:
         found = entry.get(name)
+        if isinstance(found, float) and found.is_integer():
+            return int(found)  # A table with a gap makes floats of all whole numbers of its column.
         if isinstance(found, bool) or not isinstance(found, int | str):
-            raise self.fault(key, index, f"has no `{name}` that is a number or a name; export the labels again")
+            raise self.fault(key, index, f"has no `{name}` that is a whole number or a name; export the labels again")
         return found
 
 
@@ -81,8 +87,8 @@ def _categories(file: _File) -> tuple[dict[Hashable, int], tuple[str, ...]]:
     for index, entry in enumerate(entries):
         if entry is placeholder:
             continue
-        category, name = file.key("categories", index, entry, "id"), str(entry.get("name") or "").strip()
-        if not name:
+        category, name = file.key("categories", index, entry, "id"), str(entry.get("name") or "")
+        if not name.strip():
             raise file.fault("categories", index, "has no name; name it")
         if category in names or name in names.values():
             raise file.fault("categories", index, f"has an id or a name that another has ({cited(name)}); change it")
@@ -144,7 +150,7 @@ def _require_size(file: _File, index: int, entry: dict[str, Any], seen: Picture)
         raise file.fault("images", index, f"has a size that is none ({error}); correct it") from error
     if said == (seen.width, seen.height):
         return
-    why = "is another one"
+    why = "is another one; put the image there that was labelled, or correct the size"
     if seen.turned and said == (seen.height, seen.width):
         why = "lies on its side, and was labelled as it lies; turn its pixels and label it again"
     raise file.fault(
@@ -163,12 +169,13 @@ def _found(file: _File, index: int, name: str) -> Path:
     beside, root = file.path.parent, file.folder.root
     bare = PureWindowsPath(name).name if "\\" in name else PurePosixPath(name).name
     split = file.path.stem.removeprefix("instances_")
-    # The bare name last: folders of several splits may well hold files of the same name.
+    # The bare name last: folders of several splits may well hold files of the same name. Label Studio writes some names
+    # as in an address.
     places = [
         base / part / shown
-        for shown in (*spellings(name), bare)
+        for shown in dict.fromkeys((*spellings(name), unquote(name), bare, PurePosixPath(unquote(bare)).name))
         for base in dict.fromkeys((beside, beside.parent, root))
-        for part in ("", "images", split, f"images/{split}")
+        for part in ("", *IMAGES, split, f"images/{split}")
     ]
     for place in places:
         if file.folder.holds(place):

@@ -76,6 +76,9 @@ def read(path: Path, split: str = "") -> Holdout:
     images = _images(folder, described, split)
     if not any(len(image.classes) for image in images):
         raise fault(described, "no image shows any object, so that nothing can be measured; label some")
+    if all(image.boxes.max(initial=0) <= 1 for image in images):
+        what = "all boxes lie within the first pixel of their images, as shares of an image would; write them in pixels"
+        raise fault(described, what)
     return Holdout(described, images, _digest(images))
 
 
@@ -130,7 +133,7 @@ def _is_dataset(path: Path) -> bool:
         data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return False
-    return isinstance(data, dict) and "names" in data
+    return isinstance(data, dict) and ("names" in data or ("nc" in data and any(map(data.get, yolo.SPLITS))))
 
 
 def _coco(place: Path, split: str) -> list[Path]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 import yaml
 
 from banana_delivery.errors import LabelledImagesError
-from banana_delivery.evaluation.holdout.boxes import Objects, around, within
-from banana_delivery.evaluation.holdout.folder import MOST_OBJECTS, Folder, fault, spellings
-from banana_delivery.evaluation.holdout.pictures import SUFFIXES, Picture, picture
+from banana_delivery.evaluation.holdout.boxes import Objects
+from banana_delivery.evaluation.holdout.folder import Folder, fault, spellings
+from banana_delivery.evaluation.holdout.pictures import SUFFIXES, picture
+from banana_delivery.evaluation.holdout.yolo_lines import read_lines
 from banana_delivery.evaluation.labelled_images import LabelledImage, labelled_image
 from banana_delivery.quoting import cited
 
@@ -22,8 +22,10 @@ SPLITS: dict[str, tuple[str, ...]] = {"val": ("val", "valid", "validation"), "te
 """What splits are called; ultralytics says the first."""
 PREFERRED = ("test", "val")
 """Of those that no model was trained on, and in this order: the best epoch was chosen on the second."""
-SLACK = 1e-3
-"""By which a share may leave 0..1; programs round."""
+MOST_CLASSES = 10_000
+"""That may be counted without names; no detector has more."""
+TRAINED_ALONE = frozenset({".heic", ".heif", ".dng", ".pfm"})
+"""Kinds of images that ultralytics is trained on, of one release or another, and that are not answered."""
 
 
 @dataclass(frozen=True)
@@ -81,28 +83,59 @@ def _description(folder: Folder, file: Path) -> _Description:
         raise fault(file, f"is not YAML ({error.problem}); correct it", mark.line + 1 if mark else None) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise fault(file, f"is not YAML ({str(error).splitlines()[0][:80]}); correct it") from error
-    if not isinstance(data, dict) or "names" not in data:
+    if not isinstance(data, dict) or (data.get("names") is None and data.get("nc") is None):
         raise fault(file, "describes no YOLO dataset: it has no `names`; name the classes in the order of their ids")
     return _Description(file, data, text)
 
 
 def _names(described: _Description) -> tuple[str, ...]:
-    names, count = described.data["names"], described.data.get("nc")
+    """As a model is told them that is trained by the same file: spaces and all."""
+    names, count = described.data.get("names"), _count(described)
+    if names is None:
+        return tuple(f"class_{index}" for index in range(count or 0))
     if isinstance(names, dict):
         try:
-            numbered = {int(key): value for key, value in names.items()}
-        except (TypeError, ValueError):
+            numbered = {_whole(key): value for key, value in names.items()}
+        except (TypeError, ValueError, OverflowError):
             raise described.fault("names", "a class has no whole number; number the classes from 0") from None
         if sorted(numbered) != list(range(len(numbered))):
             raise described.fault("names", "the classes are not numbered from 0 without gaps; number them so")
         names = [numbered[index] for index in range(len(numbered))]
     if not isinstance(names, list) or not all(isinstance(name, str | int | float) for name in names):
         raise described.fault("names", "`names` is no list of class names; write one name for each class")
-    found = tuple(str(name).strip() for name in names)
+    found = tuple(map(str, names))
     if count is not None and count != len(found):
-        raise described.fault("nc", f"`nc` is {cited(str(count))}, but there are {len(found)} names; correct one")
+        raise described.fault("nc", f"`nc` is {count:,}, but there are {len(found):,} names; correct one")
     _refuse_bad_names(found, described.file, described)
     return found
+
+
+def _count(described: _Description) -> int | None:
+    """How many classes there are said to be; None where that is not said.
+
+    Raises:
+        LabelledImagesError: if it is no such number.
+    """
+    said = described.data.get("nc")
+    if said is None:
+        return None
+    try:
+        count = _whole(said)
+    except (TypeError, ValueError, OverflowError):
+        count = 0
+    if not 0 < count <= MOST_CLASSES:
+        what = f"`nc` is no number of classes ({cited(str(said))}); write how many there are"
+        raise described.fault("nc", what)
+    return count
+
+
+def _whole(value: object) -> int:
+    """A whole number, whether or not YAML takes it for text."""
+    if not isinstance(value, int | float | str):
+        raise TypeError("no number")
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError("no whole number")
+    return int(value)
 
 
 def _keypoints(described: _Description) -> int:
@@ -121,7 +154,7 @@ def _keypoints(described: _Description) -> int:
 
 def _refuse_bad_names(names: tuple[str, ...], file: Path, described: _Description | None) -> None:
     twice = {name for name in names if names.count(name) > 1}
-    what = "there is no class; name them" if not names or "" in names else ""
+    what = "there is no class; name them" if not names or not all(map(str.strip, names)) else ""
     if twice:
         what = f"the class {cited(min(twice))} is named twice; classes are told by their names, so give it another"
     if what:
@@ -185,14 +218,14 @@ def _places(folder: Folder, described: _Description, entry: str) -> list[Path]:
     if not isinstance(base, str) or "\0" in base + entry:
         raise described.fault("path", "`path` is no path; write one")
     # Roboflow writes ../valid/images for a folder beside data.yaml, and other programs where the data once lay.
-    beside = described.file.parent
+    # All of it begins with the folder's own path, so that it is known where that ends.
     return [
         place
         for shown in spellings(entry)
         for place in (
             *(folder.root / where / shown for where in spellings(base)),
-            beside / shown,
-            beside / shown.removeprefix("../"),
+            folder.root / shown,
+            folder.root / shown.removeprefix("../"),
         )
     ]
 
@@ -218,19 +251,41 @@ def _images(folder: Folder, described: _Description, split: str, entry: str) -> 
 def _in_folder(folder: Folder, place: Path, named_in: Path, split: str | None) -> list[Path]:
     if not place.is_dir():
         raise fault(named_in, f"there is no folder {place} with the images; put them there")
-    found = sorted(path for path in _walk(place, named_in) if path.suffix.lower() in SUFFIXES)
+    files = sorted(_walk(place, named_in))
+    found = [path for path in files if path.suffix.lower() in SUFFIXES]
+    _refuse_labels_left_out(folder, files, found)
     if not found:
         raise fault(named_in, f"{place} holds no image{f' for {split}' if split else ''}; put the images there")
     return [folder.inside(path, named_in) and path for path in found]
 
 
+def _refuse_labels_left_out(folder: Folder, files: Sequence[Path], images: Sequence[Path]) -> None:
+    """A model may be trained on kinds of images that are not answered, as phones and cameras write them.
+
+    Raises:
+        LabelledImagesError: if one of them has labels, which would be left out unsaid.
+    """
+    read = {path.with_suffix("") for path in images}
+    for path in files:
+        if path.suffix.lower() not in TRAINED_ALONE or path.with_suffix("") in read:
+            continue
+        if (labels := _label_file(folder, path)).exists():
+            what = f"save it as JPEG, or take it and {labels} out"
+            raise fault(path, f"has labels, but is of a kind that is not answered; {what}")
+
+
 def _walk(place: Path, named_in: Path) -> Iterator[Path]:
     """Every file below a folder, without following links to folders, which may go round in circles.
+
+    What begins with a point is left out, as when a model is trained: copies that editors keep, previews, and a Mac's
+    notes about a file. They have no labels.
 
     Raises:
         LabelledImagesError: if there is such a link: what lies behind it was meant to judge as well.
     """
     for path in place.iterdir():
+        if path.name.startswith("."):
+            continue
         if path.is_symlink() and not path.is_file():
             raise fault(
                 named_in,
@@ -239,7 +294,7 @@ def _walk(place: Path, named_in: Path) -> Iterator[Path]:
             )
         if path.is_dir():
             yield from _walk(path, named_in)
-        elif not path.name.startswith("._"):  # A Mac's notes about a file, beside it on other disks and in archives.
+        else:
             yield path
 
 
@@ -280,24 +335,28 @@ def _labelled(
         if first is not path:
             raise fault(described, f"the image {path} is named more than once; name it once")
         seen = picture(folder, path)
-        labels = _label_file(path)
+        labels = _label_file(folder, path)
         missing += not labels.exists()
         if not labels.exists() and (beside := _with_labels_ending(path)).exists():
             raise fault(beside, f"labels lie beside their image, where they are not read; move to {labels}")
-        result.append(_one(folder, seen, labels, names, keypoints))
+        objects = read_lines(folder, labels, seen, names, keypoints) if labels.exists() else Objects()
+        result.append(labelled_image(seen, folder, objects.boxes, objects.classes, names))
     if missing == len(images):
         raise fault(
             described,
             f"none of the {len(images):,} images has a label file; the first was looked for at "
-            f"{_label_file(images[0])}, so put the labels there{otherwise and ', '}{otherwise}",
+            f"{_label_file(folder, images[0])}, so put the labels there{otherwise and ', '}{otherwise}",
         )
     return result
 
 
-def _label_file(image: Path) -> Path:
-    """Where ultralytics looks: the last folder ``images`` of the path is ``labels`` then."""
+def _label_file(folder: Folder, image: Path) -> Path:
+    """Where ultralytics looks: the last folder ``images`` of the path is ``labels`` then.
+
+    Of the path within the hold-out: a folder that all of it was moved into says nothing of where its labels are.
+    """
     parts = list(image.parts)
-    for index in range(len(parts) - 2, -1, -1):
+    for index in range(len(parts) - 2, len(folder.root.parts) - 1, -1):
         if parts[index] == "images":
             parts[index] = "labels"
             break
@@ -308,72 +367,3 @@ def _with_labels_ending(image: Path) -> Path:
     """The file of the same name with labels in it, by either ending; the usual one where there is none."""
     found = [image.with_suffix(suffix) for suffix in (".txt", ".TXT")]
     return next((path for path in found if path.exists()), found[0])
-
-
-def _one(folder: Folder, seen: Picture, labels: Path, names: tuple[str, ...], keypoints: int) -> LabelledImage:
-    objects = Objects()
-    if labels.exists():
-        for number, line in enumerate(folder.text(labels).splitlines(), start=1):
-            if not line.strip():
-                continue
-            if len(objects.boxes) >= MOST_OBJECTS:
-                raise fault(labels, f"more than {MOST_OBJECTS:,} objects in one image; look at what wrote it", number)
-            try:
-                objects.add(*_object(line, seen, names, keypoints))
-            except ValueError as error:
-                raise fault(labels, f"{error}; correct it", number) from error
-    return labelled_image(seen, folder, objects.boxes, objects.classes, names)
-
-
-def _object(
-    line: str, seen: Picture, names: tuple[str, ...], keypoints: int
-) -> tuple[int, tuple[float, float, float, float]]:
-    """One line: a class and a box by its centre, or a class and a polygon, all as shares of the image.
-
-    Args:
-        line: as it is written.
-        seen: the image.
-        names: of the classes.
-        keypoints: numbers that follow a box; where there are any there are no polygons.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    first, *words = line.split()
-    klass = _class(first, names)
-    try:
-        shares = [float(word) for word in words]
-    except ValueError:
-        raise ValueError(f"{cited(line)} has something that is no number") from None
-    if keypoints:
-        if len(shares) not in {4, 4 + keypoints}:
-            raise ValueError(
-                f"a class and {len(shares)} numbers are no box (4) with the points of `kpt_shape` ({keypoints} more)"
-            )
-        shares = shares[:4]
-    if len(shares) != 4 and (len(shares) < 6 or len(shares) % 2):
-        raise ValueError(
-            f"a class and {len(shares)} numbers are neither a box (4) nor a polygon (an even number, 6 or more)"
-        )
-    if not all(math.isfinite(share) and -SLACK <= share <= 1 + SLACK for share in shares):
-        raise ValueError("a coordinate is not a share of the image between 0 and 1")
-    if len(shares) == 4:
-        x, y, width, height = shares
-        if width <= 0 or height <= 0:
-            raise ValueError("the box has no width or no height")
-        # A box whose centre is inside is cut to the image, as when a model is trained.
-        corners = x - width / 2, y - height / 2, x + width / 2, y + height / 2
-        shares = [min(max(share, 0.0), 1.0) for share in corners]
-    x1, y1, x2, y2 = around(shares)
-    box = within((x1 * seen.width, y1 * seen.height, x2 * seen.width, y2 * seen.height), seen.width, seen.height)
-    return klass, box
-
-
-def _class(word: str, names: tuple[str, ...]) -> int:
-    try:
-        klass = float(word)
-    except ValueError:
-        raise ValueError(f"{cited(word)} is no class number") from None
-    if not klass.is_integer() or not 0 <= klass < len(names):
-        raise ValueError(f"the class {cited(word)} is none of 0 to {len(names) - 1} ({cited(', '.join(names))})")
-    return int(klass)

@@ -116,3 +116,65 @@ def test_a_name_of_windows_leads_nowhere_out_of_the_folder(tmp_path: Path) -> No
     images = [{"id": 11, "file_name": "..\\secret.jpg"}]
     coco_file(tmp_path / "data" / "a.coco.json", tmp_path / "data" / "a.jpg", coco(images=images))
     assert "which is neither beside" in complaint(tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "deep/a.jpg", "/home/somebody/fiftyone/a.jpg"])
+def test_images_lie_in_a_folder_data_as_fiftyone_puts_them(tmp_path: Path, name: str) -> None:
+    data = coco(images=[{"id": 11, "file_name": name, "width": 64, "height": 48}])
+    coco_file(tmp_path / "labels.json", tmp_path / "data" / name.removeprefix("/home/somebody/fiftyone/"), data)
+    assert read(tmp_path).images[0].boxes.tolist() == [[24.0, 12.0, 40.0, 36.0]]
+
+
+@pytest.mark.parametrize(("image", "annotation", "category"), [(11.0, 11, 7.0), (11, 11.0, 7), (11.0, 11.0, 7.0)])
+def test_a_number_is_the_same_however_a_table_wrote_it(
+    tmp_path: Path, image: float, annotation: float, category: float
+) -> None:
+    data = coco(images=[{"id": image, "file_name": "a.jpg"}])
+    data["annotations"][0] |= {"id": 1.0, "image_id": annotation, "category_id": category}
+    coco_file(tmp_path / "labels.coco.json", tmp_path / "a.jpg", data)
+    assert [image.classes.tolist() for image in read(tmp_path).images] == [[1]]
+    data["annotations"][0]["category_id"] = 7.5
+    coco_file(tmp_path / "labels.coco.json", tmp_path / "a.jpg", data)
+    assert "has no `category_id` that is a whole number or a name" in complaint(tmp_path)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_matters_only_where_it_is_read(tmp_path: Path, number: float) -> None:
+    data = coco(info={"score": number})
+    data["annotations"][0]["area"] = number
+    file = coco_file(tmp_path / "labels.coco.json", tmp_path / "a.jpg", data)
+    assert len(read(tmp_path).images) == 1
+    data["annotations"][0]["bbox"][2] = number
+    coco_file(file, tmp_path / "a.jpg", data)
+    line = 1 + file.read_text().splitlines().index('   "image_id": 11,') - 2
+    said = complaint(tmp_path)
+    assert said.startswith(f"{file}, line {line}: annotations[0] cannot be used: '{number}' is no number")
+
+
+@pytest.mark.parametrize("bbox", [[0.375, 0.25, 0.25, 0.5], [0, 0, 1, 1]])
+def test_shares_are_no_pixels(tmp_path: Path, bbox: list[float]) -> None:
+    """Nothing could find such boxes, and the model would be blamed."""
+    data = coco()
+    data["annotations"][0]["bbox"] = bbox
+    file = coco_file(tmp_path / "labels.coco.json", tmp_path / "a.jpg", data)
+    said = complaint(tmp_path)
+    assert said.startswith(f"{file}: all boxes lie within the first pixel")
+    assert said.endswith("write them in pixels.")
+    data["annotations"].append({"image_id": 11, "category_id": 7, "bbox": [24, 12, 16, 24]})
+    coco_file(file, tmp_path / "a.jpg", data)
+    assert len(read(tmp_path).images[0].boxes) == 2
+
+
+@pytest.mark.parametrize("name", ["my%20leaf.jpg", "/data/local-files/?d=photos/my%20leaf.jpg", "100%.jpg"])
+def test_a_name_that_is_written_as_in_an_address_is_found(tmp_path: Path, name: str) -> None:
+    data = coco(images=[{"id": 11, "file_name": name}])
+    coco_file(tmp_path / "result.json", tmp_path / "images" / ("100%.jpg" if "100" in name else "my leaf.jpg"), data)
+    assert len(read(tmp_path).images) == 1
+
+
+@pytest.mark.parametrize("name", ["%2e%2e/secret.jpg", "..%2fsecret.jpg", "%2Fetc%2Fhostname", "a%00.jpg"])
+def test_a_name_as_in_an_address_leads_nowhere_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    picture(tmp_path / "secret.jpg")
+    root = tmp_path / "data"
+    coco_file(root / "result.json", root / "b.jpg", coco(images=[{"id": 11, "file_name": name}]))
+    assert "which is neither beside result.json" in complaint(root)

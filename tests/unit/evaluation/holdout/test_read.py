@@ -180,7 +180,7 @@ def test_a_hundred_thousand_lines_for_one_image_are_refused_at_the_line_where_it
 @pytest.mark.parametrize(
     ("description", "line", "wrong"),
     [
-        ("val: images/val\nnames: [streak, spot]\nnc: 3\n", 3, "`nc` is '3', but there are 2 names"),
+        ("val: images/val\nnames: [streak, spot]\nnc: 3\n", 3, "`nc` is 3, but there are 2 names"),
         ("val: images/val\nnames: {0: streak, 2: spot}\n", 2, "not numbered from 0 without gaps"),
         ("val: images/val\nnames: [spot, spot]\n", 2, "'spot' is named twice"),
         ("val: images/val\nnames: []\n", 2, "no class"),
@@ -255,7 +255,7 @@ def test_labels_that_lie_elsewhere_are_missed_rather_than_taken_for_empty_images
         ({"categories": [{"id": 1, "name": "spot"}, {"id": 2, "name": "spot"}]}, r"categories\[1\] has an id"),
         ({"annotations": [{"image_id": 11, "category_id": 7, "bbox": [5, 5, -3, 4]}]}, "width of -3"),
         ({"annotations": [{"image_id": 11, "category_id": 7, "bbox": [-20, 5, 30, 4]}]}, "outside"),
-        ({"annotations": [{"image_id": 11, "category_id": 7, "bbox": [5, 5, float("nan"), 4]}]}, "NaN is no number"),
+        ({"annotations": [{"image_id": 11, "category_id": 7, "bbox": [5, 5, float("nan"), 4]}]}, "'nan' is no number"),
         ({"annotations": [{"image_id": 11, "category_id": 7, "bbox": [5, 5, 1e308, 4]}]}, "outside"),
         ({"annotations": [{"image_id": 11, "category_id": 7, "bbox": [5, 5, "3", 4]}]}, "is no number"),
         ({"annotations": [{"image_id": 11, "category_id": 7}]}, "neither a `bbox`"),

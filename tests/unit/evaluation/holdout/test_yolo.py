@@ -1,5 +1,7 @@
 """What is particular to YOLO datasets; what all forms have in common is in ``test_read``."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -135,3 +137,92 @@ def test_labels_beside_one_image_are_told_rather_than_overlooked(tmp_path: Path,
     root = layouts.coco128(tmp_path)
     (root / "labels" / "val" / "a.txt").rename(root / "images" / "val" / name)
     assert f"images/val/{name}: labels lie beside their image, where they are not read; move to" in complaint(root)
+
+
+@pytest.mark.parametrize("name", [".ipynb_checkpoints/a-checkpoint.jpg", ".thumbnails/large/a.png", ".a.jpg"])
+def test_what_a_program_hides_among_the_images_judges_no_more_than_it_trains(tmp_path: Path, name: str) -> None:
+    """Its copies have no labels, so that whatever is found on them would be a false box."""
+    root = layouts.coco128(tmp_path / ".data")
+    layouts.picture(root / "images" / "val" / name)
+    assert [image.path.name for image in read(root).images if image.path] == ["a.jpg", "b.png", "empty.jpg"]
+
+
+@pytest.mark.parametrize("name", ["IMG_1.HEIC", "deep/IMG_1.heif", "raw.dng"])
+def test_labels_of_a_photo_that_nobody_answers_are_told_rather_than_left_out(tmp_path: Path, name: str) -> None:
+    root = layouts.coco128(tmp_path)
+    photo, labels = root / "images" / "val" / name, root / "labels" / "val" / name
+    photo.parent.mkdir(exist_ok=True)
+    photo.write_bytes(b"\x00\x00\x00\x18ftypheic")
+    assert len(read(root).images) == 3
+    write(labels.with_suffix(".txt"), layouts.BOX_LINE)
+    assert complaint(root).startswith(f"{photo}: has labels, but is of a kind that is not answered; save it as JPEG")
+    layouts.picture(photo.with_suffix(".jpg"))
+    assert len(read(root).images) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "box"),
+    [
+        ("1 0.5 0.5 1.004 0.5", [0.0, 12.0, 64.0, 36.0]),
+        ("1 1.008 0.5 0.25 0.5", [56.512, 12.0, 64.0, 36.0]),
+        ("1 -0.004 0.25 1.01 0.25 0.5 0.75", [0.0, 12.0, 64.0, 36.0]),
+    ],
+)
+def test_a_coordinate_that_leaves_its_image_by_what_training_takes_is_cut(
+    tmp_path: Path, line: str, box: list[float]
+) -> None:
+    root = layouts.coco128(tmp_path)
+    write(root / "labels" / "val" / "a.txt", line)
+    assert read(root).images[0].boxes.tolist() == [pytest.approx(box)]
+    write(root / "labels" / "val" / "a.txt", "1 0.5 0.5 1.02 0.5")
+    assert "not a share of the image" in complaint(root)
+
+
+@pytest.mark.parametrize("description", ["nc: 2\n", "nc: '2'\nnames:\n", "nc: 2.0\nnames: [class_0, class_1]\n"])
+def test_classes_that_are_only_counted_have_the_names_that_training_gives_them(
+    tmp_path: Path, description: str
+) -> None:
+    assert read(layouts.coco128(tmp_path, f"val: images/val\n{description}")).class_names == ("class_0", "class_1")
+
+
+@pytest.mark.parametrize(
+    ("description", "wrong"),
+    [
+        ("nc: many\n", "`nc` is no number of classes"),
+        ("nc: 1000000000\n", "`nc` is no number of classes"),
+        ("nc: -1\n", "`nc` is no number of classes"),
+        ("nc: .inf\n", "`nc` is no number of classes"),
+        ("names: {.inf: a, 0: b}\n", "a class has no whole number"),
+        ("names: {0.7: a, 1: b}\n", "a class has no whole number"),
+        ("names: {.nan: a, 1: b}\n", "a class has no whole number"),
+        ("names: ['a', ' ']\n", "there is no class"),
+    ],
+)
+def test_a_number_that_counts_nothing_is_told(tmp_path: Path, description: str, wrong: str) -> None:
+    said = complaint(layouts.coco128(tmp_path, f"val: images/val\n{description}"))
+    assert said.startswith(f"{tmp_path / 'data.yaml'}, line 2: {wrong}")
+
+
+def test_a_class_is_called_as_a_model_that_is_trained_by_the_same_file_calls_it(tmp_path: Path) -> None:
+    assert read(layouts.coco128(tmp_path, "val: images/val\nnames: ['streak ', spot]\n")).class_names[0] == "streak "
+
+
+@pytest.mark.parametrize("above", ["images", "images/deep", "deep/images"])
+@pytest.mark.parametrize("layout", [layouts.coco128, layouts.roboflow, layouts.cvat_yolo, layouts.label_studio_yolo])
+def test_a_folder_is_the_same_from_wherever_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, above: str, layout: Callable[[Path], Path]
+) -> None:
+    root = layout(tmp_path / above / "data")
+    whole = read(root)
+    for here in (root, root.parent, tmp_path, root / (whole.images[0].path or root).parent.relative_to(root)):
+        monkeypatch.chdir(here)
+        assert read(Path(os.path.relpath(root, here))).digest == whole.digest
+
+
+@pytest.mark.parametrize("above", ["images", "images/deep", "deep/images"])
+def test_where_the_whole_folder_lies_is_no_part_of_where_labels_are(tmp_path: Path, above: str) -> None:
+    root = tmp_path / above / "data"
+    layouts.picture(root / "val" / "a.jpg")
+    write(root / "val" / "a.txt", layouts.BOX_LINE)
+    write(root / "data.yaml", f"val: val\n{NAMES}")
+    assert read(root).images[0].boxes.tolist() == [BOX]
