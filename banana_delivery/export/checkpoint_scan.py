@@ -27,6 +27,13 @@ MAX_SECOND_OPINION = 1024**2
 
 OLDER_REPOSITORIES = ("models.yolo", "models.common", "models.experimental")
 LAYERS_IN = ("ultralytics.nn.", "ultralytics.utils.loss", "ultralytics.utils.tal", "ultralytics.yolo.utils.")
+SCRIPTS = frozenset({"__main__", "__mp_main__"})
+"""How Python calls the script that it was started with."""
+WRAPPERS = frozenset({
+    ("torch.nn.parallel.data_parallel", "DataParallel"),
+    ("torch.nn.parallel.distributed", "DistributedDataParallel"),
+})  # fmt: skip
+"""Around a model that is trained on several GPUs; ultralytics takes them off before it saves."""
 MODELS_IN = "ultralytics.nn.tasks"
 """Here are also what loads checkpoints and what evaluates text, under other names in other releases."""
 _CLASS = re.compile(r"[A-Z]\w{0,99}", re.ASCII)
@@ -105,6 +112,17 @@ def _refuse_unknown(name: str, unknown: set[Name]) -> None:
             f"The model in {name} is made of {said}, which ultralytics {version('ultralytics')} does "
             "not have: a layer of a fork, or of a newer release, cannot be loaded without its code. Train the model "
             "with the layers of that release, or add the layer to the product and to its list of known names."
+        )
+    if unknown and all(module in SCRIPTS and _CLASS.fullmatch(one) for module, one in unknown):
+        raise UnsupportedModelError(
+            f"The model in {name} is made of {said}, a class of the script that trained it, whose code is not in the "
+            "file: bring the model back to ultralytics' own class before it is saved (`model.__class__ = "
+            "DetectionModel` for a class that only trains otherwise), or train it without the class."
+        )
+    if unknown and unknown <= WRAPPERS:
+        raise UnsupportedModelError(
+            f"The model in {name} is wrapped for several GPUs ({said}): save `model.module` instead of `model`, or "
+            "register the best.pt that ultralytics itself writes."
         )
     _refuse(name, unknown)
 

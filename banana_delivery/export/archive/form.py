@@ -46,6 +46,18 @@ _MEMBER = re.compile(
 )
 _FOLDER_NAME = re.compile(r"[\w.()+-][\w .()+-]{0,199}", re.ASCII)
 
+HEAD = 512
+"""Bytes by which other kinds of files are told; tar writes its name last of all."""
+OTHER_KINDS = (
+    (rb"version https://git-lfs", "a pointer of Git LFS and not the file: run `git lfs pull`, then log best.pt again"),
+    (rb"\s*<(?i:!doctype|html|\?xml)", "a page that a server sent instead of a file: download best.pt again"),
+    (rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", "what torch wrote before 1.6: load it, and torch.save it again"),
+    (rb"\x08[\x01-\x20]\x12.pytorch", "an ONNX export: register the best.pt that it was made from"),
+    (rb".{6}\0\0\{\s*\"", "a safetensors file, weights without their network: register the best.pt of a training"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|.{257}ustar", "packed into another file: unpack it, then log best.pt again"),
+)
+"""What people hand in by mistake: how it begins, and what to say of it."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -267,6 +279,10 @@ class Archive:
         return self._file.read(max(end - start, 0))
 
     def _broken(self, why: str) -> UnreadableCheckpointError:
+        head = self._read(0, HEAD)
+        for begins, kind in OTHER_KINDS:
+            if re.match(begins, head, re.DOTALL):
+                return UnreadableCheckpointError(f"{self._name} is no checkpoint but {kind}.")
         return UnreadableCheckpointError(
             f"{self._name} is no whole torch checkpoint ({self.size:,} bytes, {why}): it was cut short or is another "
             "kind of file, so log best.pt again and register a new version."

@@ -103,6 +103,61 @@ def test_another_kind_of_file_is_one_sentence(tmp_path: Path) -> None:
         scan(tmp_path / "best.pt")
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5242880\n", "run `git lfs pull`"),
+        (b"\n<!DOCTYPE html><html><title>Sign in</title></html>", "a page that a server sent"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "a page that a server sent"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "what torch wrote before 1.6"),
+        (b"\x08\x09\x12\x07pytorch\x1a\x052.8.0:", "an ONNX export"),
+        (b'\x60\0\0\0\0\0\0\0{"model.0.weight":{"dtype":"F32"}}', "weights without their network"),
+        (b"\x1f\x8b\x08\0\0\0\0\0", "packed into another file"),
+        (b"best.pt".ljust(257, b"\0") + b"ustar  \0" + bytes(1000), "packed into another file"),
+    ],
+)
+def test_what_people_hand_in_by_mistake_is_called_what_it_is(tmp_path: Path, content: bytes, sentence: str) -> None:
+    """To log the same file again, as for one that was cut short, would not help them."""
+    (tmp_path / "best.pt").write_bytes(content)
+    with pytest.raises(UnreadableCheckpointError, match=r"best\.pt is no checkpoint but ") as caught:
+        scan(tmp_path / "best.pt")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "sentence"),
+    [
+        ("__main__", "WeightedDetectionModel", "bring the model back to ultralytics' own class"),
+        ("__mp_main__", "MyModel", "bring the model back to ultralytics' own class"),
+        ("torch.nn.parallel.data_parallel", "DataParallel", "save `model.module`"),
+        ("torch.nn.parallel.distributed", "DistributedDataParallel", "save `model.module`"),
+    ],
+)
+def test_what_a_training_of_ones_own_leaves_is_no_alarm_about_its_author(
+    tmp_path: Path, module: str, name: str, sentence: str
+) -> None:
+    """The guides of ultralytics show how to weigh classes by a model class of one's own script."""
+    with pytest.raises(UnsupportedModelError, match=rf"{module}\.{name}") as caught:
+        scan(archive(tmp_path / "best.pt", call(module, name, "x")))
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("__main__", "run"),
+        ("__main__", "Model.load"),
+        ("__main__.os", "System"),
+        ("torch.nn.parallel", "replicate"),
+        ("torch.nn.parallel.distributed", "os.system"),
+    ],
+)
+def test_what_is_no_class_of_such_a_training_is_an_alarm(tmp_path: Path, module: str, name: str) -> None:
+    with pytest.raises(UnsafeModelError, match="find out who made this file"):
+        scan(archive(tmp_path / "best.pt", call(module, name, "x")))
+
+
 @pytest.mark.parametrize("name", ["torch.FloatStorage", "torch.float16", "torch.nn.modules.conv.Conv2d"])
 def test_tensors_and_layers_are_allowed(name: str) -> None:
     assert is_allowed(*name.rsplit(".", 1))
