@@ -67,7 +67,7 @@ def read(path: Path, split: str = "") -> Holdout:
     """
     base, mark, named = path.name.rpartition("#")
     if mark and not path.exists():
-        path, split = path.with_name(base), named
+        path, split = path.parent / base, named
     folder = Folder.at(path if path.is_dir() else path.parent)
     if not path.exists():
         raise LabelledImagesError(f"No labels can be read from {path}, which is not there; BANANA_HOLDOUT names it.")

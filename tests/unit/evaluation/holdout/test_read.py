@@ -10,6 +10,8 @@ import pytest
 from banana_delivery.errors import LabelledImagesError
 from banana_delivery.evaluation.holdout import pictures
 from banana_delivery.evaluation.holdout.read import read
+from banana_delivery.evaluation.holdout.report import report
+from banana_delivery.policy.quality.margins import QualityMargins
 from serving.inference.formats import BRANDS, SIGNATURES
 from serving.settings import Settings as ServingSettings
 from tests.unit.evaluation.holdout import layouts
@@ -93,6 +95,21 @@ def test_a_split_is_chosen_by_setting_or_by_what_follows_the_path(asked: str, na
     if asked:
         assert read(root / f"data.yaml#{asked}", "nothing").images[0].name.startswith(f"{name}/")
         assert read(root.with_name(f"{root.name}#{asked}")).images[0].name.startswith(f"{name}/")
+
+
+@pytest.mark.parametrize("named", ["{root}/#val", "#val", ".#val", "./#val", "../data#val", "..#nothing"])
+def test_a_split_may_follow_a_folder_however_its_path_is_written(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell that completes the name of a folder ends it with a slash."""
+    root = layouts.roboflow(tmp_path / "data")
+    monkeypatch.chdir(root)
+    where = Path(named.format(root=root))
+    if "nothing" in named:
+        assert "No labels can be read here" in complaint(where)
+    else:
+        assert read(where).images[0].name.startswith("valid/")
+        assert report(where, "", QualityMargins()).splits == ("test", "train")
 
 
 def test_images_that_models_were_trained_on_never_judge_unless_somebody_says_so(tmp_path: Path) -> None:
