@@ -53,12 +53,8 @@ def withdraw(version: Version, reason: Reason, dry_run: DryRun = False) -> Answe
         version = parts.model_registry.describe(version).version
     with audit_trail(settings) as log:
         done = decisions.withdraw(log, settings, parts.clock, version, reason, by, dry_run=dry_run)
-    what = "; ".join(f"the {one.kind} of {one.by} ({one_line(one.reason)})" for one in done.taken_back)
-    shown = [f"{recorded(dry_run=dry_run)}, {by}: of version {version}, no more counts {what}."]
-    if done.under_way:
-        shown.append(
-            f"A delivery of it is under way, and goes by what it saw; to end that, type: {commands.abort(version)}"
-        )
+    counts_no_more, *becomes = done.sentences
+    shown = [f"{recorded(dry_run=dry_run)}, {by}: {counts_no_more}", *becomes]
     taken_back = [one.model_dump(mode="json") for one in done.taken_back]
     document = {**done.said.model_dump(mode="json"), "taken_back": taken_back, "under_way": done.under_way}
     return Answer({"would": document} if dry_run else document, shown)

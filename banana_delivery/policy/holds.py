@@ -84,6 +84,7 @@ class Act(StrEnum):
     """What can be decided on the page of deliveries."""
 
     APPROVE = "approve"
+    WITHDRAW = "withdraw"
     PAUSE = "pause"
     RESUME = "resume"
     ABORT = "abort"
@@ -106,7 +107,8 @@ class PageRequest(StoredRecord):
         run_id: the delivery that it is about; empty for none.
         until: when a freeze ends by itself, as typed.
         zone: of the clock of whoever typed that, such as Europe/Berlin.
-        seen: when the freeze or the pause was said that is to be ended, seconds since the epoch.
+        seen: when the freeze or the pause was said that is to be ended, or the latest of what is to be taken back,
+            seconds since the epoch.
     """
 
     id: str

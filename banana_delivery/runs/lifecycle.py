@@ -31,6 +31,7 @@ from banana_delivery.names import (
     WHY_TAG,
     WORKER_TAG,
 )
+from banana_delivery.policy.approvals.withdrawn import HowFar
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.staged_versions import UnderWay
@@ -41,13 +42,8 @@ from banana_delivery.waiting import boot_id
 
 LOG = logging.getLogger(__name__)
 Run = dg.DagsterRun
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
-
+_NOT_BEGUN = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
+UNFINISHED = [*_NOT_BEGUN, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 _CANCELLED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 WHY_CHARACTERS = 240
 """Of a reason in a tag, which is for the list of runs; the whole of it is in the run's log and in the audit trail."""
@@ -178,7 +174,7 @@ class Runs:
 
     def waiting(self) -> list[Run]:
         """Deliveries that have not begun, those that wait longest first."""
-        queued = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED])
+        queued = dg.RunsFilter(statuses=_NOT_BEGUN)
         newest_first = [run for run in self.location.runs(self.instance, queued) if self.location.version_of(run)]
         return newest_first[::-1]
 
@@ -186,6 +182,16 @@ class Runs:
         """Whether the production step of a run has started."""
         stats = self.instance.get_run_step_stats(run_id, step_keys=[self.location.step("production_release")])
         return any(step.start_time for step in stats)
+
+    def how_far(self, run: Run) -> HowFar:
+        """How far a delivery has come that has not ended; one whose process is gone goes no further."""
+        if run.status is dg.DagsterRunStatus.CANCELING or self.is_dead(run):
+            return HowFar.ENDS
+        if run.status in _NOT_BEGUN:
+            return HowFar.WAITS
+        if run.status is dg.DagsterRunStatus.STARTING:
+            return HowFar.STARTS
+        return HowFar.IN_PRODUCTION if self.in_production(run.run_id) else HowFar.BEGUN
 
     def supersede(self, run_id: str, by: str) -> None:
         """End a delivery because version ``by`` was staged later; its run ends CANCELED and says why."""

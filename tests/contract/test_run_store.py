@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import dagster as dg
+import psutil
 import pytest
 
-from banana_delivery.names import PARTITION_TAG
+from banana_delivery.names import PARTITION_TAG, WORKER_TAG
+from banana_delivery.policy.approvals.withdrawn import HowFar
 from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
 from banana_delivery.policy.model import Outcome
 from banana_delivery.policy.outcomes import RunStatus
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
-from banana_delivery.runs.lifecycle import Runs
+from banana_delivery.runs.lifecycle import Runs, identity
 from banana_delivery.runs.outcome import end_of
 from banana_delivery.targets.sightings import Sightings
 from tests.chaos.instance import MemoryInstance
 from tests.support.clock import HandClock
+from tests.support.other_teams import origin
 
 REPORT = Path("report.html")
 
@@ -39,12 +44,15 @@ def attempt(version: str, run_id: str, *, revoked: bool = False, at: float = 1.0
     return AttemptRecord(version=version, outcome=outcome, reason="So.", at=at, run_id=run_id, revoked=revoked)
 
 
-def started(instance: dg.DagsterInstance, run_id: str, version: str = "3") -> dg.DagsterRun:
+def started(
+    instance: dg.DagsterInstance,
+    run_id: str,
+    version: str = "3",
+    status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED,
+) -> dg.DagsterRun:
     """A delivery under way."""
-    status = dg.DagsterRunStatus.STARTED
-    return instance.add_run(
-        dg.DagsterRun("deliver", run_id, tags={**CodeLocation().tags, PARTITION_TAG: version}, status=status)
-    )
+    tags, made_by = {**CodeLocation().tags, PARTITION_TAG: version}, origin("deliver", CodeLocation().name)
+    return instance.add_run(dg.DagsterRun("deliver", run_id, tags=tags, status=status, remote_job_origin=made_by))
 
 
 def test_attempts_are_read_newest_first_by_version_or_all(instance: dg.DagsterInstance) -> None:
@@ -116,12 +124,61 @@ def test_a_run_whose_process_never_worked_on_it_counts_as_dead_after_a_while(
     assert runs.dead(seen) == []
 
 
+@pytest.mark.parametrize(
+    ("status", "how_far"),
+    [
+        (dg.DagsterRunStatus.NOT_STARTED, HowFar.WAITS),
+        (dg.DagsterRunStatus.QUEUED, HowFar.WAITS),
+        (dg.DagsterRunStatus.STARTING, HowFar.STARTS),
+        (dg.DagsterRunStatus.STARTED, HowFar.BEGUN),
+        (dg.DagsterRunStatus.CANCELING, HowFar.ENDS),
+    ],
+)
+def test_it_is_known_how_far_a_delivery_has_come(
+    instance: dg.DagsterInstance, status: dg.DagsterRunStatus, how_far: HowFar
+) -> None:
+    run, runs = started(instance, "run", status=status), Runs(instance)
+    assert [(one.run_id, runs.how_far(one)) for one in runs.unfinished()] == [("run", how_far)]
+    _begin_step(instance, run, "ab_report")
+    assert runs.how_far(run) is how_far
+    _begin_step(instance, run, "production_release")
+    assert runs.how_far(run) is (HowFar.IN_PRODUCTION if how_far is HowFar.BEGUN else how_far)
+
+
+def test_a_delivery_whose_process_is_gone_is_ending(instance: dg.DagsterInstance) -> None:
+    run, runs = started(instance, "run"), Runs(instance)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        signed = identity("run", psutil.Process(process.pid))
+    instance.add_run_tags(run.run_id, {WORKER_TAG: signed})
+    assert [runs.how_far(one) for one in runs.unfinished()] == [HowFar.ENDS]
+
+
 def _start_event(run: dg.DagsterRun) -> dg.EventLogEntry:
     from dagster import DagsterEvent, DagsterEventType
 
     event = DagsterEvent(event_type_value=DagsterEventType.RUN_START.value, job_name=run.job_name)
     return dg.EventLogEntry(  # type: ignore[no-untyped-call]
         error_info=None, level="info", user_message="", run_id=run.run_id, timestamp=time.time(), dagster_event=event
+    )
+
+
+def _begin_step(instance: dg.DagsterInstance, run: dg.DagsterRun, step: str) -> None:
+    if isinstance(memory := cast(object, instance), MemoryInstance):
+        memory.report_step_started(run.run_id, step)
+        return
+    from dagster import DagsterEvent, DagsterEventType
+
+    event = DagsterEvent(event_type_value=DagsterEventType.STEP_START.value, job_name=run.job_name, step_key=step)
+    instance.event_log_storage.store_event(
+        dg.EventLogEntry(  # type: ignore[no-untyped-call]
+            error_info=None,
+            level="info",
+            user_message="",
+            run_id=run.run_id,
+            timestamp=time.time(),
+            step_key=step,
+            dagster_event=event,
+        )
     )
 
 

@@ -117,9 +117,10 @@ def _if_wanted(run: DeliveryRun, decision: GateDecision, ref: ImageRef) -> GateD
     """The same, or parked, where a delivery began by itself and nobody wants its version any more.
 
     It is asked as late as can be: an approval may have waited for hours, and its run for another delivery's end. Its
-    report alone may let the version in then, which it did before, and nobody had it begun but whoever approved it.
+    report alone may let the version in then, which it did before, and nobody had it begun but whoever approved it. Nor
+    did whoever overrode it, who has it delivered himself.
     """
-    if decision.status is not GateStatus.OPEN or decision.basis == "override" or not began_by_itself(run.run.tags):
+    if decision.status is not GateStatus.OPEN or not began_by_itself(run.run.tags):
         return decision
     approval = max(_approvals(run, ref), key=lambda one: one.order, default=None)
     if approval is None:

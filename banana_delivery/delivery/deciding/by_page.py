@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from banana_delivery.delivery.deciding.aborting import say_abort
-from banana_delivery.delivery.deciding.decisions import freeze_as_shown, put_on_record
+from banana_delivery.delivery.deciding.decisions import freeze_as_shown, put_on_record, withdraw
 from banana_delivery.delivery.deciding.going_on import VIA_PAGE, Approved, Due, GoingOn, not_known
 from banana_delivery.delivery.live.pausing import say_pause
 from banana_delivery.delivery.record_attempt import AttemptRecorder
@@ -194,6 +194,13 @@ class ByPage:
         stopped = "" if follows.state is Approved.OVER else self._stopped()
         return " ".join(filter(None, [done, waits, follows.why_not, stopped]))
 
+    def _withdraw(self, request: PageRequest, by: str) -> str:
+        if not request.version or request.seen is None:
+            raise GateError("It was not said which approval is to be taken back.")
+        settings, said = self.recorder.settings, (request.version, request.reason, by)
+        done = withdraw(self.log, settings, self.clock, *said, seen=request.seen)
+        return " ".join([f"On record as {by}:", *done.sentences])
+
     def _stopped(self) -> str:
         """That nobody starts what follows, as where sensors are started by hand and an upgrade brought another one."""
         running = running_sensors(self.log.instance, self.log.location.name)
@@ -285,6 +292,7 @@ def _is_ours(said: ManualDecision) -> bool:
 
 _ACTS: Mapping[Act, Callable[[ByPage, PageRequest, str], str]] = {
     Act.APPROVE: ByPage._approve,
+    Act.WITHDRAW: ByPage._withdraw,
     Act.PAUSE: ByPage._pause,
     Act.RESUME: ByPage._pause,
     Act.ABORT: ByPage._abort,

@@ -14,16 +14,18 @@ from banana_delivery.model_registry.base import ModelRegistry
 from banana_delivery.policies.calendar import moment, outlasts, until_words
 from banana_delivery.policies.document import ReleasePolicy
 from banana_delivery.policy import commands
+from banana_delivery.policy.approvals.withdrawn import HowFar, what_becomes_of
 from banana_delivery.policy.asset_records import DecisionKind, ImageRecord, ManualDecision
 from banana_delivery.policy.gate import CLAIMED, GateDecision, is_spent
 from banana_delivery.policy.holds import FreezeRecord
 from banana_delivery.policy.model import ImageRef
+from banana_delivery.quoting import one_line
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.code_location import CodeLocation
 from banana_delivery.runs.evidence.expiry import unexpired
 from banana_delivery.runs.evidence.reasons import stated
 from banana_delivery.runs.instance import open_instance
-from banana_delivery.runs.lifecycle import Runs
+from banana_delivery.runs.lifecycle import Run, Runs
 from banana_delivery.settings import Settings
 from banana_delivery.targets.sightings import sightings
 from banana_delivery.waiting import Clock
@@ -109,15 +111,35 @@ def decide(
 
 
 class Withdrawn(NamedTuple):
-    """That decisions were taken back; which, the latest first; and whether a delivery is under way all the same."""
+    """That decisions were taken back; which, the latest first; and how far each delivery is that has not ended."""
 
     said: ManualDecision
     taken_back: list[ManualDecision]
-    under_way: bool
+    deliveries: list[HowFar]
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a delivery may go by what was taken back, as far as it came before that."""
+        return not {HowFar.BEGUN, HowFar.IN_PRODUCTION}.isdisjoint(self.deliveries)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What counts no more, and what becomes of deliveries of the version."""
+        what = "; ".join(f"the {one.kind} of {one.by} ({one_line(one.reason)})" for one in self.taken_back)
+        version = self.said.version
+        return [f"of version {version}, no more counts {what}.", *what_becomes_of(version, self.deliveries)]
 
 
 def withdraw(
-    log: AuditLog, settings: Settings, clock: Clock, version: str, reason: str, by: str, *, dry_run: bool = False
+    log: AuditLog,
+    settings: Settings,
+    clock: Clock,
+    version: str,
+    reason: str,
+    by: str,
+    *,
+    seen: float | None = None,
+    dry_run: bool = False,
 ) -> Withdrawn:
     """Put on record that nothing counts any more that was approved or overridden of a version.
 
@@ -130,10 +152,11 @@ def withdraw(
         version: MLflow model version.
         reason: why, in one sentence.
         by: who says it, of whomever's decisions: whoever wants the version in may say so again.
+        seen: when the latest of what a person saw was said; None: whatever counts is meant.
         dry_run: whether nothing is put on record.
 
     Raises:
-        GateError: if there is no reason, or nothing that counts.
+        GateError: if there is no reason, nothing that counts, or something later than what was seen.
         EvidenceError: if there is no key to sign it with.
     """
     why = stated(reason)
@@ -145,11 +168,21 @@ def withdraw(
             f"Nothing that anybody approved or overrode of version {version} counts now, so there is nothing to take "
             f"back; see: {commands.status()}"
         )
+    if seen not in {None, taken_back[0].at}:
+        raise GateError(
+            f"What was shown as approved of version {version} is not what counts now; look what is now, and ask again."
+        )
     said = ManualDecision(kind=DecisionKind.WITHDRAWAL, version=version, by=by, reason=why, at=clock.time())
     on_record(log, log.record_decision, said, dry_run=dry_run)
     # Asked afterwards: what begins from here on sees it.
-    under_way = any(log.location.version_of(run) == version for run in Runs(log.instance, log.location).unfinished())
-    return Withdrawn(said, taken_back, under_way)
+    runs = Runs(log.instance, log.location)
+    deliveries = [one for one in runs.unfinished() if log.location.version_of(one) == version]
+    return Withdrawn(said, taken_back, [_how_far(log, runs, one) for one in deliveries])
+
+
+def _how_far(log: AuditLog, runs: Runs, run: Run) -> HowFar:
+    over = log.attempt_of(run.run_id, log.location.version_of(run))
+    return HowFar.ENDS if over else runs.how_far(run)
 
 
 def put_on_record(

@@ -181,7 +181,8 @@ class GoingOn:
             return Follows(Approved.OVER, why_not=COUNTS_NO_MORE)
         inputs = gate_inputs(recorder.settings, policy, self.log, recorder.clock, attempts, still)
         gate = gate_about(approval, policy, verdicts, inputs)
-        if gate.frozen:
+        # What an override opens in a freeze is for whoever has the version delivered: nothing begins by itself in one.
+        if gate.frozen or (inputs["frozen"] and gate.status is GateStatus.OPEN):
             return Follows(Approved.WAITS)
         if gate.status is not GateStatus.OPEN:
             return Follows(Approved.OVER, why_not=gate.reason)

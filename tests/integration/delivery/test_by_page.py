@@ -18,7 +18,7 @@ from banana_delivery.delivery.deciding.going_on import request_of
 from banana_delivery.delivery.page.app import asks_for
 from banana_delivery.errors import EvidenceError
 from banana_delivery.names import REQUEST_TAG
-from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind
+from banana_delivery.policy.asset_records import AttemptRecord, DecisionKind, ManualDecision
 from banana_delivery.policy.holds import Act, FreezeRecord, PageAnswer, PageRequest
 from banana_delivery.policy.model import Environment, Outcome
 from banana_delivery.policy.outcomes import Urgency
@@ -319,6 +319,103 @@ def test_where_nobody_decides_on_the_page_any_more_what_was_approved_there_goes_
     looked = pipeline.tick("staged_versions")
     assert isinstance(looked, dg.SensorResult)
     assert REQUEST_TAG in dict(next(iter(looked.run_requests or ())).tags or {})
+
+
+def stands(pipeline: PipelineHarness, version: str) -> float:
+    """When the latest was said that the page shows of a version."""
+    return next(iter(pipeline.audit_log.decisions(version))).at
+
+
+def test_what_was_approved_is_taken_back_and_twice_or_late_is_told_so(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    version = parked(pipeline)
+    desk.tick()
+    assert desk.asked(Act.APPROVE, version=version, digest=digest_of(pipeline, version)).done
+    seen = stands(pipeline, version)
+    told = desk.asked(Act.WITHDRAW, version=version, seen=seen, reason="I looked again.")
+    assert (told.done, told.said) == (
+        True,
+        f"On record as {BY}: of version {version}, no more counts the approval of {BY} ({WHY}).",
+    )
+    assert (pipeline.audit_log.decisions(version), desk.tick()) == ([], [])
+    (said, _) = pipeline.audit_log.all_decisions(version)
+    assert (said.kind, said.by, said.reason) == (DecisionKind.WITHDRAWAL, BY, "I looked again.")
+    again = desk.asked(Act.WITHDRAW, version=version, seen=seen)
+    assert (again.done, "nothing to take back" in again.said) == (False, True)
+    assert len([*pipeline.audit_log.all_decisions(version)]) == 2
+    desk.ask(Act.APPROVE, version=version, digest=digest_of(pipeline, version))
+    (request,) = desk.tick()
+    pipeline.follow(version, request)
+    assert pipeline.serving == version
+    late = desk.asked(Act.WITHDRAW, version=version, seen=stands(pipeline, version))
+    assert (late.done, "nothing to take back" in late.said) == (False, True), "it came in by that, and is not put out"
+
+
+def test_what_is_taken_back_is_what_was_shown(desk: Desk) -> None:
+    """Whoever said something since had reasons that were not seen."""
+    let(desk.pipeline, ADA, "bert")
+    pipeline = desk.pipeline
+    version = parked(pipeline)
+    desk.tick()
+    digest = digest_of(pipeline, version)
+    assert desk.asked(Act.APPROVE, version=version, digest=digest).done
+    seen = stands(pipeline, version)
+    pipeline.clock.now += 1
+    assert desk.asked(Act.APPROVE, version=version, digest=digest, by="bert").done
+    assert "not what counts now" in desk.asked(Act.WITHDRAW, version=version, seen=seen).said
+    for unsaid in ({"version": version}, {"seen": stands(pipeline, version)}):
+        assert "not said which" in desk.asked(Act.WITHDRAW, **unsaid).said
+    assert len(pipeline.audit_log.decisions(version)) == 2
+    told = desk.asked(Act.WITHDRAW, version=version, seen=stands(pipeline, version), by="bert")
+    assert told.done
+    assert all(f"the approval of {by} (via page)" in told.said for by in (ADA, "bert"))
+
+
+def test_two_who_take_back_the_same_at_once_are_both_answered_and_one_is_on_record(desk: Desk) -> None:
+    let(desk.pipeline, ADA, "bert")
+    pipeline = desk.pipeline
+    version = parked(pipeline)
+    desk.tick()
+    assert desk.asked(Act.APPROVE, version=version, digest=digest_of(pipeline, version)).done
+    both = [desk.ask(Act.WITHDRAW, version=version, seen=stands(pipeline, version), by=by) for by in (ADA, "bert")]
+    desk.tick()
+    assert [desk.answer(one).done for one in both] == [True, False]
+    assert [one.by for one in pipeline.audit_log.all_decisions(version)] == [BY, BY]
+
+
+@pytest.mark.parametrize("by", ["Ada", BY])
+def test_what_a_freeze_puts_off_is_taken_back_and_does_not_go_on_after_it(desk: Desk, by: str) -> None:
+    pipeline = desk.pipeline
+    version = parked(pipeline)
+    desk.tick()
+    if by == BY:
+        asked = desk.ask(Act.APPROVE, version=version, digest=digest_of(pipeline, version))
+        (request,) = desk.tick()
+        assert desk.answer(asked).done
+        assert desk.asked(Act.FREEZE, until="2h").done
+        pipeline.follow(version, request)
+        assert pipeline.attempts(version)[0].frozen
+    else:
+        assert desk.asked(Act.FREEZE, until="2h").done
+        said = ManualDecision(kind=DecisionKind.APPROVAL, version=version, by=by, reason=WHY, at=1.0, frozen=True)
+        pipeline.audit_log.record_decision(said.replace(digest=digest_of(pipeline, version)))
+    assert desk.asked(Act.WITHDRAW, version=version, seen=stands(pipeline, version)).done
+    pipeline.clock.now += 7200
+    assert desk.tick() == []
+    assert REQUEST_TAG not in str(pipeline.tick("staged_versions"))
+    assert pipeline.serving == FIRST
+
+
+def test_who_takes_back_is_told_of_a_delivery_that_goes_by_it_and_of_one_that_will_not(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    version = parked(pipeline)
+    run = under_way(pipeline, version)
+    desk.tick()
+    assert desk.asked(Act.APPROVE, version=version, digest=digest_of(pipeline, version)).done
+    told = desk.asked(Act.WITHDRAW, version=version, seen=stands(pipeline, version))
+    assert "into production it goes only if it may without that" in told.said
+    assert f"banana-delivery abort {version}" in told.said
+    pipeline.instance.report_run_canceled(run)
 
 
 def test_who_is_asked_by_a_message_finds_the_attempt_by_its_link(desk: Desk) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import dagster as dg
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Error, expect
 from playwright.sync_api import Page as Shown
 
 from banana_delivery.delivery.page.app import Page
+from banana_delivery.delivery.page.feed import Feed
 from banana_delivery.delivery.record_attempt import report_file
+from banana_delivery.errors import DagsterError
+from banana_delivery.policy.asset_records import DecisionKind, ManualDecision
 from banana_delivery.policy.holds import FreezeRecord, PageAnswer, PageRequest
 from banana_delivery.policy.model import Environment, Outcome
 from banana_delivery.runs.audit_log import AuditLog
@@ -51,6 +54,7 @@ TELL_ONCE = """
 fetch("/delivery/now").then((answer) => answer.text())
   .then((data) => told.dispatchEvent(new MessageEvent("message", { data })))
 """
+TELL = Feed._tell
 DIGEST = f"sha256:{41:0>64}"
 
 
@@ -206,6 +210,63 @@ def test_an_approval_names_the_image_that_was_shown_and_a_freeze_its_end(browser
     page.close()
 
 
+def approved(scene: Scene, by: str = "Bert", kind: DecisionKind = DecisionKind.APPROVAL) -> ManualDecision:
+    """What somebody said of the version that waits, put off by a freeze."""
+    said = ManualDecision(kind=kind, version="40", digest=DIGEST, by=by, reason=EVIL, at=time.time(), frozen=True)
+    scene.log.record_decision(said)
+    return said
+
+
+@pytest.mark.parametrize(("width", "scheme"), SCREENS, ids=str)
+def test_what_was_approved_is_taken_back_by_who_sees_it(
+    browser: Browser, scene: Scene, width: int, scheme: str
+) -> None:
+    approved(scene, by=f"{BERT} (via page)")
+    said = approved(scene, kind=DecisionKind.OVERRIDE)
+    page = opened(browser, scene, width=width, scheme=scheme)
+    press(page, "Withdraw approval and override of version 40")
+    expect(page.locator("#asking-what")).to_contain_text(f"the override of Bert ({EVIL}); the approval of {BERT}")
+    assert (serious(page), overflow(page) <= 0) == ([], True)
+    page.locator("#why").fill("The rare class looks worse.")
+    page.locator("#confirm").dblclick()
+    expect(page.locator("#decided")).to_contain_text("withdraw is done")
+    (asked,) = scene.asked()
+    assert (asked.act, asked.by, asked.version, asked.seen) == ("withdraw", ADA, "40", said.at)
+    assert asked.reason == "The rare class looks worse."
+    scene.log.record_decision(said.replace(kind=DecisionKind.WITHDRAWAL))
+    expect(page.locator("#acts")).not_to_contain_text("Withdraw", timeout=15_000)
+    page.close()
+
+
+def test_of_two_who_take_back_at_once_the_later_one_is_told_that_it_has_changed(browser: Browser, scene: Scene) -> None:
+    said = approved(scene)
+    late = opened(browser, scene, person=BERT)
+    press(late, "Withdraw approval of version 40")
+    late.locator("#why").fill("I thought again.")
+    scene.log.record_decision(said.replace(kind=DecisionKind.WITHDRAWAL, by=ADA))
+    expect(late.locator("#asking-changed")).to_contain_text("has changed", timeout=15_000)
+    assert late.locator("#confirm").is_disabled()
+    late.locator("#why").press("Control+Enter")
+    late.locator("#cancel").click()
+    approved(scene)
+    press(late, "Withdraw approval of version 40")
+    late.locator("#why").fill("I thought again.")
+    approved(scene, by="Carl")
+    expect(late.locator("#asking-changed")).to_contain_text("has changed", timeout=15_000)
+    assert scene.asked() == []
+    late.close()
+
+
+def test_what_counts_no_more_is_not_offered_to_be_taken_back(browser: Browser, scene: Scene) -> None:
+    approved(scene)
+    (parked,) = scene.log.attempts("40")
+    scene.log.log(parked.replace(outcome=Outcome.RELEASED, run_id="later"), report_file(Settings(), parked))
+    page = opened(browser, scene)
+    expect(page.locator("#acts")).to_contain_text("Freeze")
+    assert "Withdraw" not in page.locator("#acts").inner_text()
+    page.close()
+
+
 def followed(browser: Browser, scene: Scene, text: str, person: str = ADA) -> Shown:
     page = browser.new_page(extra_http_headers={"X-Forwarded-User": person})
     page.goto(f"{scene.address}?asks={text}")
@@ -283,6 +344,67 @@ def test_an_answer_from_in_between_ends_no_watch(browser: Browser, scene: Scene)
     expect(page.locator("#link")).to_contain_text("Not connected")
     page.clock.fast_forward("00:10")
     expect(page.locator("#link")).to_have_text("Live.")
+    page.close()
+
+
+def test_what_could_not_be_looked_at_is_told_and_what_is_shown_is_of_before(
+    browser: Browser, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = opened(browser, scene)
+    link = page.locator("#link")
+    expect(link).to_have_text("Live.")
+    with monkeypatch.context() as broken:
+        broken.setattr(AuditLog, "freeze", fails)
+        expect(link).to_contain_text("was decided and ended is shown as it was seen last", timeout=15_000)
+        expect(link).to_contain_text(f"{EVIL} no longer answers.")
+        expect(link).to_have_class("lost")
+        expect(page.locator("#step-title")).to_contain_text("40 %")
+        assert page.locator("#link img").count() == 0
+    expect(link).to_have_text("Live.", timeout=15_000)
+    expect(link).not_to_have_class("lost")
+    page.close()
+
+
+def fails(_: AuditLog) -> FreezeRecord:
+    raise DagsterError(f"{EVIL} no longer answers.")
+
+
+def without_staging(text: str) -> str:
+    told = json.loads(text)
+    del told["environments"]["staging"]
+    return json.dumps(told)
+
+
+UNKNOWN = {"cut off": lambda text: text[:-1], "of another kind": lambda _: "null", "lacks a part": without_staging}
+
+
+@pytest.mark.parametrize("another", UNKNOWN.values(), ids=UNKNOWN)
+def test_where_what_is_told_cannot_be_shown_nobody_decides_and_the_page_asks_to_be_loaded_again(
+    browser: Browser, scene: Scene, monkeypatch: pytest.MonkeyPatch, another: Callable[[str], str]
+) -> None:
+    """As where it was loaded before an upgrade of the pages, to which it is connected again."""
+    page = opened(browser, scene)
+    link = page.locator("#link")
+    faults: list[Error] = []
+    page.on("pageerror", lambda fault: faults.append(fault))  # noqa: PLW0108 - Playwright marks what it calls
+    press(page, "Pause")
+    page.locator("#why").fill("Lunch.")
+    with monkeypatch.context() as upgraded:
+        upgraded.setattr(Feed, "_tell", lambda feed, text: TELL(feed, another(text)))
+        expect(link).to_contain_text("Load this page again.", timeout=15_000)
+        expect(link).to_have_class("lost")
+        assert page.locator("#confirm").is_disabled()
+        page.locator("#why").press("Control+Enter")
+        page.locator("#cancel").click()
+        assert page.locator("#acts button:enabled").count() == 0
+        for _ in range(100):  # However often it is told.
+            page.wait_for_timeout(0 if len(faults) > 2 else 200)
+        assert len(faults) > 2, "it stands in the browser's console, too"
+        expect(link).to_contain_text("Load this page again.")
+        assert page.locator("#acts button:enabled").count() == 0
+    expect(link).to_have_text("Live.", timeout=15_000)
+    expect(page.locator("#acts button:disabled")).to_have_count(0)
+    assert scene.asked() == []
     page.close()
 
 

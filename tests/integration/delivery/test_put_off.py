@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from uuid import uuid4
 
 import dagster as dg
@@ -381,3 +382,101 @@ def test_what_its_report_lets_in_does_not_go_on_by_itself_once_its_approval_coun
     ended = pipeline.attempts(version)[0]
     assert (pipeline.serving, ended.outcome, ended.frozen) == (FIRST, Outcome.PARKED, False)
     assert looks.look() == []
+
+
+def kept_out(pipeline: PipelineHarness, looks: Looks, by: str) -> tuple[str, ManualDecision]:
+    """A version that somebody approved in time and that met a freeze all the same."""
+    version = staged_and_parked(pipeline, looks)
+    said = put_on_record(pipeline.audit_log, pipeline.clock, DecisionKind.APPROVAL, version, "", WHY, by)
+    freeze(pipeline)
+    pipeline.run(version, assets=("production_release",), tags={REQUEST_TAG: request_of(said)})
+    assert pipeline.attempts(version)[0].frozen
+    return version, said
+
+
+@pytest.mark.parametrize("before", ["put off", "kept out", "kept out of the page"])
+def test_an_override_in_the_freeze_lets_it_in_for_who_has_it_delivered_and_begins_nothing_by_itself(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str], before: str
+) -> None:
+    if before == "put off":
+        version = parked(pipeline, looks)
+        freeze(pipeline)
+        approves(version)
+    else:
+        version, _ = kept_out(pipeline, looks, f"Ada{VIA_PAGE}" if "page" in before else "Ada")
+    runs = len(pipeline.instance.get_runs())
+    told = " ".join(approves(version, command="override", code=0).split())
+    assert f"To deliver it now, type: banana-delivery deliver {version}" in told
+    assert (looks.look(), len(pipeline.instance.get_runs())) == ([], runs)
+    pipeline.run(version)
+    assert (pipeline.serving, pipeline.attempts(version)[0].basis) == (version, "override")
+    pipeline.clock.now += FREEZE_SECONDS
+    assert looks.look() == []
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_what_was_overridden_and_not_delivered_goes_on_after_the_freeze_if_somebody_still_wants_it(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str], *, wanted: bool
+) -> None:
+    version = staged_and_parked(pipeline, looks)
+    freeze(pipeline)
+    approves(version)
+    approves(version, command="override", code=0)
+    if not wanted:
+        pipeline.registry.stage(version, "Archived")
+    pipeline.clock.now += FREEZE_SECONDS
+    (request,) = looks.look()
+    pipeline.follow(version, request)
+    assert pipeline.serving == (version if wanted else FIRST)
+    assert ("staged no more" in pipeline.attempts(version)[0].reason) is not wanted
+    assert looks.look() == []
+
+
+def test_what_is_overridden_and_archived_is_released_by_who_has_it_delivered(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str]
+) -> None:
+    version, _ = kept_out(pipeline, looks, "Ada")
+    pipeline.registry.stage(version, "Archived")
+    approves(version, command="override", code=0)
+    pipeline.run(version)
+    assert (pipeline.serving, pipeline.attempts(version)[0].basis) == (version, "override")
+
+
+@pytest.mark.parametrize(
+    ("status", "says", "goes_by_it"),
+    [
+        (dg.DagsterRunStatus.QUEUED, "waits for its turn", False),
+        (dg.DagsterRunStatus.STARTING, "is being started", False),
+        (dg.DagsterRunStatus.STARTED, "is under way", True),
+        (dg.DagsterRunStatus.CANCELING, "is ending.", False),
+    ],
+)
+def test_who_takes_back_is_told_exactly_what_becomes_of_a_delivery_that_has_not_ended(
+    pipeline: PipelineHarness,
+    looks: Looks,
+    approves: Callable[..., str],
+    status: dg.DagsterRunStatus,
+    says: str,
+    *,
+    goes_by_it: bool,
+) -> None:
+    version = parked(pipeline, looks)
+    freeze(pipeline)
+    approves(version)
+    under_way(pipeline, version, status)
+    would = json.loads(approves(version, "--dry-run", "--json", command="withdraw", code=0))["would"]
+    assert would["under_way"] is goes_by_it
+    told = " ".join(approves(version, command="withdraw", code=0).split())
+    assert f"A delivery of it {says}" in told
+    assert (f"banana-delivery abort {version}" in told) is (says != "is ending.")
+
+
+def test_a_delivery_that_has_said_how_it_ended_is_ending(
+    pipeline: PipelineHarness, looks: Looks, approves: Callable[..., str]
+) -> None:
+    version = parked(pipeline, looks)
+    freeze(pipeline)
+    approves(version)
+    run = under_way(pipeline, version)
+    pipeline.audit_log.log(pipeline.attempts(version)[0].replace(run_id=run.run_id), Path("report"))
+    assert "A delivery of it is ending." in " ".join(approves(version, command="withdraw", code=0).split())

@@ -22,6 +22,7 @@ from banana_delivery.policy.staged_versions import Wish
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.runs.lifecycle import Runs
 from tests.integration.delivery.serving import FIRST
+from tests.support.other_teams import origin
 from tests.support.phases import PhaseHook
 from tests.support.pipeline import PipelineHarness
 
@@ -72,11 +73,14 @@ def parked(pipeline: PipelineHarness, looks: Looks, found: float = UNDECIDED) ->
     return version
 
 
-def under_way(pipeline: PipelineHarness, version: str) -> dg.DagsterRun:
+def under_way(
+    pipeline: PipelineHarness, version: str, status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED
+) -> dg.DagsterRun:
     return pipeline.instance.create_run_for_job(
         pipeline.defs.resolve_job_def("deliver"),
-        status=dg.DagsterRunStatus.STARTED,
+        status=status,
         tags={"dagster/partition": version, **pipeline.location.tags},
+        remote_job_origin=origin("deliver", pipeline.location.name) if status is dg.DagsterRunStatus.QUEUED else None,
     )
 
 

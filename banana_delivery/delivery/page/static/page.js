@@ -122,6 +122,11 @@ function showEnvironment(name, one) {
   return part;
 }
 
+// What people said that counts still, the latest first.
+function standing(now) {
+  return now.decisions.filter((one) => one.seconds_left > 0 && !one.spent);
+}
+
 let shown = "";
 function show(now) {
   const production = now.environments.production;
@@ -130,18 +135,17 @@ function show(now) {
   const candidate = production.candidate ? ` Version ${production.candidate.version} is the candidate (${production.phase}).` : "";
   say("summary", production.unseen ? "" : serving + candidate);
   showStep(production.step ?? null, now.curves);
-  const still = JSON.stringify([now.environments, now.waiting, now.freeze, now.decisions].map((one) => one), (key, value) =>
+  const still = JSON.stringify([now.environments, now.waiting, now.freeze, standing(now)], (key, value) =>
     key === "step" || key === "at" || key === "seconds_left" ? undefined : value);
   if (still !== shown) {
-    shown = still;
     $("environments").replaceChildren(
       showEnvironment("Production", production), showEnvironment("Staging", now.environments.staging));
     say("waiting", now.waiting.length ? `Waiting: ${now.waiting.join(", ")}` : "No delivery waits.");
     const end = now.frozen && now.frozen.until;
     say("freeze", end ? `${now.freeze} By your clock until ${new Date(end * 1000).toLocaleString([], { timeZoneName: "short" })}.` : now.freeze);
-    const standing = now.decisions.filter((one) => one.seconds_left > 0 && !one.spent);
-    $("decisions").replaceChildren(...standing.map((one) =>
+    $("decisions").replaceChildren(...standing(now).map((one) =>
       made("li", `${one.kind} of version ${one.version}, ${one.by}: ${one.reason}`)));
+    shown = still;  // Not before: what could not be shown is not shown when it is told again.
   }
   showActs(now);
   answerInvitation();
@@ -220,12 +224,26 @@ function named(image) {
   return `version ${image.version} (${image.digest.slice(0, 19)})`;
 }
 
+function withdrawals(now) {
+  const said = standing(now);
+  return [...new Set(said.map((one) => one.version))].map((version) => {
+    const its = said.filter((one) => one.version === version);
+    const kinds = [...new Set(its.map((one) => one.kind))].sort().join(" and ");
+    const each = its.map((one) => `the ${one.kind} of ${one.by} (${one.reason})`).join("; ");
+    return {
+      act: "withdraw", label: `Withdraw ${kinds} of version ${version}`, version, seen: its[0].at,
+      what: `Take back of version ${version}: ${each}. Nothing begins by that any more; who wants the version says so again.`,
+    };
+  });
+}
+
 function actsOf(now) {
   const production = now.environments.production;
   const acts = now.asks.map((one) => ({
     act: "approve", label: `Approve version ${one.version}`, version: one.version, digest: one.digest,
     what: `Let ${named(one)} into production, although: ${one.reason}`,
   }));
+  acts.push(...withdrawals(now));
   if (!production.unseen && production.owner && production.candidate) {
     const about = { run_id: production.owner, version: production.candidate.version };
     const which = named(production.candidate);
