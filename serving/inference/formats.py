@@ -114,7 +114,7 @@ def outline_jpeg(data: bytes) -> Outline:
     for marker, at, end in jpeg.segments(data):
         if marker in {jpeg.SCAN, jpeg.END}:
             alike = alike and not data.startswith(b"\xff\xd9", at)  # Pillow looks for a scan behind that, too.
-            return Outline(alike and data.count(b"\xff\xda", at) <= MAX_SCANS, search.orientation or 1)
+            return Outline(alike and not jpeg.has_more_scans(data, at, MAX_SCANS), search.orientation or 1)
         alike = alike and marker not in jpeg.READ_OTHERWISE
         if marker == jpeg.APP1:
             jpeg.orientation_at(data, at, end, search)

@@ -1,5 +1,6 @@
 """The segments of a JPEG before its first scan."""
 
+import re
 from collections.abc import Iterator
 
 from serving.inference.containers.exif import Search
@@ -10,6 +11,8 @@ MAX_SEGMENTS = 4000
 APP1, SCAN, END = 0xE1, 0xDA, 0xD9
 READ_OTHERWISE = frozenset({0xC8, *range(0xF0, 0xFE)})
 """Reserved segments, of which no camera writes one: Pillow overlooks their length, and reads on within them."""
+_NEXT = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
+"""A marker with a length, or the end, behind a scan or a segment."""
 NOTHING = b"\xff\xfe\x00\x02"
 """A comment without a word."""
 LEFT_OUT = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})
@@ -34,6 +37,26 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         end = at + 2 + max(int.from_bytes(data[at + 2 : at + 4]), 2)
         yield marker, at, end
         at = end
+
+
+def has_more_scans(data: bytes, at: int, most: int) -> bool:
+    """Whether the image has more scans than so many, as libjpeg reads them: from the first one at ``at`` to its end.
+
+    What stands behind the end is no part of it. A phone puts a video there, in which as much looks like scans.
+    """
+    if data.count(b"\xff\xda", at) <= most:
+        return False
+    found = 0
+    for _ in range(MAX_SEGMENTS):
+        following = _NEXT.search(data, at)
+        marker = following[1][0] if following else END
+        if not following or marker == END:
+            return False
+        found += marker == SCAN
+        if found > most:
+            return True
+        at = following.end() + max(int.from_bytes(data[following.end() : following.end() + 2]), 2)
+    return True
 
 
 def orientation_at(data: bytes, at: int, end: int, search: Search) -> None:

@@ -69,3 +69,49 @@ def test_pillow_is_given_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decode(data, 10_000).orientation == 6
     assert given == [odd]
     assert np.array_equal(shown(data), opencv(data))
+
+
+VIDEO = np.random.default_rng(5).bytes(6 << 20)
+PROGRESSIVE = encode(noise(96, 64), progressive=True)
+BEHIND = {
+    "a video": VIDEO,
+    "a brighter picture": PROGRESSIVE * 9,
+    "a video that begins with a scan": b"\xff\xda" + VIDEO,
+}
+
+
+@pytest.mark.parametrize("first", [PLAIN, PROGRESSIVE], ids=["baseline", "progressive"])
+@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
+def test_what_stands_behind_a_photo_makes_it_no_unusual_one(first: bytes, behind: bytes) -> None:
+    """Phones store a moving picture there."""
+    assert outline_jpeg(first + behind).is_plain
+    assert np.array_equal(shown(first + behind), opencv(first))
+
+
+def many_scans(between: bytes) -> bytes:
+    start = PROGRESSIVE.rindex(b"\xff\xda")
+    return PROGRESSIVE[:start] + (PROGRESSIVE[start : start + 14] + between) * 100 + PROGRESSIVE[start:] + VIDEO
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        b"",
+        segment(0xFE, b"\xff\xd9"),
+        segment(0xE5, b"\xff\xd9" * 9),
+        b"\xff\x00\xff\xd0",
+        b"\xff" * 9,
+        b"\x00\xd9",
+    ],
+    ids=["nothing", "a remark like an end", "a segment like ends", "a restart", "padding", "no marker"],
+)
+def test_many_scans_are_counted_whatever_stands_between_them(between: bytes) -> None:
+    assert not outline_jpeg(many_scans(between)).is_plain
+
+
+@pytest.mark.parametrize("filling", [b"\xff", b"\xff\x00", b"\xff\xd0", segment(0xFE, b"")], ids=lambda one: one.hex())
+def test_no_filling_takes_long_to_walk(filling: bytes) -> None:
+    """A walk that went back over it would not end within this test's time."""
+    start = PROGRESSIVE.rindex(b"\xff\xda")
+    outline_jpeg(PROGRESSIVE[:start] + filling * ((8 << 20) // len(filling)) + PROGRESSIVE[start : start + 14] * 100)
+    outline_jpeg(PROGRESSIVE[: start + 14] + filling * ((8 << 20) // len(filling)) + b"\xff\xda" * 100)
