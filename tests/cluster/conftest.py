@@ -19,7 +19,6 @@ from tests.integration.delivery.test_every_phase import GOOD
 NEEDED = ("KUBECONFIG", "REGISTRY", "BASE_IMAGE", "GATEWAY_URL", "GATEWAY_METRICS_URL")
 ALIKE = (
     "test_a_colour_that_is_ready_answers_at_once_and_only_with_its_digest",
-    "test_applying_at_any_moment_changes_nothing_that_the_pipeline_owns",
     "test_the_verbs_granted_are_the_verbs_used",
     "test_the_way_back_takes_less_than_two_seconds",
     "test_three_kinds_of_users_notice_nothing_of_a_release_and_of_all_that_follows",

@@ -64,6 +64,7 @@ def test_the_names_in_the_manifests_are_the_names_in_the_code(cluster: Cluster) 
         assert wanted <= found
 
 
+@pytest.mark.long
 def test_applying_at_any_moment_changes_nothing_that_the_pipeline_owns(
     routed: Routed, releases: dict[str, ImageRef]
 ) -> None:

@@ -24,6 +24,7 @@ UNUSUAL = {
 what was lost: the first copy of a record, a Service or a route (test_lost_record.py)."""
 
 
+@pytest.mark.long
 def test_a_delivery_and_what_follows_it_need_the_rights_that_the_pipeline_has(
     here: ClusterWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

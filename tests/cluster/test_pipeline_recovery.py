@@ -45,6 +45,7 @@ def test_a_killed_run_is_found_and_undone(here: ClusterWorld, hook: PhaseHook, m
     assert users.failures == []
 
 
+@pytest.mark.long
 def test_a_cancelled_run_restores_the_traffic(here: ClusterWorld, measured: list[str]) -> None:
     pipeline = here.pipeline
     live, version = pipeline.serving, pipeline.stage(GOOD)
