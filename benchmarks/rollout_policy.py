@@ -27,14 +27,13 @@ from banana_delivery.policy.rollout import e_values
 from banana_delivery.policy.rollout.decision import ActionKind
 from banana_delivery.policy.simulation.deliveries import deliver
 from banana_delivery.policy.simulation.traffic import CANDIDATE, USUAL, Maker, Traffic
+from benchmarks.decisions import Row, markdown
 from benchmarks.decisions_exact import fewest_failures, too_many_errors
 
 SHARE = PLANS["standard"].error_threshold
 """Of the requests, that may fail."""
 USERS = 30.0
 """Requests a second of all users where candidates are compared."""
-
-Table = list[dict[str, object]]
 
 
 @dataclass
@@ -78,9 +77,9 @@ ENDS = {
 }
 
 
-def endings(runs: int) -> Table:
+def endings(runs: int) -> list[Row]:
     """How deliveries of good, bad and borderline candidates end (plan `demo`, 30 users a second)."""
-    rows: Table = []
+    rows: list[Row] = []
     for number, (name, make) in enumerate(CANDIDATES.items()):
         traffics = (make(np.random.default_rng((number, seed)), USERS) for seed in range(runs))
         kinds = Counter(deliver(PLANS["demo"], traffic).kind for traffic in traffics)
@@ -89,22 +88,16 @@ def endings(runs: int) -> Table:
     return rows
 
 
-def healthy_deliveries(runs: int) -> Table:
+def healthy_deliveries(runs: int) -> list[Row]:
     """How long a good candidate takes from the first look at production to promotion (medians)."""
-    rows: Table = []
+    rows: list[Row] = []
     for plan in PLANS.values():
-        row: dict[str, object] = {"plan": plan.name}
+        row: Row = {"plan": plan.name}
         for users in (0.0, 5.0, 50.0):
             traffics = [Traffic(np.random.default_rng((int(users), seed)), users) for seed in range(max(runs // 4, 1))]
             row[f"{users:g} users/s"] = f"{np.median([deliver(plan, traffic).seconds for traffic in traffics]):.0f} s"
         rows.append(row)
     return rows
-
-
-def markdown(rows: Table) -> str:
-    """A table with one line a row."""
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    return "\n".join(lines + ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows])
 
 
 def plot(path: Path) -> None:

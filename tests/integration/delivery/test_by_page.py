@@ -304,16 +304,22 @@ def test_what_was_approved_on_the_page_and_met_a_freeze_goes_on_once_when_that_i
     assert desk.tick() == []
 
 
-def test_where_nobody_decides_on_the_page_any_more_what_was_approved_there_goes_on_all_the_same(desk: Desk) -> None:
+def approved_and_put_off(desk: Desk, version: str) -> None:
+    """Approved on the page, and kept by a freeze from what follows."""
     pipeline = desk.pipeline
-    version = parked(pipeline)
-    pipeline.tick("staged_versions")
     asked = desk.ask(Act.APPROVE, version=version, digest=digest_of(pipeline, version))
     (request,) = desk.tick()
     assert desk.answer(asked).done
     assert desk.asked(Act.FREEZE, until="2h").done
     pipeline.follow(version, request)
     assert pipeline.attempts(version)[0].frozen
+
+
+def test_where_nobody_decides_on_the_page_any_more_what_was_approved_there_goes_on_all_the_same(desk: Desk) -> None:
+    pipeline = desk.pipeline
+    version = parked(pipeline)
+    pipeline.tick("staged_versions")
+    approved_and_put_off(desk, version)
     let(pipeline)
     pipeline.clock.now += 7200
     looked = pipeline.tick("staged_versions")
@@ -389,12 +395,7 @@ def test_what_a_freeze_puts_off_is_taken_back_and_does_not_go_on_after_it(desk: 
     version = parked(pipeline)
     desk.tick()
     if by == BY:
-        asked = desk.ask(Act.APPROVE, version=version, digest=digest_of(pipeline, version))
-        (request,) = desk.tick()
-        assert desk.answer(asked).done
-        assert desk.asked(Act.FREEZE, until="2h").done
-        pipeline.follow(version, request)
-        assert pipeline.attempts(version)[0].frozen
+        approved_and_put_off(desk, version)
     else:
         assert desk.asked(Act.FREEZE, until="2h").done
         said = ManualDecision(kind=DecisionKind.APPROVAL, version=version, by=by, reason=WHY, at=1.0, frozen=True)

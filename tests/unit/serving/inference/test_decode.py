@@ -308,9 +308,12 @@ def test_the_limit_on_pixels_holds_for_every_kind(kind: str) -> None:
 
 def progressive_with_scans(count: int) -> bytes:
     """A progressive JPEG whose last scan is repeated, each time to say nothing new about every block."""
-    data = encode(noise(2000, 1500), progressive=True)
+    return with_scans(encode(noise(2000, 1500), progressive=True), count)
+
+
+def with_scans(data: bytes, count: int, between: bytes = b"") -> bytes:
     start = data.rindex(b"\xff\xda")
-    return data[:start] + data[start : start + 14] * count + data[start:]
+    return data[:start] + (data[start : start + 14] + between) * count + data[start:]
 
 
 def test_thousands_of_empty_scans_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from serving.inference.containers.jpeg import MAX_SEGMENTS, bare
 from serving.inference.formats import outline_jpeg
 from tests.unit.serving.images import encode, noise
 from tests.unit.serving.inference.containers.test_exif import TURNED
-from tests.unit.serving.inference.test_decode import behind_start, odd_jpegs, opencv, segment, shown
+from tests.unit.serving.inference.test_decode import behind_start, odd_jpegs, opencv, segment, shown, with_scans
 
 PLAIN = encode(noise(96, 64), subsampling=0)
 EXIF = segment(0xE1, b"Exif\x00\x00" + TURNED)
@@ -88,11 +88,6 @@ def test_what_stands_behind_a_photo_makes_it_no_unusual_one(first: bytes, behind
     assert np.array_equal(shown(first + behind), opencv(first))
 
 
-def many_scans(between: bytes) -> bytes:
-    start = PROGRESSIVE.rindex(b"\xff\xda")
-    return PROGRESSIVE[:start] + (PROGRESSIVE[start : start + 14] + between) * 100 + PROGRESSIVE[start:] + VIDEO
-
-
 @pytest.mark.parametrize(
     "between",
     [
@@ -106,7 +101,7 @@ def many_scans(between: bytes) -> bytes:
     ids=["nothing", "a remark like an end", "a segment like ends", "a restart", "padding", "no marker"],
 )
 def test_many_scans_are_counted_whatever_stands_between_them(between: bytes) -> None:
-    assert not outline_jpeg(many_scans(between)).is_plain
+    assert not outline_jpeg(with_scans(PROGRESSIVE, 100, between) + VIDEO).is_plain
 
 
 @pytest.mark.parametrize("filling", [b"\xff", b"\xff\x00", b"\xff\xd0", segment(0xFE, b"")], ids=lambda one: one.hex())
