@@ -26,6 +26,8 @@ _NEAR = 1 << 16
 """Bytes in which the end of a line is looked for; what is longer is cut within."""
 _CHARACTER = 4
 """Bytes of a character of UTF-8, at most."""
+_TRIES = 20
+"""To come up with what is printed meanwhile; whoever prints faster than this copies for so long loses its end."""
 
 
 @dataclass(frozen=True)
@@ -101,18 +103,28 @@ def _take_out(file: _File, size: int, bounds: Bounds) -> None:
     first = file.read(bounds.beginning + _NEAR, 0)
     # Only where a cut leaves it: what reads like it elsewhere was printed by somebody.
     before = NOTE.search(first, max(0, bounds.beginning - _NEAR - _CHARACTER))
-    to = before.start() if before else _line_end(first[: bounds.beginning])
-    come_from = size - bounds.end
-    come_from += _line_begin(file.read(_NEAR, come_from))
-    left_out = come_from - (before.end() - int(before[1]) if before else to)
-    to += file.write(b"\n[%d bytes were left out here]\n" % left_out, to)
-    # Whoever prints faster than this copies has an end, too.
-    for _ in range(2 * bounds.end // _CHUNK + 2):
-        if not (moved := file.read(_CHUNK, come_from)):
+    kept = before.start() if before else _line_end(first[: bounds.beginning])
+    to = kept
+    for _ in range(_TRIES):
+        # Never from what was moved before: it is written over.
+        come_from = max(size - bounds.end, to)
+        come_from += _line_begin(file.read(_NEAR, come_from))
+        left_out = come_from - (before.end() - int(before[1]) if before else kept)
+        to = kept + file.write(b"\n[%d bytes were left out here]\n" % left_out, kept)
+        # What is being printed in one piece holds up the first of these writes, and all of it is there after that.
+        to, come_from = _move(file, come_from, to, 2 * bounds.end)
+        if come_from >= (size := os.fstat(file.descriptor).st_size):
             break
+    os.ftruncate(file.descriptor, to)
+
+
+def _move(file: _File, come_from: int, to: int, most: int) -> tuple[int, int]:
+    """Move at least ``most`` bytes of a file, or all to its end, to an earlier place; returns where each place ends."""
+    until = come_from + most
+    while come_from < until and (moved := file.read(_CHUNK, come_from)):
         come_from += len(moved)
         to += file.write(moved, to)
-    os.ftruncate(file.descriptor, to)
+    return to, come_from
 
 
 def _line_end(text: bytes) -> int:

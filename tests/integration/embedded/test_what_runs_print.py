@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from banana_delivery.embedded.output import bounded
+from banana_delivery.embedded.output.bounded import Bounds
 from tests import ROOT
 
 BEGIN = """
@@ -104,6 +108,34 @@ print("after")
 def test_where_there_can_be_no_file_a_run_prints_nowhere(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert play(tmp_path / "file", "print('x' * 100_000)\ntime.sleep(0.1)") == 0
+
+
+def test_what_is_printed_in_one_piece_while_a_cut_is_made_has_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel keeps the cut's first write until the piece is whole; what came must not be cut off unread."""
+    bounds = Bounds(most=300_000, beginning=50_000, end=100_000)
+    pieces = [b"a piece of a library\n" * 400_000, b"another\n" * 500_000]
+    write = bounded._File.write
+
+    with (tmp_path / "printed").open("ab", buffering=0) as printed:
+
+        def once_it_is_whole(file: bounded._File, data: bytes, at: int) -> int:
+            if pieces and at < bounds.beginning:
+                printed.write(pieces.pop())
+            return write(file, data, at)
+
+        printed.write(b"the beginning\n" + b"a warning\n" * 40_000)
+        monkeypatch.setattr(bounded._File, "write", once_it_is_whole)
+        assert bounded.cut(printed.fileno(), bounds)
+        printed.write(b"the end\n")
+
+    kept = (tmp_path / "printed").read_text()
+    assert kept.startswith("the beginning\na warning\n")
+    assert kept.endswith("\na piece of a library\nthe end\n"), kept[-100:]
+    [left_out] = re.findall(r"\[(\d+) bytes were left out here\]", kept)
+    everything = len("the beginning\n") + 40_000 * 10 + 400_000 * 21 + 500_000 * 8 + len("the end\n")
+    assert len(kept) - len(f"\n[{left_out} bytes were left out here]\n") + int(left_out) == everything
 
 
 STEP = """
