@@ -33,12 +33,14 @@ class Answer:
         sent: when it began, on the monotonic clock.
         status: HTTP status; 0 if there was no answer.
         colour: who answered, or what went wrong.
+        said: how an answer begins that is no prediction.
     """
 
     kind: str
     sent: float
     status: int
     colour: str
+    said: str = ""
 
 
 @dataclass
@@ -117,7 +119,8 @@ class Users:
         content = _slowly(body) if kind == "slow" else body
         try:
             answer = await client.post(f"{self.url}/predict", content=content, headers=headers)
-            self.answers.append(Answer(kind, sent, answer.status_code, answer.headers.get("X-Colour", "nobody")))
+            said = "" if answer.status_code == 200 else answer.text[:200]
+            self.answers.append(Answer(kind, sent, answer.status_code, answer.headers.get("X-Colour", "nobody"), said))
         except httpx.HTTPError as error:
             self.answers.append(Answer(kind, sent, 0, repr(error)))
 
