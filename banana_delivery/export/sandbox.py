@@ -257,6 +257,8 @@ def _death(module: str, code: int, log: Path, limits: Limits) -> str:
         return (
             f"The process {name} was killed, most likely for want of memory: give the machine more of it, or try again."
         )
+    if code < 0:
+        return f"The process {name} was ended by signal {-code} ({last_line(log)}): try again."
     return f"The process {name} failed with exit code {code} ({last_line(log)})."
 
 

@@ -104,6 +104,11 @@ def _answer(shared: Path, code: int) -> Done:
     Raises:
         ImageError: if it failed, or answered nonsense.
     """
+    if code < 0:
+        raise ImageError(
+            f"The Job that writes into the registry was ended by signal {-code}, for want of memory, with its node or "
+            "by somebody: try again."
+        )
     if code:
         raise ImageError(
             f"The Job that writes into the registry failed with exit code {code}: {last_line(shared / LOG_FILE)}"

@@ -30,6 +30,8 @@ def obey(order: Order) -> Told:
             raise ValueError("out of cheese")
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "end":
+            os.kill(os.getpid(), signal.SIGTERM)
         case "hang":
             time.sleep(60)
         case "eat":

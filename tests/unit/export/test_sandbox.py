@@ -46,6 +46,7 @@ def test_a_rejection_arrives_as_what_it_was(tmp_path: Path) -> None:
     [
         ("crash", r"odd_worker failed with exit code 1 \(ValueError: out of cheese\)"),
         ("die", "was killed, most likely for want of memory"),
+        ("end", r"odd_worker was ended by signal 15 \(.*\): try again\."),
         ("eat", "MemoryError"),
     ],
 )
