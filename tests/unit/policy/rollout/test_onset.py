@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banana_delivery.policy.rollout.active import Part
-from banana_delivery.policy.rollout.onset import EXCESSES, Onset
+from banana_delivery.policy.rollout.onset import BELIEVED, EXCESSES, Onset
 
 SHARE = 0.05
 NOBODY = (Part(), Part())
@@ -23,6 +23,10 @@ def after(onset: Onset, bad: int, judged: int, started: float, *, shared: bool =
 LOOKS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 40)), min_size=1, max_size=15)
 
 
+def test_all_belief_is_given_away_once() -> None:
+    assert math.fsum(BELIEVED) == pytest.approx(1, abs=1e-12)
+
+
 @given(looks=LOOKS)
 @settings(max_examples=50)
 def test_it_is_the_weighted_sum_over_all_starts_of_what_came_after_each(looks: list[tuple[int, int]]) -> None:
@@ -31,12 +35,12 @@ def test_it_is_the_weighted_sum_over_all_starts_of_what_came_after_each(looks: l
         onset = after(onset, bad, bad + good, weight)
     whole = 0.0
     for start in range(1, len(looks) + 1):
-        for excess in EXCESSES:
+        for excess, believed in zip(EXCESSES, BELIEVED, strict=True):
             share = SHARE + excess * (1 - SHARE)
-            whole += math.prod(
+            whole += believed * math.prod(
                 (share / SHARE) ** bad * ((1 - share) / (1 - SHARE)) ** good for bad, good in looks[start:]
             )
-    assert onset.log_e == pytest.approx(math.log(weight * whole / len(EXCESSES)))
+    assert onset.log_e == pytest.approx(math.log(weight * whole))
 
 
 def test_what_comes_in_the_look_that_a_start_begins_with_the_end_of_does_not_count_for_it() -> None:
