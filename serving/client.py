@@ -1,4 +1,4 @@
-"""Asks a detector from Python. One file and the standard library, so that it can be copied into any program.
+"""Asks a detector from Python 3.11 or newer. One file and its standard library, so it can be copied into any program.
 
     from serving.client import Client
 
@@ -11,33 +11,42 @@ again, as long as its patience lasts. An image gets the same answer however ofte
 """
 
 import http.client
+import io
 import json
 import os
 import random
+import re
 import socket
 import ssl
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Self, TypedDict, TypeVar, Unpack
-from urllib.parse import urlencode, urlsplit
+from typing import Any, BinaryIO, NamedTuple, TypedDict, TypeVar, Unpack
+from urllib.parse import quote, urlencode, urlsplit
 
 Image = bytes | str | os.PathLike[str] | BinaryIO
 """The bytes of an image's file, its path, or the file opened for reading bytes."""
-
 Read = TypeVar("Read")
 
-COME_BACK = frozenset({429, 502, 503, 504})
-"""Answers of a replica without room, and of a router whose replica went away."""
+COME_BACK = frozenset({408, 429, 502, 503, 504})
+"""Answers of a replica without room or patience for a stalled upload, and of a router whose replica went away."""
+BROKE_OFF = (ConnectionError, ssl.SSLEOFError)
+"""A connection that the other side closed; TLS tells it in its own way."""
+LONGEST_IDLE_SECONDS = 60.0
+"""Services and what stands between close a connection that waits for longer, some of them without a word."""
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
+JPEG = re.compile(rb"\A\xff\xd8\xff.*\Z", re.DOTALL)
+YOLO = re.compile(rb"\A(?:\d+(?: [\d.]+){5}\n)*\Z")
+COCO = re.compile(rb"\A\s*\[.*\Z", re.DOTALL)
+"""What answers look like that are no JSON object; a router's own page is none of them."""
 LARGEST_ANSWER = 64 * 1024 * 1024
 SHOWN = 300
 """So many letters of a stranger's text are repeated in a sentence."""
@@ -46,10 +55,8 @@ SHOWN = 300
 class DetectorError(Exception):
     """A request got no answer that can be used; the message is a sentence for people.
 
-    Attributes:
-        status: of the last answer, None if there was none.
-        code: the service's name of the error, empty if it gave none.
-        request_id: under which the service's log has it.
+    `status` is that of the last answer, if there was one, `code` the service's name of the error, if it gave one, and
+    under `request_id` its log has the request.
     """
 
     def __init__(self, message: str, request_id: str, status: int | None = None, code: str = "") -> None:
@@ -119,12 +126,12 @@ class _Answer(NamedTuple):
     body: bytes
 
 
-class Client:
+class Client(AbstractContextManager["Client"]):
     """Asks one service; threads may share it, each then has a connection of its own.
 
     Args:
         url: of the service, without `/predict`; a ValueError is raised if it is none.
-        timeout: seconds to connect, to send, and to wait for and read an answer, each.
+        timeout: seconds to connect, for some kilobytes to be taken, to wait for an answer and to read it, each.
         patience: seconds after which a request that found no room or no service is not sent again.
         headers: sent with every request, such as `Authorization`.
         context: of TLS; by default what the system trusts, or `SSL_CERT_FILE`.
@@ -147,11 +154,7 @@ class Client:
         self._connect = partial(connect, host, port, timeout=timeout)
         self._timeout, self._patience = timeout, patience
         self._headers = dict(headers or {})
-        self._idle: deque[http.client.HTTPConnection] = deque()
-
-    def __enter__(self) -> Self:
-        """Nothing is connected before the first request."""
-        return self
+        self._idle: deque[tuple[http.client.HTTPConnection, int, float]] = deque()
 
     def __exit__(self, *_: object) -> None:
         """Closes the connections."""
@@ -161,7 +164,7 @@ class Client:
         """Closes the connections that wait for another request; the next one opens a new one."""
         with suppress(IndexError):
             while True:
-                self._idle.pop().close()
+                self._idle.pop()[0].close()
 
     def predict(self, image: Image, **parameters: Unpack[Parameters]) -> Prediction:
         """Finds objects in one image.
@@ -180,29 +183,31 @@ class Client:
         """
         if not images:
             raise ValueError("A batch needs at least one image.")
-        boundary = uuid.uuid4().hex
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="images"; filename="image"\r\n\r\n'.encode()
-        body = b"".join(head + _bytes_of(image) + b"\r\n" for image in images) + f"--{boundary}--\r\n".encode()
-        kind = f"multipart/form-data; boundary={boundary}"
-        question = _Question("POST", _with_query("/predict/batch", parameters), uuid.uuid4().hex, body, kind)
-        return self._read(question, lambda said: [_result(one, said) for one in said["results"]])
+        end = uuid.uuid4().hex
+        head = f'--{end}\r\nContent-Disposition: form-data; name="images"; filename="image"\r\n\r\n'.encode()
+        body = b"".join(head + _bytes_of(image) + b"\r\n" for image in images) + f"--{end}--\r\n".encode()
+        question = _about(body, "/predict/batch", parameters, f"multipart/form-data; boundary={end}")
+        return self._read(question, lambda it: [_result(one, it) for _, one in zip(images, it["results"], strict=True)])
 
     def annotated(self, image: Image, **parameters: Unpack[Parameters]) -> bytes:
         """Returns the image as a JPEG with the boxes drawn; raises as `predict` does."""
-        return self._ask(_about(image, "/predict/annotated", parameters)).body
+        return self._read(_about(image, "/predict/annotated", parameters), lambda found: bytes(found[0]), JPEG.findall)
 
     def yolo(self, image: Image, **parameters: Unpack[Parameters]) -> str:
         """Returns the lines of a YOLO label file with scores; raises as `predict` does."""
-        return self._ask(_about(image, "/predict", {**parameters, "format": "yolo"})).body.decode()
+        question = _about(image, "/predict", {**parameters, "format": "yolo"})
+        return self._read(question, lambda found: str(found[0], "ascii"), YOLO.findall)
 
     def coco(self, image: Image, image_id: int | str, **parameters: Unpack[Parameters]) -> list[dict[str, Any]]:
         """Returns entries of a COCO results file, for the image that there has `image_id`; raises as `predict` does."""
         question = _about(image, "/predict", {**parameters, "format": "coco"})
-        return self._read(question, lambda said: [{**found, "image_id": image_id} for found in said])
+        named = {"image_id": image_id}
+        return self._read(question, lambda it: [one | named for one in json.loads(it[0]) if one["bbox"]], COCO.findall)
 
     def version(self) -> dict[str, Any]:
         """Returns which model version answers here, and from which image; raises as `predict` does."""
-        return self._read(_Question("GET", "/version", uuid.uuid4().hex), lambda said: {**said})
+        question = _Question("GET", "/version", uuid.uuid4().hex)
+        return self._read(question, lambda said: said | {"version": said["version"]})
 
     def is_ready(self) -> bool:
         """Whether the service would answer now; asks once, without patience."""
@@ -214,20 +219,17 @@ class Client:
         """Asks until there is an answer that asking again would not change."""
         give_up_at, pause = time.monotonic() + self._patience, FIRST_PAUSE_SECONDS
         while True:
-            wait = 0.0
             try:
                 answer = self._once(question)
-            except (OSError, http.client.HTTPException) as error:
-                last: DetectorError = self._unreached(question, error)
-                if not _may_pass(error):
-                    raise last from error
-            else:
                 if answer.status == http.client.OK:
                     return answer
-                last = self._told(question, answer)
-                if answer.status not in COME_BACK:
-                    raise last
+                last, again = self._told(question, answer), answer.status in COME_BACK
                 wait = _retry_after(answer.headers)
+            except (OSError, http.client.HTTPException) as error:
+                self.close()  # whatever cut this connection may have cut those that wait, unheard
+                wait, last, again = 0.0, self._unreached(question, error), _may_pass(error)
+            if not again:
+                raise last
             # Spread, so that all who were turned away together do not come back together.
             wait += random.uniform(pause / 2, pause)  # noqa: S311 - no secret
             if time.monotonic() + wait > give_up_at:
@@ -237,26 +239,34 @@ class Client:
 
     def _once(self, question: _Question) -> _Answer:
         """Asks once; a connection that was closed while it waited for this request does not count as asked."""
-        with suppress(IndexError, ConnectionError):
-            return self._exchange(self._idle.pop(), question)
+        with suppress(IndexError):
+            while True:
+                connection, owner, since = self._idle.pop()
+                # A process that was forked off has its parent's connections, too, and would read its answers.
+                if owner == os.getpid() and time.monotonic() - since < LONGEST_IDLE_SECONDS:
+                    with suppress(*BROKE_OFF):
+                        return self._exchange(connection, question)
+                connection.close()
         return self._exchange(self._connect(), question)
 
     def _exchange(self, connection: http.client.HTTPConnection, question: _Question) -> _Answer:
         headers = {"X-Request-Id": question.request_id, "Content-Type": question.content_type} | self._headers
-        is_whole = False
+        headers["Content-Length"] = str(len(question.body))
+        # Sent piece by piece: none may take longer than the timeout, but a slow upload as a whole may.
+        body, is_whole = io.BytesIO(question.body), False
         try:
             if connection.sock is None:
                 connection.connect()
             # Who is refused early may find the connection closed while he sends; the answer, if any, says why.
-            with suppress(BrokenPipeError, ConnectionResetError):
-                connection.request(question.method, self._prefix + question.path, question.body or None, headers)
+            with suppress(*BROKE_OFF):
+                connection.request(question.method, self._prefix + question.path, body, headers)
                 is_whole = True
             answer = self._receive(connection.getresponse())
         except BaseException:
             connection.close()
             raise
         if is_whole and connection.sock is not None:
-            self._idle.append(connection)
+            self._idle.append((connection, os.getpid(), time.monotonic()))
         else:
             connection.close()
         return answer
@@ -282,7 +292,7 @@ class Client:
             why = f"it did not answer within {self._timeout:g} seconds"
         elif isinstance(error, ConnectionRefusedError):
             why = "nobody listens there"
-        elif isinstance(error, http.client.IncompleteRead | ConnectionError):
+        elif isinstance(error, (http.client.IncompleteRead, *BROKE_OFF)):
             why = "the connection broke off"
         return UnavailableError(f"The detector at {self._where} cannot be asked: {why}.", question.request_id)
 
@@ -297,51 +307,42 @@ class Client:
         kind = RefusedError if answer.status < 500 and answer.status not in COME_BACK else UnavailableError
         return kind(message, answer.headers.get("X-Request-Id") or question.request_id, answer.status, code)
 
-    def _read(self, question: _Question, read: Callable[[Any], Read]) -> Read:
+    def _read(self, question: _Question, read: Callable[..., Read], parse: Callable[..., Any] = json.loads) -> Read:
         answer = self._ask(question)
         try:
-            return read(json.loads(answer.body))
-        except (ValueError, TypeError, KeyError, RecursionError):
+            return read(parse(answer.body))
+        except (ValueError, TypeError, LookupError, RecursionError):
             message = f"{self._where} answered with something else than a detector does; is that its address?"
             raise UnavailableError(message, question.request_id, answer.status) from None
 
 
 def _address(url: str) -> tuple[bool, str, int, str]:
-    """Whether by TLS, host, port, and the path before the routes.
-
-    Raises:
-        ValueError: it is no address; what stands in it may be a secret and is not repeated.
-    """
+    """Whether by TLS, host, port, and the path before the routes; a ValueError repeats nothing, as it may be secret."""
     with suppress(ValueError, KeyError):  # of what cannot be taken apart
         parts = urlsplit(url)
         standard = {"http": 80, "https": 443}[parts.scheme]
         port = parts.port or standard
         if parts.hostname and parts.username is None and not parts.query + parts.fragment:
-            return parts.scheme == "https", parts.hostname, port, parts.path.rstrip("/")
+            parts.hostname.encode("idna")
+            return parts.scheme == "https", parts.hostname, port, quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=")
     raise ValueError(
         "The address of the detector must be like http://host:port or https://host/path, without user, query and "
         "fragment; use `headers` to log in."
     )
 
 
-def _about(image: Image, path: str, parameters: Mapping[str, object]) -> _Question:
-    return _Question("POST", _with_query(path, parameters), uuid.uuid4().hex, _bytes_of(image))
+def _about(image: Image, path: str, parameters: Mapping[str, object], *kind: str) -> _Question:
+    query = urlencode({name: value for name, value in parameters.items() if value is not None})
+    return _Question("POST", f"{path}?{query}".rstrip("?"), uuid.uuid4().hex, _bytes_of(image), *kind)
 
 
 def _bytes_of(image: Image) -> bytes:
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        return bytes(image)
     if isinstance(image, (str, os.PathLike)):
         return Path(image).read_bytes()
-    data = image.read()
-    if not isinstance(data, bytes):
-        raise TypeError("An image is read as bytes; open its file with mode 'rb'.")
-    return data
-
-
-def _with_query(path: str, parameters: Mapping[str, object]) -> str:
-    given = {name: value for name, value in parameters.items() if value is not None}
-    return f"{path}?{urlencode(given)}" if given else path
+    data = image.read() if hasattr(image, "read") else image
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError("An image is the bytes or the path of its file, or the file opened with mode 'rb', not pixels.")
+    return bytes(data)
 
 
 def _prediction(said: Mapping[str, Any], who: Mapping[str, Any]) -> Prediction:
@@ -366,11 +367,10 @@ def _retry_after(headers: http.client.HTTPMessage) -> float:
     said = headers.get("Retry-After", "").strip()
     if said.isascii() and said.isdecimal():
         return float(said[:9])
-    try:
+    with suppress(ValueError, OverflowError):  # of what is no date, and of no year that there is
         at = parsedate_to_datetime(said)
-    except ValueError:
-        return 0.0
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+        return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return 0.0
 
 
 def _may_pass(error: Exception) -> bool:

@@ -2,20 +2,26 @@
 
 import importlib.util
 import io
+import os
 import shutil
 import socket
 import ssl
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from serving import client as module
 from serving.client import Client, DetectorError, Failure, Prediction, RefusedError, UnavailableError
@@ -100,6 +106,14 @@ def test_threads_may_share_a_client_and_connections_are_kept(url: str) -> None:
         assert 1 <= len(client._idle) <= 4
     assert len({answer.detections for answer in answers}) == 1
     assert not client._idle
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((3, 3, 3), np.uint8), Image.new("RGB", (3, 3)), None, 7, [b"x"]])
+def test_pixels_are_told_from_the_bytes_of_a_file(client: Client, pixels: Any) -> None:
+    with pytest.raises(TypeError, match="not pixels"):
+        client.predict(pixels)
+    with pytest.raises(TypeError, match="not pixels"):
+        client.predict_batch([pixels])
 
 
 def test_what_is_opened_as_text_or_is_not_there_is_an_error_here(client: Client, tmp_path: Path) -> None:
@@ -208,6 +222,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
         reply("502 Bad Gateway", b"Bad Gateway"),
         reply("504 Gateway Timeout", b"<html>"),
         reply("429 Too Many Requests"),
+        reply("408 Request Timeout", b'{"error": {"code": "upload_timeout", "message": "It paused."}}'),
         OK[:-20],
     ],
 )
@@ -220,7 +235,16 @@ def test_what_may_pass_is_asked_again_under_the_same_id(trouble: bytes, clock: H
 
 @pytest.mark.parametrize(
     ("said", "least"),
-    [("7", 7), ("0", 0), ("soon", 0), ("-5", 0), ("1" * 50, None), ("date", 20)],
+    [
+        ("7", 7),
+        ("0", 0),
+        ("soon", 0),
+        ("-5", 0),
+        ("1" * 50, None),
+        ("date", 20),
+        ("Wed, 1 Jan 99999999999999999999 00:00:00", 0),
+        ("Sat, 28 Nov 2026 10:00:00 +99999999999999", 0),
+    ],
 )
 def test_it_comes_back_when_it_was_told_to_or_says_why_it_does_not(
     said: str, least: float | None, clock: HandClock
@@ -281,12 +305,165 @@ def test_what_would_not_change_is_not_asked_twice(
     assert len(playing.heads) == 1
 
 
+PAGES = (b"<html>Log in \xff</html>", b"{}", b'""', b"null", b"[1]", b"[{}]", b'{"results": []}', b'{"results": {}}')
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.predict(b"x"),
+        lambda client: client.predict_batch([b"x"]),
+        lambda client: client.annotated(b"x"),
+        lambda client: client.yolo(b"x"),
+        lambda client: client.coco(b"x", 7),
+        lambda client: client.version(),
+    ],
+    ids=["predict", "batch", "annotated", "yolo", "coco", "version"],
+)
+def test_another_page_is_never_taken_for_an_answer(page: bytes, ask: Callable[[Client], object]) -> None:
+    with (
+        scripted(reply("200 OK", page)) as playing,
+        Client(playing.url, patience=0) as client,
+        pytest.raises(UnavailableError, match="something else than a detector"),
+    ):
+        ask(client)
+
+
+def test_where_nothing_was_found_there_are_no_lines_and_no_results() -> None:
+    with scripted(reply("200 OK"), reply("200 OK", b"[]"), keep=True) as playing, Client(playing.url) as client:
+        assert client.yolo(b"x") == ""
+        assert client.coco(b"x", 7) == []
+
+
+def test_a_slow_upload_may_take_longer_than_the_timeout() -> None:
+    """As long as each piece is taken in time: the service itself serves whoever sends 4 KiB a second."""
+    size = 24_000_000
+    taken: list[int] = []
+
+    def take_slowly(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as file:
+            while file.readline() != b"\r\n":
+                pass
+            while sum(taken) < size and (piece := file.read(3_000_000)):
+                taken.append(len(piece))
+                time.sleep(0.4)
+            connection.sendall(OK)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taking = threading.Thread(target=take_slowly, args=(listener,), daemon=True)
+        taking.start()
+        with Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=2, patience=0) as client:
+            assert client.predict(bytes(size)).model_version == "7"
+        taking.join(5)
+    assert sum(taken) == size
+
+
 def test_a_connection_that_was_closed_while_idle_is_replaced_without_waiting(clock: HandClock) -> None:
     with scripted(OK, OK) as playing, Client(playing.url, patience=0) as client:
         client.predict(b"x")
         client.predict(b"x")
     assert len(playing.heads) == 2
     assert clock.slept == []
+
+
+def test_a_connection_that_waited_for_long_is_not_asked_again(clock: HandClock) -> None:
+    """What stands between forgets it without a word, and nobody would answer."""
+    with scripted(OK, OK) as playing, Client(playing.url, patience=0) as client:
+        client.predict(b"x")
+        [(kept, _, _)] = client._idle
+        clock.sleep(module.LONGEST_IDLE_SECONDS)
+        client.predict(b"x")
+        assert kept.sock is None
+
+
+def test_where_one_connection_has_died_the_others_are_not_waited_for() -> None:
+    with (
+        scripted(b"", OK) as playing,
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Client(playing.url, timeout=0.2, patience=5) as client,
+    ):
+        for _ in range(40):
+            dead = HTTPConnection("127.0.0.1", silent.getsockname()[1], timeout=0.2)
+            dead.connect()
+            client._idle.append((dead, os.getpid(), time.monotonic()))
+        assert client.predict(b"x").model_version == "7"
+
+
+def test_a_process_that_was_forked_off_asks_over_connections_of_its_own(
+    clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes on one connection read each other's answers, as the workers of a pool did."""
+    with scripted(OK, OK) as playing, Client(playing.url, patience=0) as client:
+        client.predict(b"x")
+        [(parents, _, _)] = client._idle
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+        client.predict(b"x")
+        assert parents.sock is None
+
+
+@contextmanager
+def by_tls(folder: Path, serve: Callable[[ssl.SSLSocket], None]) -> Iterator[Client]:
+    """A server behind TLS that has every connection served so, and a client that trusts it."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    for_us = ("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
+    made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *for_us, "-keyout", key, "-out", certificate)
+    subprocess.run(made, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def run(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with context.wrap_socket(connection, server_side=True) as secured:
+                    serve(secured)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=run, args=(listener,), daemon=True)
+        serving.start()
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        with Client(f"https://127.0.0.1:{listener.getsockname()[1]}", patience=0, context=trusting) as client:
+            yield client
+        listener.shutdown(socket.SHUT_RDWR)
+        serving.join(5)
+
+
+def read_head(connection: ssl.SSLSocket) -> bytes:
+    head = b""
+    while b"\r\n\r\n" not in head and (piece := connection.recv(1)):
+        head += piece
+    return head
+
+
+def test_a_connection_by_tls_that_was_closed_while_idle_is_replaced(tmp_path: Path) -> None:
+    closed = threading.Event()
+
+    def answer_once(connection: ssl.SSLSocket) -> None:
+        head = read_head(connection)
+        for _ in range(int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])):
+            connection.recv(1)
+        connection.sendall(OK)
+        connection.close()
+        closed.set()
+
+    with by_tls(tmp_path, answer_once) as client:
+        assert client.predict(b"x").model_version == "7"
+        assert closed.wait(10)
+        assert client.predict(b"x").model_version == "7"
+
+
+def test_a_refusal_by_tls_that_comes_before_the_image_is_sent_is_read(tmp_path: Path) -> None:
+    refusal = reply("413 Too Large", b'{"error": {"code": "too_large", "message": "Send less."}}', "Connection: close")
+
+    def refuse(connection: ssl.SSLSocket) -> None:
+        read_head(connection)
+        connection.sendall(refusal)
+
+    with by_tls(tmp_path, refuse) as client, pytest.raises(RefusedError, match="Send less") as refused:
+        client.predict(bytes(20_000_000))
+    assert refused.value.status == 413
 
 
 def test_nobody_there_and_no_answer_are_told_in_a_sentence() -> None:
@@ -326,14 +503,21 @@ def test_a_wrong_name_or_certificate_is_not_asked_again(monkeypatch: pytest.Monk
 
 
 def test_a_path_before_the_routes_and_headers_of_ones_own_are_sent() -> None:
-    with scripted(OK) as playing, Client(f"{playing.url}/farm/", headers={"Authorization": "Bearer t"}) as client:
+    with scripted(OK, OK) as playing, Client(f"{playing.url}/farm/", headers={"Authorization": "Bearer t"}) as client:
         client.predict(b"x", confidence=0.5)
+        with Client(f"{playing.url}/räum 1") as other:
+            other.is_ready()
     assert playing.heads[0].startswith("POST /farm/predict?confidence=0.5 HTTP/1.1\r\n")
+    assert playing.heads[1].startswith("HEAD /r%C3%A4um%201/ready HTTP/1.1\r\n")
     assert "Authorization: Bearer t\r\n" in playing.heads[0]
 
 
 @pytest.mark.parametrize(
-    "url", ["", "bananas", "127.0.0.1:8000", "ftp://x", "http://", "http://x:port", "http://u:secret@x", "http://x?a=1"]
+    "url",
+    [
+        *("", "bananas", "127.0.0.1:8000", "ftp://x", "http://", "http://x:port", "http://u:secret@x", "http://x?a=1"),
+        *("http://bananas..example", "http://.", f"http://{'a' * 70}.example", "http://127.0.0.1:8000 "),
+    ],
 )
 def test_what_is_no_address_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match="address of the detector") as refused:
