@@ -1,10 +1,11 @@
 """POST /predict and its two siblings."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
@@ -73,7 +74,7 @@ _JPEG: dict[int | str, dict[str, Any]] = {
 
 def router(replica: Replica) -> APIRouter:
     """Returns the routes that predict."""
-    routes = APIRouter(tags=["predictions"], responses=ERRORS)
+    routes = APIRouter(tags=["predictions"], responses=ERRORS, dependencies=[Depends(_refuse_repetition)])
 
     @routes.post(
         "/predict",
@@ -110,6 +111,14 @@ def router(replica: Replica) -> APIRouter:
         return Response(jpeg, media_type="image/jpeg")
 
     return routes
+
+
+async def _refuse_repetition(request: Request) -> None:
+    """Refuses a parameter that is given twice: one of the two would be overlooked, as a wrong name would be."""
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    for name, times in given.most_common(1):
+        if times > 1:
+            raise invalid_request(f"Parameter {quoted(name)} is given {times} times; give it once.")
 
 
 async def predict(replica: Replica, request: Request, parameters: FormattedParameters = DEFAULTS) -> Response:

@@ -110,7 +110,11 @@ def _in_json(body: bytes, field: str) -> list[bytes]:
         first = error.errors(include_input=False, include_url=False)[0]
         raise invalid_request(_what_is_wrong(first["type"], first["loc"], first["msg"])) from None
     texts = [read.image] if isinstance(read, OneImage) else read.images
-    return [_decoded(text, number, len(texts)) for number, text in enumerate(texts)]
+    images = [_decoded(text, number, len(texts)) for number, text in enumerate(texts)]
+    # What is left in a sound body are the quotes around one name and around each text, in which there can be none.
+    if body.count(b'"') - body.count(b'\\"') != 2 + 2 * len(texts):
+        raise invalid_request(f"The JSON body has {field!r} more than once; give it once.")
+    return images
 
 
 def _what_is_wrong(kind: str, place: tuple[int | str, ...], message: str) -> str:

@@ -17,6 +17,7 @@ class _Collector:
     def __init__(self, wanted: str) -> None:
         self.found: list[bytes] = []
         self.names: list[str] = []
+        self.is_whole = False
         self._wanted = wanted
         self._header = bytearray()
         self._value = bytearray()
@@ -51,6 +52,9 @@ class _Collector:
         if self._name == self._wanted:
             self.found.append(b"".join(self._data))
 
+    def on_end(self) -> None:
+        self.is_whole = True
+
 
 CALLBACKS = tuple(name for name in vars(_Collector) if name.startswith("on_"))
 
@@ -73,6 +77,8 @@ def images_in(body: bytes, content_type: str, field: str) -> list[bytes]:
         parser.finalize()
     except FormParserError as error:
         raise invalid_request(f"The multipart body is broken: {error}") from None
+    if not collector.is_whole:
+        raise invalid_request("The multipart body is broken: it ends before its last boundary.")
     if not collector.found:
         got = ", ".join(map(quoted, collector.names[:5])) or "nothing"
         raise invalid_request(f"The form has no field named {field!r}; it has {got}.")

@@ -408,7 +408,8 @@ def by_tls(folder: Path, serve: Callable[[ssl.SSLSocket], None]) -> Iterator[Cli
     """A server behind TLS that has every connection served so, and a client that trusts it."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     for_us = ("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
-    made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *for_us, "-keyout", key, "-out", certificate)
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+    made = ("openssl", "req", "-x509", *curve, "-nodes", *for_us, "-keyout", key, "-out", certificate)
     subprocess.run(made, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -417,6 +418,7 @@ def by_tls(folder: Path, serve: Callable[[ssl.SSLSocket], None]) -> Iterator[Cli
         with suppress(OSError):
             while True:
                 connection, _ = listener.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else a reset overtakes an answer
                 with context.wrap_socket(connection, server_side=True) as secured:
                     serve(secured)
 

@@ -218,6 +218,50 @@ def test_a_parameter_that_nobody_reads_is_refused_by_its_name(client: TestClient
     assert len(message) < 200
 
 
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/predict/annotated"])
+@pytest.mark.parametrize(
+    "query",
+    ["confidence=0.5&confidence=0", "max_detections=3&confidence=0&max_detections=3", "%63onfidence=1&confidence=1"],
+)
+def test_a_parameter_that_is_given_twice_is_refused(client: TestClient, path: str, query: str) -> None:
+    """One of the two would be overlooked: which, nobody can see in the answer."""
+    answer = client.post(f"{path}?{query}", content=encode(picture()))
+    assert answer.status_code == 422
+    assert "is given 2 times" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/predict", '{"image": "AAAA", "image": "%s"}'),
+        ("/predict", '{"image": "%s", "im\\u0061ge": ""}'),
+        ("/predict/batch", '{"images": [], "images": ["%s"]}'),
+        ("/predict/batch", '{"images": ["%s"], "images": ["AAAA", "AAAA"]}'),
+    ],
+)
+def test_an_image_that_json_names_twice_is_refused(client: TestClient, path: str, body: str) -> None:
+    text = base64.b64encode(encode(picture())).decode()
+    answer = client.post(path, content=body.replace("%s", text), headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+
+
+def test_a_name_with_quotes_in_a_data_url_is_no_second_image(client: TestClient) -> None:
+    text = 'data:image/png;name="leaf.png";base64,' + base64.b64encode(encode(picture())).decode()
+    assert client.post("/predict", json={"image": text}).status_code == 200
+    assert client.post("/predict/batch", json={"images": [text, text]}).status_code == 200
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 700])
+def test_a_form_that_was_cut_is_not_answered_in_part(client: TestClient, cut: int) -> None:
+    """A camera that counts its body wrongly sends no end, and the last image would be gone without a word."""
+    part = b'--B\r\nContent-Disposition: form-data; name="images"\r\n\r\n' + encode(picture()) + b"\r\n"
+    whole = part + part + b"--B--"
+    answer = client.post("/predict/batch", **multipart(whole[:-cut]))
+    assert answer.status_code == 422
+    assert "ends before its last boundary" in answer.json()["error"]["message"]
+    assert len(client.post("/predict/batch", **multipart(whole)).json()["results"]) == 2
+
+
 @pytest.mark.parametrize("path", ["/predict/batch", "/predict/annotated"])
 def test_a_form_of_answer_that_a_route_does_not_have_is_refused(client: TestClient, path: str) -> None:
     answer = client.post(path, content=encode(picture()), params={"format": "yolo"})
