@@ -34,6 +34,7 @@ class LeafService:
         version: what it says it is.
         statuses: answered to the next uploads, in order, before it answers properly again.
         always: answered to every upload, if not None.
+        healthy_first: so many uploads are answered properly before ``statuses`` and ``always`` begin.
         delay: seconds before an upload is answered.
         detections: what it finds on every image.
         asked: how many uploads came.
@@ -47,6 +48,7 @@ class LeafService:
     version: str = VERSION
     statuses: list[int] = field(default_factory=list)
     always: int | None = None
+    healthy_first: int = 0
     delay: float = 0.0
     detections: list[dict[str, Any]] = field(default_factory=list)
     asked: int = 0
@@ -87,7 +89,8 @@ class LeafService:
         return response
 
     async def _answer(self, request: Request) -> Response:
-        status = self.statuses.pop(0) if self.statuses else self.always
+        breaks = self.asked > self.healthy_first
+        status = (self.statuses.pop(0) if self.statuses else self.always) if breaks else None
         if status == 503:
             return JSONResponse({}, 503, {"Retry-After": "0"})
         if status is not None:

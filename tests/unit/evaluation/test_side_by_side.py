@@ -70,3 +70,41 @@ def test_who_does_not_answer_is_not_called_slow(leaves: list[LabelledImage], fau
     assert row.passed
     assert who in row.detail
     assert "so that the absolute limits count alone" in row.detail
+
+
+@pytest.fixture
+def _slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is judged is too slow, and nobody pauses."""
+
+    def judge(rounds: list[SpeedRound], _: PerformanceMargins) -> SpeedVerdict:
+        return SpeedVerdict(passed=False, reason=f"Late in {len(rounds)} rounds")
+
+    monkeypatch.setattr(side_by_side, "judge_speed", judge)
+    monkeypatch.setattr(side_by_side, "PAUSE_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("_slow")
+@pytest.mark.parametrize(("before", "statuses"), [(0, [503]), (9, [503]), (0, [500, 502, 503]), (5, [503] * 8)])
+@pytest.mark.parametrize("who", ["the candidate", "production"])
+def test_an_answer_that_is_missing_hides_no_slowness(
+    leaves: list[LabelledImage], who: str, before: int, statuses: list[int]
+) -> None:
+    """Users keep production busy and replicas are replaced; a model many times slower passed by one 503."""
+    with running() as ours, running() as theirs:
+        broken = ours if who == "the candidate" else theirs
+        broken.healthy_first, broken.statuses = before, list(statuses)
+        row = beside(at(ours), at(theirs), leaves, GENEROUS, seconds=60)
+    assert not row.passed
+    assert row.detail == f"Late in {side_by_side.ROUNDS} rounds; not counted is that {who} answered status 503"
+
+
+@pytest.mark.usefixtures("_slow")
+def test_a_side_that_goes_away_for_good_is_judged_by_what_it_answered(leaves: list[LabelledImage]) -> None:
+    with running() as ours, running() as theirs:
+        theirs.healthy_first, theirs.always = 2 + side_by_side.JUDGED_ROUNDS, 503
+        row = beside(at(ours), at(theirs), leaves, GENEROUS, seconds=2)
+        few = 1 + side_by_side.JUDGED_ROUNDS
+        theirs.healthy_first = theirs.asked + few
+        too_few = beside(at(ours), at(theirs), leaves, GENEROUS, seconds=2)
+    assert row.detail.startswith(f"Late in {side_by_side.JUDGED_ROUNDS} rounds; ")
+    assert "so that the absolute limits count alone" in too_few.detail
