@@ -12,7 +12,7 @@ from banana_delivery.evaluation.labelled_images import LabelledImage
 from banana_delivery.evaluation.side_by_side import beside
 from banana_delivery.policy.asset_records import TestRow
 from banana_delivery.policy.model import ImageRef
-from banana_delivery.policy.performance import PerformanceMargins, SpeedRound, SpeedVerdict
+from banana_delivery.policy.performance import LEAST_ROUNDS, PerformanceMargins, SpeedRound, SpeedVerdict
 from tests.unit.evaluation.leaf_service import DIGEST, VERSION, LeafService, running
 
 GENEROUS = PerformanceMargins(latency_ratio=50, throughput_ratio=0.02)
@@ -101,10 +101,10 @@ def test_an_answer_that_is_missing_hides_no_slowness(
 @pytest.mark.usefixtures("_slow")
 def test_a_side_that_goes_away_for_good_is_judged_by_what_it_answered(leaves: list[LabelledImage]) -> None:
     with running() as ours, running() as theirs:
-        theirs.healthy_first, theirs.always = 2 + side_by_side.JUDGED_ROUNDS, 503
+        theirs.healthy_first, theirs.always = 2 + LEAST_ROUNDS, 503
         row = beside(at(ours), at(theirs), leaves, GENEROUS, seconds=2)
-        few = 1 + side_by_side.JUDGED_ROUNDS
+        few = 1 + LEAST_ROUNDS
         theirs.healthy_first = theirs.asked + few
         too_few = beside(at(ours), at(theirs), leaves, GENEROUS, seconds=2)
-    assert row.detail.startswith(f"Late in {side_by_side.JUDGED_ROUNDS} rounds; ")
+    assert row.detail.startswith(f"Late in {LEAST_ROUNDS} rounds; ")
     assert "so that the absolute limits count alone" in too_few.detail
