@@ -94,7 +94,7 @@ def _counted(classes: Counter[str]) -> str:
 def _missed(matches: Matches, image: int) -> Booleans:
     """Of every labelled object of all images, whether it lies on this one and was not found there."""
     assert matches.placed is not None
-    seen = matches.placed.found[(matches.image == image) & (matches.score >= SHOWN_CONFIDENCE) & matches.hit]
+    seen = matches.placed.found[(matches.image == image) & (matches.score > SHOWN_CONFIDENCE) & matches.hit]
     missed: Booleans = matches.placed.objects.image == image
     missed[seen] = False
     return missed
@@ -124,7 +124,7 @@ def _detections(author: Author, matches: Matches, image: int) -> list[ShownBox]:
             score=round(float(matches.score[row]), 3),
             false=not matches.hit[row],
         )
-        for row in np.flatnonzero((matches.image == image) & (matches.score >= SHOWN_CONFIDENCE))
+        for row in np.flatnonzero((matches.image == image) & (matches.score > SHOWN_CONFIDENCE))
     ]
 
 

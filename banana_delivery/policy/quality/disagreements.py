@@ -60,7 +60,7 @@ def _errors(matches: Matches) -> tuple[Integers, Integers]:
 
     Matching went by falling score, so that cutting the unsure detections off changes no match of the others.
     """
-    shown = matches.score >= SHOWN_CONFIDENCE
+    shown = matches.score > SHOWN_CONFIDENCE
     found = np.bincount(matches.image[shown & matches.hit], minlength=len(matches.names))
     false = np.bincount(matches.image[shown & ~matches.hit], minlength=len(matches.names))
     return matches.truths.sum(axis=1) - found, false

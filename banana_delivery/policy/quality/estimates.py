@@ -84,7 +84,7 @@ def small_recall(candidate: Matches, production: Matches, confidence: float, sid
     small = objects.side < side  # Not those of unknown size, which are NaN.
     counts = [np.bincount(objects.image[small], minlength=images)]
     for one, placed in ((candidate, candidate.placed), (production, production.placed)):
-        hit = placed.found[(one.score >= confidence) & (placed.found >= 0)]
+        hit = placed.found[(one.score > confidence) & (placed.found >= 0)]
         counts.append(np.bincount(objects.image[hit[small[hit]]], minlength=images))
     return _ratio(counts[1], counts[2], counts[0])
 
@@ -194,7 +194,7 @@ def _pairs(candidate: Matches, production: Matches, confidence: float) -> _Pairs
     """Each box takes the free one of the other model that it overlaps most, the best pairs first."""
     if candidate.placed is None or production.placed is None:
         return None
-    ours, theirs = (np.flatnonzero(one.score >= confidence) for one in (candidate, production))
+    ours, theirs = (np.flatnonzero(one.score > confidence) for one in (candidate, production))
     images = np.arange(len(candidate.names) + 1)
     ours, theirs = (
         rows[np.argsort(one.image[rows], kind="stable")] for one, rows in ((candidate, ours), (production, theirs))
@@ -255,7 +255,7 @@ def _of(truths: Integers, klass: int | None) -> Integers:
 
 def _counted(matches: Matches, confidence: float, klass: int | None, *, found: bool) -> Integers:
     """Detections that users see, by image, that found an object or that did not."""
-    rows: Booleans = (matches.score >= confidence) & (matches.hit == found)
+    rows: Booleans = (matches.score > confidence) & (matches.hit == found)
     if klass is not None:
         rows &= matches.klass == klass
     return np.bincount(matches.image[rows], minlength=len(matches.names))

@@ -142,3 +142,14 @@ def test_labelled_images_that_show_nothing_that_production_knows_are_told_and_no
     said = cannot_be_compared(new_only, ("streak",))
     assert said.startswith("No labelled image shows an object of streak, which production knows")
     assert cannot_be_compared(answers, ("streak",)) == cannot_be_compared(new_only, ()) == ""
+
+
+def test_what_has_exactly_the_confidence_is_seen_by_nobody() -> None:
+    """A replica answers with what scores higher than the confidence that was asked for."""
+    answers = random_answers(300, seed=1, noise=1.0)
+    above, at = (replace(answers, score=np.full_like(answers.score, score)) for score in (0.26, 0.25))
+    assert compare(above, above, resample_count=50).verdict is QualityVerdict.NOT_WORSE
+    lost = compare(at, above, resample_count=50)
+    assert lost.candidate_map50 == lost.production_map50
+    assert lost.verdict is QualityVerdict.WORSE
+    assert "recall at confidence 0.25 0.000 against" in lost.reason
