@@ -13,7 +13,13 @@ from banana_delivery.policy.own_metrics.metric import Measurement, OwnMetric, us
 MOST_COUNTED = 2.0**53
 """Of a counter: beyond it one more makes no other number, and sums have no end."""
 BURST = 2.0
-"""So many times as fast as before may counters grow that have fallen; what is faster, for once, has come back."""
+"""So many times as fast as before may counters grow that have fallen; what is faster has come back.
+
+What then grows on may be so many times as fast again, and so on: users come and stay, while processes that come back
+one by one are few, and each brings much.
+"""
+UNKNOWN = BURST**4
+"""Where nobody has seen how fast counters grow that have fallen, what comes is taken to be so many times too fast."""
 
 
 class Counted(StoredModel):
@@ -39,7 +45,7 @@ class Reach(StoredModel):
         total: the same of everything; None before the first measurement.
         since: how much of both was counted since they fell below that.
         fastest: how much a second the one of everything has grown at most, while nothing was missing.
-        latest: how much a second it has grown last, whatever was missing.
+        latest: how much a second it has grown last, whatever was missing; what had come back is no growth.
     """
 
     value: float = 0.0
@@ -108,8 +114,9 @@ def grown(metric: OwnMetric, older: Measurement, newer: Measurement, seconds: fl
     rate = news[1] / seconds if seconds > 0 else 0.0
     usual, reach = max(reach.fastest, reach.latest), reach.replace(latest=rate)
     if not reach.has(newer):
-        if usual and rate > BURST * usual:
-            return Growth(reach=reach)
+        usual = usual or rate / UNKNOWN
+        if rate > BURST * usual:
+            return Growth(reach=reach.replace(latest=BURST * usual))
         since = reach.since[0] + news[0], reach.since[1] + news[1]
         return Growth(counted=_counted(metric, news), reach=reach.replace(since=since))
     if reach.has(older):

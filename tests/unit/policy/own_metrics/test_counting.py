@@ -79,10 +79,26 @@ def test_one_that_began_anew_and_counts_beyond_what_it_had_goes_on() -> None:
     assert bad <= everything
 
 
-def test_users_who_come_after_one_began_anew_are_counted_from_the_second_look_at_them() -> None:
+def test_users_who_come_after_one_began_anew_are_counted_from_the_sixth_look_at_them() -> None:
     few = [seen((1000.0, 10_000.0 + n)) for n in range(3)]
-    many = [seen((5.0 * n, 50.0 * n)) for n in range(1, 6)]
+    many = [seen((5.0 * n, 50.0 * n)) for n in range(1, 10)]
     assert after([*few, seen((0, 0)), seen((0, 1)), *many]) == (20, 203)
+
+
+@pytest.mark.parametrize("of_active", [False, True])
+@pytest.mark.parametrize("looks_before", [1, 2, 5], ids=["before any growth was seen", "after one", "after several"])
+@pytest.mark.parametrize("slowly", [1, 2], ids=["one a look", "one every other look"])
+@pytest.mark.parametrize("back", [3, 4], ids=["all", "all but one"])
+def test_replicas_that_all_go_together_and_come_back_one_by_one_are_counted_once(
+    looks_before: int, slowly: int, back: int, of_active: bool
+) -> None:
+    numbers = [0] * 2 + [1 + place // slowly for place in range(back * slowly)] + [back] * 3
+    seen_of = [*[4] * looks_before, *numbers]
+    # Each had a bad past: one in ten; since the step began it is one in a hundred.
+    looks = [seen(*[(100 + 0.2 * n, 1000 + 20.0 * n)] * few) for n, few in enumerate(seen_of)]
+    bad, everything = after(looks, of_active=of_active)
+    assert everything <= 4 * 20 * (len(looks) - 1)
+    assert bad <= everything / 50
 
 
 def test_a_burst_is_counted_while_nothing_is_missing() -> None:

@@ -103,8 +103,9 @@ def test_after_what_cannot_be_used_counting_begins_anew() -> None:
     gap = [counted(0, 1000), Measurement(trouble="away"), counted(900, 2000), counted(901, 2100)]
     state = after(metric(SHARE), [(one, None) for one in gap])
     assert (state.counted.bad, state.counted.judged) == (1, 100)
-    restarted = after(metric(SHARE), [(one, None) for one in [counted(50, 1000), counted(1, 10), counted(2, 110)]])
-    assert (restarted.counted.bad, restarted.counted.judged) == (1, 100)
+    anew = [counted(45, 900), counted(50, 1000), counted(1, 10), counted(2, 110)]
+    restarted = after(metric(SHARE), [(one, None) for one in anew])
+    assert (restarted.counted.bad, restarted.counted.judged) == (6, 200)
 
 
 def test_a_threshold_needs_its_measurements_in_a_row() -> None:
