@@ -69,11 +69,10 @@ class FreezeWindow(Model):
             now: seconds since the epoch.
         """
         zone = ZoneInfo(self.zone)
-        local = datetime.fromtimestamp(now, zone)
         if _is_weekly(self.from_):
-            begin, end = _position(self.from_), _position(self.until)
-            minute = float(local.weekday() * DAY_MINUTES + local.hour * HOUR_MINUTES + local.minute)
-            return begin <= minute < end if begin < end else minute >= begin or minute < end
+            # Both as they are told to people: a time that the clocks show twice, or never, is one moment.
+            begin, until = _of_week(self.from_, now, zone), _of_week(self.until, now, zone)
+            return any(one <= now < next((end for end in until if end > one), now) for one in begin)
         return _at(self.from_, zone) <= now < _at(self.until, zone)
 
     def begins_after(self, now: float) -> float:
@@ -96,12 +95,7 @@ class FreezeWindow(Model):
         zone = ZoneInfo(self.zone)
         if not _is_weekly(moment):
             return _at(moment, zone)
-        local = datetime.fromtimestamp(now, zone)
-        minutes = _position(moment)
-        monday = datetime(local.year, local.month, local.day) - timedelta(days=local.weekday())
-        at = (monday + timedelta(minutes=minutes)).replace(tzinfo=zone).timestamp()
-        later = (monday + timedelta(days=7, minutes=minutes)).replace(tzinfo=zone).timestamp()
-        return at if at > now else later
+        return next((at for at in _of_week(moment, now, zone) if at > now), LAST)
 
     @property
     def words(self) -> str:
@@ -216,6 +210,18 @@ def _position(moment: str) -> float:
     if hour > 23 or minute > 59:
         raise ValueError(f"{moment} is no time of a day, 00:00 to 23:59")
     return float(DAYS.index(day) * DAY_MINUTES + hour * HOUR_MINUTES + minute)
+
+
+def _of_week(moment: str, now: float, zone: ZoneInfo) -> list[float]:
+    """When a moment of the week is, from a week before another moment's to two weeks after it.
+
+    As in RFC 5545, one that the clocks show twice is the first of the two, and one that they leave out is as long after
+    the midnight before as on other days.
+    """
+    local = datetime.fromtimestamp(min(now, LAST - 21 * DAY_MINUTES * 60), zone)
+    monday = datetime(local.year, local.month, local.day) - timedelta(days=local.weekday())
+    minutes = [_position(moment) + week * 7 * DAY_MINUTES for week in (-1, 0, 1, 2)]
+    return [(monday + timedelta(minutes=one)).replace(tzinfo=zone).timestamp() for one in minutes]
 
 
 def _at(moment: str, zone: ZoneInfo) -> float:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from banana_delivery.errors import BadSettingsError
-from banana_delivery.policies.calendar import DAYS, FreezeWindow, frozen, moment, until_words
+from banana_delivery.policies.calendar import DAYS, LAST, FreezeWindow, frozen, moment, until_words
 from banana_delivery.policies.reading import load_policy
 from banana_delivery.policy.holds import FreezeRecord
 
@@ -73,6 +73,47 @@ def test_a_week_is_frozen_by_a_window_or_by_the_one_that_begins_where_it_ends(no
     first = FreezeWindow(from_=f"{one} 08:30", until=f"{two} 17:15", zone="Europe/Berlin")
     rest = FreezeWindow(from_=f"{two} 17:15", until=f"{one} 08:30", zone="Europe/Berlin")
     assert first.contains(now) is not rest.contains(now)
+
+
+DOUBLED = [
+    ("Sat 22:00", "Sun 02:30", "2026-10-24 22:00", 270),
+    ("Sun 02:30", "Sun 05:00", "2026-10-25 02:30", 210),
+    ("Sun 02:10", "Sun 02:40", "2026-10-25 02:10", 30),
+    ("Sun 02:10", "Sun 03:10", "2026-10-25 02:10", 120),
+    ("Sat 22:00", "Sun 02:30", "2026-03-28 22:00", 270),
+    ("Sun 01:30", "Sun 03:10", "2026-03-29 01:30", 40),
+]
+
+
+@pytest.mark.parametrize(("begin", "until", "opens", "minutes"), DOUBLED)
+def test_a_window_that_meets_a_change_of_the_clocks_opens_once_and_ends_when_it_says(
+    begin: str, until: str, opens: str, minutes: int
+) -> None:
+    window, opened = FreezeWindow(from_=begin, until=until, zone="Europe/Berlin"), at(opens)
+    around = range(-120, minutes + 120)
+    assert [window.contains(opened + 60 * one) for one in around] == [0 <= one < minutes for one in around]
+    assert window.begins_after(opened - 60) == opened
+    assert window.ends_after(opened) == opened + 60 * minutes
+
+
+@given(st.floats(min_value=NOON, max_value=NOON + 400 * 24 * HOUR), st.integers(0, 10_079), st.integers(0, 10_079))
+def test_a_window_is_open_until_it_ends_and_not_before_it_begins(now: float, begin: int, until: int) -> None:
+    def typed(minute: int) -> str:
+        return f"{DAYS[minute // 1440]} {minute % 1440 // 60:02}:{minute % 60:02}"
+
+    if begin == until:
+        return
+    window = FreezeWindow(from_=typed(begin), until=typed(until), zone="Europe/Berlin")
+    ends, begins = window.ends_after(now), window.begins_after(now)
+    assert window.contains(now) is (ends < begins)
+    assert window.contains(min(ends, begins) - 1) is window.contains(now)
+    assert window.contains(ends) is False
+
+
+def test_a_weekly_window_has_an_end_at_the_end_of_time() -> None:
+    for now in (LAST, LAST - 86_400 * 10):
+        assert now <= WEEKEND.ends_after(now) <= LAST
+        WEEKEND.contains(now)
 
 
 def test_why_nothing_may_enter_is_told_with_who_and_until_when() -> None:

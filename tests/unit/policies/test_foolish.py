@@ -92,7 +92,9 @@ def test_the_usual_weekend_is_not_foolish() -> None:
 
 
 @pytest.mark.parametrize("zone", ["America/Los_Angeles", "Etc/GMT+12", "UTC", "Pacific/Kiritimati"])
-def test_a_freeze_until_the_end_of_the_calendar_is_told_in_every_zone(zone: str) -> None:
-    said = told(f"freeze:\n  - {{from: 2027-01-05 12:00, until: 9999-12-31 23:59, zone: {zone}}}")
+@pytest.mark.parametrize("how_many", [1, 2])
+def test_a_freeze_until_the_end_of_the_calendar_is_told_in_every_zone(zone: str, how_many: int) -> None:
+    windows = ["2027-01-05 12:00, until: 9999-12-31 23:59", "Mon 00:00, until: Sun 23:59"]
+    said = told("freeze:\n" + "".join(f"  - {{from: {one}, zone: {zone}}}\n" for one in windows[:how_many]))
     assert "from 2027-01-0" in said
     assert "to 9999-12-30" in said
