@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 from pydantic import Field
 
@@ -64,7 +64,7 @@ class Approvers(Model):
     """
 
     needed: int = Field(default=1, ge=1, le=10)
-    who: tuple[str, ...] = ()
+    who: tuple[Annotated[str, Field(pattern=r"^\S(.*\S)?$", examples=["ada@example.com"])], ...] = ()
 
     def may(self, by: str) -> bool:
         """Whether somebody's word counts; behind a name stands who vouches for it, and all before that is the name."""
