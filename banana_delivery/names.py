@@ -94,3 +94,5 @@ COLOUR_HEADER = "X-Colour"
 
 # A page in the folder of the reports.
 SCORECARD_PAGE = "scorecard.html"
+PROMQL_INFO = "PromQL info: "
+"""How a Prometheus of before 2.54 begins a warning that is none, but a remark on how an expression is written."""

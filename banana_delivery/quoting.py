@@ -12,6 +12,8 @@ import re
 import unicodedata
 from urllib.parse import quote
 
+from banana_delivery.names import PROMQL_INFO
+
 MOST_IN_LINE = 2000
 """Characters of one stranger's text in a table, a message or on the terminal; the whole of it is in the record."""
 MOST_IN_NAME = 120
@@ -140,6 +142,16 @@ def in_log(text: str) -> str:
     """In a log: lines after the first one are indented, so that none of them looks like another message."""
     first, *more = text.split("\n")
     return "\n".join([visible(first), *(f"{INDENT}{visible(line).removeprefix(INDENT)}" for line in more)])
+
+
+def promql_warnings(said: object) -> str:
+    """What a Prometheus warns of beside its answer; empty if of nothing that an answer could lack.
+
+    >>> promql_warnings(["PromQL info: metric might not be a counter", "a store is away", "another is"])
+    'a store is away, another is'
+    """
+    warnings = said if isinstance(said, list) else [said] if said else []
+    return ", ".join(str(one) for one in warnings if not str(one).startswith(PROMQL_INFO))
 
 
 def in_promql(text: str, *, pattern: bool) -> str:

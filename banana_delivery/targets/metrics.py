@@ -15,6 +15,7 @@ from enum import StrEnum
 from prometheus_client.parser import text_string_to_metric_families
 
 from banana_delivery.policy.model import Backend, Colour, TrafficSource
+from banana_delivery.quoting import one_line, promql_warnings
 from banana_delivery.targets.meter import (
     EDGE,
     GAVE_UP,
@@ -161,11 +162,15 @@ def prometheus_vector(answer: object) -> list[Series]:
     """The series in the JSON that Prometheus answers to a query.
 
     Raises:
-        ValueError: what else it is; a scalar or a NaN is no count, and nothing that is missing is zero.
+        ValueError: what else it is; a scalar or a NaN is no count, and nothing that is missing is zero. Of several
+            stores behind it one may not answer; then it warns.
     """
-    data = answer.get("data") if isinstance(answer, dict) else None
+    answer = answer if isinstance(answer, dict) else {}
+    data = answer.get("data")
     if not isinstance(data, dict) or "result" not in data:
         raise ValueError("it is no answer to a query")
+    if warnings := promql_warnings(answer.get("warnings")):
+        raise ValueError(f"it warns, so its answer may be a part: {one_line(warnings, 200)}")
     if data.get("resultType", "vector") != "vector" or not isinstance(data["result"], list):
         raise ValueError(f"it is a {data.get('resultType')} and must be a vector: one series for each status")
     return [_series(item) for item in data["result"]]

@@ -22,7 +22,7 @@ from pydantic_core import from_json
 
 from banana_delivery.errors import redacted
 from banana_delivery.policy.own_metrics.metric import Measurement, MetricProvider, OwnMetric, named
-from banana_delivery.quoting import one_line
+from banana_delivery.quoting import one_line, promql_warnings
 
 CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 5.0
 """The second is for a whole answer, however its bytes arrive."""
@@ -90,8 +90,8 @@ class HttpMetrics:
         said = answer.said
         if not isinstance(said, dict) or said.get("status") != "success":
             raise _NoFigureError(f"Prometheus says: {_words(said.get('error') if isinstance(said, dict) else said)}")
-        if said.get("warnings"):
-            raise _NoFigureError(f"Prometheus warns, so it may be a part: {_words(said['warnings'])}")
+        if warnings := promql_warnings(said.get("warnings")):
+            raise _NoFigureError(f"Prometheus warns, so it may be a part: {_words(warnings)}")
         moment, value = _sample(said.get("data"))
         _refuse_old(metric, answer.at, moment)
         return value, moment

@@ -145,7 +145,12 @@ def test_what_is_no_single_fresh_sample_is_no_figure(server: Says, result: objec
 
 def test_an_answer_that_may_be_a_part_is_none(server: Says) -> None:
     server.prometheus([time.time(), "1"], "scalar", warnings=["one store is away"])
-    assert "it may be a part: ['one store is away']" in asked(server, metric(VALUE)).trouble
+    assert "it may be a part: one store is away" in asked(server, metric(VALUE)).trouble
+
+
+def test_a_remark_on_how_an_expression_is_written_is_no_warning(server: Says) -> None:
+    server.prometheus([time.time(), "1"], "scalar", warnings=["PromQL info: metric might not be a counter"])
+    assert asked(server, metric(VALUE)).value == 1
 
 
 def test_what_a_prometheus_says_of_a_mistake_is_passed_on(server: Says) -> None:

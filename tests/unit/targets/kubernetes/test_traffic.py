@@ -83,6 +83,7 @@ class Servers:
         before_a_page: what happens before a pod's page is answered.
         before_a_query: the same for Prometheus.
         at: when Prometheus works its answers out.
+        warnings: what Prometheus says beside its answers.
         refused: what is said to whoever asks for a pod's page without the right to.
     """
 
@@ -97,6 +98,7 @@ class Servers:
     before_a_page: Callable[[], object] = bool
     before_a_query: Callable[[], object] = bool
     at: float = 1435781451.781
+    warnings: object = None
     refused: str = ""
 
     def answer(self, path: str) -> tuple[int, str]:
@@ -138,7 +140,8 @@ class Servers:
 
     def _answer(self, series: Sequence[tuple[dict[str, str], str]]) -> tuple[int, str]:
         result = [{"metric": labels, "value": [self.at, value]} for labels, value in series]
-        return 200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}})
+        said = {"status": "success", "data": {"resultType": "vector", "result": result}}
+        return 200, json.dumps(said if self.warnings is None else {**said, "warnings": self.warnings})
 
     def _sums(self, by: Sequence[str], name: str, matchers: str) -> dict[tuple[tuple[str, str], ...], int]:
         found: Counter[tuple[tuple[str, str], ...]] = Counter()
@@ -249,6 +252,19 @@ def test_a_look_without_a_series_forgets_nothing(servers: Servers) -> None:
     assert measured(source, meter) == before
     servers.page = TRAEFIK.replace(" 900", " 950")
     assert measured(source, meter)["blue/user"].requests == 950
+
+
+@pytest.mark.parametrize("warnings", [["a store is away"], "a store is away", ["PromQL info: x", "a store is away"]])
+def test_an_answer_that_lacks_what_a_store_knows_is_none(servers: Servers, warnings: object) -> None:
+    servers.page, servers.warnings = TRAEFIK.replace(" 900", " 10"), warnings
+    with pytest.raises(TargetError, match="it warns, so its answer may be a part: a store is away"):
+        measured(prometheus(servers.url, TRAEFIK_QUERIES))
+
+
+@pytest.mark.parametrize("warnings", [None, [], ["PromQL info: metric might not be a counter"]])
+def test_a_remark_on_how_a_query_is_written_takes_no_figures_away(servers: Servers, warnings: object) -> None:
+    servers.warnings = warnings
+    assert measured(prometheus(servers.url, TRAEFIK_QUERIES))
 
 
 def test_a_query_that_prometheus_refuses_is_told_in_its_own_words(servers: Servers) -> None:
