@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -27,7 +28,9 @@ ERRORS = (1.0, 0.5, 0.2, 0.1, 0.05)
 USERS = (1.0, 5.0, 50.0)
 """Requests a second of all users."""
 BUDGET_SECONDS = 7.0
-"""For playing; what has begun by then ends within the ten seconds that people wait."""
+"""For playing; what has begun by then ends within the ten seconds that people wait, or is not counted."""
+GRACE_SECONDS = 1.5
+"""So much longer may what has begun take: a watch of a day is a hundred thousand looks."""
 MOST_ROUNDS = 200
 LOOKS_EVERY = 10
 """After so many seconds of a fault the looks at it grow rarer, with its age: what is found is told late by a tenth at
@@ -243,20 +246,38 @@ def play_part(plan: Plan, cells: list[Cell], part: tuple[int, int], deadline: fl
         if _is_over(deadline):
             break
         if place % PARTS == which and (not cell.is_long or number % SELDOM == 0):
-            played.append((cell, play_cell(plan, cell, np.random.default_rng((number, place)))))
+            with suppress(_TooLongError):
+                played.append((cell, play_cell(plan, cell, np.random.default_rng((number, place)), deadline)))
     return played
+
+
+class _TooLongError(Exception):
+    """A delivery that was begun in time is not over."""
 
 
 def _is_over(deadline: float | None) -> bool:
     return deadline is not None and time.monotonic() >= deadline
 
 
-def play_cell(plan: Plan, cell: Cell, rng: np.random.Generator) -> Played:
-    """One delivery, or one watch that is held open for a late fault."""
+def play_cell(plan: Plan, cell: Cell, rng: np.random.Generator, deadline: float | None = None) -> Played:
+    """One delivery, or one watch that is held open for a late fault.
+
+    Args:
+        plan: the rollout plan.
+        cell: the candidate.
+        rng: chance.
+        deadline: by ``time.monotonic``, a little after which it is broken off.
+    """
     onset = cell.onset or 0.0
     budget = plan.latency_budget_seconds
     traffic = Faulty(rng, cell.users, budget_seconds=budget, share=cell.errors, onset=onset)
-    pace = every_second if cell.errors == USUAL else partial(_seconds_to_next_look, onset)
+    rarer = every_second if cell.errors == USUAL else partial(_seconds_to_next_look, onset)
+
+    def pace(step: Step, now: int) -> int:
+        if deadline is not None and _is_over(deadline + GRACE_SECONDS):
+            raise _TooLongError
+        return rarer(step, now)
+
     if cell.onset is None:
         kind = deliver(plan, traffic, pace, is_tried=False).kind
     else:

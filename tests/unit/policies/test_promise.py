@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from itertools import pairwise
 
@@ -14,10 +15,10 @@ from typer.testing import CliRunner
 from banana_delivery import cli
 from banana_delivery.policies import promise as promises
 from banana_delivery.policies.lasting import longest_seconds, shortest_seconds
-from banana_delivery.policies.promise import Cell, play_cell, promise
+from banana_delivery.policies.promise import Cell, play_cell, play_part, promise
 from banana_delivery.policies.reading import NAMED, PLANS, read_policy
 from banana_delivery.policy.rollout.plan import all_steps, release_steps
-from banana_delivery.policy.simulation.traffic import CANDIDATE, Faulty
+from banana_delivery.policy.simulation.traffic import CANDIDATE, USUAL, Faulty
 from banana_delivery.reports.promise import promise_view
 
 DEMO = NAMED["demo"]
@@ -69,6 +70,18 @@ def test_what_there_was_no_time_for_is_said() -> None:
     assert [one.deliveries for one in promised.sound] == [0]
     assert "not played" in shown(promised)
     assert "--rounds 1" in shown(promised)
+
+
+@pytest.mark.parametrize(
+    "cell", [Cell(USUAL, 50.0), Cell(1.0, 50.0, 3600.0), Cell(0.05, 1.0)], ids=["sound", "found late", "never found"]
+)
+def test_a_delivery_that_outlasts_the_time_to_wait_is_broken_off_and_not_counted(
+    monkeypatch: pytest.MonkeyPatch, cell: Cell
+) -> None:
+    monkeypatch.setattr(promises, "GRACE_SECONDS", 0.0)
+    seconds = "ab_seconds: 7200, ab_minimum_seconds: 7200, watch_seconds: 7200, watch_minimum_seconds: 7200"
+    plan = read_policy(f"plan: {{{seconds}, error_threshold: 0.06}}", "hours.yaml", "hours").plan
+    assert play_part(plan, [cell], (0, 0), time.monotonic() + 0.01) == []
 
 
 @pytest.mark.usefixtures("few")
