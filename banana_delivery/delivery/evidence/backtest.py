@@ -8,11 +8,11 @@ from itertools import islice
 
 from banana_delivery.delivery.evidence.kept import kept_steps
 from banana_delivery.delivery.record_attempt import report_file
-from banana_delivery.errors import BadSettingsError
 from banana_delivery.policies.document import ReleasePolicy
 from banana_delivery.policy.asset_records import AttemptRecord
 from banana_delivery.policy.hindsight.replay import Replay, replay
 from banana_delivery.policy.model import Outcome
+from banana_delivery.quoting import one_line
 from banana_delivery.runs.audit_log import AuditLog
 from banana_delivery.settings import Settings
 
@@ -49,9 +49,6 @@ def backtest(
         settings: where the home is.
         last: how many of them.
         tell: told after each how many there were so far.
-
-    Raises:
-        BadSettingsError: if the policy cannot judge what is counted.
     """
     found = []
     for attempt in islice(_with_users(log), last):
@@ -75,5 +72,8 @@ def _judge(policy: ReleasePolicy, settings: Settings, attempt: AttemptRecord) ->
     try:
         found = replay(policy.plan, policy.metrics, steps)
     except ValueError as error:
-        raise BadSettingsError(f"{policy.name} cannot judge version {attempt.version}: {error}") from None
+        # Of an earlier version, or damaged: the others can be judged none the less.
+        return Judged(
+            attempt, None, f"{policy.name} cannot judge what it looked at ({one_line(str(error).rstrip('.'))})"
+        )
     return Judged(attempt, found.cut_short if attempt.outcome in CUT_SHORT else found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import logging
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,7 +154,7 @@ def kept_steps(report: Path) -> Sequence[KeptStep]:
             text = file.read(MOST_READ_BYTES + 1)
     except FileNotFoundError:
         return []
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"what was looked at cannot be read ({error})") from None
     if len(text) > MOST_READ_BYTES:
         raise ValueError("what was looked at is larger than anything that was ever kept")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,27 @@ def test_looks_are_small_and_go_with_their_report(pipeline: PipelineHarness) -> 
     looks_beside(report).write_bytes(b"no gzip")
     [damaged] = judged(pipeline)
     assert damaged.why.startswith("what was looked at cannot be read")
+
+
+DAMAGED: dict[str, Callable[[bytes], bytes]] = {
+    "bits": lambda kept: kept[:60] + bytes(one ^ 255 for one in kept[60:80]) + kept[80:],
+    "no end": lambda kept: kept[:-40],
+    "another histogram": lambda kept: gzip.compress(gzip.decompress(kept).replace(b'"1.0"', b'"1.5"')),
+    "no time": lambda kept: gzip.compress(re.sub(rb'"at":[0-9.]+', b'"at":1e400', gzip.decompress(kept))),
+}
+
+
+def test_an_attempt_of_which_nothing_usable_was_kept_hides_no_other_one(pipeline: PipelineHarness) -> None:
+    second = pipeline.stage(0.95)
+    pipeline.run(second)
+    looks = looks_beside(report_file(pipeline.resources.settings, pipeline.attempts(second)[0]))
+    kept = looks.read_bytes()
+    for damage, damaged in DAMAGED.items():
+        looks.write_bytes(damaged(kept))
+        latest, first = judged(pipeline)
+        assert (latest.attempt.version, latest.replay) == (second, None), damage
+        assert latest.why and not latest.why.endswith("."), damage
+        assert first.replay is not None
 
 
 def test_the_command_shows_what_would_have_ended_otherwise(

@@ -66,3 +66,12 @@ def test_a_file_of_a_later_version_is_said_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "report.looks.gz").write_bytes(gzip.compress(b'["step", {"schema": 99, "what": 1}]'))
     with pytest.raises(ValueError, match="kept by another version, or is damaged"):
         kept_steps(report)
+
+
+@pytest.mark.parametrize("at", [0, 10, 20], ids=["its first bytes", "how it is packed", "what is packed"])
+def test_a_file_that_is_damaged_is_said_to_be_unreadable(tmp_path: Path, at: int) -> None:
+    report = tmp_path / "report.html"
+    whole = gzip.compress(b'["step", {"schema": 1}]' * 9)
+    (tmp_path / "report.looks.gz").write_bytes(whole[:at] + b"\xff" * 4 + whole[at + 4 :])
+    with pytest.raises(ValueError, match="cannot be read"):
+        kept_steps(report)
