@@ -22,6 +22,8 @@ LEAST_ROUNDS = 8
 """Asked even where that takes longer than it should."""
 MOST_IMAGES = 4
 """Of a round."""
+MORE_ROUNDS, TIMES_LONGER = 24, 3
+"""Where the candidate seems too slow and that is not proven, as on a busy machine, and how much longer these take."""
 TIMEOUT_SECONDS = 15.0
 PAUSE_SECONDS = 0.5
 """Before a round that was not answered is asked again: users keep production busy, and replicas are replaced."""
@@ -56,8 +58,13 @@ def beside(
     ):
         try:
             sides = _Side(ours, candidate, "the candidate"), _Side(theirs, production, "production")
-            rounds, missed = _rounds(*sides, images, seconds)
+            rounds, missed = _rounds(*sides, images, seconds, LEAST_ROUNDS, ROUNDS)
+            if missed and len(rounds) < JUDGED_ROUNDS:
+                raise missed
             found = judge_speed(rounds, margins)
+            if found.doubtful:
+                more, missed_then = _rounds(*sides, images, TIMES_LONGER * seconds, 0, MORE_ROUNDS)
+                found, missed = judge_speed(rounds + more, margins), missed_then or missed
             passed, detail = found.passed, f"{found.reason}{f'; not counted is that {missed}' if missed else ''}"
         except UnansweredError as fault:
             passed, detail = True, f"{fault}, so that the absolute limits count alone"
@@ -91,35 +98,29 @@ class _Side:
 
 
 def _rounds(
-    ours: _Side, theirs: _Side, images: Sequence[LabelledImage], seconds: float
+    ours: _Side, theirs: _Side, images: Sequence[LabelledImage], seconds: float, least: int, most: int
 ) -> tuple[list[SpeedRound], UnansweredError | None]:
-    """Rounds of so many images that they fit into the seconds, and why the last one that is missing was not answered.
-
-    Raises:
-        UnansweredError: if too few were answered to judge by.
-    """
+    """Rounds of so many images that they fit into the seconds, and why the last one of those that are missing is."""
     deadline, turns = time.perf_counter() + seconds, itertools.cycle(images)
     found: list[SpeedRound] = []
     missed: UnansweredError | None = None
     size = 0
-    while len(found) < ROUNDS and (len(found) < LEAST_ROUNDS or time.perf_counter() < deadline):
+    while len(found) < most and (len(found) < least or time.perf_counter() < deadline):
         try:
-            size = size or _fitting(ours, theirs, images, seconds)
+            size = size or _fitting(ours, theirs, images, seconds / most)
             found.append(_round(ours, theirs, tuple(itertools.islice(turns, size)), len(found)))
         except UnansweredError as fault:
             missed = fault
             if time.perf_counter() > deadline:
                 break
             time.sleep(PAUSE_SECONDS)
-    if missed and len(found) < JUDGED_ROUNDS:
-        raise missed
     return found, missed
 
 
 def _fitting(ours: _Side, theirs: _Side, images: Sequence[LabelledImage], seconds: float) -> int:
-    """How many images of a round fit; the first answers also open connections and wake up caches."""
+    """How many images of a round fit into its seconds; the first answers also open connections and wake up caches."""
     warm = ours.ask(images[:2])[-1] + theirs.ask(images[:2])[-1]
-    return min(MOST_IMAGES, max(1, int(seconds / ROUNDS / warm)))
+    return min(MOST_IMAGES, max(1, int(seconds / warm)))
 
 
 def _round(ours: _Side, theirs: _Side, images: Sequence[LabelledImage], number: int) -> SpeedRound:

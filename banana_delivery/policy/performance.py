@@ -16,7 +16,8 @@ from pydantic import ConfigDict, Field
 from banana_delivery.policy.model import Model
 
 ERROR = 0.025
-"""How often a candidate that is exactly at a margin fails it; an equal one practically never does."""
+"""How often, at each of two looks at most, a candidate that is exactly at a margin fails it; an equal one practically
+never does."""
 LEAST_ROUNDS = 6
 """With fewer no interval of that error ends."""
 
@@ -63,10 +64,12 @@ class SpeedVerdict(Model):
     Attributes:
         passed: False only if a ratio is beyond its margin, and that is no chance.
         reason: one sentence with the numbers.
+        doubtful: whether a ratio is beyond its margin, and it may be chance: more rounds would tell.
     """
 
     passed: bool
     reason: str
+    doubtful: bool = False
 
 
 def judge_speed(rounds: Sequence[SpeedRound], margins: PerformanceMargins) -> SpeedVerdict:
@@ -84,7 +87,9 @@ def judge_speed(rounds: Sequence[SpeedRound], margins: PerformanceMargins) -> Sp
         f"{_times(latencies, at)} production's answer time (at most {margins.latency_ratio:g}) and {_times(rates, at)} "
         f"its answers a second (at least {margins.throughput_ratio:g}), in {len(rounds)} rounds beside each other"
     )
-    return SpeedVerdict(passed=not (slower or fewer), reason=reason)
+    seems = median(latencies) > margins.latency_ratio or median(rates) < margins.throughput_ratio
+    failed = slower or fewer
+    return SpeedVerdict(passed=not failed, reason=reason, doubtful=seems and not failed)
 
 
 def interval(rounds: int) -> int:

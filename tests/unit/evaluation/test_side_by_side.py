@@ -108,3 +108,21 @@ def test_a_side_that_goes_away_for_good_is_judged_by_what_it_answered(leaves: li
         too_few = beside(at(ours), at(theirs), leaves, GENEROUS, seconds=2)
     assert row.detail.startswith(f"Late in {LEAST_ROUNDS} rounds; ")
     assert "so that the absolute limits count alone" in too_few.detail
+
+
+@pytest.mark.parametrize("proof", [True, False])
+def test_where_few_rounds_leave_a_doubt_more_are_asked_once(
+    leaves: list[LabelledImage], monkeypatch: pytest.MonkeyPatch, proof: bool
+) -> None:
+    asked = []
+
+    def judge(rounds: list[SpeedRound], _: PerformanceMargins) -> SpeedVerdict:
+        asked.append(len(rounds))
+        failed = proof and len(rounds) > side_by_side.ROUNDS
+        return SpeedVerdict(passed=not failed, reason="Late.", doubtful=not failed)
+
+    monkeypatch.setattr(side_by_side, "judge_speed", judge)
+    with running() as ours, running() as theirs:
+        row = beside(at(ours), at(theirs), leaves, GENEROUS, seconds=60)
+    assert asked == [side_by_side.ROUNDS, side_by_side.ROUNDS + side_by_side.MORE_ROUNDS]
+    assert row.passed is not proof

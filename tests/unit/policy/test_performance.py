@@ -79,3 +79,17 @@ def test_the_interval_errs_as_seldom_as_it_says(count: int) -> None:
         return sum(math.comb(count, below) for below in range(at + 1)) * 0.5**count
 
     assert beyond(at) <= ERROR < beyond(at + 1)
+
+
+def test_on_a_machine_that_stops_again_and_again_more_rounds_end_the_doubt_about_a_model_twelve_times_slower() -> None:
+    first = [judge_speed(rounds(12.0, seed, tail=0.2), MARGINS) for seed in range(100)]
+    passed = [seed for seed, found in enumerate(first) if found.passed]
+    assert passed
+    assert all(first[seed].doubtful for seed in passed)
+    assert not any(judge_speed(rounds(12.0, seed, count=36, tail=0.2), MARGINS).passed for seed in passed)
+
+
+def test_nobody_doubts_what_is_proven_or_within_its_margins() -> None:
+    twice = [SpeedRound(candidate=(0.2,), production=(0.1,))] * 12
+    assert not judge_speed(twice, MARGINS).doubtful
+    assert not judge_speed([SpeedRound(candidate=(0.1,), production=(0.1,))] * 12, MARGINS).doubtful
